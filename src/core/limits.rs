@@ -1,0 +1,99 @@
+//! Every limit of the protocol and of the server's own work, in one place.
+//!
+//! The unit is the last word of a name. Settings may narrow a few of them (see `config`); nothing may widen them.
+
+/// Largest request body as it travels, in bytes; a larger one is answered with 413.
+pub const REQUEST_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
+
+/// Largest request body after its content encoding was undone, in bytes; a larger one is answered with 413.
+pub const INFLATED_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
+
+/// How long one request may take, in milliseconds; a longer one is answered with 503.
+pub const REQUEST_TIME_MAX_MS: u64 = 30_000;
+
+/// Most operations in one push.
+pub const PUSH_MAX_OPERATIONS: usize = 1_000;
+
+/// Largest `data` of an operation as sent, in bytes.
+pub const DATA_MAX_BYTES: usize = 1024 * 1024;
+
+/// Largest document as stored, in bytes of JSON.
+pub const DOCUMENT_MAX_BYTES: usize = 1024 * 1024;
+
+/// Deepest nesting of objects and arrays in `data` or in a filter's value, the outermost one counted, in levels.
+pub const JSON_MAX_LEVELS: usize = 64;
+
+/// Longest id, collection or client id, in bytes of UTF-8; the shortest is one byte.
+pub const NAME_MAX_BYTES: usize = 256;
+
+/// Most clients in one vector clock.
+pub const CLOCK_MAX_ENTRIES: usize = 1_000;
+
+/// Greatest counter and greatest timestamp: the greatest integer that a double holds without a gap below it.
+pub const INTEGER_MAX: u64 = (1 << 53) - 1;
+
+/// Page size of a pull that asks for none, in operations.
+pub const PAGE_DEFAULT_OPERATIONS: usize = 100;
+
+/// Largest page of a pull, in operations; larger asks are clamped.
+pub const PAGE_MAX_OPERATIONS: usize = 1_000;
+
+/// Largest page of a pull or a query, in bytes of JSON; a single row that is larger still goes out alone.
+pub const PAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Default and largest page of a query, in documents; larger asks are clamped.
+pub const QUERY_MAX_DOCUMENTS: usize = 1_000;
+
+/// Most conditions in one filter.
+pub const FILTER_MAX_CONDITIONS: usize = 100;
+
+/// Longest path of a filter's condition, in bytes of UTF-8.
+pub const FILTER_PATH_MAX_BYTES: usize = 1_024;
+
+/// Most faults that one 400 names; the rest are counted.
+pub const FAULTS_MAX_NAMED: usize = 20;
+
+/// Most operations that wait together for one commit.
+pub const GROUP_MAX_OPERATIONS: usize = 4_000;
+
+/// Most bytes of `data` that wait together for one commit.
+pub const GROUP_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// How often a push is decided anew because somebody else committed in between, before it fails with 503.
+pub const PUSH_MAX_ATTEMPTS: u32 = 12;
+
+/// Longest pause before the second attempt of a push, in milliseconds; it doubles with each further one.
+pub const PUSH_BACKOFF_FIRST_MS: u64 = 2;
+
+/// Longest pause between two attempts of a push, in milliseconds.
+pub const PUSH_BACKOFF_MAX_MS: u64 = 250;
+
+/// How often a pull of a legacy client is made anew because its memory changed in between, before it fails with 503.
+pub const PULL_MAX_ATTEMPTS: u32 = 8;
+
+/// How many places the server remembers of one legacy client.
+pub const PLACES_MAX_REMEMBERED: usize = 8;
+
+/// How long the server remembers a silent client, in milliseconds (90 days).
+pub const CLIENT_FORGOTTEN_AFTER_MS: u64 = 90 * DAY_MS;
+
+/// How long a silent client counts in the statistics, in milliseconds (30 days).
+pub const CLIENT_ACTIVE_MS: u64 = 30 * DAY_MS;
+
+/// How stale the time of a client's last pull may become before it is written again, in milliseconds (one hour).
+pub const CLIENT_SEEN_PRECISION_MS: u64 = 60 * 60 * 1_000;
+
+/// Age of the log entries that a compaction removes when it is not told, in days.
+pub const COMPACT_DEFAULT_DAYS: f64 = 30.0;
+
+/// Most log entries that one step of a compaction removes; a push waits for one step at most.
+pub const COMPACT_STEP_MAX_ENTRIES: usize = 1_000;
+
+/// How long one compaction request works before it answers and leaves the rest, in milliseconds.
+pub const COMPACT_TIME_MAX_MS: u64 = 20_000;
+
+/// What a client is told to wait before it tries again, in seconds.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// One day, in milliseconds.
+pub const DAY_MS: u64 = 24 * 60 * 60 * 1_000;

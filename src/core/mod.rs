@@ -1,0 +1,16 @@
+//! The pure core: what operations, clocks, documents, cursors and filters are, and every decision about them.
+//!
+//! Nothing here does I/O, reads a clock, draws a random number, waits or spawns; what a decision needs is an argument.
+
+pub mod clock;
+pub mod cursor;
+pub mod decide;
+pub mod document;
+pub mod filter;
+pub mod fingerprint;
+pub mod json;
+pub mod limits;
+pub mod names;
+pub mod operation;
+pub mod page;
+pub mod places;

@@ -1,0 +1,130 @@
+//! Names: ids, collections, clients and tenants, each a type of its own so that they cannot be swapped.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::limits::NAME_MAX_BYTES;
+
+/// Why a text is no name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadName {
+    /// The text is empty.
+    #[error("must not be empty")]
+    Empty,
+    /// The text is longer than [`NAME_MAX_BYTES`].
+    #[error("must have at most {NAME_MAX_BYTES} bytes of UTF-8")]
+    TooLong,
+    /// The text contains a control character (Unicode category Cc).
+    #[error("must not contain control characters")]
+    ControlCharacter,
+}
+
+fn check(text: &str) -> Result<(), BadName> {
+    if text.is_empty() {
+        return Err(BadName::Empty);
+    }
+    if text.len() > NAME_MAX_BYTES {
+        return Err(BadName::TooLong);
+    }
+    if text.chars().any(char::is_control) {
+        return Err(BadName::ControlCharacter);
+    }
+    Ok(())
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// 1 to 256 bytes of UTF-8 without control characters; cheap to clone.
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks a text that comes from outside.
+            ///
+            /// # Errors
+            /// When the text is empty, longer than 256 bytes, or contains a control character.
+            pub fn parse(text: &str) -> Result<Self, BadName> {
+                check(text)?;
+                Ok(Self(text.into()))
+            }
+
+            /// Takes a text that was checked before, such as one read back from a store.
+            #[must_use]
+            pub fn trusted(text: &str) -> Self {
+                Self(text.into())
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, formatter)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name! {
+    /// An isolated world of documents; every key of every table begins with it.
+    TenantId
+}
+name! {
+    /// What identifies an operation for ever.
+    OperationId
+}
+name! {
+    /// A device or browser profile that makes operations.
+    ClientId
+}
+name! {
+    /// A named set of documents.
+    Collection
+}
+name! {
+    /// What identifies a document in its collection.
+    DocumentId
+}
+
+/// What identifies a document in its tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DocumentKey {
+    /// The collection that the document is in.
+    pub collection: Collection,
+    /// The document's id in its collection.
+    pub id: DocumentId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_to_256_bytes_and_no_control_characters() {
+        assert_eq!(ClientId::parse("").unwrap_err(), BadName::Empty);
+        assert!(ClientId::parse(&"é".repeat(128)).is_ok());
+        assert_eq!(ClientId::parse(&"é".repeat(129)).unwrap_err(), BadName::TooLong);
+        for bad in ["\0", "a\nb", "\u{7f}", "\u{85}"] {
+            assert_eq!(ClientId::parse(bad).unwrap_err(), BadName::ControlCharacter, "{bad:?}");
+        }
+        assert_eq!(ClientId::parse("Zoë's 📱 / 2").unwrap().as_str(), "Zoë's 📱 / 2");
+    }
+}

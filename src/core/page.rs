@@ -1,0 +1,199 @@
+//! Pages: how many rows one answer carries, and which.
+
+use super::cursor::{Cursor, Head};
+use super::limits::{PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
+use super::operation::LogEntry;
+
+/// What a page may still take.
+///
+/// The first row always goes in, so that a pull makes progress; the limits of operations and documents keep a single
+/// row far below what a Lambda may answer.
+#[derive(Debug, Clone)]
+pub struct PageBudget {
+    rows_left: usize,
+    bytes_left: usize,
+    is_empty: bool,
+}
+
+impl PageBudget {
+    /// A page of at most `max_rows` rows and [`PAGE_MAX_BYTES`].
+    #[must_use]
+    pub fn new(max_rows: usize) -> Self {
+        Self { rows_left: max_rows, bytes_left: PAGE_MAX_BYTES, is_empty: true }
+    }
+
+    /// Whether a row of this many bytes goes in; once one does not, the page ends.
+    pub fn admit(&mut self, row_bytes: usize) -> bool {
+        let fits = self.rows_left > 0 && (self.is_empty || row_bytes <= self.bytes_left);
+        if fits {
+            self.rows_left -= 1;
+            self.bytes_left = self.bytes_left.saturating_sub(row_bytes);
+            self.is_empty = false;
+        }
+        fits
+    }
+}
+
+/// A page in log order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// The operations, or documents in the form of operations.
+    pub entries: Vec<LogEntry>,
+    /// Where the next page begins.
+    pub next: Cursor,
+    /// Whether there was more at the moment of reading.
+    pub has_more: bool,
+}
+
+/// A place in the order of (timestamp, sequence number).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimePlace {
+    /// The author's time.
+    pub timestamp: u64,
+    /// The sequence number among those of one timestamp.
+    pub seq: u64,
+}
+
+impl TimePlace {
+    /// Behind everything that has this timestamp.
+    #[must_use]
+    pub fn after_timestamp(timestamp: u64) -> Self {
+        // Sequence numbers stay below this, and it fits the signed integers of every store.
+        Self { timestamp, seq: i64::MAX as u64 }
+    }
+}
+
+/// What happens to a run of equal timestamps that does not fit the rest of a page by the reference's rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// It waits for the next page as a whole: the client knows no more of its place than the timestamp.
+    Whole,
+    /// It is cut anywhere: the server remembers the client's place in it.
+    Cut,
+}
+
+/// A page by the reference's rule: operations with a greater timestamp, in the order of (timestamp, sequence number).
+///
+/// One of whole runs that is empty although there is more stands before a run that alone exceeds the largest page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimePage {
+    /// The operations, or documents in the form of operations once history has been compacted.
+    pub entries: Vec<LogEntry>,
+    /// Whether there was more at the moment of reading.
+    pub has_more: bool,
+    /// The tenant's log at the moment of reading.
+    pub head: Head,
+}
+
+/// Builds a page by the reference's rule from rows in the order of (timestamp, sequence number).
+#[derive(Debug)]
+pub struct TimePageBuilder {
+    runs: Runs,
+    asked: PageBudget,
+    largest: PageBudget,
+    entries: Vec<LogEntry>,
+    follows: Option<u64>,
+}
+
+impl TimePageBuilder {
+    /// A page of at most `max_operations`; of whole runs, it grows up to [`PAGE_MAX_OPERATIONS`] where the first run
+    /// asks for it.
+    #[must_use]
+    pub fn new(max_operations: usize, runs: Runs) -> Self {
+        Self {
+            runs,
+            asked: PageBudget::new(max_operations),
+            largest: PageBudget::new(PAGE_MAX_OPERATIONS),
+            entries: Vec::new(),
+            follows: None,
+        }
+    }
+
+    /// Takes the next row; says whether the page wants another.
+    pub fn push(&mut self, entry: LogEntry) -> bool {
+        let bytes = entry.wire_bytes();
+        let is_first_run = self.entries.first().is_none_or(|first| first.timestamp == entry.timestamp);
+        let fits = self.largest.admit(bytes) && (self.asked.admit(bytes) || (self.runs == Runs::Whole && is_first_run));
+        if fits {
+            self.entries.push(entry);
+        } else {
+            self.follows = Some(entry.timestamp);
+        }
+        fits
+    }
+
+    /// The page; `head` is the tenant's log in the moment that the rows were read.
+    #[must_use]
+    pub fn finish(mut self, head: Head) -> TimePage {
+        if let (Some(follows), Runs::Whole) = (self.follows, self.runs) {
+            let last_of_another = self.entries.iter().rposition(|entry| entry.timestamp != follows);
+            self.entries.truncate(last_of_another.map_or(0, |index| index + 1));
+        }
+        TimePage { entries: self.entries, has_more: self.follows.is_some(), head }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::json::RawJson;
+    use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+    use crate::core::operation::OperationKind;
+
+    fn entry(seq: u64, timestamp: u64) -> LogEntry {
+        LogEntry {
+            seq,
+            id: OperationId::trusted(&format!("op-{seq}")),
+            kind: OperationKind::Insert,
+            key: DocumentKey { collection: Collection::trusted("c"), id: DocumentId::trusted("d") },
+            data: Some(RawJson::trusted("{}")),
+            timestamp,
+            client_id: ClientId::trusted("a"),
+            clock: RawJson::trusted("{}"),
+        }
+    }
+
+    fn page(timestamps: &[u64], max_operations: usize, runs: Runs) -> TimePage {
+        let mut builder = TimePageBuilder::new(max_operations, runs);
+        for (seq, timestamp) in (1..).zip(timestamps) {
+            if !builder.push(entry(seq, *timestamp)) {
+                break;
+            }
+        }
+        builder.finish(Head::default())
+    }
+
+    fn timestamps(page: TimePage) -> (Vec<u64>, bool) {
+        (page.entries.iter().map(|entry| entry.timestamp).collect(), page.has_more)
+    }
+
+    #[test]
+    fn a_page_of_whole_runs_never_ends_inside_one() {
+        assert_eq!(timestamps(page(&[1, 2, 2, 3], 2, Runs::Whole)), (vec![1], true));
+        assert_eq!(timestamps(page(&[1, 2, 2, 3], 3, Runs::Whole)), (vec![1, 2, 2], true));
+        assert_eq!(timestamps(page(&[1, 2, 2], 3, Runs::Whole)), (vec![1, 2, 2], false));
+        assert_eq!(timestamps(page(&[], 3, Runs::Whole)), (vec![], false));
+        assert_eq!(timestamps(page(&[1, 2, 2, 3], 2, Runs::Cut)), (vec![1, 2], true));
+    }
+
+    #[test]
+    fn a_page_grows_for_its_first_run_up_to_the_largest_page() {
+        assert_eq!(timestamps(page(&[2, 2, 2, 3], 2, Runs::Whole)), (vec![2, 2, 2], true));
+        let most = vec![2; PAGE_MAX_OPERATIONS];
+        assert_eq!(timestamps(page(&most, 2, Runs::Whole)), (most.clone(), false));
+        let too_many = vec![2; PAGE_MAX_OPERATIONS + 1];
+        assert_eq!(timestamps(page(&too_many, 2, Runs::Whole)), (vec![], true));
+    }
+
+    #[test]
+    fn a_page_is_bounded_in_rows_and_bytes_and_never_empty() {
+        let mut budget = PageBudget::new(2);
+        assert!(budget.admit(PAGE_MAX_BYTES * 2), "the first row always goes in");
+        assert!(!budget.admit(1), "but it uses the page up");
+        let mut budget = PageBudget::new(2);
+        assert!(budget.admit(1) && budget.admit(PAGE_MAX_BYTES - 1));
+        assert!(!budget.admit(0), "a third row is one too many");
+        let mut budget = PageBudget::new(9);
+        assert!(budget.admit(1) && !budget.admit(PAGE_MAX_BYTES));
+    }
+}

@@ -1,0 +1,9 @@
+//! An offline-first sync backend.
+//!
+//! Clients that work offline push the operations they made and pull those of others; the server detects conflicts with
+//! vector clocks, keeps an operation log and the current documents, and answers queries, statistics and compaction.
+//! `ARCHITECTURE.md` has the map of the code, `README.md` the protocol.
+
+pub mod core;
+pub mod service;
+pub mod store;

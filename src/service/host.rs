@@ -1,0 +1,40 @@
+//! What the service needs of the world besides a store.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+/// The clock, the timer and the randomness, handed in by the entry point; tests hand in their own.
+pub trait Host: Send + Sync + Debug {
+    /// The time, in milliseconds since 1970.
+    fn now_ms(&self) -> u64;
+
+    /// 64 random bits; not for secrets.
+    fn random_bits(&self) -> u64;
+
+    /// Completes after a while.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// The pause before a further attempt: exponential with full jitter.
+///
+/// Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+#[must_use]
+pub fn backoff(attempt: u32, first_ms: u64, max_ms: u64, random_bits: u64) -> Duration {
+    let longest_ms = first_ms.saturating_mul(1_u64.checked_shl(attempt).unwrap_or(u64::MAX)).min(max_ms);
+    Duration::from_millis(random_bits % (longest_ms + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_doubles_and_is_bounded() {
+        assert_eq!(backoff(0, 2, 250, 2), Duration::from_millis(2));
+        assert_eq!(backoff(3, 2, 250, 16), Duration::from_millis(16));
+        assert_eq!(backoff(90, 2, 250, 250), Duration::from_millis(250));
+        assert_eq!(backoff(90, 2, 250, 251), Duration::ZERO);
+    }
+}

@@ -1,0 +1,94 @@
+//! The sync service: the protocol's operations over any store.
+//!
+//! What lives here is what every store would otherwise have to repeat: group commit and its bounded retries, the memory
+//! of legacy clients, the steps of a compaction.
+
+mod compaction;
+pub mod host;
+mod pull;
+mod push;
+
+use std::sync::Arc;
+
+pub use host::Host;
+pub use pull::{PullFrom, PullRequest, Pulled, PulledPage};
+pub use push::Pushed;
+
+use crate::core::document::LiveDocument;
+use crate::core::limits::CLIENT_ACTIVE_MS;
+use crate::core::names::{DocumentKey, TenantId};
+use crate::store::{Query, QueryPage, Result, Stats, Store, StoreError};
+
+/// The protocol's operations over a store; shared by all requests of a process.
+#[derive(Debug)]
+pub struct SyncService {
+    store: Arc<dyn Store>,
+    host: Arc<dyn Host>,
+    lanes: push::Lanes,
+}
+
+/// What ends a request without an answer of the protocol.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ServiceError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Arc<StoreError>),
+    /// Others changed the same documents again and again; nothing was changed, and a later try may work.
+    #[error("gave up after {attempts} attempts because others changed the same rows each time")]
+    Contended {
+        /// How often it was tried.
+        attempts: u32,
+    },
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl SyncService {
+    /// A service over a store, with the clock, timer and randomness of `host`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, host: Arc<dyn Host>) -> Self {
+        Self { store, host, lanes: push::Lanes::default() }
+    }
+
+    /// The store's name, as `/health` answers it.
+    #[must_use]
+    pub fn adapter(&self) -> &'static str {
+        self.store.name()
+    }
+
+    /// Whether the store can be reached now.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn check(&self) -> Result<()> {
+        self.store.check().await
+    }
+
+    /// A document that is not deleted.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
+        self.store.document(tenant, key).await
+    }
+
+    /// A page of a collection's documents, newest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
+        self.store.query(tenant, query).await
+    }
+
+    /// The counters; clients that were silent for [`CLIENT_ACTIVE_MS`] do not count.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn stats(&self, tenant: &TenantId) -> Result<Stats> {
+        self.store.stats(tenant, self.host.now_ms().saturating_sub(CLIENT_ACTIVE_MS)).await
+    }
+}

@@ -1,0 +1,178 @@
+//! Pull: both modes, and the memory of legacy clients.
+
+use super::{ServiceError, SyncService};
+use crate::core::cursor::{Cursor, Origin};
+use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, CLIENT_SEEN_PRECISION_MS, PULL_MAX_ATTEMPTS};
+use crate::core::names::{ClientId, TenantId};
+use crate::core::operation::LogEntry;
+use crate::core::page::{LogPage, Runs, TimePage, TimePlace};
+use crate::core::places::{Places, Settled, Start};
+use crate::store::{
+    Changes, ChangesRequest, ClientMemory, ErrorKind, NewMemory, Remember, Seen, StoreError, TimeRequest,
+};
+
+/// Where a client says that it is.
+#[derive(Debug, Clone)]
+pub enum PullFrom {
+    /// At a cursor; nothing for a client that has nothing.
+    Cursor(Option<Cursor>),
+    /// Behind a timestamp, by the reference's protocol.
+    Since(u64),
+}
+
+/// One page that a client asks for.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// Where it begins.
+    pub from: PullFrom,
+    /// Who asks, if it says so.
+    pub client_id: Option<ClientId>,
+    /// Most operations of the page.
+    pub max_operations: usize,
+}
+
+/// What a pull found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pulled {
+    /// A page.
+    Page(PulledPage),
+    /// The cursor is not of this log: the client must start again from nothing.
+    Reset,
+    /// More operations than fit the largest page share the next timestamp, and the client gave no id by which to
+    /// remember its place among them.
+    RunTooLong,
+}
+
+/// A page for a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PulledPage {
+    /// The operations.
+    pub entries: Vec<LogEntry>,
+    /// Where to go on; nothing by the reference's rule, which has no such place.
+    pub cursor: Option<Cursor>,
+    /// Whether there was more at the moment of reading.
+    pub has_more: bool,
+}
+
+impl From<LogPage> for PulledPage {
+    fn from(page: LogPage) -> Self {
+        Self { entries: page.entries, cursor: Some(page.next), has_more: page.has_more }
+    }
+}
+
+impl From<TimePage> for PulledPage {
+    fn from(page: TimePage) -> Self {
+        Self { entries: page.entries, cursor: None, has_more: page.has_more }
+    }
+}
+
+impl SyncService {
+    /// One page of changes.
+    ///
+    /// # Errors
+    /// When the store fails, or when many requests of one legacy client come at once.
+    pub async fn pull(&self, tenant: &TenantId, request: PullRequest) -> Result<Pulled, ServiceError> {
+        let PullRequest { from, client_id, max_operations } = request;
+        match (from, client_id) {
+            (PullFrom::Cursor(cursor), client_id) => {
+                let origin = cursor.map_or(Origin::Nothing, Origin::Cursor);
+                let seen = client_id.map(|client_id| Seen { client_id, now_ms: self.host.now_ms() });
+                let request = ChangesRequest { origin, max_operations, seen };
+                Ok(match self.store.changes(tenant, request).await? {
+                    Changes::Page(page) => Pulled::Page(page.into()),
+                    Changes::Reset => Pulled::Reset,
+                })
+            }
+            (PullFrom::Since(since), None) => {
+                let after = TimePlace::after_timestamp(since);
+                let request = TimeRequest { after, max_operations, runs: Runs::Whole };
+                let page = self.store.changes_by_time(tenant, request).await?;
+                let is_stuck = page.has_more && page.entries.is_empty();
+                Ok(if is_stuck { Pulled::RunTooLong } else { Pulled::Page(page.into()) })
+            }
+            (PullFrom::Since(since), Some(client_id)) => {
+                self.pull_remembered(tenant, &client_id, since, max_operations).await.map(Pulled::Page)
+            }
+        }
+    }
+
+    /// A page for a client whose places the server remembers.
+    ///
+    /// The memory is read, the page is made, and the memory is replaced if it is still the one that was read; otherwise
+    /// all of it again, so that no `since` comes to stand for two places.
+    async fn pull_remembered(
+        &self,
+        tenant: &TenantId,
+        client_id: &ClientId,
+        since: u64,
+        max_operations: usize,
+    ) -> Result<PulledPage, ServiceError> {
+        for _ in 0..PULL_MAX_ATTEMPTS {
+            let now_ms = self.host.now_ms();
+            let memory = self.store.client(tenant, client_id).await?;
+            let places = match &memory {
+                Some(memory) if memory.seen_at_ms + CLIENT_FORGOTTEN_AFTER_MS >= now_ms => memory.places.clone(),
+                _ => Places::default(),
+            };
+            let (mut page, settled) = self.page_at(tenant, places, since, max_operations).await?;
+            if let Some(timestamp) = settled.repeat_with {
+                // The smallest, so that the page stays well below what may be answered.
+                let smallest = page.entries.iter().min_by_key(|entry| entry.wire_bytes()).cloned();
+                page.entries.extend(smallest.map(|entry| LogEntry { timestamp, ..entry }));
+            }
+            let new = NewMemory {
+                seen_revision: memory.as_ref().map_or(0, |memory| memory.revision),
+                pulled_seq: settled.place.pulled_seq(),
+                places: settled.places,
+                seen_at_ms: now_ms,
+            };
+            if !is_worth_keeping(memory.as_ref(), &new)
+                || self.store.remember(tenant, client_id, new).await? == Remember::Done
+            {
+                return Ok(page);
+            }
+        }
+        Err(ServiceError::Contended { attempts: PULL_MAX_ATTEMPTS })
+    }
+
+    /// The page that a `since` asks for, and what to remember of it.
+    async fn page_at(
+        &self,
+        tenant: &TenantId,
+        places: Places,
+        since: u64,
+        max_operations: usize,
+    ) -> Result<(PulledPage, Settled), ServiceError> {
+        match places.start(since) {
+            Start::Log(origin) => {
+                let request = |origin| ChangesRequest { origin, max_operations, seen: None };
+                let changes = match self.store.changes(tenant, request(origin)).await? {
+                    // The memory is of another log than the store has now: only the beginning is sure to lose nothing.
+                    Changes::Reset => self.store.changes(tenant, request(Origin::Beginning)).await?,
+                    page @ Changes::Page(_) => page,
+                };
+                let Changes::Page(page) = changes else {
+                    let wrong = "a pull from the beginning was answered with a reset";
+                    return Err(StoreError::new(self.adapter(), "changes", ErrorKind::Failed, wrong).into());
+                };
+                let settled = places.settle_log(since, &page);
+                Ok((page.into(), settled))
+            }
+            Start::Time { after, then } => {
+                let request = TimeRequest { after, max_operations, runs: Runs::Cut };
+                let page = self.store.changes_by_time(tenant, request).await?;
+                let settled = places.settle_time(since, then, &page);
+                Ok((page.into(), settled))
+            }
+        }
+    }
+}
+
+/// Whether a memory says enough more than the one before to be written.
+fn is_worth_keeping(before: Option<&ClientMemory>, new: &NewMemory) -> bool {
+    before.is_none_or(|before| {
+        before.places != new.places
+            || before.pulled_seq != new.pulled_seq
+            || before.seen_at_ms + CLIENT_SEEN_PRECISION_MS <= new.seen_at_ms
+    })
+}

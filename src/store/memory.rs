@@ -1,0 +1,312 @@
+//! The in-memory store: the reference that every other store is compared with.
+//!
+//! Written to be read, not to be fast; it keeps nothing when the process ends.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{
+    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
+    Remember, Result, Stats, Store, TimeRequest,
+};
+use crate::core::cursor::{Head, Origin, Position, Scan};
+use crate::core::decide::{Batch, Snapshot};
+use crate::core::document::{Document, LiveDocument};
+use crate::core::fingerprint::Fingerprint;
+use crate::core::limits::CLIENT_SEEN_PRECISION_MS;
+use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
+use crate::core::operation::{LogEntry, Operation, OperationKind};
+use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder, TimePlace};
+use crate::core::places::Places;
+
+/// A store in the memory of this process.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    tenants: Mutex<HashMap<TenantId, Tenant>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn tenants(&self) -> MutexGuard<'_, HashMap<TenantId, Tenant>> {
+        // No code under the lock leaves a tenant half changed, so a poisoned one is whole.
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, tenant: &TenantId, work: impl FnOnce(&mut Tenant) -> T) -> T {
+        work(self.tenants().entry(tenant.clone()).or_default())
+    }
+}
+
+/// Everything of one tenant.
+#[derive(Debug, Default)]
+struct Tenant {
+    known: HashSet<OperationId>,
+    log: BTreeMap<u64, Logged>,
+    /// Of every sequence number that was ever given, that of number 1 first.
+    fingerprints: Vec<Fingerprint>,
+    documents: BTreeMap<DocumentKey, (u64, Document)>,
+    horizon: u64,
+    received_at_ms: u64,
+    clients: BTreeMap<ClientId, ClientMemory>,
+}
+
+#[derive(Debug)]
+struct Logged {
+    operation: Operation,
+    received_at_ms: u64,
+}
+
+impl Tenant {
+    fn head(&self) -> Head {
+        let seq = self.fingerprints.len() as u64;
+        Head { position: self.position(seq).unwrap_or_default(), horizon: self.horizon }
+    }
+
+    fn position(&self, seq: u64) -> Option<Position> {
+        if seq == 0 {
+            return Some(Position::START);
+        }
+        let index = usize::try_from(seq - 1).ok()?;
+        self.fingerprints.get(index).map(|fingerprint| Position { seq, fingerprint: *fingerprint })
+    }
+
+    fn commit(&mut self, batch: Batch) -> Commit {
+        let holds = batch
+            .documents
+            .iter()
+            .all(|write| self.documents.get(&write.key).map(|(_, document)| document.rev) == write.seen_rev);
+        if !holds || batch.entries.iter().any(|operation| self.known.contains(&operation.id)) {
+            return Commit::Contended;
+        }
+        let Position { seq: before, fingerprint } = self.head().position;
+        self.received_at_ms = self.received_at_ms.max(batch.received_at_ms);
+        self.fingerprints.extend(batch.fingerprints(fingerprint));
+        for write in batch.documents {
+            self.documents.insert(write.key, (before + 1 + write.entry_index as u64, write.document));
+        }
+        for (seq, operation) in (before + 1..).zip(batch.entries) {
+            self.known.insert(operation.id.clone());
+            self.log.insert(seq, Logged { operation, received_at_ms: self.received_at_ms });
+        }
+        Commit::Done
+    }
+
+    /// The log from a sequence number on.
+    fn entries_after(&self, seq: u64) -> impl Iterator<Item = LogEntry> {
+        self.log.range(seq + 1..).map(|(seq, logged)| logged_entry(*seq, &logged.operation))
+    }
+
+    /// The documents in the form of operations, in no order.
+    fn states(&self) -> impl Iterator<Item = LogEntry> {
+        self.documents.iter().map(|(key, (seq, document))| state_entry(*seq, key, document))
+    }
+
+    fn states_after(&self, seq: u64, tombstones_after: u64) -> Vec<LogEntry> {
+        let wanted = |entry: &LogEntry| entry.seq > seq && (entry.data.is_some() || entry.seq > tombstones_after);
+        let mut states: Vec<LogEntry> = self.states().filter(wanted).collect();
+        states.sort_unstable_by_key(|entry| entry.seq);
+        states
+    }
+
+    fn changes(&mut self, request: ChangesRequest) -> Changes {
+        let head = self.head();
+        let fingerprint_there = match request.origin {
+            Origin::Cursor(cursor) => self.position(cursor.position().seq).map(|there| there.fingerprint),
+            Origin::Nothing | Origin::Beginning => None,
+        };
+        let Some(scan) = Scan::choose(request.origin, head, fingerprint_there) else { return Changes::Reset };
+        let rows: Vec<LogEntry> = match scan {
+            Scan::Log { after } => self.entries_after(after.seq).collect(),
+            Scan::State { after, tombstones_after } => self.states_after(after.seq, tombstones_after),
+        };
+        let mut budget = PageBudget::new(request.max_operations);
+        let found = rows.len();
+        let entries: Vec<LogEntry> = rows.into_iter().take_while(|entry| budget.admit(entry.wire_bytes())).collect();
+        let has_more = entries.len() < found;
+        let last = entries.last().and_then(|entry| self.position(entry.seq));
+        let next = scan.next(last, has_more, head);
+        if let Some(seen) = request.seen {
+            self.note_pulled(seen.client_id, next.position().seq, seen.now_ms);
+        }
+        Changes::Page(LogPage { entries, next, has_more })
+    }
+
+    fn note_pulled(&mut self, client: ClientId, pulled_seq: u64, now_ms: u64) {
+        let nothing = ClientMemory { revision: 0, places: Places::default(), pulled_seq: 0, seen_at_ms: 0 };
+        let memory = self.clients.entry(client).or_insert(nothing);
+        if memory.pulled_seq != pulled_seq || memory.seen_at_ms + CLIENT_SEEN_PRECISION_MS <= now_ms {
+            memory.pulled_seq = pulled_seq;
+            memory.seen_at_ms = now_ms;
+        }
+    }
+
+    fn changes_by_time(&self, request: TimeRequest) -> TimePage {
+        let place = |entry: &LogEntry| TimePlace { timestamp: entry.timestamp, seq: entry.seq };
+        let mut rows: Vec<LogEntry> =
+            if self.horizon == 0 { self.entries_after(0).collect() } else { self.states().collect() };
+        rows.retain(|entry| place(entry) > request.after);
+        rows.sort_unstable_by_key(place);
+        let mut page = TimePageBuilder::new(request.max_operations, request.runs);
+        for row in rows {
+            if !page.push(row) {
+                break;
+            }
+        }
+        page.finish(self.head())
+    }
+
+    fn remember(&mut self, client: &ClientId, memory: NewMemory) -> Remember {
+        let revision = self.clients.get(client).map_or(0, |memory| memory.revision);
+        if revision != memory.seen_revision {
+            return Remember::Contended;
+        }
+        let NewMemory { places, pulled_seq, seen_at_ms, .. } = memory;
+        self.clients.insert(client.clone(), ClientMemory { revision: revision + 1, places, pulled_seq, seen_at_ms });
+        Remember::Done
+    }
+
+    fn document(&self, key: &DocumentKey) -> Option<LiveDocument> {
+        self.documents.get(key).and_then(|(seq, document)| live_document(key, *seq, document))
+    }
+
+    fn query(&self, query: &Query) -> QueryPage {
+        let mut found: Vec<LiveDocument> = self
+            .documents
+            .iter()
+            .filter(|(key, _)| key.collection == query.collection)
+            .filter_map(|(key, (seq, document))| live_document(key, *seq, document))
+            .filter(|document| query.before_seq.is_none_or(|before| document.seq < before))
+            .filter(|document| query.filter.matches(document))
+            .collect();
+        found.sort_unstable_by_key(|document| std::cmp::Reverse(document.seq));
+        let mut budget = PageBudget::new(query.max_documents);
+        let matching = found.len();
+        let documents: Vec<LiveDocument> =
+            found.into_iter().take_while(|document| budget.admit(document.wire_bytes())).collect();
+        QueryPage { has_more: documents.len() < matching, documents }
+    }
+
+    fn stats(&self, active_since_ms: u64) -> Stats {
+        let operations = self.log.len() as u64;
+        let documents = self.documents.values().filter(|(_, document)| !document.is_deleted()).count() as u64;
+        let active = self.clients.values().filter(|memory| memory.seen_at_ms >= active_since_ms);
+        let unsynced_operations = active
+            .map(|memory| memory.pulled_seq)
+            .min()
+            .map_or(0, |pulled| self.log.range(pulled + 1..).count() as u64);
+        Stats { operations, documents, unsynced_operations }
+    }
+
+    fn compact(&mut self, step: CompactStep) -> Compaction {
+        self.clients.retain(|_, memory| memory.seen_at_ms >= step.forget_clients_before_ms);
+        let is_old = |logged: &Logged| logged.received_at_ms <= step.received_until_ms;
+        let old: Vec<u64> = self
+            .log
+            .iter()
+            .take_while(|(_, logged)| is_old(logged))
+            .map(|(seq, _)| *seq)
+            .take(step.max_entries)
+            .collect();
+        for seq in &old {
+            self.log.remove(seq);
+            self.horizon = *seq;
+        }
+        let is_finished = self.log.values().next().is_none_or(|logged| !is_old(logged));
+        Compaction { deleted_entries: old.len() as u64, is_finished }
+    }
+}
+
+fn logged_entry(seq: u64, operation: &Operation) -> LogEntry {
+    LogEntry {
+        seq,
+        id: operation.id.clone(),
+        kind: operation.kind,
+        key: operation.key.clone(),
+        data: operation.data.clone(),
+        timestamp: operation.timestamp,
+        client_id: operation.client_id.clone(),
+        clock: operation.clock.to_json(),
+    }
+}
+
+fn state_entry(seq: u64, key: &DocumentKey, document: &Document) -> LogEntry {
+    LogEntry {
+        seq,
+        id: document.operation_id.clone(),
+        kind: if document.is_deleted() { OperationKind::Delete } else { OperationKind::Insert },
+        key: key.clone(),
+        data: document.data.clone(),
+        timestamp: document.timestamp,
+        client_id: document.client_id.clone(),
+        clock: document.clock.to_json(),
+    }
+}
+
+fn live_document(key: &DocumentKey, seq: u64, document: &Document) -> Option<LiveDocument> {
+    let data = document.data.clone()?;
+    Some(LiveDocument { key: key.clone(), rev: document.rev, seq, operation_id: document.operation_id.clone(), data })
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
+        Ok(self.with(tenant, |tenant| {
+            let known = request.ids.into_iter().filter(|id| tenant.known.contains(id)).collect();
+            let document = |key: DocumentKey| {
+                tenant.documents.get(&key).map(|(_, document)| document.clone()).map(|document| (key, document))
+            };
+            Snapshot { known, documents: request.keys.into_iter().filter_map(document).collect() }
+        }))
+    }
+
+    async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
+        Ok(self.with(tenant, |tenant| tenant.commit(batch)))
+    }
+
+    async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
+        Ok(self.with(tenant, |tenant| tenant.changes(request)))
+    }
+
+    async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
+        Ok(self.with(tenant, |tenant| tenant.changes_by_time(request)))
+    }
+
+    async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>> {
+        Ok(self.with(tenant, |tenant| tenant.clients.get(client).cloned()))
+    }
+
+    async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember> {
+        Ok(self.with(tenant, |tenant| tenant.remember(client, memory)))
+    }
+
+    async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
+        Ok(self.with(tenant, |tenant| tenant.document(key)))
+    }
+
+    async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
+        Ok(self.with(tenant, |tenant| tenant.query(&query)))
+    }
+
+    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
+        Ok(self.with(tenant, |tenant| tenant.stats(active_since_ms)))
+    }
+
+    async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
+        Ok(self.with(tenant, |tenant| tenant.compact(step)))
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
