@@ -13,6 +13,8 @@
 
 pub mod error;
 pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 use async_trait::async_trait;
 

@@ -1,0 +1,146 @@
+//! The embedded store: one SQLite file in WAL mode.
+//!
+//! One thread writes, several read; each has a connection of its own. Other processes may use the same file at the same
+//! time: every write is one immediate transaction whose guards are checked inside it, so who holds a lock for how long
+//! decides about speed only. A transaction of the writer is flushed to the disk before it is answered
+//! (`synchronous=FULL`), except the note of how far a client has pulled, which only the statistics use.
+
+mod read;
+mod row;
+mod schema;
+mod threads;
+mod write;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use self::read::Pull;
+use self::schema::{OpenError, open_for_reading, open_for_writing};
+use self::threads::Threads;
+use super::{
+    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
+    QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
+};
+use crate::core::decide::{Batch, Snapshot};
+use crate::core::document::LiveDocument;
+use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::page::TimePage;
+
+/// The adapter's name.
+const NAME: &str = "sqlite";
+
+/// A store in one SQLite file. Dropping it finishes what is under way and closes the file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    // Fields are dropped in order: the writer is the last to close, and takes the write-ahead log with it.
+    readers: Threads,
+    writer: Threads,
+}
+
+impl SqliteStore {
+    /// Opens a file with this many reading threads (at least one), creating it where there is none; blocks meanwhile.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or created, is no SQLite database, belongs to another program, or was written by a
+    /// later version of this one.
+    pub fn open(path: &Path, readers: usize) -> Result<Self> {
+        let open_error = |error| open_error(path, error);
+        let writer = open_for_writing(path).map_err(open_error)?;
+        let readers = (0..readers.max(1)).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
+        let start = |name, connections| {
+            Threads::start(name, connections)
+                .map_err(|error| StoreError::new(NAME, "open", ErrorKind::Unavailable, error))
+        };
+        Ok(Self {
+            readers: start("sqlite-reader", readers.map_err(open_error)?)?,
+            writer: start("sqlite-writer", vec![writer])?,
+        })
+    }
+}
+
+fn open_error(path: &Path, error: OpenError) -> StoreError {
+    let kind = match error {
+        OpenError::Sqlite(_) => ErrorKind::Unavailable,
+        OpenError::Foreign | OpenError::TooNew { .. } => ErrorKind::Failed,
+    };
+    StoreError::new(NAME, "open", kind, format!("{}: {error}", path.display()))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
+        let tenant = tenant.clone();
+        self.readers.run("load", move |connection, _| read::load(connection, &tenant, request)).await
+    }
+
+    async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
+        let tenant = tenant.clone();
+        self.writer.run("commit", move |connection, _| write::commit(connection, &tenant, &batch)).await
+    }
+
+    async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
+        let (reader_tenant, seen) = (tenant.clone(), request.seen.clone());
+        let Pull { changes, to_note } = self
+            .readers
+            .run("changes", move |connection, _| read::changes(connection, &reader_tenant, &request))
+            .await?;
+        if let (Some(pulled_seq), Some(seen)) = (to_note, seen) {
+            let tenant = tenant.clone();
+            self.writer
+                .run("changes", move |connection, _| {
+                    write::note_pulled(connection, &tenant, &seen.client_id, pulled_seq, seen.now_ms)
+                })
+                .await?;
+        }
+        Ok(changes)
+    }
+
+    async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
+        let tenant = tenant.clone();
+        self.readers
+            .run("changes_by_time", move |connection, _| read::changes_by_time(connection, &tenant, request))
+            .await
+    }
+
+    async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>> {
+        let (tenant, client) = (tenant.clone(), client.clone());
+        self.readers.run("client", move |connection, _| read::client(connection, &tenant, &client)).await
+    }
+
+    async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember> {
+        let (tenant, client) = (tenant.clone(), client.clone());
+        self.writer.run("remember", move |connection, _| write::remember(connection, &tenant, &client, &memory)).await
+    }
+
+    async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
+        let (tenant, key) = (tenant.clone(), key.clone());
+        self.readers.run("document", move |connection, _| read::document(connection, &tenant, &key)).await
+    }
+
+    async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
+        let tenant = tenant.clone();
+        self.readers.run("query", move |connection, caller| read::query(connection, &tenant, &query, caller)).await
+    }
+
+    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
+        let tenant = tenant.clone();
+        self.readers.run("stats", move |connection, _| read::stats(connection, &tenant, active_since_ms)).await
+    }
+
+    async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
+        let tenant = tenant.clone();
+        self.writer.run("compact", move |connection, _| write::compact(connection, &tenant, step)).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.readers.run("check", |connection, _| read::check(connection)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

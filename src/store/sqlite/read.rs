@@ -1,0 +1,303 @@
+//! What the reading threads do, each in one read transaction: everything it sees is of one moment.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
+
+use super::row::{
+    LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, read_document, read_live_document,
+    read_log_entry, read_position, signed, unsigned,
+};
+use super::threads::Caller;
+use crate::core::cursor::{Head, Origin, Position, Scan};
+use crate::core::decide::Snapshot;
+use crate::core::document::LiveDocument;
+use crate::core::fingerprint::Fingerprint;
+use crate::core::limits::CLIENT_SEEN_PRECISION_MS;
+use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::operation::LogEntry;
+use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
+use crate::core::places::Places;
+use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Query, QueryPage, Seen, Stats, TimeRequest};
+
+/// After how many rows a long read looks whether its caller is still there.
+const ROWS_BETWEEN_CHECKS: usize = 256;
+
+/// See [`crate::store::Store::load`].
+pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: LoadRequest) -> rusqlite::Result<Snapshot> {
+    let transaction = connection.transaction()?;
+    let mut find_id = transaction.prepare_cached("SELECT 1 FROM operation_ids WHERE tenant = ?1 AND id = ?2")?;
+    let mut known = HashSet::new();
+    for id in request.ids {
+        if find_id.exists([tenant.as_str(), id.as_str()])? {
+            known.insert(id);
+        }
+    }
+    let mut find_document = transaction.prepare_cached(
+        "SELECT rev, data, clock, operation_id, client_id, timestamp FROM documents
+         WHERE tenant = ?1 AND collection = ?2 AND id = ?3",
+    )?;
+    let mut documents = HashMap::new();
+    for key in request.keys {
+        let parameters = [tenant.as_str(), key.collection.as_str(), key.id.as_str()];
+        if let Some(document) = find_document.query_row(parameters, read_document).optional()? {
+            documents.insert(key, document);
+        }
+    }
+    Ok(Snapshot { known, documents })
+}
+
+/// What a pull found, and whether it is news how far its client has come.
+#[derive(Debug)]
+pub(super) struct Pull {
+    /// The page.
+    pub(super) changes: Changes,
+    /// The sequence number to note for the client that was named, where another one, or none for long, is noted.
+    pub(super) to_note: Option<u64>,
+}
+
+/// See [`crate::store::Store::changes`]; noting the client's place is left to the writer.
+pub(super) fn changes(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    request: &ChangesRequest,
+) -> rusqlite::Result<Pull> {
+    let transaction = connection.transaction()?;
+    let head = read_head(&transaction, tenant)?;
+    let fingerprint_there = match request.origin {
+        Origin::Cursor(cursor) => read_fingerprint(&transaction, tenant, head, cursor.position().seq)?,
+        Origin::Nothing | Origin::Beginning => None,
+    };
+    let Some(scan) = Scan::choose(request.origin, head, fingerprint_there) else {
+        return Ok(Pull { changes: Changes::Reset, to_note: None });
+    };
+    let (entries, has_more) = read_scan(&transaction, tenant, scan, request.max_operations)?;
+    let last = match entries.last() {
+        Some(entry) => {
+            let fingerprint = read_fingerprint(&transaction, tenant, head, entry.seq)?
+                .ok_or_else(|| damaged(0, "a sequence number without a fingerprint"))?;
+            Some(Position { seq: entry.seq, fingerprint })
+        }
+        None => None,
+    };
+    let next = scan.next(last, has_more, head);
+    let to_note = match &request.seen {
+        Some(seen) => is_news(&transaction, tenant, seen, next.position().seq)?.then_some(next.position().seq),
+        None => None,
+    };
+    Ok(Pull { changes: Changes::Page(LogPage { entries, next, has_more }), to_note })
+}
+
+fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Head> {
+    let head = transaction
+        .prepare_cached("SELECT seq, fingerprint, horizon FROM heads WHERE tenant = ?1")?
+        .query_row([tenant.as_str()], |row| {
+            Ok(Head { position: read_position(row, 0)?, horizon: unsigned(row.get(2)?) })
+        })
+        .optional()?;
+    Ok(head.unwrap_or_default())
+}
+
+/// The fingerprint that the log has at a place, compacted or not; nothing where the place is beyond the head.
+fn read_fingerprint(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    head: Head,
+    seq: u64,
+) -> rusqlite::Result<Option<Fingerprint>> {
+    if seq == 0 {
+        return Ok(Some(Fingerprint::START));
+    }
+    if seq == head.position.seq {
+        return Ok(Some(head.position.fingerprint));
+    }
+    let mut find: CachedStatement<'_> = transaction.prepare_cached(if seq > head.horizon {
+        "SELECT fingerprint FROM operations WHERE tenant = ?1 AND seq = ?2"
+    } else {
+        "SELECT fingerprint FROM fingerprints WHERE tenant = ?1 AND seq = ?2"
+    })?;
+    let read = |row: &rusqlite::Row<'_>| Ok(Fingerprint::from_number(unsigned(row.get(0)?)));
+    find.query_row(params![tenant.as_str(), signed(seq)], read).optional()
+}
+
+/// The rows of a page in log order, and whether there are more.
+fn read_scan(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    scan: Scan,
+    max_operations: usize,
+) -> rusqlite::Result<(Vec<LogEntry>, bool)> {
+    let after = signed(scan.after_seq());
+    let mut find = transaction.prepare_cached(&scan_query(scan))?;
+    let mut rows = match scan {
+        Scan::Log { .. } => find.query(params![tenant.as_str(), after])?,
+        Scan::State { tombstones_after, .. } => {
+            find.query(params![tenant.as_str(), after, signed(tombstones_after)])?
+        }
+    };
+    let mut budget = PageBudget::new(max_operations);
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let entry = read_log_entry(row)?;
+        if !budget.admit(entry.wire_bytes()) {
+            return Ok((entries, true));
+        }
+        entries.push(entry);
+    }
+    Ok((entries, false))
+}
+
+/// The query of a page in log order.
+pub(super) fn scan_query(scan: Scan) -> String {
+    match scan {
+        Scan::Log { .. } => {
+            format!("SELECT {LOG_ENTRY_COLUMNS} FROM operations WHERE tenant = ?1 AND seq > ?2 ORDER BY seq")
+        }
+        Scan::State { .. } => format!(
+            "SELECT {STATE_COLUMNS} FROM documents WHERE tenant = ?1 AND seq > ?2 AND (is_deleted = 0 OR seq > ?3)
+             ORDER BY seq"
+        ),
+    }
+}
+
+fn is_news(transaction: &Transaction<'_>, tenant: &TenantId, seen: &Seen, pulled_seq: u64) -> rusqlite::Result<bool> {
+    let is_noted = transaction
+        .prepare_cached(
+            "SELECT 1 FROM clients WHERE tenant = ?1 AND id = ?2 AND pulled_seq = ?3 AND seen_at_ms + ?4 > ?5",
+        )?
+        .exists(params![
+            tenant.as_str(),
+            seen.client_id.as_str(),
+            signed(pulled_seq),
+            signed(CLIENT_SEEN_PRECISION_MS),
+            signed(seen.now_ms),
+        ])?;
+    Ok(!is_noted)
+}
+
+/// See [`crate::store::Store::changes_by_time`].
+pub(super) fn changes_by_time(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    request: TimeRequest,
+) -> rusqlite::Result<TimePage> {
+    let transaction = connection.transaction()?;
+    let head = read_head(&transaction, tenant)?;
+    let mut find = transaction.prepare_cached(&time_query(head))?;
+    let parameters = params![tenant.as_str(), signed(request.after.timestamp), signed(request.after.seq)];
+    let mut rows = find.query(parameters)?;
+    let mut page = TimePageBuilder::new(request.max_operations, request.runs);
+    while let Some(row) = rows.next()? {
+        if !page.push(read_log_entry(row)?) {
+            break;
+        }
+    }
+    Ok(page.finish(head))
+}
+
+/// The query of a page by the reference's rule: operations while the log is whole, then documents.
+pub(super) fn time_query(head: Head) -> String {
+    let (columns, table) =
+        if head.horizon == 0 { (LOG_ENTRY_COLUMNS, "operations") } else { (STATE_COLUMNS, "documents") };
+    format!("SELECT {columns} FROM {table} WHERE tenant = ?1 AND (timestamp, seq) > (?2, ?3) ORDER BY timestamp, seq")
+}
+
+/// See [`crate::store::Store::client`].
+pub(super) fn client(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    client: &ClientId,
+) -> rusqlite::Result<Option<ClientMemory>> {
+    connection
+        .prepare_cached("SELECT revision, places, pulled_seq, seen_at_ms FROM clients WHERE tenant = ?1 AND id = ?2")?
+        .query_row([tenant.as_str(), client.as_str()], |row| {
+            let places = Places::parse(row.get_ref(1)?.as_str()?);
+            Ok(ClientMemory {
+                revision: unsigned(row.get(0)?),
+                places: places.ok_or_else(|| damaged(1, "no places of a client"))?,
+                pulled_seq: unsigned(row.get(2)?),
+                seen_at_ms: unsigned(row.get(3)?),
+            })
+        })
+        .optional()
+}
+
+/// See [`crate::store::Store::document`].
+pub(super) fn document(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    key: &DocumentKey,
+) -> rusqlite::Result<Option<LiveDocument>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {LIVE_DOCUMENT_COLUMNS} FROM documents
+             WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND is_deleted = 0"
+        ))?
+        .query_row([tenant.as_str(), key.collection.as_str(), key.id.as_str()], read_live_document)
+        .optional()
+}
+
+/// See [`crate::store::Store::query`]: walks the collection from its newest document on, until the page is full.
+pub(super) fn query(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    query: &Query,
+    caller: &Caller<'_>,
+) -> rusqlite::Result<QueryPage> {
+    let mut find = connection.prepare_cached(&collection_query())?;
+    let before = query.before_seq.map_or(i64::MAX, signed);
+    let mut rows = find.query(params![tenant.as_str(), query.collection.as_str(), before])?;
+    let mut budget = PageBudget::new(query.max_documents);
+    let mut page = QueryPage { documents: Vec::new(), has_more: false };
+    let mut rows_read = 0_usize;
+    while let Some(row) = rows.next()? {
+        rows_read += 1;
+        if rows_read.is_multiple_of(ROWS_BETWEEN_CHECKS) && caller.is_gone() {
+            break;
+        }
+        let document = read_live_document(row)?;
+        if !query.filter.matches(&document) {
+            continue;
+        }
+        if !budget.admit(document.wire_bytes()) {
+            page.has_more = true;
+            break;
+        }
+        page.documents.push(document);
+    }
+    Ok(page)
+}
+
+/// The query of a collection's documents, newest first.
+pub(super) fn collection_query() -> String {
+    format!(
+        "SELECT {LIVE_DOCUMENT_COLUMNS} FROM documents
+         WHERE tenant = ?1 AND collection = ?2 AND is_deleted = 0 AND seq < ?3 ORDER BY seq DESC"
+    )
+}
+
+/// See [`crate::store::Store::stats`].
+pub(super) fn stats(connection: &mut Connection, tenant: &TenantId, active_since_ms: u64) -> rusqlite::Result<Stats> {
+    let transaction = connection.transaction()?;
+    let counters = transaction
+        .prepare_cached("SELECT operations, documents, seq FROM heads WHERE tenant = ?1")?
+        .query_row([tenant.as_str()], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?), unsigned(row.get(2)?))))
+        .optional()?;
+    let (operations, documents, head_seq) = counters.unwrap_or_default();
+    let least_pulled: Option<i64> = transaction
+        .prepare_cached(LEAST_PULLED_QUERY)?
+        .query_row(params![tenant.as_str(), signed(active_since_ms)], |row| row.get(0))
+        .optional()?;
+    // The log is dense, so the entries behind a place are counted by subtraction.
+    let unsynced = least_pulled.map_or(0, |pulled_seq| head_seq.saturating_sub(unsigned(pulled_seq)));
+    Ok(Stats { operations, documents, unsynced_operations: unsynced.min(operations) })
+}
+
+/// The query of the place of the active client that has pulled least.
+pub(super) const LEAST_PULLED_QUERY: &str =
+    "SELECT pulled_seq FROM clients WHERE tenant = ?1 AND seen_at_ms >= ?2 ORDER BY pulled_seq LIMIT 1";
+
+/// See [`crate::store::Store::check`].
+pub(super) fn check(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached("SELECT 1 FROM heads LIMIT 1")?.exists([]).map(drop)
+}

@@ -1,0 +1,119 @@
+//! Connections and the versions of the schema.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+/// The steps from an empty file to the current schema; the file's `user_version` counts those that were taken.
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// Marks our files among all SQLite databases ("sync" in ASCII).
+const APPLICATION_ID: i32 = 0x7379_6e63;
+
+/// How long a connection waits for another process that holds a lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the change to WAL mode is tried again; SQLite does not wait for that lock by itself.
+const WAL_ATTEMPTS: u32 = 100;
+
+/// The pause between two such attempts.
+const WAL_PAUSE: Duration = Duration::from_millis(50);
+
+/// The page cache of one connection, in KiB.
+const CACHE_KIB: i32 = 8 * 1024;
+
+/// The size that the write-ahead log is cut back to after a checkpoint, in bytes.
+const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// SQLite's own reason.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The file belongs to another program.
+    #[error("the file is a database of another program")]
+    Foreign,
+    /// The file was written by a later version.
+    #[error("the file has schema version {found}, this program knows versions up to {known}")]
+    TooNew {
+        /// The file's version.
+        found: i64,
+        /// The newest known version.
+        known: usize,
+    },
+}
+
+/// Opens the connection that writes: creates the file where there is none, and brings its schema up to date.
+///
+/// Safe when several processes do so at the same time: each migration is one transaction.
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    refuse_foreign(&connection)?;
+    enter_wal_mode(&connection)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    configure(&connection)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens a connection that only reads a file which [`open_for_writing`] has prepared.
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
+    // Read-write for SQLite, since even a reader of a WAL file may have to recover it; `query_only` forbids the rest.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "query_only", true)?;
+    configure(&connection)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+fn refuse_foreign(connection: &Connection) -> Result<(), OpenError> {
+    let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application_id != APPLICATION_ID && (application_id != 0 || tables > 0) {
+        return Err(OpenError::Foreign);
+    }
+    Ok(())
+}
+
+fn enter_wal_mode(connection: &Connection) -> rusqlite::Result<()> {
+    let mut attempts_left = WAL_ATTEMPTS;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && attempts_left > 0 => {
+                attempts_left -= 1;
+                thread::sleep(WAL_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = MIGRATIONS.len();
+    let taken = usize::try_from(found).ok().filter(|taken| *taken <= known);
+    let Some(taken) = taken else { return Err(OpenError::TooNew { found, known }) };
+    if taken == known {
+        return Ok(());
+    }
+    for migration in &MIGRATIONS[taken..] {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", i64::try_from(known).unwrap_or(i64::MAX))?;
+    Ok(transaction.commit()?)
+}

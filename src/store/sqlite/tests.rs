@@ -1,0 +1,101 @@
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::core::cursor::{Head, Position, Scan};
+
+fn file() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    (directory, path)
+}
+
+/// The lines of a query's plan.
+fn plan(connection: &Connection, query: &str) -> Vec<String> {
+    let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+    let parameters = vec![rusqlite::types::Value::Null; explain.parameter_count()];
+    let lines = explain.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
+    lines.map(std::result::Result::unwrap).collect()
+}
+
+#[test]
+fn every_query_is_one_search_of_an_index_without_a_sort() {
+    let (_directory, path) = file();
+    let connection = open_for_writing(&path).unwrap();
+    let position = Position::START;
+    let head = |horizon| Head { position, horizon };
+    for (query, index) in [
+        (read::scan_query(Scan::Log { after: position }), "operations USING PRIMARY KEY"),
+        (
+            read::scan_query(Scan::State { after: position, tombstones_after: 0 }),
+            "documents USING INDEX documents_by_seq",
+        ),
+        (read::time_query(head(0)), "operations USING INDEX operations_by_time"),
+        (read::time_query(head(1)), "documents USING INDEX documents_by_time"),
+        (read::collection_query(), "documents USING INDEX documents_by_collection"),
+        (read::LEAST_PULLED_QUERY.to_owned(), "clients USING COVERING INDEX clients_by_pulled_seq"),
+    ] {
+        let plan = plan(&connection, &query);
+        assert_eq!(plan.len(), 1, "{query}: {plan:?}");
+        assert!(plan[0].starts_with(&format!("SEARCH {index}")), "{query}: {plan:?}");
+    }
+}
+
+#[test]
+fn a_file_of_another_program_is_refused_and_left_as_it_was() {
+    let (_directory, path) = file();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)").unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let error = SqliteStore::open(&path, 1).unwrap_err();
+    assert!(error.to_string().contains("another program"), "{error}");
+    assert!(!error.can_retry());
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_file_of_a_later_version_and_a_file_that_is_no_database_are_refused() {
+    let (_directory, path) = file();
+    drop(SqliteStore::open(&path, 1).unwrap());
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = SqliteStore::open(&path, 1).unwrap_err();
+    assert!(error.to_string().contains("schema version 99"), "{error}");
+    std::fs::write(&path, "certainly not a database, but long enough to be read as one").unwrap();
+    assert!(SqliteStore::open(&path, 1).is_err());
+}
+
+#[test]
+fn a_store_that_is_closed_leaves_one_file() {
+    let (directory, path) = file();
+    drop(SqliteStore::open(&path, 3).unwrap());
+    let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["store.db"]);
+}
+
+#[test]
+fn many_openings_of_one_new_file_at_once_all_succeed() {
+    let (_directory, path) = file();
+    std::thread::scope(|scope| {
+        let openings: Vec<_> = (0..8).map(|_| scope.spawn(|| SqliteStore::open(&path, 1))).collect();
+        for opening in openings {
+            opening.join().unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn work_that_panics_fails_alone() {
+    let (_directory, path) = file();
+    let store = SqliteStore::open(&path, 1).unwrap();
+    let panics = store.writer.run("commit", |connection, _| -> rusqlite::Result<()> {
+        let _transaction = connection.transaction()?;
+        panic!("on purpose")
+    });
+    let error = block_on(panics).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    block_on(store.writer.run("commit", |connection, _| connection.transaction()?.commit())).unwrap();
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}

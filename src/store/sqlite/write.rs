@@ -1,0 +1,299 @@
+//! What the writing thread does, each in one transaction.
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use super::row::{read_position, signed, unsigned};
+use crate::core::cursor::Position;
+use crate::core::decide::{Batch, DocumentWrite};
+use crate::core::names::{ClientId, TenantId};
+use crate::core::operation::Operation;
+use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember};
+
+/// What a transaction must survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// The death of the machine: the write-ahead log is flushed to the disk.
+    Machine,
+    /// The death of the process; the next transaction that is flushed takes it along.
+    Process,
+}
+
+/// Begins a transaction of the only writer in this process.
+///
+/// The level of durability is set each time, so that nothing depends on how an earlier transaction ended.
+fn begin(connection: &mut Connection, durability: Durability) -> rusqlite::Result<Transaction<'_>> {
+    let synchronous = match durability {
+        Durability::Machine => "FULL",
+        Durability::Process => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+/// Writes a batch, or nothing of it where a guard fails; a transaction that is dropped is rolled back.
+pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<Commit> {
+    let transaction = begin(connection, Durability::Machine)?;
+    let Log { position: before, received_at_ms } = read_log(&transaction, tenant)?;
+    let received_at_ms = received_at_ms.max(batch.received_at_ms);
+    if !write_ids(&transaction, tenant, batch)? || !write_documents(&transaction, tenant, batch, before.seq)? {
+        return Ok(Commit::Contended);
+    }
+    let after = write_operations(&transaction, tenant, batch, before, received_at_ms)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO heads (tenant, seq, fingerprint, horizon, operations, documents, received_at_ms)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6)
+             ON CONFLICT (tenant) DO UPDATE SET seq = ?2, fingerprint = ?3, operations = operations + ?4,
+                 documents = documents + ?5, received_at_ms = ?6",
+        )?
+        .execute(params![
+            tenant.as_str(),
+            signed(after.seq),
+            signed(after.fingerprint.to_number()),
+            signed(after.seq - before.seq),
+            batch.live_documents_delta,
+            signed(received_at_ms),
+        ])?;
+    transaction.commit()?;
+    Ok(Commit::Done)
+}
+
+/// The end of a tenant's log.
+struct Log {
+    position: Position,
+    received_at_ms: u64,
+}
+
+fn read_log(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Log> {
+    let log = transaction
+        .prepare_cached("SELECT seq, fingerprint, received_at_ms FROM heads WHERE tenant = ?1")?
+        .query_row([tenant.as_str()], |row| {
+            Ok(Log { position: read_position(row, 0)?, received_at_ms: unsigned(row.get(2)?) })
+        })
+        .optional()?;
+    Ok(log.unwrap_or(Log { position: Position::START, received_at_ms: 0 }))
+}
+
+/// Makes the ids known; false where one is known already.
+fn write_ids(transaction: &Transaction<'_>, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<bool> {
+    let mut insert =
+        transaction.prepare_cached("INSERT INTO operation_ids (tenant, id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+    for Operation { id, .. } in &batch.entries {
+        if insert.execute([tenant.as_str(), id.as_str()])? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Writes the documents; false where one is no longer as the decision saw it.
+fn write_documents(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    batch: &Batch,
+    seq_before: u64,
+) -> rusqlite::Result<bool> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO documents
+             (tenant, collection, id, rev, seq, is_deleted, operation_id, timestamp, client_id, clock, data)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+    )?;
+    let mut update = transaction.prepare_cached(
+        "UPDATE documents SET rev = ?4, seq = ?5, is_deleted = ?6, operation_id = ?7, timestamp = ?8, client_id = ?9,
+             clock = ?10, data = ?11
+         WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND rev = ?12",
+    )?;
+    for DocumentWrite { key, seen_rev, document, entry_index } in &batch.documents {
+        let clock = document.clock.to_json();
+        let seq = seq_before + 1 + *entry_index as u64;
+        let written = match seen_rev {
+            None => insert.execute(params![
+                tenant.as_str(),
+                key.collection.as_str(),
+                key.id.as_str(),
+                signed(document.rev),
+                signed(seq),
+                document.is_deleted(),
+                document.operation_id.as_str(),
+                signed(document.timestamp),
+                document.client_id.as_str(),
+                clock.as_str(),
+                document.data.as_ref().map(|data| data.as_str()),
+            ])?,
+            Some(seen_rev) => update.execute(params![
+                tenant.as_str(),
+                key.collection.as_str(),
+                key.id.as_str(),
+                signed(document.rev),
+                signed(seq),
+                document.is_deleted(),
+                document.operation_id.as_str(),
+                signed(document.timestamp),
+                document.client_id.as_str(),
+                clock.as_str(),
+                document.data.as_ref().map(|data| data.as_str()),
+                signed(*seen_rev),
+            ])?,
+        };
+        if written == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Appends the operations to the log; answers the new end.
+fn write_operations(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    batch: &Batch,
+    before: Position,
+    received_at_ms: u64,
+) -> rusqlite::Result<Position> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO operations
+             (tenant, seq, fingerprint, id, kind, collection, document_id, data, timestamp, client_id, clock,
+              received_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    )?;
+    let mut after = before;
+    for (operation, fingerprint) in batch.entries.iter().zip(batch.fingerprints(before.fingerprint)) {
+        after = Position { seq: after.seq + 1, fingerprint };
+        insert.execute(params![
+            tenant.as_str(),
+            signed(after.seq),
+            signed(fingerprint.to_number()),
+            operation.id.as_str(),
+            operation.kind.as_str(),
+            operation.key.collection.as_str(),
+            operation.key.id.as_str(),
+            operation.data.as_ref().map(|data| data.as_str()),
+            signed(operation.timestamp),
+            operation.client_id.as_str(),
+            operation.clock.to_json().as_str(),
+            signed(received_at_ms),
+        ])?;
+    }
+    Ok(after)
+}
+
+/// Notes how far a client has pulled; see [`crate::store::Store::changes`].
+pub(super) fn note_pulled(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    client: &ClientId,
+    pulled_seq: u64,
+    now_ms: u64,
+) -> rusqlite::Result<()> {
+    let transaction = begin(connection, Durability::Process)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO clients (tenant, id, revision, places, pulled_seq, seen_at_ms) VALUES (?1, ?2, 0, '', ?3, ?4)
+             ON CONFLICT (tenant, id) DO UPDATE SET pulled_seq = ?3, seen_at_ms = ?4",
+        )?
+        .execute(params![tenant.as_str(), client.as_str(), signed(pulled_seq), signed(now_ms)])?;
+    transaction.commit()
+}
+
+/// Replaces what is remembered of a client, if it still has the revision that was seen.
+pub(super) fn remember(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    client: &ClientId,
+    memory: &NewMemory,
+) -> rusqlite::Result<Remember> {
+    let transaction = begin(connection, Durability::Machine)?;
+    if memory.seen_revision == 0 {
+        transaction
+            .prepare_cached(
+                "INSERT INTO clients (tenant, id, revision, places, pulled_seq, seen_at_ms)
+                 VALUES (?1, ?2, 0, '', 0, 0) ON CONFLICT DO NOTHING",
+            )?
+            .execute([tenant.as_str(), client.as_str()])?;
+    }
+    let written = transaction
+        .prepare_cached(
+            "UPDATE clients SET revision = revision + 1, places = ?4, pulled_seq = ?5, seen_at_ms = ?6
+             WHERE tenant = ?1 AND id = ?2 AND revision = ?3",
+        )?
+        .execute(params![
+            tenant.as_str(),
+            client.as_str(),
+            signed(memory.seen_revision),
+            memory.places.to_text(),
+            signed(memory.pulled_seq),
+            signed(memory.seen_at_ms),
+        ])?;
+    if written == 0 {
+        return Ok(Remember::Contended);
+    }
+    transaction.commit()?;
+    Ok(Remember::Done)
+}
+
+/// One step of a compaction.
+pub(super) fn compact(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    step: CompactStep,
+) -> rusqlite::Result<Compaction> {
+    let transaction = begin(connection, Durability::Machine)?;
+    let max_entries = i64::try_from(step.max_entries).unwrap_or(i64::MAX);
+    transaction
+        .prepare_cached(
+            "DELETE FROM clients WHERE tenant = ?1 AND id IN
+                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms < ?2 LIMIT ?3)",
+        )?
+        .execute(params![tenant.as_str(), signed(step.forget_clients_before_ms), max_entries])?;
+
+    // The time of reception never runs backwards in the log, so the old entries are those up to some number.
+    let horizon: i64 = transaction
+        .prepare_cached("SELECT horizon FROM heads WHERE tenant = ?1")?
+        .query_row([tenant.as_str()], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0);
+    let last_of_step = horizon.saturating_add(max_entries);
+    let newest_old: Option<i64> = transaction
+        .prepare_cached(
+            "SELECT seq FROM operations WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3 AND received_at_ms <= ?4
+             ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row(params![tenant.as_str(), horizon, last_of_step, signed(step.received_until_ms)], |row| row.get(0))
+        .optional()?;
+    let new_horizon = newest_old.unwrap_or(horizon);
+    if new_horizon > horizon {
+        move_horizon(&transaction, tenant, horizon, new_horizon)?;
+    }
+    let is_finished = new_horizon < last_of_step || !is_old(&transaction, tenant, last_of_step + 1, step)?;
+    transaction.commit()?;
+    Ok(Compaction { deleted_entries: unsigned(new_horizon - horizon), is_finished })
+}
+
+fn move_horizon(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    horizon: i64,
+    new_horizon: i64,
+) -> rusqlite::Result<()> {
+    let range = params![tenant.as_str(), horizon, new_horizon];
+    transaction
+        .prepare_cached(
+            "INSERT INTO fingerprints (tenant, seq, fingerprint)
+             SELECT tenant, seq, fingerprint FROM operations WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3",
+        )?
+        .execute(range)?;
+    transaction
+        .prepare_cached("DELETE FROM operations WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3")?
+        .execute(range)?;
+    transaction
+        .prepare_cached("UPDATE heads SET horizon = ?3, operations = operations - (?3 - ?2) WHERE tenant = ?1")?
+        .execute(range)?;
+    Ok(())
+}
+
+/// Whether the entry with this number exists and goes with this cut.
+fn is_old(transaction: &Transaction<'_>, tenant: &TenantId, seq: i64, step: CompactStep) -> rusqlite::Result<bool> {
+    transaction
+        .prepare_cached("SELECT 1 FROM operations WHERE tenant = ?1 AND seq = ?2 AND received_at_ms <= ?3")?
+        .exists(params![tenant.as_str(), seq, signed(step.received_until_ms)])
+}
