@@ -45,7 +45,13 @@ impl SqliteStore {
     /// When the file cannot be opened or created, is no SQLite database, belongs to another program, or was written by a
     /// later version of this one.
     pub fn open(path: &Path, readers: usize) -> Result<Self> {
-        let open_error = |error| open_error(path, error);
+        let open_error = |error: OpenError| {
+            let kind = match error {
+                OpenError::Sqlite(_) => ErrorKind::Unavailable,
+                OpenError::Foreign | OpenError::TooNew { .. } => ErrorKind::Failed,
+            };
+            StoreError::new(NAME, "open", kind, format!("{}: {error}", path.display()))
+        };
         let writer = open_for_writing(path).map_err(open_error)?;
         let readers = (0..readers.max(1)).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
         let start = |name, connections| {
@@ -57,14 +63,6 @@ impl SqliteStore {
             writer: start("sqlite-writer", vec![writer])?,
         })
     }
-}
-
-fn open_error(path: &Path, error: OpenError) -> StoreError {
-    let kind = match error {
-        OpenError::Sqlite(_) => ErrorKind::Unavailable,
-        OpenError::Foreign | OpenError::TooNew { .. } => ErrorKind::Failed,
-    };
-    StoreError::new(NAME, "open", kind, format!("{}: {error}", path.display()))
 }
 
 #[async_trait]

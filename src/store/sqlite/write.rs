@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use super::row::{read_position, signed, unsigned};
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, DocumentWrite};
+use crate::core::json::RawJson;
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::Operation;
 use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember};
@@ -93,10 +94,12 @@ fn write_documents(
     batch: &Batch,
     seq_before: u64,
 ) -> rusqlite::Result<bool> {
+    // Both statements take the same parameters; the condition of the first is there to use the last one.
     let mut insert = transaction.prepare_cached(
         "INSERT INTO documents
              (tenant, collection, id, rev, seq, is_deleted, operation_id, timestamp, client_id, clock, data)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 WHERE ?12 IS NULL
+         ON CONFLICT DO NOTHING",
     )?;
     let mut update = transaction.prepare_cached(
         "UPDATE documents SET rev = ?4, seq = ?5, is_deleted = ?6, operation_id = ?7, timestamp = ?8, client_id = ?9,
@@ -104,37 +107,21 @@ fn write_documents(
          WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND rev = ?12",
     )?;
     for DocumentWrite { key, seen_rev, document, entry_index } in &batch.documents {
-        let clock = document.clock.to_json();
-        let seq = seq_before + 1 + *entry_index as u64;
-        let written = match seen_rev {
-            None => insert.execute(params![
-                tenant.as_str(),
-                key.collection.as_str(),
-                key.id.as_str(),
-                signed(document.rev),
-                signed(seq),
-                document.is_deleted(),
-                document.operation_id.as_str(),
-                signed(document.timestamp),
-                document.client_id.as_str(),
-                clock.as_str(),
-                document.data.as_ref().map(|data| data.as_str()),
-            ])?,
-            Some(seen_rev) => update.execute(params![
-                tenant.as_str(),
-                key.collection.as_str(),
-                key.id.as_str(),
-                signed(document.rev),
-                signed(seq),
-                document.is_deleted(),
-                document.operation_id.as_str(),
-                signed(document.timestamp),
-                document.client_id.as_str(),
-                clock.as_str(),
-                document.data.as_ref().map(|data| data.as_str()),
-                signed(*seen_rev),
-            ])?,
-        };
+        let write = if seen_rev.is_none() { &mut insert } else { &mut update };
+        let written = write.execute(params![
+            tenant.as_str(),
+            key.collection.as_str(),
+            key.id.as_str(),
+            signed(document.rev),
+            signed(seq_before + 1 + *entry_index as u64),
+            document.is_deleted(),
+            document.operation_id.as_str(),
+            signed(document.timestamp),
+            document.client_id.as_str(),
+            document.clock.to_json().as_str(),
+            document.data.as_ref().map(RawJson::as_str),
+            seen_rev.map(signed),
+        ])?;
         if written == 0 {
             return Ok(false);
         }
@@ -167,7 +154,7 @@ fn write_operations(
             operation.kind.as_str(),
             operation.key.collection.as_str(),
             operation.key.id.as_str(),
-            operation.data.as_ref().map(|data| data.as_str()),
+            operation.data.as_ref().map(RawJson::as_str),
             signed(operation.timestamp),
             operation.client_id.as_str(),
             operation.clock.to_json().as_str(),
