@@ -8,8 +8,12 @@ pub const REQUEST_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 /// Largest request body after its content encoding was undone, in bytes; a larger one is answered with 413.
 pub const INFLATED_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// How long one request may take, in milliseconds; a longer one is answered with 503.
-pub const REQUEST_TIME_MAX_MS: u64 = 30_000;
+/// How much of a body that is too large is still read and thrown away, in bytes: a client that is not listened to any
+/// more would see a broken connection in place of the answer.
+pub const DISCARDED_BODY_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long one request may take, in seconds; a longer one is answered with 503.
+pub const REQUEST_TIME_MAX_SECONDS: u32 = 30;
 
 /// Most operations in one push.
 pub const PUSH_MAX_OPERATIONS: usize = 1_000;
@@ -32,6 +36,10 @@ pub const CLOCK_MAX_ENTRIES: usize = 1_000;
 /// Greatest counter and greatest timestamp: the greatest integer that a double holds without a gap below it.
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
+/// Greatest `since` of a pull: a little more than the greatest timestamp, since a page may end with one that was raised
+/// to tell two places of a client apart (see `places`).
+pub const SINCE_MAX: u64 = INTEGER_MAX + 1_000;
+
 /// Page size of a pull that asks for none, in operations.
 pub const PAGE_DEFAULT_OPERATIONS: usize = 100;
 
@@ -52,6 +60,24 @@ pub const FILTER_PATH_MAX_BYTES: usize = 1_024;
 
 /// Most faults that one 400 names; the rest are counted.
 pub const FAULTS_MAX_NAMED: usize = 20;
+
+/// Longest request id that is taken from a client, in bytes; a longer one is replaced.
+pub const REQUEST_ID_MAX_BYTES: usize = 128;
+
+/// Most connections that the local server holds open; further ones wait.
+pub const CONNECTIONS_MAX: usize = 4_096;
+
+/// How long a client may take to send the head of a request, in seconds.
+pub const REQUEST_HEAD_TIME_MAX_SECONDS: u32 = 30;
+
+/// How long the local server waits for what is in flight when it is told to stop, in seconds.
+pub const STOP_TIME_MAX_SECONDS: u32 = REQUEST_TIME_MAX_SECONDS + 5;
+
+/// Pause after a connection could not be accepted, in milliseconds: as a rule because the process has no more files.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Longest excerpt of what a client sent that an error repeats, in characters.
+pub const EXCERPT_MAX_CHARACTERS: usize = 120;
 
 /// Most operations that wait together for one commit.
 pub const GROUP_MAX_OPERATIONS: usize = 4_000;
