@@ -4,6 +4,11 @@
 //! vector clocks, keeps an operation log and the current documents, and answers queries, statistics and compaction.
 //! `ARCHITECTURE.md` has the map of the code, `README.md` the protocol.
 
+pub mod api;
+#[cfg(feature = "runtime")]
+pub mod config;
 pub mod core;
+#[cfg(feature = "runtime")]
+pub mod runtime;
 pub mod service;
 pub mod store;

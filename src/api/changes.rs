@@ -1,0 +1,199 @@
+//! `POST /changes`: pull the operations that others made.
+//!
+//! Request, every key of which may be left out (and the whole body too):
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `cursor` | the `cursor` of the answer before; `null` or empty to start from nothing. With this key, `since` is ignored |
+//! | `since` | the greatest `timestamp` of the last page that the client applied, an integer from 0; default 0 |
+//! | `limit` | integer from 1: most operations of the page; default 100, larger ones than 1,000 count as 1,000 |
+//! | `clientId` | who asks; a name (1 to 256 bytes of UTF-8 without control characters) |
+//! | `vectorClock` | an object, which is ignored |
+//!
+//! | status | answer |
+//! |---|---|
+//! | 200 | `{"operations":[…],"conflicts":[],"cursor":"…","hasMore":false}` |
+//! | 400 | the body is not a JSON object, or one of its fields is wrong |
+//! | 410 | error `Cursor reset`: the cursor is of another log than this (the database was restored); start from nothing |
+//! | 422 | more changes than fit a page share a timestamp, and neither `cursor` nor `clientId` tells them apart |
+//!
+//! An operation has the keys `id`, `type`, `collection`, `docId`, `data`, `timestamp`, `clientId`, `synced` (always
+//! `true`) and `vectorClock`. `data` has the bytes that were pushed, and is `null` for a delete. A client gets its own
+//! operations too. A page has at most 4 MiB; `hasMore` says whether it is worth asking again at once.
+//!
+//! *With a `cursor`* a client gets everything behind it, in the order of the log. One that starts from nothing, or that
+//! was away for so long that history was compacted meanwhile, first gets each document as one operation that carries all
+//! of it (`insert`, or `delete` if the client may still have it).
+//!
+//! *With `since` and a `clientId`* it gets the same, and misses nothing: the server remembers which `since` to expect
+//! after each page. To tell pages apart whose greatest timestamps are equal, a page may end with one of its operations
+//! once more, with a greater timestamp. A `since` that the server does not know is served by the rule below until the
+//! client has caught up.
+//!
+//! *With `since` alone* it gets the operations with a greater `timestamp`, ordered by timestamp, a page never ending
+//! between equal ones; no `cursor` is answered then. What is pushed late with an older timestamp is not seen this way.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::answer;
+use super::body::BodyText;
+use super::error::{ApiError, Faults};
+use super::fields::{Fields, limit, name, string};
+use super::schema::{BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, RunTooLong, Unavailable};
+use super::tenant::Tenant;
+use crate::core::cursor::Cursor;
+use crate::core::json::{self, push_string};
+use crate::core::limits::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_OPERATIONS, SINCE_MAX};
+use crate::core::names::ClientId;
+use crate::core::operation::LogEntry;
+use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
+
+/// Pulls the operations that others made.
+#[utoipa::path(
+    post,
+    path = "/changes",
+    request_body(content = ChangesRequest, description = "an empty body counts as `{}`"),
+    responses(
+        (status = 200, description = "a page of changes", body = ChangesAnswer),
+        BadRequest, CursorGone, RunTooLong, LayerErrors, Unavailable,
+    ),
+)]
+pub(super) async fn pull_changes(
+    State(service): State<Arc<SyncService>>,
+    Tenant(tenant): Tenant,
+    body: BodyText,
+) -> Result<Response, ApiError> {
+    let request = read(body.or_empty_object())?;
+    match service.pull(&tenant, request).await? {
+        Pulled::Page(page) => Ok(answer::json(StatusCode::OK, write(&page))),
+        Pulled::Reset => Err(ApiError::CursorReset),
+        Pulled::RunTooLong => Err(ApiError::RunTooLong),
+    }
+}
+
+fn read(text: &str) -> Result<PullRequest, ApiError> {
+    let mut faults = Faults::default();
+    let mut fields = Fields::of_body(text, &mut faults)?;
+    let from = if fields.raw("cursor").is_some() {
+        fields.required("cursor", cursor).map(PullFrom::Cursor)
+    } else {
+        fields.optional("since", 0, |text| json::integer(text, SINCE_MAX)).map(PullFrom::Since)
+    };
+    let max_operations = fields.optional("limit", PAGE_DEFAULT_OPERATIONS, limit(PAGE_MAX_OPERATIONS));
+    let client_id = fields.optional("clientId", None, |text| name(ClientId::parse)(text).map(Some));
+    let _ = fields.optional("vectorClock", (), an_object);
+    let request = from.zip(max_operations).zip(client_id).map(|((from, max_operations), client_id)| PullRequest {
+        from,
+        client_id,
+        max_operations,
+    });
+    faults.unless_any(request)
+}
+
+fn cursor(text: &str) -> Result<Option<Cursor>, String> {
+    if text == "null" {
+        return Ok(None);
+    }
+    match string(text)?.as_str() {
+        "" => Ok(None),
+        text => Cursor::parse(text).map(Some).map_err(|problem| problem.to_string()),
+    }
+}
+
+fn an_object(text: &str) -> Result<(), &'static str> {
+    if text.starts_with('{') { Ok(()) } else { Err("must be an object") }
+}
+
+fn write(page: &PulledPage) -> String {
+    let bytes: usize = page.entries.iter().map(LogEntry::wire_bytes).sum();
+    let mut text = String::with_capacity(bytes + 150);
+    text.push_str("{\"operations\":[");
+    for (index, entry) in page.entries.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write_entry(&mut text, entry);
+    }
+    text.push_str("],\"conflicts\":[]");
+    // Writing to a string cannot fail.
+    if let Some(cursor) = page.cursor {
+        let _ = write!(text, ",\"cursor\":\"{cursor}\"");
+    }
+    let _ = write!(text, ",\"hasMore\":{}}}", page.has_more);
+    text
+}
+
+fn write_entry(text: &mut String, entry: &LogEntry) {
+    text.push_str("{\"id\":");
+    push_string(text, entry.id.as_str());
+    text.push_str(",\"type\":\"");
+    text.push_str(entry.kind.as_str());
+    text.push_str("\",\"collection\":");
+    push_string(text, entry.key.collection.as_str());
+    text.push_str(",\"docId\":");
+    push_string(text, entry.key.id.as_str());
+    text.push_str(",\"data\":");
+    text.push_str(entry.data.as_ref().map_or("null", |data| data.as_str()));
+    // Writing to a string cannot fail.
+    let _ = write!(text, ",\"timestamp\":{},\"clientId\":", entry.timestamp);
+    push_string(text, entry.client_id.as_str());
+    text.push_str(",\"synced\":true,\"vectorClock\":");
+    text.push_str(entry.clock.as_str());
+    text.push('}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(text: &str) -> String {
+        format!("{:?}", read(text).unwrap().from)
+    }
+
+    #[test]
+    fn the_key_cursor_chooses_the_mode_whatever_else_is_there() {
+        assert_eq!(from("{}"), "Since(0)");
+        assert_eq!(from(r#"{"since":5.0}"#), "Since(5)");
+        assert_eq!(from(r#"{"since":9007199254741008}"#), "Since(9007199254741008)");
+        for nothing in ["null", "\"\""] {
+            assert_eq!(from(&format!(r#"{{"since":"x","cursor":{nothing}}}"#)), "Cursor(None)");
+        }
+        assert!(from(r#"{"cursor":"l.1.2","since":3}"#).starts_with("Cursor(Some("));
+    }
+
+    #[test]
+    fn every_faulty_field_of_a_pull_is_named() {
+        for (text, field) in [
+            (r#"{"since":null}"#, "since"),
+            (r#"{"since":-1}"#, "since"),
+            (r#"{"since":0.5}"#, "since"),
+            (r#"{"since":"5"}"#, "since"),
+            (r#"{"since":1e300}"#, "since"),
+            (r#"{"limit":0}"#, "limit"),
+            (r#"{"cursor":5}"#, "cursor"),
+            (r#"{"cursor":"x"}"#, "cursor"),
+            (r#"{"clientId":null}"#, "clientId"),
+            (r#"{"clientId":""}"#, "clientId"),
+            (r#"{"vectorClock":null}"#, "vectorClock"),
+            (r#"{"vectorClock":[]}"#, "vectorClock"),
+        ] {
+            match read(text) {
+                Err(ApiError::BadFields(faults)) => {
+                    assert!(faults.to_string().starts_with(&format!("{field}: ")), "{text}: {faults}");
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_of_any_size_is_ignored() {
+        let clock: Vec<String> = (0..5_000).map(|client| format!("\"{client}\":\"x\"")).collect();
+        assert!(read(&format!("{{\"vectorClock\":{{{}}}}}", clock.join(","))).is_ok());
+    }
+}

@@ -1,0 +1,113 @@
+//! `POST /compact`: removes old entries from the log, never documents.
+//!
+//! Request: `{"olderThanDays": 30}`, a number from 0, fractions included; 30 where it or the whole body is left out.
+//! Entries go that the server received so long ago or before, whatever their clients' timestamps say.
+//!
+//! | status | answer |
+//! |---|---|
+//! | 200 | `{"message":"Compaction completed","deletedCount":245,"hasMore":false}` |
+//! | 400 | the body is not a JSON object, or `olderThanDays` is not a number from 0 |
+//!
+//! One request works for at most 20 seconds. What is left then stays for the next: `hasMore` is `true` and `message` says
+//! so. Any client at any cursor, and any that knows only `since`, still reaches the same documents as before.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer;
+use super::body::BodyText;
+use super::error::{ApiError, Faults, to_json};
+use super::fields::Fields;
+use super::schema::{BadRequest, CompactRequest, LayerErrors, Unavailable};
+use super::tenant::Tenant;
+use crate::core::limits::{COMPACT_DEFAULT_DAYS, COMPACT_TIME_MAX_MS, DAY_MS};
+use crate::service::SyncService;
+
+/// What was removed.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Compacted {
+    #[schema(example = "Compaction completed")]
+    message: &'static str,
+    /// How many entries were removed from the log.
+    #[schema(example = 245)]
+    deleted_count: u64,
+    /// Whether there is more to remove, for which the request had no time.
+    has_more: bool,
+}
+
+/// Removes old entries from the log.
+#[utoipa::path(
+    post,
+    path = "/compact",
+    request_body(content = CompactRequest, description = "an empty body counts as `{}`"),
+    responses((status = 200, description = "what was removed", body = Compacted), BadRequest, LayerErrors, Unavailable),
+)]
+pub(super) async fn compact(
+    State(service): State<Arc<SyncService>>,
+    Tenant(tenant): Tenant,
+    body: BodyText,
+) -> Result<Response, ApiError> {
+    let older_than_ms = read(body.or_empty_object())?;
+    let done = service.compact(&tenant, older_than_ms, COMPACT_TIME_MAX_MS).await?;
+    let message = if done.is_finished {
+        "Compaction completed"
+    } else {
+        "Compaction stopped after its time; the rest is left for the next call"
+    };
+    let body = Compacted { message, deleted_count: done.deleted_entries, has_more: !done.is_finished };
+    Ok(answer::json(StatusCode::OK, to_json(&body)))
+}
+
+/// Reads the age, in milliseconds.
+fn read(text: &str) -> Result<u64, ApiError> {
+    let mut faults = Faults::default();
+    let mut fields = Fields::of_body(text, &mut faults)?;
+    let days = fields.optional("olderThanDays", COMPACT_DEFAULT_DAYS, days);
+    faults.unless_any(days.map(milliseconds))
+}
+
+fn days(text: &str) -> Result<f64, &'static str> {
+    match serde_json::from_str::<f64>(text) {
+        Ok(days) if days >= 0.0 => Ok(days),
+        _ => Err("must be a number from 0"),
+    }
+}
+
+/// Rounds down; what is longer than can be counted is as long as can be counted.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "the conversion saturates, and a day has few digits"
+)]
+fn milliseconds(days: f64) -> u64 {
+    (days * DAY_MS as f64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_is_a_number_from_zero_in_days() {
+        for (text, age_ms) in [
+            ("{}", 30 * DAY_MS),
+            (r#"{"olderThanDays":0}"#, 0),
+            (r#"{"olderThanDays":-0.0}"#, 0),
+            (r#"{"olderThanDays":0.5}"#, DAY_MS / 2),
+            (r#"{"olderThanDays":1e300}"#, u64::MAX),
+            (r#"{"olderThanDays":"x","olderThanDays":1}"#, DAY_MS),
+        ] {
+            assert_eq!(read(text).unwrap(), age_ms, "{text}");
+        }
+        for bad in ["-1", "null", "\"1\"", "1e400", "[]", "true"] {
+            assert!(matches!(read(&format!("{{\"olderThanDays\":{bad}}}")), Err(ApiError::BadFields(_))), "{bad}");
+        }
+    }
+}

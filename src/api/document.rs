@@ -1,0 +1,84 @@
+//! `GET /documents/:collection/:id`: one document as it is now.
+//!
+//! The path's parts are percent-decoded, so an id may contain `%2F`; each is 1 to 256 bytes of UTF-8 without control
+//! characters.
+//!
+//! | status | answer |
+//! |---|---|
+//! | 200 | `{"_id":"doc-1","_rev":1,"title":"Buy milk"}` with a weak `ETag` of its revision and content |
+//! | 304 | `If-None-Match` names that `ETag` |
+//! | 400 | a bad percent escape, or `collection` or `id` is no name |
+//! | 404 | `{"error":"Document not found","message":"No document with ID 'doc-1' in collection 'todos'"}` |
+//!
+//! `_id` and `_rev` are always the server's; keys of these names in the data are left out. The rest of the data has the
+//! bytes that were pushed where one operation wrote it, and the bytes of its values where updates did.
+//!
+//! `GET /documents/:collection/query` is the document with the id `query`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+
+use super::answer;
+use super::error::ApiError;
+use super::path::{AtDocument, InCollection};
+use super::schema::{BadRequest, Document, Known, LayerErrors, NoDocument, Unavailable};
+use super::tenant::Tenant;
+use crate::core::names::{DocumentId, DocumentKey, TenantId};
+use crate::service::SyncService;
+
+/// One document as it is now.
+#[utoipa::path(
+    get,
+    path = "/documents/{collection}/{id}",
+    params(
+        ("collection" = String, Path, description = "the collection", example = "todos"),
+        ("id" = String, Path, description = "the document's id", example = "doc-1"),
+    ),
+    responses(
+        (status = 200, description = "the document", body = Document),
+        Known, BadRequest, NoDocument, LayerErrors, Unavailable,
+    ),
+)]
+pub(super) async fn get_document(
+    State(service): State<Arc<SyncService>>,
+    Tenant(tenant): Tenant,
+    AtDocument(key): AtDocument,
+    request: HeaderMap,
+) -> Result<Response, ApiError> {
+    answer_with(&service, &tenant, key, &request).await
+}
+
+/// The document with the id `query`.
+#[utoipa::path(
+    get,
+    path = "/documents/{collection}/query",
+    params(("collection" = String, Path, description = "the collection", example = "todos")),
+    responses(
+        (status = 200, description = "the document", body = Document),
+        Known, BadRequest, NoDocument, LayerErrors, Unavailable,
+    ),
+)]
+pub(super) async fn get_document_named_query(
+    State(service): State<Arc<SyncService>>,
+    Tenant(tenant): Tenant,
+    InCollection(collection): InCollection,
+    request: HeaderMap,
+) -> Result<Response, ApiError> {
+    let key = DocumentKey { collection, id: DocumentId::trusted("query") };
+    answer_with(&service, &tenant, key, &request).await
+}
+
+async fn answer_with(
+    service: &SyncService,
+    tenant: &TenantId,
+    key: DocumentKey,
+    request: &HeaderMap,
+) -> Result<Response, ApiError> {
+    match service.document(tenant, &key).await? {
+        Some(document) => Ok(answer::unless_known(request, Some(document.rev), document.to_json())),
+        None => Err(ApiError::DocumentNotFound(key)),
+    }
+}

@@ -1,0 +1,322 @@
+//! What a request can fail with, and how that is answered: one enum, one match.
+
+use std::fmt::{self, Write as _};
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Method, StatusCode, Uri};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::{is_json, json};
+use crate::core::limits::{
+    EXCERPT_MAX_CHARACTERS, FAULTS_MAX_NAMED, PAGE_MAX_OPERATIONS, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS,
+};
+use crate::core::names::DocumentKey;
+use crate::service::ServiceError;
+use crate::store::StoreError;
+
+/// What ends a request without the answer that it asked for.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// The request as a whole is not one that can be read.
+    BadRequest(String),
+    /// Fields of the request are wrong.
+    BadFields(Faults),
+    /// There is no such document, or it is deleted.
+    DocumentNotFound(DocumentKey),
+    /// There is no such route.
+    RouteNotFound { method: Method, path: String },
+    /// The route has other methods.
+    MethodNotAllowed { method: Method, path: String },
+    /// The client accepts no content encoding that the server has.
+    NotAcceptable,
+    /// The cursor is not of this log.
+    CursorReset,
+    /// The body is too large, as it came or inflated.
+    BodyTooLarge,
+    /// The body's content encoding is unknown.
+    UnsupportedEncoding,
+    /// More operations than fit a page share a timestamp.
+    RunTooLong,
+    /// The service failed.
+    Service(ServiceError),
+    /// The request took too long.
+    TimedOut,
+    /// The server failed in a way that is nobody's outcome.
+    Internal { cause: String },
+}
+
+/// The JSON of every error.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Error)]
+pub(super) struct ErrorBody<'a> {
+    /// What kind of error it is; the same text for the same kind.
+    #[schema(example = "Document not found")]
+    error: &'a str,
+    /// What is wrong with this request, for a person to read.
+    #[schema(example = "No document with ID 'doc-1' in collection 'todos'")]
+    message: &'a str,
+    /// The names of the faulty fields, where the error is about fields; at most 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<String>, nullable = false, required = false, max_items = 20, example = json!(["operations[3].docId"]))]
+    fields: Option<Vec<&'a str>>,
+}
+
+impl ApiError {
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::BadRequest(message.into())
+    }
+
+    /// An error about one field.
+    pub(super) fn bad_field(field: &str, problem: impl fmt::Display) -> Self {
+        let mut faults = Faults::default();
+        faults.add(field, problem);
+        Self::BadFields(faults)
+    }
+
+    /// The error that a layer around the routes means by a bare status.
+    fn of_layer(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_ACCEPTABLE => Self::NotAcceptable,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedEncoding,
+            StatusCode::SERVICE_UNAVAILABLE => Self::TimedOut,
+            status if status.is_client_error() => Self::bad_request("the request cannot be read"),
+            other => Self::Internal { cause: format!("a layer answered {other}") },
+        }
+    }
+
+    /// The status, the `error` and the `message`. Those of 5xx are fixed: what went wrong inside is for the log.
+    fn parts(&self) -> (StatusCode, &'static str, String) {
+        match self {
+            Self::BadRequest(message) => (StatusCode::BAD_REQUEST, "Bad request", message.clone()),
+            Self::BadFields(faults) => (StatusCode::BAD_REQUEST, "Bad request", faults.to_string()),
+            Self::DocumentNotFound(key) => {
+                let message = format!("No document with ID '{}' in collection '{}'", key.id, key.collection);
+                (StatusCode::NOT_FOUND, "Document not found", message)
+            }
+            Self::RouteNotFound { method, path } => {
+                (StatusCode::NOT_FOUND, "Not found", format!("No route {method} {path}"))
+            }
+            Self::MethodNotAllowed { method, path } => {
+                let message = format!("{method} is no method of {path}; the Allow header names those that are");
+                (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", message)
+            }
+            Self::NotAcceptable => {
+                let message = "Accept-Encoding refuses gzip, br, zstd, deflate and identity";
+                (StatusCode::NOT_ACCEPTABLE, "Not acceptable", message.to_owned())
+            }
+            Self::CursorReset => {
+                let message = "The cursor is not of this log (the database may have been restored); \
+                               start again from nothing with \"cursor\": null";
+                (StatusCode::GONE, "Cursor reset", message.to_owned())
+            }
+            Self::BodyTooLarge => {
+                let message = format!("A body has at most {REQUEST_BODY_MAX_BYTES} bytes, as sent and inflated");
+                (StatusCode::PAYLOAD_TOO_LARGE, "Request too large", message)
+            }
+            Self::UnsupportedEncoding => {
+                let message = "A body's Content-Encoding is gzip, br, zstd, deflate or identity";
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content encoding", message.to_owned())
+            }
+            Self::RunTooLong => {
+                let message = format!(
+                    "More changes share the next timestamp than fit a page ({PAGE_MAX_OPERATIONS} operations, 4 MiB); \
+                     pull with a cursor: send \"cursor\": null to begin"
+                );
+                (StatusCode::UNPROCESSABLE_ENTITY, "Too many changes with one timestamp", message)
+            }
+            Self::Service(error) if can_retry(error) => unavailable(),
+            Self::TimedOut => unavailable(),
+            Self::Service(_) | Self::Internal { .. } => {
+                let message = "The server failed; its log has the details under the x-request-id of this answer";
+                (StatusCode::INTERNAL_SERVER_ERROR, "Internal error", message.to_owned())
+            }
+        }
+    }
+
+    /// Logs what the client is not told.
+    fn log(&self, status: StatusCode) {
+        let cause: &dyn fmt::Display = match self {
+            Self::Service(error) => error,
+            Self::Internal { cause } => cause,
+            Self::TimedOut => &"the request took too long",
+            _ => return,
+        };
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(error.cause = %cause, "request failed");
+        } else {
+            tracing::warn!(error.cause = %cause, "request failed and may be tried again");
+        }
+    }
+}
+
+fn unavailable() -> (StatusCode, &'static str, String) {
+    let message = "The server cannot do this right now; send the same request again";
+    (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message.to_owned())
+}
+
+fn can_retry(error: &ServiceError) -> bool {
+    match error {
+        ServiceError::Store(error) => error.can_retry(),
+        ServiceError::Contended { .. } => true,
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, error, message) = self.parts();
+        self.log(status);
+        let fields = match &self {
+            Self::BadFields(faults) => Some(faults.names().collect()),
+            _ => None,
+        };
+        let mut response = json(status, to_json(&ErrorBody { error, message: &message, fields }));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        response
+    }
+}
+
+/// The JSON of a wire type, none of which can fail to be written.
+pub(super) fn to_json(body: &impl Serialize) -> String {
+    serde_json::to_string(body).unwrap_or_default()
+}
+
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(error)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Service(error.into())
+    }
+}
+
+/// The answer where the server failed by its own fault; the cause is logged and the client is not told.
+#[must_use]
+pub fn internal_error(cause: String) -> Response {
+    ApiError::Internal { cause }.into_response()
+}
+
+/// Answers for routes that do not exist.
+pub(super) async fn not_found(method: Method, uri: Uri) -> ApiError {
+    ApiError::RouteNotFound { method, path: excerpt(uri.path()) }
+}
+
+/// Answers for methods that a route does not have; the router adds `Allow`.
+pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    ApiError::MethodNotAllowed { method, path: excerpt(uri.path()) }
+}
+
+/// Gives an error of a layer around the routes (a bare status, or text) the shape of every other error, and leaves all
+/// other answers as they are. Headers such as `Allow` stay.
+#[must_use]
+pub fn in_shape(response: Response) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    if !is_error || is_json(response.headers()) {
+        return response;
+    }
+    let mut shaped = ApiError::of_layer(status).into_response();
+    for (name, value) in response.headers() {
+        if name != CONTENT_TYPE && name != CONTENT_LENGTH {
+            shaped.headers_mut().append(name, HeaderValue::clone(value));
+        }
+    }
+    shaped
+}
+
+/// The faults of a request's fields: the first [`FAULTS_MAX_NAMED`] by name, the rest counted.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    named: Vec<(String, String)>,
+    count: usize,
+}
+
+impl Faults {
+    pub(super) fn add(&mut self, field: &str, problem: impl fmt::Display) {
+        self.count += 1;
+        if self.named.len() < FAULTS_MAX_NAMED {
+            self.named.push((field.to_owned(), excerpt(&problem.to_string())));
+        }
+    }
+
+    /// The value that was read, if there is one and nothing was wrong with the request.
+    pub(super) fn unless_any<T>(self, value: Option<T>) -> Result<T, ApiError> {
+        match value {
+            Some(value) if self.count == 0 => Ok(value),
+            _ => Err(ApiError::BadFields(self)),
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().map(|(field, _)| field.as_str())
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (field, problem)) in self.named.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(formatter, "{separator}{field}: {problem}")?;
+        }
+        match self.count - self.named.len() {
+            0 => Ok(()),
+            more => write!(formatter, "; and {more} more"),
+        }
+    }
+}
+
+/// The beginning of a text that a client sent, short enough to be repeated in an error.
+pub(super) fn excerpt(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut short: String = characters.by_ref().take(EXCERPT_MAX_CHARACTERS).collect();
+    if characters.next().is_some() {
+        // Writing to a string cannot fail.
+        let _ = short.write_char('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_faults_are_named_up_to_the_limit_and_the_rest_counted() {
+        let mut faults = Faults::default();
+        for index in 0..FAULTS_MAX_NAMED + 3 {
+            faults.add(&format!("f[{index}]"), "is missing");
+        }
+        let text = faults.to_string();
+        assert!(text.starts_with("f[0]: is missing; f[1]: is missing;"), "{text}");
+        assert!(text.ends_with("f[19]: is missing; and 3 more"), "{text}");
+        assert_eq!(faults.names().count(), FAULTS_MAX_NAMED);
+    }
+
+    #[test]
+    fn an_error_repeats_only_the_beginning_of_what_a_client_sent() {
+        assert_eq!(excerpt("short"), "short");
+        let long = excerpt(&"é".repeat(1_000_000));
+        assert_eq!(long.chars().count(), EXCERPT_MAX_CHARACTERS + 1);
+    }
+
+    #[test]
+    fn a_bare_status_of_a_layer_gets_the_shape_of_every_error_and_keeps_its_headers() {
+        let bare = (StatusCode::UNSUPPORTED_MEDIA_TYPE, [("accept-encoding", "gzip")], "text").into_response();
+        let shaped = in_shape(bare);
+        assert_eq!(shaped.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(shaped.headers()["accept-encoding"], "gzip");
+        assert!(is_json(shaped.headers()));
+        let retried = in_shape(StatusCode::SERVICE_UNAVAILABLE.into_response());
+        assert_eq!(retried.headers()["retry-after"], "1");
+        let fine = in_shape(StatusCode::NO_CONTENT.into_response());
+        assert!(fine.headers().is_empty());
+    }
+}

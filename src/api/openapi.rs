@@ -1,0 +1,41 @@
+//! `GET /openapi.json`: the description of this API.
+//!
+//! | status | answer |
+//! |---|---|
+//! | 200 | an OpenAPI 3.1 document, generated from the code: every route, its requests, its answers and its errors |
+//! | 304 | `If-None-Match` names the document's `ETag` |
+
+use std::sync::LazyLock;
+
+use axum::response::Response;
+use http::HeaderMap;
+use utoipa::OpenApi;
+
+use super::answer;
+use super::schema::{Known, LayerErrors, Unavailable};
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| super::error::to_json(&description()));
+
+/// The description of the API, as `/openapi.json` answers it.
+#[must_use]
+pub fn description() -> utoipa::openapi::OpenApi {
+    super::routes().into_openapi()
+}
+
+/// The description without its routes.
+pub(super) fn base() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(components(schemas(super::error::ErrorBody)))]
+    struct Base;
+    Base::openapi()
+}
+
+/// The description of this API, in OpenAPI 3.1.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    responses((status = 200, description = "this document", body = serde_json::Value), Known, LayerErrors, Unavailable),
+)]
+pub(super) async fn get_openapi(request: HeaderMap) -> Response {
+    answer::unless_known(&request, None, DOCUMENT.clone())
+}

@@ -1,0 +1,131 @@
+//! `POST /operations`: push the operations that a client made.
+//!
+//! Request: `{"clientId":"client-123","operations":[…]}`, at most 1,000 operations, each an object with
+//!
+//! | key | value |
+//! |---|---|
+//! | `id` | what identifies the operation for ever; a name |
+//! | `type` | `insert`, `update` or `delete` |
+//! | `collection`, `docId` | the document; names |
+//! | `data` | an object, at most 1 MiB and 64 levels deep; needed for `insert` and `update`, ignored for `delete` |
+//! | `timestamp` | integer from 1 to 2^53−1, the client's own time |
+//! | `clientId` | who made it; a name |
+//! | `vectorClock` | object: client to counter, an integer from 0 to 2^53−1; at most 1,000 clients |
+//! | `synced` | ignored |
+//!
+//! Names are 1 to 256 bytes of UTF-8 without control characters. `clientId` of the push is needed, but need not be that
+//! of its operations. A lone surrogate, U+0000 and a number beyond a double's range have no place in `data`.
+//!
+//! | status | answer |
+//! |---|---|
+//! | 200 | `{"accepted":[…],"conflicts":[…]}`: each operation is in one of them |
+//! | 400 | something is wrong with the request; every faulty field is named, and nothing was applied |
+//!
+//! *Accepted* are operations that took effect, now or when they were pushed before: an id takes effect once, whatever the
+//! retries. They survive any crash from then on, and are answered with exactly the bytes that were sent.
+//!
+//! *In conflict* are operations whose vector clock *happens before* that of the server's document or is *concurrent* with
+//! it. They changed nothing. They are answered as sent, but with `data` (`null` if it is deleted) and `vectorClock` of the
+//! server's document, and with
+//! `"conflict":{"relation":"concurrent","rev":3,"deleted":false,"operationId":"…","clientId":"…","timestamp":…}`: how the
+//! clocks stand, and the rest of the server's document.
+//!
+//! An `insert` replaces the document's data, an `update` puts its keys over those of the document (`null` stays as a
+//! value) and creates the document where there is none, a `delete` leaves a tombstone. A document that would be larger
+//! than 1 MiB is a 400 that names the operation's `data`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::answer;
+use super::body::BodyText;
+use super::error::ApiError;
+use super::push;
+use super::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, Unavailable};
+use super::tenant::Tenant;
+use crate::core::decide::{Conflict, Outcome, Refused};
+use crate::core::json::{Members, push_string};
+use crate::core::limits::DOCUMENT_MAX_BYTES;
+use crate::service::SyncService;
+
+/// Pushes the operations that a client made.
+#[utoipa::path(
+    post,
+    path = "/operations",
+    request_body = PushRequest,
+    responses(
+        (status = 200, description = "what became of each operation", body = PushAnswer),
+        BadRequest, LayerErrors, Unavailable,
+    ),
+)]
+pub(super) async fn push_operations(
+    State(service): State<Arc<SyncService>>,
+    Tenant(tenant): Tenant,
+    body: BodyText,
+) -> Result<Response, ApiError> {
+    let push = push::read(body.as_str())?;
+    match service.push(&tenant, push.operations).await? {
+        Ok(outcomes) => Ok(answer::json(StatusCode::OK, write(&push.texts, &outcomes))),
+        Err(Refused::DocumentTooLarge { index }) => Err(ApiError::bad_field(
+            &format!("operations[{index}].data"),
+            format_args!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"),
+        )),
+    }
+}
+
+fn write(texts: &[&str], outcomes: &[Outcome]) -> String {
+    let mut accepted = String::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + 40);
+    let mut conflicts = String::new();
+    accepted.push_str("{\"accepted\":[");
+    let accepted_begin = accepted.len();
+    for (text, outcome) in texts.iter().zip(outcomes) {
+        match outcome {
+            Outcome::Applied | Outcome::Duplicate => {
+                if accepted.len() > accepted_begin {
+                    accepted.push(',');
+                }
+                accepted.push_str(text);
+            }
+            Outcome::Conflict(conflict) => {
+                if !conflicts.is_empty() {
+                    conflicts.push(',');
+                }
+                write_conflict(&mut conflicts, text, conflict);
+            }
+        }
+    }
+    accepted.push_str("],\"conflicts\":[");
+    accepted.push_str(&conflicts);
+    accepted.push_str("]}");
+    accepted
+}
+
+/// Writes an operation as sent, with the server's data and clock in place of its own.
+fn write_conflict(out: &mut String, text: &str, conflict: &Conflict) {
+    let document = &conflict.document;
+    let sent = Members::parse(text).unwrap_or_default();
+    out.push('{');
+    for key in ["id", "type", "collection", "docId", "timestamp", "clientId"] {
+        // Writing to a string cannot fail; the keys are there, or the push had been refused.
+        let _ = write!(out, "\"{key}\":{},", sent.get(key).unwrap_or("null"));
+    }
+    let synced = sent.get("synced").filter(|synced| matches!(*synced, "true" | "false")).unwrap_or("false");
+    let data = document.data.as_ref().map_or("null", |data| data.as_str());
+    let _ = write!(out, "\"data\":{data},\"synced\":{synced},\"vectorClock\":{}", document.clock.to_json().as_str());
+    let _ = write!(
+        out,
+        ",\"conflict\":{{\"relation\":\"{}\",\"rev\":{},\"deleted\":{},\"timestamp\":{},\"operationId\":",
+        conflict.relation.as_str(),
+        document.rev,
+        document.is_deleted(),
+        document.timestamp,
+    );
+    push_string(out, document.operation_id.as_str());
+    out.push_str(",\"clientId\":");
+    push_string(out, document.client_id.as_str());
+    out.push_str("}}");
+}

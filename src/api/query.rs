@@ -1,0 +1,146 @@
+//! `POST /documents/:collection/query`: the documents of a collection that meet a filter, newest first.
+//!
+//! Request, every key of which may be left out (and the whole body too):
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `filter` | object of conditions that must all hold, at most 100; all documents without it |
+//! | `limit` | integer from 1: most documents of the page; default and maximum 1,000, larger ones count as 1,000 |
+//! | `cursor` | the `cursor` of the answer before; `null` or empty to start with the newest document |
+//!
+//! A condition is a path and the value that is expected there. A path is keys of nested objects with dots between them,
+//! at most 1,024 bytes. Values are compared by type, numbers by value (`1` equals `1.0` and not `"1"`), objects whatever
+//! the order of their keys; an array matches if it equals the value or contains it; `null` matches `null` and what is
+//! missing. `_id` and `_rev` are those of the server.
+//!
+//! | status | answer |
+//! |---|---|
+//! | 200 | `{"documents":[{"_id":"doc-1","_rev":1,…}],"count":1,"hasMore":false,"cursor":null}` |
+//! | 400 | the body is not a JSON object, or one of its fields is wrong |
+//!
+//! The newest document is the one that was changed last. `count` is that of this page, which is also limited to 4 MiB;
+//! `hasMore` says whether more documents match, and `cursor` where they begin. A collection that nobody ever wrote to has
+//! no documents.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::answer;
+use super::body::BodyText;
+use super::error::{ApiError, Faults};
+use super::fields::{Fields, limit, string};
+use super::path::InCollection;
+use super::schema::{BadRequest, LayerErrors, QueryAnswer, QueryRequest, Unavailable};
+use super::tenant::Tenant;
+use crate::core::cursor::QueryCursor;
+use crate::core::filter::{Condition, Filter};
+use crate::core::json;
+use crate::core::limits::{FILTER_MAX_CONDITIONS, FILTER_PATH_MAX_BYTES, QUERY_MAX_DOCUMENTS};
+use crate::core::names::Collection;
+use crate::service::SyncService;
+use crate::store::{Query, QueryPage};
+
+/// The documents of a collection that meet a filter, newest first.
+#[utoipa::path(
+    post,
+    path = "/documents/{collection}/query",
+    params(("collection" = String, Path, description = "the collection", example = "todos")),
+    request_body(content = QueryRequest, description = "an empty body counts as `{}`"),
+    responses(
+        (status = 200, description = "a page of documents", body = QueryAnswer),
+        BadRequest, LayerErrors, Unavailable,
+    ),
+)]
+pub(super) async fn query_documents(
+    State(service): State<Arc<SyncService>>,
+    Tenant(tenant): Tenant,
+    InCollection(collection): InCollection,
+    body: BodyText,
+) -> Result<Response, ApiError> {
+    let query = read(collection, body.or_empty_object())?;
+    let page = service.query(&tenant, query).await?;
+    Ok(answer::json(StatusCode::OK, write(&page)))
+}
+
+fn read(collection: Collection, text: &str) -> Result<Query, ApiError> {
+    let mut faults = Faults::default();
+    let mut fields = Fields::of_body(text, &mut faults)?;
+    let max_documents = fields.optional("limit", QUERY_MAX_DOCUMENTS, limit(QUERY_MAX_DOCUMENTS));
+    let before_seq = fields.optional("cursor", None, cursor);
+    let filter = match fields.raw("filter") {
+        None => Some(Filter::default()),
+        Some(text) => {
+            let (name, faults) = fields.inside("filter");
+            read_filter(text, &name, faults)
+        }
+    };
+    let query = max_documents.zip(before_seq).zip(filter).map(|((max_documents, before_seq), filter)| Query {
+        collection,
+        filter,
+        max_documents,
+        before_seq,
+    });
+    faults.unless_any(query)
+}
+
+fn cursor(text: &str) -> Result<Option<u64>, String> {
+    if text == "null" {
+        return Ok(None);
+    }
+    match string(text)?.as_str() {
+        "" => Ok(None),
+        text => QueryCursor::parse(text).map(|cursor| Some(cursor.before)).map_err(|problem| problem.to_string()),
+    }
+}
+
+fn read_filter(text: &str, name: &str, faults: &mut Faults) -> Option<Filter> {
+    let mut fields = Fields::of_object(text, name, faults)?;
+    let expected: BTreeMap<String, &str> = fields.last_of_each();
+    if expected.len() > FILTER_MAX_CONDITIONS {
+        faults.add(name, format_args!("must have at most {FILTER_MAX_CONDITIONS} conditions"));
+        return None;
+    }
+    let mut conditions = Vec::with_capacity(expected.len());
+    for (path, value) in expected {
+        match check_condition(&path, value) {
+            Ok(()) => conditions.push(Condition::new(&path, value)),
+            Err(problem) => fields.fault(&path, problem),
+        }
+    }
+    Some(Filter::new(conditions))
+}
+
+fn check_condition(path: &str, value: &str) -> Result<(), String> {
+    if path.len() > FILTER_PATH_MAX_BYTES {
+        return Err(format!("must have a path of at most {FILTER_PATH_MAX_BYTES} bytes of UTF-8"));
+    }
+    if path.contains('\0') {
+        return Err("must not have U+0000 in its path".to_owned());
+    }
+    json::check(value).map_err(|problem| problem.to_string())
+}
+
+fn write(page: &QueryPage) -> String {
+    let bytes: usize = page.documents.iter().map(crate::core::document::LiveDocument::wire_bytes).sum();
+    let mut text = String::with_capacity(bytes + 100);
+    text.push_str("{\"documents\":[");
+    for (index, document) in page.documents.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&document.to_json());
+    }
+    let count = page.documents.len();
+    // Writing to a string cannot fail.
+    let _ = write!(text, "],\"count\":{count},\"hasMore\":{},\"cursor\":", page.has_more);
+    let _ = match page.documents.last() {
+        Some(last) if page.has_more => write!(text, "\"{}\"}}", QueryCursor { before: last.seq }),
+        _ => write!(text, "null}}"),
+    };
+    text
+}

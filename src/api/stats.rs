@@ -1,0 +1,59 @@
+//! `GET /stats`: counters, in a time that does not grow with the log.
+//!
+//! | status | answer |
+//! |---|---|
+//! | 200 | `{"totalOperations":1523,"totalDocuments":342,"unsyncedOperations":12}` |
+//! | 304 | `If-None-Match` names the `ETag` of that |
+//!
+//! `totalOperations` counts the entries in the log now, without those that compaction has removed; `totalDocuments` the
+//! documents that are not deleted; `unsyncedOperations` the entries in the log that some client which pulled in the last
+//! 30 days has not yet pulled (none pulled: 0).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer;
+use super::error::{ApiError, to_json};
+use super::schema::{Known, LayerErrors, Unavailable};
+use super::tenant::Tenant;
+use crate::service::SyncService;
+
+/// Counters of what the server keeps.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Statistics {
+    /// Entries in the log now.
+    #[schema(example = 1523)]
+    total_operations: u64,
+    /// Documents that are not deleted.
+    #[schema(example = 342)]
+    total_documents: u64,
+    /// Entries in the log that some client which pulled in the last 30 days has not yet pulled.
+    #[schema(example = 12)]
+    unsynced_operations: u64,
+}
+
+/// Counters of operations and documents.
+#[utoipa::path(
+    get,
+    path = "/stats",
+    responses((status = 200, description = "the counters now", body = Statistics), Known, LayerErrors, Unavailable),
+)]
+pub(super) async fn get_stats(
+    State(service): State<Arc<SyncService>>,
+    Tenant(tenant): Tenant,
+    request: HeaderMap,
+) -> Result<Response, ApiError> {
+    let stats = service.stats(&tenant).await?;
+    let body = Statistics {
+        total_operations: stats.operations,
+        total_documents: stats.documents,
+        unsynced_operations: stats.unsynced_operations,
+    };
+    Ok(answer::unless_known(&request, None, to_json(&body)))
+}

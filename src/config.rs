@@ -1,0 +1,375 @@
+//! Every setting, its variable and its default.
+//!
+//! | variable | default | meaning |
+//! |---|---|---|
+//! | `BIND` | `127.0.0.1` | address to listen on; `0.0.0.0` for every IPv4 one |
+//! | `PORT` | `3000` | port to listen on; `0` for any that is free |
+//! | `ADAPTER` | see below | `sqlite`, `postgres`, `mongodb` or `memory` (nothing is kept when the server ends) |
+//! | `SQLITE_PATH` | `./syncflow.db` | the SQLite database; made where there is none |
+//! | `POSTGRES_CONNECTION_STRING` | | the PostgreSQL database, `postgresql://user:pass@host:5432/name` |
+//! | `MONGO_URI` | | the MongoDB server, `mongodb://host:27017` |
+//! | `MONGO_DB_NAME` | `syncflow` | the database on that server |
+//! | `POOL_SIZE` | `10` | connections to the database, 1 to 1,000; of SQLite, those that read |
+//! | `REQUEST_TIMEOUT_SECONDS` | `30` | how long a request may take, 1 to 30 |
+//! | `ALLOWED_ORIGINS` | `*` | origins whose pages may call the server, with commas between them; `*` for all |
+//! | `LOG_FORMAT` | `pretty` | `pretty` for people, `json` for machines |
+//! | `LOG_LEVEL` | `info` | `error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `warn,syncflow_server=debug` |
+//!
+//! Without `ADAPTER` the one of `POSTGRES_CONNECTION_STRING` and `MONGO_URI` that is set says which store is used, and
+//! SQLite is where neither is. A variable that is empty counts as not set.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderValue, Uri};
+
+use crate::core::limits::REQUEST_TIME_MAX_SECONDS;
+
+/// What a process is told about its surroundings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the local server listens.
+    pub listen: Listen,
+    /// Where operations and documents are kept.
+    pub store: StoreConfig,
+    /// How requests are treated on their way to the routes.
+    pub http: HttpConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+/// Where the local server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// The address.
+    pub bind: IpAddr,
+    /// The port; 0 for any that is free.
+    pub port: u16,
+}
+
+/// Where operations and documents are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The adapter, with what it alone needs.
+    pub adapter: Adapter,
+    /// Connections that a pool may have.
+    pub pool_size: u32,
+}
+
+/// A store and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Adapter {
+    /// In the memory of the process.
+    Memory,
+    /// In a file.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// On a PostgreSQL server.
+    Postgres {
+        /// How to connect.
+        connection_string: Secret,
+    },
+    /// On a MongoDB server.
+    Mongodb {
+        /// How to connect.
+        uri: Secret,
+        /// The database.
+        database: String,
+    },
+}
+
+/// How requests are treated on their way to the routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Whose pages may call the server.
+    pub allowed_origins: AllowedOrigins,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+}
+
+/// Whose pages may call the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedOrigins {
+    /// Everybody's.
+    Any,
+    /// Those of these origins.
+    List(Vec<HeaderValue>),
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// Directives of `tracing_subscriber`'s `EnvFilter`.
+    pub filter: String,
+}
+
+/// The form of a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object each.
+    Json,
+}
+
+/// A text that never shows in `Debug` or logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, to connect with.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+/// A wrong setting: the variable, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {problem}")]
+pub struct ConfigError {
+    variable: &'static str,
+    problem: String,
+}
+
+impl ConfigError {
+    /// Says what is wrong with a variable, in one line.
+    pub fn new(variable: &'static str, problem: impl fmt::Display) -> Self {
+        Self { variable, problem: problem.to_string().replace(['\n', '\r'], " ") }
+    }
+}
+
+impl Config {
+    /// Reads all settings through a function that looks a variable up.
+    ///
+    /// # Errors
+    /// When a variable has a value that it cannot have, or two contradict each other.
+    pub fn read(look_up: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let variables = Variables(&look_up);
+        Ok(Self {
+            listen: Listen {
+                bind: variables.parse("BIND", "127.0.0.1", "must be an IP address")?,
+                port: variables.parse("PORT", "3000", "must be an integer from 0 to 65535")?,
+            },
+            store: StoreConfig { adapter: adapter(&variables)?, pool_size: variables.integer("POOL_SIZE", 10, 1_000)? },
+            http: HttpConfig {
+                allowed_origins: allowed_origins(&variables)?,
+                request_timeout: request_timeout(&variables)?,
+            },
+            log: LogConfig { format: log_format(&variables)?, filter: log_filter(&variables)? },
+        })
+    }
+}
+
+/// The variables that are set and not empty.
+struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl Variables<'_> {
+    fn get(&self, variable: &str) -> Option<String> {
+        (self.0)(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn get_or(&self, variable: &str, default: &str) -> String {
+        self.get(variable).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn parse<T: std::str::FromStr>(&self, variable: &'static str, default: &str, rule: &str) -> Result<T, ConfigError> {
+        let value = self.get_or(variable, default);
+        value.parse().map_err(|_| wrong(variable, rule, &value))
+    }
+
+    /// An integer from 1 to `max`.
+    fn integer(&self, variable: &'static str, default: u32, max: u32) -> Result<u32, ConfigError> {
+        let rule = format!("must be an integer from 1 to {max}");
+        let value = self.parse(variable, &default.to_string(), &rule)?;
+        if (1..=max).contains(&value) { Ok(value) } else { Err(wrong(variable, &rule, &value.to_string())) }
+    }
+}
+
+fn wrong(variable: &'static str, rule: &str, value: &str) -> ConfigError {
+    ConfigError::new(variable, format_args!("{rule}, not {value:?}"))
+}
+
+fn adapter(variables: &Variables<'_>) -> Result<Adapter, ConfigError> {
+    let postgres = variables.get("POSTGRES_CONNECTION_STRING");
+    let mongo = variables.get("MONGO_URI");
+    let name = match (variables.get("ADAPTER"), &postgres, &mongo) {
+        (Some(name), _, _) => name,
+        (None, Some(_), Some(_)) => {
+            let problem = "must say which store is used, since both MONGO_URI and POSTGRES_CONNECTION_STRING are set";
+            return Err(ConfigError::new("ADAPTER", problem));
+        }
+        (None, Some(_), None) => "postgres".to_owned(),
+        (None, None, Some(_)) => "mongodb".to_owned(),
+        (None, None, None) => "sqlite".to_owned(),
+    };
+    let needed = |variable, value: Option<String>| {
+        let missing = || ConfigError::new(variable, format_args!("must be set, since the adapter is {name}"));
+        value.map(Secret).ok_or_else(missing)
+    };
+    match name.as_str() {
+        "memory" => Ok(Adapter::Memory),
+        "sqlite" => Ok(Adapter::Sqlite { path: variables.get_or("SQLITE_PATH", "./syncflow.db").into() }),
+        "postgres" => Ok(Adapter::Postgres { connection_string: needed("POSTGRES_CONNECTION_STRING", postgres)? }),
+        "mongodb" => Ok(Adapter::Mongodb {
+            uri: needed("MONGO_URI", mongo)?,
+            database: variables.get_or("MONGO_DB_NAME", "syncflow"),
+        }),
+        other => Err(wrong("ADAPTER", "must be sqlite, postgres, mongodb or memory", other)),
+    }
+}
+
+fn allowed_origins(variables: &Variables<'_>) -> Result<AllowedOrigins, ConfigError> {
+    const VARIABLE: &str = "ALLOWED_ORIGINS";
+    let list = variables.get_or(VARIABLE, "*");
+    if list == "*" {
+        return Ok(AllowedOrigins::Any);
+    }
+    let origins = list.split(',').map(str::trim).map(|origin| {
+        let header = HeaderValue::from_str(origin).ok().filter(|_| is_origin(origin));
+        header.ok_or_else(|| wrong(VARIABLE, "must be * or origins such as https://app.example.com", origin))
+    });
+    origins.collect::<Result<_, _>>().map(AllowedOrigins::List)
+}
+
+/// Whether a text is a scheme, a host and perhaps a port, as a browser's `Origin` has them.
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<Uri>() else { return false };
+    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+    uri.scheme_str().is_some_and(|scheme| text == format!("{scheme}://{authority}")) && !authority.contains('@')
+}
+
+fn request_timeout(variables: &Variables<'_>) -> Result<Duration, ConfigError> {
+    let seconds = variables.integer("REQUEST_TIMEOUT_SECONDS", REQUEST_TIME_MAX_SECONDS, REQUEST_TIME_MAX_SECONDS)?;
+    Ok(Duration::from_secs(seconds.into()))
+}
+
+fn log_format(variables: &Variables<'_>) -> Result<LogFormat, ConfigError> {
+    match variables.get_or("LOG_FORMAT", "pretty").as_str() {
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        other => Err(wrong("LOG_FORMAT", "must be pretty or json", other)),
+    }
+}
+
+fn log_filter(variables: &Variables<'_>) -> Result<String, ConfigError> {
+    const VARIABLE: &str = "LOG_LEVEL";
+    let filter = variables.get_or(VARIABLE, "info");
+    // A bare word that is no level would count as the name of a module, and silently turn everything else off.
+    let is_directive = |part: &str| {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
+    };
+    let is_known = filter.split(',').all(is_directive) && tracing_subscriber::EnvFilter::try_new(&filter).is_ok();
+    let rule = "must be error, warn, info, debug, trace, off, or directives such as warn,syncflow_server=debug";
+    if is_known { Ok(filter) } else { Err(wrong(VARIABLE, rule, &filter)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, String> {
+        let look_up =
+            |name: &str| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned());
+        Config::read(look_up).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn with_nothing_set_it_is_sqlite_on_port_3000_of_this_machine() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.listen, Listen { bind: "127.0.0.1".parse().unwrap(), port: 3_000 });
+        assert_eq!(config.store.adapter, Adapter::Sqlite { path: "./syncflow.db".into() });
+        assert_eq!(config.store.pool_size, 10);
+        assert_eq!(config.http.allowed_origins, AllowedOrigins::Any);
+        assert_eq!(config.http.request_timeout, Duration::from_secs(30));
+        assert_eq!(config.log, LogConfig { format: LogFormat::Pretty, filter: "info".to_owned() });
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_not_set() {
+        let empty =
+            ["BIND", "PORT", "ADAPTER", "SQLITE_PATH", "MONGO_URI", "POOL_SIZE", "LOG_LEVEL", "ALLOWED_ORIGINS"];
+        assert_eq!(read(&empty.map(|variable| (variable, " "))), read(&[]));
+    }
+
+    #[test]
+    fn a_uri_alone_selects_its_adapter_and_two_need_a_word() {
+        let adapter = |variables: &[(&str, &str)]| read(variables).map(|config| config.store.adapter);
+        let postgres = ("POSTGRES_CONNECTION_STRING", "postgresql://u:p@h/d");
+        let mongo = ("MONGO_URI", "mongodb://h");
+        let on_postgres = Adapter::Postgres { connection_string: Secret(postgres.1.to_owned()) };
+        let on_mongo = Adapter::Mongodb { uri: Secret(mongo.1.to_owned()), database: "syncflow".to_owned() };
+        assert_eq!(adapter(&[postgres]), Ok(on_postgres.clone()));
+        assert_eq!(adapter(&[mongo]), Ok(on_mongo));
+        assert_eq!(adapter(&[mongo, postgres, ("ADAPTER", "postgres")]), Ok(on_postgres));
+        assert!(adapter(&[mongo, postgres]).unwrap_err().starts_with("ADAPTER: "));
+        assert_eq!(adapter(&[postgres, ("ADAPTER", "memory")]), Ok(Adapter::Memory));
+    }
+
+    #[test]
+    fn a_wrong_setting_is_one_line_that_names_its_variable() {
+        for (variable, value) in [
+            ("PORT", "http"),
+            ("PORT", "65536"),
+            ("PORT", "-1"),
+            ("BIND", "localhost"),
+            ("ADAPTER", "mysql"),
+            ("POOL_SIZE", "0"),
+            ("POOL_SIZE", "1001"),
+            ("REQUEST_TIMEOUT_SECONDS", "0"),
+            ("REQUEST_TIMEOUT_SECONDS", "31"),
+            ("REQUEST_TIMEOUT_SECONDS", "1.5"),
+            ("ALLOWED_ORIGINS", "example.com"),
+            ("ALLOWED_ORIGINS", "https://a.example/,"),
+            ("ALLOWED_ORIGINS", "https://a.example/path"),
+            ("ALLOWED_ORIGINS", "https://user@a.example"),
+            ("LOG_FORMAT", "xml"),
+            ("LOG_LEVEL", "infos"),
+            ("LOG_LEVEL", "warn,syncflow_server=loud\n"),
+        ] {
+            let line = read(&[(variable, value)]).unwrap_err();
+            assert!(line.starts_with(&format!("{variable}: must be ")), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+        let missing = read(&[("ADAPTER", "postgres")]).unwrap_err();
+        assert!(missing.starts_with("POSTGRES_CONNECTION_STRING: must be set"), "{missing}");
+        let missing = read(&[("ADAPTER", "mongodb")]).unwrap_err();
+        assert!(missing.starts_with("MONGO_URI: must be set"), "{missing}");
+    }
+
+    #[test]
+    fn origins_are_taken_as_browsers_send_them() {
+        let config = read(&[("ALLOWED_ORIGINS", "https://a.example, http://localhost:5173")]).unwrap();
+        let expected = ["https://a.example", "http://localhost:5173"].map(HeaderValue::from_static);
+        assert_eq!(config.http.allowed_origins, AllowedOrigins::List(expected.to_vec()));
+    }
+
+    #[test]
+    fn secrets_never_show() {
+        for (variable, value) in
+            [("POSTGRES_CONNECTION_STRING", "postgresql://u:hunter2@h/d"), ("MONGO_URI", "mongodb://u:hunter2@h")]
+        {
+            let config = read(&[(variable, value)]).unwrap();
+            assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
+        }
+    }
+}

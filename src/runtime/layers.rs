@@ -1,0 +1,134 @@
+//! The layers around the routes, from the one that a request meets first to the one that it meets last.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn, map_request, map_response};
+use axum::response::{IntoResponse as _, Response};
+use axum::{BoxError, Router};
+use http::header::{ETAG, EXPECT, HeaderName, RETRY_AFTER};
+use http::{Method, StatusCode};
+use tower::{Layer as _, ServiceBuilder};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::normalize_path::{NormalizePath, NormalizePathLayer};
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+use tracing::Span;
+
+use crate::api;
+use crate::config::{AllowedOrigins, HttpConfig};
+use crate::core::limits::{REQUEST_BODY_MAX_BYTES, REQUEST_ID_MAX_BYTES};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The routes with everything around them: one service for every transport.
+pub type App = NormalizePath<Router>;
+
+/// Puts the layers around the routes.
+#[must_use]
+pub fn app(routes: Router, config: &HttpConfig) -> App {
+    let layers = ServiceBuilder::new()
+        .layer(map_request(forget_odd_request_id))
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span_of)
+                .on_request(())
+                .on_response(log_access)
+                .on_body_chunk(())
+                .on_eos(())
+                .on_failure(()),
+        )
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(from_fn(preflight_without_content))
+        .layer(cors(&config.allowed_origins))
+        .layer(map_response(in_shape))
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, config.request_timeout))
+        .layer(from_fn(bound_body))
+        .layer(RequestDecompressionLayer::new());
+    // A layer of the router runs behind its routing, and the path must be the right one by then.
+    NormalizePathLayer::trim_trailing_slash().layer(routes.layer(layers))
+}
+
+/// Gives what a layer answers by a bare status the shape of every other error.
+async fn in_shape<B>(response: Response<B>) -> Response
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    api::in_shape(response.map(Body::new))
+}
+
+/// Drops a request id of the client's that is not fit for logs, so that the request gets one of ours.
+async fn forget_odd_request_id(mut request: Request) -> Request {
+    let is_odd = |id: &http::HeaderValue| id.len() > REQUEST_ID_MAX_BYTES || id.to_str().is_err() || id.is_empty();
+    if request.headers().get(REQUEST_ID).is_some_and(is_odd) {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
+}
+
+/// What every line that is logged during a request says about it: never its body, its query or its credentials.
+fn span_of(request: &Request) -> Span {
+    let request_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    tracing::info_span!(
+        "request",
+        http.method = %request.method(),
+        http.path = request.uri().path(),
+        request.id = request_id,
+    )
+}
+
+fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {
+    let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(http.status = response.status().as_u16(), latency_ms, "answered");
+}
+
+fn cors(allowed: &AllowedOrigins) -> CorsLayer {
+    let origin = match allowed {
+        AllowedOrigins::Any => AllowOrigin::any(),
+        AllowedOrigins::List(origins) => AllowOrigin::list(origins.iter().cloned()),
+    };
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([ETAG, REQUEST_ID, RETRY_AFTER])
+}
+
+/// The CORS layer answers every `OPTIONS` itself, with a 200 that has nothing in it.
+async fn preflight_without_content(request: Request, next: Next) -> Response {
+    let is_preflight = request.method() == Method::OPTIONS;
+    let mut response = next.run(request).await;
+    if is_preflight {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
+    response
+}
+
+fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
+    let text = match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast::<&str>().map_or_else(|_| "without a text".to_owned(), |text| text.to_string()),
+    };
+    api::internal_error(format!("panic: {text}"))
+}
+
+/// Bounds the body as it comes over the wire; the routes bound what it inflates to.
+///
+/// tower-http's own limit answers while the client is still sending, which then loses the answer with the connection.
+async fn bound_body(request: Request, next: Next) -> Response {
+    let is_too_large = request.body().size_hint().lower() > REQUEST_BODY_MAX_BYTES as u64;
+    if is_too_large && request.headers().contains_key(EXPECT) {
+        // This client waits for a word before it sends the body, so it need not send it at all.
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
+    next.run(request.map(|body| api::bounded(body, REQUEST_BODY_MAX_BYTES))).await
+}

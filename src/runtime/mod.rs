@@ -1,0 +1,10 @@
+//! What the routes need around them on a real machine: a clock, layers with a runtime, logs, and an open store.
+
+mod host;
+mod layers;
+pub mod logging;
+mod store;
+
+pub use host::TokioHost;
+pub use layers::{App, app};
+pub use store::open_store;
