@@ -1,1 +1,4 @@
+//! The integration tests: one binary, each module a suite.
 
+mod conformance;
+mod support;

@@ -11,6 +11,8 @@
 //!
 //! The in-memory store ([`memory`]) is the reference: every other one answers as it does.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod error;
 pub mod memory;
 #[cfg(feature = "sqlite")]

@@ -1,0 +1,123 @@
+//! The port: `client`, `remember`, and what `changes` notes of a client.
+
+use super::draft::inserts;
+use super::world::{BEGINNING_MS, World};
+use crate::core::cursor::{Cursor, Origin, Position};
+use crate::core::fingerprint::Fingerprint;
+use crate::core::limits::CLIENT_SEEN_PRECISION_MS;
+use crate::core::names::ClientId;
+use crate::core::places::Places;
+use crate::store::{Changes, ChangesRequest, ClientMemory, NewMemory, Remember, Seen};
+
+/// Places that only a memory of exactly these numbers has.
+fn places(number: u64) -> Places {
+    let place = Cursor::Log(Position { seq: number, fingerprint: Fingerprint::from_number(number) });
+    Places::parse(&format!("{number}={place}")).expect("the text is that of places")
+}
+
+fn memory(seen_revision: u64, number: u64) -> NewMemory {
+    NewMemory { seen_revision, places: places(number), pulled_seq: number, seen_at_ms: BEGINNING_MS + number }
+}
+
+async fn remember(world: &World, client: &str, memory: NewMemory) -> Remember {
+    let client = ClientId::trusted(client);
+    world.store.remember(&world.tenant, &client, memory).await.expect("the store remembers")
+}
+
+/// A pull with a cursor by a client that says who it is.
+async fn note(world: &World, client: &str, origin: Origin, max_operations: usize, now_ms: u64) {
+    let seen = Some(Seen { client_id: ClientId::trusted(client), now_ms });
+    let request = ChangesRequest { origin, max_operations, seen };
+    let changes = world.store.changes(&world.tenant, request).await.expect("the store reads changes");
+    assert!(matches!(changes, Changes::Page(_)));
+}
+
+/// A memory is what was remembered last, with a revision that grows.
+pub async fn a_memory_comes_back_as_it_was_remembered(world: &World) {
+    assert_eq!(world.memory("a").await, None);
+    for (revision, number) in [(1, 5), (2, 3), (3, 7)] {
+        assert_eq!(remember(world, "a", memory(revision - 1, number)).await, Remember::Done);
+        let NewMemory { places, pulled_seq, seen_at_ms, .. } = memory(0, number);
+        assert_eq!(world.memory("a").await, Some(ClientMemory { revision, places, pulled_seq, seen_at_ms }));
+    }
+    let nothing = NewMemory { places: Places::default(), ..memory(3, 0) };
+    assert_eq!(remember(world, "a", nothing).await, Remember::Done);
+    assert_eq!(world.memory("a").await.map(|memory| memory.places), Some(Places::default()));
+}
+
+/// Law 6: of two requests that read one memory only the first replaces it.
+pub async fn a_memory_that_changed_since_it_was_read_is_not_replaced(world: &World) {
+    assert_eq!(remember(world, "a", memory(1, 9)).await, Remember::Contended, "there is none to be replaced");
+    assert_eq!(world.memory("a").await, None);
+    assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
+    assert_eq!(remember(world, "a", memory(0, 2)).await, Remember::Contended);
+    assert_eq!(remember(world, "a", memory(2, 2)).await, Remember::Contended);
+    assert_eq!(world.memory("a").await.map(|memory| memory.pulled_seq), Some(1));
+    assert_eq!(remember(world, "a", memory(1, 3)).await, Remember::Done);
+    assert_eq!(world.memory("a").await.map(|memory| (memory.revision, memory.pulled_seq)), Some((2, 3)));
+}
+
+/// Memories are each client's own.
+pub async fn clients_do_not_share_a_memory(world: &World) {
+    assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
+    assert_eq!(remember(world, "b", memory(0, 2)).await, Remember::Done);
+    assert_eq!(world.memory("a").await.map(|memory| memory.pulled_seq), Some(1));
+    assert_eq!(world.memory("b").await.map(|memory| memory.pulled_seq), Some(2));
+    assert_eq!(world.memory("A").await, None);
+}
+
+/// A client with a cursor is noted with how far it has pulled, and can still become a legacy client.
+pub async fn a_pull_with_a_cursor_notes_how_far_the_client_is(world: &World) {
+    world.apply(inserts(3)).await;
+    note(world, "a", Origin::Nothing, 2, BEGINNING_MS).await;
+    let noted = world.memory("a").await.expect("the client is noted");
+    let expected = ClientMemory { revision: 0, places: Places::default(), pulled_seq: 2, seen_at_ms: BEGINNING_MS };
+    assert_eq!(noted, expected);
+    assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
+    assert_eq!(world.memory("a").await.map(|memory| memory.revision), Some(1));
+}
+
+/// A pull with a cursor leaves alone what the same client's `since` stands for.
+pub async fn a_pull_with_a_cursor_keeps_the_places_of_a_legacy_client(world: &World) {
+    world.apply(inserts(3)).await;
+    assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
+    note(world, "a", Origin::Nothing, 9, BEGINNING_MS + 50).await;
+    let expected = ClientMemory { revision: 1, places: places(1), pulled_seq: 3, seen_at_ms: BEGINNING_MS + 50 };
+    assert_eq!(world.memory("a").await, Some(expected));
+    assert_eq!(remember(world, "a", memory(1, 2)).await, Remember::Done, "what it noted contends with nobody");
+}
+
+/// A pull that nobody signs notes nobody.
+pub async fn a_pull_without_a_client_notes_nobody(world: &World) {
+    world.apply(inserts(2)).await;
+    world.changes(Origin::Nothing, 9).await;
+    world.page(None, 9).await;
+    world.since_of_nobody(0, 9).await;
+    assert_eq!(world.stats().await.unsynced_operations, 0);
+    assert_eq!(world.memory("a").await, None);
+}
+
+/// A client that polls is not written down each time: the time that it was seen may be an hour old.
+pub async fn the_time_of_a_silent_poll_is_written_once_an_hour(world: &World) {
+    world.apply(inserts(2)).await;
+    let head = Origin::Cursor(world.head().await);
+    let seen_at = async || world.memory("a").await.map(|memory| memory.seen_at_ms - BEGINNING_MS);
+    note(world, "a", head, 9, BEGINNING_MS).await;
+    note(world, "a", head, 9, BEGINNING_MS + CLIENT_SEEN_PRECISION_MS - 1).await;
+    assert_eq!(seen_at().await, Some(0));
+    note(world, "a", head, 9, BEGINNING_MS + CLIENT_SEEN_PRECISION_MS).await;
+    assert_eq!(seen_at().await, Some(CLIENT_SEEN_PRECISION_MS));
+    note(world, "a", Origin::Nothing, 1, BEGINNING_MS + CLIENT_SEEN_PRECISION_MS + 1).await;
+    assert_eq!(seen_at().await, Some(CLIENT_SEEN_PRECISION_MS + 1), "how far it has pulled is news");
+}
+
+/// A cursor that is refused says nothing of how far the client is.
+pub async fn a_refused_cursor_notes_nobody(world: &World) {
+    world.apply(inserts(2)).await;
+    let bogus = Cursor::Log(Position { seq: 2, fingerprint: Fingerprint::from_number(1) });
+    let seen = Some(Seen { client_id: ClientId::trusted("a"), now_ms: BEGINNING_MS });
+    let request = ChangesRequest { origin: Origin::Cursor(bogus), max_operations: 9, seen };
+    let changes = world.store.changes(&world.tenant, request).await.expect("the store reads changes");
+    assert_eq!(changes, Changes::Reset);
+    assert_eq!(world.memory("a").await, None);
+}

@@ -1,0 +1,233 @@
+//! The port: `load` and `commit`.
+
+use futures_util::FutureExt as _;
+
+use super::draft::{Draft, delete, insert, inserts, key, update};
+use super::world::{World, ids};
+use crate::core::cursor::{Cursor, Origin, Position};
+use crate::core::decide::Batch;
+use crate::core::fingerprint::Fingerprint;
+use crate::core::limits::{CLOCK_MAX_ENTRIES, GROUP_MAX_OPERATIONS, INTEGER_MAX};
+use crate::core::names::OperationId;
+use crate::store::{Commit, LoadRequest};
+
+/// Law 3, between two who saw the same document.
+pub async fn of_two_decisions_on_one_revision_only_the_first_is_written(world: &World) {
+    world.apply([insert("op-1", "doc").data(r#"{"n":1}"#)]).await;
+    let first = world.decide([update("op-2", "doc").data(r#"{"n":2}"#)]).await;
+    let second = world.decide([update("op-3", "doc").data(r#"{"n":3}"#)]).await;
+    assert_eq!(world.commit(first).await, Commit::Done);
+    assert_eq!(world.commit(second).await, Commit::Contended);
+    assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"n":2}"#));
+    assert_eq!(ids(&world.log().await), ["op-1", "op-2"]);
+}
+
+/// Law 3, between two who saw no document.
+pub async fn of_two_decisions_to_create_a_document_only_the_first_is_written(world: &World) {
+    let first = world.decide([insert("op-1", "doc").data(r#"{"n":1}"#)]).await;
+    let second = world.decide([insert("op-2", "doc").data(r#"{"n":2}"#)]).await;
+    assert_eq!(world.commit(first).await, Commit::Done);
+    assert_eq!(world.commit(second).await, Commit::Contended);
+    assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"n":1}"#));
+    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(1));
+}
+
+/// Law 3: a tombstone is a revision like any other.
+pub async fn a_decision_that_did_not_see_a_tombstone_is_contended(world: &World) {
+    let created = world.decide([insert("op-1", "new")]).await;
+    world.apply([delete("op-2", "new")]).await;
+    assert_eq!(world.commit(created).await, Commit::Contended);
+
+    world.apply([insert("op-3", "old")]).await;
+    let changed = world.decide([update("op-4", "old")]).await;
+    world.apply([delete("op-5", "old")]).await;
+    assert_eq!(world.commit(changed).await, Commit::Contended);
+    assert_eq!(world.query(&[]).await, []);
+}
+
+/// Law 3: a revision that was seen and is not there is no better than another one.
+pub async fn a_decision_that_saw_a_document_which_is_not_there_is_contended(world: &World) {
+    world.apply([insert("op-1", "doc")]).await;
+    let elsewhere = world.as_tenant("elsewhere");
+    let batch = world.decide([update("op-2", "doc")]).await;
+    assert_eq!(elsewhere.commit(batch).await, Commit::Contended);
+    assert_eq!(elsewhere.log().await, []);
+    assert_eq!(elsewhere.stats().await.documents, 0);
+}
+
+/// Law 2: two pushes of one operation, whatever documents they are about.
+pub async fn an_id_that_was_pushed_since_the_decision_is_contended(world: &World) {
+    let first = world.decide([insert("op-1", "doc-1")]).await;
+    let second = world.decide([insert("op-0", "doc-0"), insert("op-1", "doc-2"), insert("op-2", "doc-3")]).await;
+    assert_eq!(world.commit(first).await, Commit::Done);
+    assert_eq!(world.commit(second).await, Commit::Contended);
+    assert_eq!(ids(&world.log().await), ["op-1"]);
+    assert_eq!(world.stats().await.documents, 1);
+}
+
+/// Law 2: whether or not its log entry has been compacted away since.
+pub async fn an_id_that_was_compacted_away_since_the_decision_is_contended(world: &World) {
+    let second = world.decide([insert("op-1", "doc-2")]).await;
+    world.apply([insert("op-1", "doc-1")]).await;
+    assert_eq!(world.compact(0).await, 1);
+    assert_eq!(world.commit(second).await, Commit::Contended);
+    assert_eq!(world.document("doc-2").await, None);
+}
+
+/// Law 3 and law 7: all or nothing, wherever in the batch the contention is.
+pub async fn a_contended_batch_writes_none_of_its_documents(world: &World) {
+    let documents = ["doc-1", "doc-2", "doc-3"];
+    world.apply(documents.map(|id| insert(&format!("first-{id}"), id))).await;
+    for contended in documents {
+        let mine = documents.map(|id| update(&format!("mine-{contended}-{id}"), id).data(r#"{"mine":true}"#));
+        let created = insert(&format!("created-{contended}"), &format!("zz-{contended}"));
+        let batch = world.decide(mine.into_iter().chain([created])).await;
+        world.apply([update(&format!("theirs-{contended}"), contended)]).await;
+        let before = (world.log().await, world.query(&[]).await, world.stats().await);
+        assert_eq!(world.commit(batch.clone()).await, Commit::Contended);
+        let after = (world.log().await, world.query(&[]).await, world.stats().await);
+        assert_eq!(before, after, "contended at {contended}");
+        let request = LoadRequest { ids: batch.entries.into_iter().map(|entry| entry.id).collect(), keys: vec![] };
+        let snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
+        assert!(snapshot.known.is_empty(), "a contended batch leaves no id known: {:?}", snapshot.known);
+    }
+}
+
+/// Law 4: a contended batch leaves no hole, and every place has the fingerprint of all operations up to it.
+pub async fn numbers_are_dense_and_fingerprints_chained_across_contended_batches(world: &World) {
+    let mut position = Position::START;
+    for round in 0..4 {
+        let batch = |name: &str| {
+            let first = insert(&format!("{name}-{round}-1"), "doc");
+            [first, insert(&format!("{name}-{round}-2"), &format!("{name}-{round}"))]
+        };
+        let (won, lost) = (world.decide(batch("won")).await, world.decide(batch("lost")).await);
+        assert_eq!(world.commit(won.clone()).await, Commit::Done);
+        assert_eq!(world.commit(lost).await, Commit::Contended);
+        for entry in &won.entries {
+            let fingerprint = position.fingerprint.extended(&entry.id);
+            position = Position { seq: position.seq + 1, fingerprint };
+        }
+        assert_eq!(world.head().await, Cursor::Log(position));
+    }
+    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();
+    assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
+}
+
+/// The operations of a batch take the next numbers in its order, and a document that of its last operation.
+pub async fn a_batch_takes_the_next_numbers_in_its_order(world: &World) {
+    world.apply([insert("op-1", "doc-1")]).await;
+    world.apply([insert("op-9", "doc-2"), insert("op-2", "doc-1"), update("op-5", "doc-2")]).await;
+    let log = world.log().await;
+    assert_eq!(ids(&log), ["op-1", "op-9", "op-2", "op-5"]);
+    assert_eq!(log.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    let of_document = |document: Option<crate::core::document::LiveDocument>| {
+        document.map(|document| (document.seq, document.rev, document.operation_id.as_str().to_owned()))
+    };
+    assert_eq!(of_document(world.document("doc-1").await), Some((3, 2, "op-2".to_owned())));
+    assert_eq!(of_document(world.document("doc-2").await), Some((4, 2, "op-5".to_owned())));
+}
+
+/// Every column of a document comes back as it was decided, that of a tombstone too.
+pub async fn a_document_is_loaded_as_it_was_decided(world: &World) {
+    let many: Vec<(String, u64)> = (0..CLOCK_MAX_ENTRIES as u64).map(|number| (format!("c{number}"), number)).collect();
+    let many: Vec<(&str, u64)> = many.iter().map(|(client, counter)| (client.as_str(), *counter)).collect();
+    let drafts = [
+        insert("op-1", "plain").data(r#"{"a": 1.0, "b":[ ]}"#),
+        insert("op-2", "empty-clock").clock(&[]),
+        insert("op-3", "zeros").clock(&[("a", 0), ("b", 0)]),
+        insert("op-4", "greatest").clock(&[("a", INTEGER_MAX)]).at(INTEGER_MAX),
+        insert("op-5", "many").clock(&many),
+        insert("op-6", "by-another").client("somebody"),
+        delete("op-7", "tombstone").clock(&[("b", 7)]).at(99),
+    ];
+    let batch = world.decide(drafts).await;
+    let expected = batch.documents.clone();
+    assert_eq!(world.commit(batch).await, Commit::Done);
+    let keys = expected.iter().map(|write| write.key.clone()).collect();
+    let request = LoadRequest { ids: vec![], keys };
+    let mut snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
+    for write in expected {
+        assert_eq!(snapshot.documents.remove(&write.key), Some(write.document), "{:?}", write.key);
+    }
+    assert!(snapshot.documents.is_empty());
+}
+
+/// A snapshot has the asked ids that are known and the asked documents that exist, and nothing else.
+pub async fn a_load_answers_what_was_asked_and_exists(world: &World) {
+    world.apply(inserts(3)).await;
+    world.apply([delete("op-4", "doc-3")]).await;
+    let request = LoadRequest {
+        ids: ["op-0", "op-2", "op-4", "op-5"].map(OperationId::trusted).to_vec(),
+        keys: ["doc-0", "doc-1", "doc-3"].map(key).to_vec(),
+    };
+    let snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
+    let mut known: Vec<&str> = snapshot.known.iter().map(OperationId::as_str).collect();
+    known.sort_unstable();
+    assert_eq!(known, ["op-2", "op-4"]);
+    assert_eq!(snapshot.documents.len(), 2);
+    assert!(!snapshot.documents[&key("doc-1")].is_deleted());
+    assert!(snapshot.documents[&key("doc-3")].is_deleted());
+
+    let nothing = world.store.load(&world.tenant, LoadRequest::default()).await.expect("the store loads nothing");
+    assert!(nothing.known.is_empty() && nothing.documents.is_empty());
+}
+
+/// The largest group of pushes is one batch: no store has a smaller limit on what it loads and writes at once.
+pub async fn the_largest_group_is_written_at_once(world: &World) {
+    let count = GROUP_MAX_OPERATIONS as u64;
+    let drafts = inserts(count);
+    world.apply(drafts.clone()).await;
+    let stats = world.stats().await;
+    assert_eq!((stats.operations, stats.documents), (count, count));
+    let head = world.head().await.position();
+    let fingerprint = drafts
+        .into_iter()
+        .map(Draft::done)
+        .fold(Fingerprint::START, |fingerprint, operation| fingerprint.extended(&operation.id));
+    assert_eq!(head, Position { seq: count, fingerprint });
+    let again = world.push(inserts(count)).await;
+    assert!(again.iter().all(|outcome| *outcome == crate::core::decide::Outcome::Duplicate));
+}
+
+/// The counter of documents follows what the decision says of it, in both directions.
+pub async fn the_number_of_live_documents_follows_every_batch(world: &World) {
+    for (drafts, documents) in [
+        (vec![insert("1", "x"), insert("2", "y")], 2),
+        (vec![insert("3", "x"), delete("4", "y"), delete("5", "never")], 1),
+        (vec![delete("6", "y"), update("7", "y"), delete("8", "x")], 1),
+        (vec![delete("9", "y")], 0),
+        (vec![insert("10", "never"), delete("11", "never"), insert("12", "never")], 1),
+    ] {
+        world.apply(drafts).await;
+        assert_eq!(world.stats().await.documents, documents);
+        assert_eq!(world.query(&[]).await.len() as u64, documents);
+    }
+}
+
+/// A commit whose caller went away has had its whole effect or none, and holds up nobody.
+pub async fn a_commit_whose_future_is_dropped_has_its_whole_effect_or_none(world: &World) {
+    for round in 0..8 {
+        let drafts = || (0..3).map(move |number| insert(&format!("op-{round}-{number}"), &format!("{round}-{number}")));
+        let batch = world.decide(drafts()).await;
+        let _ = world.store.commit(&world.tenant, batch).now_or_never();
+        let outcomes = world.push(drafts()).await;
+        assert!(outcomes.windows(2).all(|two| two[0] == two[1]), "half a batch was written: {outcomes:?}");
+        let log = world.log().await;
+        assert_eq!(log.len(), (round + 1) * 3);
+        assert!((1..).zip(&log).all(|(seq, entry)| entry.seq == seq));
+    }
+}
+
+/// A batch that changes one document again and again writes it once, as the last operation left it.
+pub async fn a_batch_may_change_one_document_many_times(world: &World) {
+    world.apply([insert("op-0", "doc")]).await;
+    let updates = (1..=50).map(|number| update(&format!("op-{number}"), "doc").data(&format!(r#"{{"n":{number}}}"#)));
+    let batch: Batch = world.decide(updates).await;
+    assert_eq!(batch.documents.len(), 1);
+    assert_eq!(world.commit(batch).await, Commit::Done);
+    let document = world.document("doc").await.expect("the document exists");
+    assert_eq!((document.rev, document.seq, document.data.as_str()), (51, 51, r#"{"n":50}"#));
+    let states = world.changes(Origin::Nothing, 10).await;
+    assert_eq!(ids(&states.entries), ["op-50"]);
+}

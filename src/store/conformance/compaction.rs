@@ -1,0 +1,138 @@
+//! Compaction.
+
+use super::draft::{delete, insert, inserts, update};
+use super::world::{BEGINNING_MS, World, ids};
+use crate::core::cursor::Cursor;
+use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, COMPACT_STEP_MAX_ENTRIES, INTEGER_MAX};
+use crate::core::operation::OperationKind;
+use crate::store::{CompactStep, Compaction};
+
+async fn step(world: &World, received_until_ms: u64, max_entries: usize) -> Compaction {
+    let step = CompactStep { received_until_ms, forget_clients_before_ms: 0, max_entries };
+    world.store.compact(&world.tenant, step).await.expect("the store compacts")
+}
+
+/// The server's time of reception decides: at the cut or before.
+pub async fn entries_go_that_were_received_at_the_cut_or_before(world: &World) {
+    for draft in inserts(4) {
+        world.apply([draft]).await;
+        world.host.advance_ms(10);
+    }
+    // Received 40, 30, 20 and 10 milliseconds ago.
+    for (older_than_ms, deleted, left) in [(41, 0, 4), (40, 1, 3), (40, 0, 3), (21, 1, 2), (20, 1, 1), (0, 1, 0)] {
+        assert_eq!(world.compact(older_than_ms).await, deleted, "older than {older_than_ms} ms");
+        assert_eq!(world.stats().await.operations, left);
+    }
+}
+
+/// The client's timestamp says nothing about when an operation was received.
+pub async fn the_clients_timestamps_do_not_matter(world: &World) {
+    world.apply([insert("op-1", "doc-1").at(INTEGER_MAX)]).await;
+    let place = world.head().await;
+    world.host.advance_ms(10);
+    world.apply([insert("op-2", "doc-2").at(1)]).await;
+    assert_eq!(world.compact(5).await, 1);
+    assert_eq!(world.stats().await.operations, 1);
+    assert_eq!(ids(&world.page(Some(place), 9).await.entries), ["op-2"]);
+}
+
+/// The time of reception never runs backwards in the log, so a clock that was set back hides nothing behind the cut.
+pub async fn a_clock_that_runs_backwards_keeps_the_order_of_reception(world: &World) {
+    world.host.set_ms(BEGINNING_MS + 100);
+    world.apply([insert("op-1", "doc-1")]).await;
+    world.host.set_ms(BEGINNING_MS);
+    world.apply([insert("op-2", "doc-2")]).await;
+    world.host.set_ms(BEGINNING_MS + 200);
+    world.apply([insert("op-3", "doc-3")]).await;
+    assert_eq!(step(world, BEGINNING_MS + 99, 9).await, Compaction { deleted_entries: 0, is_finished: true });
+    assert_eq!(step(world, BEGINNING_MS + 100, 9).await, Compaction { deleted_entries: 2, is_finished: true });
+    assert_eq!(step(world, BEGINNING_MS + 199, 9).await, Compaction { deleted_entries: 0, is_finished: true });
+}
+
+/// The time of reception stays monotone when everything before has been compacted away.
+pub async fn the_order_of_reception_outlives_the_entries(world: &World) {
+    world.host.set_ms(BEGINNING_MS + 100);
+    world.apply([insert("op-1", "doc-1")]).await;
+    assert_eq!(world.compact(0).await, 1);
+    world.host.set_ms(BEGINNING_MS);
+    world.apply([insert("op-2", "doc-2")]).await;
+    assert_eq!(step(world, BEGINNING_MS + 99, 9).await.deleted_entries, 0);
+    assert_eq!(step(world, BEGINNING_MS + 100, 9).await.deleted_entries, 1);
+}
+
+/// Documents, tombstones, known ids and the numbers to come are what they were.
+pub async fn documents_and_known_ids_and_numbers_stay(world: &World) {
+    world.apply(inserts(3)).await;
+    world.apply([delete("op-4", "doc-1"), update("op-5", "doc-2").data(r#"{"a":1}"#)]).await;
+    let before = (world.query(&[]).await, world.head().await);
+    assert_eq!(world.compact(0).await, 5);
+    assert_eq!((world.query(&[]).await, world.head().await), before);
+    let late = world.push([insert("op-6", "doc-1").clock(&[("b", 1)])]).await;
+    assert!(matches!(late[0], crate::core::decide::Outcome::Conflict(_)), "the tombstone still has its clock");
+    world.apply([insert("op-7", "doc-7")]).await;
+    assert_eq!(world.document("doc-7").await.map(|document| document.seq), Some(6));
+}
+
+/// Small steps: each removes at most what it may, moves the horizon exactly that far, and says whether there is more.
+pub async fn a_step_removes_so_many_entries_and_moves_the_horizon_with_them(world: &World) {
+    let mut places = vec![world.head().await];
+    for draft in inserts(5) {
+        world.apply([draft]).await;
+        places.push(world.head().await);
+    }
+    for (deleted_entries, is_finished, horizon) in [(2, false, 2), (2, false, 4), (1, true, 5), (0, true, 5)] {
+        assert_eq!(step(world, INTEGER_MAX, 2).await, Compaction { deleted_entries, is_finished });
+        for (seq, place) in places.iter().enumerate() {
+            // One document a page: a client behind the horizon is shown documents, and says so in its cursor.
+            let page = world.page(Some(*place), 1).await;
+            let is_shown_documents = matches!(page.cursor, Some(Cursor::State { .. }));
+            assert_eq!(is_shown_documents, seq < horizon && page.has_more, "{seq} with the horizon at {horizon}");
+        }
+    }
+}
+
+/// A step that removes exactly what is left says that it is finished.
+pub async fn a_step_that_leaves_nothing_says_so(world: &World) {
+    assert_eq!(step(world, INTEGER_MAX, 2).await, Compaction { deleted_entries: 0, is_finished: true });
+    world.apply(inserts(2)).await;
+    world.host.advance_ms(10);
+    world.apply([insert("op-3", "doc-3")]).await;
+    assert_eq!(step(world, BEGINNING_MS, 2).await, Compaction { deleted_entries: 2, is_finished: true });
+    assert_eq!(step(world, BEGINNING_MS + 10, 1).await, Compaction { deleted_entries: 1, is_finished: true });
+}
+
+/// A compaction that runs out of time says so, and the next one goes on where it stopped.
+pub async fn a_compaction_without_time_does_one_step_and_is_gone_on_with(world: &World) {
+    let count = COMPACT_STEP_MAX_ENTRIES as u64 + 500;
+    world.apply(inserts(count)).await;
+    let compact = async |time_max_ms| world.service.compact(&world.tenant, 0, time_max_ms).await.expect("it compacts");
+    let first = compact(0).await;
+    assert_eq!(first, Compaction { deleted_entries: COMPACT_STEP_MAX_ENTRIES as u64, is_finished: false });
+    assert_eq!(world.stats().await.operations, 500);
+    assert_eq!(compact(0).await, Compaction { deleted_entries: 500, is_finished: true });
+    assert_eq!(world.stats().await.documents, count);
+}
+
+/// Clients that were silent for 90 days are forgotten, the others are not.
+pub async fn silent_clients_are_forgotten(world: &World) {
+    world.apply(inserts(2)).await;
+    world.since("silent", 0, 9).await;
+    world.host.advance_ms(1);
+    world.since("seen", 0, 9).await;
+    world.host.advance_ms(CLIENT_FORGOTTEN_AFTER_MS);
+    world.compact(INTEGER_MAX).await;
+    assert_eq!(world.memory("silent").await, None);
+    assert!(world.memory("seen").await.is_some());
+    assert_eq!(world.stats().await.operations, 2, "nothing is that old");
+}
+
+/// Deletes and revivals across a compaction: the log behind it still begins with what a client needs.
+pub async fn a_revival_after_a_compaction_is_still_an_insert(world: &World) {
+    world.apply([insert("op-1", "doc").data(r#"{"a":1}"#), delete("op-2", "doc")]).await;
+    let head = world.head().await;
+    world.compact(0).await;
+    world.apply([update("op-3", "doc").data(r#"{"b":2}"#)]).await;
+    let page = world.page(Some(head), 9).await;
+    assert_eq!((ids(&page.entries), page.entries[0].kind), (vec!["op-3"], OperationKind::Insert));
+    assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"b":2}"#));
+}

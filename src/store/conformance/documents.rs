@@ -1,0 +1,196 @@
+//! Documents by id and by query.
+
+use super::draft::{delete, insert, inserts, key, key_in, update};
+use super::world::{World, query_of};
+use crate::core::document::LiveDocument;
+use crate::core::json::RawJson;
+use crate::core::limits::PAGE_MAX_BYTES;
+use crate::core::names::OperationId;
+use crate::store::{Query, QueryPage};
+
+fn names(documents: &[LiveDocument]) -> Vec<&str> {
+    documents.iter().map(|document| document.key.id.as_str()).collect()
+}
+
+async fn page(world: &World, max_documents: usize, before_seq: Option<u64>) -> QueryPage {
+    let query = Query { max_documents, before_seq, ..query_of("todos", &[]) };
+    world.service.query(&world.tenant, query).await.expect("the query is answered")
+}
+
+/// A document has its revision, the place and the id of its last operation, and its data byte for byte.
+pub async fn a_document_is_read_with_everything_that_belongs_to_it(world: &World) {
+    world.apply([insert("op-0", "other"), insert("op-1", "doc").data(r#"{ "a" : 1.0 }"#)]).await;
+    let expected = LiveDocument {
+        key: key("doc"),
+        rev: 1,
+        seq: 2,
+        operation_id: OperationId::trusted("op-1"),
+        data: RawJson::trusted(r#"{ "a" : 1.0 }"#),
+    };
+    assert_eq!(world.document("doc").await, Some(expected.clone()));
+    assert_eq!(world.query(&[("_id", "\"doc\"")]).await, [expected]);
+}
+
+/// What was never written and what is deleted are both not found.
+pub async fn what_does_not_exist_is_nothing(world: &World) {
+    world.apply([insert("op-1", "doc").within("elsewhere"), insert("op-2", "gone"), delete("op-3", "gone")]).await;
+    for id in ["doc", "gone", "never"] {
+        assert_eq!(world.document(id).await, None, "{id}");
+    }
+    let elsewhere = world.service.document(&world.tenant, &key_in("elsewhere", "doc")).await.expect("it is read");
+    assert_eq!(elsewhere.map(|document| document.rev), Some(1));
+}
+
+/// The document that was committed last comes first, everywhere.
+pub async fn a_query_answers_the_newest_commit_first(world: &World) {
+    world.apply([insert("op-1", "b").at(9), insert("op-2", "a").at(5), insert("op-3", "c").at(1)]).await;
+    assert_eq!(names(&world.query(&[]).await), ["c", "a", "b"]);
+    world.apply([update("op-4", "b").at(2)]).await;
+    assert_eq!(names(&world.query(&[]).await), ["b", "c", "a"]);
+    world.apply([delete("op-5", "c"), update("op-6", "c")]).await;
+    assert_eq!(names(&world.query(&[]).await), ["c", "b", "a"]);
+}
+
+/// A query finds the documents of its collection that are not deleted; an unknown collection has none.
+pub async fn a_query_looks_in_one_collection_and_leaves_tombstones_out(world: &World) {
+    world
+        .apply([
+            insert("op-1", "doc-1"),
+            insert("op-2", "doc-2"),
+            insert("op-3", "doc-3").within("other"),
+            delete("op-4", "doc-1"),
+            delete("op-5", "never"),
+        ])
+        .await;
+    assert_eq!(names(&world.query(&[]).await), ["doc-2"]);
+    let other = world.service.query(&world.tenant, query_of("other", &[])).await.expect("the query is answered");
+    assert_eq!(names(&other.documents), ["doc-3"]);
+    let unknown = world.service.query(&world.tenant, query_of("unknown", &[])).await.expect("the query is answered");
+    assert_eq!(unknown, QueryPage { documents: vec![], has_more: false });
+}
+
+/// Filters compare by type and numbers by value, go into objects by dotted paths, and find what arrays contain.
+pub async fn a_filter_finds_what_equals_its_values(world: &World) {
+    for (id, data) in [
+        ("one", r#"{"v":1}"#),
+        ("one-as-text", r#"{"v":"1"}"#),
+        ("one-in-array", r#"{"v":[3,1.0]}"#),
+        ("one-deep", r#"{"v":{"w":{"x":1}},"v.w":2}"#),
+        ("true", r#"{"v":true}"#),
+        ("null", r#"{"v":null}"#),
+        ("missing", r#"{"w":1}"#),
+        ("object", r#"{"v":{"b":[1],"a":"x"}}"#),
+        ("array", r#"{"v":[[1,2],{"k":null}]}"#),
+        ("big", r#"{"v":12345678901234567890}"#),
+        ("bigger", r#"{"v":12345678901234567891}"#),
+        ("empty", r#"{"v":""}"#),
+        ("operator", r#"{"v":{"$ne":5}}"#),
+        ("twice", r#"{"v":5,"v":6}"#),
+    ] {
+        world.apply([insert(&format!("op-{id}"), id).data(data)]).await;
+    }
+    for (path, value, expected) in [
+        ("v", "1", &["one-in-array", "one"][..]),
+        ("v", "1.0", &["one-in-array", "one"]),
+        ("v", "10e-1", &["one-in-array", "one"]),
+        ("v", "\"1\"", &["one-as-text"]),
+        ("v", "true", &["true"]),
+        ("v", "false", &[]),
+        ("v", "null", &["missing", "null"]),
+        ("v", "\"\"", &["empty"]),
+        ("v.w.x", "1", &["one-deep"]),
+        ("v.w", "2", &[]),
+        ("v.w", "{\"x\":1}", &["one-deep"]),
+        ("v.a", "\"x\"", &["object"]),
+        ("v.b", "1", &["object"]),
+        ("v", r#"{"a":"x","b":[1.0]}"#, &["object"]),
+        ("v", "[1,2]", &["array"]),
+        ("v", "[2,1]", &[]),
+        ("v", "[3,1]", &["one-in-array"]),
+        ("v", r#"{"k":null}"#, &["array"]),
+        ("v", "12345678901234567890", &["big"]),
+        ("v", "12345678901234567891.0", &["bigger"]),
+        ("v", r#"{"$ne":1}"#, &[]),
+        ("v", r#"{"$ne":5}"#, &["operator"]),
+        ("v", "5", &[]),
+        ("v", "6", &["twice"]),
+        ("v.0", "3", &[]),
+    ] {
+        assert_eq!(names(&world.query(&[(path, value)]).await), expected, "{path} {value}");
+    }
+}
+
+/// Every condition must hold.
+pub async fn the_conditions_of_a_filter_all_hold(world: &World) {
+    world.apply([insert("op-1", "doc-1").data(r#"{"a":1,"b":2}"#), insert("op-2", "doc-2").data(r#"{"a":1}"#)]).await;
+    assert_eq!(names(&world.query(&[("a", "1")]).await), ["doc-2", "doc-1"]);
+    assert_eq!(names(&world.query(&[("a", "1"), ("b", "2")]).await), ["doc-1"]);
+    assert_eq!(names(&world.query(&[("a", "1"), ("b", "null")]).await), ["doc-2"]);
+    assert_eq!(names(&world.query(&[("a", "1"), ("a", "2")]).await), Vec::<&str>::new());
+}
+
+/// `_id` and `_rev` are the server's, even where the data has keys of these names.
+pub async fn a_filter_on_id_or_revision_asks_the_server_not_the_data(world: &World) {
+    world.apply([insert("op-1", "doc-1").data(r#"{"_id":"doc-2","_rev":7}"#), insert("op-2", "doc-2")]).await;
+    world.apply([update("op-3", "doc-2")]).await;
+    assert_eq!(names(&world.query(&[("_id", "\"doc-2\"")]).await), ["doc-2"]);
+    assert_eq!(names(&world.query(&[("_rev", "1")]).await), ["doc-1"]);
+    assert_eq!(names(&world.query(&[("_rev", "2.0")]).await), ["doc-2"]);
+    assert_eq!(names(&world.query(&[("_rev", "7")]).await), Vec::<&str>::new());
+    assert_eq!(names(&world.query(&[("_id", "\"doc-1\""), ("_rev", "\"1\"")]).await), Vec::<&str>::new());
+}
+
+/// A page goes on before the sequence number of the last document of the page before.
+pub async fn the_pages_of_a_query_follow_each_other(world: &World) {
+    world.apply(inserts(5)).await;
+    for max_documents in 1..=6 {
+        let (mut before_seq, mut seen) = (None, Vec::new());
+        loop {
+            let page = page(world, max_documents, before_seq).await;
+            seen.extend(page.documents.iter().map(|document| document.key.id.as_str().to_owned()));
+            assert_eq!(page.has_more, seen.len() < 5, "pages of {max_documents}");
+            before_seq = page.documents.last().map(|document| document.seq);
+            if !page.has_more {
+                break;
+            }
+        }
+        assert_eq!(seen, ["doc-5", "doc-4", "doc-3", "doc-2", "doc-1"]);
+    }
+}
+
+/// A filter that few documents meet is paged by those that meet it.
+pub async fn a_filtered_query_counts_only_what_matches(world: &World) {
+    world.apply(inserts(40).into_iter().map(|draft| draft.data(r#"{"wanted":false}"#))).await;
+    world.apply([3, 17, 31].map(|n| update(&format!("up-{n}"), &format!("doc-{n}")).data(r#"{"wanted":true}"#))).await;
+    let filtered =
+        |max_documents, before_seq| Query { max_documents, before_seq, ..query_of("todos", &[("wanted", "true")]) };
+    let first = world.service.query(&world.tenant, filtered(2, None)).await.expect("the query is answered");
+    assert_eq!((names(&first.documents), first.has_more), (vec!["doc-31", "doc-17"], true));
+    let before_seq = first.documents.last().map(|document| document.seq);
+    let last = world.service.query(&world.tenant, filtered(2, before_seq)).await.expect("the query is answered");
+    assert_eq!((names(&last.documents), last.has_more), (vec!["doc-3"], false));
+}
+
+/// Documents that are written while somebody pages move to the front; those that stay are each shown once.
+pub async fn a_document_that_moves_while_somebody_pages_shifts_no_other(world: &World) {
+    world.apply(inserts(6)).await;
+    let first = page(world, 2, None).await;
+    assert_eq!(names(&first.documents), ["doc-6", "doc-5"]);
+    world
+        .apply([update("op-7", "doc-4"), insert("op-8", "doc-8"), delete("op-9", "doc-2"), update("op-10", "doc-6")])
+        .await;
+    let second = page(world, 2, first.documents.last().map(|document| document.seq)).await;
+    assert_eq!((names(&second.documents), second.has_more), (vec!["doc-3", "doc-1"], false));
+}
+
+/// Law 10: a page of documents is bounded in bytes, and still makes progress.
+pub async fn a_page_of_documents_is_bounded_in_bytes(world: &World) {
+    let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(PAGE_MAX_BYTES / 5));
+    for number in 1..=6 {
+        world.apply([insert(&format!("op-{number}"), &format!("doc-{number}")).data(&data)]).await;
+    }
+    let first = page(world, 100, None).await;
+    assert_eq!((names(&first.documents), first.has_more), (vec!["doc-6", "doc-5", "doc-4", "doc-3"], true));
+    let second = page(world, 100, first.documents.last().map(|document| document.seq)).await;
+    assert_eq!((names(&second.documents), second.has_more), (vec!["doc-2", "doc-1"], false));
+}

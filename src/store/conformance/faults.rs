@@ -1,0 +1,177 @@
+//! A store that does what databases do on bad days, on demand.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_lock::MutexGuardArc;
+use async_trait::async_trait;
+use futures_util::future::{BoxFuture, FutureExt as _};
+
+use crate::core::decide::{Batch, Snapshot};
+use crate::core::document::LiveDocument;
+use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
+use crate::core::page::TimePage;
+use crate::store::{
+    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
+    QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
+};
+
+/// What happens to a commit.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// It fails, and nothing is written.
+    Fails(ErrorKind),
+    /// It is written, and then it fails: the answer was lost.
+    AnswerLost(ErrorKind),
+    /// Somebody else was faster, says the store.
+    Contended,
+}
+
+/// A store that wraps another one and lets it down as it is told.
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    faults: Mutex<VecDeque<Fault>>,
+    poison: Mutex<Option<OperationId>>,
+    meanwhile: Mutex<VecDeque<BoxFuture<'static, ()>>>,
+    gate: Mutex<Option<(TenantId, Arc<async_lock::Mutex<()>>)>>,
+    commits: AtomicU32,
+}
+
+impl std::fmt::Debug for FaultyStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("FaultyStore").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FaultyStore {
+    /// Wraps a store; until it is told otherwise, it does what that store does.
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            faults: Mutex::default(),
+            poison: Mutex::default(),
+            meanwhile: Mutex::default(),
+            gate: Mutex::default(),
+            commits: AtomicU32::new(0),
+        })
+    }
+
+    /// The next commits get these faults, one each.
+    pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        lock(&self.faults).extend(faults);
+    }
+
+    /// Every commit with this operation is refused for good.
+    pub fn poison(&self, id: &str) {
+        *lock(&self.poison) = Some(OperationId::trusted(id));
+    }
+
+    /// This happens before the next commit or `remember`, after what that one stands on was read.
+    pub fn meanwhile(&self, work: impl Future<Output = ()> + Send + 'static) {
+        lock(&self.meanwhile).push_back(work.boxed());
+    }
+
+    /// Commits of this tenant wait until the guard is dropped.
+    pub async fn hold(&self, tenant: &TenantId) -> MutexGuardArc<()> {
+        let gate = Arc::new(async_lock::Mutex::new(()));
+        *lock(&self.gate) = Some((tenant.clone(), Arc::clone(&gate)));
+        gate.lock_arc().await
+    }
+
+    /// How many commits were tried.
+    #[must_use]
+    pub fn commits(&self) -> u32 {
+        self.commits.load(Ordering::SeqCst)
+    }
+
+    fn error(kind: ErrorKind) -> StoreError {
+        StoreError::new("faulty", "commit", kind, "injected")
+    }
+
+    async fn let_others_in(&self) {
+        let work = lock(&self.meanwhile).pop_front();
+        if let Some(work) = work {
+            work.await;
+        }
+    }
+
+    async fn wait_at_the_gate(&self, tenant: &TenantId) {
+        let gate = lock(&self.gate).as_ref().filter(|(held, _)| held == tenant).map(|(_, gate)| Arc::clone(gate));
+        if let Some(gate) = gate {
+            gate.lock().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
+        self.inner.load(tenant, request).await
+    }
+
+    async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.wait_at_the_gate(tenant).await;
+        self.let_others_in().await;
+        let poison = lock(&self.poison).clone();
+        if batch.entries.iter().any(|entry| Some(&entry.id) == poison.as_ref()) {
+            return Err(Self::error(ErrorKind::Failed));
+        }
+        let fault = lock(&self.faults).pop_front();
+        match fault {
+            None => self.inner.commit(tenant, batch).await,
+            Some(Fault::Fails(kind)) => Err(Self::error(kind)),
+            Some(Fault::Contended) => Ok(Commit::Contended),
+            Some(Fault::AnswerLost(kind)) => {
+                assert_eq!(self.inner.commit(tenant, batch).await?, Commit::Done);
+                Err(Self::error(kind))
+            }
+        }
+    }
+
+    async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
+        self.inner.changes(tenant, request).await
+    }
+
+    async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
+        self.inner.changes_by_time(tenant, request).await
+    }
+
+    async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>> {
+        self.inner.client(tenant, client).await
+    }
+
+    async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember> {
+        self.let_others_in().await;
+        self.inner.remember(tenant, client, memory).await
+    }
+
+    async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
+        self.inner.document(tenant, key).await
+    }
+
+    async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
+        self.inner.query(tenant, query).await
+    }
+
+    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
+        self.inner.stats(tenant, active_since_ms).await
+    }
+
+    async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
+        self.inner.compact(tenant, step).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+}

@@ -1,0 +1,355 @@
+//! Pull with `since` by a client that says who it is (law 6).
+//!
+//! Such a client sends as next `since` the greatest timestamp of the page it applied, and skips operations it knows.
+
+use super::draft::{Draft, delete, insert, inserts, update};
+use super::world::{BEGINNING_MS, World, ids};
+use crate::core::cursor::{Cursor, Position};
+use crate::core::fingerprint::Fingerprint;
+use crate::core::json::RawJson;
+use crate::core::limits::{
+    CLIENT_FORGOTTEN_AFTER_MS, DAY_MS, INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS, PLACES_MAX_REMEMBERED,
+};
+use crate::core::names::ClientId;
+use crate::core::operation::OperationKind;
+use crate::core::places::Places;
+use crate::service::PulledPage;
+use crate::store::{NewMemory, Remember};
+
+const ME: &str = "me";
+
+/// What a client sends next that has applied a page.
+fn next_since(page: &PulledPage) -> u64 {
+    page.entries.iter().map(|entry| entry.timestamp).max().expect("the page has operations")
+}
+
+async fn push_at(world: &World, id: &str, timestamp: u64) {
+    world.apply([insert(id, id).at(timestamp)]).await;
+}
+
+/// Pulls on from a `since` until there is no more, and answers the ids in the order they came, with the last `since`.
+async fn pull_on(world: &World, mut since: u64, max_operations: usize) -> (Vec<String>, u64) {
+    let mut seen = Vec::new();
+    loop {
+        let page = world.since(ME, since, max_operations).await;
+        seen.extend(page.entries.iter().map(|entry| entry.id.as_str().to_owned()));
+        if !page.entries.is_empty() {
+            since = next_since(&page);
+        }
+        if !page.has_more {
+            return (seen, since);
+        }
+    }
+}
+
+/// From 0 comes the log in its own order, whatever the timestamps.
+pub async fn from_zero_the_log_is_delivered_in_its_order(world: &World) {
+    for (id, at) in [("late", 9), ("early", 1), ("middle", 5)] {
+        push_at(world, id, at).await;
+    }
+    let page = world.since(ME, 0, 9).await;
+    assert_eq!(ids(&page.entries), ["late", "early", "middle"]);
+    assert_eq!(page.cursor, Some(world.head().await));
+    let again = world.since(ME, 0, 9).await;
+    assert_eq!(again, page, "0 is the beginning whenever it comes");
+}
+
+/// An operation pushed late with an older timestamp than what the client has already pulled.
+pub async fn an_operation_that_comes_late_with_an_older_timestamp_is_delivered(world: &World) {
+    push_at(world, "op-1", 100).await;
+    let (_, since) = pull_on(world, 0, 9).await;
+    push_at(world, "late", 3).await;
+    let page = world.since(ME, since, 9).await;
+    assert_eq!(ids(&page.entries), ["late"]);
+    let since = next_since(&page);
+    assert_eq!(since, 3, "the next since may be smaller than the one before");
+    assert_eq!(world.since(ME, since, 9).await.entries, []);
+    push_at(world, "later", 2).await;
+    assert_eq!(ids(&world.since(ME, since, 9).await.entries), ["later"]);
+}
+
+/// An operation whose timestamp lies in the far future hides nothing that comes after it.
+pub async fn a_timestamp_in_the_far_future_hides_nothing(world: &World) {
+    push_at(world, "future", INTEGER_MAX).await;
+    let (_, mut since) = pull_on(world, 0, 9).await;
+    for number in 1..=20 {
+        let id = format!("op-{number}");
+        push_at(world, &id, if number % 3 == 0 { INTEGER_MAX } else { number }).await;
+        let page = world.since(ME, since, 9).await;
+        assert_eq!(page.entries[0].id.as_str(), id);
+        since = next_since(&page);
+    }
+    assert_eq!(world.since(ME, since, 9).await.entries, []);
+}
+
+/// Operations that share a timestamp are not lost at the boundary of a page, however many they are.
+pub async fn equal_timestamps_are_not_lost_at_a_page_boundary(world: &World) {
+    let same = (1..=12).map(|number| insert(&format!("op-{number}"), &format!("{number}")).at(7));
+    world.apply(same).await;
+    let expected: Vec<String> = (1..=12).map(|number| format!("op-{number}")).collect();
+    for max_operations in [1, 2, 5, 12] {
+        let (mut seen, _) = pull_on(world, 0, max_operations).await;
+        seen.dedup();
+        assert_eq!(seen, expected, "pages of {max_operations}");
+    }
+}
+
+/// A page whose greatest timestamp stands for another place already gets an operation repeated with a greater one.
+pub async fn no_since_stands_for_two_places(world: &World) {
+    let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000));
+    world.apply([insert("op-1", "1").at(7)]).await;
+    let first = world.since(ME, 0, 9).await;
+    assert_eq!(first.entries.len(), 1);
+    world
+        .apply([
+            insert("op-2", "2").at(7).data(&large),
+            insert("op-3", "3").at(5),
+            insert("op-4", "4").at(6).data(&large),
+        ])
+        .await;
+    let second = world.since(ME, 7, 9).await;
+    assert_eq!(ids(&second.entries), ["op-2", "op-3", "op-4", "op-3"], "the smallest one is repeated");
+    let (original, repeated) = (&second.entries[1], &second.entries[3]);
+    assert_eq!(repeated.timestamp, 8);
+    assert_eq!((&repeated.data, &repeated.clock, repeated.kind), (&original.data, &original.clock, original.kind));
+    world.apply([insert("op-5", "5").at(8)]).await;
+    let third = world.since(ME, 8, 9).await;
+    assert_eq!(ids(&third.entries), ["op-5", "op-5"]);
+    assert_eq!(next_since(&third), 9);
+    for (since, expected) in [(7, &["op-2", "op-3", "op-4", "op-5"][..]), (8, &["op-5"])] {
+        let page = world.since(ME, since, 9).await;
+        assert_eq!(ids(&page.entries[..expected.len()]), expected, "{since} still stands for its place");
+    }
+    assert_eq!(world.since(ME, 9, 9).await.entries, []);
+}
+
+/// At the greatest timestamp the repeated ones are integers that a JavaScript number still tells apart.
+pub async fn places_at_the_greatest_timestamp_are_told_apart_by_doubles(world: &World) {
+    let mut since = 0;
+    for number in 1..=12 {
+        push_at(world, &format!("op-{number}"), INTEGER_MAX).await;
+        let page = world.since(ME, since, 9).await;
+        let next = next_since(&page);
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the point"
+        )]
+        let through_a_double = next as f64 as u64;
+        assert_eq!(through_a_double, next);
+        assert_ne!(next, since);
+        assert_eq!(page.entries[0].id.as_str(), format!("op-{number}"));
+        since = next;
+    }
+}
+
+/// The answer was lost: the client asks from where it was and gets the same, with what has come since.
+pub async fn a_lost_answer_is_given_again(world: &World) {
+    world.apply(inserts(4)).await;
+    let first = world.since(ME, 0, 2).await;
+    let since = next_since(&first);
+    let lost = world.since(ME, since, 1).await;
+    assert_eq!(ids(&lost.entries), ["op-3"]);
+    assert_eq!(ids(&world.since(ME, since, 1).await.entries), ["op-3"]);
+    push_at(world, "late", 1).await;
+    assert_eq!(ids(&world.since(ME, since, 9).await.entries), ["op-3", "op-4", "late"]);
+    assert_eq!(ids(&world.since(ME, since, 9).await.entries), ["op-3", "op-4", "late"]);
+}
+
+/// Answers lost again and again while the log grows: the place in use is never forgotten for the ones that are not.
+pub async fn a_since_in_use_outlives_many_lost_answers(world: &World) {
+    push_at(world, "op-0", 1_000).await;
+    let since = next_since(&world.since(ME, 0, 9).await);
+    let mut expected = Vec::new();
+    for number in 1..=(3 * PLACES_MAX_REMEMBERED as u64) {
+        let id = format!("op-{number}");
+        push_at(world, &id, number).await;
+        expected.push(id);
+        let page = world.since(ME, since, 100).await;
+        assert_eq!(ids(&page.entries)[..expected.len()], expected);
+    }
+}
+
+/// A `since` that the server never gave is served by the reference's rule until the client has caught up, and from
+/// then on from where the head was when it first asked.
+pub async fn an_unknown_since_is_caught_up_by_the_reference_rule(world: &World) {
+    for (id, at) in [("a", 30), ("b", 10), ("c", 20), ("d", 20), ("e", 40)] {
+        push_at(world, id, at).await;
+    }
+    let page = world.since(ME, 15, 1).await;
+    assert_eq!((ids(&page.entries), page.has_more, page.cursor), (vec!["c"], true, None), "a run may be cut here");
+    push_at(world, "late", 12).await;
+    let page = world.since(ME, next_since(&page), 2).await;
+    assert_eq!((ids(&page.entries[..2]), page.has_more), (vec!["d", "a"], true));
+    let page = world.since(ME, next_since(&page), 9).await;
+    assert_eq!((ids(&page.entries), page.has_more), (vec!["e"], false));
+    let page = world.since(ME, next_since(&page), 9).await;
+    assert_eq!(ids(&page.entries), ["late"], "what was pushed meanwhile, however old it says it is");
+    assert_eq!(page.cursor, Some(world.head().await));
+}
+
+/// With nothing behind an unknown `since` the client is caught up at once, and misses nothing from then on.
+pub async fn an_unknown_since_with_nothing_behind_it_is_known_from_then_on(world: &World) {
+    push_at(world, "old", 10).await;
+    let page = world.since(ME, 50, 9).await;
+    assert_eq!((page.entries.len(), page.has_more), (0, false));
+    push_at(world, "late", 20).await;
+    assert_eq!(ids(&world.since(ME, 50, 9).await.entries), ["late"]);
+}
+
+/// What a client catches up with is documents where history is gone, and then the log.
+pub async fn an_unknown_since_is_caught_up_with_documents_after_a_compaction(world: &World) {
+    world
+        .apply([
+            insert("op-1", "doc-1").at(10).data(r#"{"a":1}"#),
+            update("op-2", "doc-1").at(30).data(r#"{"b":2}"#),
+            insert("op-3", "doc-2").at(20),
+            delete("op-4", "doc-3").at(40),
+        ])
+        .await;
+    world.compact(0).await;
+    let (seen, since) = pull_on(world, 15, 1).await;
+    assert_eq!(seen, ["op-3", "op-2", "op-4"]);
+    world.apply([update("op-5", "doc-1").at(1).data(r#"{"c":3}"#)]).await;
+    let page = world.since(ME, since, 9).await;
+    assert_eq!((ids(&page.entries), page.entries[0].kind), (vec!["op-5"], OperationKind::Update));
+}
+
+/// Once history is gone, 0 shows the documents, and the tombstones too: the client may hold what they stand for.
+pub async fn from_zero_the_documents_are_delivered_where_history_is_gone(world: &World) {
+    world.apply([insert("op-1", "doc-1"), insert("op-2", "doc-2"), insert("op-3", "doc-3")]).await;
+    world.apply([update("op-4", "doc-1").data(r#"{"a":1}"#), delete("op-5", "doc-2")]).await;
+    world.compact(0).await;
+    let first = world.since(ME, 0, 1).await;
+    assert_eq!((ids(&first.entries), first.has_more), (vec!["op-3"], true));
+    let (seen, since) = pull_on(world, next_since(&first), 1).await;
+    let mut distinct = seen;
+    distinct.dedup();
+    assert_eq!(distinct, ["op-4", "op-5"]);
+    push_at(world, "op-6", 1).await;
+    assert_eq!(world.since(ME, since, 9).await.entries[0].id.as_str(), "op-6");
+}
+
+/// A client whose remembered place the horizon has passed is shown the documents that changed since, and misses none.
+pub async fn the_horizon_may_pass_a_remembered_place(world: &World) {
+    world.apply([insert("op-1", "doc-1").at(5).data(r#"{"a":1}"#), insert("op-2", "doc-2").at(6)]).await;
+    let since = next_since(&world.since(ME, 0, 9).await);
+    world.apply([update("op-3", "doc-1").at(3).data(r#"{"b":1}"#), delete("op-4", "doc-2").at(2)]).await;
+    world.apply([insert("op-5", "doc-3").at(1)]).await;
+    world.compact(0).await;
+    let first = world.since(ME, since, 2).await;
+    assert_eq!((ids(&first.entries), first.has_more), (vec!["op-3", "op-4"], true));
+    assert_eq!(first.entries[0].kind, OperationKind::Insert);
+    assert_eq!(first.entries[0].data.as_ref().map(RawJson::as_str), Some(r#"{"a":1,"b":1}"#));
+    let (seen, since) = pull_on(world, next_since(&first), 2).await;
+    assert_eq!(seen, ["op-5"]);
+    world.apply([update("op-6", "doc-3").at(1)]).await;
+    let page = world.since(ME, since, 9).await;
+    assert_eq!((page.entries[0].id.as_str(), page.entries[0].kind), ("op-6", OperationKind::Update));
+}
+
+/// The last places are remembered, and a place that is forgotten is an unknown `since`, not somebody else's place.
+pub async fn the_last_places_are_remembered(world: &World) {
+    let mut places = vec![0];
+    for number in 1..=20 {
+        push_at(world, &format!("op-{number}"), number * 10).await;
+        let since = places[places.len() - 1];
+        places.push(next_since(&world.since(ME, since, 9).await));
+    }
+    push_at(world, "last", 5).await;
+    let eldest = places.len() - PLACES_MAX_REMEMBERED;
+    let page = world.since(ME, places[eldest], 100).await;
+    let expected: Vec<String> =
+        (eldest + 1..=20).map(|number| format!("op-{number}")).chain(["last".to_owned()]).collect();
+    assert_eq!(ids(&page.entries[..expected.len()]), expected);
+    let unknown = places[3];
+    let page = world.since(ME, unknown, 100).await;
+    assert_eq!(page.cursor, None, "it is served by the reference's rule");
+    assert!(page.entries.iter().all(|entry| entry.timestamp > unknown));
+}
+
+/// A client is forgotten after 90 days of silence and not before.
+pub async fn a_client_is_forgotten_after_90_days_of_silence(world: &World) {
+    push_at(world, "op-1", 100).await;
+    let since = next_since(&world.since(ME, 0, 9).await);
+    world.host.advance_ms(CLIENT_FORGOTTEN_AFTER_MS);
+    push_at(world, "late", 3).await;
+    let page = world.since(ME, since, 9).await;
+    assert_eq!(ids(&page.entries), ["late"]);
+    world.host.advance_ms(CLIENT_FORGOTTEN_AFTER_MS + 1);
+    push_at(world, "later", 2).await;
+    push_at(world, "greater", 200).await;
+    let page = world.since(ME, next_since(&page), 9).await;
+    assert_eq!((ids(&page.entries), page.cursor), (vec!["op-1", "greater"], None), "it is served as unknown");
+}
+
+/// A client that polls is remembered for as long as it polls, even if nothing ever changes.
+pub async fn a_client_that_polls_is_never_forgotten(world: &World) {
+    push_at(world, "op-1", 100).await;
+    let since = next_since(&world.since(ME, 0, 9).await);
+    for _ in 0..5 {
+        world.host.advance_ms(CLIENT_FORGOTTEN_AFTER_MS - DAY_MS);
+        assert_eq!(world.since(ME, since, 9).await.entries, []);
+        world.compact(CLIENT_FORGOTTEN_AFTER_MS * 100).await;
+    }
+    push_at(world, "late", 3).await;
+    assert_eq!(ids(&world.since(ME, since, 9).await.entries), ["late"]);
+}
+
+/// What is remembered is each client's own.
+pub async fn clients_have_places_of_their_own(world: &World) {
+    push_at(world, "op-1", 7).await;
+    world.since("one", 0, 9).await;
+    push_at(world, "op-2", 7).await;
+    world.since("two", 0, 9).await;
+    push_at(world, "op-3", 7).await;
+    assert_eq!(ids(&world.since("one", 7, 9).await.entries)[..2], ["op-2", "op-3"]);
+    assert_eq!(ids(&world.since("two", 7, 9).await.entries)[..1], ["op-3"]);
+}
+
+/// Law 10: a page with its repeated operation stays far below what a Lambda may answer.
+pub async fn a_repeated_operation_keeps_a_page_below_the_limit(world: &World) {
+    let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000_000));
+    let large = |number: u64| insert(&format!("op-{number}"), &format!("{number}")).at(7).data(&data);
+    let mut since = 0;
+    for number in 1..=6 {
+        world.apply([large(2 * number), large(2 * number + 1)]).await;
+        let page = world.since(ME, since, PAGE_MAX_OPERATIONS).await;
+        let bytes: usize = page.entries.iter().map(crate::core::operation::LogEntry::wire_bytes).sum();
+        assert!(bytes <= PAGE_MAX_BYTES + 1_100_000, "{bytes}");
+        since = next_since(&page);
+    }
+}
+
+/// A run of one timestamp that no page can hold is no obstacle to a client with a memory.
+pub async fn a_run_longer_than_the_largest_page_is_delivered_in_parts(world: &World) {
+    let count = PAGE_MAX_OPERATIONS + 1;
+    let drafts: Vec<Draft> = inserts(count as u64).into_iter().map(|draft| draft.at(7)).collect();
+    world.apply(drafts).await;
+    for since in [0, 6] {
+        let (mut seen, _) = pull_on(world, since, PAGE_MAX_OPERATIONS).await;
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+    }
+}
+
+/// A memory that speaks of another log than the store has now is good for nothing but the beginning.
+pub async fn places_of_another_log_lead_to_the_beginning(world: &World) {
+    world.apply([insert("op-1", "doc-1").at(5), insert("op-2", "doc-2").at(6)]).await;
+    let elsewhere = Position { seq: 1, fingerprint: Fingerprint::from_number(1) };
+    let beyond = Position { seq: 9, ..elsewhere };
+    for (since, place) in [(50, elsewhere), (60, beyond)] {
+        let seen_revision = world.memory(ME).await.map_or(0, |memory| memory.revision);
+        let places = Places::parse(&format!("{since}={}", Cursor::Log(place))).expect("the text is that of places");
+        let memory = NewMemory { seen_revision, places, pulled_seq: place.seq, seen_at_ms: BEGINNING_MS };
+        let remembered = world.store.remember(&world.tenant, &ClientId::trusted(ME), memory).await;
+        assert_eq!(remembered.expect("the store remembers"), Remember::Done);
+        let page = world.since(ME, since, 9).await;
+        assert_eq!(ids(&page.entries[..2]), ["op-1", "op-2"]);
+        push_at(world, &format!("late-{since}"), 1).await;
+        let page = world.since(ME, next_since(&page), 9).await;
+        assert_eq!(page.entries[0].id.as_str(), format!("late-{since}"));
+    }
+}

@@ -1,0 +1,53 @@
+//! The simplest client there is: it holds what it was told, in the order that it was told.
+
+use std::collections::BTreeMap;
+
+use super::world::World;
+use crate::core::cursor::Cursor;
+use crate::core::document::merge;
+use crate::core::json::RawJson;
+use crate::core::names::DocumentId;
+use crate::core::operation::{LogEntry, OperationKind};
+
+/// Documents by id; those that are deleted are gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replica(BTreeMap<DocumentId, String>);
+
+impl Replica {
+    /// What the server holds in the usual collection.
+    pub async fn of_server(world: &World) -> Self {
+        let documents = world.query(&[]).await.into_iter();
+        Self(documents.map(|document| (document.key.id, document.data.as_str().to_owned())).collect())
+    }
+
+    /// Does what each entry says.
+    pub fn apply(&mut self, entries: &[LogEntry]) {
+        for entry in entries {
+            let id = entry.key.id.clone();
+            match (entry.kind, &entry.data) {
+                (OperationKind::Update, Some(patch)) => {
+                    let base = self.0.get(&id).map_or_else(|| RawJson::trusted("{}"), |data| RawJson::trusted(data));
+                    self.0.insert(id, merge(&base, patch).as_str().to_owned());
+                }
+                (_, Some(data)) => {
+                    self.0.insert(id, data.as_str().to_owned());
+                }
+                (_, None) => {
+                    self.0.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Pulls until there is no more.
+    pub async fn pull_everything(&mut self, world: &World, mut cursor: Option<Cursor>, max_operations: usize) {
+        loop {
+            let page = world.page(cursor, max_operations).await;
+            self.apply(&page.entries);
+            cursor = page.cursor;
+            if !page.has_more {
+                return;
+            }
+        }
+    }
+}

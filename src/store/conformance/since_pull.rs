@@ -1,0 +1,132 @@
+//! Pull with `since` by nobody in particular: the reference's rule.
+
+use super::draft::{delete, insert, inserts, update};
+use super::world::{World, ids, page_of};
+use crate::core::json::RawJson;
+use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
+use crate::core::operation::OperationKind;
+use crate::core::page::{Runs, TimePlace};
+use crate::service::{PullFrom, Pulled};
+use crate::store::TimeRequest;
+
+/// Operations with these timestamps, `op-1` and so on.
+async fn apply_at(world: &World, timestamps: &[u64]) {
+    let drafts =
+        (1..).zip(timestamps).map(|(number, at)| insert(&format!("op-{number}"), &format!("{number}")).at(*at));
+    world.apply(drafts).await;
+}
+
+/// Operations with a greater timestamp, by timestamp and then as they were committed, and no cursor.
+pub async fn a_page_has_the_operations_with_a_greater_timestamp_in_its_order(world: &World) {
+    apply_at(world, &[5, 3, INTEGER_MAX, 3, 1]).await;
+    let page = world.since_of_nobody(0, 9).await;
+    assert_eq!(ids(&page.entries), ["op-5", "op-2", "op-4", "op-1", "op-3"]);
+    assert_eq!((page.has_more, page.cursor), (false, None));
+    assert_eq!(ids(&world.since_of_nobody(3, 9).await.entries), ["op-1", "op-3"]);
+    assert_eq!(ids(&world.since_of_nobody(4, 9).await.entries), ["op-1", "op-3"]);
+    assert_eq!(world.since_of_nobody(INTEGER_MAX, 9).await.entries, []);
+    assert_eq!(world.as_tenant("empty").since_of_nobody(0, 9).await.entries, []);
+}
+
+/// A page never ends inside a run of equal timestamps, for its client knows no more of its place than the timestamp.
+pub async fn a_page_never_ends_inside_a_run_of_equal_timestamps(world: &World) {
+    apply_at(world, &[1, 2, 2, 2, 3, 4, 4]).await;
+    for (since, max_operations, expected, has_more) in [
+        (0, 1, &["op-1"][..], true),
+        (0, 3, &["op-1"], true),
+        (0, 4, &["op-1", "op-2", "op-3", "op-4"], true),
+        (0, 6, &["op-1", "op-2", "op-3", "op-4", "op-5"], true),
+        (0, 7, &["op-1", "op-2", "op-3", "op-4", "op-5", "op-6", "op-7"], false),
+        (1, 1, &["op-2", "op-3", "op-4"], true),
+        (1, 2, &["op-2", "op-3", "op-4"], true),
+        (3, 1, &["op-6", "op-7"], false),
+    ] {
+        let page = world.since_of_nobody(since, max_operations).await;
+        assert_eq!((ids(&page.entries), page.has_more), (expected.to_vec(), has_more), "{since} {max_operations}");
+    }
+}
+
+/// A run at the beginning of a page may exceed what was asked for, up to the largest page.
+pub async fn a_run_that_fits_the_largest_page_is_delivered_whole(world: &World) {
+    let mut timestamps = vec![7; PAGE_MAX_OPERATIONS];
+    timestamps.push(8);
+    apply_at(world, &timestamps).await;
+    let page = world.since_of_nobody(0, 1).await;
+    assert_eq!((page.entries.len(), page.has_more), (PAGE_MAX_OPERATIONS, true));
+    let page = world.since_of_nobody(7, 1).await;
+    assert_eq!((page.entries.len(), page.has_more), (1, false));
+}
+
+/// A longer one cannot be delivered to a client whose place among them nobody remembers; said, not dropped.
+pub async fn a_run_that_does_not_fit_the_largest_page_is_said_to_be_too_long(world: &World) {
+    let mut timestamps = vec![7; PAGE_MAX_OPERATIONS + 1];
+    timestamps[0] = 6;
+    apply_at(world, &timestamps).await;
+    world.apply([insert("one-more", "doc").at(7)]).await;
+    let page = world.since_of_nobody(0, PAGE_MAX_OPERATIONS).await;
+    assert_eq!((ids(&page.entries), page.has_more), (vec!["op-1"], true), "what lies before it is delivered");
+    assert_eq!(world.pull(PullFrom::Since(6), None, PAGE_MAX_OPERATIONS).await, Pulled::RunTooLong);
+    assert_eq!(world.pull(PullFrom::Since(6), None, 1).await, Pulled::RunTooLong);
+    let served = page_of(world.pull(PullFrom::Since(6), Some("client"), PAGE_MAX_OPERATIONS).await);
+    assert_eq!((served.entries.len(), served.has_more), (PAGE_MAX_OPERATIONS, true));
+}
+
+/// Law 10: the bytes of a run are bounded too.
+pub async fn a_run_of_more_bytes_than_the_largest_page_is_said_to_be_too_long(world: &World) {
+    let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(PAGE_MAX_BYTES / 5));
+    for (number, at) in (1..).zip([6, 7, 7, 7, 7, 8, 8, 8, 8, 8]) {
+        world.apply([insert(&format!("op-{number}"), &format!("{number}")).at(at).data(&data)]).await;
+    }
+    let page = world.since_of_nobody(0, 100).await;
+    assert_eq!((ids(&page.entries), page.has_more), (vec!["op-1"], true));
+    let page = world.since_of_nobody(6, 100).await;
+    assert_eq!((ids(&page.entries), page.has_more), (vec!["op-2", "op-3", "op-4", "op-5"], true));
+    assert_eq!(world.pull(PullFrom::Since(7), None, 100).await, Pulled::RunTooLong);
+}
+
+/// Once history has been compacted, documents stand in for operations, tombstones included.
+pub async fn documents_stand_in_for_a_history_that_is_gone(world: &World) {
+    world
+        .apply([
+            insert("op-1", "doc-1").at(4).data(r#"{"a":1}"#),
+            insert("op-2", "doc-2").at(3),
+            update("op-3", "doc-1").at(2).data(r#"{"b":1}"#),
+            delete("op-4", "doc-2").at(9),
+            insert("op-5", "doc-3").at(2),
+        ])
+        .await;
+    world.host.advance_ms(10);
+    assert_eq!(world.compact(5).await, 5);
+    world.apply([insert("op-6", "doc-4").at(5)]).await;
+    let page = world.since_of_nobody(0, 9).await;
+    assert_eq!(ids(&page.entries), ["op-3", "op-5", "op-6", "op-4"]);
+    let whole = &page.entries[0];
+    assert_eq!((whole.kind, whole.seq), (OperationKind::Insert, 3));
+    assert_eq!(whole.data.as_ref().map(RawJson::as_str), Some(r#"{"a":1,"b":1}"#));
+    assert_eq!(page.entries[3].kind, OperationKind::Delete);
+    assert_eq!(ids(&world.since_of_nobody(2, 9).await.entries), ["op-6", "op-4"]);
+    let page = world.since_of_nobody(0, 1).await;
+    assert_eq!((ids(&page.entries), page.has_more), (vec!["op-3", "op-5"], true), "runs of documents are whole too");
+}
+
+/// The port cuts a run where the caller remembers the place in it, and goes on behind any place.
+pub async fn a_page_that_may_cut_runs_goes_on_behind_any_place(world: &World) {
+    apply_at(world, &[2, 1, 2, 2, 3]).await;
+    for is_compacted in [false, true] {
+        if is_compacted {
+            world.compact(0).await;
+        }
+        let head = world.head().await.position();
+        let (mut after, mut seen) = (TimePlace::after_timestamp(0), Vec::new());
+        for has_more in [true, true, false] {
+            let request = TimeRequest { after, max_operations: 2, runs: Runs::Cut };
+            let page = world.store.changes_by_time(&world.tenant, request).await.expect("the store reads changes");
+            assert_eq!(page.has_more, has_more);
+            assert_eq!((page.head.position, page.head.horizon), (head, if is_compacted { 5 } else { 0 }));
+            let last = page.entries.last().expect("there are two and two and one");
+            after = TimePlace { timestamp: last.timestamp, seq: last.seq };
+            seen.extend(page.entries.iter().map(|entry| entry.id.as_str().to_owned()));
+        }
+        assert_eq!(seen, ["op-2", "op-1", "op-3", "op-4", "op-5"]);
+    }
+}

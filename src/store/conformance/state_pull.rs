@@ -1,0 +1,178 @@
+//! Pull with a cursor, along the documents: first syncs and clients that fell behind the horizon.
+
+use super::draft::{clock, delete, insert, inserts, update};
+use super::replica::Replica;
+use super::world::{World, ids};
+use crate::core::cursor::{Cursor, Origin, Position};
+use crate::core::json::RawJson;
+use crate::core::operation::OperationKind;
+use crate::service::PulledPage;
+
+fn is_state(page: &PulledPage) -> bool {
+    matches!(page.cursor, Some(Cursor::State { .. }))
+}
+
+/// A document is delivered whole, as an insert with the id, author, time and clock of its last operation.
+pub async fn a_client_from_nothing_gets_whole_documents_in_the_order_of_their_last_operations(world: &World) {
+    world
+        .apply([
+            insert("op-1", "doc-1").data(r#"{"a":1}"#),
+            insert("op-2", "doc-2").data(r#"{"b":1}"#),
+            update("op-3", "doc-1").data(r#"{"c":1}"#).clock(&[("b", 1), ("a", 1)]).at(5),
+        ])
+        .await;
+    let page = world.page(None, 9).await;
+    assert_eq!(ids(&page.entries), ["op-2", "op-3"]);
+    let whole = &page.entries[1];
+    assert_eq!((whole.kind, whole.seq, whole.timestamp), (OperationKind::Insert, 3, 5));
+    assert_eq!(whole.data.as_ref().map(RawJson::as_str), Some(r#"{"a":1,"c":1}"#));
+    assert_eq!((whole.client_id.as_str(), whole.clock.clone()), ("b", clock(&[("a", 1), ("b", 1)]).to_json()));
+    assert_eq!((page.cursor, page.has_more), (Some(world.head().await), false));
+}
+
+/// A client that starts from nothing is sent no tombstones from before it began, and those from after.
+pub async fn a_client_from_nothing_gets_only_the_tombstones_from_after_it_began(world: &World) {
+    world.apply(inserts(4)).await;
+    world.apply([delete("old", "doc-1")]).await;
+    let first = world.page(None, 1).await;
+    assert_eq!(ids(&first.entries), ["op-2"]);
+    assert!(first.has_more);
+    world.apply([delete("new", "doc-2"), delete("newer", "doc-4")]).await;
+    let second = world.page(first.cursor, 9).await;
+    assert_eq!(ids(&second.entries), ["op-3", "new", "newer"]);
+    assert_eq!(second.entries[1].kind, OperationKind::Delete);
+    assert_eq!(second.entries[1].data, None);
+    assert_eq!(second.cursor, Some(world.head().await));
+}
+
+/// A tombstone from before the client began is not delivered, and neither is it counted as something that is left.
+pub async fn tombstones_that_are_not_shown_take_no_place_in_a_page(world: &World) {
+    world.apply(inserts(4)).await;
+    world.apply([delete("op-5", "doc-2"), delete("op-6", "doc-3"), delete("op-7", "doc-4")]).await;
+    let page = world.page(None, 1).await;
+    assert_eq!((ids(&page.entries), page.has_more), (vec!["op-1"], false));
+    assert_eq!(page.cursor, Some(world.head().await));
+    world.apply([delete("op-8", "doc-1")]).await;
+    let page = world.page(None, 1).await;
+    assert_eq!((page.entries.len(), page.has_more, page.cursor), (0, false, Some(world.head().await)));
+}
+
+/// The mode lasts until a page has shown the last document of its moment; only then comes the log.
+///
+/// A page earlier, the client would be sent patches of documents whose base it never got.
+pub async fn a_client_is_shown_documents_until_a_page_has_shown_the_last_one(world: &World) {
+    world
+        .apply((1..=4).map(|number| insert(&format!("op-{number}"), &format!("doc-{number}")).data(r#"{"n":1}"#)))
+        .await;
+    let mut page = world.page(None, 1).await;
+    assert_eq!(ids(&page.entries), ["op-1"]);
+    for round in 1..=6 {
+        assert!(is_state(&page) && page.has_more, "round {round}");
+        // A document moves behind all others, by a patch.
+        let moved = format!("doc-{}", (round % 4) + 1);
+        world.apply([update(&format!("patch-{round}"), &moved).data(&format!(r#"{{"round":{round}}}"#))]).await;
+        page = world.page(page.cursor, 1).await;
+        assert_eq!(page.entries[0].kind, OperationKind::Insert, "what is shown is the whole document");
+        assert!(page.entries[0].data.as_ref().is_some_and(|data| data.as_str().contains(r#""n":1"#)));
+    }
+    let last = world.page(page.cursor, 100).await;
+    assert_eq!((is_state(&last), last.has_more, last.cursor), (false, false, Some(world.head().await)));
+    world.apply([update("after", "doc-1").data(r#"{"after":1}"#)]).await;
+    let log = world.page(last.cursor, 9).await;
+    assert_eq!(log.entries[0].kind, OperationKind::Update, "from then on it is the log that is read");
+}
+
+/// The page that shows the last document ends the mode at the head, even when it is full.
+pub async fn a_full_page_that_shows_the_last_document_ends_the_mode(world: &World) {
+    world.apply(inserts(3)).await;
+    world.apply([delete("op-4", "doc-1")]).await;
+    let page = world.page(None, 2).await;
+    assert_eq!((ids(&page.entries), page.has_more), (vec!["op-2", "op-3"], false));
+    assert_eq!(page.cursor, Some(world.head().await));
+}
+
+/// A cursor at the horizon has every entry that follows it; one behind it is shown the documents since, deleted or not.
+pub async fn a_cursor_behind_the_horizon_is_shown_the_documents_that_changed_since(world: &World) {
+    world.apply(inserts(3)).await;
+    let three = world.head().await;
+    world.apply([update("op-4", "doc-1"), delete("op-5", "doc-2")]).await;
+    let five = world.head().await;
+    world.host.advance_ms(10);
+    world.apply([update("op-6", "doc-1"), insert("op-7", "doc-7")]).await;
+    assert_eq!(world.compact(5).await, 5);
+
+    let page = world.page(Some(five), 9).await;
+    assert_eq!(ids(&page.entries), ["op-6", "op-7"]);
+    assert_eq!(page.entries[0].kind, OperationKind::Update, "at the horizon the log is whole");
+    let page = world.page(Some(three), 9).await;
+    assert_eq!(ids(&page.entries), ["op-5", "op-6", "op-7"]);
+    let kinds = [OperationKind::Delete, OperationKind::Insert, OperationKind::Insert];
+    assert_eq!(page.entries.iter().map(|entry| entry.kind).collect::<Vec<_>>(), kinds);
+    assert_eq!(page.cursor, Some(world.head().await));
+}
+
+/// A client in the middle of the log when the horizon passes it is told the tombstones that it may hold documents for.
+pub async fn the_horizon_may_pass_a_client_between_two_pages(world: &World) {
+    world.apply(inserts(4)).await;
+    let first = world.page(Some(Cursor::Log(Position::START)), 2).await;
+    assert_eq!(ids(&first.entries), ["op-1", "op-2"]);
+    world.apply([delete("op-5", "doc-1"), delete("op-6", "doc-4")]).await;
+    assert_eq!(world.compact(0).await, 6);
+    let second = world.page(first.cursor, 1).await;
+    assert_eq!(ids(&second.entries), ["op-3"]);
+    let third = world.page(second.cursor, 9).await;
+    assert_eq!(ids(&third.entries), ["op-5", "op-6"]);
+    assert_eq!(third.cursor, Some(world.head().await));
+}
+
+/// Law 5, exhaustively on a small history: wherever a client stopped, wherever the horizon is, however small the pages.
+pub async fn a_client_at_any_cursor_reaches_the_documents_after_any_compaction(world: &World) {
+    let history = || {
+        [
+            insert("op-1", "doc-1").data(r#"{"a":1}"#),
+            insert("op-2", "doc-2").data(r#"{"a":2}"#),
+            update("op-3", "doc-1").data(r#"{"b":3}"#),
+            delete("op-4", "doc-2"),
+            update("op-5", "doc-2").data(r#"{"b":5}"#),
+            insert("op-6", "doc-3").data(r#"{"a":6}"#),
+            delete("op-7", "doc-1"),
+            update("op-8", "doc-3").data(r#"{"b":8}"#),
+        ]
+    };
+    let length = history().len();
+    for horizon in 0..=length {
+        let tenant = world.as_tenant(&format!("horizon-{horizon}"));
+        let mut clients = vec![(None, Replica::default())];
+        for (number, draft) in history().into_iter().enumerate() {
+            let mut client = Replica::default();
+            let page = tenant.page(Some(Cursor::Log(Position::START)), length).await;
+            client.apply(&page.entries);
+            clients.push((page.cursor, client));
+            if number == horizon {
+                tenant.host.advance_ms(1);
+            }
+            tenant.apply([draft]).await;
+        }
+        let removed = tenant.compact(1).await;
+        assert_eq!(removed, if horizon == length { 0 } else { horizon as u64 });
+        let documents = Replica::of_server(&tenant).await;
+        for (stopped, (cursor, client)) in clients.iter().enumerate() {
+            for max_operations in 1..=4 {
+                let mut client = client.clone();
+                client.pull_everything(&tenant, *cursor, max_operations).await;
+                assert_eq!(client, documents, "horizon {horizon}, stopped at {stopped}, pages of {max_operations}");
+            }
+        }
+    }
+}
+
+/// A legacy client that asks for everything may still hold documents, so it is shown every tombstone.
+pub async fn the_beginning_shows_tombstones_where_history_is_gone(world: &World) {
+    world.apply(inserts(2)).await;
+    world.apply([delete("op-3", "doc-1")]).await;
+    assert_eq!(ids(&world.changes(Origin::Beginning, 9).await.entries), ["op-1", "op-2", "op-3"]);
+    world.compact(0).await;
+    let page = world.changes(Origin::Beginning, 9).await;
+    assert_eq!(ids(&page.entries), ["op-2", "op-3"]);
+    assert_eq!(page.next, world.head().await);
+}

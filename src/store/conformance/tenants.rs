@@ -1,0 +1,98 @@
+//! Law 9: no request reads, writes, counts or blocks another tenant's data.
+
+use super::draft::{Draft, delete, insert, inserts, key, update};
+use super::world::{World, ids, page_of};
+use crate::core::decide::Outcome;
+use crate::core::limits::CLIENT_FORGOTTEN_AFTER_MS;
+use crate::core::names::OperationId;
+use crate::service::PullFrom;
+use crate::store::{LoadRequest, Stats};
+
+/// A tenant with two documents, a tombstone and a legacy client, and one with nothing.
+async fn two_tenants(world: &World) -> (World, World) {
+    let full = world.as_tenant("full");
+    full.apply(inserts(2)).await;
+    full.apply([insert("op-3", "doc-3"), delete("op-4", "doc-3")]).await;
+    full.since("client", 0, 9).await;
+    (full, world.as_tenant("void"))
+}
+
+/// Nothing of one tenant shows in any answer to another.
+pub async fn no_request_reads_another_tenants_data(world: &World) {
+    let (_, void) = two_tenants(world).await;
+    assert_eq!(void.document("doc-1").await, None);
+    assert_eq!(void.query(&[]).await, []);
+    assert_eq!(void.page(None, 9).await.entries, []);
+    assert_eq!(void.since("client", 0, 9).await.entries, []);
+    assert_eq!(void.since_of_nobody(0, 9).await.entries, []);
+    assert_eq!(void.stats().await, Stats::default());
+    let request = LoadRequest { ids: vec![OperationId::trusted("op-1")], keys: vec![key("doc-1"), key("doc-3")] };
+    let snapshot = void.store.load(&void.tenant, request).await.expect("the store loads");
+    assert!(snapshot.known.is_empty() && snapshot.documents.is_empty());
+}
+
+/// The same ids and documents of two tenants have nothing to do with each other.
+pub async fn the_same_names_of_two_tenants_are_different_things(world: &World) {
+    let tenants = [("one", r#"{"n":1}"#), ("two", r#"{"n":2}"#)].map(|(name, data)| (world.as_tenant(name), data));
+    for (tenant, data) in &tenants {
+        let outcomes = tenant.push([insert("op-1", "doc").data(data).clock(&[(tenant.tenant.as_str(), 1)])]).await;
+        assert_eq!(outcomes, [Outcome::Applied]);
+    }
+    for (tenant, data) in &tenants {
+        assert_eq!(tenant.data("doc").await.as_deref(), Some(*data));
+        assert_eq!(tenant.document("doc").await.map(|document| (document.rev, document.seq)), Some((1, 1)));
+        assert_eq!(tenant.query(&[]).await.len(), 1);
+        assert_eq!(ids(&tenant.log().await), ["op-1"]);
+    }
+}
+
+/// Every tenant has a log, a head and a horizon of its own.
+pub async fn writes_and_compactions_leave_other_tenants_alone(world: &World) {
+    let (full, void) = two_tenants(world).await;
+    let everything = async || {
+        let log = full.log().await;
+        let places = page_of(full.pull(PullFrom::Since(2), Some("client"), 9).await);
+        (log, places, full.query(&[]).await, full.stats().await, full.head().await, full.memory("client").await)
+    };
+    let before = everything().await;
+    void.apply(inserts(3)).await;
+    void.apply([update("x", "doc-1").data(r#"{"x":1}"#), delete("y", "doc-2")]).await;
+    assert_eq!(void.compact(0).await, 5);
+    void.since("client", 0, 1).await;
+    assert_eq!(everything().await, before);
+    assert_eq!(ids(&void.log().await), ["op-3", "x", "y"], "it is documents now, for its horizon is its own");
+}
+
+/// Law 9: forgetting clients is each tenant's own business.
+pub async fn forgotten_clients_are_those_of_the_compacted_tenant(world: &World) {
+    let (full, void) = two_tenants(world).await;
+    void.since("client", 0, 9).await;
+    world.host.advance_ms(CLIENT_FORGOTTEN_AFTER_MS + 1);
+    void.compact(0).await;
+    assert_eq!(void.memory("client").await, None);
+    assert!(full.memory("client").await.is_some());
+    assert_eq!(full.stats().await.operations, 4);
+}
+
+/// A cursor names a place in the log of one tenant.
+pub async fn a_cursor_of_another_tenant_is_reset(world: &World) {
+    let (full, void) = two_tenants(world).await;
+    void.apply(inserts(4).into_iter().map(|draft: Draft| draft.again("void", "doc"))).await;
+    let cursor = full.head().await;
+    let pulled = void.pull(PullFrom::Cursor(Some(cursor)), None, 9).await;
+    assert_eq!(pulled, crate::service::Pulled::Reset);
+}
+
+/// Tenants whose names begin alike, or differ in what a database may fold, are different tenants.
+pub async fn tenants_with_similar_names_are_different_tenants(world: &World) {
+    let names = ["a", "A", "a ", "ab", "a%", "_", "a\u{301}", "á", "a'--", "a.b", "a/b", "1", "01"];
+    for name in names {
+        world.as_tenant(name).apply([insert("op", "doc").data(&format!(r#"{{"tenant":"{name}"}}"#))]).await;
+    }
+    for name in names {
+        let tenant = world.as_tenant(name);
+        assert_eq!(tenant.data("doc").await, Some(format!(r#"{{"tenant":"{name}"}}"#)));
+        assert_eq!(tenant.stats().await.operations, 1);
+        assert_eq!(tenant.log().await.len(), 1);
+    }
+}
