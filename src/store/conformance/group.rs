@@ -276,7 +276,7 @@ pub async fn a_pull_that_is_always_contended_gives_up(world: &World) {
         let other = world.clone();
         faulty.meanwhile(async move {
             other.host.advance_ms(crate::core::limits::CLIENT_SEEN_PRECISION_MS);
-            other.since("me", 0, 9).await;
+            other.since("me", 0, 1).await;
         });
     }
     let request = PullRequest { from: PullFrom::Since(0), client_id: Some(ClientId::trusted("me")), max_operations: 9 };

@@ -1,6 +1,6 @@
 //! Pull with `since` by nobody in particular: the reference's rule.
 
-use super::draft::{delete, insert, inserts, update};
+use super::draft::{delete, insert, update};
 use super::world::{World, ids, page_of};
 use crate::core::json::RawJson;
 use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
