@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# What every part of the tests' script uses; sourced with the repository as the working directory.
+
+# What the script fetches and keeps for the next time.
+tools=$PWD/target/tools
+
+# One line that says what is wrong and how to mend it, and the end.
+fail() {
+  printf 'local-dev/test: %s\n' "$*" >&2
+  exit 1
+}
+
+say() {
+  printf '\n== %s\n' "$*" >&2
+}
+
+outcomes=()
+status=0
+part=
+
+# Runs one part of the tests and notes how it went; the next part runs in any case.
+#
+# The part gets a process group of its own, so that an interrupted script can end all of it at once.
+run() {
+  local name=$1
+  shift
+  say "$name"
+  local began=$SECONDS outcome=passed
+  set -m
+  ("$@") </dev/null &
+  part=$!
+  set +m
+  wait "$part" || outcome=FAILED status=1
+  part=
+  outcomes+=("$outcome  $name ($((SECONDS - began)) s)")
+}
+
+# Functions that end what the script started.
+on_exit=()
+
+# What lives no longer than the script; tests that are killed leave their own directories here too.
+scratch=$(mktemp -d -t syncflow-test.XXXXXX)
+chmod 711 "$scratch"
+export TMPDIR=$scratch
+
+clean_up() {
+  [[ -z $part ]] || kill -KILL -- "-$part" || true
+  local stop
+  for stop in "${on_exit[@]}"; do
+    "$stop"
+  done
+  rm -rf "$scratch"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP

@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# Programs from Debian's packages without installing them: no root needed, and the machine stays as it is.
+
+# Unpacks packages, and what they need that the machine lacks, into a directory, once.
+#
+# Usage: debian_unpack DIRECTORY WHAT-TO-DO-WHERE-THIS-FAILS PACKAGE…
+debian_unpack() {
+  local directory=$1 instead=$2
+  shift 2
+  if [[ -e $directory/packages && $(<"$directory/packages") == "$*" ]]; then
+    return
+  fi
+  command -v apt-get dpkg-deb >/dev/null || fail "this machine has no Debian packages; $instead"
+  say "getting $* from Debian's packages"
+  rm -rf "$directory"
+  mkdir -p "$directory"/apt/{lists,archives}/partial
+  local apt=(
+    apt-get -qq -o "Dir::State::Lists=$directory/apt/lists" -o "Dir::Cache=$directory/apt"
+    -o "APT::Sandbox::User=$(id -un)"
+  )
+  "${apt[@]}" update || fail "the lists of Debian's packages cannot be had; $instead"
+  # What a real installation would remove stays: this only asks which packages it would take.
+  local plan names
+  plan=$("${apt[@]}" install --simulate --reinstall --no-install-recommends "$@") ||
+    fail "Debian's packages $* cannot be had; $instead"
+  mapfile -t names < <(awk '$1 == "Inst" { print $2 }' <<<"$plan")
+  (cd "$directory/apt/archives" && "${apt[@]}" download "${names[@]}") ||
+    fail "Debian's packages $* cannot be had; $instead"
+  local archive
+  for archive in "$directory"/apt/archives/*.deb; do
+    dpkg-deb --extract "$archive" "$directory"
+  done
+  rm -r "$directory/apt"
+  printf '%s' "$*" >"$directory/packages"
+}
+
+# Makes DIRECTORY/bin/NAME of an unpacked program, so that it finds the libraries that were unpacked with it.
+#
+# Usage: debian_command DIRECTORY PROGRAM; the program's path within the directory, which may be moved afterwards.
+debian_command() {
+  local command=$1/bin/${2##*/}
+  mkdir -p "$1/bin"
+  cat >"$command" <<END
+#!/bin/sh
+root=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")
+for folder in "\$root"/lib/*-linux-gnu "\$root"/usr/lib/*-linux-gnu; do
+  LD_LIBRARY_PATH=\$folder\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
+done
+export LD_LIBRARY_PATH
+exec "\$root/$2" "\$@"
+END
+  chmod 755 "$command"
+}
