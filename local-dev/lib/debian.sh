@@ -16,7 +16,7 @@ debian_unpack() {
   mkdir -p "$directory"/apt/{lists,archives}/partial
   local apt=(
     apt-get -qq -o "Dir::State::Lists=$directory/apt/lists" -o "Dir::Cache=$directory/apt"
-    -o "APT::Sandbox::User=$(id -un)"
+    -o "APT::Sandbox::User=root"
   )
   "${apt[@]}" update || fail "the lists of Debian's packages cannot be had; $instead"
   # What a real installation would remove stays: this only asks which packages it would take.
