@@ -1,4 +1,5 @@
 //! The integration tests: one binary, each module a suite.
 
 mod conformance;
+mod endpoints;
 mod support;

@@ -1,0 +1,147 @@
+//! Request bodies: their type, their encoding, their size.
+
+use async_compression::Level;
+use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use super::client::{Api, insert};
+use super::contract;
+use super::raw::Connection;
+
+const LIMIT: usize = 10 * 1024 * 1024;
+
+/// A push that is as long as asked, most of it white space.
+fn push_of_length(bytes: usize) -> Vec<u8> {
+    let push = json!({"clientId": "a", "operations": [insert("op-1", "doc-1", "a", 1, 5)]}).to_string();
+    let mut body = push.into_bytes();
+    body.resize(bytes, b' ');
+    body
+}
+
+macro_rules! encoded {
+    ($encoder:ident, $bytes:expr) => {{
+        let mut encoder = $encoder::with_quality(Vec::new(), Level::Fastest);
+        encoder.write_all($bytes).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        encoder.into_inner()
+    }};
+}
+
+pub(super) async fn a_body_is_read_as_json_whatever_its_type(api: &Api) {
+    api.accept(&[insert("op-1", "doc-1", "a", 1, 5)]).await;
+    for content_type in [
+        "application/x-www-form-urlencoded",
+        "text/plain",
+        "application/json; charset=latin1",
+        "multipart/form-data",
+        "nonsense",
+    ] {
+        let headers = [("content-type", content_type)];
+        let answer = api.send(Method::POST, "/compact", &headers, r#"{"olderThanDays":1000}"#).await;
+        assert_eq!(answer.json()["deletedCount"], 0, "{content_type}: it must not fall back to a default");
+        let answer = api.send(Method::POST, "/changes", &headers, r#"{"since":5}"#).await;
+        assert_eq!(answer.json()["operations"], json!([]), "{content_type}");
+    }
+}
+
+pub(super) async fn an_empty_body_counts_as_an_empty_object_but_for_a_push(api: &Api) {
+    for body in ["", " \n"] {
+        for path in ["/changes", "/compact", "/documents/todos/query"] {
+            assert_eq!(api.post(path, body).await.status, 200, "{path}");
+        }
+    }
+    assert_eq!(api.post("/operations", "").await.status, 400);
+    assert_eq!(api.post("/operations", "{}").await.faulty_fields(), ["clientId", "operations"]);
+}
+
+pub(super) async fn compressed_bodies_are_read(api: &Api) {
+    for (number, encoding) in (1_u64..).zip(["gzip", "br", "zstd", "deflate"]) {
+        let operation = insert(&format!("op-{number}"), "doc-1", "a", number, 5);
+        let push = json!({"clientId": "a", "operations": [operation]}).to_string().into_bytes();
+        let body = match encoding {
+            "gzip" => encoded!(GzipEncoder, &push),
+            "br" => encoded!(BrotliEncoder, &push),
+            "zstd" => encoded!(ZstdEncoder, &push),
+            _ => encoded!(ZlibEncoder, &push),
+        };
+        let answer = api.send(Method::POST, "/operations", &[("content-encoding", encoding)], body).await;
+        assert_eq!(answer.json()["accepted"], json!([operation]), "{encoding}");
+    }
+    assert_eq!(api.stats().await["totalOperations"], 4);
+}
+
+pub(super) async fn a_body_that_its_encoding_cannot_undo_is_400(api: &Api) {
+    let good = encoded!(GzipEncoder, &push_of_length(5_000));
+    let broken = [b"no gzip at all".to_vec(), good[..good.len() / 2].to_vec(), [&good[..], b"more"].concat()];
+    for body in broken {
+        let answer = api.send(Method::POST, "/operations", &[("content-encoding", "gzip")], body).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+    }
+    for encoding in ["br", "zstd", "deflate"] {
+        let answer = api.send(Method::POST, "/operations", &[("content-encoding", encoding)], "\u{1}nonsense").await;
+        assert_eq!(answer.status, 400, "{encoding}");
+    }
+    assert_eq!(api.stats().await["totalOperations"], 0);
+}
+
+pub(super) async fn an_unknown_encoding_is_415(api: &Api) {
+    for path in ["/operations", "/changes", "/compact"] {
+        let answer = api.send(Method::POST, path, &[("content-encoding", "rot13")], "{}").await;
+        assert_eq!((answer.status, answer.header("accept-encoding").contains("gzip")), (415, true), "{path}");
+    }
+}
+
+pub(super) async fn a_body_may_be_as_large_as_the_limit_and_no_larger(api: &Api) {
+    assert_eq!(api.post("/operations", push_of_length(LIMIT)).await.status, 200);
+    let answer = api.post("/operations", push_of_length(LIMIT + 1)).await;
+    assert_eq!((answer.status, &answer.json()["error"]), (413, &json!("Request too large")));
+    for path in ["/changes", "/compact", "/documents/todos/query"] {
+        assert_eq!(api.post(path, vec![b' '; LIMIT + 1]).await.status, 413, "{path}");
+    }
+    assert_eq!(api.stats().await["totalOperations"], 1);
+}
+
+pub(super) async fn a_body_without_a_length_is_cut_at_the_limit_and_answered(api: &Api) {
+    let mut connection = Connection::to(api.authority()).await;
+    connection.head("POST /operations", &[("transfer-encoding", "chunked")]).await;
+    let chunk = [b"100000\r\n".as_slice(), &[b' '; 0x10_0000], b"\r\n"].concat();
+    for _ in 0..12 {
+        connection.write(&chunk).await;
+    }
+    connection.write("0\r\n\r\n").await;
+    let answer = connection.answer().await;
+    contract::check(&Method::POST, "/operations", &answer);
+    assert_eq!(answer.status, 413);
+    connection.head("GET /health", &[]).await;
+    assert_eq!(connection.answer().await.status, 200, "the connection is still good");
+}
+
+pub(super) async fn a_client_that_asks_first_is_told_before_it_sends_too_much(api: &Api) {
+    let mut connection = Connection::to(api.authority()).await;
+    let length = (LIMIT + 1).to_string();
+    connection.head("POST /operations", &[("content-length", &length), ("expect", "100-continue")]).await;
+    assert_eq!(connection.answer().await.status, 413);
+}
+
+pub(super) async fn what_a_body_inflates_to_is_limited(api: &Api) {
+    let just_too_much = encoded!(GzipEncoder, &push_of_length(LIMIT + 1));
+    assert!(just_too_much.len() < LIMIT / 100);
+    let bomb = encoded!(GzipEncoder, &vec![b' '; 200 * 1024 * 1024]);
+    for body in [just_too_much, bomb] {
+        let answer = api.send(Method::POST, "/operations", &[("content-encoding", "gzip")], body).await;
+        assert_eq!(answer.status, 413);
+    }
+    assert_eq!(api.stats().await["totalOperations"], 0);
+}
+
+pub(super) async fn a_body_that_breaks_off_changes_nothing(api: &Api) {
+    let push = push_of_length(1_000);
+    let mut connection = Connection::to(api.authority()).await;
+    connection.head("POST /operations", &[("content-length", "1000")]).await;
+    connection.write(&push[..900]).await;
+    connection.writer.shutdown().await.unwrap();
+    connection.is_closed_in_silence().await;
+    assert_eq!(api.stats().await["totalOperations"], 0);
+}

@@ -1,0 +1,182 @@
+//! A client that holds every answer against the OpenAPI document.
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+use super::contract;
+
+/// A server as a client sees it.
+pub(super) struct Api {
+    base: String,
+    client: Client,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Api {
+    /// The server at a base URL without a slash at its end.
+    pub(super) fn at(base: String) -> Self {
+        Self { base, client: Client::new() }
+    }
+
+    /// The host and port, for those who speak HTTP themselves.
+    pub(super) fn authority(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: impl Into<Vec<u8>>) -> Answer {
+        self.send(Method::POST, path, &[], body).await
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Answer {
+        let answer = self.send_unchecked(method.clone(), path, headers, body.into()).await;
+        contract::check(&method, path, &answer);
+        answer
+    }
+
+    /// Sends a request whose answer the caller holds against the document, such as a compressed one.
+    pub(super) async fn send_unchecked(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a header's name");
+            request = request.header(name, HeaderValue::from_str(value).expect("a header's value"));
+        }
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        let response = request.send().await.expect("the server answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.expect("the answer is whole").to_vec();
+        Answer { status, headers, bytes }
+    }
+
+    /// Pushes operations that are well-formed, and gives the two lists of the answer.
+    pub(super) async fn push(&self, operations: &[Value]) -> (Vec<Value>, Vec<Value>) {
+        let answer =
+            self.post("/operations", json!({"clientId": "pusher", "operations": operations}).to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        (list(&answer.json()["accepted"]), list(&answer.json()["conflicts"]))
+    }
+
+    /// Pushes operations that must all be accepted.
+    pub(super) async fn accept(&self, operations: &[Value]) {
+        let (accepted, conflicts) = self.push(operations).await;
+        assert_eq!((accepted.as_slice(), conflicts.as_slice()), (operations, &[][..]));
+    }
+
+    /// Pulls a page.
+    pub(super) async fn pull(&self, request: &Value) -> Value {
+        let answer = self.post("/changes", request.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// Pulls everything as a legacy client does: its next `since` is the greatest timestamp of the page it applied, and
+    /// it skips ids that it knows. Gives the ids in the order in which they came.
+    pub(super) async fn pull_as_legacy(&self, client: &str, since: u64, limit: usize) -> Vec<String> {
+        let (mut since, mut ids) = (since, Vec::new());
+        loop {
+            let page = self.pull(&json!({"clientId": client, "since": since, "limit": limit})).await;
+            let operations = list(&page["operations"]);
+            if let Some(greatest) = operations.iter().filter_map(|operation| operation["timestamp"].as_u64()).max() {
+                since = greatest;
+            }
+            for id in operations.iter().map(|operation| text(&operation["id"])) {
+                if !ids.contains(&id) {
+                    ids.push(id);
+                }
+            }
+            if page["hasMore"] == false {
+                return ids;
+            }
+        }
+    }
+
+    pub(super) async fn stats(&self) -> Value {
+        self.get("/stats").await.json()
+    }
+
+    /// A document, or nothing where there is none.
+    pub(super) async fn document(&self, collection: &str, id: &str) -> Option<Value> {
+        let answer = self.get(&format!("/documents/{collection}/{id}")).await;
+        (answer.status == 200).then(|| answer.json())
+    }
+
+    /// The ids of the documents that a query answers.
+    pub(super) async fn query(&self, collection: &str, request: &Value) -> Vec<String> {
+        let answer = self.post(&format!("/documents/{collection}/query"), request.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        list(&answer.json()["documents"]).iter().map(|document| text(&document["_id"])).collect()
+    }
+}
+
+impl Answer {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|problem| panic!("{problem}: {}", self.text()))
+    }
+
+    /// A header's value, empty where there is none.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("a header in ASCII"))
+    }
+
+    /// The names of the fields that a 400 complains about.
+    pub(super) fn faulty_fields(&self) -> Vec<String> {
+        assert_eq!(self.status, 400, "{}", self.text());
+        list(&self.json()["fields"]).iter().map(text).collect()
+    }
+}
+
+/// An insert of `{"n": timestamp}` by a client that has counted to `counter`.
+pub(super) fn insert(id: &str, document: &str, client: &str, counter: u64, timestamp: u64) -> Value {
+    json!({
+        "id": id, "type": "insert", "collection": "todos", "docId": document, "data": {"n": timestamp},
+        "timestamp": timestamp, "clientId": client, "synced": false, "vectorClock": {client: counter},
+    })
+}
+
+/// The same operation with another value for a key.
+pub(super) fn with(mut operation: Value, key: &str, value: Value) -> Value {
+    operation[key] = value;
+    operation
+}
+
+pub(super) fn list(value: &Value) -> Vec<Value> {
+    value.as_array().unwrap_or_else(|| panic!("{value} is no list")).clone()
+}
+
+pub(super) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+}
+
+/// The ids of a page's operations.
+pub(super) fn ids(page: &Value) -> Vec<String> {
+    list(&page["operations"]).iter().map(|operation| text(&operation["id"])).collect()
+}

@@ -1,0 +1,210 @@
+//! What a client is told when the server cannot do its work, and what it is not told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use reqwest::Method;
+use serde_json::json;
+use syncflow_server::core::decide::{Batch, Snapshot};
+use syncflow_server::core::document::LiveDocument;
+use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
+use syncflow_server::core::page::TimePage;
+use syncflow_server::runtime::TokioHost;
+use syncflow_server::service::Host;
+use syncflow_server::store::memory::MemoryStore;
+use syncflow_server::store::{
+    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
+    QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
+};
+
+use super::client::{Answer, Api, insert};
+use super::contract;
+use super::raw::Connection;
+use super::server::{self, Server};
+
+const INTERNAL: &str = "password of the database: hunter2";
+
+/// A store in which everything goes wrong.
+#[derive(Debug, Clone, Copy)]
+enum Faulty {
+    Fails(ErrorKind),
+    Panics,
+    Hangs,
+}
+
+impl Faulty {
+    async fn meet<T>(self, operation: &'static str) -> Result<T> {
+        match self {
+            Self::Fails(kind) => Err(StoreError::new("faulty", operation, kind, INTERNAL)),
+            Self::Panics => panic!("{INTERNAL}"),
+            Self::Hangs => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+    async fn load(&self, _: &TenantId, _: LoadRequest) -> Result<Snapshot> {
+        self.meet("load").await
+    }
+    async fn commit(&self, _: &TenantId, _: Batch) -> Result<Commit> {
+        self.meet("commit").await
+    }
+    async fn changes(&self, _: &TenantId, _: ChangesRequest) -> Result<Changes> {
+        self.meet("changes").await
+    }
+    async fn changes_by_time(&self, _: &TenantId, _: TimeRequest) -> Result<TimePage> {
+        self.meet("changes_by_time").await
+    }
+    async fn client(&self, _: &TenantId, _: &ClientId) -> Result<Option<ClientMemory>> {
+        self.meet("client").await
+    }
+    async fn remember(&self, _: &TenantId, _: &ClientId, _: NewMemory) -> Result<Remember> {
+        self.meet("remember").await
+    }
+    async fn document(&self, _: &TenantId, _: &DocumentKey) -> Result<Option<LiveDocument>> {
+        self.meet("document").await
+    }
+    async fn query(&self, _: &TenantId, _: Query) -> Result<QueryPage> {
+        self.meet("query").await
+    }
+    async fn stats(&self, _: &TenantId, _: u64) -> Result<Stats> {
+        self.meet("stats").await
+    }
+    async fn compact(&self, _: &TenantId, _: CompactStep) -> Result<Compaction> {
+        self.meet("compact").await
+    }
+    async fn check(&self) -> Result<()> {
+        self.meet("check").await
+    }
+}
+
+/// A clock that runs a quarter of a minute ahead each time that it is looked at, and never waits.
+#[derive(Debug, Default)]
+struct HurriedHost(AtomicU64);
+
+impl Host for HurriedHost {
+    fn now_ms(&self) -> u64 {
+        self.0.fetch_add(15_000, Ordering::Relaxed)
+    }
+    fn random_bits(&self) -> u64 {
+        0
+    }
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        std::future::ready(()).boxed()
+    }
+}
+
+async fn server_on(store: impl Store + 'static, settings: &[(&str, &str)]) -> Server {
+    server::start_with(Arc::new(store), Arc::new(TokioHost), settings).await
+}
+
+/// The answers of every route that needs the store.
+async fn answers(api: &Api) -> Vec<Answer> {
+    let push = json!({"clientId": "a", "operations": [insert("op-1", "doc-1", "a", 1, 5)]}).to_string();
+    vec![
+        api.post("/operations", push).await,
+        api.post("/changes", "{}").await,
+        api.post("/changes", r#"{"clientId":"a"}"#).await,
+        api.post("/changes", r#"{"cursor":null}"#).await,
+        api.post("/compact", "{}").await,
+        api.post("/documents/todos/query", "{}").await,
+        api.get("/documents/todos/doc-1").await,
+        api.get("/documents/todos/query").await,
+        api.get("/stats").await,
+    ]
+}
+
+#[tokio::test]
+async fn a_store_that_is_unavailable_or_busy_is_503_with_retry_after() {
+    for kind in [ErrorKind::Unavailable, ErrorKind::Busy] {
+        let server = server_on(Faulty::Fails(kind), &[]).await;
+        for answer in answers(&server.api).await {
+            assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+            assert!(!answer.text().contains("hunter2"), "{}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_for_good_is_500_and_internals_stay_inside() {
+    let server = server_on(Faulty::Fails(ErrorKind::Failed), &[]).await;
+    for answer in answers(&server.api).await {
+        assert_eq!((answer.status, &answer.json()["error"]), (500, &json!("Internal error")));
+        assert!(!answer.text().contains("hunter2"), "{}", answer.text());
+        assert_eq!(answer.header("retry-after"), "");
+    }
+}
+
+#[tokio::test]
+async fn health_is_503_and_unavailable_while_the_store_cannot_be_reached() {
+    let server = server_on(Faulty::Fails(ErrorKind::Unavailable), &[]).await;
+    let answer = server.api.get("/health").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+    let body = answer.json();
+    assert_eq!((&body["status"], &body["adapter"]), (&json!("unavailable"), &json!("faulty")));
+    assert!(body["error"].is_string() && body["message"].is_string() && !answer.text().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_panic_is_500_and_the_server_goes_on() {
+    let server = server_on(Faulty::Panics, &[]).await;
+    for answer in answers(&server.api).await {
+        assert_eq!(answer.status, 500);
+        assert_eq!(answer.header("access-control-allow-origin"), "*");
+        assert!(!answer.text().contains("hunter2"), "{}", answer.text());
+    }
+    assert_eq!(server.api.get("/openapi.json").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_503() {
+    let server = server_on(Faulty::Hangs, &[("REQUEST_TIMEOUT_SECONDS", "1")]).await;
+    for answer in [server.api.get("/health").await, server.api.post("/changes", "{}").await] {
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+        assert_eq!(answer.json()["error"], "Unavailable");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_503_too() {
+    let server = server_on(MemoryStore::new(), &[("REQUEST_TIMEOUT_SECONDS", "1")]).await;
+    let mut connection = Connection::to(server.api.authority()).await;
+    connection.head("POST /changes", &[("content-length", "100")]).await;
+    connection.write("{").await;
+    let answer = connection.answer().await;
+    contract::check(&Method::POST, "/changes", &answer);
+    assert_eq!(answer.status, 503);
+}
+
+#[tokio::test]
+async fn a_compaction_that_runs_out_of_time_says_that_there_is_more() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let server = server::start_with(store, Arc::new(HurriedHost::default()), &[]).await;
+    for push in 0..3 {
+        let operations: Vec<_> = (1..=1_000)
+            .map(|number| insert(&format!("op-{push}-{number}"), "doc-1", "a", push * 1_000 + number, 5))
+            .collect();
+        server.api.accept(&operations).await;
+    }
+    let mut deleted = 0;
+    let mut calls = 0;
+    loop {
+        let answer = server.api.post("/compact", r#"{"olderThanDays":0}"#).await.json();
+        deleted += answer["deletedCount"].as_u64().unwrap();
+        calls += 1;
+        if answer["hasMore"] == false {
+            break;
+        }
+        assert!(answer["message"].as_str().unwrap().contains("next call"), "{answer}");
+    }
+    assert_eq!(deleted, 3_000);
+    assert!(calls > 1, "the clock gives one call time for two steps");
+}

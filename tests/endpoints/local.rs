@@ -1,0 +1,282 @@
+//! The local server as a process: what it says, how it is set up, how it stops.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout, Command};
+
+use super::client::{Api, insert};
+use super::contract;
+use super::raw::Connection;
+
+/// A running server; it dies with the test.
+struct Local {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    screen: String,
+    api: Api,
+}
+
+fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
+    command.env_clear().current_dir(directory).envs(settings.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+impl Local {
+    /// Starts a server in a directory and reads its screen.
+    async fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut child = command(directory, settings).spawn().expect("the server starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut screen = String::new();
+        while !screen.contains("Ctrl-C") {
+            let read = stdout.read_line(&mut screen).await.expect("text");
+            assert!(read > 0, "the server ended with {screen:?} and {:?}", rest_of_log(&mut child).await);
+        }
+        let address = screen.lines().find_map(|line| line.strip_prefix("listening")).expect("an address").trim();
+        let api = Api::at(address.to_owned());
+        Self { child, stdout, screen, api }
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("the server runs");
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status().await;
+        assert!(sent.expect("a shell").success());
+    }
+
+    /// Waits for the end; gives the exit code and the log.
+    async fn end(mut self) -> (Option<i32>, String) {
+        let log = rest_of_log(&mut self.child).await;
+        let mut more = String::new();
+        self.stdout.read_to_string(&mut more).await.expect("text");
+        assert_eq!(more, "", "the screen is all that is said on the standard output");
+        (self.child.wait().await.expect("an end").code(), log)
+    }
+
+    /// A connection over which a push has begun: the server has read its head and waits for the body.
+    async fn push_in_flight(&self, body: &str) -> Connection {
+        let mut connection = Connection::to(self.api.authority()).await;
+        let length = body.len().to_string();
+        connection.head("POST /operations", &[("content-length", &length), ("expect", "100-continue")]).await;
+        assert_eq!(connection.answer().await.status, 100);
+        connection
+    }
+
+    /// Waits until nobody listens any more.
+    async fn stopped_listening(&self) {
+        while TcpStream::connect(self.api.authority()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn rest_of_log(child: &mut Child) -> String {
+    let mut log = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        stderr.read_to_string(&mut log).await.expect("text");
+    }
+    log
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn push_of(number: u64) -> String {
+    let operation = insert(&format!("op-{number}"), &format!("doc-{number}"), "a", number, number);
+    json!({"clientId": "a", "operations": [operation]}).to_string()
+}
+
+#[tokio::test]
+async fn with_nothing_set_it_serves_sqlite_and_says_so_in_one_screen() {
+    let directory = directory();
+    let local = Local::start(directory.path(), &[("PORT", "0")]).await;
+    assert!(local.screen.lines().count() < 24, "{}", local.screen);
+    assert!(local.screen.contains("sqlite, ./syncflow.db"), "{}", local.screen);
+    let (_, url) = local.screen.split_once("curl ").expect("a line to try");
+    let path = url.lines().next().unwrap().split_once(local.api.authority()).expect("its own address").1;
+    let answer = local.api.get(path).await;
+    assert_eq!(answer.json(), json!({"status": "ok", "adapter": "sqlite"}));
+    assert!(directory.path().join("syncflow.db").exists());
+    local.signal("TERM").await;
+    assert_eq!(local.end().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_wrong_setting_stops_it_with_one_line_that_names_the_variable() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken_port = taken.local_addr().unwrap().port().to_string();
+    for (variable, settings) in [
+        ("PORT", vec![("PORT", "http")]),
+        ("PORT", vec![("PORT", &*taken_port)]),
+        ("BIND", vec![("BIND", "nowhere")]),
+        ("ADAPTER", vec![("ADAPTER", "oracle")]),
+        (
+            "ADAPTER",
+            vec![("MONGO_URI", "mongodb://u:hunter2@h"), ("POSTGRES_CONNECTION_STRING", "postgresql://u:hunter2@h/d")],
+        ),
+        ("MONGO_URI", vec![("ADAPTER", "mongodb")]),
+        ("POSTGRES_CONNECTION_STRING", vec![("ADAPTER", "postgres"), ("POSTGRES_CONNECTION_STRING", "")]),
+        ("SQLITE_PATH", vec![("SQLITE_PATH", "./no/such/directory/x.db")]),
+        ("POOL_SIZE", vec![("POOL_SIZE", "none")]),
+        ("REQUEST_TIMEOUT_SECONDS", vec![("REQUEST_TIMEOUT_SECONDS", "3600")]),
+        ("ALLOWED_ORIGINS", vec![("ALLOWED_ORIGINS", "example.com")]),
+        ("LOG_FORMAT", vec![("LOG_FORMAT", "xml")]),
+        ("LOG_LEVEL", vec![("LOG_LEVEL", "chatty")]),
+    ] {
+        let directory = directory();
+        let ended = command(directory.path(), &settings).output().await.expect("it runs");
+        let line = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{settings:?}: {line}");
+        assert!(line.starts_with(&format!("{variable}: ")), "{settings:?}: {line}");
+        assert_eq!(line.lines().count(), 1, "{settings:?}: {line}");
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn settings_in_dot_env_count_where_the_environment_has_none() {
+    let directory = directory();
+    let env = "# a comment\nPORT=not-a-port\nADAPTER='memory'\nLOG_LEVEL=\nUNKNOWN=1\n";
+    std::fs::write(directory.path().join(".env"), env).unwrap();
+    let local = Local::start(directory.path(), &[("PORT", "0")]).await;
+    assert_eq!(local.api.get("/health").await.json()["adapter"], "memory");
+}
+
+#[tokio::test]
+async fn a_malformed_dot_env_is_one_line_without_its_secrets() {
+    let directory = directory();
+    std::fs::write(directory.path().join(".env"), "PORT=0\nMONGO_URI='mongodb://u:hunter2@h\n").unwrap();
+    let ended = command(directory.path(), &[]).output().await.expect("it runs");
+    let line = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), line.lines().count()), (Some(2), 1), "{line}");
+    assert!(line.starts_with(".env: ") && line.contains("MONGO_URI") && !line.contains("hunter2"), "{line}");
+}
+
+#[tokio::test]
+async fn the_example_of_the_settings_is_what_counts_without_any() {
+    let directory = directory();
+    let example = include_str!("../../local-dev/.env.example");
+    std::fs::write(directory.path().join(".env"), example).unwrap();
+    let local = Local::start(directory.path(), &[("PORT", "0")]).await;
+    assert!(local.screen.contains("sqlite, ./syncflow.db"), "{}", local.screen);
+}
+
+#[tokio::test]
+async fn a_push_in_flight_is_finished_on_sigterm_and_kept() {
+    let directory = directory();
+    let local = Local::start(directory.path(), &[("PORT", "0")]).await;
+    let mut idle = Connection::to(local.api.authority()).await;
+    idle.head("GET /health", &[]).await;
+    assert_eq!(idle.answer().await.status, 200);
+    let body = push_of(1);
+    let mut push = local.push_in_flight(&body).await;
+    push.write(&body[..50]).await;
+
+    local.signal("TERM").await;
+    // The idle connection would otherwise be held until its time for a further request is over, and the push's too.
+    assert!(idle.is_closed_in_silence().await);
+    local.stopped_listening().await;
+    push.write(&body[50..]).await;
+    let answer = push.answer().await;
+    contract::check(&Method::POST, "/operations", &answer);
+    assert_eq!((answer.status, answer.json()["accepted"].as_array().map(Vec::len)), (200, Some(1)));
+    let (code, log) = local.end().await;
+    assert_eq!(code, Some(0), "{log}");
+
+    let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(names, ["syncflow.db"], "a store that was closed leaves one file");
+    let again = Local::start(directory.path(), &[("PORT", "0")]).await;
+    assert_eq!(again.api.stats().await["totalOperations"], 1);
+}
+
+#[tokio::test]
+async fn sigint_stops_it_as_sigterm_does() {
+    let directory = directory();
+    let local = Local::start(directory.path(), &[("PORT", "0")]).await;
+    local.api.post("/operations", push_of(1)).await;
+    local.signal("INT").await;
+    assert_eq!(local.end().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_waiting_for_what_is_in_flight() {
+    let directory = directory();
+    let local = Local::start(directory.path(), &[("PORT", "0")]).await;
+    let mut push = local.push_in_flight(&push_of(1)).await;
+    local.signal("TERM").await;
+    local.stopped_listening().await;
+    local.signal("INT").await;
+    assert!(push.is_closed_in_silence().await);
+    let (code, log) = local.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("cut off"), "{log}");
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_there_after_kill_9_in_the_middle_of_pushes() {
+    let directory = directory();
+    let local = Local::start(directory.path(), &[("PORT", "0")]).await;
+    let mut connection = Connection::to(local.api.authority()).await;
+    let mut accepted = 0;
+    for number in 1..=50 {
+        let body = push_of(number);
+        connection.head("POST /operations", &[("content-length", &body.len().to_string())]).await;
+        connection.write(&body).await;
+        if number == 50 {
+            // This one may take effect or not: its answer is never read.
+            local.signal("KILL").await;
+            break;
+        }
+        assert_eq!(connection.answer().await.status, 200);
+        accepted = number;
+    }
+    assert_eq!(local.end().await.0, None);
+    let again = Local::start(directory.path(), &[("PORT", "0")]).await;
+    for number in 1..=accepted {
+        assert!(again.api.document("todos", &format!("doc-{number}")).await.is_some(), "doc-{number} is lost");
+    }
+}
+
+#[tokio::test]
+async fn the_access_log_has_what_is_needed_and_nothing_secret() {
+    let directory = directory();
+    let local = Local::start(directory.path(), &[("PORT", "0"), ("LOG_FORMAT", "json")]).await;
+    let headers = [("authorization", "Bearer hunter2"), ("x-request-id", "request-7"), ("cookie", "hunter2")];
+    let body = push_of(1).replace("doc-1", "hunter2");
+    local.api.send(Method::POST, "/operations?token=hunter2", &headers, body).await;
+    local.api.send(Method::POST, "/operations?token=hunter2", &headers, "{\"hunter2").await;
+    local.signal("TERM").await;
+    let (_, log) = local.end().await;
+    assert!(!log.contains("hunter2"), "{log}");
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect("one JSON object a line")).collect();
+    let answered: Vec<&Value> = lines.iter().filter(|line| line["message"] == "answered").collect();
+    assert_eq!(answered.len(), 2, "{log}");
+    for (line, status) in answered.iter().zip([200, 400]) {
+        assert_eq!((&line["level"], &line["http.status"]), (&json!("INFO"), &json!(status)));
+        assert!(line["latency_ms"].is_u64() && line["timestamp"].is_string());
+        let span = &line["span"];
+        assert_eq!((&span["http.method"], &span["http.path"]), (&json!("POST"), &json!("/operations")));
+        assert_eq!(span["request.id"], "request-7");
+    }
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_with_prior_knowledge() {
+    let directory = directory();
+    let local = Local::start(directory.path(), &[("PORT", "0"), ("ADAPTER", "memory")]).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let response = client.get(format!("http://{}/health", local.api.authority())).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));
+    drop(client);
+    local.signal("TERM").await;
+    assert_eq!(local.end().await.0, Some(0));
+}

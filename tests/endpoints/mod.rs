@@ -1,0 +1,162 @@
+//! The API over real HTTP: what is on the wire, held against the contract of every endpoint.
+//!
+//! Most checks run over every way to start a server: a function that gives a [`server::Server`]. Each is listed in
+//! `every_check`; one that is not is dead code, which the compiler reports.
+
+mod client;
+mod contract;
+mod raw;
+mod server;
+
+mod bodies;
+mod compaction;
+mod documents;
+mod failures;
+mod input;
+mod local;
+mod openapi;
+mod pull;
+mod push;
+mod seed;
+mod transport;
+
+/// Hands the list of checks to a macro.
+macro_rules! every_check {
+    ($run:ident, $server:ident) => {
+        $run! { $server
+            bodies {
+                a_body_is_read_as_json_whatever_its_type
+                an_empty_body_counts_as_an_empty_object_but_for_a_push
+                compressed_bodies_are_read
+                a_body_that_its_encoding_cannot_undo_is_400
+                an_unknown_encoding_is_415
+                a_body_may_be_as_large_as_the_limit_and_no_larger
+                a_body_without_a_length_is_cut_at_the_limit_and_answered
+                a_client_that_asks_first_is_told_before_it_sends_too_much
+                what_a_body_inflates_to_is_limited
+                a_body_that_breaks_off_changes_nothing
+            }
+            compaction {
+                statistics_count_operations_documents_and_what_clients_have_not_pulled
+                compaction_removes_log_entries_and_never_documents
+                compaction_goes_by_when_the_server_received_an_operation
+                an_age_that_is_no_number_from_zero_removes_nothing
+                an_operation_that_was_compacted_away_is_still_known
+                every_client_reaches_the_documents_across_a_compaction
+            }
+            documents {
+                a_document_has_its_id_and_revision_from_the_server
+                a_document_that_is_not_there_is_named_in_the_404
+                a_deleted_document_is_not_there
+                an_id_may_contain_a_slash_and_anything_else_that_is_escaped
+                names_in_a_path_are_checked_and_named
+                a_document_may_be_named_query
+                a_query_answers_newest_first_by_last_commit_with_its_count
+                a_query_goes_on_from_its_cursor
+                a_filter_compares_by_type_and_numbers_by_value
+                keys_and_values_of_a_filter_never_reach_a_query_as_text
+                a_collection_that_nobody_wrote_to_has_no_documents
+                every_faulty_field_of_a_query_is_named
+            }
+            input {
+                what_is_no_json_object_is_refused_everywhere
+                a_field_of_a_wrong_type_is_refused_and_named
+                a_missing_field_is_refused_and_named
+                a_push_that_is_none_is_refused_and_named
+                of_many_faults_twenty_are_named_and_the_rest_counted
+                what_is_too_large_or_too_deep_is_refused_and_named
+                of_equal_keys_the_last_one_counts
+                unknown_keys_are_tolerated_however_odd
+            }
+            openapi {
+                the_document_is_openapi_3_1_and_has_every_route
+            }
+            pull {
+                a_page_has_the_keys_of_the_reference_and_says_where_to_go_on
+                a_client_gets_its_own_operations_too
+                nothing_to_pull_is_an_empty_page
+                a_cursor_gives_each_change_once_in_the_order_of_the_log
+                from_nothing_each_document_comes_once_and_no_old_tombstone
+                a_cursor_of_another_log_is_answered_with_410
+                a_legacy_client_misses_nothing_that_shares_a_timestamp_across_pages
+                a_legacy_client_misses_nothing_that_comes_late_or_after_the_far_future
+                a_legacy_client_whose_answer_was_lost_gets_the_same_again
+                timestamps_at_their_limit_are_told_apart_by_a_since_beyond_it
+                an_unknown_since_is_served_by_timestamp_until_the_client_has_caught_up
+                without_a_client_id_pages_are_by_timestamp_and_end_between_unequal_ones
+                a_run_of_equal_timestamps_that_fits_no_page_is_422
+                limits_are_integers_from_one_and_clamped
+                a_since_is_an_integer_from_zero
+                every_faulty_field_of_a_pull_is_named
+                a_clock_of_any_size_in_a_pull_is_ignored
+                a_page_is_bounded_in_bytes
+            }
+            push {
+                accepted_operations_are_echoed_byte_for_byte
+                no_operations_are_a_push_too
+                a_known_id_is_accepted_again_and_changes_nothing
+                one_id_pushed_eight_times_at_once_is_accepted_in_each_answer
+                a_concurrent_operation_is_answered_with_the_servers_data_and_clock
+                an_operation_that_happens_before_conflicts_with_a_tombstone_as_null
+                an_equal_or_later_clock_is_accepted_and_missing_counters_count_as_zero
+                an_unknown_document_is_created_whatever_the_clock
+                an_update_merges_one_level_deep_and_null_stays
+                an_update_creates_an_unknown_document
+                an_update_of_a_deleted_document_revives_it_with_its_own_data_alone
+                an_insert_replaces_the_data_of_an_existing_document
+                a_delete_leaves_a_tombstone_whose_revision_counts_on
+                a_delete_of_an_unknown_document_is_accepted_and_guards_it
+                of_many_who_create_one_document_at_once_one_wins_and_the_others_conflict
+                later_operations_of_a_push_see_the_earlier_ones
+                a_faulty_operation_fails_the_push_as_a_whole
+                a_document_that_grows_too_large_fails_the_push_and_names_the_data
+                a_client_may_push_operations_of_another
+                data_comes_back_with_the_bytes_that_were_pushed
+                names_of_any_script_come_back_as_they_were
+            }
+            seed {
+                health_says_ok_and_names_the_adapter
+                a_push_is_accepted
+                a_pull_gives_operations_and_no_conflicts
+                a_document_is_got_by_its_id
+                documents_are_queried_by_a_filter
+                statistics_have_the_three_counters
+                compaction_says_that_it_is_completed
+                an_error_has_the_two_texts
+                the_testing_section_works
+            }
+            transport {
+                every_get_has_a_weak_tag_and_answers_304_to_it
+                a_tag_changes_with_what_it_stands_for
+                head_answers_as_get_without_the_body
+                any_options_is_a_preflight_that_echoes_the_requested_headers
+                every_origin_may_read_every_answer_errors_included
+                unknown_routes_are_404_and_wrong_methods_405_with_allow
+                a_trailing_slash_is_ignored
+                a_bad_percent_escape_is_400
+                an_answer_is_compressed_when_asked
+                a_client_that_refuses_every_encoding_gets_406
+                a_request_id_is_taken_or_made_and_returned
+                a_connection_serves_requests_one_after_the_other
+            }
+        }
+    };
+}
+
+/// One test for each check, over one way to start a server.
+macro_rules! suite {
+    ($server:ident $($module:ident { $($check:ident)* })*) => {
+        mod $server {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $check() {
+                    let server = crate::endpoints::server::$server().await;
+                    crate::endpoints::$module::$check(&server.api).await;
+                })*
+            })*
+        }
+    };
+}
+
+every_check!(suite, memory);
+every_check!(suite, sqlite);

@@ -1,0 +1,93 @@
+//! The OpenAPI document, and that holding answers against it can fail.
+
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+
+use super::client::{Answer, Api};
+use super::contract;
+
+pub(super) async fn the_document_is_openapi_3_1_and_has_every_route(api: &Api) {
+    let document = api.get("/openapi.json").await.json();
+    assert_eq!(document, serde_json::to_value(syncflow_server::api::description()).unwrap());
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let paths: Vec<(&str, Vec<&str>)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(path, item)| (path.as_str(), item.as_object().unwrap().keys().map(String::as_str).collect()))
+        .collect();
+    let expected = [
+        ("/changes", vec!["post"]),
+        ("/compact", vec!["post"]),
+        ("/documents/{collection}/query", vec!["get", "post"]),
+        ("/documents/{collection}/{id}", vec!["get"]),
+        ("/health", vec!["get"]),
+        ("/openapi.json", vec!["get"]),
+        ("/operations", vec!["post"]),
+        ("/stats", vec!["get"]),
+    ];
+    for (path, methods) in &expected {
+        let (_, found) = paths.iter().find(|(found, _)| found == path).unwrap_or_else(|| panic!("no {path}"));
+        assert!(methods.iter().all(|method| found.contains(method)), "{path}: {found:?}");
+    }
+    assert_eq!(paths.len(), expected.len());
+}
+
+fn answer(status: u16, body: &Value) -> Answer {
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    let headers = HeaderMap::from_iter([(reqwest::header::CONTENT_TYPE, json)]);
+    Answer { status, headers, bytes: body.to_string().into_bytes() }
+}
+
+#[test]
+fn an_answer_that_the_document_does_not_describe_is_found() {
+    let stats = json!({"totalOperations": 1, "totalDocuments": 1, "unsyncedOperations": 0});
+    let get_stats = |answer: &Answer| contract::describes(&Method::GET, "/stats", answer);
+    assert_eq!(get_stats(&answer(200, &stats)), Ok(()));
+    for (status, body) in [
+        (200, json!({"totalOperations": "1", "totalDocuments": 1, "unsyncedOperations": 0})),
+        (200, json!({"totalOperations": -1, "totalDocuments": 1, "unsyncedOperations": 0})),
+        (200, json!({"totalOperations": 1, "totalDocuments": 1})),
+        (200, json!({"totalOperations": 1, "totalDocuments": 1, "unsyncedOperations": 0, "more": 0})),
+        (201, stats.clone()),
+        (404, json!({"error": "Not found", "message": ""})),
+        (500, json!({"error": "Internal error"})),
+        (500, json!({"error": 5, "message": ""})),
+        (304, stats.clone()),
+    ] {
+        assert!(get_stats(&answer(status, &body)).is_err(), "{status} {body}");
+    }
+    let mut untyped = answer(200, &stats);
+    untyped.headers.clear();
+    assert!(get_stats(&untyped).is_err());
+    let missing = answer(404, &json!({"error": "Not found", "message": "", "stack": "trace"}));
+    assert!(contract::describes(&Method::GET, "/nope", &missing).is_err());
+    let without_allow = answer(405, &json!({"error": "Method not allowed", "message": ""}));
+    assert!(contract::describes(&Method::PUT, "/stats", &without_allow).is_err());
+}
+
+#[test]
+fn a_pulled_operation_that_lacks_or_adds_a_key_is_found() {
+    let entry = json!({
+        "id": "op", "type": "insert", "collection": "c", "docId": "d", "data": {}, "timestamp": 1, "clientId": "a",
+        "synced": true, "vectorClock": {"a": 1},
+    });
+    let check = |entry: &Value| {
+        let page = json!({"operations": [entry], "conflicts": [], "cursor": "l.1.1", "hasMore": false});
+        contract::describes(&Method::POST, "/changes", &answer(200, &page))
+    };
+    assert_eq!(check(&entry), Ok(()));
+    for key in ["id", "type", "collection", "docId", "data", "timestamp", "clientId", "synced", "vectorClock"] {
+        let mut entry = entry.clone();
+        entry.as_object_mut().unwrap().remove(key);
+        assert!(check(&entry).is_err(), "{key}");
+    }
+    for (key, value) in
+        [("type", json!("batch")), ("data", json!([])), ("vectorClock", json!({"a": -1})), ("more", json!(1))]
+    {
+        let mut entry = entry.clone();
+        entry[key] = value;
+        assert!(check(&entry).is_err(), "{key}");
+    }
+}

@@ -1,0 +1,68 @@
+//! Servers that run in the process of the tests, one for each check.
+
+use std::sync::Arc;
+
+use syncflow_server::api;
+use syncflow_server::config::Config;
+use syncflow_server::runtime::{self, TokioHost};
+use syncflow_server::service::{Host, SyncService};
+use syncflow_server::store::Store;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::client::Api;
+
+#[path = "../../local-dev/serve.rs"]
+mod serve;
+
+/// A server that ends, and whose world is removed, with the check.
+pub(super) struct Server {
+    pub(super) api: Api,
+    task: JoinHandle<()>,
+    _directory: Option<TempDir>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Over the in-memory store.
+pub(super) async fn memory() -> Server {
+    start(&[("ADAPTER", "memory")], None).await
+}
+
+/// Over SQLite in a directory of its own.
+pub(super) async fn sqlite() -> Server {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("syncflow.db");
+    let path = path.to_str().expect("a path in UTF-8").to_owned();
+    start(&[("ADAPTER", "sqlite"), ("SQLITE_PATH", &path), ("POOL_SIZE", "2")], Some(directory)).await
+}
+
+/// With these settings, over the store that they name.
+pub(super) async fn start(settings: &[(&str, &str)], directory: Option<TempDir>) -> Server {
+    let config = read(settings);
+    let store = runtime::open_store(&config.store).await.expect("the store opens");
+    start_on(store, Arc::new(TokioHost), &config, directory).await
+}
+
+/// With these settings, over a store and with a clock of the check's own.
+pub(super) async fn start_with(store: Arc<dyn Store>, host: Arc<dyn Host>, settings: &[(&str, &str)]) -> Server {
+    start_on(store, host, &read(settings), None).await
+}
+
+fn read(settings: &[(&str, &str)]) -> Config {
+    let look_up = |name: &str| settings.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    Config::read(look_up).expect("the settings are right")
+}
+
+async fn start_on(store: Arc<dyn Store>, host: Arc<dyn Host>, config: &Config, directory: Option<TempDir>) -> Server {
+    let app = runtime::app(api::router(Arc::new(SyncService::new(store, host))), &config.http);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let task = tokio::spawn(serve::serve(listener, app, async || std::future::pending().await));
+    Server { api: Api::at(format!("http://{address}")), task, _directory: directory }
+}

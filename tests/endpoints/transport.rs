@@ -1,0 +1,213 @@
+//! What holds for every route: headers, methods, paths, compression, CORS and request ids.
+
+use async_compression::tokio::write::{BrotliDecoder, GzipDecoder, ZstdDecoder};
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use super::client::{Answer, Api, insert};
+use super::contract;
+use super::raw::Connection;
+use super::server;
+
+const GETS: [&str; 5] = ["/health", "/stats", "/documents/todos/doc-1", "/documents/todos/query", "/openapi.json"];
+
+async fn with_documents(api: &Api) {
+    api.accept(&[insert("op-1", "doc-1", "a", 1, 5), insert("op-2", "query", "a", 2, 6)]).await;
+}
+
+pub(super) async fn every_get_has_a_weak_tag_and_answers_304_to_it(api: &Api) {
+    with_documents(api).await;
+    for path in GETS {
+        let answer = api.get(path).await;
+        assert_eq!(answer.header("content-type"), "application/json; charset=utf-8", "{path}");
+        let tag = answer.header("etag");
+        assert!(tag.starts_with("W/\"") && tag.ends_with('"'), "{path}: {tag}");
+        for known in [tag, "*", tag.trim_start_matches("W/"), &format!("\"x\", {tag}")] {
+            let again = api.send(Method::GET, path, &[("if-none-match", known)], "").await;
+            assert_eq!((again.status, again.header("etag")), (304, tag), "{path} {known}");
+            assert_eq!(again.header("access-control-allow-origin"), "*");
+        }
+        let other = api.send(Method::GET, path, &[("if-none-match", "W/\"other\"")], "").await;
+        assert_eq!((other.status, &other.bytes), (200, &answer.bytes), "{path}");
+    }
+}
+
+pub(super) async fn a_tag_changes_with_what_it_stands_for(api: &Api) {
+    with_documents(api).await;
+    let before = [api.get("/stats").await, api.get("/documents/todos/doc-1").await];
+    api.accept(&[insert("op-3", "doc-1", "a", 3, 5)]).await;
+    let after = [api.get("/stats").await, api.get("/documents/todos/doc-1").await];
+    for (before, after) in before.iter().zip(&after) {
+        assert_ne!(before.header("etag"), after.header("etag"));
+    }
+    assert_eq!(after[1].header("etag").split('-').next(), Some("W/\"2"), "a document's begins with its revision");
+}
+
+pub(super) async fn head_answers_as_get_without_the_body(api: &Api) {
+    with_documents(api).await;
+    for path in GETS {
+        let (get, head) = (api.get(path).await, api.send(Method::HEAD, path, &[], "").await);
+        assert_eq!((head.status, head.header("etag")), (200, get.header("etag")), "{path}");
+    }
+}
+
+pub(super) async fn any_options_is_a_preflight_that_echoes_the_requested_headers(api: &Api) {
+    for path in ["/operations", "/health", "/documents/a/b", "/no/such/route"] {
+        let headers = [
+            ("origin", "https://app.example.com"),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type,x-custom"),
+        ];
+        let answer = api.send(Method::OPTIONS, path, &headers, "").await;
+        assert_eq!(answer.status, 204, "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), "*");
+        assert_eq!(answer.header("access-control-allow-headers"), "content-type,x-custom");
+        for method in ["GET", "HEAD", "POST"] {
+            assert!(answer.header("access-control-allow-methods").contains(method));
+        }
+    }
+    assert_eq!(api.send(Method::OPTIONS, "/stats", &[], "").await.status, 204);
+}
+
+pub(super) async fn every_origin_may_read_every_answer_errors_included(api: &Api) {
+    for answer in [
+        api.get("/health").await,
+        api.get("/nope").await,
+        api.get("/documents/todos/nope").await,
+        api.post("/operations", "{").await,
+        api.send(Method::DELETE, "/stats", &[], "").await,
+        api.send(Method::POST, "/changes", &[("content-encoding", "rot13")], "x").await,
+    ] {
+        assert_eq!(answer.header("access-control-allow-origin"), "*", "{}", answer.text());
+        let exposed = answer.header("access-control-expose-headers").to_lowercase();
+        for header in ["etag", "x-request-id", "retry-after"] {
+            assert!(exposed.contains(header), "{exposed}");
+        }
+    }
+}
+
+pub(super) async fn unknown_routes_are_404_and_wrong_methods_405_with_allow(api: &Api) {
+    for path in ["/", "/nope", "/documents", "/documents/todos", "/documents/todos/doc-1/x", "/operations/1", "/Health"]
+    {
+        let answer = api.get(path).await;
+        assert_eq!((answer.status, &answer.json()["error"]), (404, &json!("Not found")), "{path}");
+    }
+    for (method, path, allowed) in [
+        (Method::POST, "/health", "GET"),
+        (Method::DELETE, "/documents/todos/doc-1", "GET"),
+        (Method::PUT, "/documents/todos/doc-1", "GET"),
+        (Method::PATCH, "/operations", "POST"),
+        (Method::GET, "/operations", "POST"),
+        (Method::GET, "/changes", "POST"),
+        (Method::GET, "/compact", "POST"),
+        (Method::POST, "/stats", "GET"),
+        (Method::from_bytes(b"BREW").unwrap(), "/stats", "GET"),
+    ] {
+        let answer = api.send(method.clone(), path, &[], "").await;
+        assert_eq!(answer.status, 405, "{method} {path}");
+        assert!(answer.header("allow").contains(allowed), "{method} {path}");
+    }
+}
+
+pub(super) async fn a_trailing_slash_is_ignored(api: &Api) {
+    with_documents(api).await;
+    for path in ["/health/", "/stats/", "/documents/todos/doc-1/", "/stats/?x=1", "/stats?x=1"] {
+        assert_eq!(api.get(path).await.status, 200, "{path}");
+    }
+    for path in ["/operations/", "/changes/", "/compact/", "/documents/todos/query/"] {
+        let body = r#"{"clientId":"a","operations":[]}"#;
+        assert_eq!(api.post(path, body).await.status, 200, "{path}");
+    }
+}
+
+pub(super) async fn a_bad_percent_escape_is_400(api: &Api) {
+    for path in [
+        "/documents/todos/%",
+        "/documents/todos/%zz",
+        "/documents/todos/a%2",
+        "/documents/%C3/doc-1",
+        "/documents/todos/%ff",
+    ] {
+        let mut connection = Connection::to(api.authority()).await;
+        connection.head(&format!("GET {path}"), &[]).await;
+        let answer = connection.answer().await;
+        contract::check(&Method::GET, path, &answer);
+        assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("Bad request")), "{path}");
+    }
+    assert_eq!(api.post("/documents/%/query", "{}").await.status, 400);
+}
+
+pub(super) async fn an_answer_is_compressed_when_asked(api: &Api) {
+    with_documents(api).await;
+    let plain = api.get("/openapi.json").await;
+    for encoding in ["gzip", "br", "zstd"] {
+        let headers = [("accept-encoding", encoding)];
+        let mut answer = api.send_unchecked(Method::GET, "/openapi.json", &headers, vec![]).await;
+        assert_eq!(answer.header("content-encoding"), encoding);
+        assert!(answer.header("vary").contains("accept-encoding"));
+        assert!(answer.bytes.len() < plain.bytes.len() / 2, "{encoding} made {} bytes", answer.bytes.len());
+        answer.bytes = decoded(encoding, &answer).await;
+        contract::check(&Method::GET, "/openapi.json", &answer);
+        assert_eq!(answer.bytes, plain.bytes);
+    }
+    assert_eq!(plain.header("content-encoding"), "");
+}
+
+async fn decoded(encoding: &str, answer: &Answer) -> Vec<u8> {
+    macro_rules! through {
+        ($decoder:ty) => {{
+            let mut decoder = <$decoder>::new(Vec::new());
+            decoder.write_all(&answer.bytes).await.unwrap();
+            decoder.shutdown().await.unwrap();
+            decoder.into_inner()
+        }};
+    }
+    match encoding {
+        "gzip" => through!(GzipDecoder<Vec<u8>>),
+        "br" => through!(BrotliDecoder<Vec<u8>>),
+        _ => through!(ZstdDecoder<Vec<u8>>),
+    }
+}
+
+pub(super) async fn a_client_that_refuses_every_encoding_gets_406(api: &Api) {
+    let answer = api.send(Method::GET, "/stats", &[("accept-encoding", "identity;q=0, *;q=0")], "").await;
+    assert_eq!(answer.status, 406);
+}
+
+pub(super) async fn a_request_id_is_taken_or_made_and_returned(api: &Api) {
+    let taken = api.send(Method::GET, "/stats", &[("x-request-id", "mine-7")], "").await;
+    assert_eq!(taken.header("x-request-id"), "mine-7");
+    let (first, second) = (api.get("/stats").await, api.get("/nope").await);
+    assert!(first.header("x-request-id").len() >= 16 && second.header("x-request-id").len() >= 16);
+    assert_ne!(first.header("x-request-id"), second.header("x-request-id"));
+    let long = "x".repeat(129);
+    let replaced = api.send(Method::GET, "/stats", &[("x-request-id", &long)], "").await;
+    assert!(replaced.header("x-request-id").len() < 129, "an id that is not fit for logs is replaced");
+}
+
+pub(super) async fn a_connection_serves_requests_one_after_the_other(api: &Api) {
+    let mut connection = Connection::to(api.authority()).await;
+    for path in ["/health", "/nope", "/stats"] {
+        connection.head(&format!("GET {path}"), &[]).await;
+        let answer = connection.answer().await;
+        contract::check(&Method::GET, path, &answer);
+    }
+}
+
+/// Not a check of the list: it needs a setting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_listed_origins_may_read_answers_where_they_are_listed() {
+    let settings = [("ADAPTER", "memory"), ("ALLOWED_ORIGINS", "https://app.example.com,http://localhost:5173")];
+    let server = server::start(&settings, None).await;
+    for (origin, allowed) in [
+        ("https://app.example.com", "https://app.example.com"),
+        ("http://localhost:5173", "http://localhost:5173"),
+        ("https://evil.example.com", ""),
+    ] {
+        for (method, path) in [(Method::GET, "/health"), (Method::GET, "/nope"), (Method::OPTIONS, "/changes")] {
+            let answer = server.api.send(method, path, &[("origin", origin)], "").await;
+            assert_eq!(answer.header("access-control-allow-origin"), allowed, "{path}");
+        }
+    }
+}
