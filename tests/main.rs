@@ -2,4 +2,5 @@
 
 mod conformance;
 mod endpoints;
+mod properties;
 mod support;

@@ -1,6 +1,7 @@
 //! A fresh store for every test, gone with the test.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use syncflow_server::store::Store;
 use syncflow_server::store::memory::MemoryStore;
@@ -10,27 +11,37 @@ use tempfile::TempDir;
 /// A store that nobody else uses; what it keeps on disk is removed when this is dropped.
 pub(crate) struct TestStore {
     store: Arc<dyn Store>,
+    names_given: AtomicU64,
     // Behind the store, so that it goes last.
     _directory: Option<TempDir>,
 }
 
 impl TestStore {
+    fn new(store: Arc<dyn Store>, directory: Option<TempDir>) -> Self {
+        Self { store, names_given: AtomicU64::new(0), _directory: directory }
+    }
+
     /// The store.
     pub(crate) fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store)
+    }
+
+    /// A name that was not given before, for one more tenant.
+    pub(crate) fn next_name(&self) -> String {
+        format!("tenant-{}", self.names_given.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 /// The reference, in memory.
 pub(crate) async fn memory() -> TestStore {
-    TestStore { store: Arc::new(MemoryStore::new()), _directory: None }
+    TestStore::new(Arc::new(MemoryStore::new()), None)
 }
 
 /// The embedded store, in a directory of its own.
 pub(crate) async fn sqlite() -> TestStore {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let store = open_sqlite(&directory.path().join("syncflow.db"));
-    TestStore { store, _directory: Some(directory) }
+    TestStore::new(store, Some(directory))
 }
 
 /// The embedded store on a file, which others may have open too.

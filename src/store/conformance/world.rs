@@ -128,15 +128,20 @@ impl World {
         assert_eq!(applied, outcomes.len(), "{outcomes:?}");
     }
 
-    /// Loads and decides, and leaves it to the check when to commit.
+    /// Loads and decides, and leaves it to the check when to commit the batch, which is not empty.
     pub async fn decide(&self, drafts: impl IntoIterator<Item = Draft>) -> Batch {
+        let batch = self.decision(drafts).await;
+        assert!(!batch.is_empty(), "a store is never asked to commit nothing");
+        batch
+    }
+
+    /// Loads and decides; the batch may be empty.
+    pub async fn decision(&self, drafts: impl IntoIterator<Item = Draft>) -> Batch {
         let operations = operations(drafts);
         let pushes = [&*operations];
         let request = LoadRequest { ids: ids_of(&pushes), keys: keys_of(&pushes) };
         let snapshot = self.store.load(&self.tenant, request).await.expect("the store loads");
-        let (_, batch) = decide(&pushes, snapshot, self.host.now_ms());
-        assert!(!batch.is_empty(), "a store is never asked to commit nothing");
-        batch
+        decide(&pushes, snapshot, self.host.now_ms()).1
     }
 
     /// Commits a batch.

@@ -1,0 +1,163 @@
+//! Random histories: a few clients, few documents and tiny values, so that everything collides.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use syncflow_server::core::limits::{
+    CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS, CLIENT_SEEN_PRECISION_MS, INTEGER_MAX,
+};
+use syncflow_server::core::operation::OperationKind;
+
+/// The clients, as authors and as those who pull.
+pub(crate) const CLIENTS: [&str; 3] = ["a", "b", "c"];
+/// The collections.
+pub(crate) const COLLECTIONS: [&str; 2] = ["todos", "lists"];
+/// The documents of each collection.
+pub(crate) const DOCUMENTS: [&str; 3] = ["x", "y", "z"];
+/// What operations carry.
+const DATA: [&str; 6] =
+    ["{}", r#"{"k":1}"#, r#"{ "k": 1.0 }"#, r#"{"k":[1,null],"l":{"m":"x"}}"#, r#"{"l":null}"#, r#"{"k":2,"k":"1"}"#];
+/// What queries ask for.
+const CONDITIONS: [(&str, &str); 7] =
+    [("k", "1"), ("k", "\"1\""), ("l", "null"), ("l.m", "\"x\""), ("_rev", "2"), ("_id", "\"x\""), ("k", "[1,null]")];
+
+/// One request, or a change of the clock.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// A push.
+    Push(Vec<Draft>),
+    /// A decision that is kept for [`Step::Commit`].
+    Decide(Vec<Draft>),
+    /// A commit of what was decided last, however long ago.
+    Commit,
+    /// A pull with a cursor.
+    PullCursor { client: Option<usize>, cursor: CursorChoice, max_operations: usize },
+    /// A pull with a timestamp.
+    PullSince { client: Option<usize>, since: SinceChoice, max_operations: usize },
+    /// A document by id.
+    Document { collection: usize, document: usize },
+    /// A query; with `is_next_page`, on from the last document of the query before.
+    Query { collection: usize, conditions: Vec<(&'static str, &'static str)>, max_documents: usize, is_next_page: bool },
+    /// The statistics.
+    Stats,
+    /// A compaction to its end.
+    Compact { older_than_ms: u64 },
+    /// One step of a compaction.
+    CompactPartly { older_than_ms: u64, max_entries: usize },
+    /// The clock goes on.
+    Forward(u64),
+    /// The clock is set back.
+    Back(u64),
+}
+
+/// An operation; its clock is completed when it is pushed.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    pub(crate) id: u8,
+    pub(crate) kind: OperationKind,
+    pub(crate) collection: usize,
+    pub(crate) document: usize,
+    pub(crate) data: &'static str,
+    pub(crate) timestamp: u64,
+    pub(crate) client: usize,
+    pub(crate) clock: ClockChoice,
+}
+
+/// A vector clock.
+#[derive(Debug, Clone)]
+pub(crate) enum ClockChoice {
+    /// Small counters, one for each client; 0 is left out.
+    Small([u64; 3]),
+    /// Greater than every clock before.
+    Newest,
+}
+
+/// Where a pull with a cursor begins.
+#[derive(Debug, Clone)]
+pub(crate) enum CursorChoice {
+    /// From nothing.
+    Nothing,
+    /// At a cursor that was answered before.
+    Seen(Index),
+    /// At one that was perhaps never answered.
+    Invented(String),
+}
+
+/// Where a pull with a timestamp begins.
+#[derive(Debug, Clone)]
+pub(crate) enum SinceChoice {
+    /// At a number.
+    Number(u64),
+    /// At the greatest timestamp of a page that was answered before.
+    Seen(Index),
+}
+
+/// Histories of up to so many steps.
+pub(crate) fn histories(max_steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    vec(step(), 1..=max_steps)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let client = || option::weighted(0.8, 0..CLIENTS.len());
+    let collection = || 0..COLLECTIONS.len();
+    prop_oneof![
+        10 => vec(draft(), 0..4).prop_map(Step::Push),
+        1 => vec(draft(), 1..4).prop_map(Step::Decide),
+        1 => Just(Step::Commit),
+        6 => (client(), cursor(), 1..5_usize)
+            .prop_map(|(client, cursor, max_operations)| Step::PullCursor { client, cursor, max_operations }),
+        8 => (client(), since(), 1..5_usize)
+            .prop_map(|(client, since, max_operations)| Step::PullSince { client, since, max_operations }),
+        2 => (collection(), 0..DOCUMENTS.len())
+            .prop_map(|(collection, document)| Step::Document { collection, document }),
+        3 => (collection(), vec(select(&CONDITIONS[..]), 0..3), 1..4_usize, any::<bool>()).prop_map(
+            |(collection, conditions, max_documents, is_next_page)| {
+                Step::Query { collection, conditions, max_documents, is_next_page }
+            }
+        ),
+        2 => Just(Step::Stats),
+        1 => (0..30_u64).prop_map(|older_than_ms| Step::Compact { older_than_ms }),
+        1 => (0..30_u64, 1..4_usize)
+            .prop_map(|(older_than_ms, max_entries)| Step::CompactPartly { older_than_ms, max_entries }),
+        4 => (1..10_u64).prop_map(Step::Forward),
+        1 => select(&[CLIENT_SEEN_PRECISION_MS, CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS][..]).prop_map(Step::Forward),
+        1 => (1..30_u64).prop_map(Step::Back),
+    ]
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let kind = select(&[OperationKind::Insert, OperationKind::Update, OperationKind::Delete][..]);
+    let clock = prop_oneof![[0..3_u64, 0..3, 0..3].prop_map(ClockChoice::Small), Just(ClockChoice::Newest)];
+    (0..40_u8, kind, 0..COLLECTIONS.len(), 0..DOCUMENTS.len(), select(&DATA[..]), timestamp(), 0..CLIENTS.len(), clock)
+        .prop_map(|(id, kind, collection, document, data, timestamp, client, clock)| Draft {
+            id,
+            kind,
+            collection,
+            document,
+            data,
+            timestamp,
+            client,
+            clock,
+        })
+}
+
+fn timestamp() -> impl Strategy<Value = u64> {
+    prop_oneof![9 => 1..5_u64, 1 => Just(INTEGER_MAX)]
+}
+
+fn cursor() -> impl Strategy<Value = CursorChoice> {
+    prop_oneof![
+        2 => Just(CursorChoice::Nothing),
+        6 => any::<Index>().prop_map(CursorChoice::Seen),
+        1 => "l\\.[0-9a]\\.0|s\\.[0-9a]\\.0\\.[0-9a]".prop_map(CursorChoice::Invented),
+    ]
+}
+
+fn since() -> impl Strategy<Value = SinceChoice> {
+    prop_oneof![
+        2 => Just(SinceChoice::Number(0)),
+        1 => timestamp().prop_map(SinceChoice::Number),
+        6 => any::<Index>().prop_map(SinceChoice::Seen),
+    ]
+}

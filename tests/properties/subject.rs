@@ -1,0 +1,179 @@
+//! A store under test, and what it answers to the steps of a history.
+
+use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::decide::Batch;
+use syncflow_server::core::document::LiveDocument;
+use syncflow_server::core::filter::{Condition, Filter};
+use syncflow_server::core::limits::INTEGER_MAX;
+use syncflow_server::core::operation::{LogEntry, OperationKind};
+use syncflow_server::service::{PullFrom, Pulled, Pushed};
+use syncflow_server::store::conformance::World;
+use syncflow_server::store::conformance::draft::{delete, insert, key_in, update};
+use syncflow_server::store::conformance::world::{operations, query_of};
+use syncflow_server::store::{Commit, CompactStep, Compaction, Query, QueryPage, Stats};
+
+use super::history::{CLIENTS, COLLECTIONS, ClockChoice, CursorChoice, DOCUMENTS, Draft, SinceChoice, Step};
+
+/// What a step was answered.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Answer {
+    Pushed(Result<Pushed, String>),
+    Committed(Commit),
+    Pulled(Pulled),
+    Document(Option<LiveDocument>),
+    Found(QueryPage),
+    Stats(Stats),
+    Compacted(Compaction),
+    /// Everything that can be read, behind the last step.
+    Everything(Vec<LogEntry>, Vec<QueryPage>, Stats, Cursor),
+    Nothing,
+}
+
+/// A store in the middle of a history.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    world: World,
+    cursors: Vec<Cursor>,
+    sinces: Vec<u64>,
+    decided: Option<Batch>,
+    last_found_seq: Option<u64>,
+    operations_made: u64,
+}
+
+impl Subject {
+    pub(crate) fn new(world: World) -> Self {
+        Self { world, cursors: vec![], sinces: vec![], decided: None, last_found_seq: None, operations_made: 0 }
+    }
+
+    /// Does one step and answers what came of it.
+    pub(crate) async fn step(&mut self, step: &Step) -> Answer {
+        match step {
+            Step::Push(drafts) => self.push(drafts).await,
+            Step::Decide(drafts) => self.decide(drafts).await,
+            Step::Commit => match self.decided.take() {
+                Some(batch) => Answer::Committed(self.world.commit(batch).await),
+                None => Answer::Nothing,
+            },
+            Step::PullCursor { client, cursor, max_operations } => {
+                let from = PullFrom::Cursor(self.cursor(cursor));
+                self.pull(from, *client, *max_operations).await
+            }
+            Step::PullSince { client, since, max_operations } => {
+                let from = PullFrom::Since(self.since(since));
+                self.pull(from, *client, *max_operations).await
+            }
+            Step::Document { collection, document } => {
+                let key = key_in(COLLECTIONS[*collection], DOCUMENTS[*document]);
+                let found = self.world.service.document(&self.world.tenant, &key).await;
+                Answer::Document(found.expect("the document is read"))
+            }
+            Step::Query { collection, conditions, max_documents, is_next_page } => {
+                let before_seq = self.last_found_seq.filter(|_| *is_next_page);
+                self.query(COLLECTIONS[*collection], conditions, *max_documents, before_seq).await
+            }
+            Step::Stats => Answer::Stats(self.world.stats().await),
+            Step::Compact { older_than_ms } => {
+                let World { service, tenant, .. } = &self.world;
+                Answer::Compacted(service.compact(tenant, *older_than_ms, INTEGER_MAX).await.expect("it compacts"))
+            }
+            Step::CompactPartly { older_than_ms, max_entries } => self.compact_step(*older_than_ms, *max_entries).await,
+            Step::Forward(by_ms) => {
+                self.world.host.advance_ms(*by_ms);
+                Answer::Nothing
+            }
+            Step::Back(by_ms) => {
+                let now_ms = syncflow_server::service::Host::now_ms(&*self.world.host);
+                self.world.host.set_ms(now_ms - by_ms);
+                Answer::Nothing
+            }
+        }
+    }
+
+    /// Reads everything there is.
+    pub(crate) async fn everything(&mut self) -> Answer {
+        let mut pages = Vec::new();
+        for collection in COLLECTIONS {
+            let query = query_of(collection, &[]);
+            pages.push(self.world.service.query(&self.world.tenant, query).await.expect("the query is answered"));
+        }
+        Answer::Everything(self.world.log().await, pages, self.world.stats().await, self.world.head().await)
+    }
+
+    async fn push(&mut self, drafts: &[Draft]) -> Answer {
+        let operations = operations(self.complete(drafts));
+        let pushed = self.world.service.push(&self.world.tenant, operations).await;
+        Answer::Pushed(pushed.map_err(|error| error.to_string()))
+    }
+
+    async fn decide(&mut self, drafts: &[Draft]) -> Answer {
+        let drafts = self.complete(drafts);
+        self.decided = Some(self.world.decision(drafts).await).filter(|batch| !batch.is_empty());
+        Answer::Nothing
+    }
+
+    fn complete(&mut self, drafts: &[Draft]) -> Vec<syncflow_server::store::conformance::draft::Draft> {
+        drafts.iter().map(|draft| self.complete_one(draft)).collect()
+    }
+
+    fn complete_one(&mut self, draft: &Draft) -> syncflow_server::store::conformance::draft::Draft {
+        self.operations_made += 1;
+        let counters = match draft.clock {
+            ClockChoice::Small(counters) => counters,
+            ClockChoice::Newest => [100 + self.operations_made; 3],
+        };
+        let clock: Vec<(&str, u64)> = CLIENTS.into_iter().zip(counters).filter(|(_, counter)| *counter > 0).collect();
+        let (id, document) = (format!("op-{}", draft.id), DOCUMENTS[draft.document]);
+        let made = match draft.kind {
+            OperationKind::Insert => insert(&id, document).data(draft.data),
+            OperationKind::Update => update(&id, document).data(draft.data),
+            OperationKind::Delete => delete(&id, document),
+        };
+        made.clock(&clock).client(CLIENTS[draft.client]).within(COLLECTIONS[draft.collection]).at(draft.timestamp)
+    }
+
+    async fn pull(&mut self, from: PullFrom, client: Option<usize>, max_operations: usize) -> Answer {
+        let pulled = self.world.pull(from, client.map(|client| CLIENTS[client]), max_operations).await;
+        if let Pulled::Page(page) = &pulled {
+            self.cursors.extend(page.cursor);
+            self.sinces.extend(page.entries.iter().map(|entry| entry.timestamp).max());
+        }
+        Answer::Pulled(pulled)
+    }
+
+    fn cursor(&self, choice: &CursorChoice) -> Option<Cursor> {
+        match choice {
+            CursorChoice::Nothing => None,
+            CursorChoice::Seen(_) if self.cursors.is_empty() => None,
+            CursorChoice::Seen(index) => Some(*index.get(&self.cursors)),
+            CursorChoice::Invented(text) => Some(Cursor::parse(text).expect("it is well formed")),
+        }
+    }
+
+    fn since(&self, choice: &SinceChoice) -> u64 {
+        match choice {
+            SinceChoice::Number(since) => *since,
+            SinceChoice::Seen(_) if self.sinces.is_empty() => 0,
+            SinceChoice::Seen(index) => *index.get(&self.sinces),
+        }
+    }
+
+    async fn query(
+        &mut self,
+        collection: &str,
+        conditions: &[(&str, &str)],
+        max_documents: usize,
+        before_seq: Option<u64>,
+    ) -> Answer {
+        let filter = Filter::new(conditions.iter().map(|(path, value)| Condition::new(path, value)).collect());
+        let query = Query { filter, max_documents, before_seq, ..query_of(collection, &[]) };
+        let page = self.world.service.query(&self.world.tenant, query).await.expect("the query is answered");
+        self.last_found_seq = page.documents.last().map(|document| document.seq);
+        Answer::Found(page)
+    }
+
+    async fn compact_step(&self, older_than_ms: u64, max_entries: usize) -> Answer {
+        let now_ms = syncflow_server::service::Host::now_ms(&*self.world.host);
+        let step = CompactStep { received_until_ms: now_ms - older_than_ms, forget_clients_before_ms: 0, max_entries };
+        Answer::Compacted(self.world.store.compact(&self.world.tenant, step).await.expect("it compacts"))
+    }
+}
