@@ -1,6 +1,7 @@
 //! The integration tests: one binary, each module a suite.
 
 mod conformance;
+mod convergence;
 mod endpoints;
 mod properties;
 mod support;

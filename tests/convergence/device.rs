@@ -1,0 +1,272 @@
+//! Devices as they are: what they hold, what they know, and how they apply what they are told.
+//!
+//! A device keeps a clock per document, learnt from what it applied, and a counter of its own operations. It pushes all
+//! that it has until that is answered, and only then pulls; but one that pulls with cursors gets its first cursor before
+//! it pushes, since a client from nothing is told of no deletion from before it began. Where the server refuses an operation the device takes the
+//! server's document, applies again what was accepted behind it, and leaves the document alone until it is up to date.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use serde_json::{Map, Value};
+use syncflow_server::core::clock::VectorClock;
+use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::decide::Outcome;
+use syncflow_server::core::document::Document;
+use syncflow_server::core::json::{Members, RawJson};
+use syncflow_server::core::limits::INTEGER_MAX;
+use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
+use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
+use syncflow_server::service::{PullFrom, PulledPage};
+
+use super::story::{Dialect, WallClock};
+
+/// The data of documents, by document.
+pub(crate) type Documents = BTreeMap<DocumentKey, Map<String, Value>>;
+
+/// What a device holds of a document.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    /// Of a deleted document this is what it was, on devices that keep it.
+    data: Map<String, Value>,
+    is_deleted: bool,
+}
+
+/// Where a device goes on pulling.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Cursor(Option<Cursor>),
+    Since(u64),
+}
+
+/// A device of one user.
+#[derive(Debug)]
+pub(crate) struct Device {
+    client: ClientId,
+    lives: u64,
+    wall_clock: WallClock,
+    place: Place,
+    held: BTreeMap<DocumentKey, Held>,
+    clocks: BTreeMap<DocumentKey, VectorClock>,
+    clocks_used: BTreeMap<DocumentKey, Vec<VectorClock>>,
+    counter: u64,
+    operations_made: u64,
+    known: HashSet<OperationId>,
+    pending: Vec<Operation>,
+    unsettled: BTreeSet<DocumentKey>,
+}
+
+impl Device {
+    pub(crate) fn new(number: usize, dialect: Dialect, wall_clock: WallClock) -> Self {
+        Self {
+            client: ClientId::trusted(&format!("device-{number}")),
+            lives: 1,
+            wall_clock,
+            place: match dialect {
+                Dialect::Cursor => Place::Cursor(None),
+                Dialect::Legacy => Place::Since(0),
+            },
+            held: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            clocks_used: BTreeMap::new(),
+            counter: 0,
+            operations_made: 0,
+            known: HashSet::new(),
+            pending: Vec::new(),
+            unsettled: BTreeSet::new(),
+        }
+    }
+
+    fn dialect(&self) -> Dialect {
+        match self.place {
+            Place::Cursor(_) => Dialect::Cursor,
+            Place::Since(_) => Dialect::Legacy,
+        }
+    }
+
+    pub(crate) fn client(&self) -> &ClientId {
+        &self.client
+    }
+
+    pub(crate) fn pending(&self) -> &[Operation] {
+        &self.pending
+    }
+
+    /// Whether it has begun to pull, where it must before it pushes.
+    pub(crate) fn may_push(&self) -> bool {
+        !matches!(self.place, Place::Cursor(None))
+    }
+
+    /// The documents that its user sees.
+    pub(crate) fn documents(&self) -> Documents {
+        let live = self.held.iter().filter(|(_, held)| !held.is_deleted);
+        live.map(|(key, held)| (key.clone(), held.data.clone())).collect()
+    }
+
+    /// Its user changes a document, unless it is being brought up to date.
+    ///
+    /// Nor does a device that has lost its clocks give one document the same clock again: such an operation is accepted,
+    /// as the protocol wants it, and another device that knows the first of the two cannot tell that it lacks the second.
+    pub(crate) fn edit(&mut self, key: &DocumentKey, kind: OperationKind, field: &str, now_ms: u64) {
+        if self.unsettled.contains(key) {
+            return;
+        }
+        let is_deleted = self.held.get(key).is_some_and(|held| held.is_deleted);
+        let kind = match (kind, self.dialect()) {
+            // What a legacy device makes of an update would begin with the data it kept; its users insert anew.
+            (OperationKind::Update, Dialect::Legacy) if is_deleted => OperationKind::Insert,
+            _ => kind,
+        };
+        let mut clock = self.clocks.get(key).cloned().unwrap_or_default();
+        self.counter = self.counter.max(clock.get(&self.client)) + 1;
+        clock.set(self.client.clone(), self.counter);
+        let used = self.clocks_used.entry(key.clone()).or_default();
+        if used.contains(&clock) {
+            return;
+        }
+        used.push(clock.clone());
+        self.operations_made += 1;
+        let operation = Operation {
+            id: OperationId::trusted(&format!("{}-{}", self.client, self.operations_made)),
+            kind,
+            key: key.clone(),
+            data: (kind != OperationKind::Delete)
+                .then(|| RawJson::trusted(&format!(r#"{{"{field}":"{}-{}"}}"#, self.client, self.operations_made))),
+            timestamp: self.time(now_ms),
+            client_id: self.client.clone(),
+            clock: clock.clone(),
+        };
+        self.clocks.insert(key.clone(), clock);
+        self.known.insert(operation.id.clone());
+        self.apply_own(&operation);
+        self.pending.push(operation);
+    }
+
+    fn time(&self, now_ms: u64) -> u64 {
+        match self.wall_clock {
+            WallClock::True => now_ms,
+            WallClock::Stopped => 5,
+            WallClock::FarFuture => INTEGER_MAX,
+            WallClock::Backwards => 1_000_000 - self.operations_made,
+            WallClock::Cycling => 1 + self.operations_made % 3,
+        }
+    }
+
+    /// It loses what it keeps in memory only.
+    pub(crate) fn reload(&mut self) {
+        self.clocks.clear();
+        self.counter = 0;
+    }
+
+    /// It loses everything, and is another client from now on.
+    pub(crate) fn restart(&mut self, number: usize) {
+        let lives = self.lives + 1;
+        let fresh = Self::new(number, self.dialect(), self.wall_clock);
+        *self = Self { client: ClientId::trusted(&format!("device-{number}-{lives}")), lives, ..fresh };
+    }
+
+    /// The server's answer to everything that was pending.
+    pub(crate) fn pushed(&mut self, outcomes: &[Outcome]) {
+        let operations = std::mem::take(&mut self.pending);
+        assert_eq!(operations.len(), outcomes.len(), "every operation has an outcome");
+        let mut replaced = BTreeSet::new();
+        for (operation, outcome) in operations.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Conflict(conflict) => {
+                    self.take_over(&operation.key, &conflict.document);
+                    replaced.insert(&operation.key);
+                    self.unsettled.insert(operation.key.clone());
+                }
+                Outcome::Applied | Outcome::Duplicate if replaced.contains(&operation.key) => {
+                    self.apply_own(operation);
+                    self.learn(&operation.key, &operation.clock);
+                }
+                Outcome::Applied | Outcome::Duplicate => {}
+            }
+        }
+    }
+
+    fn take_over(&mut self, key: &DocumentKey, document: &Document) {
+        let held = self.held.entry(key.clone()).or_default();
+        held.is_deleted = document.is_deleted();
+        if let Some(data) = &document.data {
+            held.data = parse(data);
+        }
+        self.learn(key, &document.clock);
+    }
+
+    fn learn(&mut self, key: &DocumentKey, clock: &VectorClock) {
+        self.clocks.entry(key.clone()).or_default().merge(clock);
+    }
+
+    /// Its own operation: an update of what is deleted begins anew.
+    fn apply_own(&mut self, operation: &Operation) {
+        let held = self.held.entry(operation.key.clone()).or_default();
+        if held.is_deleted && operation.kind != OperationKind::Delete {
+            held.data.clear();
+        }
+        apply(held, operation.kind, operation.data.as_ref());
+    }
+
+    pub(crate) fn pull_from(&self) -> PullFrom {
+        match self.place {
+            Place::Cursor(cursor) => PullFrom::Cursor(cursor),
+            Place::Since(since) => PullFrom::Since(since),
+        }
+    }
+
+    /// Takes in a page; answers whether there was news in it.
+    pub(crate) fn pulled(&mut self, page: &PulledPage) -> bool {
+        let mut is_news = false;
+        for entry in &page.entries {
+            if self.known.insert(entry.id.clone()) {
+                self.apply_pulled(entry);
+                is_news = true;
+            }
+        }
+        match &mut self.place {
+            Place::Cursor(cursor) => *cursor = page.cursor,
+            Place::Since(since) => {
+                let greatest = page.entries.iter().map(|entry| through_a_double(entry.timestamp)).max();
+                *since = greatest.unwrap_or(*since);
+            }
+        }
+        if !page.has_more {
+            self.unsettled.clear();
+        }
+        is_news
+    }
+
+    fn apply_pulled(&mut self, entry: &LogEntry) {
+        let is_cursor = self.dialect() == Dialect::Cursor;
+        let held = self.held.entry(entry.key.clone()).or_default();
+        apply(held, entry.kind, entry.data.as_ref());
+        if held.is_deleted && is_cursor {
+            held.data.clear();
+        }
+        let clock = Members::parse(entry.clock.as_str()).expect("a clock is an object");
+        let counter = |text: &str| text.parse().expect("a counter is a number");
+        let clock = clock.iter().map(|(client, number)| (ClientId::trusted(client), counter(number))).collect();
+        self.learn(&entry.key, &clock);
+    }
+}
+
+/// What the documents are after an operation, by the words of the protocol and nothing else.
+fn apply(held: &mut Held, kind: OperationKind, data: Option<&RawJson>) {
+    match kind {
+        OperationKind::Insert => held.data = data.map(parse).unwrap_or_default(),
+        OperationKind::Update => held.data.extend(data.map(parse).unwrap_or_default()),
+        OperationKind::Delete => {}
+    }
+    held.is_deleted = kind == OperationKind::Delete;
+}
+
+/// A JSON object as a map.
+pub(crate) fn parse(data: &RawJson) -> Map<String, Value> {
+    serde_json::from_str(data.as_str()).expect("data is an object")
+}
+
+/// What a JavaScript client makes of a number.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the point")]
+fn through_a_double(number: u64) -> u64 {
+    number as f64 as u64
+}

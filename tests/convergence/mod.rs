@@ -1,0 +1,39 @@
+//! Devices that go offline, lose answers and believe the wrong time: in the end all hold the server's documents.
+
+mod device;
+mod simulation;
+mod story;
+
+use syncflow_server::store::conformance::World;
+
+use crate::support::random::for_random;
+use crate::support::{block_on, stores};
+use simulation::Simulation;
+use stores::TestStore;
+use story::stories;
+
+const MAX_EVENTS: usize = 60;
+
+fn all_devices_converge(open: impl AsyncFn() -> TestStore, cases: u32) {
+    let home = block_on(open());
+    for_random(cases, &stories(MAX_EVENTS), |story| {
+        block_on(async {
+            let world = World::new(home.store()).as_tenant(&home.next_name());
+            let mut simulation = Simulation::new(world, &story.devices);
+            for event in &story.events {
+                simulation.event(event).await?;
+            }
+            simulation.settle().await
+        })
+    });
+}
+
+#[test]
+fn all_devices_converge_over_memory() {
+    all_devices_converge(stores::memory, 3_000);
+}
+
+#[test]
+fn all_devices_converge_over_sqlite() {
+    all_devices_converge(stores::sqlite, 200);
+}

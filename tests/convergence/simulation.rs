@@ -1,0 +1,252 @@
+//! One story, played: the devices, the server, and an account of what the server accepted.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use proptest::test_runner::{TestCaseError, TestCaseResult};
+use proptest::{prop_assert, prop_assert_eq};
+use serde_json::{Map, Value};
+use syncflow_server::core::cursor::{Cursor, Origin, Position};
+use syncflow_server::core::decide::Outcome;
+use syncflow_server::core::fingerprint::Fingerprint;
+use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
+use syncflow_server::core::operation::{Operation, OperationKind};
+use syncflow_server::service::{Host as _, PullFrom, PullRequest, Pulled, PulledPage};
+use syncflow_server::store::LoadRequest;
+use syncflow_server::store::conformance::World;
+use syncflow_server::store::conformance::draft::key;
+
+use super::device::{Device, Documents, parse};
+use super::story::{DOCUMENTS, Dialect, Event, FIELDS, Fate, WallClock};
+
+/// How many pages or rounds the devices get to settle; far more than they need.
+const SETTLING_MAX: usize = 1_000;
+
+/// How many of a device's pulls can still be under way when it goes on.
+const LATE_PULLS_MAX: usize = 3;
+
+/// What the server must hold, by what it accepted.
+#[derive(Debug, Default)]
+struct Account {
+    accepted: Vec<OperationId>,
+    documents: Documents,
+    revisions: BTreeMap<DocumentKey, u64>,
+}
+
+impl Account {
+    fn enter(&mut self, operation: &Operation) {
+        self.accepted.push(operation.id.clone());
+        *self.revisions.entry(operation.key.clone()).or_default() += 1;
+        let data: Map<String, Value> = operation.data.as_ref().map(parse).unwrap_or_default();
+        match operation.kind {
+            OperationKind::Insert => {
+                self.documents.insert(operation.key.clone(), data);
+            }
+            OperationKind::Update => self.documents.entry(operation.key.clone()).or_default().extend(data),
+            OperationKind::Delete => {
+                self.documents.remove(&operation.key);
+            }
+        }
+    }
+}
+
+/// A device with the requests of it that may still be under way.
+#[derive(Debug)]
+struct Online {
+    device: Device,
+    last_push: Vec<Operation>,
+    last_sinces: VecDeque<u64>,
+    late_pulls: usize,
+}
+
+/// The devices of a story and their server.
+#[derive(Debug)]
+pub(crate) struct Simulation {
+    world: World,
+    devices: Vec<Online>,
+    account: Account,
+}
+
+impl Simulation {
+    pub(crate) fn new(world: World, devices: &[(Dialect, WallClock)]) -> Self {
+        let online = |(number, (dialect, wall_clock)): (usize, &(Dialect, WallClock))| Online {
+            device: Device::new(number, *dialect, *wall_clock),
+            last_push: Vec::new(),
+            last_sinces: VecDeque::new(),
+            late_pulls: 0,
+        };
+        Self { world, devices: devices.iter().enumerate().map(online).collect(), account: Account::default() }
+    }
+
+    /// Something happens.
+    pub(crate) async fn event(&mut self, event: &Event) -> TestCaseResult {
+        let count = self.devices.len();
+        match event {
+            Event::Edit { device, document, kind, field } => {
+                let now_ms = self.world.host.now_ms();
+                let device = &mut self.devices[device % count].device;
+                device.edit(&key(DOCUMENTS[*document]), *kind, FIELDS[*field], now_ms);
+            }
+            Event::Push { device, fate } => {
+                self.push(device % count, *fate).await?;
+            }
+            Event::Pull { device, fate, max_operations } => {
+                if self.push(device % count, *fate).await? {
+                    self.pull(device % count, *fate, *max_operations).await?;
+                }
+            }
+            Event::Reload { device } => self.devices[device % count].device.reload(),
+            Event::Restart { device } => {
+                let online = &mut self.devices[device % count];
+                online.device.restart(device % count);
+                online.last_push.clear();
+                online.last_sinces.clear();
+            }
+            Event::LatePush { device } => {
+                let operations = self.devices[device % count].last_push.clone();
+                self.request_push(operations).await?;
+            }
+            Event::LatePull { device, back, max_operations } => {
+                self.late_pull(device % count, *back, *max_operations).await?;
+            }
+            Event::Compact { older_than_ms } => {
+                self.world.compact(*older_than_ms).await;
+            }
+            Event::Tick { by_ms } => self.world.host.advance_ms(*by_ms),
+        }
+        Ok(())
+    }
+
+    /// A device pushes what it has, if it may; answers whether it can go on with a pull.
+    async fn push(&mut self, device: usize, fate: Fate) -> Result<bool, TestCaseError> {
+        let operations = self.devices[device].device.pending().to_vec();
+        if operations.is_empty() || !self.devices[device].device.may_push() {
+            return Ok(true);
+        }
+        self.devices[device].last_push.clone_from(&operations);
+        if fate == Fate::RequestLost {
+            return Ok(false);
+        }
+        let outcomes = self.request_push(operations).await?;
+        if fate == Fate::AnswerLost {
+            return Ok(false);
+        }
+        self.devices[device].device.pushed(&outcomes);
+        Ok(true)
+    }
+
+    /// The server's side of a push: what it accepts is entered in the account, each operation once.
+    async fn request_push(&mut self, operations: Vec<Operation>) -> Result<Vec<Outcome>, TestCaseError> {
+        let pushed = self.world.service.push(&self.world.tenant, operations.clone()).await;
+        let outcomes = pushed.expect("the push is answered").expect("the push is not refused");
+        for (operation, outcome) in operations.iter().zip(&outcomes) {
+            let was_accepted = self.account.accepted.contains(&operation.id);
+            prop_assert_eq!(*outcome == Outcome::Duplicate, was_accepted, "{:?}: {:?}", operation, outcome);
+            if *outcome == Outcome::Applied {
+                self.account.enter(operation);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// A device pulls a page; answers whether there was news in it, and whether there is more.
+    async fn pull(&mut self, device: usize, fate: Fate, max_operations: usize) -> Result<(bool, bool), TestCaseError> {
+        let online = &mut self.devices[device];
+        let (from, client) = (online.device.pull_from(), online.device.client().clone());
+        if let PullFrom::Since(since) = from {
+            online.last_sinces.push_front(since);
+        }
+        online.late_pulls = 0;
+        if fate == Fate::RequestLost {
+            return Ok((false, true));
+        }
+        let page = self.request_pull(from, client, max_operations).await?;
+        if fate == Fate::AnswerLost {
+            return Ok((false, true));
+        }
+        Ok((self.devices[device].device.pulled(&page), page.has_more))
+    }
+
+    async fn request_pull(
+        &self,
+        from: PullFrom,
+        client: ClientId,
+        max_operations: usize,
+    ) -> Result<PulledPage, TestCaseError> {
+        let request = PullRequest { from, client_id: Some(client), max_operations };
+        match self.world.service.pull(&self.world.tenant, request).await.expect("the pull is answered") {
+            Pulled::Page(page) => Ok(page),
+            other => Err(TestCaseError::fail(format!("no page but {other:?}"))),
+        }
+    }
+
+    async fn late_pull(&mut self, device: usize, back: usize, max_operations: usize) -> TestCaseResult {
+        let online = &mut self.devices[device];
+        let since = online.last_sinces.get(back).copied();
+        if let Some(since) = since.filter(|_| online.late_pulls < LATE_PULLS_MAX) {
+            online.late_pulls += 1;
+            let client = online.device.client().clone();
+            self.request_pull(PullFrom::Since(since), client, max_operations).await?;
+        }
+        Ok(())
+    }
+
+    /// All devices sync until there is nothing left to do, and then all must hold the same.
+    pub(crate) async fn settle(mut self) -> TestCaseResult {
+        let mut is_quiet = false;
+        for _ in 0..SETTLING_MAX {
+            is_quiet = true;
+            for device in 0..self.devices.len() {
+                is_quiet &= self.devices[device].device.pending().is_empty();
+                self.push(device, Fate::Answered).await?;
+                is_quiet &= !self.pull_everything(device).await?;
+            }
+            if is_quiet {
+                break;
+            }
+        }
+        prop_assert!(is_quiet, "the devices never settle");
+        self.check_server().await?;
+        for online in &self.devices {
+            prop_assert_eq!(online.device.documents(), self.account.documents.clone(), "{:#?}", online.device);
+        }
+        Ok(())
+    }
+
+    /// Pulls until there is no more; answers whether there was news.
+    async fn pull_everything(&mut self, device: usize) -> Result<bool, TestCaseError> {
+        let mut was_news = false;
+        for _ in 0..SETTLING_MAX {
+            let (is_news, has_more) = self.pull(device, Fate::Answered, 3).await?;
+            was_news |= is_news;
+            if !has_more {
+                return Ok(was_news);
+            }
+        }
+        Err(TestCaseError::fail(format!("device {device} pulls for ever")))
+    }
+
+    /// The server holds what it accepted, every operation once in effect.
+    async fn check_server(&self) -> TestCaseResult {
+        let documents = self.world.query(&[]).await.into_iter();
+        let documents: Documents = documents.map(|document| (document.key, parse(&document.data))).collect();
+        prop_assert_eq!(documents, self.account.documents.clone());
+
+        let request = LoadRequest { ids: self.account.accepted.clone(), keys: DOCUMENTS.map(key).to_vec() };
+        let snapshot = self.world.store.load(&self.world.tenant, request).await.expect("the store loads");
+        let revisions = snapshot.documents.into_iter().map(|(key, document)| (key, document.rev)).collect();
+        prop_assert_eq!(&self.account.revisions, &revisions, "every operation counts one revision");
+        prop_assert_eq!(snapshot.known, self.account.accepted.iter().cloned().collect::<HashSet<_>>());
+        let head = self.world.head().await.position();
+        prop_assert_eq!(head.seq, self.account.accepted.len() as u64, "the log is dense");
+
+        // What compaction has left of the log are the last of the accepted operations, in their order.
+        let left = usize::try_from(self.world.stats().await.operations).expect("it fits");
+        let (compacted, rest) = self.account.accepted.split_at(self.account.accepted.len() - left);
+        let fingerprint = compacted.iter().fold(Fingerprint::START, Fingerprint::extended);
+        let horizon = Position { seq: compacted.len() as u64, fingerprint };
+        let page = self.world.changes(Origin::Cursor(Cursor::Log(horizon)), usize::from(u16::MAX)).await;
+        let log: Vec<OperationId> = page.entries.into_iter().map(|entry| entry.id).collect();
+        prop_assert_eq!(log, rest);
+        Ok(())
+    }
+}

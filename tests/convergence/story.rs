@@ -1,0 +1,110 @@
+//! Random stories: a few devices, few documents, and everything that goes wrong between them and the server.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use syncflow_server::core::operation::OperationKind;
+
+/// The documents of all stories.
+pub(crate) const DOCUMENTS: [&str; 3] = ["x", "y", "z"];
+/// The keys of their data.
+pub(crate) const FIELDS: [&str; 3] = ["f", "g", "h"];
+
+/// Devices and what happens to them.
+#[derive(Debug, Clone)]
+pub(crate) struct Story {
+    pub(crate) devices: Vec<(Dialect, WallClock)>,
+    pub(crate) events: Vec<Event>,
+}
+
+/// Which protocol a device speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Pulls with the cursor of the last answer.
+    Cursor,
+    /// Pulls with the greatest timestamp of the last page.
+    Legacy,
+}
+
+/// What a device believes the time to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum WallClock {
+    /// The time of the server.
+    True,
+    /// It stands still.
+    Stopped,
+    /// It is at the greatest timestamp.
+    FarFuture,
+    /// It runs backwards.
+    Backwards,
+    /// It repeats three values.
+    Cycling,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is answered.
+    Answered,
+    /// It never arrives.
+    RequestLost,
+    /// It is done, and the answer never arrives.
+    AnswerLost,
+}
+
+/// Something that happens; `device` counts modulo the number of devices.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// The user of a device changes a document.
+    Edit { device: usize, document: usize, kind: OperationKind, field: usize },
+    /// A device pushes what it has.
+    Push { device: usize, fate: Fate },
+    /// A device pushes what it has, and pulls a page.
+    Pull { device: usize, fate: Fate, max_operations: usize },
+    /// A device loses what it keeps in memory only: its clocks.
+    Reload { device: usize },
+    /// A device loses everything and comes back as another client.
+    Restart { device: usize },
+    /// A push that was believed lost arrives, once more perhaps.
+    LatePush { device: usize },
+    /// A pull that was believed lost arrives, once more perhaps; nobody waits for its answer any more.
+    LatePull { device: usize, back: usize, max_operations: usize },
+    /// The server compacts.
+    Compact { older_than_ms: u64 },
+    /// Time passes.
+    Tick { by_ms: u64 },
+}
+
+/// Stories of up to so many events.
+pub(crate) fn stories(max_events: usize) -> impl Strategy<Value = Story> {
+    let dialect = select(&[Dialect::Cursor, Dialect::Legacy][..]);
+    let wall_clock = select(
+        &[WallClock::True, WallClock::Stopped, WallClock::FarFuture, WallClock::Backwards, WallClock::Cycling][..],
+    );
+    (vec((dialect, wall_clock), 2..=4), vec(event(), 1..=max_events))
+        .prop_map(|(devices, events)| Story { devices, events })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let device = || 0..4_usize;
+    let kind =
+        select(&[OperationKind::Insert, OperationKind::Update, OperationKind::Update, OperationKind::Delete][..]);
+    prop_oneof![
+        12 => (device(), 0..DOCUMENTS.len(), kind, 0..FIELDS.len())
+            .prop_map(|(device, document, kind, field)| Event::Edit { device, document, kind, field }),
+        4 => (device(), fate()).prop_map(|(device, fate)| Event::Push { device, fate }),
+        12 => (device(), fate(), 1..4_usize)
+            .prop_map(|(device, fate, max_operations)| Event::Pull { device, fate, max_operations }),
+        1 => device().prop_map(|device| Event::Reload { device }),
+        1 => device().prop_map(|device| Event::Restart { device }),
+        1 => device().prop_map(|device| Event::LatePush { device }),
+        1 => (device(), 0..3_usize, 1..4_usize)
+            .prop_map(|(device, back, max_operations)| Event::LatePull { device, back, max_operations }),
+        2 => (0..20_u64).prop_map(|older_than_ms| Event::Compact { older_than_ms }),
+        3 => (1..10_u64).prop_map(|by_ms| Event::Tick { by_ms }),
+    ]
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![5 => Just(Fate::Answered), 1 => Just(Fate::RequestLost), 1 => Just(Fate::AnswerLost)]
+}
