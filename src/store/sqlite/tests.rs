@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Barrier;
 
 use rusqlite::Connection;
 
@@ -74,13 +75,20 @@ fn a_store_that_is_closed_leaves_one_file() {
 
 #[test]
 fn many_openings_of_one_new_file_at_once_all_succeed() {
-    let (_directory, path) = file();
-    std::thread::scope(|scope| {
-        let openings: Vec<_> = (0..8).map(|_| scope.spawn(|| SqliteStore::open(&path, 1))).collect();
-        for opening in openings {
-            opening.join().unwrap().unwrap();
-        }
-    });
+    for _ in 0..20 {
+        let (_directory, path) = file();
+        let start = Barrier::new(8);
+        let open = || {
+            start.wait();
+            SqliteStore::open(&path, 1)
+        };
+        std::thread::scope(|scope| {
+            let openings: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            for opening in openings {
+                opening.join().unwrap().unwrap();
+            }
+        });
+    }
 }
 
 #[test]
