@@ -29,8 +29,6 @@ pub(super) enum ApiError {
     RouteNotFound { method: Method, path: String },
     /// The route has other methods.
     MethodNotAllowed { method: Method, path: String },
-    /// The client accepts no content encoding that the server has.
-    NotAcceptable,
     /// The cursor is not of this log.
     CursorReset,
     /// The body is too large, as it came or inflated.
@@ -79,7 +77,6 @@ impl ApiError {
     /// The error that a layer around the routes means by a bare status.
     fn of_layer(status: StatusCode) -> Self {
         match status {
-            StatusCode::NOT_ACCEPTABLE => Self::NotAcceptable,
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedEncoding,
             StatusCode::SERVICE_UNAVAILABLE => Self::TimedOut,
@@ -103,10 +100,6 @@ impl ApiError {
             Self::MethodNotAllowed { method, path } => {
                 let message = format!("{method} is no method of {path}; the Allow header names those that are");
                 (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", message)
-            }
-            Self::NotAcceptable => {
-                let message = "Accept-Encoding refuses gzip, br, zstd, deflate and identity";
-                (StatusCode::NOT_ACCEPTABLE, "Not acceptable", message.to_owned())
             }
             Self::CursorReset => {
                 let message = "The cursor is not of this log (the database may have been restored); \

@@ -35,7 +35,6 @@ use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use body::bounded;
 pub use error::{in_shape, internal_error};
 pub use openapi::description;
 

@@ -23,7 +23,7 @@ pub(super) struct Operation {
     doc_id: String,
     /// An object for an insert or update, at most 1 MiB and 64 levels deep; ignored for a delete.
     #[schema(required = false, example = json!({"title": "Buy milk", "completed": false}))]
-    data: Option<BTreeMap<String, Value>>,
+    data: Value,
     /// When the client made it, by its own clock.
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1_234_567_890)]
     timestamp: u64,
@@ -31,7 +31,7 @@ pub(super) struct Operation {
     client_id: String,
     /// Ignored: the client's own mark.
     #[schema(required = false, example = false)]
-    synced: bool,
+    synced: Value,
     /// What the client had seen, itself included: a counter for each client, at most 1,000 of them.
     #[schema(example = json!({"client-123": 1}))]
     vector_clock: BTreeMap<String, Counter>,
@@ -251,8 +251,6 @@ pub(super) struct Unavailable(#[to_schema] ErrorBody<'static>);
 /// What goes wrong around an endpoint.
 #[derive(IntoResponses)]
 pub(super) enum LayerErrors {
-    #[response(status = 406, description = "`Accept-Encoding` refuses every content encoding, the plain one included")]
-    NotAcceptable(#[to_schema] ErrorBody<'static>),
     #[response(status = 413, description = "the body is larger than 10 MiB, as sent or inflated")]
     TooLarge(#[to_schema] ErrorBody<'static>),
     #[response(status = 415, description = "the body's `Content-Encoding` is unknown")]

@@ -8,9 +8,12 @@ pub const REQUEST_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 /// Largest request body after its content encoding was undone, in bytes; a larger one is answered with 413.
 pub const INFLATED_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// How much of a body that is too large is still read and thrown away, in bytes: a client that is not listened to any
-/// more would see a broken connection in place of the answer.
+/// How much of a body that nobody wants is still read before the answer goes out, in bytes: a client that is not listened
+/// to any more would see a broken connection in place of the answer.
 pub const DISCARDED_BODY_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long a body that nobody wants is still read before the answer goes out, in seconds.
+pub const DISCARD_TIME_MAX_SECONDS: u32 = 5;
 
 /// How long one request may take, in seconds; a longer one is answered with 503.
 pub const REQUEST_TIME_MAX_SECONDS: u32 = 30;

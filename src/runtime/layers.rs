@@ -6,21 +6,23 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, map_request, map_response};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::{BoxError, Router};
-use http::header::{ETAG, EXPECT, HeaderName, RETRY_AFTER};
+use http::header::{ETAG, HeaderName, RETRY_AFTER};
 use http::{Method, StatusCode};
 use tower::{Layer as _, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::normalize_path::{NormalizePath, NormalizePathLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
 
+use super::rest::finish_body;
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
 use crate::core::limits::{REQUEST_BODY_MAX_BYTES, REQUEST_ID_MAX_BYTES};
@@ -49,13 +51,35 @@ pub fn app(routes: Router, config: &HttpConfig) -> App {
         .layer(from_fn(preflight_without_content))
         .layer(cors(&config.allowed_origins))
         .layer(map_response(in_shape))
+        .layer(map_response(plain_where_nothing_is_acceptable))
         .layer(CompressionLayer::new())
+        .layer(map_response(keep_status))
+        .layer(from_fn(finish_body))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, config.request_timeout))
-        .layer(from_fn(bound_body))
+        .layer(RequestBodyLimitLayer::new(REQUEST_BODY_MAX_BYTES))
         .layer(RequestDecompressionLayer::new());
     // A layer of the router runs behind its routing, and the path must be the right one by then.
     NormalizePathLayer::trim_trailing_slash().layer(routes.layer(layers))
+}
+
+/// The status that the routes answered with.
+#[derive(Clone, Copy)]
+struct AnsweredStatus(StatusCode);
+
+async fn keep_status<B>(mut response: Response<B>) -> Response<B> {
+    let status = AnsweredStatus(response.status());
+    response.extensions_mut().insert(status);
+    response
+}
+
+/// Takes back the 406 that the compression layer puts on an answer where the client refuses every content encoding:
+/// the work is done by then, and a client that cannot even be told so would do it again.
+async fn plain_where_nothing_is_acceptable<B>(mut response: Response<B>) -> Response<B> {
+    if let Some(AnsweredStatus(status)) = response.extensions().get().copied() {
+        *response.status_mut() = status;
+    }
+    response
 }
 
 /// Gives what a layer answers by a bare status the shape of every other error.
@@ -119,16 +143,4 @@ fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
         Err(panic) => panic.downcast::<&str>().map_or_else(|_| "without a text".to_owned(), |text| text.to_string()),
     };
     api::internal_error(format!("panic: {text}"))
-}
-
-/// Bounds the body as it comes over the wire; the routes bound what it inflates to.
-///
-/// tower-http's own limit answers while the client is still sending, which then loses the answer with the connection.
-async fn bound_body(request: Request, next: Next) -> Response {
-    let is_too_large = request.body().size_hint().lower() > REQUEST_BODY_MAX_BYTES as u64;
-    if is_too_large && request.headers().contains_key(EXPECT) {
-        // This client waits for a word before it sends the body, so it need not send it at all.
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    }
-    next.run(request.map(|body| api::bounded(body, REQUEST_BODY_MAX_BYTES))).await
 }

@@ -3,6 +3,7 @@
 mod host;
 mod layers;
 pub mod logging;
+mod rest;
 mod store;
 
 pub use host::TokioHost;

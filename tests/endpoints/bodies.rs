@@ -74,7 +74,7 @@ pub(super) async fn compressed_bodies_are_read(api: &Api) {
 
 pub(super) async fn a_body_that_its_encoding_cannot_undo_is_400(api: &Api) {
     let good = encoded!(GzipEncoder, &push_of_length(5_000));
-    let broken = [b"no gzip at all".to_vec(), good[..good.len() / 2].to_vec(), [&good[..], b"more"].concat()];
+    let broken = [b"no gzip at all".to_vec(), good[..good.len() / 2].to_vec()];
     for body in broken {
         let answer = api.send(Method::POST, "/operations", &[("content-encoding", "gzip")], body).await;
         assert_eq!(answer.status, 400, "{}", answer.text());
@@ -106,7 +106,7 @@ pub(super) async fn a_body_may_be_as_large_as_the_limit_and_no_larger(api: &Api)
 pub(super) async fn a_body_without_a_length_is_cut_at_the_limit_and_answered(api: &Api) {
     let mut connection = Connection::to(api.authority()).await;
     connection.head("POST /operations", &[("transfer-encoding", "chunked")]).await;
-    let chunk = [b"100000\r\n".as_slice(), &[b' '; 0x10_0000], b"\r\n"].concat();
+    let chunk = [b"100000\r\n".as_slice(), &vec![b' '; 0x10_0000], b"\r\n"].concat();
     for _ in 0..12 {
         connection.write(&chunk).await;
     }
@@ -122,7 +122,22 @@ pub(super) async fn a_client_that_asks_first_is_told_before_it_sends_too_much(ap
     let mut connection = Connection::to(api.authority()).await;
     let length = (LIMIT + 1).to_string();
     connection.head("POST /operations", &[("content-length", &length), ("expect", "100-continue")]).await;
-    assert_eq!(connection.answer().await.status, 413);
+    let answer = connection.answer().await;
+    assert_eq!((answer.status, answer.header("connection")), (413, "close"));
+}
+
+pub(super) async fn a_body_that_nobody_reads_does_not_break_the_connection(api: &Api) {
+    let mut connection = Connection::to(api.authority()).await;
+    for (request, status) in [("POST /nope", 404), ("DELETE /stats", 405), ("GET /health", 200)] {
+        connection.head(request, &[("content-length", "3000000")]).await;
+        connection.write(vec![b'x'; 3_000_000]).await;
+        assert_eq!(connection.answer().await.status, status, "{request}");
+    }
+    connection.head("POST /changes", &[("content-length", "9"), ("content-encoding", "rot13")]).await;
+    connection.write("GET / HTT").await;
+    assert_eq!(connection.answer().await.status, 415);
+    connection.head("GET /stats", &[]).await;
+    assert_eq!(connection.answer().await.status, 200);
 }
 
 pub(super) async fn what_a_body_inflates_to_is_limited(api: &Api) {

@@ -1,5 +1,7 @@
 //! HTTP/1.1 spoken by hand, for what no well-behaved client would send.
 
+use std::fmt::Write as _;
+
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -27,7 +29,7 @@ impl Connection {
     pub(super) async fn head(&mut self, request_line: &str, headers: &[(&str, &str)]) {
         let mut head = format!("{request_line} HTTP/1.1\r\nhost: test\r\n");
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").expect("a string takes all");
         }
         self.write(head + "\r\n").await;
     }
