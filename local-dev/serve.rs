@@ -55,7 +55,8 @@ fn server() -> Builder<TokioExecutor> {
     let mut server = Builder::new(TokioExecutor::new());
     let head_time_max = Duration::from_secs(REQUEST_HEAD_TIME_MAX_SECONDS.into());
     server.http1().timer(TokioTimer::new()).header_read_timeout(head_time_max);
-    server.http2().timer(TokioTimer::new());
+    // Over HTTP/2 a client that has gone without a word is found by asking it.
+    server.http2().timer(TokioTimer::new()).keep_alive_interval(head_time_max).keep_alive_timeout(head_time_max);
     server
 }
 

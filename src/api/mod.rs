@@ -4,10 +4,11 @@
 //!
 //! - Bodies are JSON in UTF-8, whatever their `Content-Type`, and answers are `application/json; charset=utf-8`.
 //! - An answer with a status of 400 or more is `{"error", "message"}`, both text; a 400 about fields of the request also
-//!   lists their names in `fields`. Nothing has changed then, but for a 503, after which it may have: the same request
-//!   can be sent again in any case, since an operation takes effect once.
+//!   lists their names in `fields`. After a 4xx nothing has changed. After a 5xx it may have, and the same request can be
+//!   sent again: an operation takes effect once.
 //! - A 503 carries `Retry-After`, in seconds.
 //! - Every `GET` answers a weak `ETag`, and 304 to an `If-None-Match` that names it.
+//! - Every answer has an `x-request-id`: the request's own, or a new one. The server's log knows the request by it.
 //! - Of equal keys in one object the last one counts; keys that the contract does not name are ignored.
 //!
 //! Nothing here needs a runtime: what does (time limits, compression, CORS, request ids, logs) is in `runtime`.

@@ -67,10 +67,12 @@ pub const FAULTS_MAX_NAMED: usize = 20;
 /// Longest request id that is taken from a client, in bytes; a longer one is replaced.
 pub const REQUEST_ID_MAX_BYTES: usize = 128;
 
-/// Most connections that the local server holds open; further ones wait.
-pub const CONNECTIONS_MAX: usize = 4_096;
+/// Most connections that the local server holds open; further ones wait. Fewer than the files that a process may open by
+/// default.
+pub const CONNECTIONS_MAX: usize = 900;
 
-/// How long a client may take to send the head of a request, in seconds.
+/// How long a client may take to send the head of a request, and to answer when it is asked whether it is still there, in
+/// seconds.
 pub const REQUEST_HEAD_TIME_MAX_SECONDS: u32 = 30;
 
 /// How long the local server waits for what is in flight when it is told to stop, in seconds.

@@ -1,7 +1,7 @@
 //! What a client is told when the server cannot do its work, and what it is not told.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -140,6 +140,51 @@ async fn a_store_that_fails_for_good_is_500_and_internals_stay_inside() {
         assert_eq!((answer.status, &answer.json()["error"]), (500, &json!("Internal error")));
         assert!(!answer.text().contains("hunter2"), "{}", answer.text());
         assert_eq!(answer.header("retry-after"), "");
+    }
+}
+
+#[tokio::test]
+async fn what_went_wrong_is_logged_once_under_the_id_of_the_request() {
+    let log = Log::default();
+    let lines = tracing_subscriber::fmt().json().with_writer({
+        let log = log.clone();
+        move || log.clone()
+    });
+    let _guard = tracing::subscriber::set_default(lines.finish());
+    for (fault, status, level) in [
+        (Faulty::Fails(ErrorKind::Failed), 500, "ERROR"),
+        (Faulty::Panics, 500, "ERROR"),
+        (Faulty::Fails(ErrorKind::Busy), 503, "WARN"),
+    ] {
+        let server = server_on(fault, &[]).await;
+        let id = format!("id-{level}-{fault:?}");
+        let answer = server.api.send(Method::GET, "/stats", &[("x-request-id", &id)], "").await;
+        assert_eq!((answer.status, answer.header("x-request-id")), (status, id.as_str()));
+        let text = log.take();
+        let about: Vec<&str> = text.lines().filter(|line| line.contains(INTERNAL)).collect();
+        let [line] = about[..] else { panic!("{status}: {text}") };
+        assert!(line.contains(&id) && line.contains(level), "{line}");
+    }
+}
+
+/// What is logged on this thread, on which the server of a check runs too.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
