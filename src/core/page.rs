@@ -163,26 +163,26 @@ mod tests {
         builder.finish(Head::default())
     }
 
-    fn timestamps(page: TimePage) -> (Vec<u64>, bool) {
+    fn timestamps(page: &TimePage) -> (Vec<u64>, bool) {
         (page.entries.iter().map(|entry| entry.timestamp).collect(), page.has_more)
     }
 
     #[test]
     fn a_page_of_whole_runs_never_ends_inside_one() {
-        assert_eq!(timestamps(page(&[1, 2, 2, 3], 2, Runs::Whole)), (vec![1], true));
-        assert_eq!(timestamps(page(&[1, 2, 2, 3], 3, Runs::Whole)), (vec![1, 2, 2], true));
-        assert_eq!(timestamps(page(&[1, 2, 2], 3, Runs::Whole)), (vec![1, 2, 2], false));
-        assert_eq!(timestamps(page(&[], 3, Runs::Whole)), (vec![], false));
-        assert_eq!(timestamps(page(&[1, 2, 2, 3], 2, Runs::Cut)), (vec![1, 2], true));
+        assert_eq!(timestamps(&page(&[1, 2, 2, 3], 2, Runs::Whole)), (vec![1], true));
+        assert_eq!(timestamps(&page(&[1, 2, 2, 3], 3, Runs::Whole)), (vec![1, 2, 2], true));
+        assert_eq!(timestamps(&page(&[1, 2, 2], 3, Runs::Whole)), (vec![1, 2, 2], false));
+        assert_eq!(timestamps(&page(&[], 3, Runs::Whole)), (vec![], false));
+        assert_eq!(timestamps(&page(&[1, 2, 2, 3], 2, Runs::Cut)), (vec![1, 2], true));
     }
 
     #[test]
     fn a_page_grows_for_its_first_run_up_to_the_largest_page() {
-        assert_eq!(timestamps(page(&[2, 2, 2, 3], 2, Runs::Whole)), (vec![2, 2, 2], true));
+        assert_eq!(timestamps(&page(&[2, 2, 2, 3], 2, Runs::Whole)), (vec![2, 2, 2], true));
         let most = vec![2; PAGE_MAX_OPERATIONS];
-        assert_eq!(timestamps(page(&most, 2, Runs::Whole)), (most.clone(), false));
+        assert_eq!(timestamps(&page(&most, 2, Runs::Whole)), (most.clone(), false));
         let too_many = vec![2; PAGE_MAX_OPERATIONS + 1];
-        assert_eq!(timestamps(page(&too_many, 2, Runs::Whole)), (vec![], true));
+        assert_eq!(timestamps(&page(&too_many, 2, Runs::Whole)), (vec![], true));
     }
 
     #[test]
