@@ -4,4 +4,5 @@ mod conformance;
 mod convergence;
 mod endpoints;
 mod properties;
+mod races;
 mod support;

@@ -8,22 +8,31 @@ use syncflow_server::store::memory::MemoryStore;
 use syncflow_server::store::sqlite::SqliteStore;
 use tempfile::TempDir;
 
+const DATABASE: &str = "syncflow.db";
+
 /// A store that nobody else uses; what it keeps on disk is removed when this is dropped.
+#[derive(Debug)]
 pub(crate) struct TestStore {
     store: Arc<dyn Store>,
     names_given: AtomicU64,
     // Behind the store, so that it goes last.
-    _directory: Option<TempDir>,
+    directory: Option<TempDir>,
 }
 
 impl TestStore {
     fn new(store: Arc<dyn Store>, directory: Option<TempDir>) -> Self {
-        Self { store, names_given: AtomicU64::new(0), _directory: directory }
+        Self { store, names_given: AtomicU64::new(0), directory }
     }
 
     /// The store.
     pub(crate) fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store)
+    }
+
+    /// The same database, opened once more as another process would.
+    pub(crate) fn open_again(&self) -> Arc<dyn Store> {
+        let directory = self.directory.as_ref().expect("a store in memory cannot be opened again");
+        open_sqlite(&directory.path().join(DATABASE))
     }
 
     /// A name that was not given before, for one more tenant.
@@ -40,7 +49,7 @@ pub(crate) async fn memory() -> TestStore {
 /// The embedded store, in a directory of its own.
 pub(crate) async fn sqlite() -> TestStore {
     let directory = tempfile::tempdir().expect("a directory can be made");
-    let store = open_sqlite(&directory.path().join("syncflow.db"));
+    let store = open_sqlite(&directory.path().join(DATABASE));
     TestStore::new(store, Some(directory))
 }
 

@@ -1,0 +1,177 @@
+//! Where races are run: one database, one or two services over it, and clients on OS threads.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::decide::Outcome;
+use syncflow_server::core::document::Document;
+use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
+use syncflow_server::core::operation::Operation;
+use syncflow_server::service::{Host, PullFrom, PullRequest, Pulled, PulledPage, ServiceError, SyncService};
+use syncflow_server::store::conformance::World;
+use syncflow_server::store::{LoadRequest, Store};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::stores::{self, TestStore};
+
+/// How often a client repeats a request that failed but may work later.
+const ATTEMPTS_MAX: usize = 1_000;
+
+/// The host of a server: the clock on the wall, and sleeps that last.
+#[derive(Debug)]
+struct WallHost;
+
+impl Host for WallHost {
+    fn now_ms(&self) -> u64 {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn random_bits(&self) -> u64 {
+        fastrand::u64(..)
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(duration).boxed()
+    }
+}
+
+/// A database with its servers.
+#[derive(Debug)]
+pub(crate) struct Site {
+    services: Vec<SyncService>,
+    runtime: Runtime,
+    tenant: TenantId,
+    store: Arc<dyn Store>,
+    // Behind the services, so that it goes last.
+    _home: TestStore,
+}
+
+impl Site {
+    /// Two services over one store in memory, as two processes over one database.
+    pub(crate) fn memory() -> Self {
+        let home = crate::support::block_on(stores::memory());
+        let store = home.store();
+        Self::over(home, vec![Arc::clone(&store), store])
+    }
+
+    /// One service over SQLite.
+    pub(crate) fn sqlite() -> Self {
+        let home = crate::support::block_on(stores::sqlite());
+        let store = home.store();
+        Self::over(home, vec![store])
+    }
+
+    /// Two services, each with an SQLite store of its own on one file.
+    pub(crate) fn sqlite_opened_twice() -> Self {
+        let home = crate::support::block_on(stores::sqlite());
+        let (store, again) = (home.store(), home.open_again());
+        Self::over(home, vec![store, again])
+    }
+
+    fn over(home: TestStore, stores: Vec<Arc<dyn Store>>) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
+        let services = stores.into_iter().map(|store| SyncService::new(store, Arc::new(WallHost))).collect();
+        Self { services, runtime, tenant: TenantId::trusted("default"), store: home.store(), _home: home }
+    }
+
+    /// Lets so many clients run at once, each on a thread of its own, and collects what they answer.
+    pub(crate) fn at_once<T: Send>(&self, clients: usize, run: impl Fn(Client<'_>) -> T + Sync) -> Vec<T> {
+        let barrier = Barrier::new(clients);
+        thread::scope(|scope| {
+            let start = |number| {
+                let (barrier, run) = (&barrier, &run);
+                let client = Client { number, service: &self.services[number % self.services.len()], site: self };
+                scope.spawn(move || {
+                    barrier.wait();
+                    run(client)
+                })
+            };
+            let threads: Vec<_> = (0..clients).map(start).collect();
+            threads.into_iter().map(|thread| thread.join().expect("the client has not failed")).collect()
+        })
+    }
+
+    /// The database as the checks of the conformance suite see it, when the race is over.
+    pub(crate) fn world(&self) -> World {
+        World { tenant: self.tenant.clone(), ..World::new(Arc::clone(&self.store)) }
+    }
+
+    /// Runs a future to its end.
+    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+}
+
+/// A client of one of the services.
+#[derive(Debug)]
+pub(crate) struct Client<'s> {
+    /// Its place among those that run at once, from 0.
+    pub(crate) number: usize,
+    service: &'s SyncService,
+    site: &'s Site,
+}
+
+impl Client<'_> {
+    fn until_it_works<T>(&self, mut request: impl AsyncFnMut() -> Result<T, ServiceError>) -> T {
+        self.site.run(async {
+            for _ in 0..ATTEMPTS_MAX {
+                match request().await {
+                    Ok(answer) => return answer,
+                    Err(ServiceError::Contended { .. }) => {}
+                    Err(ServiceError::Store(error)) if error.can_retry() => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            panic!("the server never answers")
+        })
+    }
+
+    /// Pushes until there is an answer.
+    pub(crate) fn push(&self, operations: &[Operation]) -> Vec<Outcome> {
+        let pushed = self.until_it_works(async || self.service.push(&self.site.tenant, operations.to_vec()).await);
+        pushed.expect("the push is not refused")
+    }
+
+    /// Pushes, and hangs up after a while; answers whether there was an answer by then.
+    pub(crate) fn push_for(&self, patience: Duration, operations: &[Operation]) -> bool {
+        self.site.run(async {
+            let push = self.service.push(&self.site.tenant, operations.to_vec());
+            matches!(tokio::time::timeout(patience, push).await, Ok(Ok(_)))
+        })
+    }
+
+    /// Pulls a page.
+    pub(crate) fn pull(&self, from: &PullFrom, client_id: &str, max_operations: usize) -> PulledPage {
+        let pulled = self.until_it_works(async || {
+            let client_id = Some(ClientId::trusted(client_id));
+            self.service.pull(&self.site.tenant, PullRequest { from: from.clone(), client_id, max_operations }).await
+        });
+        match pulled {
+            Pulled::Page(page) => page,
+            other => panic!("no page but {other:?}"),
+        }
+    }
+
+    /// Pulls a page behind a cursor.
+    pub(crate) fn pull_behind(&self, cursor: Option<Cursor>, max_operations: usize) -> PulledPage {
+        self.pull(&PullFrom::Cursor(cursor), &format!("puller-{}", self.number), max_operations)
+    }
+
+    /// Removes everything from the log that can be removed.
+    pub(crate) fn compact(&self) {
+        self.until_it_works(async || self.service.compact(&self.site.tenant, 0, 0).await);
+    }
+
+    /// A document as it is now.
+    pub(crate) fn document(&self, key: &DocumentKey) -> Option<Document> {
+        let request = || LoadRequest { ids: vec![], keys: vec![key.clone()] };
+        self.until_it_works(async || {
+            let snapshot = self.site.store.load(&self.site.tenant, request()).await?;
+            Ok(snapshot.documents.get(key).cloned())
+        })
+    }
+}
