@@ -8,7 +8,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use syncflow_server::core::limits::{
-    ACCEPT_PAUSE_MS, CONNECTIONS_MAX, REQUEST_HEAD_TIME_MAX_SECONDS, STOP_TIME_MAX_SECONDS,
+    ACCEPT_PAUSE_MS, REQUEST_HEAD_TIME_MAX_SECONDS, SERVER_MAX_CONNECTIONS, STOP_TIME_MAX_SECONDS,
 };
 use syncflow_server::runtime::App;
 use tokio::net::{TcpListener, TcpStream};
@@ -28,7 +28,7 @@ pub(crate) async fn serve(listener: TcpListener, app: App, mut told_to_stop: imp
             let stream = tokio::select! {
                 () = &mut stop => break,
                 Some(_) = connections.join_next() => continue,
-                stream = accept(&listener), if connections.len() < CONNECTIONS_MAX => stream,
+                stream = accept(&listener), if connections.len() < SERVER_MAX_CONNECTIONS => stream,
             };
             let service = TowerToHyperService::new(app.clone());
             let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::answer::{is_json, json};
 use crate::core::limits::{
-    EXCERPT_MAX_CHARACTERS, FAULTS_MAX_NAMED, PAGE_MAX_OPERATIONS, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS,
+    ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, PAGE_MAX_OPERATIONS, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS,
 };
 use crate::core::names::DocumentKey;
 use crate::service::ServiceError;
@@ -225,7 +225,7 @@ pub fn in_shape(response: Response) -> Response {
     shaped
 }
 
-/// The faults of a request's fields: the first [`FAULTS_MAX_NAMED`] by name, the rest counted.
+/// The faults of a request's fields: the first [`ERROR_MAX_FAULTS`] by name, the rest counted.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     named: Vec<(String, String)>,
@@ -235,7 +235,7 @@ pub(super) struct Faults {
 impl Faults {
     pub(super) fn add(&mut self, field: &str, problem: impl fmt::Display) {
         self.count += 1;
-        if self.named.len() < FAULTS_MAX_NAMED {
+        if self.named.len() < ERROR_MAX_FAULTS {
             self.named.push((field.to_owned(), excerpt(&problem.to_string())));
         }
     }
@@ -284,13 +284,13 @@ mod tests {
     #[test]
     fn many_faults_are_named_up_to_the_limit_and_the_rest_counted() {
         let mut faults = Faults::default();
-        for index in 0..FAULTS_MAX_NAMED + 3 {
+        for index in 0..ERROR_MAX_FAULTS + 3 {
             faults.add(&format!("f[{index}]"), "is missing");
         }
         let text = faults.to_string();
         assert!(text.starts_with("f[0]: is missing; f[1]: is missing;"), "{text}");
         assert!(text.ends_with("f[19]: is missing; and 3 more"), "{text}");
-        assert_eq!(faults.names().count(), FAULTS_MAX_NAMED);
+        assert_eq!(faults.names().count(), ERROR_MAX_FAULTS);
     }
 
     #[test]

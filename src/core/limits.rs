@@ -62,14 +62,14 @@ pub const FILTER_MAX_CONDITIONS: usize = 100;
 pub const FILTER_PATH_MAX_BYTES: usize = 1_024;
 
 /// Most faults that one 400 names; the rest are counted.
-pub const FAULTS_MAX_NAMED: usize = 20;
+pub const ERROR_MAX_FAULTS: usize = 20;
 
 /// Longest request id that is taken from a client, in bytes; a longer one is replaced.
 pub const REQUEST_ID_MAX_BYTES: usize = 128;
 
 /// Most connections that the local server holds open; further ones wait. Fewer than the files that a process may open by
 /// default.
-pub const CONNECTIONS_MAX: usize = 900;
+pub const SERVER_MAX_CONNECTIONS: usize = 900;
 
 /// How long a client may take to send the head of a request, and to answer when it is asked whether it is still there, in
 /// seconds.
@@ -103,7 +103,7 @@ pub const PUSH_BACKOFF_MAX_MS: u64 = 250;
 pub const PULL_MAX_ATTEMPTS: u32 = 8;
 
 /// How many places the server remembers of one legacy client.
-pub const PLACES_MAX_REMEMBERED: usize = 8;
+pub const CLIENT_MAX_PLACES: usize = 8;
 
 /// How long the server remembers a silent client, in milliseconds (90 days).
 pub const CLIENT_FORGOTTEN_AFTER_MS: u64 = 90 * DAY_MS;

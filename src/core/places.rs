@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use super::cursor::{Cursor, Origin, Position};
 use super::fingerprint::Fingerprint;
-use super::limits::PLACES_MAX_REMEMBERED;
+use super::limits::CLIENT_MAX_PLACES;
 use super::operation::LogEntry;
 use super::page::{LogPage, TimePage, TimePlace};
 
@@ -135,7 +135,7 @@ impl Places {
     fn remember(&mut self, since: u64, place: Place) {
         self.0.retain(|(known, _)| *known != since);
         self.0.push((since, place));
-        let excess = self.0.len().saturating_sub(PLACES_MAX_REMEMBERED);
+        let excess = self.0.len().saturating_sub(CLIENT_MAX_PLACES);
         self.0.drain(..excess);
     }
 
@@ -276,7 +276,7 @@ mod tests {
             let through_a_double = next as f64 as u64;
             assert_eq!(through_a_double, next);
             assert_ne!(next, since);
-            assert!(next <= INTEGER_MAX + 2 * PLACES_MAX_REMEMBERED as u64 + 2);
+            assert!(next <= INTEGER_MAX + 2 * CLIENT_MAX_PLACES as u64 + 2);
             assert_eq!(settled.places.start(next), Start::Log(Origin::Cursor(log(seq))));
             since = next;
         }
@@ -287,7 +287,7 @@ mod tests {
         let mut places = Places::default().settle_log(0, &page(&[1_000], log(1))).places;
         for seq in 2..50 {
             places = places.settle_log(1_000, &page(&[1_000 + seq], log(seq))).places;
-            assert!(places.0.len() <= PLACES_MAX_REMEMBERED);
+            assert!(places.0.len() <= CLIENT_MAX_PLACES);
             assert_eq!(places.start(1_000), Start::Log(Origin::Cursor(log(1))));
             assert_eq!(places.start(1_000 + seq), Start::Log(Origin::Cursor(log(seq))));
         }

@@ -10,7 +10,7 @@ use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::RawJson;
 use crate::core::limits::{
-    CLIENT_FORGOTTEN_AFTER_MS, DAY_MS, INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS, PLACES_MAX_REMEMBERED,
+    CLIENT_FORGOTTEN_AFTER_MS, CLIENT_MAX_PLACES, DAY_MS, INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS,
 };
 use crate::core::names::ClientId;
 use crate::core::operation::OperationKind;
@@ -165,7 +165,7 @@ pub async fn a_since_in_use_outlives_many_lost_answers(world: &World) {
     push_at(world, "op-0", 1_000).await;
     let since = next_since(&world.since(ME, 0, 9).await);
     let mut expected = Vec::new();
-    for number in 1..=(3 * PLACES_MAX_REMEMBERED as u64) {
+    for number in 1..=(3 * CLIENT_MAX_PLACES as u64) {
         let id = format!("op-{number}");
         push_at(world, &id, number).await;
         expected.push(id);
@@ -261,7 +261,7 @@ pub async fn the_last_places_are_remembered(world: &World) {
         places.push(next_since(&world.since(ME, since, 9).await));
     }
     push_at(world, "last", 5).await;
-    let eldest = places.len() - PLACES_MAX_REMEMBERED;
+    let eldest = places.len() - CLIENT_MAX_PLACES;
     let page = world.since(ME, places[eldest], 100).await;
     let expected: Vec<String> =
         (eldest + 1..=20).map(|number| format!("op-{number}")).chain(["last".to_owned()]).collect();
