@@ -1,0 +1,99 @@
+-- The tables of the store.
+--
+-- Every key begins with the tenant, so that the schema can be distributed by it as it stands.
+-- Texts of keys are compared by their bytes: no index depends on the collations of the operating system.
+
+-- One row for each tenant: its newest position, its horizon and its counters. Every commit updates it, so its page
+-- keeps room for the versions that are not yet cleaned up.
+CREATE TABLE syncflow_heads (
+    tenant text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    fingerprint bigint NOT NULL,
+    horizon bigint NOT NULL,
+    live_documents bigint NOT NULL,
+    received_at_ms bigint NOT NULL,
+    PRIMARY KEY (tenant)
+) WITH (fillfactor = 20);
+
+-- The log. The data and the clock are texts, for they are answered byte for byte.
+CREATE TABLE syncflow_operations (
+    tenant text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    fingerprint bigint NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    collection text COLLATE "C" NOT NULL,
+    doc_id text COLLATE "C" NOT NULL,
+    data text COLLATE "C",
+    "timestamp" bigint NOT NULL,
+    client_id text COLLATE "C" NOT NULL,
+    clock text COLLATE "C" NOT NULL,
+    received_at_ms bigint NOT NULL,
+    PRIMARY KEY (tenant, seq)
+);
+
+-- Pulls by the reference's rule.
+CREATE INDEX syncflow_operations_by_time ON syncflow_operations (tenant, "timestamp", seq);
+
+-- The ids of all operations that ever took effect: compaction leaves them.
+CREATE TABLE syncflow_operation_ids (
+    tenant text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+-- The fingerprints of the log entries that compaction has removed: cursors from before the horizon still verify.
+CREATE TABLE syncflow_fingerprints (
+    tenant text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    fingerprint bigint NOT NULL,
+    PRIMARY KEY (tenant, seq)
+);
+
+-- The documents, tombstones included: those have neither `json` nor `data`.
+-- `json` is the document byte for byte and what is answered; `data` is the same for indexes and for people who look.
+-- It leaves out numbers that PostgreSQL cannot hold.
+CREATE TABLE syncflow_documents (
+    tenant text COLLATE "C" NOT NULL,
+    collection text COLLATE "C" NOT NULL,
+    doc_id text COLLATE "C" NOT NULL,
+    rev bigint NOT NULL,
+    seq bigint NOT NULL,
+    fingerprint bigint NOT NULL,
+    json text COLLATE "C",
+    data jsonb,
+    operation_id text COLLATE "C" NOT NULL,
+    client_id text COLLATE "C" NOT NULL,
+    "timestamp" bigint NOT NULL,
+    clock text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant, collection, doc_id)
+);
+
+-- Pulls in state mode.
+CREATE INDEX syncflow_documents_by_seq ON syncflow_documents (tenant, seq);
+
+-- Pulls by the reference's rule once history has been compacted.
+CREATE INDEX syncflow_documents_by_time ON syncflow_documents (tenant, "timestamp", seq);
+
+-- Queries, newest first.
+CREATE INDEX syncflow_documents_of_collection ON syncflow_documents (tenant, collection, seq) WHERE json IS NOT NULL;
+
+-- Queries whose filter leaves little of a collection.
+CREATE INDEX syncflow_documents_data ON syncflow_documents USING gin (data jsonb_path_ops) WHERE data IS NOT NULL;
+
+-- The clients that pull: what a legacy client's `since` stands for, and how far each has pulled.
+CREATE TABLE syncflow_clients (
+    tenant text COLLATE "C" NOT NULL,
+    client_id text COLLATE "C" NOT NULL,
+    revision bigint NOT NULL,
+    places text COLLATE "C" NOT NULL,
+    pulled_seq bigint NOT NULL,
+    seen_at_ms bigint NOT NULL,
+    PRIMARY KEY (tenant, client_id)
+);
+
+-- The client that is farthest behind.
+CREATE INDEX syncflow_clients_by_pulled ON syncflow_clients (tenant, pulled_seq, seen_at_ms);
+
+-- Clients that were silent for long enough to be forgotten.
+CREATE INDEX syncflow_clients_by_seen ON syncflow_clients (tenant, seen_at_ms);

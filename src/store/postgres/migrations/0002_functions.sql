@@ -1,0 +1,467 @@
+-- The functions of the store: each is one request of the port in one round trip, and one transaction.
+--
+-- They read by index whatever the statistics say, so that a plan that was made for an empty table is still the right one
+-- when the table has grown.
+
+-- What a decision needs of some ids and documents. One statement sees one moment, and the statements of a function that
+-- is STABLE see the moment of the statement that called it.
+CREATE FUNCTION syncflow_load(of_tenant text, ids text[], collections text[], doc_ids text[])
+RETURNS TABLE (
+    known_id text,
+    collection text,
+    doc_id text,
+    rev bigint,
+    json text,
+    operation_id text,
+    client_id text,
+    "timestamp" bigint,
+    clock text
+)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT known.id, NULL, NULL, NULL::bigint, NULL, NULL, NULL, NULL::bigint, NULL
+        FROM unnest(ids) AS asked (id)
+        JOIN syncflow_operation_ids AS known ON known.tenant = of_tenant AND known.id = asked.id;
+    RETURN QUERY
+        SELECT NULL, d.collection, d.doc_id, d.rev, d.json, d.operation_id, d.client_id, d."timestamp", d.clock
+        FROM unnest(collections, doc_ids) AS asked (collection, doc_id)
+        JOIN syncflow_documents AS d
+            ON d.tenant = of_tenant AND d.collection = asked.collection AND d.doc_id = asked.doc_id;
+END
+$$;
+
+-- Writes a batch, all of it or nothing; answers whether it was written.
+--
+-- Everything that may have to wait for another commit comes first and in one order for all: the documents in the order of
+-- their keys, then the ids in theirs, then the head. Whoever waits for the head therefore holds nothing that its holder
+-- still wants, and the head is held only for the end of a commit.
+--
+-- The lock on the head is held until the commit is visible, so the next commit takes its numbers only when everybody
+-- can see the ones below: numbers become visible in order.
+--
+-- A guard that fails before anything is written answers false; one that fails later raises serialization_failure, which
+-- takes back what was written.
+CREATE FUNCTION syncflow_commit(
+    of_tenant text,
+    live_documents_delta bigint,
+    batch_received_at_ms bigint,
+    entry_ids text[],
+    entry_kinds text[],
+    entry_collections text[],
+    entry_doc_ids text[],
+    entry_data text[],
+    entry_timestamps bigint[],
+    entry_client_ids text[],
+    entry_clocks text[],
+    -- The fingerprints behind the entries, were the log empty before them.
+    entry_fingerprints bigint[],
+    -- The documents in the order of their keys.
+    document_collections text[],
+    document_ids text[],
+    -- The revision that the decision saw, null where it saw no document.
+    document_seen_revs bigint[],
+    document_revs bigint[],
+    -- The place in the batch, from 1, of the entry that wrote the document last.
+    document_entries bigint[],
+    document_json text[],
+    -- What goes into `data`, where this is not the same text as `json`.
+    document_data text[],
+    document_operation_ids text[],
+    document_client_ids text[],
+    document_timestamps bigint[],
+    document_clocks text[]
+)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+DECLARE
+    fingerprint_mask CONSTANT bigint := (1::bigint << 48) - 1;
+    entry_count CONSTANT bigint := cardinality(entry_ids);
+    known_documents CONSTANT bigint := count(rev) FROM unnest(document_seen_revs) AS seen (rev);
+    new_documents CONSTANT bigint := cardinality(document_ids) - known_documents;
+    guard_holds boolean;
+    found_rows bigint;
+    seq_before bigint;
+    fingerprint_before bigint;
+    received bigint;
+BEGIN
+    -- What is answered as written must be on disk, whatever the server's default.
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+
+    SELECT count(*) = known_documents AND coalesce(bool_and(locked.holds IS TRUE), true) INTO guard_holds
+    FROM (
+        SELECT d.rev = w.seen_rev AS holds
+        FROM unnest(document_collections, document_ids, document_seen_revs) WITH ORDINALITY
+            AS w (collection, doc_id, seen_rev, place)
+        JOIN syncflow_documents AS d
+            ON d.tenant = of_tenant AND d.collection = w.collection AND d.doc_id = w.doc_id
+        ORDER BY w.place
+        FOR UPDATE OF d
+    ) AS locked;
+    IF NOT guard_holds THEN
+        RETURN false;
+    END IF;
+
+    INSERT INTO syncflow_operation_ids (tenant, id)
+    SELECT of_tenant, e.id
+    FROM unnest(entry_ids) AS e (id)
+    ORDER BY e.id COLLATE "C"
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS found_rows = ROW_COUNT;
+    IF found_rows < entry_count THEN
+        RAISE serialization_failure USING MESSAGE = 'an operation of the batch is known already';
+    END IF;
+
+    INSERT INTO syncflow_heads AS h (tenant, seq, fingerprint, horizon, live_documents, received_at_ms)
+    VALUES (of_tenant, entry_count, entry_fingerprints[entry_count], 0, live_documents_delta, batch_received_at_ms)
+    ON CONFLICT (tenant) DO UPDATE SET
+        seq = h.seq + excluded.seq,
+        fingerprint = (h.fingerprint + excluded.fingerprint) & fingerprint_mask,
+        live_documents = h.live_documents + excluded.live_documents,
+        received_at_ms = greatest(h.received_at_ms, excluded.received_at_ms)
+    RETURNING h.seq - entry_count, h.fingerprint - entry_fingerprints[entry_count], h.received_at_ms
+    INTO seq_before, fingerprint_before, received;
+
+    -- Nobody else writes documents of this tenant while we hold its head, so nothing below waits.
+    INSERT INTO syncflow_documents (
+        tenant, collection, doc_id, rev, seq, fingerprint, json, data, operation_id, client_id, "timestamp", clock
+    )
+    SELECT
+        of_tenant, w.collection, w.doc_id, w.rev, seq_before + w.entry,
+        (fingerprint_before + entry_fingerprints[w.entry]) & fingerprint_mask,
+        w.json, coalesce(w.data, w.json)::jsonb, w.operation_id, w.client_id, w."timestamp", w.clock
+    FROM unnest(
+        document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_json,
+        document_data, document_operation_ids, document_client_ids, document_timestamps, document_clocks
+    ) AS w (
+        collection, doc_id, seen_rev, rev, entry, json, data, operation_id, client_id, "timestamp", clock
+    )
+    WHERE w.seen_rev IS NULL
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS found_rows = ROW_COUNT;
+    IF found_rows < new_documents THEN
+        RAISE serialization_failure USING MESSAGE = 'a new document of the batch exists already';
+    END IF;
+
+    UPDATE syncflow_documents AS d SET
+        rev = w.rev,
+        seq = seq_before + w.entry,
+        fingerprint = (fingerprint_before + entry_fingerprints[w.entry]) & fingerprint_mask,
+        json = w.json,
+        data = coalesce(w.data, w.json)::jsonb,
+        operation_id = w.operation_id,
+        client_id = w.client_id,
+        "timestamp" = w."timestamp",
+        clock = w.clock
+    FROM unnest(
+        document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_json,
+        document_data, document_operation_ids, document_client_ids, document_timestamps, document_clocks
+    ) AS w (
+        collection, doc_id, seen_rev, rev, entry, json, data, operation_id, client_id, "timestamp", clock
+    )
+    WHERE w.seen_rev IS NOT NULL AND d.tenant = of_tenant AND d.collection = w.collection AND d.doc_id = w.doc_id;
+
+    INSERT INTO syncflow_operations (
+        tenant, seq, fingerprint, id, kind, collection, doc_id, data, "timestamp", client_id, clock, received_at_ms
+    )
+    SELECT
+        of_tenant, seq_before + e.place, (fingerprint_before + e.fingerprint) & fingerprint_mask,
+        e.id, e.kind, e.collection, e.doc_id, e.data, e."timestamp", e.client_id, e.clock, received
+    FROM unnest(
+        entry_ids, entry_kinds, entry_collections, entry_doc_ids, entry_data, entry_timestamps, entry_client_ids,
+        entry_clocks, entry_fingerprints
+    ) WITH ORDINALITY AS e (
+        id, kind, collection, doc_id, data, "timestamp", client_id, clock, fingerprint, place
+    );
+    RETURN true;
+END
+$$;
+
+-- Rows for a page in log order behind a place, with the head of the same moment: operations where the client is in the
+-- log and the horizon has not passed it, else documents without the tombstones up to `tombstones_after` (up to the head
+-- where this is null). There is always a row; one whose `seq` is null stands for none.
+--
+-- The page is cut by its reader; here only what surely exceeds it is left out, so that no more than a page and one row
+-- travels. The length of a text is known without reading it.
+CREATE FUNCTION syncflow_changes(
+    of_tenant text,
+    in_log boolean,
+    after_seq bigint,
+    tombstones_after bigint,
+    max_rows bigint,
+    max_bytes bigint,
+    pulling_client text
+)
+RETURNS TABLE (
+    head_seq bigint,
+    head_fingerprint bigint,
+    horizon bigint,
+    -- Of the place `after_seq`; null where the log has no such place.
+    fingerprint_there bigint,
+    -- What is noted of the client that pulls; null where nothing is.
+    pulled_seq bigint,
+    seen_at_ms bigint,
+    seq bigint,
+    fingerprint bigint,
+    id text,
+    kind text,
+    collection text,
+    doc_id text,
+    data text,
+    "timestamp" bigint,
+    client_id text,
+    clock text
+)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    head syncflow_heads;
+    there bigint;
+    client syncflow_clients;
+BEGIN
+    SELECT * INTO head FROM syncflow_heads AS h WHERE h.tenant = of_tenant;
+    head.seq := coalesce(head.seq, 0);
+    head.fingerprint := coalesce(head.fingerprint, 0);
+    head.horizon := coalesce(head.horizon, 0);
+    IF after_seq = 0 THEN
+        there := 0;
+    ELSE
+        SELECT coalesce(
+            (SELECT o.fingerprint FROM syncflow_operations AS o WHERE o.tenant = of_tenant AND o.seq = after_seq),
+            (SELECT f.fingerprint FROM syncflow_fingerprints AS f WHERE f.tenant = of_tenant AND f.seq = after_seq)
+        ) INTO there;
+    END IF;
+    SELECT * INTO client FROM syncflow_clients AS c WHERE c.tenant = of_tenant AND c.client_id = pulling_client;
+
+    IF in_log AND after_seq >= head.horizon THEN
+        RETURN QUERY
+            SELECT
+                head.seq, head.fingerprint, head.horizon, there, client.pulled_seq, client.seen_at_ms,
+                p.seq, p.fingerprint, p.id, p.kind, p.collection, p.doc_id, p.data, p."timestamp", p.client_id, p.clock
+            FROM (VALUES (true)) AS one
+            LEFT JOIN (
+                SELECT
+                    o.*,
+                    sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock)) OVER (
+                        ORDER BY o.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                    ) AS bytes_before
+                FROM syncflow_operations AS o
+                WHERE o.tenant = of_tenant AND o.seq > after_seq
+                ORDER BY o.seq
+                LIMIT max_rows + 1
+            ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
+            ORDER BY p.seq;
+    ELSE
+        tombstones_after := coalesce(tombstones_after, head.seq);
+        RETURN QUERY
+            SELECT
+                head.seq, head.fingerprint, head.horizon, there, client.pulled_seq, client.seen_at_ms,
+                p.seq, p.fingerprint, p.operation_id, CASE WHEN p.json IS NULL THEN 'delete' ELSE 'insert' END,
+                p.collection, p.doc_id, p.json, p."timestamp", p.client_id, p.clock
+            FROM (VALUES (true)) AS one
+            LEFT JOIN (
+                SELECT
+                    d.*,
+                    sum(octet_length(coalesce(d.json, '')) + octet_length(d.clock)) OVER (
+                        ORDER BY d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                    ) AS bytes_before
+                FROM syncflow_documents AS d
+                WHERE d.tenant = of_tenant AND d.seq > after_seq AND (d.json IS NOT NULL OR d.seq > tombstones_after)
+                ORDER BY d.seq
+                LIMIT max_rows + 1
+            ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
+            ORDER BY p.seq;
+    END IF;
+END
+$$;
+
+-- Rows for a page by the reference's rule behind a place in the order of (timestamp, sequence number), with the head of
+-- the same moment: operations, or documents once history has been compacted. Cut as in syncflow_changes.
+CREATE FUNCTION syncflow_changes_by_time(
+    of_tenant text,
+    after_timestamp bigint,
+    after_seq bigint,
+    max_rows bigint,
+    max_bytes bigint
+)
+RETURNS TABLE (
+    head_seq bigint,
+    head_fingerprint bigint,
+    horizon bigint,
+    seq bigint,
+    fingerprint bigint,
+    id text,
+    kind text,
+    collection text,
+    doc_id text,
+    data text,
+    "timestamp" bigint,
+    client_id text,
+    clock text
+)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    head syncflow_heads;
+BEGIN
+    SELECT * INTO head FROM syncflow_heads AS h WHERE h.tenant = of_tenant;
+    head.seq := coalesce(head.seq, 0);
+    head.fingerprint := coalesce(head.fingerprint, 0);
+    head.horizon := coalesce(head.horizon, 0);
+    IF head.horizon = 0 THEN
+        RETURN QUERY
+            SELECT
+                head.seq, head.fingerprint, head.horizon,
+                p.seq, p.fingerprint, p.id, p.kind, p.collection, p.doc_id, p.data, p."timestamp", p.client_id, p.clock
+            FROM (VALUES (true)) AS one
+            LEFT JOIN (
+                SELECT
+                    o.*,
+                    sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock)) OVER (
+                        ORDER BY o."timestamp", o.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                    ) AS bytes_before
+                FROM syncflow_operations AS o
+                WHERE o.tenant = of_tenant AND (o."timestamp", o.seq) > (after_timestamp, after_seq)
+                ORDER BY o."timestamp", o.seq
+                LIMIT max_rows + 1
+            ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
+            ORDER BY p."timestamp", p.seq;
+    ELSE
+        RETURN QUERY
+            SELECT
+                head.seq, head.fingerprint, head.horizon,
+                p.seq, p.fingerprint, p.operation_id, CASE WHEN p.json IS NULL THEN 'delete' ELSE 'insert' END,
+                p.collection, p.doc_id, p.json, p."timestamp", p.client_id, p.clock
+            FROM (VALUES (true)) AS one
+            LEFT JOIN (
+                SELECT
+                    d.*,
+                    sum(octet_length(coalesce(d.json, '')) + octet_length(d.clock)) OVER (
+                        ORDER BY d."timestamp", d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                    ) AS bytes_before
+                FROM syncflow_documents AS d
+                WHERE d.tenant = of_tenant AND (d."timestamp", d.seq) > (after_timestamp, after_seq)
+                ORDER BY d."timestamp", d.seq
+                LIMIT max_rows + 1
+            ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
+            ORDER BY p."timestamp", p.seq;
+    END IF;
+END
+$$;
+
+-- Replaces what is remembered of a client if it still has the revision that the caller saw (0 for none); answers whether
+-- it was replaced.
+CREATE FUNCTION syncflow_remember(
+    of_tenant text,
+    of_client text,
+    seen_revision bigint,
+    new_places text,
+    new_pulled_seq bigint,
+    new_seen_at_ms bigint
+)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+BEGIN
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    UPDATE syncflow_clients AS c SET
+        revision = c.revision + 1,
+        places = new_places,
+        pulled_seq = new_pulled_seq,
+        seen_at_ms = new_seen_at_ms
+    WHERE c.tenant = of_tenant AND c.client_id = of_client AND c.revision = seen_revision;
+    IF NOT FOUND AND seen_revision = 0 THEN
+        INSERT INTO syncflow_clients (tenant, client_id, revision, places, pulled_seq, seen_at_ms)
+        VALUES (of_tenant, of_client, 1, new_places, new_pulled_seq, new_seen_at_ms)
+        ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN FOUND;
+END
+$$;
+
+-- One step of a compaction; answers how many entries it removed and whether none is left for this cut.
+--
+-- Pushes add behind the horizon and so never wait for the entries that go; they wait only for the end of the step, when
+-- the horizon moves. Two steps at once wait for each other's entries, and each counts those that it removed itself.
+CREATE FUNCTION syncflow_compact(
+    of_tenant text,
+    received_until_ms bigint,
+    forget_clients_before_ms bigint,
+    max_entries bigint,
+    OUT deleted_entries bigint,
+    OUT is_finished boolean
+)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+    horizon_before bigint;
+    last_seq bigint;
+BEGIN
+    DELETE FROM syncflow_clients AS c WHERE c.tenant = of_tenant AND c.seen_at_ms < forget_clients_before_ms;
+
+    SELECT h.horizon INTO horizon_before FROM syncflow_heads AS h WHERE h.tenant = of_tenant;
+
+    -- Times of reception never run backwards in the log, so the entries that go are its first ones.
+    SELECT coalesce(max(o.seq), horizon_before) INTO last_seq
+    FROM (
+        SELECT o.seq, o.received_at_ms
+        FROM syncflow_operations AS o
+        WHERE o.tenant = of_tenant AND o.seq > horizon_before
+        ORDER BY o.seq
+        LIMIT max_entries
+    ) AS o
+    WHERE o.received_at_ms <= received_until_ms;
+
+    WITH gone AS (
+        DELETE FROM syncflow_operations AS o
+        WHERE o.tenant = of_tenant AND o.seq > horizon_before AND o.seq <= last_seq
+        RETURNING o.seq, o.fingerprint
+    )
+    INSERT INTO syncflow_fingerprints (tenant, seq, fingerprint)
+    SELECT of_tenant, gone.seq, gone.fingerprint FROM gone;
+    GET DIAGNOSTICS deleted_entries = ROW_COUNT;
+
+    UPDATE syncflow_heads AS h SET horizon = last_seq WHERE h.tenant = of_tenant AND h.horizon < last_seq;
+
+    is_finished := NOT coalesce(
+        (
+            SELECT o.received_at_ms <= received_until_ms
+            FROM syncflow_operations AS o
+            WHERE o.tenant = of_tenant AND o.seq > last_seq
+            ORDER BY o.seq
+            LIMIT 1
+        ),
+        false
+    );
+END
+$$;
