@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::json::RawJson;
+use super::json::{Members, RawJson, integer};
+use super::limits::INTEGER_MAX;
 use super::names::ClientId;
 
 /// How one clock stands to another.
@@ -102,6 +103,14 @@ impl VectorClock {
     pub fn to_json(&self) -> RawJson {
         RawJson::from_object(self.0.iter().map(|(client, counter)| (client.as_str(), counter.to_string())))
     }
+
+    /// Reads back what [`VectorClock::to_json`] wrote; nothing where the text is damaged.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let members = Members::parse(text).ok()?;
+        let entry = |(client, counter)| Some((ClientId::trusted(client), integer(counter, INTEGER_MAX).ok()?));
+        members.iter().map(entry).collect()
+    }
 }
 
 impl FromIterator<(ClientId, u64)> for VectorClock {
@@ -132,8 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_written_with_its_clients_in_order() {
-        assert_eq!(clock(&[("b\"", 2), ("a", 0)]).to_json().as_str(), r#"{"a":0,"b\"":2}"#);
+    fn a_clock_is_written_with_its_clients_in_order_and_read_back() {
+        let written = clock(&[("b\"", 2), ("a", 0)]);
+        assert_eq!(written.to_json().as_str(), r#"{"a":0,"b\"":2}"#);
+        assert_eq!(VectorClock::parse(written.to_json().as_str()), Some(written));
+        for damaged in ["", "[]", "{", r#"{"a":-1}"#, r#"{"a":"1"}"#] {
+            assert_eq!(VectorClock::parse(damaged), None, "{damaged}");
+        }
     }
 
     fn any_clock() -> impl Strategy<Value = VectorClock> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::document::LiveDocument;
-use super::json::{Members, elements, member, string};
+use super::json::{Members, RawJson, elements, member, string};
 
 /// A conjunction of conditions; the empty one matches every document.
 ///
@@ -19,6 +19,7 @@ pub struct Filter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     path: String,
+    value: RawJson,
     expected: Expected,
 }
 
@@ -48,7 +49,19 @@ impl Condition {
     /// `value` is the text of a JSON value that [`super::json::check`] has passed; anything else matches nothing.
     #[must_use]
     pub fn new(path: &str, value: &str) -> Self {
-        Self { path: path.to_owned(), expected: Expected::parse(value) }
+        Self { path: path.to_owned(), value: RawJson::trusted(value), expected: Expected::parse(value) }
+    }
+
+    /// Keys of nested objects with dots between them.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The text of the value that is expected there.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        self.value.as_str()
     }
 
     fn matches(&self, document: &LiveDocument) -> bool {
@@ -146,14 +159,15 @@ fn last_of_each<'m, 'a>(members: &'m Members<'a>) -> Vec<(&'m str, &'a str)> {
 
 /// A JSON number by its exact value: `digits * 10^exponent`, without zeros at either end of the digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Decimal {
-    is_negative: bool,
-    digits: String,
-    exponent: i64,
+pub(crate) struct Decimal {
+    pub(crate) is_negative: bool,
+    pub(crate) digits: String,
+    pub(crate) exponent: i64,
 }
 
 impl Decimal {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads the text of a JSON number; nothing where it is none.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (is_negative, unsigned) = match text.strip_prefix('-') {
             Some(unsigned) => (true, unsigned),
             None => (false, text),

@@ -6,7 +6,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction,
 
 use super::row::{
     LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, read_document, read_live_document,
-    read_log_entry, read_position, signed, unsigned,
+    read_log_entry, read_position,
 };
 use super::threads::Caller;
 use crate::core::cursor::{Head, Origin, Position, Scan};
@@ -18,6 +18,7 @@ use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
 use crate::core::places::Places;
+use crate::store::integers::{signed, unsigned};
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Query, QueryPage, Seen, Stats, TimeRequest};
 
 /// After how many rows a long read looks whether its caller is still there.

@@ -7,10 +7,10 @@ use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::json::{Members, RawJson, integer};
-use crate::core::limits::INTEGER_MAX;
+use crate::core::json::RawJson;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
 use crate::core::operation::{LogEntry, OperationKind};
+use crate::store::integers::unsigned;
 
 /// The columns of `operations` that [`read_log_entry`] reads.
 pub(super) const LOG_ENTRY_COLUMNS: &str = "seq, id, kind, collection, document_id, data, timestamp, client_id, clock";
@@ -21,16 +21,6 @@ pub(super) const STATE_COLUMNS: &str = "seq, operation_id, CASE WHEN is_deleted 
 
 /// The columns of `documents` that [`read_live_document`] reads.
 pub(super) const LIVE_DOCUMENT_COLUMNS: &str = "collection, id, rev, seq, operation_id, data";
-
-/// A number of the core for SQLite, whose integers are signed; all of ours are below 2^54.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A number of ours back from SQLite.
-pub(super) fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
 
 /// A sequence number and its fingerprint, from two columns that follow each other.
 pub(super) fn read_position(row: &Row<'_>, first_column: usize) -> rusqlite::Result<Position> {
@@ -85,19 +75,11 @@ pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
     Ok(Document {
         rev: unsigned(row.get(0)?),
         data: optional_json(row, 1)?,
-        clock: parse_clock(text(row, 2)?).ok_or_else(|| damaged(2, "no vector clock"))?,
+        clock: VectorClock::parse(text(row, 2)?).ok_or_else(|| damaged(2, "no vector clock"))?,
         operation_id: OperationId::trusted(text(row, 3)?),
         client_id: ClientId::trusted(text(row, 4)?),
         timestamp: unsigned(row.get(5)?),
     })
-}
-
-fn parse_clock(text: &str) -> Option<VectorClock> {
-    let members = Members::parse(text).ok()?;
-    members
-        .iter()
-        .map(|(client, counter)| Some((ClientId::trusted(client), integer(counter, INTEGER_MAX).ok()?)))
-        .collect()
 }
 
 /// The error of a column that holds what we never wrote.

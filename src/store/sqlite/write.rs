@@ -2,12 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::row::{read_position, signed, unsigned};
+use super::row::read_position;
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::json::RawJson;
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::Operation;
+use crate::store::integers::{signed, unsigned};
 use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember};
 
 /// What a transaction must survive.
