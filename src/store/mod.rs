@@ -14,7 +14,11 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod integers;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -3,6 +3,14 @@
 -- Every key begins with the tenant, so that the schema can be distributed by it as it stands.
 -- Texts of keys are compared by their bytes: no index depends on the collations of the operating system.
 
+DO $$
+BEGIN
+    IF current_setting('server_encoding') <> 'UTF8' THEN
+        RAISE EXCEPTION 'the database must have the encoding UTF8, not %', current_setting('server_encoding');
+    END IF;
+END
+$$;
+
 -- One row for each tenant: its newest position, its horizon and its counters. Every commit updates it, so its page
 -- keeps room for the versions that are not yet cleaned up.
 CREATE TABLE syncflow_heads (

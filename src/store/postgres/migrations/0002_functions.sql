@@ -192,8 +192,9 @@ $$;
 -- log and the horizon has not passed it, else documents without the tombstones up to `tombstones_after` (up to the head
 -- where this is null). There is always a row; one whose `seq` is null stands for none.
 --
--- The page is cut by its reader; here only what surely exceeds it is left out, so that no more than a page and one row
--- travels. The length of a text is known without reading it.
+-- The page is cut by its reader; here only what surely exceeds it is left out: rows before whose predecessor there are
+-- more bytes than a page has. So a row beyond the page always travels, which tells that there is more, and hardly more
+-- than one does. The length of a text is known without reading it.
 CREATE FUNCTION syncflow_changes(
     of_tenant text,
     in_log boolean,
@@ -259,7 +260,7 @@ BEGIN
                 SELECT
                     o.*,
                     sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock)) OVER (
-                        ORDER BY o.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                        ORDER BY o.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
                 FROM syncflow_operations AS o
                 WHERE o.tenant = of_tenant AND o.seq > after_seq
@@ -279,7 +280,7 @@ BEGIN
                 SELECT
                     d.*,
                     sum(octet_length(coalesce(d.json, '')) + octet_length(d.clock)) OVER (
-                        ORDER BY d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                        ORDER BY d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
                 FROM syncflow_documents AS d
                 WHERE d.tenant = of_tenant AND d.seq > after_seq AND (d.json IS NOT NULL OR d.seq > tombstones_after)
@@ -339,7 +340,7 @@ BEGIN
                 SELECT
                     o.*,
                     sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock)) OVER (
-                        ORDER BY o."timestamp", o.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                        ORDER BY o."timestamp", o.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
                 FROM syncflow_operations AS o
                 WHERE o.tenant = of_tenant AND (o."timestamp", o.seq) > (after_timestamp, after_seq)
@@ -358,7 +359,7 @@ BEGIN
                 SELECT
                     d.*,
                     sum(octet_length(coalesce(d.json, '')) + octet_length(d.clock)) OVER (
-                        ORDER BY d."timestamp", d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                        ORDER BY d."timestamp", d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
                 FROM syncflow_documents AS d
                 WHERE d.tenant = of_tenant AND (d."timestamp", d.seq) > (after_timestamp, after_seq)
@@ -427,7 +428,14 @@ DECLARE
     horizon_before bigint;
     last_seq bigint;
 BEGIN
-    DELETE FROM syncflow_clients AS c WHERE c.tenant = of_tenant AND c.seen_at_ms < forget_clients_before_ms;
+    DELETE FROM syncflow_clients AS c
+    WHERE c.tenant = of_tenant AND c.client_id IN (
+        SELECT silent.client_id
+        FROM syncflow_clients AS silent
+        WHERE silent.tenant = of_tenant AND silent.seen_at_ms < forget_clients_before_ms
+        ORDER BY silent.seen_at_ms
+        LIMIT max_entries
+    );
 
     SELECT h.horizon INTO horizon_before FROM syncflow_heads AS h WHERE h.tenant = of_tenant;
 

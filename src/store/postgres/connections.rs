@@ -1,0 +1,181 @@
+//! Connections: a pool, limits on every wait, and what happens when one has died.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use deadpool_postgres::{
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Metrics, Object, Pool, QueueMode, RecyclingMethod, Runtime,
+    Timeouts,
+};
+use tokio::time::timeout;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Config, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::failure::Failure;
+use crate::core::limits::{
+    STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_PROBE_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS,
+    STORE_WAIT_TIME_MAX_MS,
+};
+
+/// How much longer than the server's own limit we wait for it to say that it has reached it.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A parameter of a statement. Its type is named, so that the server need not be asked for it first.
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// The connections of a store.
+#[derive(Debug)]
+pub(super) struct Connections {
+    pool: Pool,
+    trust: Arc<Trust>,
+}
+
+impl Connections {
+    /// A pool that connects when it is first asked to.
+    pub(super) fn new(config: Config, tls: MakeRustlsConnect, pool_size: usize) -> Self {
+        let trust = Arc::new(Trust::default());
+        // Whether a connection is closed is known without asking it; the hook asks where this is not enough.
+        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let hook_trust = Arc::clone(&trust);
+        let pool = Pool::builder(Manager::from_config(config, tls, manager_config))
+            .max_size(pool_size)
+            // The one that was used last is the most likely to be alive; the others may fall asleep.
+            .queue_mode(QueueMode::Lifo)
+            .timeouts(Timeouts {
+                wait: Some(Duration::from_millis(STORE_WAIT_TIME_MAX_MS)),
+                create: Some(Duration::from_millis(STORE_CONNECT_TIME_MAX_MS)),
+                recycle: None,
+            })
+            .runtime(Runtime::Tokio1)
+            .pre_recycle(Hook::async_fn(move |client, metrics| {
+                let is_suspect = hook_trust.is_suspect(metrics);
+                Box::pin(async move { if is_suspect { probe(client).await } else { Ok(()) } })
+            }))
+            .build()
+            .expect("the pool is given the runtime that its timeouts need");
+        Self { pool, trust }
+    }
+
+    /// The rows that one statement answers: one round trip, and a transaction of its own.
+    ///
+    /// Nothing is prepared, so nothing has to outlive the transaction on a pooler's connection. When the connection
+    /// turns out to be dead, the statement is tried once more on one that was asked whether it is alive. It may have had
+    /// its effect the first time: the port's writes are guarded, and answer then that somebody was faster.
+    pub(super) async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+        match self.rows_once(sql, parameters).await {
+            Err(failure) if failure.is_lost_connection() => {
+                tracing::debug!(error = %failure, "statement tried again on another connection");
+                self.trust.suspect_all();
+                self.rows_once(sql, parameters).await
+            }
+            answered => answered,
+        }
+    }
+
+    async fn rows_once(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+        let lease = self.lease().await?;
+        let answer = in_time(lease.query_typed(sql, parameters)).await;
+        if answer.as_ref().is_ok() || answer.as_ref().is_err_and(Failure::leaves_connection_usable) {
+            lease.give_back();
+        }
+        answer
+    }
+
+    /// A connection for more than one statement.
+    pub(super) async fn lease(&self) -> Result<Lease<'_>, Failure> {
+        self.trust.suspect_all_after_a_pause();
+        let object = self.pool.get().await?;
+        Ok(Lease { object: Some(object), trust: &self.trust })
+    }
+}
+
+/// Waits for an answer as long as the server may take, and a little longer.
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
+    match timeout(Duration::from_millis(STORE_STATEMENT_TIME_MAX_MS) + GRACE, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Failure::Late),
+    }
+}
+
+/// A connection on loan. It goes back to the pool only when it is given back, with nothing under way on it; otherwise, as
+/// when the future that holds it is dropped, it is closed.
+#[derive(Debug)]
+pub(super) struct Lease<'a> {
+    object: Option<Object>,
+    trust: &'a Trust,
+}
+
+impl Lease<'_> {
+    /// Ends the loan after an answer.
+    pub(super) fn give_back(mut self) {
+        self.trust.note_answer();
+        drop(self.object.take());
+    }
+}
+
+impl std::ops::Deref for Lease<'_> {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        self.object.as_ref().expect("a connection is on loan until it is given back")
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// Which connections are trusted to be alive without being asked.
+///
+/// A process can be frozen for an hour, as in a Lambda, and then the clock of [`Instant`] may have stood still too; so
+/// pauses of the whole pool are measured by the time of day.
+#[derive(Debug, Default)]
+struct Trust {
+    /// When a connection answered last, in milliseconds since 1970.
+    answered_at_ms: AtomicU64,
+    /// Connections that were used last before this are suspect.
+    suspect_before: Mutex<Option<Instant>>,
+}
+
+impl Trust {
+    fn note_answer(&self) {
+        self.answered_at_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    fn suspect_all(&self) {
+        *self.suspect_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn suspect_all_after_a_pause(&self) {
+        let answered_at_ms = self.answered_at_ms.load(Ordering::Relaxed);
+        if now_ms().abs_diff(answered_at_ms) > STORE_IDLE_TRUSTED_MS {
+            self.suspect_all();
+        }
+    }
+
+    fn is_suspect(&self, metrics: &Metrics) -> bool {
+        let used_at = metrics.recycled.unwrap_or(metrics.created);
+        let suspect_before = *self.suspect_before.lock().unwrap_or_else(PoisonError::into_inner);
+        used_at.elapsed() > Duration::from_millis(STORE_IDLE_TRUSTED_MS)
+            || suspect_before.is_some_and(|before| used_at <= before)
+    }
+}
+
+/// Asks a connection whether it is alive; an error makes the pool drop it and try the next, or a new one.
+async fn probe(client: &ClientWrapper) -> Result<(), HookError> {
+    match timeout(Duration::from_millis(STORE_PROBE_TIME_MAX_MS), client.check_connection()).await {
+        Ok(answer) => answer.map_err(HookError::Backend),
+        Err(_) => Err(HookError::message("no answer in time")),
+    }
+}
+
+fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}

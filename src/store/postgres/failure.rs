@@ -1,0 +1,160 @@
+//! What can go wrong between the store and its server, and what it means for the caller.
+
+use std::error::Error;
+use std::fmt;
+
+use deadpool_postgres::{PoolError, TimeoutType};
+use tokio_postgres::error::SqlState;
+
+use super::NAME;
+use crate::store::{ErrorKind, StoreError};
+
+/// Why there is no answer of the protocol.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The pool has no connection to give.
+    Pool(PoolError),
+    /// The driver or the server refused the statement, or the connection broke.
+    Driver(tokio_postgres::Error),
+    /// There was no answer in time.
+    Late,
+    /// The answer is none that the store's statements give.
+    Answer(&'static str),
+}
+
+/// What a failure means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// The connection is of no more use; another one may be.
+    LostConnection,
+    /// The server cannot work now.
+    Unavailable,
+    /// Others are in the way.
+    Busy,
+    /// Somebody else's commit is in the way.
+    Contended,
+    /// The server would refuse it again.
+    Refused,
+}
+
+impl Failure {
+    /// Whether the same statement may work at once on another connection. It may have had its effect on this one.
+    pub(super) fn is_lost_connection(&self) -> bool {
+        matches!(self, Self::Driver(error) if meaning(error) == Meaning::LostConnection)
+    }
+
+    /// Whether a guarded write failed because somebody else was faster.
+    pub(super) fn is_contended(&self) -> bool {
+        matches!(self, Self::Driver(error) if meaning(error) == Meaning::Contended)
+    }
+
+    /// Whether the connection is in a known state still.
+    pub(super) fn leaves_connection_usable(&self) -> bool {
+        matches!(self, Self::Driver(error) if error.as_db_error().is_some() && !self.is_lost_connection())
+    }
+
+    /// The code that the server gave, if it did.
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Driver(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    fn kind(&self) -> ErrorKind {
+        let meaning = match self {
+            Self::Pool(PoolError::Timeout(TimeoutType::Wait)) => Meaning::Busy,
+            Self::Pool(PoolError::Backend(error)) | Self::Driver(error) => meaning(error),
+            Self::Pool(_) | Self::Late => Meaning::Unavailable,
+            Self::Answer(_) => Meaning::Refused,
+        };
+        match meaning {
+            Meaning::LostConnection | Meaning::Unavailable => ErrorKind::Unavailable,
+            Meaning::Busy | Meaning::Contended => ErrorKind::Busy,
+            Meaning::Refused => ErrorKind::Failed,
+        }
+    }
+
+    /// The error of the port, for one of its methods.
+    pub(super) fn during(self, operation: &'static str) -> StoreError {
+        StoreError::new(NAME, operation, self.kind(), self)
+    }
+}
+
+/// What an error of the driver means, by the classes of PostgreSQL's error codes.
+fn meaning(error: &tokio_postgres::Error) -> Meaning {
+    let Some(code) = error.code() else {
+        let is_ours = error.source().is_some_and(|source| !source.is::<std::io::Error>());
+        return if is_ours && !error.is_closed() { Meaning::Refused } else { Meaning::LostConnection };
+    };
+    match code.code() {
+        // A server that is shutting down, crashed or is starting up; one that became a read-only standby.
+        "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Meaning::LostConnection,
+        "40001" | "40P01" => Meaning::Contended,
+        "55P03" => Meaning::Busy,
+        // A statement that took too long, a transaction that was idle, a database that was dropped.
+        "57014" | "25P03" | "57P04" => Meaning::Unavailable,
+        code => match code.get(..2) {
+            // The connection, or what a pooler has to say about its own.
+            Some("08") => Meaning::LostConnection,
+            // No memory, disk or connection left; errors of the system.
+            Some("53" | "58") => Meaning::Unavailable,
+            _ => Meaning::Refused,
+        },
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error: &dyn Error = match self {
+            Self::Pool(PoolError::Timeout(TimeoutType::Wait)) => {
+                return formatter.write_str("no connection became free in time");
+            }
+            Self::Pool(PoolError::Timeout(_)) => return formatter.write_str("could not connect in time"),
+            Self::Late => return formatter.write_str("no answer in time"),
+            Self::Answer(what) => return write!(formatter, "the answer had {what}"),
+            Self::Pool(PoolError::Backend(error)) | Self::Driver(error) => error,
+            Self::Pool(error) => error,
+        };
+        // The driver's errors say what they are only together with their sources.
+        write!(formatter, "{error}")?;
+        let mut source = error.source();
+        while let Some(cause) = source {
+            write!(formatter, ": {cause}")?;
+            source = cause.source();
+        }
+        if let Some(hint) = hint(error) {
+            write!(formatter, " ({hint})")?;
+        }
+        Ok(())
+    }
+}
+
+/// What helps against errors that poolers answer when a connection is set up as if to a server.
+fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let message = error.downcast_ref::<tokio_postgres::Error>()?.as_db_error()?.message();
+    let is_refused_setting = ["startup parameter", "command-line options"].iter().any(|words| message.contains(words));
+    is_refused_setting.then_some("a pooler must be declared as one")
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Pool(error) => Some(error),
+            Self::Driver(error) => Some(error),
+            Self::Late | Self::Answer(_) => None,
+        }
+    }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        Self::Pool(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Driver(error)
+    }
+}

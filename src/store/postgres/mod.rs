@@ -1,0 +1,122 @@
+//! The store on PostgreSQL 13 and later.
+//!
+//! Each request of the port is one statement in one round trip: a call of a function that the schema brings along, or a
+//! plain query. A statement is a transaction of its own, prepared nowhere, so it works through a pooler that hands every
+//! transaction to another connection, and a future that is dropped leaves all of its effect or none.
+//!
+//! How the laws hold here is said where they do: durability, guards and the order of locks at `syncflow_commit` in
+//! `migrations/0002_functions.sql`, what a reader sees of one moment at the other functions there.
+//!
+//! The schema is brought up to date by the first request of a process; see [`PostgresStore::new`].
+
+mod connections;
+mod database;
+mod failure;
+mod jsonb;
+mod options;
+mod query;
+mod read;
+mod row;
+mod tls;
+mod write;
+
+use async_trait::async_trait;
+
+use self::connections::Connections;
+use self::database::Database;
+use self::failure::Failure;
+pub use self::options::{Peer, PostgresOptions, PostgresOptionsError};
+use super::{
+    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
+    Remember, Result, Stats, Store, TimeRequest,
+};
+use crate::core::decide::{Batch, Snapshot};
+use crate::core::document::LiveDocument;
+use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::page::TimePage;
+
+/// The adapter's name.
+const NAME: &str = "postgres";
+
+/// A store in one schema of a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresStore {
+    database: Database,
+}
+
+impl PostgresStore {
+    /// A store that connects, and brings its schema up to date, when it is first asked for something. So a process
+    /// starts while its database is down, and answers as soon as that is up.
+    ///
+    /// The role needs the right to create the schema, or to create in it, only for a schema that is not up to date;
+    /// afterwards `USAGE` of the schema and the right to read and write its tables will do.
+    ///
+    /// # Errors
+    /// When the options cannot be used, whatever the database is.
+    pub fn new(options: &PostgresOptions) -> std::result::Result<Self, PostgresOptionsError> {
+        let (config, tls_mode) = options.parse()?;
+        let connector = tls::connector(tls_mode, options.ca_file.as_deref())?;
+        let connections = Connections::new(config, connector, options.pool_size);
+        Ok(Self { database: Database::new(connections, &options.schema) })
+    }
+}
+
+/// The error of the port for a failure in one of its methods.
+fn during(operation: &'static str) -> impl FnOnce(Failure) -> super::StoreError {
+    move |failure| failure.during(operation)
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
+        read::load(&self.database, tenant, request).await.map_err(during("load"))
+    }
+
+    async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
+        write::commit(&self.database, tenant, &batch).await.map_err(during("commit"))
+    }
+
+    async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
+        let pull = read::changes(&self.database, tenant, &request).await.map_err(during("changes"))?;
+        if let (Some(pulled_seq), Some(seen)) = (pull.to_note, &request.seen) {
+            write::note_pulled(&self.database, tenant, seen, pulled_seq).await.map_err(during("changes"))?;
+        }
+        Ok(pull.changes)
+    }
+
+    async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
+        read::changes_by_time(&self.database, tenant, request).await.map_err(during("changes_by_time"))
+    }
+
+    async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>> {
+        read::client(&self.database, tenant, client).await.map_err(during("client"))
+    }
+
+    async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember> {
+        write::remember(&self.database, tenant, client, &memory).await.map_err(during("remember"))
+    }
+
+    async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
+        read::document(&self.database, tenant, key).await.map_err(during("document"))
+    }
+
+    async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
+        query::query(&self.database, tenant, &query).await.map_err(during("query"))
+    }
+
+    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
+        read::stats(&self.database, tenant, active_since_ms).await.map_err(during("stats"))
+    }
+
+    async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
+        write::compact(&self.database, tenant, step).await.map_err(during("compact"))
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.database.check().await.map_err(during("check"))
+    }
+}

@@ -1,0 +1,264 @@
+//! Settings of the store, and the connection string.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+
+use super::tls::TlsMode;
+use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS};
+
+/// Longest name of a schema, in bytes: PostgreSQL cuts longer names.
+const SCHEMA_MAX_BYTES: usize = 63;
+
+/// How long a silent connection lasts before the system asks whether its other end is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+
+/// The pause between two such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// After how many questions without an answer a connection is dead.
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// What the store must know to find its database.
+#[derive(Clone)]
+pub struct PostgresOptions {
+    /// A URL (`postgresql://user:password@host:5432/database?sslmode=verify-full`) or `key=value` pairs, as libpq reads
+    /// them. Of the parameter `sslmode` all values work: `allow` as `prefer`, the others as in libpq; without it,
+    /// `verify-full` where there is a `ca_file`, else `prefer`.
+    pub connection_string: String,
+    /// The schema of the tables and functions, created if need be; 1 to 63 bytes.
+    pub schema: String,
+    /// A PEM file with the certificates to trust, in place of those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// What is at the other end of a connection.
+    pub peer: Peer,
+    /// Most connections at the same time, at least one.
+    pub pool_size: usize,
+}
+
+/// What is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// The server: limits of its own are set on each connection.
+    Server,
+    /// A pooler that may run each transaction on another connection (PgBouncer, RDS Proxy): it is sent no settings, so
+    /// limits on the server are to be set for the role.
+    Pooler,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresOptionsError {
+    /// The connection string is no URL or list of `key=value` pairs that we know.
+    #[error("{0}")]
+    ConnectionString(String),
+    /// The schema's name is empty, too long, or contains U+0000.
+    #[error("must be a name of 1 to {SCHEMA_MAX_BYTES} bytes")]
+    Schema,
+    /// The file of trusted certificates cannot be read, or there are none in it.
+    #[error("{0}")]
+    CaFile(String),
+    /// The pool has no room for a connection.
+    #[error("must be at least 1")]
+    PoolSize,
+}
+
+impl PostgresOptions {
+    /// The defaults for a connection string: schema `public`, a direct connection, a pool of 10.
+    #[must_use]
+    pub fn new(connection_string: &str) -> Self {
+        Self {
+            connection_string: connection_string.to_owned(),
+            schema: "public".to_owned(),
+            ca_file: None,
+            peer: Peer::Server,
+            pool_size: 10,
+        }
+    }
+
+    /// The driver's settings, and what is asked of TLS.
+    pub(super) fn parse(&self) -> Result<(Config, TlsMode), PostgresOptionsError> {
+        if self.schema.is_empty() || self.schema.len() > SCHEMA_MAX_BYTES || self.schema.contains('\0') {
+            return Err(PostgresOptionsError::Schema);
+        }
+        if self.pool_size == 0 {
+            return Err(PostgresOptionsError::PoolSize);
+        }
+        let refused = PostgresOptionsError::ConnectionString;
+        let (rest, sslmode) = take_sslmode(&self.connection_string);
+        let tls = match sslmode {
+            Some(word) => TlsMode::parse(word).ok_or_else(|| {
+                refused("sslmode must be disable, allow, prefer, require, verify-ca or verify-full".to_owned())
+            })?,
+            None if self.ca_file.is_some() => TlsMode::VerifyFull,
+            None => TlsMode::Prefer,
+        };
+        let mut config = Config::from_str(&rest).map_err(|error| refused(reason(&error)))?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(refused("names no host".to_owned()));
+        }
+        config.ssl_mode(tls.negotiation());
+        self.complete(&mut config);
+        Ok((config, tls))
+    }
+
+    /// Sets what the connection string leaves open.
+    fn complete(&self, config: &mut Config) {
+        if config.get_application_name().is_none() {
+            config.application_name(env!("CARGO_PKG_NAME"));
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(Duration::from_millis(STORE_CONNECT_TIME_MAX_MS));
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(Duration::from_millis(STORE_CONNECT_TIME_MAX_MS));
+        }
+        if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+            config.keepalives_idle(KEEPALIVE_AFTER);
+        }
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(KEEPALIVE_INTERVAL);
+        }
+        if config.get_keepalives_retries().is_none() {
+            config.keepalives_retries(KEEPALIVE_RETRIES);
+        }
+        if self.peer == Peer::Server {
+            let theirs = config.get_options().unwrap_or_default();
+            let limit = STORE_STATEMENT_TIME_MAX_MS;
+            let options =
+                format!("-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit} {theirs}");
+            config.options(options.trim_end());
+        }
+    }
+}
+
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The connection string has a password in it.
+        formatter
+            .debug_struct("PostgresOptions")
+            .field("schema", &self.schema)
+            .field("ca_file", &self.ca_file)
+            .field("peer", &self.peer)
+            .field("pool_size", &self.pool_size)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the driver has to say about a connection string; it names keys and places, never values.
+fn reason(error: &tokio_postgres::Error) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+/// Takes `sslmode` out of a connection string, since the driver does not know all of its values.
+fn take_sslmode(text: &str) -> (String, Option<&str>) {
+    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    let (head, parts, separator) = match text.rsplit_once('?') {
+        Some((head, query)) if is_url => (Some(head), query.split('&').collect::<Vec<_>>(), "&"),
+        _ if is_url => return (text.to_owned(), None),
+        _ => (None, words(text), " "),
+    };
+    let sslmode = parts.iter().rev().find_map(|part| part.strip_prefix("sslmode="));
+    let rest: Vec<&str> = parts.into_iter().filter(|part| !part.starts_with("sslmode=")).collect();
+    let rest = rest.join(separator);
+    (head.map_or_else(|| rest.clone(), |head| format!("{head}?{rest}")), sslmode)
+}
+
+/// The words of a text, where spaces between single quotes do not part them.
+fn words(text: &str) -> Vec<&str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let is_space = |character: char| {
+        is_quoted ^= character == '\'' && !is_escaped;
+        is_escaped = character == '\\' && !is_escaped;
+        character.is_whitespace() && !is_quoted
+    };
+    text.split(is_space).filter(|word| !word.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::config::{Host, SslMode};
+
+    use super::*;
+
+    fn parse(connection_string: &str) -> Result<(Config, TlsMode), PostgresOptionsError> {
+        PostgresOptions::new(connection_string).parse()
+    }
+
+    #[test]
+    fn every_sslmode_of_libpq_is_known_in_both_forms_of_a_connection_string() {
+        for (word, mode, negotiation) in [
+            ("disable", TlsMode::Disable, SslMode::Disable),
+            ("allow", TlsMode::Prefer, SslMode::Prefer),
+            ("prefer", TlsMode::Prefer, SslMode::Prefer),
+            ("require", TlsMode::Require, SslMode::Require),
+            ("verify-ca", TlsMode::VerifyCa, SslMode::Require),
+            ("verify-full", TlsMode::VerifyFull, SslMode::Require),
+        ] {
+            for text in [
+                format!("postgresql://u:p@h:5433/d?sslmode={word}&target_session_attrs=read-write"),
+                format!("postgres://u:p@h:5433/d?target_session_attrs=read-write&sslmode={word}"),
+                format!("host=h port=5433 user=u password=p  sslmode={word} dbname=d"),
+            ] {
+                let (config, tls) = parse(&text).unwrap();
+                assert_eq!((tls, config.get_ssl_mode()), (mode, negotiation), "{text}");
+                assert_eq!(config.get_hosts(), [Host::Tcp("h".to_owned())], "{text}");
+                assert_eq!((config.get_ports(), config.get_dbname()), (&[5433][..], Some("d")), "{text}");
+            }
+        }
+        assert!(parse("postgresql://h/d?sslmode=full").is_err());
+    }
+
+    #[test]
+    fn what_is_inside_a_quoted_value_is_no_parameter() {
+        let (config, tls) = parse(r"host=h password='a \' sslmode=disable' sslmode=require").unwrap();
+        assert_eq!(config.get_password(), Some(&b"a ' sslmode=disable"[..]));
+        assert_eq!(tls, TlsMode::Require);
+    }
+
+    #[test]
+    fn a_file_of_trusted_certificates_alone_asks_for_full_verification() {
+        let mut options = PostgresOptions::new("postgresql://h/d");
+        assert_eq!(options.parse().unwrap().1, TlsMode::Prefer);
+        options.ca_file = Some("ca.pem".into());
+        assert_eq!(options.parse().unwrap().1, TlsMode::VerifyFull);
+    }
+
+    #[test]
+    fn limits_are_sent_to_a_server_and_not_to_a_pooler() {
+        let mut options = PostgresOptions::new("host=h options='-c statement_timeout=5'");
+        let (config, _) = options.parse().unwrap();
+        assert_eq!(
+            config.get_options(),
+            Some("-c statement_timeout=10000 -c idle_in_transaction_session_timeout=10000 -c statement_timeout=5")
+        );
+        options.peer = Peer::Pooler;
+        assert_eq!(options.parse().unwrap().0.get_options(), Some("-c statement_timeout=5"));
+    }
+
+    #[test]
+    fn bad_settings_are_refused_without_telling_a_secret() {
+        for text in ["", "postgresql://", "host", "postgresql://u:hidden@h:port/d", "host=h password=hidden colour=red"]
+        {
+            let error = parse(text).unwrap_err();
+            assert!(matches!(error, PostgresOptionsError::ConnectionString(_)), "{text}: {error}");
+            assert!(!error.to_string().contains("hidden"), "{error}");
+        }
+        let with = |change: fn(&mut PostgresOptions)| {
+            let mut options = PostgresOptions::new("postgresql://u:hidden@h/d");
+            change(&mut options);
+            assert!(!format!("{options:?}").contains("hidden"));
+            options.parse().unwrap_err()
+        };
+        for schema in [String::new(), "s".repeat(64), "a\0b".to_owned()] {
+            let mut options = PostgresOptions::new("host=h");
+            options.schema = schema;
+            assert!(matches!(options.parse().unwrap_err(), PostgresOptionsError::Schema));
+        }
+        assert!(matches!(with(|options| options.pool_size = 0), PostgresOptionsError::PoolSize));
+    }
+}

@@ -1,0 +1,245 @@
+//! Queries: SQL narrows the documents down, and the filter itself has the last word.
+
+use std::fmt::Write as _;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::connections::Parameter;
+use super::database::Database;
+use super::failure::Failure;
+use super::jsonb::indexable;
+use super::read::{byte_limit, row_limit};
+use super::row::Columns;
+use crate::core::document::LiveDocument;
+use crate::core::filter::{Condition, Filter};
+use crate::core::json::{integer, push_string, string};
+use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES, QUERY_FETCH_MAX_DOCUMENTS};
+use crate::core::names::TenantId;
+use crate::core::page::PageBudget;
+use crate::store::integers::signed;
+use crate::store::{Query, QueryPage};
+
+/// See [`crate::store::Store::query`].
+///
+/// Nearly always one statement finds the page. Where the filter leaves out so many of the documents it found that the
+/// page is not full, the search is made again in a transaction, in as many statements as it takes: a document that is
+/// written meanwhile changes its place, and must not slip through between two of them.
+pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query) -> Result<QueryPage, Failure> {
+    let Some(search) = Search::new(tenant, query) else {
+        return Ok(QueryPage { documents: Vec::new(), has_more: false });
+    };
+    let before = query.before_seq.map_or(i64::MAX, signed);
+    let rows = database.rows(&search.sql, &search.parameters(&before, &row_limit(query.max_documents))).await?;
+    let mut reading = Reading::new(query);
+    if let Progress::Done(page) = reading.take(&rows, query.max_documents)? {
+        return Ok(page);
+    }
+    let snapshot = database.snapshot().await?;
+    let mut reading = Reading::new(query);
+    let (mut before, max_rows) = (before, row_limit(QUERY_FETCH_MAX_DOCUMENTS));
+    loop {
+        let rows = snapshot.rows(&search.sql, &search.parameters(&before, &max_rows)).await?;
+        match reading.take(&rows, QUERY_FETCH_MAX_DOCUMENTS)? {
+            Progress::Done(page) => {
+                snapshot.end().await?;
+                return Ok(page);
+            }
+            Progress::MoreBefore(seq) => before = signed(seq),
+        }
+    }
+}
+
+/// The page as far as it has been read.
+struct Reading<'a> {
+    filter: &'a Filter,
+    budget: PageBudget,
+    documents: Vec<LiveDocument>,
+}
+
+enum Progress {
+    /// The page is full, or there are no more documents.
+    Done(QueryPage),
+    /// There may be more documents before this sequence number.
+    MoreBefore(u64),
+}
+
+impl<'a> Reading<'a> {
+    fn new(query: &'a Query) -> Self {
+        Self { filter: &query.filter, budget: PageBudget::new(query.max_documents), documents: Vec::new() }
+    }
+
+    /// Takes the rows of a statement that was to answer `max_rows` and one more.
+    fn take(&mut self, rows: &[Row], max_rows: usize) -> Result<Progress, Failure> {
+        let mut bytes = 0;
+        let mut last_seq = 0;
+        for row in rows {
+            let document = Columns::of(row).live_document()?;
+            bytes += document.data.as_str().len();
+            last_seq = document.seq;
+            if !self.filter.matches(&document) {
+                continue;
+            }
+            if !self.budget.admit(document.wire_bytes()) {
+                return Ok(self.done(true));
+            }
+            self.documents.push(document);
+        }
+        let may_be_cut_short = rows.len() > max_rows || bytes > PAGE_MAX_BYTES;
+        Ok(if may_be_cut_short { Progress::MoreBefore(last_seq) } else { self.done(false) })
+    }
+
+    fn done(&mut self, has_more: bool) -> Progress {
+        Progress::Done(QueryPage { documents: std::mem::take(&mut self.documents), has_more })
+    }
+}
+
+/// A statement that finds the documents of a collection that may match, newest first.
+///
+/// Keys and values are parameters, always; only their number shows in the statement.
+struct Search<'a> {
+    sql: String,
+    tenant: &'a str,
+    collection: &'a str,
+    byte_limit: i64,
+    /// The parameters from number [`FIRST_TEXT`] on.
+    texts: Vec<String>,
+}
+
+/// The number of the first parameter that a condition takes.
+const FIRST_TEXT: usize = 6;
+
+impl<'a> Search<'a> {
+    /// The search for a query; nothing where no document can match.
+    fn new(tenant: &'a TenantId, query: &'a Query) -> Option<Self> {
+        let mut conditions = String::new();
+        let mut texts = Vec::new();
+        for condition in query.filter.conditions() {
+            let number = FIRST_TEXT + texts.len();
+            // Writing to a string cannot fail.
+            let _ = match narrow(condition) {
+                Narrowed::Nothing => return None,
+                Narrowed::Everything => Ok(()),
+                Narrowed::Id(id) => {
+                    texts.push(id);
+                    write!(conditions, " AND d.doc_id = ${number}")
+                }
+                Narrowed::Revision(revision) => {
+                    texts.push(revision);
+                    write!(conditions, " AND d.rev = ${number}::bigint")
+                }
+                Narrowed::Containing(contained) => {
+                    texts.extend(contained);
+                    write!(conditions, " AND (d.data @> ${number}::jsonb OR d.data @> ${}::jsonb)", number + 1)
+                }
+            };
+        }
+        let sql = format!(
+            "SELECT collection, doc_id, rev, seq, operation_id, json
+             FROM (
+                 SELECT d.*, sum(octet_length(d.json)) OVER (
+                     ORDER BY d.seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
+                 ) AS bytes_before
+                 FROM {{schema}}.syncflow_documents AS d
+                 WHERE d.tenant = $1 AND d.collection = $2 AND d.seq < $3 AND d.json IS NOT NULL{conditions}
+                 ORDER BY d.seq DESC
+                 LIMIT $4 + 1
+             ) AS found
+             WHERE coalesce(bytes_before, 0) <= $5
+             ORDER BY seq DESC"
+        );
+        let collection = query.collection.as_str();
+        Some(Self { sql, tenant: tenant.as_str(), collection, byte_limit: byte_limit(), texts })
+    }
+
+    fn parameters<'p>(&'p self, before: &'p i64, max_rows: &'p i64) -> Vec<Parameter<'p>> {
+        let mut parameters: Vec<Parameter<'p>> = vec![
+            (&self.tenant, Type::TEXT),
+            (&self.collection, Type::TEXT),
+            (before, Type::INT8),
+            (max_rows, Type::INT8),
+            (&self.byte_limit, Type::INT8),
+        ];
+        parameters.extend(self.texts.iter().map(|text| -> Parameter<'p> { (text, Type::TEXT) }));
+        parameters
+    }
+}
+
+/// What SQL can tell of a condition: every document that meets it is among those that are left.
+#[derive(Debug, PartialEq, Eq)]
+enum Narrowed {
+    /// None is left.
+    Nothing,
+    /// All are left.
+    Everything,
+    /// The one with this id.
+    Id(String),
+    /// Those with this revision.
+    Revision(String),
+    /// Those whose data contains one of these, by PostgreSQL's operator `@>`: the value at its path, or an array there
+    /// with the value in it. An object contains every object with fewer keys, and an array every one of some of its
+    /// elements, so those that are left may be too many and are never too few.
+    Containing([String; 2]),
+}
+
+fn narrow(condition: &Condition) -> Narrowed {
+    let value = condition.value().trim();
+    match condition.path() {
+        "_id" => match string(value) {
+            Ok(id) => Narrowed::Id(id.into_owned()),
+            Err(_) => Narrowed::Nothing,
+        },
+        "_rev" => match integer(value, INTEGER_MAX) {
+            Ok(revision) => Narrowed::Revision(revision.to_string()),
+            Err(_) => Narrowed::Everything,
+        },
+        // What is missing cannot be contained, and no `jsonb` contains U+0000.
+        path if value == "null" || path.contains('\0') => Narrowed::Everything,
+        path => {
+            let value = indexable(value);
+            if !value.is_exact {
+                return Narrowed::Everything;
+            }
+            let at_path = |value: &str| {
+                let mut json = String::new();
+                for key in path.split('.') {
+                    json.push('{');
+                    push_string(&mut json, key);
+                    json.push(':');
+                }
+                json.push_str(value);
+                json.extend(path.split('.').map(|_| '}'));
+                json
+            };
+            Narrowed::Containing([at_path(&value.text), at_path(&format!("[{}]", value.text))])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn containing(value: &str, in_array: &str) -> Narrowed {
+        Narrowed::Containing([value.to_owned(), in_array.to_owned()])
+    }
+
+    #[test]
+    fn conditions_become_what_is_contained() {
+        for (path, value, narrowed) in [
+            ("a", "1", containing(r#"{"a":1}"#, r#"{"a":[1]}"#)),
+            ("a.b", " [1] ", containing(r#"{"a":{"b":[1]}}"#, r#"{"a":{"b":[[1]]}}"#)),
+            ("", r#"{"x":null}"#, containing(r#"{"":{"x":null}}"#, r#"{"":[{"x":null}]}"#)),
+            ("a\"b'", "true", containing(r#"{"a\"b'":true}"#, r#"{"a\"b'":[true]}"#)),
+            ("a", "null", Narrowed::Everything),
+            ("a", "1e-20000", Narrowed::Everything),
+            ("a\0", "1", Narrowed::Everything),
+            ("_id", r#""d\u0031""#, Narrowed::Id("d1".to_owned())),
+            ("_id", "1", Narrowed::Nothing),
+            ("_rev", "3.0", Narrowed::Revision("3".to_owned())),
+            ("_rev", "[3]", Narrowed::Everything),
+        ] {
+            assert_eq!(narrow(&Condition::new(path, value)), narrowed, "{path} {value}");
+        }
+    }
+}

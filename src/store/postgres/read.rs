@@ -1,0 +1,238 @@
+//! What reads: each one statement, which sees one moment.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::connections::Parameter;
+use super::database::Database;
+use super::failure::Failure;
+use super::row::Columns;
+use crate::core::cursor::{Cursor, Head, Origin, Position, Scan};
+use crate::core::decide::Snapshot;
+use crate::core::document::LiveDocument;
+use crate::core::fingerprint::Fingerprint;
+use crate::core::limits::{CLIENT_SEEN_PRECISION_MS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
+use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
+use crate::core::operation::LogEntry;
+use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
+use crate::core::places::Places;
+use crate::store::integers::signed;
+use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Seen, Stats, TimeRequest};
+
+/// See [`crate::store::Store::load`].
+pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot, Failure> {
+    let ids: Vec<&str> = request.ids.iter().map(OperationId::as_str).collect();
+    let collections: Vec<&str> = request.keys.iter().map(|key| key.collection.as_str()).collect();
+    let doc_ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
+    let sql = "SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4)";
+    let parameters: [Parameter<'_>; 4] = [
+        (&tenant.as_str(), Type::TEXT),
+        (&ids, Type::TEXT_ARRAY),
+        (&collections, Type::TEXT_ARRAY),
+        (&doc_ids, Type::TEXT_ARRAY),
+    ];
+    let mut known = HashSet::new();
+    let mut documents = HashMap::new();
+    for row in &database.rows(sql, &parameters).await? {
+        let mut columns = Columns::of(row);
+        if let Some(id) = columns.take::<Option<&str>>()? {
+            known.insert(OperationId::trusted(id));
+        } else {
+            documents.insert(columns.key()?, columns.document()?);
+        }
+    }
+    Ok(Snapshot { known, documents })
+}
+
+/// What a pull found, and whether it is news how far its client has come.
+#[derive(Debug)]
+pub(super) struct Pull {
+    /// The page.
+    pub(super) changes: Changes,
+    /// The sequence number to note for the client that was named, where another one, or none for long, is noted.
+    pub(super) to_note: Option<u64>,
+}
+
+/// See [`crate::store::Store::changes`]; noting the client's place is left to the caller.
+pub(super) async fn changes(database: &Database, tenant: &TenantId, request: &ChangesRequest) -> Result<Pull, Failure> {
+    let (in_log, after, tombstones_after) = match request.origin {
+        Origin::Nothing => (false, Position::START, None),
+        Origin::Beginning => (true, Position::START, Some(0)),
+        Origin::Cursor(Cursor::Log(after)) => (true, after, Some(after.seq)),
+        Origin::Cursor(Cursor::State { after, tombstones_after }) => (false, after, Some(tombstones_after)),
+    };
+    let sql = "SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, $6, $7)";
+    let parameters: [Parameter<'_>; 7] = [
+        (&tenant.as_str(), Type::TEXT),
+        (&in_log, Type::BOOL),
+        (&signed(after.seq), Type::INT8),
+        (&tombstones_after.map(signed), Type::INT8),
+        (&row_limit(request.max_operations), Type::INT8),
+        (&byte_limit(), Type::INT8),
+        (&request.seen.as_ref().map(|seen| seen.client_id.as_str()), Type::TEXT),
+    ];
+    let rows = database.rows(sql, &parameters).await?;
+    let found = Found::read(&rows)?;
+    let fingerprint_there = match request.origin {
+        Origin::Cursor(_) => found.fingerprint_there,
+        Origin::Nothing | Origin::Beginning => None,
+    };
+    Ok(match Scan::choose(request.origin, found.head, fingerprint_there) {
+        Some(scan) => found.into_pull(scan, request),
+        None => Pull { changes: Changes::Reset, to_note: None },
+    })
+}
+
+/// What `syncflow_changes` answers.
+struct Found {
+    head: Head,
+    fingerprint_there: Option<Fingerprint>,
+    /// How far the client was noted to have pulled, and when.
+    noted: Option<(u64, u64)>,
+    entries: Vec<(LogEntry, Fingerprint)>,
+}
+
+impl Found {
+    fn read(rows: &[Row]) -> Result<Self, Failure> {
+        let mut found: Option<Self> = None;
+        for row in rows {
+            let mut columns = Columns::of(row);
+            let head = columns.head()?;
+            let fingerprint_there = columns.optional_fingerprint()?;
+            let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
+            let found = found.get_or_insert(Self { head, fingerprint_there, noted, entries: Vec::new() });
+            found.entries.extend(columns.log_entry()?);
+        }
+        found.ok_or(Failure::Answer("no row"))
+    }
+
+    /// Cuts the page; the rows were read as `scan` says, for the choice in SQL is the same.
+    fn into_pull(self, scan: Scan, request: &ChangesRequest) -> Pull {
+        let mut budget = PageBudget::new(request.max_operations);
+        let rows = self.entries.len();
+        let mut last = None;
+        let mut entries = Vec::with_capacity(rows);
+        for (entry, fingerprint) in self.entries {
+            if !budget.admit(entry.wire_bytes()) {
+                break;
+            }
+            last = Some(Position { seq: entry.seq, fingerprint });
+            entries.push(entry);
+        }
+        let has_more = entries.len() < rows;
+        let next = scan.next(last, has_more, self.head);
+        let pulled_seq = next.position().seq;
+        let is_noted = |seen: &Seen| {
+            self.noted.is_some_and(|(noted_seq, seen_at_ms)| {
+                noted_seq == pulled_seq && seen_at_ms + CLIENT_SEEN_PRECISION_MS > seen.now_ms
+            })
+        };
+        let to_note = request.seen.as_ref().filter(|seen| !is_noted(seen)).map(|_| pulled_seq);
+        Pull { changes: Changes::Page(LogPage { entries, next, has_more }), to_note }
+    }
+}
+
+/// See [`crate::store::Store::changes_by_time`].
+pub(super) async fn changes_by_time(
+    database: &Database,
+    tenant: &TenantId,
+    request: TimeRequest,
+) -> Result<TimePage, Failure> {
+    let mut max_rows = request.max_operations;
+    loop {
+        let sql = "SELECT * FROM {schema}.syncflow_changes_by_time($1, $2, $3, $4, $5)";
+        let parameters: [Parameter<'_>; 5] = [
+            (&tenant.as_str(), Type::TEXT),
+            (&signed(request.after.timestamp), Type::INT8),
+            (&signed(request.after.seq), Type::INT8),
+            (&row_limit(max_rows), Type::INT8),
+            (&byte_limit(), Type::INT8),
+        ];
+        let rows = database.rows(sql, &parameters).await?;
+        let mut page = TimePageBuilder::new(request.max_operations, request.runs);
+        let mut head = Head::default();
+        let mut wants_more = true;
+        for row in &rows {
+            let mut columns = Columns::of(row);
+            head = columns.head()?;
+            let Some((entry, _)) = columns.log_entry()? else { break };
+            wants_more = page.push(entry);
+            if !wants_more {
+                break;
+            }
+        }
+        // A page of whole runs may grow beyond what was asked for; this is rare, so the rows for it are read only then.
+        let is_cut_short = wants_more && rows.len() > max_rows && max_rows < PAGE_MAX_OPERATIONS;
+        if !is_cut_short {
+            return Ok(page.finish(head));
+        }
+        max_rows = PAGE_MAX_OPERATIONS;
+    }
+}
+
+/// Most rows of a page; the statement reads one more, to know whether there is one.
+pub(super) fn row_limit(max_rows: usize) -> i64 {
+    u32::try_from(max_rows).unwrap_or(u32::MAX).into()
+}
+
+/// Most bytes of a page.
+pub(super) fn byte_limit() -> i64 {
+    i64::try_from(PAGE_MAX_BYTES).unwrap_or(i64::MAX)
+}
+
+/// See [`crate::store::Store::client`].
+pub(super) async fn client(
+    database: &Database,
+    tenant: &TenantId,
+    client: &ClientId,
+) -> Result<Option<ClientMemory>, Failure> {
+    let sql = "SELECT revision, places, pulled_seq, seen_at_ms FROM {schema}.syncflow_clients
+               WHERE tenant = $1 AND client_id = $2";
+    let parameters: [Parameter<'_>; 2] = [(&tenant.as_str(), Type::TEXT), (&client.as_str(), Type::TEXT)];
+    let rows = database.rows(sql, &parameters).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let mut columns = Columns::of(row);
+    Ok(Some(ClientMemory {
+        revision: columns.integer()?,
+        places: Places::parse(columns.take()?).ok_or(Failure::Answer("damaged places of a client"))?,
+        pulled_seq: columns.integer()?,
+        seen_at_ms: columns.integer()?,
+    }))
+}
+
+/// See [`crate::store::Store::document`].
+pub(super) async fn document(
+    database: &Database,
+    tenant: &TenantId,
+    key: &DocumentKey,
+) -> Result<Option<LiveDocument>, Failure> {
+    let sql = "SELECT collection, doc_id, rev, seq, operation_id, json FROM {schema}.syncflow_documents
+               WHERE tenant = $1 AND collection = $2 AND doc_id = $3 AND json IS NOT NULL";
+    let parameters: [Parameter<'_>; 3] =
+        [(&tenant.as_str(), Type::TEXT), (&key.collection.as_str(), Type::TEXT), (&key.id.as_str(), Type::TEXT)];
+    let rows = database.rows(sql, &parameters).await?;
+    rows.first().map(|row| Columns::of(row).live_document()).transpose()
+}
+
+/// See [`crate::store::Store::stats`].
+///
+/// The log is dense from the horizon to the head, so its entries are counted by subtraction. Where no client is active,
+/// the difference to its place is null, which `greatest` passes over.
+pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: u64) -> Result<Stats, Failure> {
+    let sql = "SELECT
+                   h.seq - h.horizon,
+                   h.live_documents,
+                   least(h.seq - h.horizon, greatest(0, h.seq - (
+                       SELECT c.pulled_seq FROM {schema}.syncflow_clients AS c
+                       WHERE c.tenant = h.tenant AND c.seen_at_ms >= $2
+                       ORDER BY c.pulled_seq LIMIT 1
+                   )))
+               FROM {schema}.syncflow_heads AS h WHERE h.tenant = $1";
+    let parameters: [Parameter<'_>; 2] = [(&tenant.as_str(), Type::TEXT), (&signed(active_since_ms), Type::INT8)];
+    let rows = database.rows(sql, &parameters).await?;
+    let Some(row) = rows.first() else { return Ok(Stats::default()) };
+    let mut columns = Columns::of(row);
+    Ok(Stats { operations: columns.integer()?, documents: columns.integer()?, unsynced_operations: columns.integer()? })
+}

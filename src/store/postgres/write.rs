@@ -1,0 +1,197 @@
+//! What writes: each one statement, all of it or nothing.
+
+use std::borrow::Cow;
+
+use tokio_postgres::types::Type;
+
+use super::connections::Parameter;
+use super::database::Database;
+use super::failure::Failure;
+use super::jsonb::indexable;
+use super::row::Columns;
+use crate::core::decide::{Batch, DocumentWrite};
+use crate::core::fingerprint::Fingerprint;
+use crate::core::json::RawJson;
+use crate::core::names::{ClientId, TenantId};
+use crate::store::integers::signed;
+use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember, Seen};
+
+/// See [`crate::store::Store::commit`].
+pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch) -> Result<Commit, Failure> {
+    let entries = Entries::of(batch);
+    let documents = Documents::of(batch);
+    let received_at_ms = signed(batch.received_at_ms);
+    let tenant = tenant.as_str();
+    let first: [Parameter<'_>; 3] =
+        [(&tenant, Type::TEXT), (&batch.live_documents_delta, Type::INT8), (&received_at_ms, Type::INT8)];
+    let parameters: Vec<Parameter<'_>> =
+        first.into_iter().chain(entries.parameters()).chain(documents.parameters()).collect();
+    let sql = "SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+               $17, $18, $19, $20, $21, $22, $23)";
+    match database.row(sql, &parameters).await {
+        Ok(row) => Ok(if row.try_get(0)? { Commit::Done } else { Commit::Contended }),
+        Err(failure) if failure.is_contended() => Ok(Commit::Contended),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The operations of a batch, column by column.
+#[derive(Default)]
+struct Entries<'a> {
+    ids: Vec<&'a str>,
+    kinds: Vec<&'a str>,
+    collections: Vec<&'a str>,
+    doc_ids: Vec<&'a str>,
+    data: Vec<Option<&'a str>>,
+    timestamps: Vec<i64>,
+    client_ids: Vec<&'a str>,
+    clocks: Vec<String>,
+    fingerprints: Vec<i64>,
+}
+
+impl<'a> Entries<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        let mut columns = Self::default();
+        for (entry, fingerprint) in batch.entries.iter().zip(batch.fingerprints(Fingerprint::START)) {
+            columns.ids.push(entry.id.as_str());
+            columns.kinds.push(entry.kind.as_str());
+            columns.collections.push(entry.key.collection.as_str());
+            columns.doc_ids.push(entry.key.id.as_str());
+            columns.data.push(entry.data.as_ref().map(RawJson::as_str));
+            columns.timestamps.push(signed(entry.timestamp));
+            columns.client_ids.push(entry.client_id.as_str());
+            columns.clocks.push(entry.clock.to_json().as_str().to_owned());
+            columns.fingerprints.push(signed(fingerprint.to_number()));
+        }
+        columns
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 9] {
+        [
+            (&self.ids, Type::TEXT_ARRAY),
+            (&self.kinds, Type::TEXT_ARRAY),
+            (&self.collections, Type::TEXT_ARRAY),
+            (&self.doc_ids, Type::TEXT_ARRAY),
+            (&self.data, Type::TEXT_ARRAY),
+            (&self.timestamps, Type::INT8_ARRAY),
+            (&self.client_ids, Type::TEXT_ARRAY),
+            (&self.clocks, Type::TEXT_ARRAY),
+            (&self.fingerprints, Type::INT8_ARRAY),
+        ]
+    }
+}
+
+/// The documents of a batch, column by column.
+#[derive(Default)]
+struct Documents<'a> {
+    collections: Vec<&'a str>,
+    ids: Vec<&'a str>,
+    seen_revs: Vec<Option<i64>>,
+    revs: Vec<i64>,
+    entries: Vec<i64>,
+    json: Vec<Option<&'a str>>,
+    /// What is to be indexed where this is not `json` itself.
+    data: Vec<Option<String>>,
+    operation_ids: Vec<&'a str>,
+    client_ids: Vec<&'a str>,
+    timestamps: Vec<i64>,
+    clocks: Vec<String>,
+}
+
+impl<'a> Documents<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        let mut columns = Self::default();
+        for DocumentWrite { key, seen_rev, document, entry_index } in &batch.documents {
+            let json = document.data.as_ref().map(RawJson::as_str);
+            let data = match json.map(|json| indexable(json).text) {
+                Some(Cow::Owned(text)) => Some(text),
+                Some(Cow::Borrowed(_)) | None => None,
+            };
+            columns.collections.push(key.collection.as_str());
+            columns.ids.push(key.id.as_str());
+            columns.seen_revs.push(seen_rev.map(signed));
+            columns.revs.push(signed(document.rev));
+            columns.entries.push(signed(*entry_index as u64 + 1));
+            columns.json.push(json);
+            columns.data.push(data);
+            columns.operation_ids.push(document.operation_id.as_str());
+            columns.client_ids.push(document.client_id.as_str());
+            columns.timestamps.push(signed(document.timestamp));
+            columns.clocks.push(document.clock.to_json().as_str().to_owned());
+        }
+        columns
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 11] {
+        [
+            (&self.collections, Type::TEXT_ARRAY),
+            (&self.ids, Type::TEXT_ARRAY),
+            (&self.seen_revs, Type::INT8_ARRAY),
+            (&self.revs, Type::INT8_ARRAY),
+            (&self.entries, Type::INT8_ARRAY),
+            (&self.json, Type::TEXT_ARRAY),
+            (&self.data, Type::TEXT_ARRAY),
+            (&self.operation_ids, Type::TEXT_ARRAY),
+            (&self.client_ids, Type::TEXT_ARRAY),
+            (&self.timestamps, Type::INT8_ARRAY),
+            (&self.clocks, Type::TEXT_ARRAY),
+        ]
+    }
+}
+
+/// Notes how far a client has pulled; see [`crate::store::Store::changes`].
+pub(super) async fn note_pulled(
+    database: &Database,
+    tenant: &TenantId,
+    seen: &Seen,
+    pulled_seq: u64,
+) -> Result<(), Failure> {
+    // Only the statistics use it, so nobody waits for it to reach the disk.
+    let sql = "WITH settings AS (SELECT set_config('synchronous_commit', 'off', true))
+               INSERT INTO {schema}.syncflow_clients AS c (tenant, client_id, revision, places, pulled_seq, seen_at_ms)
+               SELECT $1, $2, 0, '', $3, $4 FROM settings
+               ON CONFLICT (tenant, client_id) DO UPDATE SET pulled_seq = excluded.pulled_seq,
+                   seen_at_ms = excluded.seen_at_ms";
+    let parameters: [Parameter<'_>; 4] = [
+        (&tenant.as_str(), Type::TEXT),
+        (&seen.client_id.as_str(), Type::TEXT),
+        (&signed(pulled_seq), Type::INT8),
+        (&signed(seen.now_ms), Type::INT8),
+    ];
+    database.rows(sql, &parameters).await?;
+    Ok(())
+}
+
+/// See [`crate::store::Store::remember`].
+pub(super) async fn remember(
+    database: &Database,
+    tenant: &TenantId,
+    client: &ClientId,
+    memory: &NewMemory,
+) -> Result<Remember, Failure> {
+    let sql = "SELECT {schema}.syncflow_remember($1, $2, $3, $4, $5, $6)";
+    let parameters: [Parameter<'_>; 6] = [
+        (&tenant.as_str(), Type::TEXT),
+        (&client.as_str(), Type::TEXT),
+        (&signed(memory.seen_revision), Type::INT8),
+        (&memory.places.to_text(), Type::TEXT),
+        (&signed(memory.pulled_seq), Type::INT8),
+        (&signed(memory.seen_at_ms), Type::INT8),
+    ];
+    let row = database.row(sql, &parameters).await?;
+    Ok(if row.try_get(0)? { Remember::Done } else { Remember::Contended })
+}
+
+/// See [`crate::store::Store::compact`].
+pub(super) async fn compact(database: &Database, tenant: &TenantId, step: CompactStep) -> Result<Compaction, Failure> {
+    let sql = "SELECT * FROM {schema}.syncflow_compact($1, $2, $3, $4)";
+    let parameters: [Parameter<'_>; 4] = [
+        (&tenant.as_str(), Type::TEXT),
+        (&signed(step.received_until_ms), Type::INT8),
+        (&signed(step.forget_clients_before_ms), Type::INT8),
+        (&signed(step.max_entries as u64), Type::INT8),
+    ];
+    let row = database.row(sql, &parameters).await?;
+    let mut columns = Columns::of(&row);
+    Ok(Compaction { deleted_entries: columns.integer()?, is_finished: columns.take()? })
+}
