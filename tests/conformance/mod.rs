@@ -19,3 +19,4 @@ macro_rules! one_test_per_check {
 
 for_each_conformance_check!(one_test_per_check memory);
 for_each_conformance_check!(one_test_per_check sqlite);
+for_each_conformance_check!(one_test_per_check postgres);

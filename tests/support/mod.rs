@@ -1,5 +1,6 @@
 //! What the suites share: stores that tests own, a runtime, seeds.
 
+pub(crate) mod postgres;
 pub(crate) mod random;
 pub(crate) mod stores;
 

@@ -5,23 +5,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use syncflow_server::store::Store;
 use syncflow_server::store::memory::MemoryStore;
+use syncflow_server::store::postgres::PostgresStore;
 use syncflow_server::store::sqlite::SqliteStore;
-use tempfile::TempDir;
 
-const DATABASE: &str = "syncflow.db";
+use super::postgres::Schema;
 
-/// A store that nobody else uses; what it keeps on disk is removed when this is dropped.
-#[derive(Debug)]
+/// A store that nobody else uses; what it keeps anywhere is removed when this is dropped.
 pub(crate) struct TestStore {
     store: Arc<dyn Store>,
     names_given: AtomicU64,
-    // Behind the store, so that it goes last.
-    directory: Option<TempDir>,
+    // Behind the store, so that what it keeps goes last: whoever can open it owns that.
+    open: Option<Box<dyn Fn() -> Arc<dyn Store>>>,
 }
 
 impl TestStore {
-    fn new(store: Arc<dyn Store>, directory: Option<TempDir>) -> Self {
-        Self { store, names_given: AtomicU64::new(0), directory }
+    fn opened_by(open: impl Fn() -> Arc<dyn Store> + 'static) -> Self {
+        Self { store: open(), names_given: AtomicU64::new(0), open: Some(Box::new(open)) }
     }
 
     /// The store.
@@ -31,8 +30,7 @@ impl TestStore {
 
     /// The same database, opened once more as another process would.
     pub(crate) fn open_again(&self) -> Arc<dyn Store> {
-        let directory = self.directory.as_ref().expect("a store in memory cannot be opened again");
-        open_sqlite(&directory.path().join(DATABASE))
+        self.open.as_ref().expect("a store in memory cannot be opened again")()
     }
 
     /// A name that was not given before, for one more tenant.
@@ -43,14 +41,19 @@ impl TestStore {
 
 /// The reference, in memory.
 pub(crate) async fn memory() -> TestStore {
-    TestStore::new(Arc::new(MemoryStore::new()), None)
+    TestStore { store: Arc::new(MemoryStore::new()), names_given: AtomicU64::new(0), open: None }
 }
 
 /// The embedded store, in a directory of its own.
 pub(crate) async fn sqlite() -> TestStore {
     let directory = tempfile::tempdir().expect("a directory can be made");
-    let store = open_sqlite(&directory.path().join(DATABASE));
-    TestStore::new(store, Some(directory))
+    TestStore::opened_by(move || open_sqlite(&directory.path().join("syncflow.db")))
+}
+
+/// The store on PostgreSQL, in a schema of its own.
+pub(crate) async fn postgres() -> TestStore {
+    let schema = Schema::new();
+    TestStore::opened_by(move || Arc::new(PostgresStore::new(&schema.options()).expect("the options are right")))
 }
 
 /// The embedded store on a file, which others may have open too.

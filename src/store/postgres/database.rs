@@ -1,16 +1,13 @@
 //! The database with its schema: statements on it run once the schema is up to date.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::connections::{Connections, Lease, Parameter, in_time};
 use super::failure::Failure;
-use crate::core::limits::STORE_STATEMENT_TIME_MAX_MS;
 
 /// The steps from nothing to the current schema, in order; `syncflow_migrations` has a row for each that was taken.
 ///
@@ -24,13 +21,13 @@ pub(super) struct Database {
     connections: Connections,
     /// The schema's name as SQL has it, in quotes.
     schema: String,
-    is_current: OnceCell<()>,
+    is_current: AtomicBool,
 }
 
 impl Database {
     pub(super) fn new(connections: Connections, schema: &str) -> Self {
         let schema = format!("\"{}\"", schema.replace('"', "\"\""));
-        Self { connections, schema, is_current: OnceCell::new() }
+        Self { connections, schema, is_current: AtomicBool::new(false) }
     }
 
     /// The rows that one statement answers, in one round trip; `{schema}` in it stands for the schema's name.
@@ -57,16 +54,15 @@ impl Database {
         Ok(Snapshot { database: self, lease })
     }
 
-    /// Brings the schema up to date, once in the life of the process; after a failure the next request tries again.
-    pub(super) async fn ensure_current(&self) -> Result<(), Failure> {
-        if self.is_current.initialized() {
-            return Ok(());
+    /// Brings the schema up to date, if no request of this process has found it so yet.
+    ///
+    /// Requests that come meanwhile do the same for themselves: to look is one round trip, and the database lets only
+    /// one of them change something. So none depends on how another one fares.
+    async fn ensure_current(&self) -> Result<(), Failure> {
+        if !self.is_current.load(Ordering::Acquire) {
+            self.bring_up_to_date().await?;
+            self.is_current.store(true, Ordering::Release);
         }
-        // Requests that come meanwhile wait for the first one, but not one after the other for each other's failures.
-        let time_max = Duration::from_millis(STORE_STATEMENT_TIME_MAX_MS);
-        timeout(time_max, self.is_current.get_or_try_init(|| self.bring_up_to_date()))
-            .await
-            .map_err(|_| Failure::Late)??;
         Ok(())
     }
 
