@@ -7,6 +7,9 @@
 //! | `ADAPTER` | see below | `sqlite`, `postgres`, `mongodb` or `memory` (nothing is kept when the server ends) |
 //! | `SQLITE_PATH` | `./syncflow.db` | the SQLite database; made where there is none |
 //! | `POSTGRES_CONNECTION_STRING` | | the PostgreSQL database, `postgresql://user:pass@host:5432/name` |
+//! | `POSTGRES_SCHEMA` | `public` | the schema of its tables; made where there is none |
+//! | `POSTGRES_CA_FILE` | | a PEM file with the certificates to trust, in place of those of the system |
+//! | `POSTGRES_POOLER` | `false` | `true` where a pooler such as PgBouncer or RDS Proxy stands before the server |
 //! | `MONGO_URI` | | the MongoDB server, `mongodb://host:27017` |
 //! | `MONGO_DB_NAME` | `syncflow` | the database on that server |
 //! | `POOL_SIZE` | `10` | connections to the database, 1 to 1,000; of SQLite, those that read |
@@ -72,6 +75,12 @@ pub enum Adapter {
     Postgres {
         /// How to connect.
         connection_string: Secret,
+        /// The schema.
+        schema: String,
+        /// The certificates to trust, in place of those of the system.
+        ca_file: Option<PathBuf>,
+        /// Whether a pooler stands before the server.
+        has_pooler: bool,
     },
     /// On a MongoDB server.
     Mongodb {
@@ -228,7 +237,12 @@ fn adapter(variables: &Variables<'_>) -> Result<Adapter, ConfigError> {
     match name.as_str() {
         "memory" => Ok(Adapter::Memory),
         "sqlite" => Ok(Adapter::Sqlite { path: variables.get_or("SQLITE_PATH", "./syncflow.db").into() }),
-        "postgres" => Ok(Adapter::Postgres { connection_string: needed("POSTGRES_CONNECTION_STRING", postgres)? }),
+        "postgres" => Ok(Adapter::Postgres {
+            connection_string: needed("POSTGRES_CONNECTION_STRING", postgres)?,
+            schema: variables.get_or("POSTGRES_SCHEMA", "public"),
+            ca_file: variables.get("POSTGRES_CA_FILE").map(PathBuf::from),
+            has_pooler: variables.parse("POSTGRES_POOLER", "false", "must be true or false")?,
+        }),
         "mongodb" => Ok(Adapter::Mongodb {
             uri: needed("MONGO_URI", mongo)?,
             database: variables.get_or("MONGO_DB_NAME", "syncflow"),
@@ -316,7 +330,12 @@ mod tests {
         let adapter = |variables: &[(&str, &str)]| read(variables).map(|config| config.store.adapter);
         let postgres = ("POSTGRES_CONNECTION_STRING", "postgresql://u:p@h/d");
         let mongo = ("MONGO_URI", "mongodb://h");
-        let on_postgres = Adapter::Postgres { connection_string: Secret(postgres.1.to_owned()) };
+        let on_postgres = Adapter::Postgres {
+            connection_string: Secret(postgres.1.to_owned()),
+            schema: "public".to_owned(),
+            ca_file: None,
+            has_pooler: false,
+        };
         let on_mongo = Adapter::Mongodb { uri: Secret(mongo.1.to_owned()), database: "syncflow".to_owned() };
         assert_eq!(adapter(&[postgres]), Ok(on_postgres.clone()));
         assert_eq!(adapter(&[mongo]), Ok(on_mongo));
@@ -350,6 +369,9 @@ mod tests {
             assert!(line.starts_with(&format!("{variable}: must be ")), "{line}");
             assert!(!line.contains('\n'), "{line}");
         }
+        let postgres = ("POSTGRES_CONNECTION_STRING", "postgresql://h/d");
+        let line = read(&[postgres, ("POSTGRES_POOLER", "yes")]).unwrap_err();
+        assert!(line.starts_with("POSTGRES_POOLER: must be "), "{line}");
         let missing = read(&[("ADAPTER", "postgres")]).unwrap_err();
         assert!(missing.starts_with("POSTGRES_CONNECTION_STRING: must be set"), "{missing}");
         let missing = read(&[("ADAPTER", "mongodb")]).unwrap_err();

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::config::{Adapter, ConfigError, StoreConfig};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
+#[cfg(feature = "postgres")]
+use crate::store::postgres::{Peer, PostgresOptions, PostgresOptionsError, PostgresStore};
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
 
@@ -27,9 +29,33 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
         }
         #[cfg(not(feature = "sqlite"))]
         Adapter::Sqlite { .. } => Err(not_built("sqlite")),
+        #[cfg(feature = "postgres")]
+        Adapter::Postgres { connection_string, schema, ca_file, has_pooler } => {
+            let options = PostgresOptions {
+                connection_string: connection_string.reveal().to_owned(),
+                schema: schema.clone(),
+                ca_file: ca_file.clone(),
+                peer: if *has_pooler { Peer::Pooler } else { Peer::Server },
+                pool_size: config.pool_size as usize,
+            };
+            let store = PostgresStore::new(&options).map_err(|problem| wrong_postgres_option(&problem))?;
+            Ok(Arc::new(store))
+        }
+        #[cfg(not(feature = "postgres"))]
         Adapter::Postgres { .. } => Err(not_built("postgres")),
         Adapter::Mongodb { .. } => Err(not_built("mongodb")),
     }
+}
+
+#[cfg(feature = "postgres")]
+fn wrong_postgres_option(problem: &PostgresOptionsError) -> ConfigError {
+    let variable = match problem {
+        PostgresOptionsError::ConnectionString(_) => "POSTGRES_CONNECTION_STRING",
+        PostgresOptionsError::Schema => "POSTGRES_SCHEMA",
+        PostgresOptionsError::CaFile(_) => "POSTGRES_CA_FILE",
+        PostgresOptionsError::PoolSize => "POOL_SIZE",
+    };
+    ConfigError::new(variable, problem)
 }
 
 fn not_built(store: &str) -> ConfigError {
