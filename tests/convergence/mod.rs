@@ -37,3 +37,8 @@ fn all_devices_converge_over_memory() {
 fn all_devices_converge_over_sqlite() {
     all_devices_converge(stores::sqlite, 200);
 }
+
+#[test]
+fn all_devices_converge_over_postgres() {
+    all_devices_converge(stores::postgres, 200);
+}

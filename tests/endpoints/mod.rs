@@ -162,3 +162,4 @@ macro_rules! suite {
 
 every_check!(suite, memory);
 every_check!(suite, sqlite);
+every_check!(suite, postgres);

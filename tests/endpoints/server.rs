@@ -1,5 +1,6 @@
 //! Servers that run in the process of the tests, one for each check.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use syncflow_server::api;
@@ -7,11 +8,11 @@ use syncflow_server::config::Config;
 use syncflow_server::runtime::{self, TokioHost};
 use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::Store;
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::client::Api;
+use crate::support::postgres::{Schema, server_url};
 
 #[path = "../../local-dev/serve.rs"]
 mod serve;
@@ -20,7 +21,7 @@ mod serve;
 pub(super) struct Server {
     pub(super) api: Api,
     task: JoinHandle<()>,
-    _directory: Option<TempDir>,
+    _home: Box<dyn Any + Send>,
 }
 
 impl Drop for Server {
@@ -31,7 +32,7 @@ impl Drop for Server {
 
 /// Over the in-memory store.
 pub(super) async fn memory() -> Server {
-    start(&[("ADAPTER", "memory")], None).await
+    start(&[("ADAPTER", "memory")], ()).await
 }
 
 /// Over SQLite in a directory of its own.
@@ -39,19 +40,28 @@ pub(super) async fn sqlite() -> Server {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("syncflow.db");
     let path = path.to_str().expect("a path in UTF-8").to_owned();
-    start(&[("ADAPTER", "sqlite"), ("SQLITE_PATH", &path), ("POOL_SIZE", "2")], Some(directory)).await
+    start(&[("ADAPTER", "sqlite"), ("SQLITE_PATH", &path), ("POOL_SIZE", "2")], directory).await
+}
+
+/// Over PostgreSQL in a schema of its own.
+pub(super) async fn postgres() -> Server {
+    let schema = Schema::new();
+    let (url, name) = (server_url(), schema.name().to_owned());
+    let settings =
+        [("POSTGRES_CONNECTION_STRING", url.as_str()), ("POSTGRES_SCHEMA", name.as_str()), ("POOL_SIZE", "3")];
+    start(&settings, schema).await
 }
 
 /// With these settings, over the store that they name.
-pub(super) async fn start(settings: &[(&str, &str)], directory: Option<TempDir>) -> Server {
+pub(super) async fn start(settings: &[(&str, &str)], home: impl Any + Send) -> Server {
     let config = read(settings);
     let store = runtime::open_store(&config.store).await.expect("the store opens");
-    start_on(store, Arc::new(TokioHost), &config, directory).await
+    start_on(store, Arc::new(TokioHost), &config, home).await
 }
 
 /// With these settings, over a store and with a clock of the check's own.
 pub(super) async fn start_with(store: Arc<dyn Store>, host: Arc<dyn Host>, settings: &[(&str, &str)]) -> Server {
-    start_on(store, host, &read(settings), None).await
+    start_on(store, host, &read(settings), ()).await
 }
 
 fn read(settings: &[(&str, &str)]) -> Config {
@@ -59,10 +69,10 @@ fn read(settings: &[(&str, &str)]) -> Config {
     Config::read(look_up).expect("the settings are right")
 }
 
-async fn start_on(store: Arc<dyn Store>, host: Arc<dyn Host>, config: &Config, directory: Option<TempDir>) -> Server {
+async fn start_on(store: Arc<dyn Store>, host: Arc<dyn Host>, config: &Config, home: impl Any + Send) -> Server {
     let app = runtime::app(api::router(Arc::new(SyncService::new(store, host))), &config.http);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let task = tokio::spawn(serve::serve(listener, app, async || std::future::pending().await));
-    Server { api: Api::at(format!("http://{address}")), task, _directory: directory }
+    Server { api: Api::at(format!("http://{address}")), task, _home: Box::new(home) }
 }

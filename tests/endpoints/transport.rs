@@ -201,7 +201,7 @@ pub(super) async fn a_connection_serves_requests_one_after_the_other(api: &Api) 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_listed_origins_may_read_answers_where_they_are_listed() {
     let settings = [("ADAPTER", "memory"), ("ALLOWED_ORIGINS", "https://app.example.com,http://localhost:5173")];
-    let server = server::start(&settings, None).await;
+    let server = server::start(&settings, ()).await;
     for (origin, allowed) in [
         ("https://app.example.com", "https://app.example.com"),
         ("http://localhost:5173", "http://localhost:5173"),

@@ -43,3 +43,8 @@ fn a_random_history_is_answered_as_by_the_reference(open: impl AsyncFn() -> Test
 fn a_random_history_is_answered_by_sqlite_as_by_the_reference() {
     a_random_history_is_answered_as_by_the_reference(stores::sqlite);
 }
+
+#[test]
+fn a_random_history_is_answered_by_postgres_as_by_the_reference() {
+    a_random_history_is_answered_as_by_the_reference(stores::postgres);
+}

@@ -43,6 +43,11 @@ impl Schema {
         PostgresOptions { schema: self.name.clone(), pool_size: 4, ..PostgresOptions::new(&self.url) }
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its name as SQL has it.
     pub(crate) fn quoted(&self) -> String {
         format!("\"{}\"", self.name.replace('"', "\"\""))
@@ -53,7 +58,8 @@ impl Drop for Schema {
     fn drop(&mut self) {
         let (url, statement) = (self.url.clone(), format!("DROP SCHEMA IF EXISTS {} CASCADE", self.quoted()));
         // A thread, since this may run inside a runtime, where nothing may wait.
-        let dropped = std::thread::spawn(move || block_on(async { connect(&url).await.batch_execute(&statement).await }));
+        let dropped =
+            std::thread::spawn(move || block_on(async { connect(&url).await.batch_execute(&statement).await }));
         match dropped.join() {
             Ok(Ok(())) => {}
             failed if std::thread::panicking() => eprintln!("the schema of a failed test stays: {failed:?}"),
