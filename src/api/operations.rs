@@ -32,7 +32,8 @@
 //!
 //! An `insert` replaces the document's data, an `update` puts its keys over those of the document (`null` stays as a
 //! value) and creates the document where there is none, a `delete` leaves a tombstone. A document that would be larger
-//! than 1 MiB is a 400 that names the operation's `data`.
+//! than 1 MiB is a 400 that names the operation's `data`; conflicts that would answer more than 4 MiB of documents are a
+//! 400 that names `operations`, and a push of fewer operations does not have them.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ use super::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, Unavailabl
 use super::tenant::Tenant;
 use crate::core::decide::{Conflict, Outcome, Refused};
 use crate::core::json::{Members, push_string};
-use crate::core::limits::DOCUMENT_MAX_BYTES;
+use crate::core::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 use crate::service::SyncService;
 
 /// Pushes the operations that a client made.
@@ -73,6 +74,12 @@ pub(super) async fn push_operations(
         Err(Refused::DocumentTooLarge { index }) => Err(ApiError::bad_field(
             &format!("operations[{index}].data"),
             format_args!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"),
+        )),
+        Err(Refused::ConflictsTooLarge) => Err(ApiError::bad_field(
+            "operations",
+            format_args!(
+                "have conflicts whose documents are more than {PUSH_CONFLICTS_MAX_BYTES} bytes; push fewer at a time"
+            ),
         )),
     }
 }

@@ -6,9 +6,10 @@ use super::clock::{Relation, VectorClock};
 use super::document::{Document, merge};
 use super::fingerprint::Fingerprint;
 use super::json::RawJson;
-use super::limits::DOCUMENT_MAX_BYTES;
+use super::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 use super::names::{DocumentKey, OperationId};
 use super::operation::{Operation, OperationKind};
+use super::page::PageBudget;
 
 /// What a decision stands on: what the store knew of some operation ids and documents at one moment.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +68,8 @@ pub enum Refused {
         /// The operation's index in its push.
         index: usize,
     },
+    /// The documents of the conflicts would be more than [`PUSH_CONFLICTS_MAX_BYTES`]; fewer operations at a time will do.
+    ConflictsTooLarge,
 }
 
 /// A document that is written, if the store still has what the decision saw.
@@ -154,15 +157,24 @@ impl WorkingSet {
 
     fn push(&mut self, operations: &[Operation]) -> Answer {
         let mut undo = Vec::new();
+        let outcomes = self.operations(operations, &mut undo);
+        if outcomes.is_err() {
+            self.take_back(undo);
+        }
+        outcomes
+    }
+
+    fn operations(&mut self, operations: &[Operation], undo: &mut Vec<Undo>) -> Answer {
         let mut outcomes = Vec::with_capacity(operations.len());
+        let mut conflicts = PageBudget::of_bytes(operations.len(), PUSH_CONFLICTS_MAX_BYTES);
         for (index, operation) in operations.iter().enumerate() {
-            match self.operation(operation, &mut undo) {
-                Ok(outcome) => outcomes.push(outcome),
-                Err(TooLarge) => {
-                    self.take_back(undo);
-                    return Err(Refused::DocumentTooLarge { index });
-                }
+            let outcome = self.operation(operation, undo).map_err(|TooLarge| Refused::DocumentTooLarge { index })?;
+            if let Outcome::Conflict(conflict) = &outcome
+                && !conflicts.admit(answered_bytes(&conflict.document))
+            {
+                return Err(Refused::ConflictsTooLarge);
             }
+            outcomes.push(outcome);
         }
         Ok(outcomes)
     }
@@ -238,6 +250,12 @@ fn conflict(clock: &VectorClock, document: &Document) -> Option<Conflict> {
         Relation::Concurrent => ConflictRelation::Concurrent,
     };
     Some(Conflict { relation, document: document.clone() })
+}
+
+/// How many bytes of a conflict's answer are the server's document.
+fn answered_bytes(document: &Document) -> usize {
+    let data = document.data.as_ref().map_or(0, |data| data.as_str().len());
+    data + document.clock.to_json().as_str().len()
 }
 
 /// The document behind an operation.

@@ -19,7 +19,13 @@ impl PageBudget {
     /// A page of at most `max_rows` rows and [`PAGE_MAX_BYTES`].
     #[must_use]
     pub fn new(max_rows: usize) -> Self {
-        Self { rows_left: max_rows, bytes_left: PAGE_MAX_BYTES, is_empty: true }
+        Self::of_bytes(max_rows, PAGE_MAX_BYTES)
+    }
+
+    /// A list of at most `max_rows` rows and `max_bytes`.
+    #[must_use]
+    pub fn of_bytes(max_rows: usize, max_bytes: usize) -> Self {
+        Self { rows_left: max_rows, bytes_left: max_bytes, is_empty: true }
     }
 
     /// Whether a row of this many bytes goes in; once one does not, the page ends.

@@ -180,6 +180,20 @@ pub(super) async fn a_document_that_grows_too_large_fails_the_push_and_names_the
     assert_eq!(api.stats().await["totalOperations"], 1, "the operation before it is not applied either");
 }
 
+pub(super) async fn conflicts_that_would_answer_too_much_fail_the_push_and_name_the_operations(api: &Api) {
+    let large = json!({"a": "x".repeat(1_000_000)});
+    api.accept(&[with(insert("op-1", "doc-1", "a", 1, 5), "data", large)]).await;
+    let conflicts = (0..5).map(|index| insert(&format!("conflict-{index}"), "doc-1", "b", 1, 5));
+    let mut operations = vec![insert("op-2", "doc-2", "b", 1, 5)];
+    operations.extend(conflicts);
+    let push = |operations: &[Value]| json!({"clientId": "b", "operations": operations}).to_string();
+    let answer = api.post("/operations", push(&operations)).await;
+    assert_eq!(answer.faulty_fields(), ["operations"]);
+    assert_eq!(api.stats().await["totalOperations"], 1, "the operation that would be accepted is not applied either");
+    let (accepted, conflicts) = api.push(&operations[..4]).await;
+    assert_eq!((accepted.len(), conflicts.len()), (1, 3), "fewer at a time are answered");
+}
+
 pub(super) async fn a_client_may_push_operations_of_another(api: &Api) {
     let push = json!({"clientId": "tablet", "operations": [insert("op-1", "doc-1", "phone", 1, 5)]});
     assert_eq!(api.post("/operations", push.to_string()).await.status, 200);

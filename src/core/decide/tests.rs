@@ -128,3 +128,21 @@ fn a_push_that_is_refused_leaves_no_trace_and_its_neighbours_are_decided_without
     assert_eq!([&answers[0], &answers[2]], [&without[0], &without[1]]);
     assert_eq!(batch, batch_without);
 }
+
+#[test]
+fn a_push_whose_conflicts_would_answer_too_much_is_refused_as_a_whole_and_a_single_one_is_not() {
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(DOCUMENT_MAX_BYTES - 10));
+    let stored = operation("1", OperationKind::Insert, "d", &large, &[("a", 2)]);
+    let (_, batch) = decided(&Snapshot::default(), &[stored]);
+    let snapshot = after(Snapshot::default(), &batch);
+    let conflicts_that_fit = PUSH_CONFLICTS_MAX_BYTES / DOCUMENT_MAX_BYTES;
+    let conflicting =
+        |count: usize| (0..count).map(|index| insert(&format!("c{index}"), "d", &[("b", 1)])).collect::<Vec<_>>();
+    assert!(decided(&snapshot, &conflicting(1)).0.is_ok());
+    assert!(decided(&snapshot, &conflicting(conflicts_that_fit - 1)).0.is_ok());
+    let mut push = vec![insert("2", "e", &[("b", 1)])];
+    push.extend(conflicting(conflicts_that_fit + 1));
+    let (answer, batch) = decided(&snapshot, &push);
+    assert_eq!(answer, Err(Refused::ConflictsTooLarge));
+    assert!(batch.is_empty());
+}
