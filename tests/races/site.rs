@@ -72,6 +72,20 @@ impl Site {
         Self::over(home, vec![store, again])
     }
 
+    /// One service over PostgreSQL.
+    pub(crate) fn postgres() -> Self {
+        let home = crate::support::block_on(stores::postgres());
+        let store = home.store();
+        Self::over(home, vec![store])
+    }
+
+    /// Two services, each with a PostgreSQL store of its own on one schema.
+    pub(crate) fn postgres_opened_twice() -> Self {
+        let home = crate::support::block_on(stores::postgres());
+        let (store, again) = (home.store(), home.open_again());
+        Self::over(home, vec![store, again])
+    }
+
     fn over(home: TestStore, stores: Vec<Arc<dyn Store>>) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
         let services = stores.into_iter().map(|store| SyncService::new(store, Arc::new(WallHost))).collect();

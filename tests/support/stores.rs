@@ -1,5 +1,6 @@
 //! A fresh store for every test, gone with the test.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,16 +11,24 @@ use syncflow_server::store::sqlite::SqliteStore;
 
 use super::postgres::Schema;
 
+type Open = dyn Fn() -> Arc<dyn Store> + Send + Sync;
+
 /// A store that nobody else uses; what it keeps anywhere is removed when this is dropped.
 pub(crate) struct TestStore {
     store: Arc<dyn Store>,
     names_given: AtomicU64,
     // Behind the store, so that what it keeps goes last: whoever can open it owns that.
-    open: Option<Box<dyn Fn() -> Arc<dyn Store>>>,
+    open: Option<Box<Open>>,
+}
+
+impl fmt::Debug for TestStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.store.fmt(formatter)
+    }
 }
 
 impl TestStore {
-    fn opened_by(open: impl Fn() -> Arc<dyn Store> + 'static) -> Self {
+    fn opened_by(open: impl Fn() -> Arc<dyn Store> + Send + Sync + 'static) -> Self {
         Self { store: open(), names_given: AtomicU64::new(0), open: Some(Box::new(open)) }
     }
 
