@@ -2,6 +2,7 @@
 
 mod conformance;
 mod convergence;
+mod crash;
 mod endpoints;
 mod properties;
 mod races;

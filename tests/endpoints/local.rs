@@ -16,7 +16,7 @@ use super::contract;
 use super::raw::Connection;
 
 /// A running server; it dies with the test.
-struct Local {
+pub(crate) struct Local {
     child: Child,
     stdout: BufReader<ChildStdout>,
     screen: String,
@@ -32,7 +32,7 @@ fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
 
 impl Local {
     /// Starts a server in a directory and reads its screen.
-    async fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
         let mut child = command(directory, settings).spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut screen = String::new();
@@ -45,14 +45,24 @@ impl Local {
         Self { child, stdout, screen, api }
     }
 
-    async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("the server runs");
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("the server runs")
+    }
+
+    /// Where it listens.
+    pub(crate) fn authority(&self) -> &str {
+        self.api.authority()
+    }
+
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.id();
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status().await;
         assert!(sent.expect("a shell").success());
     }
 
     /// Waits for the end; gives the exit code and the log.
-    async fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn end(mut self) -> (Option<i32>, String) {
         let log = rest_of_log(&mut self.child).await;
         let mut more = String::new();
         self.stdout.read_to_string(&mut more).await.expect("text");
@@ -218,31 +228,6 @@ async fn a_second_signal_ends_the_waiting_for_what_is_in_flight() {
     let (code, log) = local.end().await;
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("cut off"), "{log}");
-}
-
-#[tokio::test]
-async fn what_was_accepted_is_there_after_kill_9_in_the_middle_of_pushes() {
-    let directory = directory();
-    let local = Local::start(directory.path(), &[("PORT", "0")]).await;
-    let mut connection = Connection::to(local.api.authority()).await;
-    let mut accepted = 0;
-    for number in 1..=50 {
-        let body = push_of(number);
-        connection.head("POST /operations", &[("content-length", &body.len().to_string())]).await;
-        connection.write(&body).await;
-        if number == 50 {
-            // This one may take effect or not: its answer is never read.
-            local.signal("KILL").await;
-            break;
-        }
-        assert_eq!(connection.answer().await.status, 200);
-        accepted = number;
-    }
-    assert_eq!(local.end().await.0, None);
-    let again = Local::start(directory.path(), &[("PORT", "0")]).await;
-    for number in 1..=accepted {
-        assert!(again.api.document("todos", &format!("doc-{number}")).await.is_some(), "doc-{number} is lost");
-    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ mod compaction;
 mod documents;
 mod failures;
 mod input;
-mod local;
+pub(crate) mod local;
 mod openapi;
 mod pull;
 mod push;

@@ -11,13 +11,24 @@ pub(crate) fn for_random<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S:
 where
     S::Value: Debug,
 {
-    let seed = variable("SYNCFLOW_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seed = seed();
     let cases = variable("SYNCFLOW_CASES").unwrap_or(cases);
     println!("replay with SYNCFLOW_SEED={seed} SYNCFLOW_CASES={cases}");
     let config = Config { cases, rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..Config::default() };
     if let Err(error) = TestRunner::new(config).run(strategy, test) {
         panic!("{error}\nreplay with SYNCFLOW_SEED={seed} SYNCFLOW_CASES={cases}");
     }
+}
+
+/// A generator for what needs no cases, such as pauses.
+pub(crate) fn seeded() -> fastrand::Rng {
+    let seed = seed();
+    println!("replay with SYNCFLOW_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+fn seed() -> u64 {
+    variable("SYNCFLOW_SEED").unwrap_or_else(|| fastrand::u64(..))
 }
 
 fn variable<T: FromStr>(name: &str) -> Option<T> {
