@@ -18,6 +18,7 @@ pub(crate) mod local;
 mod openapi;
 mod pull;
 mod push;
+mod readme;
 mod seed;
 mod transport;
 
