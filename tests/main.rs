@@ -7,3 +7,4 @@ mod endpoints;
 mod properties;
 mod races;
 mod support;
+mod tidy;

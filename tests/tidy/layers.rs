@@ -1,0 +1,136 @@
+//! Dependencies point one way: entry points → api → service → port → core, and stores → port → core.
+
+use super::{Findings, SourceFile, files_ending, names};
+
+/// A part of the library, and what it may name.
+struct Layer {
+    /// Where its files are; of two that fit, the longer one counts.
+    folder: &'static str,
+    /// The library's modules that it may name.
+    modules: &'static [&'static str],
+    reach: Reach,
+}
+
+/// How far the code of a layer reaches out of itself.
+#[derive(PartialEq)]
+enum Reach {
+    /// It decides: no I/O, clock, randomness or waiting, and no crates but those that hold data.
+    Core,
+    /// It may wait for what was handed to it, but has no I/O, clock or threads of its own.
+    Pure,
+    /// It deals with the machine.
+    Machine,
+}
+
+const LAYERS: [Layer; 8] = [
+    Layer { folder: "src/core/", modules: &["core"], reach: Reach::Core },
+    Layer { folder: "src/store/", modules: &["core", "store"], reach: Reach::Pure },
+    Layer { folder: "src/store/conformance/", modules: &["core", "store", "service"], reach: Reach::Pure },
+    Layer { folder: "src/store/sqlite/", modules: &["core", "store"], reach: Reach::Machine },
+    Layer { folder: "src/store/postgres/", modules: &["core", "store"], reach: Reach::Machine },
+    Layer { folder: "src/store/mongodb/", modules: &["core", "store"], reach: Reach::Machine },
+    Layer { folder: "src/service/", modules: &["core", "store", "service"], reach: Reach::Pure },
+    Layer { folder: "src/api/", modules: &["core", "store", "service", "api"], reach: Reach::Pure },
+];
+
+/// The crates that only hold data; the last one is for tests.
+const CRATES_OF_THE_CORE: [&str; 5] = ["serde", "serde_json", "thiserror", "twox_hash", "proptest"];
+
+/// What reaches the machine.
+const MACHINE: [&str; 10] = [
+    "std::env",
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::os",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "std::time::UNIX_EPOCH",
+];
+
+/// Words that write to the terminal, or wait.
+const WORDS_NOT_OF_THE_CORE: [&str; 7] = ["async", "await", "dbg", "eprint", "eprintln", "print", "println"];
+
+fn layer_of(path: &str) -> Option<&'static Layer> {
+    LAYERS.iter().filter(|layer| path.starts_with(layer.folder)).max_by_key(|layer| layer.folder.len())
+}
+
+/// The files of all layers, each with its layer and the paths that it names.
+fn layered() -> Vec<(SourceFile, &'static Layer, Vec<String>)> {
+    let layered = files_ending(".rs").into_iter().filter_map(|file| {
+        let layer = layer_of(&file.path)?;
+        let module = file.path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
+        let paths = names::paths(&file.text, &module.split('/').collect::<Vec<_>>());
+        Some((file, layer, paths))
+    });
+    layered.collect()
+}
+
+/// Whether a path names a thing, something in it, or something that it is in (which could be imported and gone on from).
+fn touches(path: &str, thing: &str) -> bool {
+    let is_in = |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}::"));
+    is_in(path, thing) || is_in(thing, path)
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let mut findings = Findings::default();
+    for (file, layer, paths) in layered() {
+        for path in paths.iter().filter(|path| path.starts_with("crate")) {
+            let module = path.split("::").nth(1).unwrap_or_default();
+            if !layer.modules.contains(&module) {
+                findings.add(&file.path, format_args!("{path}, but this may name only {:?}", layer.modules));
+            }
+        }
+    }
+    findings.none_or("move the code to the layer that may know both (ARCHITECTURE.md has the map)");
+}
+
+#[test]
+fn what_decides_does_not_reach_the_machine() {
+    let mut findings = Findings::default();
+    for (file, _, paths) in layered().iter().filter(|(_, layer, _)| layer.reach != Reach::Machine) {
+        for path in paths.iter().filter(|path| MACHINE.iter().any(|thing| touches(path, thing))) {
+            findings.add(&file.path, path);
+        }
+    }
+    findings.none_or("take what the machine says as an argument, or through `service::Host` or the port");
+}
+
+#[test]
+fn the_core_only_computes() {
+    let manifest = super::read("Cargo.toml");
+    let is_dependency = |name: &str| {
+        let dashed = name.replace('_', "-");
+        manifest.lines().any(|line| [name, &dashed].iter().any(|name| line.starts_with(&format!("{name} = "))))
+    };
+    let mut findings = Findings::default();
+    for (file, _, paths) in layered().iter().filter(|(_, layer, _)| layer.reach == Reach::Core) {
+        for path in paths {
+            let first = path.split("::").next().unwrap_or_default();
+            if is_dependency(first) && !CRATES_OF_THE_CORE.contains(&first) {
+                findings.add(&file.path, format_args!("{path}, but the core uses only {CRATES_OF_THE_CORE:?}"));
+            }
+        }
+        for word in names::words(&file.text) {
+            if WORDS_NOT_OF_THE_CORE.contains(&word.as_str()) {
+                findings.add(&file.path, format_args!("`{word}`, but the core neither waits nor writes"));
+            }
+        }
+    }
+    findings.none_or("do it in `service` or further out, and hand the core a value");
+}
+
+#[test]
+fn a_path_touches_what_it_is_in_and_what_is_in_it() {
+    assert!(
+        touches("std::fs::File", "std::fs") && touches("std::time", "std::time::Instant") && touches("std", "std::io")
+    );
+    assert!(
+        !touches("std::fmt", "std::fs")
+            && !touches("std::fsx", "std::fs")
+            && !touches("std::time::Duration", "std::time::Instant")
+    );
+}

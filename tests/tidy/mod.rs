@@ -1,0 +1,76 @@
+//! Tests of the repository itself: what its pages promise about the code, and what its code promises about the pages.
+//!
+//! Every failure says how to mend it.
+
+mod layers;
+mod limits;
+mod names;
+mod settings;
+mod text;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file of the repository with its text.
+struct SourceFile {
+    /// The path from the repository's root, with slashes.
+    path: String,
+    text: String,
+}
+
+/// Everything in the repository that is text and not made by a tool.
+fn files() -> Vec<SourceFile> {
+    let mut files = Vec::new();
+    collect(root(), &mut files);
+    assert!(files.iter().any(|file| file.path == "tests/tidy/mod.rs"), "the repository is not where the tests look");
+    files
+}
+
+/// The files whose name ends so.
+fn files_ending(suffix: &str) -> Vec<SourceFile> {
+    let mut files = files();
+    files.retain(|file| file.path.ends_with(suffix));
+    files
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path} cannot be read: {error}"))
+}
+
+fn collect(folder: &Path, files: &mut Vec<SourceFile>) {
+    const NOT_OURS: [&str; 5] = [".git", ".env", "Cargo.lock", "node_modules", "target"];
+    let entries = fs::read_dir(folder).expect("the folder can be read").map(|entry| entry.expect("an entry").path());
+    let mut paths: Vec<PathBuf> = entries.collect();
+    paths.sort();
+    for path in paths {
+        let is_ours = path.file_name().is_some_and(|name| NOT_OURS.iter().all(|other| name != *other));
+        if is_ours && path.is_dir() {
+            collect(&path, files);
+        } else if is_ours && let Ok(text) = fs::read_to_string(&path) {
+            let path =
+                path.strip_prefix(root()).expect("it lies in the repository").to_string_lossy().replace('\\', "/");
+            files.push(SourceFile { path, text });
+        }
+    }
+}
+
+/// What was found wrong, each with its place.
+#[derive(Default)]
+struct Findings(String);
+
+impl Findings {
+    fn add(&mut self, place: impl std::fmt::Display, problem: impl std::fmt::Display) {
+        writeln!(self.0, "  {place}: {problem}").expect("a string takes everything");
+    }
+
+    /// Fails with all of them and how to mend them, where there are any.
+    #[track_caller]
+    fn none_or(self, remedy: &str) {
+        assert!(self.0.is_empty(), "\n{}{remedy}\n", self.0);
+    }
+}

@@ -1,0 +1,150 @@
+//! What no file may contain, and how pages are written.
+
+use syncflow_server::store::conformance::CHECKS;
+
+use super::{Findings, files, files_ending};
+
+#[test]
+fn no_file_is_too_long_to_be_read_at_once() {
+    const MAX_LINES: usize = 600;
+    let mut findings = Findings::default();
+    for file in files_ending(".rs") {
+        let lines = file.text.lines().count();
+        if lines > MAX_LINES {
+            findings.add(&file.path, format_args!("{lines} lines"));
+        }
+    }
+    findings.none_or("split it where it changes its subject; files stay below 600 lines, better 500");
+}
+
+#[test]
+fn nothing_is_left_undone_or_switched_off() {
+    // In two pieces each, so that this file does not name them itself.
+    const FORBIDDEN: [(&str, &str, &str); 7] = [
+        ("#[all", "ow", "use #[expect(lint, reason = \"…\")]"),
+        ("#![all", "ow", "use #[expect(lint, reason = \"…\")]"),
+        ("#[ign", "ore", "make the test run, or remove it"),
+        ("TO", "DO", "do it, or open an issue"),
+        ("FIX", "ME", "mend it, or open an issue"),
+        ("to", "do!", "write it"),
+        ("unimple", "mented!", "write it"),
+    ];
+    let mut findings = Findings::default();
+    for file in files() {
+        for (index, line) in file.text.lines().enumerate() {
+            for (head, tail, remedy) in FORBIDDEN {
+                if line.contains(&format!("{head}{tail}")) {
+                    findings.add(format_args!("{}:{}", file.path, index + 1), format_args!("{head}{tail}: {remedy}"));
+                }
+            }
+        }
+    }
+    findings.none_or("what is in the repository is finished");
+}
+
+#[test]
+fn no_path_of_somebodys_machine_is_named() {
+    const HOMES: [(&str, &str); 3] = [("/ho", "me/"), ("/ro", "ot/"), ("/Us", "ers/")];
+    let mut findings = Findings::default();
+    for file in files() {
+        for (index, line) in file.text.lines().enumerate() {
+            for (head, tail) in HOMES {
+                if line.contains(&format!("{head}{tail}")) {
+                    findings.add(format_args!("{}:{}", file.path, index + 1), format_args!("{head}{tail}"));
+                }
+            }
+        }
+    }
+    findings.none_or("use a path from the repository's root, or a temporary directory");
+}
+
+#[test]
+fn every_check_of_the_suite_is_in_its_list() {
+    let mut findings = Findings::default();
+    let mut found = 0;
+    for file in files_ending(".rs") {
+        let Some(module) = file.path.strip_prefix("src/store/conformance/") else { continue };
+        let module = module.trim_end_matches(".rs");
+        for line in file.text.lines().filter(|line| line.ends_with("(world: &World) {")) {
+            let Some(check) = line.strip_prefix("pub async fn ") else { continue };
+            let name = format!("{module}::{}", check.split('(').next().unwrap_or_default());
+            found += 1;
+            if !CHECKS.contains(&name.as_str()) {
+                findings.add(&file.path, name);
+            }
+        }
+    }
+    findings.none_or("add it to the list in src/store/conformance/mod.rs, or no store runs it");
+    assert_eq!(found, CHECKS.len(), "a check is written `pub async fn name(world: &World) {{`, in one line");
+}
+
+#[test]
+fn a_line_of_markdown_is_one_sentence() {
+    let mut findings = Findings::default();
+    for file in files_ending(".md") {
+        for (line_number, problem) in faults_of_markdown(&file.text) {
+            findings.add(format_args!("{}:{line_number}", file.path), problem);
+        }
+    }
+    findings.none_or("write every sentence in a line of its own, and in no more than one");
+}
+
+/// Lines, from 1, that hold more than a sentence or end within one.
+fn faults_of_markdown(text: &str) -> Vec<(usize, &'static str)> {
+    let mut faults = Vec::new();
+    let mut is_in_code = false;
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((index, line)) = lines.next() {
+        if line.trim_start().starts_with("```") {
+            is_in_code = !is_in_code;
+            continue;
+        }
+        if is_in_code || !is_prose(line) {
+            continue;
+        }
+        let sentence = without_code(line);
+        if ends_of_sentences(&sentence) > 0 {
+            faults.push((index + 1, "a sentence ends within this line"));
+        }
+        let goes_on = lines.peek().is_some_and(|(_, next)| is_prose(next) && !is_item(next));
+        if goes_on && !sentence.ends_with(['.', ':', '!', '?', ')']) {
+            faults.push((index + 1, "a sentence goes on in the next line"));
+        }
+    }
+    faults
+}
+
+fn is_prose(line: &str) -> bool {
+    let line = line.trim_start();
+    !line.is_empty() && !line.starts_with(['#', '|', '<', '[']) && !line.starts_with("```")
+}
+
+fn is_item(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("- ") || line.split_once(". ").is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+}
+
+/// A line with its `code` emptied.
+fn without_code(line: &str) -> String {
+    line.split('`').enumerate().map(|(index, part)| if index % 2 == 0 { part } else { "code" }).collect()
+}
+
+/// How many sentences end before the end of a line.
+fn ends_of_sentences(line: &str) -> usize {
+    let text = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(['-', '.', ' ']);
+    let pairs = text.split(['.', '!', '?']).skip(1);
+    pairs.filter(|rest| rest.strip_prefix(' ').is_some_and(|next| next.starts_with(char::is_uppercase))).count()
+}
+
+#[test]
+fn sentences_that_share_a_line_or_span_two_are_found() {
+    let faults = |text| faults_of_markdown(text).iter().map(|(line, _)| *line).collect::<Vec<usize>>();
+    let none: [usize; 0] = [];
+    assert_eq!(
+        faults("One sentence.\nAnother: `a. B` in version 1.2 of it.\n\n- An item\n- Another\n1. First.\n"),
+        none
+    );
+    assert_eq!(faults("```\nOne. Two\nthree\n```\n# Title. Here\n| A. B |\n"), none);
+    assert_eq!(faults("One. Two.\n"), [1]);
+    assert_eq!(faults("It goes\non.\n"), [1]);
+}
