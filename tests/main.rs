@@ -4,6 +4,7 @@ mod conformance;
 mod convergence;
 mod crash;
 mod endpoints;
+mod postgres;
 mod properties;
 mod races;
 mod support;

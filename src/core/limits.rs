@@ -143,7 +143,7 @@ pub const STORE_STATEMENT_TIME_MAX_MS: u64 = 10_000;
 
 /// How long after its last use a connection to the database server is trusted to be alive, in milliseconds; a longer
 /// silence makes the next use ask it first.
-pub const STORE_IDLE_TRUSTED_MS: u64 = 30_000;
+pub const STORE_IDLE_TRUSTED_MS: u64 = 10_000;
 
 /// How long a connection that is asked whether it is alive may take to answer, in milliseconds.
 pub const STORE_PROBE_TIME_MAX_MS: u64 = 1_000;

@@ -1,6 +1,8 @@
 //! What the suites share: stores that tests own, a runtime, seeds.
 
 pub(crate) mod postgres;
+pub(crate) mod postgres_server;
+pub(crate) mod processes;
 pub(crate) mod random;
 pub(crate) mod stores;
 

@@ -1,7 +1,5 @@
 //! PostgreSQL for tests: a schema of one's own on the server that `local-dev/test` names.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use syncflow_server::store::postgres::PostgresOptions;
 use tokio_postgres::{Client, NoTls};
 
@@ -17,20 +15,50 @@ pub(crate) fn server_url() -> String {
     required("TEST_POSTGRES_URL")
 }
 
+/// A name for something on the server that nobody else uses, plain enough to need no quotes.
+pub(crate) fn unique_name() -> String {
+    format!("test_{}_{:x}", std::process::id(), fastrand::u64(..))
+}
+
+/// A statement for a superuser that cleans up when this is dropped.
+pub(crate) struct CleanUp {
+    url: String,
+    sql: String,
+}
+
+impl CleanUp {
+    pub(crate) fn new(url: &str, sql: String) -> Self {
+        Self { url: url.to_owned(), sql }
+    }
+}
+
+impl Drop for CleanUp {
+    fn drop(&mut self) {
+        let (url, sql) = (self.url.clone(), self.sql.clone());
+        // A thread, since this may run inside a runtime, where nothing may wait.
+        let done = std::thread::spawn(move || block_on(async { connect(&url).await.batch_execute(&sql).await }));
+        match done.join() {
+            Ok(Ok(())) => {}
+            failed if std::thread::panicking() => eprintln!("a failed test leaves something: {failed:?}"),
+            failed => panic!("a test cannot clean up: {failed:?}"),
+        }
+    }
+}
+
 /// A schema that nobody else uses; dropped with everything in it when this is dropped.
 pub(crate) struct Schema {
     url: String,
     name: String,
+    _clean_up: CleanUp,
 }
 
 impl Schema {
     /// A name for a schema on a server; the store is to create it.
     pub(crate) fn on(url: &str) -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // Capitals and a quote, so that no statement gets away with a name that is not quoted.
-        let name = format!("Test \"{}\" {number} {:x}", std::process::id(), fastrand::u64(..));
-        Self { url: url.to_owned(), name }
+        // A capital, a space and quotes, so that no statement gets away with a name that is not quoted.
+        let name = format!("Test \"{}\"", unique_name());
+        let clean_up = CleanUp::new(url, format!("DROP SCHEMA IF EXISTS {} CASCADE", quote(&name)));
+        Self { url: url.to_owned(), name, _clean_up: clean_up }
     }
 
     /// A schema on the server that is there for tests.
@@ -50,22 +78,12 @@ impl Schema {
 
     /// Its name as SQL has it.
     pub(crate) fn quoted(&self) -> String {
-        format!("\"{}\"", self.name.replace('"', "\"\""))
+        quote(&self.name)
     }
 }
 
-impl Drop for Schema {
-    fn drop(&mut self) {
-        let (url, statement) = (self.url.clone(), format!("DROP SCHEMA IF EXISTS {} CASCADE", self.quoted()));
-        // A thread, since this may run inside a runtime, where nothing may wait.
-        let dropped =
-            std::thread::spawn(move || block_on(async { connect(&url).await.batch_execute(&statement).await }));
-        match dropped.join() {
-            Ok(Ok(())) => {}
-            failed if std::thread::panicking() => eprintln!("the schema of a failed test stays: {failed:?}"),
-            failed => panic!("the schema of a test cannot be dropped: {failed:?}"),
-        }
-    }
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A connection past every store.

@@ -1,0 +1,93 @@
+//! How often the store speaks and waits.
+
+use syncflow_server::core::cursor::Origin;
+use syncflow_server::core::names::ClientId;
+use syncflow_server::store::conformance::World;
+use syncflow_server::store::conformance::draft::{self, Draft, insert, update};
+use syncflow_server::store::{Changes, ChangesRequest, NewMemory, Remember, Seen};
+
+use super::proxy::Proxy;
+use crate::support::postgres::{Schema, server_url};
+
+/// A world whose round trips are counted, with one connection that is there already.
+async fn counted(schema: &Schema) -> (World, Proxy) {
+    let proxy = Proxy::before(&server_url()).await;
+    let mut options = schema.options();
+    options.connection_string = proxy.url().to_owned();
+    options.pool_size = 1;
+    let world = super::world(&options);
+    world.store.check().await.expect("the store is there");
+    proxy.take_round_trips();
+    (world, proxy)
+}
+
+fn inserts(prefix: &str, count: u64) -> Vec<Draft> {
+    (0..count).map(|number| insert(&format!("{prefix}-{number}"), &format!("doc-{number}"))).collect()
+}
+
+#[tokio::test]
+async fn a_push_of_many_operations_costs_two_round_trips_as_one_of_one() {
+    let schema = Schema::new();
+    let (world, proxy) = counted(&schema).await;
+    for (prefix, count) in [("one", 1), ("hundred", 100), ("thousand", 1_000)] {
+        world.as_tenant(prefix).apply(inserts(prefix, count)).await;
+        assert_eq!(proxy.take_round_trips(), 2, "{count} operations");
+    }
+    world.as_tenant("one").apply([update("later", "doc-0").clock(&[("a", 2)])]).await;
+    assert_eq!(proxy.take_round_trips(), 2, "an update");
+}
+
+#[tokio::test]
+async fn a_push_of_what_is_known_costs_one_round_trip() {
+    let schema = Schema::new();
+    let (world, proxy) = counted(&schema).await;
+    world.apply(inserts("op", 3)).await;
+    proxy.take_round_trips();
+    world.push(inserts("op", 3)).await;
+    assert_eq!(proxy.take_round_trips(), 1);
+}
+
+#[tokio::test]
+async fn everything_else_costs_one_round_trip_and_a_pull_with_news_a_second_to_note_them() {
+    let schema = Schema::new();
+    let (world, proxy) = counted(&schema).await;
+    world.apply(draft::inserts(10)).await;
+    proxy.take_round_trips();
+
+    world.changes(Origin::Nothing, 5).await;
+    assert_eq!(proxy.take_round_trips(), 1, "a page of documents");
+    world.changes(Origin::Beginning, 5).await;
+    assert_eq!(proxy.take_round_trips(), 1, "a page of the log");
+    world.since_of_nobody(0, 5).await;
+    assert_eq!(proxy.take_round_trips(), 1, "a page by timestamp");
+    world.document("doc-1").await;
+    assert_eq!(proxy.take_round_trips(), 1, "a document");
+    world.query(&[("n", "1")]).await;
+    assert_eq!(proxy.take_round_trips(), 1, "a query");
+    world.stats().await;
+    assert_eq!(proxy.take_round_trips(), 1, "statistics");
+    world.store.check().await.expect("the store is there");
+    assert_eq!(proxy.take_round_trips(), 1, "a check");
+
+    let seen = Seen { client_id: ClientId::trusted("me"), now_ms: 5 };
+    let request = |origin| ChangesRequest { origin, max_operations: 5, seen: Some(seen.clone()) };
+    let pull = async |origin| match world.store.changes(&world.tenant, request(origin)).await {
+        Ok(Changes::Page(page)) => page.next,
+        other => panic!("no page but {other:?}"),
+    };
+    let next = pull(Origin::Beginning).await;
+    assert_eq!(proxy.take_round_trips(), 2, "a page that is to be noted");
+    let next = pull(Origin::Cursor(next)).await;
+    assert_eq!(proxy.take_round_trips(), 2, "another one");
+    pull(Origin::Cursor(next)).await;
+    assert_eq!(proxy.take_round_trips(), 1, "a page without news");
+
+    let memory = world.memory("me").await.expect("it is noted");
+    assert_eq!(proxy.take_round_trips(), 1, "a memory");
+    let new = NewMemory { seen_revision: 0, places: memory.places, pulled_seq: 1, seen_at_ms: 7 };
+    let remembered = world.store.remember(&world.tenant, &ClientId::trusted("me"), new).await;
+    assert_eq!(remembered.expect("it is remembered"), Remember::Done);
+    assert_eq!(proxy.take_round_trips(), 1, "remembering");
+    assert_eq!(world.compact(0).await, 10);
+    assert_eq!(proxy.take_round_trips(), 1, "a compaction in one step");
+}

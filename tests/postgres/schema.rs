@@ -1,0 +1,155 @@
+//! The schema: made by whoever comes first, used with few rights, refused where it cannot be.
+
+use futures_util::future::join_all;
+use syncflow_server::store::ErrorKind;
+use syncflow_server::store::conformance::draft::insert;
+use syncflow_server::store::postgres::PostgresOptions;
+use tokio_postgres::Client;
+
+use super::world;
+use crate::support::postgres::{CleanUp, Schema, connect, server_url, unique_name};
+
+async fn steps_taken(client: &Client, schema: &Schema) -> i64 {
+    let sql = format!("SELECT count(*) FROM {}.syncflow_migrations", schema.quoted());
+    client.query_one(&sql, &[]).await.expect("the schema is there").get(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_cold_starts_at_once_one_makes_the_schema_and_all_can_use_it() {
+    let schema = Schema::new();
+    let worlds: Vec<_> = (0..24).map(|_| world(&schema.options())).collect();
+    let starts = worlds.into_iter().enumerate().map(|(number, world)| async move {
+        tokio::spawn(async move { world.apply([insert(&format!("op-{number}"), &format!("doc-{number}"))]).await })
+            .await
+    });
+    for start in join_all(starts).await {
+        start.expect("a start succeeds");
+    }
+    assert_eq!(world(&schema.options()).stats().await.operations, 24);
+    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 2);
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_read_and_write_will_do_once_the_schema_is_there() {
+    let schema = Schema::new();
+    world(&schema.options()).apply([insert("op-1", "doc-1")]).await;
+    let admin = connect(&server_url()).await;
+    let role = Role::new(&admin).await;
+    let grants = format!(
+        "GRANT USAGE ON SCHEMA {schema} TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
+        schema = schema.quoted(),
+        role = role.name,
+    );
+    admin.batch_execute(&grants).await.expect("rights can be given");
+    let mut options = schema.options();
+    options.connection_string = role.connection_string();
+    let world = world(&options);
+    world.apply([insert("op-2", "doc-2")]).await;
+    world.page(None, 10).await;
+    world.since("me", 0, 10).await;
+    world.since_of_nobody(0, 10).await;
+    world.query(&[("n", "null")]).await;
+    world.store.check().await.expect("the store is there");
+    assert_eq!(world.stats().await.documents, 2);
+    assert_eq!(world.compact(0).await, 2);
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_create_is_told_so_while_the_schema_is_missing() {
+    let schema = Schema::new();
+    let admin = connect(&server_url()).await;
+    let role = Role::new(&admin).await;
+    let mut options = schema.options();
+    options.connection_string = role.connection_string();
+    let error = world(&options).store.check().await.expect_err("there is no schema");
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    assert!(error.to_string().contains("permission denied"), "{error}");
+}
+
+#[tokio::test]
+async fn a_schema_of_a_later_version_is_used_as_it_is() {
+    let schema = Schema::new();
+    world(&schema.options()).apply([insert("op-1", "doc-1")]).await;
+    let admin = connect(&server_url()).await;
+    let later = format!("INSERT INTO {}.syncflow_migrations DEFAULT VALUES", schema.quoted());
+    admin.batch_execute(&later).await.expect("a later version takes a step");
+    world(&schema.options()).apply([insert("op-2", "doc-2")]).await;
+    assert_eq!(steps_taken(&admin, &schema).await, 3);
+}
+
+#[tokio::test]
+async fn tables_of_others_with_our_names_are_left_alone() {
+    let schema = Schema::new();
+    let admin = connect(&server_url()).await;
+    let theirs = format!("CREATE SCHEMA {0}; CREATE TABLE {0}.syncflow_heads (theirs text)", schema.quoted());
+    admin.batch_execute(&theirs).await.expect("somebody has such a table");
+    let error = world(&schema.options()).store.check().await.expect_err("the name is taken");
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    assert!(error.to_string().contains("\"syncflow_heads\" already exists"), "{error}");
+    let sql = "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'";
+    let tables: i64 = admin.query_one(sql, &[&schema.quoted()]).await.expect("they are counted").get(0);
+    assert_eq!(tables, 1, "nothing of ours is left");
+}
+
+#[tokio::test]
+async fn names_that_come_before_ours_on_the_search_path_are_not_taken_for_ours() {
+    let (schema, decoy) = (Schema::new(), Schema::new());
+    let admin = connect(&server_url()).await;
+    let role = Role::new(&admin).await;
+    let sql = format!(
+        "CREATE SCHEMA {decoy}; CREATE TABLE {decoy}.syncflow_heads (theirs text); GRANT ALL ON SCHEMA {decoy} TO {role};
+         CREATE SCHEMA {schema} AUTHORIZATION {role};
+         ALTER ROLE {role} SET search_path = {decoy}",
+        decoy = decoy.quoted(),
+        schema = schema.quoted(),
+        role = role.name,
+    );
+    admin.batch_execute(&sql).await.expect("a decoy");
+    let mut options = schema.options();
+    options.connection_string = role.connection_string();
+    world(&options).apply([insert("op-1", "doc-1")]).await;
+    assert_eq!(world(&options).stats().await.operations, 1);
+    assert_eq!(world(&options).compact(0).await, 1);
+}
+
+#[tokio::test]
+async fn a_database_in_another_encoding_is_refused() {
+    let url = server_url();
+    let name = unique_name();
+    let create = format!("CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    connect(&url).await.batch_execute(&create).await.expect("a database can be made");
+    let _clean_up = CleanUp::new(&url, format!("DROP DATABASE {name} WITH (FORCE)"));
+    let options = PostgresOptions::new(&format!("{} dbname={name}", key_values(&url)));
+    let error = world(&options).store.check().await.expect_err("it is refused");
+    assert!(error.to_string().contains("must have the encoding UTF8, not LATIN1"), "{error}");
+}
+
+/// The parts of a URL that tests need, in libpq's other form, to which more can be added.
+fn key_values(url: &str) -> String {
+    let config: tokio_postgres::Config = url.parse().expect("a connection string");
+    let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one host in {url}") };
+    let (port, user) = (config.get_ports().first().unwrap_or(&5432), config.get_user().expect("a user"));
+    let password = String::from_utf8_lossy(config.get_password().unwrap_or_default());
+    let database = config.get_dbname().unwrap_or(user);
+    format!("host={host} port={port} user={user} password='{password}' dbname={database}")
+}
+
+/// A role without any rights of its own, dropped with the test.
+struct Role {
+    name: String,
+    _clean_up: CleanUp,
+}
+
+impl Role {
+    async fn new(admin: &Client) -> Self {
+        let name = unique_name();
+        admin.batch_execute(&format!("CREATE ROLE {name} LOGIN PASSWORD '{name}'")).await.expect("a role can be made");
+        let clean_up = CleanUp::new(&server_url(), format!("DROP OWNED BY {name}; DROP ROLE {name}"));
+        Self { name, _clean_up: clean_up }
+    }
+
+    fn connection_string(&self) -> String {
+        format!("{} user={name} password={name}", key_values(&server_url()), name = self.name)
+    }
+}
