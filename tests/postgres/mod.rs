@@ -2,6 +2,7 @@
 
 mod proxy;
 
+mod plans;
 mod round_trips;
 mod schema;
 

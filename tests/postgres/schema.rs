@@ -7,7 +7,7 @@ use syncflow_server::store::postgres::PostgresOptions;
 use tokio_postgres::Client;
 
 use super::world;
-use crate::support::postgres::{CleanUp, Schema, connect, server_url, unique_name};
+use crate::support::postgres::{CleanUp, Schema, connect, key_values, server_url, unique_name};
 
 async fn steps_taken(client: &Client, schema: &Schema) -> i64 {
     let sql = format!("SELECT count(*) FROM {}.syncflow_migrations", schema.quoted());
@@ -123,16 +123,6 @@ async fn a_database_in_another_encoding_is_refused() {
     let options = PostgresOptions::new(&format!("{} dbname={name}", key_values(&url)));
     let error = world(&options).store.check().await.expect_err("it is refused");
     assert!(error.to_string().contains("must have the encoding UTF8, not LATIN1"), "{error}");
-}
-
-/// The parts of a URL that tests need, in libpq's other form, to which more can be added.
-fn key_values(url: &str) -> String {
-    let config: tokio_postgres::Config = url.parse().expect("a connection string");
-    let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one host in {url}") };
-    let (port, user) = (config.get_ports().first().unwrap_or(&5432), config.get_user().expect("a user"));
-    let password = String::from_utf8_lossy(config.get_password().unwrap_or_default());
-    let database = config.get_dbname().unwrap_or(user);
-    format!("host={host} port={port} user={user} password='{password}' dbname={database}")
 }
 
 /// A role without any rights of its own, dropped with the test.

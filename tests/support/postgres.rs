@@ -86,6 +86,16 @@ fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// The parts of a URL that tests need, in libpq's other form, to which more can be added.
+pub(crate) fn key_values(url: &str) -> String {
+    let config: tokio_postgres::Config = url.parse().expect("a connection string");
+    let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one host in {url}") };
+    let (port, user) = (config.get_ports().first().unwrap_or(&5432), config.get_user().expect("a user"));
+    let password = String::from_utf8_lossy(config.get_password().unwrap_or_default());
+    let database = config.get_dbname().unwrap_or(user);
+    format!("host={host} port={port} user={user} password='{password}' dbname={database}")
+}
+
 /// A connection past every store.
 pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the server can be reached");

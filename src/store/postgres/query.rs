@@ -114,6 +114,8 @@ impl<'a> Search<'a> {
     fn new(tenant: &'a TenantId, query: &'a Query) -> Option<Self> {
         let mut conditions = String::new();
         let mut texts = Vec::new();
+        // By the primary key where the id is known, else by the index of collections; see the migrations about collations.
+        let mut tenant_collation = " COLLATE \"POSIX\"";
         for condition in query.filter.conditions() {
             let number = FIRST_TEXT + texts.len();
             // Writing to a string cannot fail.
@@ -122,6 +124,7 @@ impl<'a> Search<'a> {
                 Narrowed::Everything => Ok(()),
                 Narrowed::Id(id) => {
                     texts.push(id);
+                    tenant_collation = "";
                     write!(conditions, " AND d.doc_id = ${number}")
                 }
                 Narrowed::Revision(revision) => {
@@ -141,7 +144,8 @@ impl<'a> Search<'a> {
                      ORDER BY d.seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                  ) AS bytes_before
                  FROM {{schema}}.syncflow_documents AS d
-                 WHERE d.tenant = $1 AND d.collection = $2 AND d.seq < $3 AND d.json IS NOT NULL{conditions}
+                 WHERE d.tenant = $1{tenant_collation} AND d.collection = $2 AND d.seq < $3
+                     AND d.json IS NOT NULL{conditions}
                  ORDER BY d.seq DESC
                  LIMIT $4 + 1
              ) AS found

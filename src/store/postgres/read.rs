@@ -226,7 +226,7 @@ pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_m
                    h.live_documents,
                    least(h.seq - h.horizon, greatest(0, h.seq - (
                        SELECT c.pulled_seq FROM {schema}.syncflow_clients AS c
-                       WHERE c.tenant = h.tenant AND c.seen_at_ms >= $2
+                       WHERE c.tenant = $1 COLLATE \"POSIX\" AND c.seen_at_ms >= $2
                        ORDER BY c.pulled_seq LIMIT 1
                    )))
                FROM {schema}.syncflow_heads AS h WHERE h.tenant = $1";

@@ -2,6 +2,10 @@
 --
 -- Every key begins with the tenant, so that the schema can be distributed by it as it stands.
 -- Texts of keys are compared by their bytes: no index depends on the collations of the operating system.
+--
+-- Every index but the primary keys compares the tenant by the collation "POSIX", which is "C" by another name, and a
+-- query that is made for it says so. So the planner cannot give a query the wrong one of several indexes that all begin
+-- with the tenant, however little it knows of a table that was empty a moment ago.
 
 DO $$
 BEGIN
@@ -41,7 +45,7 @@ CREATE TABLE syncflow_operations (
 );
 
 -- Pulls by the reference's rule.
-CREATE INDEX syncflow_operations_by_time ON syncflow_operations (tenant, "timestamp", seq);
+CREATE INDEX syncflow_operations_by_time ON syncflow_operations (tenant COLLATE "POSIX", "timestamp", seq);
 
 -- The ids of all operations that ever took effect: compaction leaves them.
 CREATE TABLE syncflow_operation_ids (
@@ -78,13 +82,14 @@ CREATE TABLE syncflow_documents (
 );
 
 -- Pulls in state mode.
-CREATE INDEX syncflow_documents_by_seq ON syncflow_documents (tenant, seq);
+CREATE INDEX syncflow_documents_by_seq ON syncflow_documents (tenant COLLATE "POSIX", seq);
 
 -- Pulls by the reference's rule once history has been compacted.
-CREATE INDEX syncflow_documents_by_time ON syncflow_documents (tenant, "timestamp", seq);
+CREATE INDEX syncflow_documents_by_time ON syncflow_documents (tenant COLLATE "POSIX", "timestamp", seq);
 
 -- Queries, newest first.
-CREATE INDEX syncflow_documents_of_collection ON syncflow_documents (tenant, collection, seq) WHERE json IS NOT NULL;
+CREATE INDEX syncflow_documents_of_collection ON syncflow_documents (tenant COLLATE "POSIX", collection, seq)
+WHERE json IS NOT NULL;
 
 -- Queries whose filter leaves little of a collection.
 CREATE INDEX syncflow_documents_data ON syncflow_documents USING gin (data jsonb_path_ops) WHERE data IS NOT NULL;
@@ -101,7 +106,7 @@ CREATE TABLE syncflow_clients (
 );
 
 -- The client that is farthest behind.
-CREATE INDEX syncflow_clients_by_pulled ON syncflow_clients (tenant, pulled_seq, seen_at_ms);
+CREATE INDEX syncflow_clients_by_pulled ON syncflow_clients (tenant COLLATE "POSIX", pulled_seq, seen_at_ms);
 
 -- Clients that were silent for long enough to be forgotten.
-CREATE INDEX syncflow_clients_by_seen ON syncflow_clients (tenant, seen_at_ms);
+CREATE INDEX syncflow_clients_by_seen ON syncflow_clients (tenant COLLATE "POSIX", seen_at_ms);

@@ -1,7 +1,8 @@
 -- The functions of the store: each is one request of the port in one round trip, and one transaction.
 --
--- They read by index whatever the statistics say, so that a plan that was made for an empty table is still the right one
--- when the table has grown.
+-- Their plans are made once in a connection and must not depend on statistics: one that was made for an empty table has
+-- to be right when the table has grown. So they read by index, and what is to be looked up key by key is a lateral
+-- subquery behind `OFFSET 0`, which leaves no other way.
 
 -- What a decision needs of some ids and documents. One statement sees one moment, and the statements of a function that
 -- is STABLE see the moment of the statement that called it.
@@ -27,20 +28,26 @@ BEGIN
     RETURN QUERY
         SELECT known.id, NULL, NULL, NULL::bigint, NULL, NULL, NULL, NULL::bigint, NULL
         FROM unnest(ids) AS asked (id)
-        JOIN syncflow_operation_ids AS known ON known.tenant = of_tenant AND known.id = asked.id;
+        CROSS JOIN LATERAL (
+            SELECT k.id FROM syncflow_operation_ids AS k WHERE k.tenant = of_tenant AND k.id = asked.id OFFSET 0
+        ) AS known;
     RETURN QUERY
         SELECT NULL, d.collection, d.doc_id, d.rev, d.json, d.operation_id, d.client_id, d."timestamp", d.clock
         FROM unnest(collections, doc_ids) AS asked (collection, doc_id)
-        JOIN syncflow_documents AS d
-            ON d.tenant = of_tenant AND d.collection = asked.collection AND d.doc_id = asked.doc_id;
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM syncflow_documents AS d
+            WHERE d.tenant = of_tenant AND d.collection = asked.collection AND d.doc_id = asked.doc_id
+            OFFSET 0
+        ) AS d;
 END
 $$;
 
 -- Writes a batch, all of it or nothing; answers whether it was written.
 --
--- Everything that may have to wait for another commit comes first and in one order for all: the documents in the order of
--- their keys, then the ids in theirs, then the head. Whoever waits for the head therefore holds nothing that its holder
--- still wants, and the head is held only for the end of a commit.
+-- Everything that may have to wait for another commit comes first and in one order for all: the documents in the order
+-- of their keys, then the ids in theirs, then the head. Whoever waits for the head therefore holds nothing that its
+-- holder still wants, and the head is held only for the end of a commit.
 --
 -- The lock on the head is held until the commit is visible, so the next commit takes its numbers only when everybody
 -- can see the ones below: numbers become visible in order.
@@ -99,14 +106,15 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
 
-    SELECT count(*) = known_documents AND coalesce(bool_and(locked.holds IS TRUE), true) INTO guard_holds
-    FROM (
-        SELECT d.rev = w.seen_rev AS holds
-        FROM unnest(document_collections, document_ids, document_seen_revs) WITH ORDINALITY
-            AS w (collection, doc_id, seen_rev, place)
-        JOIN syncflow_documents AS d
-            ON d.tenant = of_tenant AND d.collection = w.collection AND d.doc_id = w.doc_id
-        ORDER BY w.place
+    -- They are locked one after the other, as they come.
+    SELECT count(*) = known_documents AND coalesce(bool_and(locked.rev IS NOT DISTINCT FROM w.seen_rev), true)
+    INTO guard_holds
+    FROM unnest(document_collections, document_ids, document_seen_revs) AS w (collection, doc_id, seen_rev)
+    CROSS JOIN LATERAL (
+        SELECT d.rev
+        FROM syncflow_documents AS d
+        WHERE d.tenant = of_tenant AND d.collection = w.collection AND d.doc_id = w.doc_id
+        OFFSET 0
         FOR UPDATE OF d
     ) AS locked;
     IF NOT guard_holds THEN
@@ -154,23 +162,31 @@ BEGIN
         RAISE serialization_failure USING MESSAGE = 'a new document of the batch exists already';
     END IF;
 
-    UPDATE syncflow_documents AS d SET
-        rev = w.rev,
-        seq = seq_before + w.entry,
-        fingerprint = (fingerprint_before + entry_fingerprints[w.entry]) & fingerprint_mask,
-        json = w.json,
-        data = coalesce(w.data, w.json)::jsonb,
-        operation_id = w.operation_id,
-        client_id = w.client_id,
-        "timestamp" = w."timestamp",
-        clock = w.clock
+    -- These are there and locked, so all of them conflict and are updated, by the very key that they are looked up by.
+    INSERT INTO syncflow_documents (
+        tenant, collection, doc_id, rev, seq, fingerprint, json, data, operation_id, client_id, "timestamp", clock
+    )
+    SELECT
+        of_tenant, w.collection, w.doc_id, w.rev, seq_before + w.entry,
+        (fingerprint_before + entry_fingerprints[w.entry]) & fingerprint_mask,
+        w.json, coalesce(w.data, w.json)::jsonb, w.operation_id, w.client_id, w."timestamp", w.clock
     FROM unnest(
         document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_json,
         document_data, document_operation_ids, document_client_ids, document_timestamps, document_clocks
     ) AS w (
         collection, doc_id, seen_rev, rev, entry, json, data, operation_id, client_id, "timestamp", clock
     )
-    WHERE w.seen_rev IS NOT NULL AND d.tenant = of_tenant AND d.collection = w.collection AND d.doc_id = w.doc_id;
+    WHERE w.seen_rev IS NOT NULL
+    ON CONFLICT (tenant, collection, doc_id) DO UPDATE SET
+        rev = excluded.rev,
+        seq = excluded.seq,
+        fingerprint = excluded.fingerprint,
+        json = excluded.json,
+        data = excluded.data,
+        operation_id = excluded.operation_id,
+        client_id = excluded.client_id,
+        "timestamp" = excluded."timestamp",
+        clock = excluded.clock;
 
     INSERT INTO syncflow_operations (
         tenant, seq, fingerprint, id, kind, collection, doc_id, data, "timestamp", client_id, clock, received_at_ms
@@ -283,7 +299,10 @@ BEGIN
                         ORDER BY d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
                 FROM syncflow_documents AS d
-                WHERE d.tenant = of_tenant AND d.seq > after_seq AND (d.json IS NOT NULL OR d.seq > tombstones_after)
+                WHERE
+                    d.tenant = of_tenant COLLATE "POSIX"
+                    AND d.seq > after_seq
+                    AND (d.json IS NOT NULL OR d.seq > tombstones_after)
                 ORDER BY d.seq
                 LIMIT max_rows + 1
             ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
@@ -343,7 +362,7 @@ BEGIN
                         ORDER BY o."timestamp", o.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
                 FROM syncflow_operations AS o
-                WHERE o.tenant = of_tenant AND (o."timestamp", o.seq) > (after_timestamp, after_seq)
+                WHERE o.tenant = of_tenant COLLATE "POSIX" AND (o."timestamp", o.seq) > (after_timestamp, after_seq)
                 ORDER BY o."timestamp", o.seq
                 LIMIT max_rows + 1
             ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
@@ -362,7 +381,7 @@ BEGIN
                         ORDER BY d."timestamp", d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
                 FROM syncflow_documents AS d
-                WHERE d.tenant = of_tenant AND (d."timestamp", d.seq) > (after_timestamp, after_seq)
+                WHERE d.tenant = of_tenant COLLATE "POSIX" AND (d."timestamp", d.seq) > (after_timestamp, after_seq)
                 ORDER BY d."timestamp", d.seq
                 LIMIT max_rows + 1
             ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
@@ -371,8 +390,8 @@ BEGIN
 END
 $$;
 
--- Replaces what is remembered of a client if it still has the revision that the caller saw (0 for none); answers whether
--- it was replaced.
+-- Replaces what is remembered of a client if it still has the revision that the caller saw (0 for none); answers
+-- whether it was replaced.
 CREATE FUNCTION syncflow_remember(
     of_tenant text,
     of_client text,
@@ -432,7 +451,7 @@ BEGIN
     WHERE c.tenant = of_tenant AND c.client_id IN (
         SELECT silent.client_id
         FROM syncflow_clients AS silent
-        WHERE silent.tenant = of_tenant AND silent.seen_at_ms < forget_clients_before_ms
+        WHERE silent.tenant = of_tenant COLLATE "POSIX" AND silent.seen_at_ms < forget_clients_before_ms
         ORDER BY silent.seen_at_ms
         LIMIT max_entries
     );
