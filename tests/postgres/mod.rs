@@ -3,6 +3,7 @@
 mod proxy;
 
 mod plans;
+mod pooler;
 mod round_trips;
 mod schema;
 
@@ -10,8 +11,18 @@ use std::sync::Arc;
 
 use syncflow_server::store::conformance::World;
 use syncflow_server::store::postgres::{PostgresOptions, PostgresStore};
+use tokio_postgres::Client;
+
+use crate::support::postgres::Schema;
 
 /// A world over a store with these options.
 fn world(options: &PostgresOptions) -> World {
     World::new(Arc::new(PostgresStore::new(options).expect("the options are right")))
+}
+
+/// Ends every connection whose last statement was on a schema, as a restart or an administrator does; tells how many.
+async fn terminate_connections(admin: &Client, schema: &Schema) -> i64 {
+    let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+               WHERE position($1 IN query) > 0 AND pid <> pg_backend_pid()";
+    admin.query_one(sql, &[&schema.quoted()]).await.expect("connections can be ended").get(0)
 }
