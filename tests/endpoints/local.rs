@@ -20,7 +20,7 @@ pub(crate) struct Local {
     child: Child,
     stdout: BufReader<ChildStdout>,
     screen: String,
-    api: Api,
+    pub(super) api: Api,
 }
 
 fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
