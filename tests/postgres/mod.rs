@@ -2,10 +2,13 @@
 
 mod proxy;
 
+mod faults;
 mod plans;
 mod pooler;
 mod round_trips;
 mod schema;
+mod tls;
+mod values;
 
 use std::sync::Arc;
 
