@@ -2,6 +2,7 @@
 
 mod proxy;
 
+mod contention;
 mod faults;
 mod plans;
 mod pooler;

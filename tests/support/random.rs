@@ -31,7 +31,8 @@ fn seed() -> u64 {
     variable("SYNCFLOW_SEED").unwrap_or_else(|| fastrand::u64(..))
 }
 
-fn variable<T: FromStr>(name: &str) -> Option<T> {
+/// A number that a variable may set.
+pub(crate) fn variable<T: FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
     let Ok(value) = text.parse() else { panic!("{name} is no number: {text}") };
     Some(value)
