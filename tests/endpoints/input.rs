@@ -190,3 +190,57 @@ pub(super) async fn unknown_keys_are_tolerated_however_odd(api: &Api) {
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
 }
+
+/// Texts that are more than texts to a database that is told to run them.
+const STATEMENTS: [&str; 10] = [
+    "'; DROP SCHEMA public CASCADE; --",
+    "\"; DELETE FROM syncflow_documents; --",
+    "' OR '1'='1",
+    "\\' OR 1=1 --",
+    "1); TRUNCATE operations; SELECT (1",
+    "$1 ${schema} {schema} %s ?1 :name @p",
+    "{\"$ne\": null}",
+    "x'); SELECT pg_sleep(60); --",
+    "},{NULL,\"a\"",
+    "$$; COMMIT; --",
+];
+
+/// A text as a segment of a path.
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+pub(super) async fn texts_that_look_like_statements_are_only_texts(api: &Api) {
+    api.accept(&[insert("bystander", "bystander", "a", 1, 5)]).await;
+    for (number, text) in STATEMENTS.into_iter().enumerate() {
+        let operation = json!({
+            "id": text, "type": "insert", "collection": text, "docId": text, "data": {text: {text: [text, number]}},
+            "timestamp": 10 + number, "clientId": text, "synced": true, "vectorClock": {text: 1},
+        });
+        api.accept(std::slice::from_ref(&operation)).await;
+        api.accept(std::slice::from_ref(&operation)).await;
+
+        let document = api.document(&escaped(text), &escaped(text)).await.expect("it is found by its names");
+        assert_eq!(document, json!({"_id": text, "_rev": 1, text: {text: [text, number]}}));
+        for filter in
+            [json!({format!("{text}.{text}"): text}), json!({"_id": text}), json!({text: {text: [text, number]}})]
+        {
+            assert_eq!(api.query(&escaped(text), &json!({"filter": filter})).await, [text], "{filter}");
+        }
+        assert_eq!(api.query("todos", &json!({"filter": {text: text}})).await, Vec::<String>::new());
+        assert_eq!(api.query("todos", &json!({"filter": {"n": text}})).await, Vec::<String>::new());
+
+        let page = api.pull(&json!({"cursor": null, "clientId": text})).await;
+        assert_eq!(page["operations"][number + 1], operation, "a cursor");
+        let page = api.pull(&json!({"since": 9 + number, "clientId": text})).await;
+        assert_eq!(page["operations"][0], operation, "a since");
+        let refused = api.post("/changes", json!({"cursor": text}).to_string()).await;
+        assert_eq!(refused.faulty_fields(), ["cursor"]);
+        let refused = api.post("/documents/todos/query", json!({"cursor": text}).to_string()).await;
+        assert_eq!(refused.faulty_fields(), ["cursor"]);
+    }
+    let documents = STATEMENTS.len() + 1;
+    assert_eq!(api.stats().await["totalDocuments"], documents);
+    assert_eq!(api.stats().await["totalOperations"], documents);
+    assert_eq!(api.document("todos", "bystander").await, Some(json!({"_id": "bystander", "_rev": 1, "n": 5})));
+}

@@ -70,6 +70,7 @@ macro_rules! every_check {
                 what_is_too_large_or_too_deep_is_refused_and_named
                 of_equal_keys_the_last_one_counts
                 unknown_keys_are_tolerated_however_odd
+                texts_that_look_like_statements_are_only_texts
             }
             openapi {
                 the_document_is_openapi_3_1_and_has_every_route
