@@ -73,7 +73,7 @@ start_postgres() {
   (
     cd "$data"
     exec "${as_server_user[@]}" --pdeathsig QUIT "$TEST_POSTGRES_BIN/postgres" -D "$data" \
-      -c listen_addresses=127.0.0.1 -c port="$port" -c unix_socket_directories= -c max_connections=200 \
+      -c listen_addresses=127.0.0.1 -c port="$port" -c unix_socket_directories= -c max_connections=500 \
       -c fsync=off -c full_page_writes=off
   ) >>"$log" 2>&1 &
   postgres=$!
