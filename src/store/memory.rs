@@ -306,6 +306,16 @@ impl Store for MemoryStore {
         Ok(self.with(tenant, |tenant| tenant.compact(step)))
     }
 
+    async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
+        let tenants = self.tenants();
+        let written = tenants.iter().filter(|(_, tenant)| !tenant.fingerprints.is_empty()).map(|(name, _)| name);
+        let mut behind: Vec<TenantId> =
+            written.filter(|name| after.is_none_or(|after| *name > after)).cloned().collect();
+        behind.sort_unstable();
+        behind.truncate(limit);
+        Ok(behind)
+    }
+
     async fn check(&self) -> Result<()> {
         Ok(())
     }

@@ -97,6 +97,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Entries go that the server received at the cut or before; the ids stay known, fingerprints and documents stay.
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction>;
 
+    /// The tenants that anything was ever committed to, in the order of their names' bytes: the first `limit` of those
+    /// behind `after`, of all without it.
+    ///
+    /// Who goes on behind the last one of each answer, until one has fewer than `limit`, sees every tenant that was there
+    /// when it began.
+    async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>>;
+
     /// Whether the store can be reached now.
     async fn check(&self) -> Result<()>;
 }

@@ -81,6 +81,9 @@ impl Store for Faulty {
     async fn compact(&self, _: &TenantId, _: CompactStep) -> Result<Compaction> {
         self.meet("compact").await
     }
+    async fn tenants(&self, _: Option<&TenantId>, _: usize) -> Result<Vec<TenantId>> {
+        self.meet("tenants").await
+    }
     async fn check(&self) -> Result<()> {
         self.meet("check").await
     }

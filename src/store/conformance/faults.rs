@@ -171,6 +171,10 @@ impl Store for FaultyStore {
         self.inner.compact(tenant, step).await
     }
 
+    async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
+        self.inner.tenants(after, limit).await
+    }
+
     async fn check(&self) -> Result<()> {
         self.inner.check().await
     }

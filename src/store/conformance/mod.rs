@@ -201,6 +201,9 @@ macro_rules! for_each_conformance_check {
                 forgotten_clients_are_those_of_the_compacted_tenant,
                 a_cursor_of_another_tenant_is_reset,
                 tenants_with_similar_names_are_different_tenants,
+                tenants_are_listed_in_the_order_of_their_bytes,
+                tenants_are_listed_in_pages,
+                a_tenant_is_listed_from_its_first_commit_on_and_stays,
             ]
             text: [
                 awkward_document_and_operation_ids_are_kept_apart,

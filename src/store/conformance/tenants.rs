@@ -4,7 +4,7 @@ use super::draft::{Draft, delete, insert, inserts, key, update};
 use super::world::{World, ids, page_of};
 use crate::core::decide::Outcome;
 use crate::core::limits::CLIENT_FORGOTTEN_AFTER_MS;
-use crate::core::names::OperationId;
+use crate::core::names::{OperationId, TenantId};
 use crate::service::PullFrom;
 use crate::store::{LoadRequest, Stats};
 
@@ -95,4 +95,53 @@ pub async fn tenants_with_similar_names_are_different_tenants(world: &World) {
         assert_eq!(tenant.stats().await.operations, 1);
         assert_eq!(tenant.log().await.len(), 1);
     }
+}
+
+/// Every tenant at once.
+async fn all_tenants(world: &World) -> Vec<TenantId> {
+    world.store.tenants(None, usize::MAX).await.expect("the store lists its tenants")
+}
+
+/// The order is that of the bytes of UTF-8, whatever a database would make of case, accents and digits.
+pub async fn tenants_are_listed_in_the_order_of_their_bytes(world: &World) {
+    assert_eq!(all_tenants(world).await, []);
+    let mut names = ["b", "a", "B", "á", "a\u{301}", "a b", "aa", "10", "9", "_", "\u{10000}", "\u{ffff}", "a'--"];
+    for name in names {
+        world.as_tenant(name).apply(inserts(1)).await;
+    }
+    names.sort_unstable();
+    assert_eq!(all_tenants(world).await, names.map(TenantId::trusted));
+}
+
+/// A page goes on behind a name, be there a tenant of this name or not.
+pub async fn tenants_are_listed_in_pages(world: &World) {
+    for name in ["c", "a", "e", "g"] {
+        world.as_tenant(name).apply(inserts(1)).await;
+    }
+    for (after, limit, expected) in [
+        (None, 2, &["a", "c"][..]),
+        (Some("c"), 2, &["e", "g"]),
+        (Some("b"), 2, &["c", "e"]),
+        (Some("e"), 2, &["g"]),
+        (Some("g"), 2, &[]),
+        (None, 0, &[]),
+    ] {
+        let after = after.map(TenantId::trusted);
+        let page = world.store.tenants(after.as_ref(), limit).await.expect("the store lists its tenants");
+        let names: Vec<&str> = page.iter().map(TenantId::as_str).collect();
+        assert_eq!(names, expected, "after {after:?}, at most {limit}");
+    }
+}
+
+/// Reading makes no tenant, and compaction leaves every tenant.
+pub async fn a_tenant_is_listed_from_its_first_commit_on_and_stays(world: &World) {
+    let (full, void) = two_tenants(world).await;
+    void.since("client", 0, 9).await;
+    void.pull(PullFrom::Cursor(None), Some("client"), 9).await;
+    void.compact(0).await;
+    assert_eq!(all_tenants(world).await, std::slice::from_ref(&full.tenant));
+    full.apply([delete("op-5", "doc-1"), delete("op-6", "doc-2")]).await;
+    full.compact(0).await;
+    assert_eq!(full.stats().await.operations + full.stats().await.documents, 0);
+    assert_eq!(all_tenants(world).await, [full.tenant]);
 }

@@ -116,6 +116,10 @@ impl Store for PostgresStore {
         write::compact(&self.database, tenant, step).await.map_err(during("compact"))
     }
 
+    async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
+        read::tenants(&self.database, after, limit).await.map_err(during("tenants"))
+    }
+
     async fn check(&self) -> Result<()> {
         self.database.check().await.map_err(during("check"))
     }

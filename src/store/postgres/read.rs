@@ -236,3 +236,18 @@ pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_m
     let mut columns = Columns::of(row);
     Ok(Stats { operations: columns.integer()?, documents: columns.integer()?, unsynced_operations: columns.integer()? })
 }
+
+/// See [`crate::store::Store::tenants`]; the column is collated by its bytes.
+pub(super) async fn tenants(
+    database: &Database,
+    after: Option<&TenantId>,
+    limit: usize,
+) -> Result<Vec<TenantId>, Failure> {
+    let sql = "SELECT h.tenant FROM {schema}.syncflow_heads AS h WHERE h.tenant > $1 ORDER BY h.tenant LIMIT $2";
+    // No name is empty, so every one stands behind the empty text.
+    let after = after.map_or("", TenantId::as_str);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let parameters: [Parameter<'_>; 2] = [(&after, Type::TEXT), (&limit, Type::INT8)];
+    let rows = database.rows(sql, &parameters).await?;
+    rows.iter().map(|row| Columns::of(row).take().map(TenantId::trusted)).collect()
+}

@@ -135,6 +135,11 @@ impl Store for SqliteStore {
         self.writer.run("compact", move |connection, _| write::compact(connection, &tenant, step)).await
     }
 
+    async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
+        let after = after.cloned();
+        self.readers.run("tenants", move |connection, _| read::tenants(connection, after.as_ref(), limit)).await
+    }
+
     async fn check(&self) -> Result<()> {
         self.readers.run("check", |connection, _| read::check(connection)).await
     }

@@ -298,6 +298,21 @@ pub(super) fn stats(connection: &mut Connection, tenant: &TenantId, active_since
 pub(super) const LEAST_PULLED_QUERY: &str =
     "SELECT pulled_seq FROM clients WHERE tenant = ?1 AND seen_at_ms >= ?2 ORDER BY pulled_seq LIMIT 1";
 
+/// See [`crate::store::Store::tenants`]; the primary key of `heads` is in the order of bytes.
+pub(super) fn tenants(
+    connection: &mut Connection,
+    after: Option<&TenantId>,
+    limit: usize,
+) -> rusqlite::Result<Vec<TenantId>> {
+    // No name is empty, so every one stands behind the empty text.
+    let after = after.map_or("", TenantId::as_str);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached("SELECT tenant FROM heads WHERE tenant > ?1 ORDER BY tenant LIMIT ?2")?
+        .query_map(params![after, limit], |row| Ok(TenantId::trusted(row.get_ref(0)?.as_str()?)))?
+        .collect()
+}
+
 /// See [`crate::store::Store::check`].
 pub(super) fn check(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.prepare_cached("SELECT 1 FROM heads LIMIT 1")?.exists([]).map(drop)
