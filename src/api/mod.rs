@@ -41,20 +41,70 @@ pub use openapi::description;
 
 use crate::service::SyncService;
 
+/// An endpoint that can be served by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `GET /health`
+    Health,
+    /// `POST /operations`
+    PushOperations,
+    /// `POST /changes`
+    PullChanges,
+    /// `GET /documents/:collection/:id`
+    GetDocument,
+    /// `POST /documents/:collection/query`
+    QueryDocuments,
+    /// `GET /stats`
+    GetStats,
+    /// `POST /compact`
+    Compact,
+}
+
+impl Endpoint {
+    /// Every endpoint.
+    pub const ALL: [Self; 7] = [
+        Self::Health,
+        Self::PushOperations,
+        Self::PullChanges,
+        Self::GetDocument,
+        Self::QueryDocuments,
+        Self::GetStats,
+        Self::Compact,
+    ];
+
+    fn routes(self) -> OpenApiRouter<Arc<SyncService>> {
+        let router = OpenApiRouter::new();
+        match self {
+            Self::Health => router.routes(routes!(health::health)),
+            Self::PushOperations => router.routes(routes!(operations::push_operations)),
+            Self::PullChanges => router.routes(routes!(changes::pull_changes)),
+            Self::GetDocument => {
+                router.routes(routes!(document::get_document)).routes(routes!(document::get_document_named_query))
+            }
+            Self::QueryDocuments => router.routes(routes!(query::query_documents)),
+            Self::GetStats => router.routes(routes!(stats::get_stats)),
+            Self::Compact => router.routes(routes!(compact::compact)),
+        }
+    }
+}
+
 /// The routes over a service. Every answer is complete and in JSON, the ones about unknown routes and methods included.
 pub fn router(service: Arc<SyncService>) -> Router {
-    let (router, _) = routes().split_for_parts();
-    router.fallback(error::not_found).method_not_allowed_fallback(error::method_not_allowed).with_state(service)
+    complete(routes(), service)
+}
+
+/// One endpoint over a service; every other route is unknown.
+pub fn route(endpoint: Endpoint, service: Arc<SyncService>) -> Router {
+    complete(endpoint.routes(), service)
 }
 
 fn routes() -> OpenApiRouter<Arc<SyncService>> {
-    OpenApiRouter::with_openapi(openapi::base())
-        .routes(routes!(health::health))
-        .routes(routes!(operations::push_operations))
-        .routes(routes!(changes::pull_changes))
-        .routes(routes!(document::get_document))
-        .routes(routes!(query::query_documents, document::get_document_named_query))
-        .routes(routes!(stats::get_stats))
-        .routes(routes!(compact::compact))
-        .routes(routes!(openapi::get_openapi))
+    let router = OpenApiRouter::with_openapi(openapi::base());
+    let router = Endpoint::ALL.into_iter().fold(router, |router, endpoint| router.merge(endpoint.routes()));
+    router.routes(routes!(openapi::get_openapi))
+}
+
+fn complete(routes: OpenApiRouter<Arc<SyncService>>, service: Arc<SyncService>) -> Router {
+    let (router, _) = routes.split_for_parts();
+    router.fallback(error::not_found).method_not_allowed_fallback(error::method_not_allowed).with_state(service)
 }
