@@ -19,7 +19,8 @@
 //!
 //! An operation has the keys `id`, `type`, `collection`, `docId`, `data`, `timestamp`, `clientId`, `synced` (always
 //! `true`) and `vectorClock`. `data` has the bytes that were pushed, and is `null` for a delete. A client gets its own
-//! operations too. A page has at most 4 MiB; `hasMore` says whether it is worth asking again at once.
+//! operations too. A page has at most 4 MiB, one of its operations counted twice; `hasMore` says whether it is worth
+//! asking again at once.
 //!
 //! *With a `cursor`* a client gets everything behind it, in the order of the log. One that starts from nothing, or that
 //! was away for so long that history was compacted meanwhile, first gets each document as one operation that carries all

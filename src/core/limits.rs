@@ -52,8 +52,33 @@ pub const PAGE_DEFAULT_OPERATIONS: usize = 100;
 /// Largest page of a pull, in operations; larger asks are clamped.
 pub const PAGE_MAX_OPERATIONS: usize = 1_000;
 
-/// Largest page of a pull or a query, in bytes of JSON; a single row that is larger still goes out alone.
+/// Largest page of a pull or a query, in bytes of JSON, one of its rows counted twice.
+///
+/// No single row comes near: `data` and a vector clock of 1,000 names whose every character is escaped have 1.6 MB. In
+/// base64 a page stays below [`LAMBDA_ANSWER_MAX_BYTES`].
 pub const PAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Largest answer that a Lambda may return, in bytes: the JSON around the HTTP answer, with its body as a string in it.
+pub const LAMBDA_ANSWER_MAX_BYTES: usize = 6 * 1024 * 1024;
+
+/// Largest answer that a load balancer takes from a Lambda, in bytes, counted like [`LAMBDA_ANSWER_MAX_BYTES`].
+pub const LOAD_BALANCER_ANSWER_MAX_BYTES: usize = 1_000_000;
+
+/// What of a Lambda's answer is left to everything but its body, in bytes: status, headers, and the JSON around them.
+pub const LAMBDA_HEAD_MAX_BYTES: usize = 16 * 1024;
+
+/// Largest request body in a Lambda, in bytes, as sent and inflated: a push is answered with as much, and that has to
+/// stay below [`LAMBDA_ANSWER_MAX_BYTES`] in base64.
+pub const LAMBDA_BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long before a Lambda's deadline a request is answered in any case, in milliseconds.
+pub const LAMBDA_ANSWER_MARGIN_MS: u64 = 500;
+
+/// How long before a Lambda's deadline a scheduled compaction begins no further step, in milliseconds.
+pub const LAMBDA_COMPACTION_MARGIN_MS: u64 = 10_000;
+
+/// How many tenants a scheduled compaction asks the store for at a time.
+pub const COMPACT_TENANTS_AT_ONCE: usize = 1_000;
 
 /// Default and largest page of a query, in documents; larger asks are clamped.
 pub const QUERY_MAX_DOCUMENTS: usize = 1_000;

@@ -7,12 +7,14 @@ use super::operation::LogEntry;
 /// What a page may still take.
 ///
 /// The first row always goes in, so that a pull makes progress; the limits of operations and documents keep a single
-/// row far below what a Lambda may answer.
+/// row below half a page. Room stays for the smallest row once more, since a page for a legacy client may repeat it.
 #[derive(Debug, Clone)]
 pub struct PageBudget {
     rows_left: usize,
-    bytes_left: usize,
-    is_empty: bool,
+    max_bytes: usize,
+    bytes: usize,
+    /// The bytes of the smallest row; nothing while the page is empty.
+    smallest: Option<usize>,
 }
 
 impl PageBudget {
@@ -25,16 +27,16 @@ impl PageBudget {
     /// A list of at most `max_rows` rows and `max_bytes`.
     #[must_use]
     pub fn of_bytes(max_rows: usize, max_bytes: usize) -> Self {
-        Self { rows_left: max_rows, bytes_left: max_bytes, is_empty: true }
+        Self { rows_left: max_rows, max_bytes, bytes: 0, smallest: None }
     }
 
     /// Whether a row of this many bytes goes in; once one does not, the page ends.
     pub fn admit(&mut self, row_bytes: usize) -> bool {
-        let fits = self.rows_left > 0 && (self.is_empty || row_bytes <= self.bytes_left);
+        let bytes = self.bytes.saturating_add(row_bytes);
+        let smallest = self.smallest.map_or(row_bytes, |smallest| smallest.min(row_bytes));
+        let fits = self.rows_left > 0 && (self.smallest.is_none() || bytes.saturating_add(smallest) <= self.max_bytes);
         if fits {
-            self.rows_left -= 1;
-            self.bytes_left = self.bytes_left.saturating_sub(row_bytes);
-            self.is_empty = false;
+            *self = Self { rows_left: self.rows_left - 1, bytes, smallest: Some(smallest), ..*self };
         }
         fits
     }
@@ -197,9 +199,13 @@ mod tests {
         assert!(budget.admit(PAGE_MAX_BYTES * 2), "the first row always goes in");
         assert!(!budget.admit(1), "but it uses the page up");
         let mut budget = PageBudget::new(2);
-        assert!(budget.admit(1) && budget.admit(PAGE_MAX_BYTES - 1));
+        assert!(budget.admit(1) && budget.admit(PAGE_MAX_BYTES - 2));
         assert!(!budget.admit(0), "a third row is one too many");
         let mut budget = PageBudget::new(9);
-        assert!(budget.admit(1) && !budget.admit(PAGE_MAX_BYTES));
+        assert!(budget.admit(1) && !budget.admit(PAGE_MAX_BYTES - 1), "the first row would not fit a second time");
+        let mut budget = PageBudget::new(9);
+        assert!(budget.admit(PAGE_MAX_BYTES / 3) && budget.admit(PAGE_MAX_BYTES / 3));
+        assert!(!budget.admit(PAGE_MAX_BYTES / 3), "two rows and one of them again fill the page");
+        assert!(budget.admit(0), "an empty row takes no room, not even again");
     }
 }

@@ -116,7 +116,7 @@ impl SyncService {
             };
             let (mut page, settled) = self.page_at(tenant, places, since, max_operations).await?;
             if let Some(timestamp) = settled.repeat_with {
-                // The smallest, so that the page stays well below what may be answered.
+                // The smallest: a page has room for it once more.
                 let smallest = page.entries.iter().min_by_key(|entry| entry.wire_bytes()).cloned();
                 page.entries.extend(smallest.map(|entry| LogEntry { timestamp, ..entry }));
             }

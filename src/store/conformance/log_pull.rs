@@ -102,12 +102,12 @@ pub async fn a_page_is_bounded_in_bytes(world: &World) {
     }
     for start in [START, None] {
         let first = world.page(start, 100).await;
-        assert_eq!(ids(&first.entries), ["op-1", "op-2", "op-3", "op-4"], "five of them and their frames are too many");
+        assert_eq!(ids(&first.entries), ["op-1", "op-2", "op-3"], "four of them and one of them again are too many");
         assert!(first.entries.iter().map(LogEntry::wire_bytes).sum::<usize>() <= PAGE_MAX_BYTES);
         assert!(first.has_more);
         let second = world.page(first.cursor, 100).await;
-        assert_eq!(ids(&second.entries), ["op-5", "op-6", "op-7"]);
-        assert!(!second.has_more);
+        assert_eq!(ids(&second.entries), ["op-4", "op-5", "op-6"]);
+        assert!(second.has_more);
     }
 }
 
