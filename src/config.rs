@@ -14,9 +14,12 @@
 //! | `MONGO_DB_NAME` | `syncflow` | the database on that server |
 //! | `POOL_SIZE` | `10` | connections to the database, 1 to 1,000; of SQLite, those that read |
 //! | `REQUEST_TIMEOUT_SECONDS` | `30` | how long a request may take, 1 to 30 |
+//! | `COMPACT_OLDER_THAN_DAYS` | `30` | what the scheduled compaction removes, a number of days from 0 |
 //! | `ALLOWED_ORIGINS` | `*` | origins whose pages may call the server, with commas between them; `*` for all |
 //! | `LOG_FORMAT` | `pretty` | `pretty` for people, `json` for machines |
 //! | `LOG_LEVEL` | `info` | `error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `warn,syncflow_server=debug` |
+//!
+//! In a Lambda the defaults of `POOL_SIZE` and `LOG_FORMAT` are `1` and `json`.
 //!
 //! Without `ADAPTER` the one of `POSTGRES_CONNECTION_STRING` and `MONGO_URI` that is set says which store is used, and
 //! SQLite is where neither is. A variable that is empty counts as not set.
@@ -28,10 +31,12 @@ use std::time::Duration;
 
 use http::{HeaderValue, Uri};
 
-use crate::core::limits::REQUEST_TIME_MAX_SECONDS;
+use crate::core::limits::{
+    COMPACT_DEFAULT_DAYS, LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES, REQUEST_TIME_MAX_SECONDS,
+};
 
 /// What a process is told about its surroundings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where the local server listens.
     pub listen: Listen,
@@ -39,6 +44,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// How requests are treated on their way to the routes.
     pub http: HttpConfig,
+    /// What the scheduled compaction removes.
+    pub compaction: CompactionConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -98,6 +105,15 @@ pub struct HttpConfig {
     pub allowed_origins: AllowedOrigins,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// Largest body of a request, as sent and inflated, in bytes; no setting, but decided by where the process runs.
+    pub body_max_bytes: usize,
+}
+
+/// What the scheduled compaction removes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CompactionConfig {
+    /// Age of the log entries to remove, in days.
+    pub older_than_days: f64,
 }
 
 /// Whose pages may call the server.
@@ -172,20 +188,49 @@ impl Config {
     /// # Errors
     /// When a variable has a value that it cannot have, or two contradict each other.
     pub fn read(look_up: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::read_with(&Defaults::OF_A_SERVER, look_up)
+    }
+
+    /// The same with the defaults of a Lambda, which answers one request at a time and logs for machines.
+    ///
+    /// # Errors
+    /// Those of [`Config::read`].
+    pub fn read_in_a_lambda(look_up: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::read_with(&Defaults::OF_A_LAMBDA, look_up)
+    }
+
+    fn read_with(defaults: &Defaults, look_up: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let variables = Variables(&look_up);
         Ok(Self {
             listen: Listen {
                 bind: variables.parse("BIND", "127.0.0.1", "must be an IP address")?,
                 port: variables.parse("PORT", "3000", "must be an integer from 0 to 65535")?,
             },
-            store: StoreConfig { adapter: adapter(&variables)?, pool_size: variables.integer("POOL_SIZE", 10, 1_000)? },
+            store: StoreConfig {
+                adapter: adapter(&variables)?,
+                pool_size: variables.integer("POOL_SIZE", defaults.pool_size, 1_000)?,
+            },
             http: HttpConfig {
                 allowed_origins: allowed_origins(&variables)?,
                 request_timeout: request_timeout(&variables)?,
+                body_max_bytes: defaults.body_max_bytes,
             },
-            log: LogConfig { format: log_format(&variables)?, filter: log_filter(&variables)? },
+            compaction: CompactionConfig { older_than_days: older_than_days(&variables)? },
+            log: LogConfig { format: log_format(&variables, defaults)?, filter: log_filter(&variables)? },
         })
     }
+}
+
+/// What differs between the places where a process runs.
+struct Defaults {
+    pool_size: u32,
+    log_format: &'static str,
+    body_max_bytes: usize,
+}
+
+impl Defaults {
+    const OF_A_SERVER: Self = Self { pool_size: 10, log_format: "pretty", body_max_bytes: REQUEST_BODY_MAX_BYTES };
+    const OF_A_LAMBDA: Self = Self { pool_size: 1, log_format: "json", body_max_bytes: LAMBDA_BODY_MAX_BYTES };
 }
 
 /// The variables that are set and not empty.
@@ -276,8 +321,15 @@ fn request_timeout(variables: &Variables<'_>) -> Result<Duration, ConfigError> {
     Ok(Duration::from_secs(seconds.into()))
 }
 
-fn log_format(variables: &Variables<'_>) -> Result<LogFormat, ConfigError> {
-    match variables.get_or("LOG_FORMAT", "pretty").as_str() {
+fn older_than_days(variables: &Variables<'_>) -> Result<f64, ConfigError> {
+    const VARIABLE: &str = "COMPACT_OLDER_THAN_DAYS";
+    let rule = "must be a number from 0";
+    let days: f64 = variables.parse(VARIABLE, &COMPACT_DEFAULT_DAYS.to_string(), rule)?;
+    if days.is_finite() && days >= 0.0 { Ok(days) } else { Err(wrong(VARIABLE, rule, &days.to_string())) }
+}
+
+fn log_format(variables: &Variables<'_>, defaults: &Defaults) -> Result<LogFormat, ConfigError> {
+    match variables.get_or("LOG_FORMAT", defaults.log_format).as_str() {
         "pretty" => Ok(LogFormat::Pretty),
         "json" => Ok(LogFormat::Json),
         other => Err(wrong("LOG_FORMAT", "must be pretty or json", other)),
@@ -319,6 +371,20 @@ mod tests {
     }
 
     #[test]
+    fn a_lambda_has_defaults_of_its_own_and_the_same_variables() {
+        let read = |variables: &[(&str, &str)]| {
+            let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
+            Config::read_in_a_lambda(|name| find(name).map(|(_, value)| (*value).to_owned())).unwrap()
+        };
+        let config = read(&[]);
+        assert_eq!((config.store.pool_size, config.log.format), (1, LogFormat::Json));
+        assert_eq!(config.http.body_max_bytes, LAMBDA_BODY_MAX_BYTES);
+        let config = read(&[("POOL_SIZE", "3"), ("LOG_FORMAT", "pretty"), ("COMPACT_OLDER_THAN_DAYS", "0.5")]);
+        assert_eq!((config.store.pool_size, config.log.format), (3, LogFormat::Pretty));
+        assert!((config.compaction.older_than_days - 0.5).abs() < f64::EPSILON);
+    }
+
+    #[test]
     fn an_empty_variable_counts_as_not_set() {
         let empty =
             ["BIND", "PORT", "ADAPTER", "SQLITE_PATH", "MONGO_URI", "POOL_SIZE", "LOG_LEVEL", "ALLOWED_ORIGINS"];
@@ -357,6 +423,9 @@ mod tests {
             ("REQUEST_TIMEOUT_SECONDS", "0"),
             ("REQUEST_TIMEOUT_SECONDS", "31"),
             ("REQUEST_TIMEOUT_SECONDS", "1.5"),
+            ("COMPACT_OLDER_THAN_DAYS", "-1"),
+            ("COMPACT_OLDER_THAN_DAYS", "inf"),
+            ("COMPACT_OLDER_THAN_DAYS", "a month"),
             ("ALLOWED_ORIGINS", "example.com"),
             ("ALLOWED_ORIGINS", "https://a.example/,"),
             ("ALLOWED_ORIGINS", "https://a.example/path"),

@@ -8,6 +8,8 @@ pub mod api;
 #[cfg(feature = "runtime")]
 pub mod config;
 pub mod core;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 pub mod service;

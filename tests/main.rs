@@ -5,6 +5,7 @@ mod convergence;
 mod crash;
 mod endpoints;
 mod postgres;
+mod lambda;
 mod properties;
 mod races;
 mod support;

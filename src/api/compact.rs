@@ -53,7 +53,7 @@ pub(super) async fn compact(
     Tenant(tenant): Tenant,
     body: BodyText,
 ) -> Result<Response, ApiError> {
-    let older_than_ms = read(body.or_empty_object())?;
+    let older_than_ms = read(body.or_empty_object(), COMPACT_DEFAULT_DAYS)?;
     let done = service.compact(&tenant, older_than_ms, COMPACT_TIME_MAX_MS).await?;
     let message = if done.is_finished {
         "Compaction completed"
@@ -64,11 +64,18 @@ pub(super) async fn compact(
     Ok(answer::json(StatusCode::OK, to_json(&body)))
 }
 
-/// Reads the age, in milliseconds.
-fn read(text: &str) -> Result<u64, ApiError> {
+/// The age that a text like the body of this endpoint asks for, in milliseconds; `default_days` where it names none.
+///
+/// # Errors
+/// When the text is not a JSON object, or `olderThanDays` is not a number from 0.
+pub fn age_ms(text: &str, default_days: f64) -> Result<u64, String> {
+    read(text, default_days).map_err(|error| error.message())
+}
+
+fn read(text: &str, default_days: f64) -> Result<u64, ApiError> {
     let mut faults = Faults::default();
     let mut fields = Fields::of_body(text, &mut faults)?;
-    let days = fields.optional("olderThanDays", COMPACT_DEFAULT_DAYS, days);
+    let days = fields.optional("olderThanDays", default_days, days);
     faults.unless_any(days.map(milliseconds))
 }
 
@@ -96,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_age_is_a_number_from_zero_in_days() {
-        for (text, age_ms) in [
+        for (text, expected_ms) in [
             ("{}", 30 * DAY_MS),
             (r#"{"olderThanDays":0}"#, 0),
             (r#"{"olderThanDays":-0.0}"#, 0),
@@ -104,10 +111,13 @@ mod tests {
             (r#"{"olderThanDays":1e300}"#, u64::MAX),
             (r#"{"olderThanDays":"x","olderThanDays":1}"#, DAY_MS),
         ] {
-            assert_eq!(read(text).unwrap(), age_ms, "{text}");
+            assert_eq!(read(text, COMPACT_DEFAULT_DAYS).unwrap(), expected_ms, "{text}");
         }
+        assert_eq!(age_ms("{}", 0.5), Ok(DAY_MS / 2));
+        assert_eq!(age_ms(r#"{"olderThanDays":-1}"#, 0.5), Err("olderThanDays: must be a number from 0".to_owned()));
         for bad in ["-1", "null", "\"1\"", "1e400", "[]", "true"] {
-            assert!(matches!(read(&format!("{{\"olderThanDays\":{bad}}}")), Err(ApiError::BadFields(_))), "{bad}");
+            let text = format!("{{\"olderThanDays\":{bad}}}");
+            assert!(matches!(read(&text, 1.0), Err(ApiError::BadFields(_))), "{bad}");
         }
     }
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::answer::{is_json, json};
 use crate::core::limits::{
-    ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, PAGE_MAX_OPERATIONS, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS,
+    ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, LAMBDA_BODY_MAX_BYTES, PAGE_MAX_OPERATIONS, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS,
 };
 use crate::core::names::DocumentKey;
 use crate::service::ServiceError;
@@ -33,6 +33,8 @@ pub(super) enum ApiError {
     CursorReset,
     /// The body is too large, as it came or inflated.
     BodyTooLarge,
+    /// The answer is too large for those who would have to hand it on.
+    AnswerTooLarge { max_bytes: usize },
     /// The body's content encoding is unknown.
     UnsupportedEncoding,
     /// More operations than fit a page share a timestamp.
@@ -41,6 +43,8 @@ pub(super) enum ApiError {
     Service(ServiceError),
     /// The request took too long.
     TimedOut,
+    /// The server has no store yet.
+    Unavailable { cause: String },
     /// The server failed in a way that is nobody's outcome.
     Internal { cause: String },
 }
@@ -85,6 +89,11 @@ impl ApiError {
         }
     }
 
+    /// What is wrong with the request, for a person to read.
+    pub(super) fn message(&self) -> String {
+        self.parts().2
+    }
+
     /// The status, the `error` and the `message`. Those of 5xx are fixed: what went wrong inside is for the log.
     fn parts(&self) -> (StatusCode, &'static str, String) {
         match self {
@@ -107,8 +116,18 @@ impl ApiError {
                 (StatusCode::GONE, "Cursor reset", message.to_owned())
             }
             Self::BodyTooLarge => {
-                let message = format!("A body has at most {REQUEST_BODY_MAX_BYTES} bytes, as sent and inflated");
+                let message = format!(
+                    "A body has at most {REQUEST_BODY_MAX_BYTES} bytes ({LAMBDA_BODY_MAX_BYTES} in a Lambda), as sent \
+                     and inflated"
+                );
                 (StatusCode::PAYLOAD_TOO_LARGE, "Request too large", message)
+            }
+            Self::AnswerTooLarge { max_bytes } => {
+                let message = format!(
+                    "The answer has more than the {max_bytes} bytes that can be handed on; ask for less at once. \
+                     Operations of a push were taken, and can be pushed again in smaller parts"
+                );
+                (StatusCode::INTERNAL_SERVER_ERROR, "Answer too large", message)
             }
             Self::UnsupportedEncoding => {
                 let message = "A body's Content-Encoding is gzip, br, zstd, deflate or identity";
@@ -121,8 +140,8 @@ impl ApiError {
                 );
                 (StatusCode::UNPROCESSABLE_ENTITY, "Too many changes with one timestamp", message)
             }
-            Self::Service(error) if can_retry(error) => unavailable(),
-            Self::TimedOut => unavailable(),
+            Self::Service(error) if can_retry(error) => try_again(),
+            Self::TimedOut | Self::Unavailable { .. } => try_again(),
             Self::Service(_) | Self::Internal { .. } => {
                 let message = "The server failed; its log has the details under the x-request-id of this answer";
                 (StatusCode::INTERNAL_SERVER_ERROR, "Internal error", message.to_owned())
@@ -134,7 +153,8 @@ impl ApiError {
     fn log(&self, status: StatusCode) {
         let cause: &dyn fmt::Display = match self {
             Self::Service(error) => error,
-            Self::Internal { cause } => cause,
+            Self::Internal { cause } | Self::Unavailable { cause } => cause,
+            Self::AnswerTooLarge { .. } => &"the answer is too large",
             Self::TimedOut => &"the request took too long",
             _ => return,
         };
@@ -146,7 +166,7 @@ impl ApiError {
     }
 }
 
-fn unavailable() -> (StatusCode, &'static str, String) {
+fn try_again() -> (StatusCode, &'static str, String) {
     let message = "The server cannot do this right now; send the same request again";
     (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message.to_owned())
 }
@@ -195,6 +215,18 @@ impl From<StoreError> for ApiError {
 #[must_use]
 pub fn internal_error(cause: String) -> Response {
     ApiError::Internal { cause }.into_response()
+}
+
+/// The answer where the server cannot do anything for now; the cause is logged and the client is not told.
+#[must_use]
+pub fn unavailable(cause: String) -> Response {
+    ApiError::Unavailable { cause }.into_response()
+}
+
+/// The answer in place of one that is larger than can be handed on.
+#[must_use]
+pub fn answer_too_large(max_bytes: usize) -> Response {
+    ApiError::AnswerTooLarge { max_bytes }.into_response()
 }
 
 /// Answers for routes that do not exist.

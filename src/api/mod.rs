@@ -36,7 +36,8 @@ use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use error::{in_shape, internal_error};
+pub use compact::age_ms as compaction_age_ms;
+pub use error::{answer_too_large, in_shape, internal_error, unavailable};
 pub use openapi::description;
 
 use crate::service::SyncService;

@@ -10,12 +10,14 @@ use axum::response::Response;
 use axum::{BoxError, Router};
 use http::header::{ETAG, HeaderName, RETRY_AFTER};
 use http::{Method, StatusCode};
+use http_body_util::Limited;
 use tower::{Layer as _, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::map_request_body::MapRequestBodyLayer;
 use tower_http::normalize_path::{NormalizePath, NormalizePathLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
@@ -25,7 +27,7 @@ use tracing::Span;
 use super::rest::finish_body;
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
-use crate::core::limits::{REQUEST_BODY_MAX_BYTES, REQUEST_ID_MAX_BYTES};
+use crate::core::limits::REQUEST_ID_MAX_BYTES;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -35,6 +37,7 @@ pub type App = NormalizePath<Router>;
 /// Puts the layers around the routes.
 #[must_use]
 pub fn app(routes: Router, config: &HttpConfig) -> App {
+    let body_max_bytes = config.body_max_bytes;
     let layers = ServiceBuilder::new()
         .layer(map_request(forget_odd_request_id))
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
@@ -57,8 +60,9 @@ pub fn app(routes: Router, config: &HttpConfig) -> App {
         .layer(from_fn(finish_body))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, config.request_timeout))
-        .layer(RequestBodyLimitLayer::new(REQUEST_BODY_MAX_BYTES))
-        .layer(RequestDecompressionLayer::new());
+        .layer(RequestBodyLimitLayer::new(body_max_bytes))
+        .layer(RequestDecompressionLayer::new())
+        .layer(MapRequestBodyLayer::new(move |inflated| Body::new(Limited::new(inflated, body_max_bytes))));
     // A layer of the router runs behind its routing, and the path must be the right one by then.
     NormalizePathLayer::trim_trailing_slash().layer(routes.layer(layers))
 }

@@ -10,8 +10,6 @@ use super::client::{Api, insert};
 use super::contract;
 use super::raw::Connection;
 
-const LIMIT: usize = 10 * 1024 * 1024;
-
 /// A push that is as long as asked, most of it white space.
 fn push_of_length(bytes: usize) -> Vec<u8> {
     let push = json!({"clientId": "a", "operations": [insert("op-1", "doc-1", "a", 1, 5)]}).to_string();
@@ -94,11 +92,11 @@ pub(super) async fn an_unknown_encoding_is_415(api: &Api) {
 }
 
 pub(super) async fn a_body_may_be_as_large_as_the_limit_and_no_larger(api: &Api) {
-    assert_eq!(api.post("/operations", push_of_length(LIMIT)).await.status, 200);
-    let answer = api.post("/operations", push_of_length(LIMIT + 1)).await;
+    assert_eq!(api.post("/operations", push_of_length(api.body_max_bytes)).await.status, 200);
+    let answer = api.post("/operations", push_of_length(api.body_max_bytes + 1)).await;
     assert_eq!((answer.status, &answer.json()["error"]), (413, &json!("Request too large")));
     for path in ["/changes", "/compact", "/documents/todos/query"] {
-        assert_eq!(api.post(path, vec![b' '; LIMIT + 1]).await.status, 413, "{path}");
+        assert_eq!(api.post(path, vec![b' '; api.body_max_bytes + 1]).await.status, 413, "{path}");
     }
     assert_eq!(api.stats().await["totalOperations"], 1);
 }
@@ -120,7 +118,7 @@ pub(super) async fn a_body_without_a_length_is_cut_at_the_limit_and_answered(api
 
 pub(super) async fn a_client_that_asks_first_is_told_before_it_sends_too_much(api: &Api) {
     let mut connection = Connection::to(api.authority()).await;
-    let length = (LIMIT + 1).to_string();
+    let length = (api.body_max_bytes + 1).to_string();
     connection.head("POST /operations", &[("content-length", &length), ("expect", "100-continue")]).await;
     let answer = connection.answer().await;
     assert_eq!((answer.status, answer.header("connection")), (413, "close"));
@@ -141,8 +139,8 @@ pub(super) async fn a_body_that_nobody_reads_does_not_break_the_connection(api: 
 }
 
 pub(super) async fn what_a_body_inflates_to_is_limited(api: &Api) {
-    let just_too_much = encoded!(GzipEncoder, &push_of_length(LIMIT + 1));
-    assert!(just_too_much.len() < LIMIT / 100);
+    let just_too_much = encoded!(GzipEncoder, &push_of_length(api.body_max_bytes + 1));
+    assert!(just_too_much.len() < api.body_max_bytes / 100);
     let bomb = encoded!(GzipEncoder, &vec![b' '; 200 * 1024 * 1024]);
     for body in [just_too_much, bomb] {
         let answer = api.send(Method::POST, "/operations", &[("content-encoding", "gzip")], body).await;

@@ -3,12 +3,15 @@
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use syncflow_server::core::limits::REQUEST_BODY_MAX_BYTES;
 
 use super::contract;
 
 /// A server as a client sees it.
-pub(super) struct Api {
+pub(crate) struct Api {
     base: String,
+    /// Largest body that the server takes.
+    pub(super) body_max_bytes: usize,
     client: Client,
 }
 
@@ -23,11 +26,16 @@ pub(super) struct Answer {
 impl Api {
     /// The server at a base URL without a slash at its end.
     pub(super) fn at(base: String) -> Self {
-        Self { base, client: Client::new() }
+        Self { base, body_max_bytes: REQUEST_BODY_MAX_BYTES, client: Client::new() }
+    }
+
+    /// A server that takes bodies up to another limit.
+    pub(super) fn with_body_max_bytes(self, body_max_bytes: usize) -> Self {
+        Self { body_max_bytes, ..self }
     }
 
     /// The host and port, for those who speak HTTP themselves.
-    pub(super) fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         self.base.trim_start_matches("http://")
     }
 

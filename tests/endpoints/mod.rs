@@ -1,13 +1,13 @@
 //! The API over real HTTP: what is on the wire, held against the contract of every endpoint.
 //!
 //! Most checks run over every way to start a server: a function that gives a [`server::Server`]. Each is listed in
-//! `every_check`; one that is not is dead code, which the compiler reports.
+//! `every_check` or `every_check_of_a_listener`; one that is not is dead code, which the compiler reports.
 #![expect(clippy::unwrap_used, reason = "a check that cannot go on has failed")]
 
-mod client;
+pub(crate) mod client;
 mod contract;
 mod raw;
-mod server;
+pub(crate) mod server;
 
 mod bodies;
 mod compaction;
@@ -22,10 +22,10 @@ mod readme;
 mod seed;
 mod transport;
 
-/// Hands the list of checks to a macro.
+/// Hands the list of checks to a macro, of what every transport has to keep.
 macro_rules! every_check {
     ($run:ident, $server:ident) => {
-        $run! { $server
+        $run! { $server $server
             bodies {
                 a_body_is_read_as_json_whatever_its_type
                 an_empty_body_counts_as_an_empty_object_but_for_a_push
@@ -33,11 +33,7 @@ macro_rules! every_check {
                 a_body_that_its_encoding_cannot_undo_is_400
                 an_unknown_encoding_is_415
                 a_body_may_be_as_large_as_the_limit_and_no_larger
-                a_body_without_a_length_is_cut_at_the_limit_and_answered
-                a_client_that_asks_first_is_told_before_it_sends_too_much
                 what_a_body_inflates_to_is_limited
-                a_body_that_breaks_off_changes_nothing
-                a_body_that_nobody_reads_does_not_break_the_connection
             }
             compaction {
                 statistics_count_operations_documents_and_what_clients_have_not_pulled
@@ -71,9 +67,6 @@ macro_rules! every_check {
                 of_equal_keys_the_last_one_counts
                 unknown_keys_are_tolerated_however_odd
                 texts_that_look_like_statements_are_only_texts
-            }
-            openapi {
-                the_document_is_openapi_3_1_and_has_every_route
             }
             pull {
                 a_page_has_the_keys_of_the_reference_and_says_where_to_go_on
@@ -142,6 +135,25 @@ macro_rules! every_check {
                 an_answer_is_compressed_when_asked
                 a_client_that_refuses_every_encoding_is_answered_plainly
                 a_request_id_is_taken_or_made_and_returned
+            }
+        }
+    };
+}
+
+/// The same for what a server does that listens by itself: connections, and the routes that are no Lambda function.
+macro_rules! every_check_of_a_listener {
+    ($run:ident, $name:ident, $server:ident) => {
+        $run! { $name $server
+            bodies {
+                a_body_without_a_length_is_cut_at_the_limit_and_answered
+                a_client_that_asks_first_is_told_before_it_sends_too_much
+                a_body_that_breaks_off_changes_nothing
+                a_body_that_nobody_reads_does_not_break_the_connection
+            }
+            openapi {
+                the_document_is_openapi_3_1_and_has_every_route
+            }
+            transport {
                 a_connection_serves_requests_one_after_the_other
             }
         }
@@ -150,8 +162,8 @@ macro_rules! every_check {
 
 /// One test for each check, over one way to start a server.
 macro_rules! suite {
-    ($server:ident $($module:ident { $($check:ident)* })*) => {
-        mod $server {
+    ($name:ident $server:ident $($module:ident { $($check:ident)* })*) => {
+        mod $name {
             $(mod $module {
                 $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $check() {
@@ -166,3 +178,6 @@ macro_rules! suite {
 every_check!(suite, memory);
 every_check!(suite, sqlite);
 every_check!(suite, postgres);
+every_check!(suite, lambda);
+every_check_of_a_listener!(suite, memory_listener, memory);
+every_check_of_a_listener!(suite, sqlite_listener, sqlite);

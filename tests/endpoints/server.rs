@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use syncflow_server::api;
 use syncflow_server::config::Config;
+use syncflow_server::core::limits::LAMBDA_BODY_MAX_BYTES;
 use syncflow_server::runtime::{self, TokioHost};
 use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::Store;
@@ -12,31 +13,35 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::client::Api;
+use crate::lambda::events::Source;
+use crate::lambda::front::Front;
 use crate::support::postgres::{Schema, server_url};
 
 #[path = "../../local-dev/serve.rs"]
 mod serve;
 
 /// A server that ends, and whose world is removed, with the check.
-pub(super) struct Server {
-    pub(super) api: Api,
-    task: JoinHandle<()>,
+pub(crate) struct Server {
+    pub(crate) api: Api,
     _home: Box<dyn Any + Send>,
 }
 
-impl Drop for Server {
+/// A task that ends when this is dropped.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 
 /// Over the in-memory store.
-pub(super) async fn memory() -> Server {
+pub(crate) async fn memory() -> Server {
     start(&[("ADAPTER", "memory")], ()).await
 }
 
 /// Over SQLite in a directory of its own.
-pub(super) async fn sqlite() -> Server {
+pub(crate) async fn sqlite() -> Server {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("syncflow.db");
     let path = path.to_str().expect("a path in UTF-8").to_owned();
@@ -44,7 +49,7 @@ pub(super) async fn sqlite() -> Server {
 }
 
 /// Over PostgreSQL in a schema of its own.
-pub(super) async fn postgres() -> Server {
+pub(crate) async fn postgres() -> Server {
     let schema = Schema::new();
     let (url, name) = (server_url(), schema.name().to_owned());
     let settings =
@@ -52,15 +57,25 @@ pub(super) async fn postgres() -> Server {
     start(&settings, schema).await
 }
 
+/// The functions behind their URLs, all over one SQLite database.
+pub(crate) async fn lambda() -> Server {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("syncflow.db");
+    let path = path.to_str().expect("a path in UTF-8");
+    let front = Front::start(Source::FunctionUrl, &[("ADAPTER", "sqlite"), ("SQLITE_PATH", path)]).await;
+    let api = Api::at(format!("http://{}", front.authority())).with_body_max_bytes(LAMBDA_BODY_MAX_BYTES);
+    Server { api, _home: Box::new((front, directory)) }
+}
+
 /// With these settings, over the store that they name.
-pub(super) async fn start(settings: &[(&str, &str)], home: impl Any + Send) -> Server {
+pub(crate) async fn start(settings: &[(&str, &str)], home: impl Any + Send) -> Server {
     let config = read(settings);
     let store = runtime::open_store(&config.store).await.expect("the store opens");
     start_on(store, Arc::new(TokioHost), &config, home).await
 }
 
 /// With these settings, over a store and with a clock of the check's own.
-pub(super) async fn start_with(store: Arc<dyn Store>, host: Arc<dyn Host>, settings: &[(&str, &str)]) -> Server {
+pub(crate) async fn start_with(store: Arc<dyn Store>, host: Arc<dyn Host>, settings: &[(&str, &str)]) -> Server {
     start_on(store, host, &read(settings), ()).await
 }
 
@@ -74,5 +89,5 @@ async fn start_on(store: Arc<dyn Store>, host: Arc<dyn Host>, config: &Config, h
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let task = tokio::spawn(serve::serve(listener, app, async || std::future::pending().await));
-    Server { api: Api::at(format!("http://{address}")), task, _home: Box::new(home) }
+    Server { api: Api::at(format!("http://{address}")), _home: Box::new((Task(task), home)) }
 }

@@ -1,0 +1,79 @@
+//! What the first request opens and all later ones share.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use tokio::sync::OnceCell;
+use tower::ServiceExt as _;
+
+use crate::api::{self, Endpoint};
+use crate::config::{ConfigError, StoreConfig};
+use crate::core::limits::LAMBDA_ANSWER_MARGIN_MS;
+use crate::runtime::{TokioHost, open_store};
+use crate::service::SyncService;
+
+/// A service whose store is opened when it is first needed; where that fails, whoever needs it next tries again.
+pub(super) struct LazyService {
+    config: StoreConfig,
+    service: OnceCell<Arc<SyncService>>,
+}
+
+impl LazyService {
+    pub(super) fn new(config: StoreConfig) -> Self {
+        Self { config, service: OnceCell::new() }
+    }
+
+    /// The service; opens its store if that has not been done.
+    pub(super) async fn get(&self) -> Result<&Arc<SyncService>, ConfigError> {
+        let open = async || {
+            let store = open_store(&self.config).await?;
+            Ok(Arc::new(SyncService::new(store, Arc::new(TokioHost))))
+        };
+        self.service.get_or_try_init(open).await
+    }
+}
+
+/// The routes of one endpoint over such a service.
+pub(super) struct LazyRoutes {
+    endpoint: Endpoint,
+    service: LazyService,
+    routes: OnceCell<Router>,
+}
+
+/// When Lambda ends the function if it has not answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(pub(super) SystemTime);
+
+impl Deadline {
+    /// The time that is left for a request.
+    fn time_left(self) -> Duration {
+        let margin = Duration::from_millis(LAMBDA_ANSWER_MARGIN_MS);
+        self.0.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(margin)
+    }
+}
+
+impl LazyRoutes {
+    pub(super) fn new(endpoint: Endpoint, config: StoreConfig) -> Self {
+        Self { endpoint, service: LazyService::new(config), routes: OnceCell::new() }
+    }
+
+    /// Answers a request, with 503 where the store cannot be opened or the function's time is over.
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        let Some(deadline) = request.extensions().get::<Deadline>().copied() else { return self.route(request).await };
+        let answered = tokio::time::timeout(deadline.time_left(), self.route(request)).await;
+        // The layers give a bare status the shape of every error.
+        answered.unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())
+    }
+
+    async fn route(&self, request: Request) -> Response {
+        let open = async || self.service.get().await.map(|service| api::route(self.endpoint, Arc::clone(service)));
+        match self.routes.get_or_try_init(open).await {
+            Ok(routes) => routes.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
+            Err(problem) => api::unavailable(problem.to_string()),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The endpoints as functions of AWS Lambda.
+//!
+//! A function serves one endpoint, behind an API Gateway (HTTP or REST), a load balancer or its own URL, with the routes
+//! and layers of the local server. The store is opened by the first request and shared by all later ones; where it could
+//! not be opened the request is answered with 503, and the next one tries again.
+//!
+//! What is different from the local server is what Lambda asks for: bodies are at most 4 MiB
+//! ([`LAMBDA_BODY_MAX_BYTES`](crate::core::limits::LAMBDA_BODY_MAX_BYTES)), a request is answered before the function's
+//! deadline, a pool has one connection, and logs are JSON.
+
+mod answer;
+mod event;
+mod lazy;
+mod schedule;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use lambda_runtime::{LambdaEvent, service_fn};
+use tower::ServiceExt as _;
+
+use self::answer::Answer;
+use self::lazy::LazyRoutes;
+use self::schedule::ScheduledCompaction;
+use crate::api::Endpoint;
+use crate::config::Config;
+use crate::runtime::{self, App, logging};
+
+/// Serves one endpoint, for as long as Lambda sends requests.
+#[must_use]
+pub fn serve(endpoint: Endpoint) -> ExitCode {
+    run(async |config| {
+        let app = app(endpoint, &config);
+        lambda_http::run(service_fn(|event| answer(app.clone(), event))).await
+    })
+}
+
+/// Compacts all tenants, whenever EventBridge Scheduler says so.
+///
+/// The event is `{"olderThanDays": 30}`; without the key, `COMPACT_OLDER_THAN_DAYS` counts. The answer is
+/// `{"deletedCount":245,"tenantCount":3,"hasMore":false,"next":null}`. A run ends in good time before the function's
+/// deadline; `hasMore` says then that something is left and `next` names the tenant where a run goes on that is given
+/// `{"from": next}`. One without it begins with the first tenant, and passes those quickly that have nothing left to
+/// compact.
+#[must_use]
+pub fn serve_scheduled_compaction() -> ExitCode {
+    run(async |config| {
+        let compaction = ScheduledCompaction::new(&config);
+        lambda_runtime::run(service_fn(async |event: LambdaEvent<_>| compaction.run(event).await)).await
+    })
+}
+
+/// Reads the settings, starts the logs and a runtime, and runs a function in it.
+fn run(function: impl AsyncFnOnce(Config) -> Result<(), lambda_runtime::Error>) -> ExitCode {
+    let served = || -> Result<(), Box<dyn Error + Send + Sync>> {
+        let config = Config::read_in_a_lambda(|name| std::env::var(name).ok())?;
+        logging::start(&config.log)?;
+        // Lambda sends one request at a time, and the stores' own threads do what blocks.
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        tokio.block_on(function(config))
+    };
+    match served() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The endpoint with the layers around it, over a store that is not open yet.
+fn app(endpoint: Endpoint, config: &Config) -> App {
+    let lazy = Arc::new(LazyRoutes::new(endpoint, config.store.clone()));
+    let routes = Router::new().fallback(move |request: Request| {
+        let lazy = Arc::clone(&lazy);
+        async move { lazy.answer(request).await }
+    });
+    runtime::app(routes, &config.http)
+}
+
+async fn answer(app: App, event: lambda_http::Request) -> Result<Answer, Infallible> {
+    let max_bytes = answer::max_bytes(&event);
+    let response = app.oneshot(event::request(event)).await?;
+    Ok(Answer::new(response, max_bytes).await)
+}

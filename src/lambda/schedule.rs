@@ -1,0 +1,77 @@
+//! The compaction of every tenant, for as long as a function's time allows.
+
+use std::time::SystemTime;
+
+use lambda_runtime::LambdaEvent;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::lazy::LazyService;
+use crate::api;
+use crate::config::Config;
+use crate::core::limits::LAMBDA_COMPACTION_MARGIN_MS;
+use crate::core::names::TenantId;
+
+/// Answers the events of the schedule.
+pub(super) struct ScheduledCompaction {
+    service: LazyService,
+    older_than_days: f64,
+}
+
+/// Where a run begins; the rest of the event is read as a request of `POST /compact`.
+#[derive(Debug, Deserialize)]
+struct Start {
+    from: Option<String>,
+}
+
+/// What a run did.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Done {
+    /// How many entries were removed from the logs.
+    deleted_count: u64,
+    /// How many tenants have nothing left to remove.
+    tenant_count: u64,
+    /// Whether the time was over before the last tenant was finished.
+    has_more: bool,
+    /// The tenant that was not finished.
+    next: Option<String>,
+}
+
+impl ScheduledCompaction {
+    pub(super) fn new(config: &Config) -> Self {
+        let older_than_days = config.compaction.older_than_days;
+        Self { service: LazyService::new(config.store.clone()), older_than_days }
+    }
+
+    /// Compacts every tenant.
+    ///
+    /// # Errors
+    /// When the event is none of ours, or the store fails; what was compacted before stays so.
+    pub(super) async fn run(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Done, String> {
+        let LambdaEvent { payload, context } = event;
+        let older_than_ms = api::compaction_age_ms(payload.get(), self.older_than_days)?;
+        let Start { from } = serde_json::from_str(payload.get()).map_err(|problem| format!("from: {problem}"))?;
+        let from = from.map(|name| TenantId::parse(&name).map_err(|problem| format!("from: {problem}"))).transpose()?;
+        let time_left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let time_left_ms = u64::try_from(time_left.as_millis()).unwrap_or(u64::MAX);
+        let time_max_ms = time_left_ms.saturating_sub(LAMBDA_COMPACTION_MARGIN_MS);
+
+        let service = self.service.get().await.map_err(|problem| problem.to_string())?;
+        let done =
+            service.compact_all(from, older_than_ms, time_max_ms).await.map_err(|problem| problem.to_string())?;
+        let done = Done {
+            deleted_count: done.deleted_entries,
+            tenant_count: done.finished_tenants,
+            has_more: done.next.is_some(),
+            next: done.next.map(|tenant| tenant.as_str().to_owned()),
+        };
+        tracing::info!(
+            compaction.deleted_entries = done.deleted_count,
+            compaction.finished_tenants = done.tenant_count,
+            compaction.next = done.next,
+            "compacted"
+        );
+        Ok(done)
+    }
+}

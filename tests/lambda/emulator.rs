@@ -1,0 +1,201 @@
+//! Lambda as a function sees it: the runtime API, and a process that is started, frozen and ended.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path as InPath, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use http::StatusCode;
+use serde_json::Value;
+use syncflow_server::api::Endpoint;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+
+use super::http::Listening;
+
+/// What ends a test whose function never answers.
+const NEVER: Duration = Duration::from_secs(60);
+
+/// The trace header of every invocation.
+pub(crate) const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+
+/// Counts what makes the ids of all invocations different.
+static INVOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// A compiled function.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Binary {
+    pub(crate) name: &'static str,
+    path: &'static str,
+}
+
+macro_rules! binary {
+    ($name:literal) => {
+        Binary { name: $name, path: env!(concat!("CARGO_BIN_EXE_", $name)) }
+    };
+}
+
+/// The function of the schedule.
+pub(crate) const SCHEDULED_COMPACTION: Binary = binary!("scheduled_compaction");
+
+/// The function of an endpoint.
+pub(crate) fn binary_of(endpoint: Endpoint) -> Binary {
+    match endpoint {
+        Endpoint::Health => binary!("health"),
+        Endpoint::PushOperations => binary!("push_operations"),
+        Endpoint::PullChanges => binary!("pull_changes"),
+        Endpoint::GetDocument => binary!("get_document"),
+        Endpoint::QueryDocuments => binary!("query_documents"),
+        Endpoint::GetStats => binary!("get_stats"),
+        Endpoint::Compact => binary!("compact"),
+    }
+}
+
+/// What a function made of an event: its answer, or the error that it reported.
+pub(crate) type Outcome = Result<Value, Value>;
+
+struct Invocation {
+    event: String,
+    time_left: Duration,
+    outcome: oneshot::Sender<Outcome>,
+}
+
+/// One running instance of a function, with a runtime API of its own.
+pub(crate) struct Instance {
+    invocations: mpsc::UnboundedSender<Invocation>,
+    child: Child,
+    directory: TempDir,
+    _api: Listening,
+}
+
+struct RuntimeApi {
+    invocations: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
+    in_work: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
+}
+
+impl Instance {
+    /// Starts a function as Lambda would, with nothing in its environment but what Lambda and the settings put there.
+    pub(crate) async fn start(binary: Binary, settings: &[(String, String)]) -> Self {
+        let (invocations, receiver) = mpsc::unbounded_channel();
+        let api = Listening::start(runtime_api(receiver)).await;
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = |name| std::fs::File::create(directory.path().join(name)).expect("a file");
+        let child = Command::new(binary.path)
+            .env_clear()
+            .envs(settings.iter().cloned())
+            .env("AWS_LAMBDA_RUNTIME_API", api.authority())
+            .env("AWS_LAMBDA_FUNCTION_NAME", binary.name)
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", binary.name))
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", "stream")
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(log("stdout"))
+            .stderr(log("stderr"))
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the function starts");
+        Self { invocations, child, directory, _api: api }
+    }
+
+    /// Hands an event over and waits for what becomes of it.
+    pub(crate) async fn invoke(&mut self, event: &Value) -> Outcome {
+        self.invoke_within(event, Duration::from_secs(30)).await
+    }
+
+    /// The same with so much time until the deadline, which this emulator does not enforce.
+    pub(crate) async fn invoke_within(&mut self, event: &Value, time_left: Duration) -> Outcome {
+        let (sender, outcome) = oneshot::channel();
+        let invocation = Invocation { event: event.to_string(), time_left, outcome: sender };
+        self.invocations.send(invocation).expect("the runtime API listens");
+        let ended = tokio::select! {
+            outcome = outcome => return outcome.expect("an outcome"),
+            status = self.child.wait() => format!("the function ended: {status:?}"),
+            () = tokio::time::sleep(NEVER) => "the function does not answer".to_owned(),
+        };
+        panic!("{ended}\n{}", self.log());
+    }
+
+    /// Waits for the end of a function that cannot start; gives its exit code.
+    pub(crate) async fn end(&mut self) -> Option<i32> {
+        tokio::time::timeout(NEVER, self.child.wait()).await.expect("the function ends").expect("a status").code()
+    }
+
+    /// What the function has written to its log.
+    pub(crate) fn log(&self) -> String {
+        self.written("stderr")
+    }
+
+    /// What the function has written for CloudWatch to count.
+    pub(crate) fn metrics(&self) -> String {
+        self.written("stdout")
+    }
+
+    fn written(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.path().join(name)).expect("the log is readable")
+    }
+
+    /// Sends a signal, such as STOP and CONT, by which Lambda's freezing is played.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("the function runs");
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status().await;
+        assert!(sent.expect("a shell").success());
+    }
+
+    /// A directory of the kernel's about the process.
+    pub(crate) fn proc(&self) -> PathBuf {
+        Path::new("/proc").join(self.child.id().expect("the function runs").to_string())
+    }
+}
+
+/// See <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
+fn runtime_api(invocations: mpsc::UnboundedReceiver<Invocation>) -> Router {
+    let api = RuntimeApi { invocations: invocations.into(), in_work: Mutex::default() };
+    Router::new()
+        .route("/2018-06-01/runtime/invocation/next", get(next))
+        .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+        .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+        .with_state(Arc::new(api))
+}
+
+async fn next(State(api): State<Arc<RuntimeApi>>) -> Response {
+    let Some(invocation) = api.invocations.lock().await.recv().await else {
+        return StatusCode::GONE.into_response();
+    };
+    let id = format!("8476a536-e9f4-11e8-9739-{:012}", INVOCATIONS.fetch_add(1, Ordering::Relaxed));
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time") + invocation.time_left;
+    api.in_work.lock().expect("no panic").insert(id.clone(), invocation.outcome);
+    let headers = [
+        ("content-type", "application/json".to_owned()),
+        ("lambda-runtime-aws-request-id", id),
+        ("lambda-runtime-deadline-ms", deadline.as_millis().to_string()),
+        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-central-1:123456789012:function:f".to_owned()),
+        ("lambda-runtime-trace-id", TRACE.to_owned()),
+    ];
+    (headers, invocation.event).into_response()
+}
+
+async fn response(State(api): State<Arc<RuntimeApi>>, InPath(id): InPath<String>, body: Bytes) -> StatusCode {
+    assert!(body.len() <= 6 * 1024 * 1024, "Lambda hands nothing on that has {} bytes", body.len());
+    settle(&api, &id, Ok(serde_json::from_slice(&body).expect("the answer is JSON")))
+}
+
+async fn error(State(api): State<Arc<RuntimeApi>>, InPath(id): InPath<String>, body: Bytes) -> StatusCode {
+    settle(&api, &id, Err(serde_json::from_slice(&body).expect("the error is JSON")))
+}
+
+fn settle(api: &RuntimeApi, id: &str, outcome: Outcome) -> StatusCode {
+    let waiting = api.in_work.lock().expect("no panic").remove(id);
+    // A test that went away meanwhile does not need the outcome.
+    let _ = waiting.expect("an invocation in work").send(outcome);
+    StatusCode::ACCEPTED
+}

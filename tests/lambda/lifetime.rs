@@ -1,0 +1,78 @@
+//! An instance that lives long: nothing leaks, and being frozen is no harm.
+
+use std::path::Path;
+
+use http::Method;
+use serde_json::json;
+use syncflow_server::api::Endpoint;
+use syncflow_server::core::names::TenantId;
+
+use super::emulator::{Instance, binary_of};
+use super::functions::{directory, event, push_of, read, sqlite_in};
+use crate::support::stores::open_sqlite;
+
+/// What an instance holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    files: usize,
+    threads: String,
+}
+
+fn held(proc: &Path) -> Held {
+    let files = std::fs::read_dir(proc.join("fd")).expect("a process").count();
+    Held { files, threads: status(proc, "Threads:") }
+}
+
+fn resident_kib(proc: &Path) -> u64 {
+    let text = status(proc, "VmRSS:");
+    text.trim_end_matches(" kB").parse().expect("a number")
+}
+
+fn status(proc: &Path, key: &str) -> String {
+    let status = std::fs::read_to_string(proc.join("status")).expect("a process");
+    status.lines().find_map(|line| line.strip_prefix(key)).expect("the key").trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_thousand_requests_leak_nothing() {
+    const WARM_UP: usize = 200;
+    const GROWTH_MAX_KIB: u64 = 1_024;
+    let (_directory, path) = directory();
+    let push = push_of(1, &json!({"text": "x".repeat(1_000)}));
+    for (endpoint, event) in [
+        (Endpoint::PushOperations, event(&Method::POST, "/operations", &push)),
+        (Endpoint::PullChanges, event(&Method::POST, "/changes", r#"{"cursor":null}"#)),
+    ] {
+        let mut instance = Instance::start(binary_of(endpoint), &sqlite_in(&path)).await;
+        for _ in 0..WARM_UP {
+            assert_eq!(read(instance.invoke(&event).await).0, 200);
+        }
+        let (before, resident_before) = (held(&instance.proc()), resident_kib(&instance.proc()));
+        for _ in 0..1_000 {
+            assert_eq!(read(instance.invoke(&event).await).0, 200);
+        }
+        let (after, resident_after) = (held(&instance.proc()), resident_kib(&instance.proc()));
+        assert_eq!(after, before, "{endpoint:?}");
+        assert!(
+            resident_after <= resident_before + GROWTH_MAX_KIB,
+            "{endpoint:?}: {resident_before} KiB became {resident_after} KiB"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_was_frozen_answers_its_next_request_with_what_happened_meanwhile() {
+    let (_directory, path) = directory();
+    let mut push = Instance::start(binary_of(Endpoint::PushOperations), &sqlite_in(&path)).await;
+    let mut stats = Instance::start(binary_of(Endpoint::GetStats), &sqlite_in(&path)).await;
+    let ask = event(&Method::GET, "/stats", "");
+    assert_eq!(read(stats.invoke(&ask).await).1["totalOperations"], 0);
+    stats.signal("STOP").await;
+    let outcome = push.invoke(&event(&Method::POST, "/operations", &push_of(1, &json!({})))).await;
+    assert_eq!(read(outcome).0, 200);
+    stats.signal("CONT").await;
+    assert_eq!(read(stats.invoke(&ask).await).1["totalOperations"], 1);
+    // What the frozen one held open did not keep others from anything either.
+    let store = open_sqlite(format!("{path}/syncflow.db").as_ref());
+    assert_eq!(store.stats(&TenantId::trusted("default"), 0).await.expect("the store works").operations, 1);
+}

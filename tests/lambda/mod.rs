@@ -1,0 +1,10 @@
+//! The functions as Lambda runs them: the compiled binaries against an emulated runtime API.
+
+pub(crate) mod emulator;
+pub(crate) mod events;
+pub(crate) mod front;
+pub(crate) mod http;
+
+mod functions;
+mod lifetime;
+mod schedule;
