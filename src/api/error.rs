@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use super::answer::{is_json, json};
 use crate::core::limits::{
-    ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, LAMBDA_BODY_MAX_BYTES, PAGE_MAX_OPERATIONS, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS,
+    ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, LAMBDA_BODY_MAX_BYTES, PAGE_MAX_OPERATIONS, REQUEST_BODY_MAX_BYTES,
+    RETRY_AFTER_SECONDS,
 };
 use crate::core::names::DocumentKey;
 use crate::service::ServiceError;

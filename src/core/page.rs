@@ -11,7 +11,6 @@ use super::operation::LogEntry;
 #[derive(Debug, Clone)]
 pub struct PageBudget {
     rows_left: usize,
-    max_bytes: usize,
     bytes: usize,
     /// The bytes of the smallest row; nothing while the page is empty.
     smallest: Option<usize>,
@@ -21,22 +20,16 @@ impl PageBudget {
     /// A page of at most `max_rows` rows and [`PAGE_MAX_BYTES`].
     #[must_use]
     pub fn new(max_rows: usize) -> Self {
-        Self::of_bytes(max_rows, PAGE_MAX_BYTES)
-    }
-
-    /// A list of at most `max_rows` rows and `max_bytes`.
-    #[must_use]
-    pub fn of_bytes(max_rows: usize, max_bytes: usize) -> Self {
-        Self { rows_left: max_rows, max_bytes, bytes: 0, smallest: None }
+        Self { rows_left: max_rows, bytes: 0, smallest: None }
     }
 
     /// Whether a row of this many bytes goes in; once one does not, the page ends.
     pub fn admit(&mut self, row_bytes: usize) -> bool {
         let bytes = self.bytes.saturating_add(row_bytes);
         let smallest = self.smallest.map_or(row_bytes, |smallest| smallest.min(row_bytes));
-        let fits = self.rows_left > 0 && (self.smallest.is_none() || bytes.saturating_add(smallest) <= self.max_bytes);
+        let fits = self.rows_left > 0 && (self.smallest.is_none() || bytes.saturating_add(smallest) <= PAGE_MAX_BYTES);
         if fits {
-            *self = Self { rows_left: self.rows_left - 1, bytes, smallest: Some(smallest), ..*self };
+            *self = Self { rows_left: self.rows_left - 1, bytes, smallest: Some(smallest) };
         }
         fits
     }
