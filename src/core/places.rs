@@ -89,9 +89,16 @@ impl Places {
     }
 
     /// Remembers what a page by the reference's rule leads to; `then` is that of [`Start::Time`].
+    ///
+    /// A `since` that was not known is remembered itself too: when the answer is lost and the client asks again, it goes
+    /// on from where the head is now, and not behind what has been pushed meanwhile.
     #[must_use]
-    pub fn settle_time(self, since: u64, then: Option<Position>, page: &TimePage) -> Settled {
+    pub fn settle_time(mut self, since: u64, then: Option<Position>, page: &TimePage) -> Settled {
+        let is_first = then.is_none();
         let then = then.unwrap_or(page.head.position);
+        if is_first {
+            self.remember(since, Place::CatchingUp { after: TimePlace::after_timestamp(since), then });
+        }
         let place = match page.entries.last() {
             Some(last) if page.has_more => {
                 let after = TimePlace { timestamp: last.timestamp, seq: last.seq };
@@ -306,6 +313,17 @@ mod tests {
         let last = TimePage { entries: entries(&[12]), has_more: false, head: head(8) };
         let settled = settled.places.settle_time(9, Some(at(5)), &last);
         assert_eq!(settled.places.start(12), Start::Log(Origin::Cursor(log(5))));
+    }
+
+    #[test]
+    fn an_unknown_since_that_comes_again_goes_on_from_where_the_head_was_when_it_first_came() {
+        let page =
+            |seq| TimePage { entries: entries(&[8]), has_more: false, head: Head { position: at(seq), horizon: 0 } };
+        let lost = Places::default().settle_time(7, None, &page(5));
+        let start = lost.places.start(7);
+        assert_eq!(start, Start::Time { after: TimePlace::after_timestamp(7), then: Some(at(5)) });
+        let settled = lost.places.settle_time(7, Some(at(5)), &page(6));
+        assert_eq!(settled.places.start(8), Start::Log(Origin::Cursor(log(5))));
     }
 
     #[test]

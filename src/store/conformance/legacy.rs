@@ -201,6 +201,17 @@ pub async fn an_unknown_since_with_nothing_behind_it_is_known_from_then_on(world
     assert_eq!(ids(&world.since(ME, 50, 9).await.entries), ["late"]);
 }
 
+/// The first answer to an unknown `since` was lost: what was pushed before the client asks again is not lost with it.
+pub async fn a_lost_answer_to_an_unknown_since_hides_nothing(world: &World) {
+    push_at(world, "new", 20).await;
+    let lost = world.since(ME, 15, 9).await;
+    assert_eq!(ids(&lost.entries), ["new"]);
+    push_at(world, "late", 3).await;
+    let page = world.since(ME, 15, 9).await;
+    assert_eq!(ids(&page.entries), ["new"]);
+    assert_eq!(ids(&world.since(ME, next_since(&page), 9).await.entries), ["late"]);
+}
+
 /// What a client catches up with is documents where history is gone, and then the log.
 pub async fn an_unknown_since_is_caught_up_with_documents_after_a_compaction(world: &World) {
     world

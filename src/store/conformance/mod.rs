@@ -146,6 +146,7 @@ macro_rules! for_each_conformance_check {
                 a_lost_answer_is_given_again,
                 a_since_in_use_outlives_many_lost_answers,
                 an_unknown_since_is_caught_up_by_the_reference_rule,
+                a_lost_answer_to_an_unknown_since_hides_nothing,
                 an_unknown_since_with_nothing_behind_it_is_known_from_then_on,
                 an_unknown_since_is_caught_up_with_documents_after_a_compaction,
                 from_zero_the_documents_are_delivered_where_history_is_gone,
