@@ -9,6 +9,7 @@ use super::json::RawJson;
 use super::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 use super::names::{DocumentKey, OperationId};
 use super::operation::{Operation, OperationKind};
+use super::page::PageBudget;
 
 /// What a decision stands on: what the store knew of some operation ids and documents at one moment.
 #[derive(Debug, Clone, Default)]
@@ -165,15 +166,13 @@ impl WorkingSet {
 
     fn operations(&mut self, operations: &[Operation], undo: &mut Vec<Undo>) -> Answer {
         let mut outcomes = Vec::with_capacity(operations.len());
-        let mut conflicts_bytes = 0;
+        let mut conflicts = PageBudget::of_bytes(operations.len(), PUSH_CONFLICTS_MAX_BYTES);
         for (index, operation) in operations.iter().enumerate() {
             let outcome = self.operation(operation, undo).map_err(|TooLarge| Refused::DocumentTooLarge { index })?;
-            if let Outcome::Conflict(conflict) = &outcome {
-                let is_first = conflicts_bytes == 0;
-                conflicts_bytes += answered_bytes(&conflict.document);
-                if !is_first && conflicts_bytes > PUSH_CONFLICTS_MAX_BYTES {
-                    return Err(Refused::ConflictsTooLarge);
-                }
+            if let Outcome::Conflict(conflict) = &outcome
+                && !conflicts.admit(answered_bytes(&conflict.document))
+            {
+                return Err(Refused::ConflictsTooLarge);
             }
             outcomes.push(outcome);
         }

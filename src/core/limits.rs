@@ -78,7 +78,7 @@ pub const LAMBDA_ANSWER_MARGIN_MS: u64 = 500;
 pub const LAMBDA_COMPACTION_MARGIN_MS: u64 = 10_000;
 
 /// How many tenants a scheduled compaction asks the store for at a time.
-pub const COMPACT_TENANTS_AT_ONCE: usize = 1_000;
+pub const COMPACT_LIST_MAX_TENANTS: usize = 1_000;
 
 /// Default and largest page of a query, in documents; larger asks are clamped.
 pub const QUERY_MAX_DOCUMENTS: usize = 1_000;

@@ -11,25 +11,33 @@ use super::operation::LogEntry;
 #[derive(Debug, Clone)]
 pub struct PageBudget {
     rows_left: usize,
+    max_bytes: usize,
     bytes: usize,
-    /// The bytes of the smallest row; nothing while the page is empty.
-    smallest: Option<usize>,
+    /// The bytes of the smallest row, for which room stays; 0 where none is repeated.
+    smallest: usize,
 }
 
 impl PageBudget {
     /// A page of at most `max_rows` rows and [`PAGE_MAX_BYTES`].
     #[must_use]
     pub fn new(max_rows: usize) -> Self {
-        Self { rows_left: max_rows, bytes: 0, smallest: None }
+        Self { smallest: usize::MAX, ..Self::of_bytes(max_rows, PAGE_MAX_BYTES) }
+    }
+
+    /// A list of at most `max_rows` rows and `max_bytes`, none of which is ever repeated.
+    #[must_use]
+    pub fn of_bytes(max_rows: usize, max_bytes: usize) -> Self {
+        Self { rows_left: max_rows, max_bytes, bytes: 0, smallest: 0 }
     }
 
     /// Whether a row of this many bytes goes in; once one does not, the page ends.
     pub fn admit(&mut self, row_bytes: usize) -> bool {
         let bytes = self.bytes.saturating_add(row_bytes);
-        let smallest = self.smallest.map_or(row_bytes, |smallest| smallest.min(row_bytes));
-        let fits = self.rows_left > 0 && (self.smallest.is_none() || bytes.saturating_add(smallest) <= PAGE_MAX_BYTES);
+        let smallest = self.smallest.min(row_bytes);
+        let is_first = self.bytes == 0;
+        let fits = self.rows_left > 0 && (is_first || bytes.saturating_add(smallest) <= self.max_bytes);
         if fits {
-            *self = Self { rows_left: self.rows_left - 1, bytes, smallest: Some(smallest) };
+            *self = Self { rows_left: self.rows_left - 1, bytes, smallest, ..*self };
         }
         fits
     }
@@ -200,5 +208,7 @@ mod tests {
         assert!(budget.admit(PAGE_MAX_BYTES / 3) && budget.admit(PAGE_MAX_BYTES / 3));
         assert!(!budget.admit(PAGE_MAX_BYTES / 3), "two rows and one of them again fill the page");
         assert!(budget.admit(0), "an empty row takes no room, not even again");
+        let mut list = PageBudget::of_bytes(9, 3);
+        assert!(list.admit(1) && list.admit(2) && !list.admit(1), "a list repeats nothing");
     }
 }

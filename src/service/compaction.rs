@@ -1,7 +1,7 @@
 //! Compaction in small steps, so that no push waits for more than one.
 
 use super::{ServiceError, SyncService};
-use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, COMPACT_STEP_MAX_ENTRIES, COMPACT_TENANTS_AT_ONCE};
+use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, COMPACT_STEP_MAX_ENTRIES, COMPACT_LIST_MAX_TENANTS};
 use crate::core::names::TenantId;
 use crate::store::{CompactStep, Compaction};
 
@@ -79,7 +79,7 @@ impl SyncService {
                 is_late = time_left_ms() == 0;
                 last = Some(tenant);
             }
-            tenants = self.store.tenants(last.as_ref(), COMPACT_TENANTS_AT_ONCE).await?;
+            tenants = self.store.tenants(last.as_ref(), COMPACT_LIST_MAX_TENANTS).await?;
             if tenants.is_empty() {
                 return Ok(done);
             }

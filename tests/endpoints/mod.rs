@@ -49,7 +49,6 @@ macro_rules! every_check {
                 a_deleted_document_is_not_there
                 an_id_may_contain_a_slash_and_anything_else_that_is_escaped
                 names_in_a_path_are_checked_and_named
-                a_document_may_be_named_query
                 a_query_answers_newest_first_by_last_commit_with_its_count
                 a_query_goes_on_from_its_cursor
                 a_filter_compares_by_type_and_numbers_by_value
@@ -132,7 +131,6 @@ macro_rules! every_check {
                 unknown_routes_are_404_and_wrong_methods_405_with_allow
                 a_trailing_slash_is_ignored
                 a_bad_percent_escape_is_400
-                an_answer_is_compressed_when_asked
                 a_client_that_refuses_every_encoding_is_answered_plainly
                 a_request_id_is_taken_or_made_and_returned
             }
@@ -153,7 +151,11 @@ macro_rules! every_check_of_a_listener {
             openapi {
                 the_document_is_openapi_3_1_and_has_every_route
             }
+            documents {
+                a_document_may_be_named_query
+            }
             transport {
+                an_answer_is_compressed_when_asked
                 a_connection_serves_requests_one_after_the_other
             }
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path as InPath, State};
+use axum::extract::{DefaultBodyLimit, Path as InPath, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
@@ -25,7 +25,7 @@ use super::http::Listening;
 const NEVER: Duration = Duration::from_secs(60);
 
 /// The trace header of every invocation.
-pub(crate) const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 
 /// Counts what makes the ids of all invocations different.
 static INVOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -132,16 +132,7 @@ impl Instance {
 
     /// What the function has written to its log.
     pub(crate) fn log(&self) -> String {
-        self.written("stderr")
-    }
-
-    /// What the function has written for CloudWatch to count.
-    pub(crate) fn metrics(&self) -> String {
-        self.written("stdout")
-    }
-
-    fn written(&self, name: &str) -> String {
-        std::fs::read_to_string(self.directory.path().join(name)).expect("the log is readable")
+        std::fs::read_to_string(self.directory.path().join("stderr")).expect("the log is readable")
     }
 
     /// Sends a signal, such as STOP and CONT, by which Lambda's freezing is played.
@@ -164,6 +155,8 @@ fn runtime_api(invocations: mpsc::UnboundedReceiver<Invocation>) -> Router {
         .route("/2018-06-01/runtime/invocation/next", get(next))
         .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
         .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+        // What Lambda takes is checked below.
+        .layer(DefaultBodyLimit::disable())
         .with_state(Arc::new(api))
 }
 

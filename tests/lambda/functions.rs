@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use syncflow_server::api::Endpoint;
 use tempfile::TempDir;
 
-use super::emulator::{Instance, Outcome, TRACE, binary_of};
+use super::emulator::{Instance, Outcome, binary_of};
 use super::events::Source;
 use super::front::Front;
 use crate::endpoints::server;
@@ -91,7 +91,9 @@ async fn seen_by_a_client(authority: &str) -> Vec<String> {
         for name in response.headers().keys() {
             let values: Vec<&str> =
                 response.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
-            if !["date", "x-request-id", "content-length"].contains(&name.as_str()) {
+            // A preflight is answered in front of the routes, where only the local server knows their methods already.
+            let is_known_ahead = method == Method::OPTIONS && name == "allow";
+            if !is_known_ahead && !["date", "x-request-id", "content-length"].contains(&name.as_str()) {
                 headers.push(format!("{name}: {}", values.join(", ").replace(", ", ",")));
             }
         }
@@ -255,5 +257,4 @@ async fn lambdas_request_id_is_that_of_the_answer_and_the_log_where_the_client_h
     let line = log.lines().find(|line| line.contains("\"answered\"")).expect("an access log");
     let line: Value = serde_json::from_str(line).expect("JSON");
     assert_eq!(line["span"]["request.id"], id);
-    assert!(!TRACE.is_empty());
 }

@@ -18,6 +18,7 @@ const UNITS: [&str; 14] = [
     "OPERATIONS",
     "PLACES",
     "SECONDS",
+    "TENANTS",
 ];
 
 /// Numbers that count nothing.
