@@ -14,7 +14,7 @@
 //! | `MONGO_DB_NAME` | `syncflow` | the database on that server |
 //! | `POOL_SIZE` | `10` | connections to the database, 1 to 1,000; of SQLite, those that read |
 //! | `REQUEST_TIMEOUT_SECONDS` | `30` | how long a request may take, 1 to 30 |
-//! | `COMPACT_OLDER_THAN_DAYS` | `30` | what the scheduled compaction removes, a number of days from 0 |
+//! | `COMPACT_OLDER_THAN_DAYS` | `30` | what the scheduled compaction of a Lambda removes, a number of days from 0 |
 //! | `ALLOWED_ORIGINS` | `*` | origins whose pages may call the server, with commas between them; `*` for all |
 //! | `LOG_FORMAT` | `pretty` | `pretty` for people, `json` for machines |
 //! | `LOG_LEVEL` | `info` | `error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `warn,syncflow_server=debug` |

@@ -183,3 +183,4 @@ every_check!(suite, postgres);
 every_check!(suite, lambda);
 every_check_of_a_listener!(suite, memory_listener, memory);
 every_check_of_a_listener!(suite, sqlite_listener, sqlite);
+every_check_of_a_listener!(suite, postgres_listener, postgres);
