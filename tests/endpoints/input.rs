@@ -207,7 +207,7 @@ const STATEMENTS: [&str; 10] = [
 
 /// A text as a segment of a path.
 fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |escaped, byte| format!("{escaped}%{byte:02X}"))
 }
 
 pub(super) async fn texts_that_look_like_statements_are_only_texts(api: &Api) {

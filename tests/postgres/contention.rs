@@ -18,6 +18,7 @@ use syncflow_server::core::limits::PAGE_MAX_OPERATIONS;
 use syncflow_server::core::operation::LogEntry;
 use syncflow_server::store::conformance::World;
 use syncflow_server::store::postgres::PostgresOptions;
+use syncflow_server::store::{Changes, ChangesRequest};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -135,6 +136,27 @@ async fn end_connections(url: String, mut random: Rng, is_over: Arc<AtomicBool>)
     }
 }
 
+/// Pulls again and again while others write, and sees each page begin where the one before ended; gives the last number.
+async fn poll_until(world: World, is_over: Arc<AtomicBool>) -> u64 {
+    let (mut origin, mut seen) = (Origin::Beginning, 0);
+    while !is_over.load(Ordering::SeqCst) {
+        let request = ChangesRequest { origin, max_operations: PAGE_MAX_OPERATIONS, seen: None };
+        match world.store.changes(&world.tenant, request).await {
+            Ok(Changes::Page(page)) => {
+                for entry in &page.entries {
+                    assert_eq!(entry.seq, seen + 1, "a number became visible before the one below it");
+                    seen = entry.seq;
+                }
+                origin = Origin::Cursor(page.next);
+            }
+            Ok(Changes::Reset) => panic!("the log forgot what it had shown"),
+            // The server is down just now.
+            Err(error) => assert!(error.can_retry(), "{error}"),
+        }
+    }
+    seen
+}
+
 async fn whole_log(world: &World) -> Vec<LogEntry> {
     let mut log = Vec::new();
     let mut page = world.changes(Origin::Beginning, PAGE_MAX_OPERATIONS).await;
@@ -189,6 +211,8 @@ async fn writers_of_four_processes_lose_and_overwrite_nothing_while_the_database
         })
         .map(|writer| tokio::spawn(writer.write_until(Arc::clone(&is_over))))
         .collect();
+    let poller = super::world(&PostgresOptions::new(&url));
+    let polling = tokio::spawn(poll_until(poller, Arc::clone(&is_over)));
     let ending = tokio::spawn(end_connections(url.clone(), random.fork(), Arc::clone(&is_over)));
     for signal in ["INT", "QUIT"] {
         tokio::time::sleep(Duration::from_secs(seconds) / 3).await;
@@ -198,6 +222,8 @@ async fn writers_of_four_processes_lose_and_overwrite_nothing_while_the_database
     tokio::time::sleep(Duration::from_secs(seconds) / 3).await;
     is_over.store(true, Ordering::SeqCst);
     ending.await.expect("it ends well");
+    let last_seen = polling.await.expect("every page follows the one before");
+    assert!(last_seen > 0, "nothing was seen while it was written");
     let accepted = join_all(writers).await.into_iter().flat_map(|accepted| accepted.expect("a writer ends well"));
     let accepted: Vec<String> = accepted.collect();
 

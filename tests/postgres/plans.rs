@@ -28,7 +28,7 @@ fn drafts(from: u64, to: u64) -> Vec<Draft> {
     let draft = |number: u64| {
         // Long enough that reading the whole table would be dear.
         let data = format!(r#"{{"number":{number},"parity":{},"text":"{}"}}"#, number % 2, "x".repeat(100));
-        let collection = if number % 10 == 0 { COLLECTION } else { "others" };
+        let collection = if number.is_multiple_of(10) { COLLECTION } else { "others" };
         insert(&format!("op-{number}"), &format!("doc-{number}")).within(collection).data(&data).at(number)
     };
     (from..to).map(draft).collect()

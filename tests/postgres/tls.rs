@@ -100,7 +100,7 @@ async fn a_connection_is_encrypted_unless_that_is_disabled() {
     let admin = crate::support::postgres::connect(&secured.server.url()).await;
     for (sslmode, is_encrypted) in [("disable", false), ("prefer", true), ("require", true)] {
         let mut options = secured.options(ADDRESS, sslmode, None);
-        options.connection_string += &format!("&application_name={sslmode}");
+        options.connection_string = format!("{}&application_name={sslmode}", options.connection_string);
         let world = super::world(&options);
         world.apply([insert(sslmode, sslmode)]).await;
         let sql = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
