@@ -106,6 +106,6 @@ fn routes() -> OpenApiRouter<Arc<SyncService>> {
 }
 
 fn complete(routes: OpenApiRouter<Arc<SyncService>>, service: Arc<SyncService>) -> Router {
-    let (router, _) = routes.split_for_parts();
-    router.fallback(error::not_found).method_not_allowed_fallback(error::method_not_allowed).with_state(service)
+    let (plain, _description) = routes.split_for_parts();
+    plain.fallback(error::not_found).method_not_allowed_fallback(error::method_not_allowed).with_state(service)
 }

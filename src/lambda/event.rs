@@ -1,5 +1,7 @@
 //! What Lambda hands over, as a request that the routes know.
 
+use std::fmt::Write as _;
+
 use axum::body::Body;
 use axum::extract::Request;
 use http::header::ACCEPT_ENCODING;
@@ -69,7 +71,8 @@ fn encode(path: &str, stays: fn(u8) -> bool) -> String {
         if stays(byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

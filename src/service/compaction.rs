@@ -1,7 +1,7 @@
 //! Compaction in small steps, so that no push waits for more than one.
 
 use super::{ServiceError, SyncService};
-use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, COMPACT_STEP_MAX_ENTRIES, COMPACT_LIST_MAX_TENANTS};
+use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, COMPACT_LIST_MAX_TENANTS, COMPACT_STEP_MAX_ENTRIES};
 use crate::core::names::TenantId;
 use crate::store::{CompactStep, Compaction};
 
