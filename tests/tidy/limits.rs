@@ -3,7 +3,7 @@
 use super::{Findings, files_ending, names, read};
 
 /// Units, as last words.
-const UNITS: [&str; 14] = [
+const UNITS: [&str; 15] = [
     "ATTEMPTS",
     "BYTES",
     "CHARACTERS",
