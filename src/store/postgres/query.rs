@@ -138,14 +138,14 @@ impl<'a> Search<'a> {
             };
         }
         let sql = format!(
-            "SELECT collection, doc_id, rev, seq, operation_id, json
+            "SELECT collection, doc_id, rev, seq, operation_id, body
              FROM (
-                 SELECT d.*, sum(octet_length(d.json)) OVER (
+                 SELECT d.*, sum(octet_length(d.body)) OVER (
                      ORDER BY d.seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                  ) AS bytes_before
                  FROM {{schema}}.syncflow_documents AS d
                  WHERE d.tenant = $1{tenant_collation} AND d.collection = $2 AND d.seq < $3
-                     AND d.json IS NOT NULL{conditions}
+                     AND d.body IS NOT NULL{conditions}
                  ORDER BY d.seq DESC
                  LIMIT $4 + 1
              ) AS found

@@ -208,8 +208,8 @@ pub(super) async fn document(
     tenant: &TenantId,
     key: &DocumentKey,
 ) -> Result<Option<LiveDocument>, Failure> {
-    let sql = "SELECT collection, doc_id, rev, seq, operation_id, json FROM {schema}.syncflow_documents
-               WHERE tenant = $1 AND collection = $2 AND doc_id = $3 AND json IS NOT NULL";
+    let sql = "SELECT collection, doc_id, rev, seq, operation_id, body FROM {schema}.syncflow_documents
+               WHERE tenant = $1 AND collection = $2 AND doc_id = $3 AND body IS NOT NULL";
     let parameters: [Parameter<'_>; 3] =
         [(&tenant.as_str(), Type::TEXT), (&key.collection.as_str(), Type::TEXT), (&key.id.as_str(), Type::TEXT)];
     let rows = database.rows(sql, &parameters).await?;

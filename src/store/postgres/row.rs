@@ -82,7 +82,7 @@ impl<'a> Columns<'a> {
         Ok(Some((entry, fingerprint)))
     }
 
-    /// `rev, json, operation_id, client_id, timestamp, clock`.
+    /// `rev, body, operation_id, client_id, timestamp, clock`.
     pub(super) fn document(&mut self) -> Result<Document, Failure> {
         Ok(Document {
             rev: self.integer()?,
@@ -94,7 +94,7 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// `collection, doc_id, rev, seq, operation_id, json`, not of a tombstone.
+    /// `collection, doc_id, rev, seq, operation_id, body`, not of a tombstone.
     pub(super) fn live_document(&mut self) -> Result<LiveDocument, Failure> {
         Ok(LiveDocument {
             key: self.key()?,

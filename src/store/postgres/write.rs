@@ -89,8 +89,8 @@ struct Documents<'a> {
     seen_revs: Vec<Option<i64>>,
     revs: Vec<i64>,
     entries: Vec<i64>,
-    json: Vec<Option<&'a str>>,
-    /// What is to be indexed where this is not `json` itself.
+    bodies: Vec<Option<&'a str>>,
+    /// What is to be indexed where this is not the body itself.
     data: Vec<Option<String>>,
     operation_ids: Vec<&'a str>,
     client_ids: Vec<&'a str>,
@@ -102,8 +102,8 @@ impl<'a> Documents<'a> {
     fn of(batch: &'a Batch) -> Self {
         let mut columns = Self::default();
         for DocumentWrite { key, seen_rev, document, entry_index } in &batch.documents {
-            let json = document.data.as_ref().map(RawJson::as_str);
-            let data = match json.map(|json| indexable(json).text) {
+            let body = document.data.as_ref().map(RawJson::as_str);
+            let data = match body.map(|body| indexable(body).text) {
                 Some(Cow::Owned(text)) => Some(text),
                 Some(Cow::Borrowed(_)) | None => None,
             };
@@ -112,7 +112,7 @@ impl<'a> Documents<'a> {
             columns.seen_revs.push(seen_rev.map(signed));
             columns.revs.push(signed(document.rev));
             columns.entries.push(signed(*entry_index as u64 + 1));
-            columns.json.push(json);
+            columns.bodies.push(body);
             columns.data.push(data);
             columns.operation_ids.push(document.operation_id.as_str());
             columns.client_ids.push(document.client_id.as_str());
@@ -129,7 +129,7 @@ impl<'a> Documents<'a> {
             (&self.seen_revs, Type::INT8_ARRAY),
             (&self.revs, Type::INT8_ARRAY),
             (&self.entries, Type::INT8_ARRAY),
-            (&self.json, Type::TEXT_ARRAY),
+            (&self.bodies, Type::TEXT_ARRAY),
             (&self.data, Type::TEXT_ARRAY),
             (&self.operation_ids, Type::TEXT_ARRAY),
             (&self.client_ids, Type::TEXT_ARRAY),

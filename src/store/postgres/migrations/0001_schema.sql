@@ -62,8 +62,8 @@ CREATE TABLE syncflow_fingerprints (
     PRIMARY KEY (tenant, seq)
 );
 
--- The documents, tombstones included: those have neither `json` nor `data`.
--- `json` is the document byte for byte and what is answered; `data` is the same for indexes and for people who look.
+-- The documents, tombstones included: those have neither `body` nor `data`.
+-- `body` is the document byte for byte and what is answered; `data` is the same for indexes and for people who look.
 -- It leaves out numbers that PostgreSQL cannot hold.
 CREATE TABLE syncflow_documents (
     tenant text COLLATE "C" NOT NULL,
@@ -72,7 +72,7 @@ CREATE TABLE syncflow_documents (
     rev bigint NOT NULL,
     seq bigint NOT NULL,
     fingerprint bigint NOT NULL,
-    json text COLLATE "C",
+    body text COLLATE "C",
     data jsonb,
     operation_id text COLLATE "C" NOT NULL,
     client_id text COLLATE "C" NOT NULL,
@@ -89,7 +89,7 @@ CREATE INDEX syncflow_documents_by_time ON syncflow_documents (tenant COLLATE "P
 
 -- Queries, newest first.
 CREATE INDEX syncflow_documents_of_collection ON syncflow_documents (tenant COLLATE "POSIX", collection, seq)
-WHERE json IS NOT NULL;
+WHERE body IS NOT NULL;
 
 -- Queries whose filter leaves little of a collection.
 CREATE INDEX syncflow_documents_data ON syncflow_documents USING gin (data jsonb_path_ops) WHERE data IS NOT NULL;

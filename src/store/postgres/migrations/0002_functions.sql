@@ -12,7 +12,7 @@ RETURNS TABLE (
     collection text,
     doc_id text,
     rev bigint,
-    json text,
+    body text,
     operation_id text,
     client_id text,
     "timestamp" bigint,
@@ -32,7 +32,7 @@ BEGIN
             SELECT k.id FROM syncflow_operation_ids AS k WHERE k.tenant = of_tenant AND k.id = asked.id OFFSET 0
         ) AS known;
     RETURN QUERY
-        SELECT NULL, d.collection, d.doc_id, d.rev, d.json, d.operation_id, d.client_id, d."timestamp", d.clock
+        SELECT NULL, d.collection, d.doc_id, d.rev, d.body, d.operation_id, d.client_id, d."timestamp", d.clock
         FROM unnest(collections, doc_ids) AS asked (collection, doc_id)
         CROSS JOIN LATERAL (
             SELECT *
@@ -76,8 +76,8 @@ CREATE FUNCTION syncflow_commit(
     document_revs bigint[],
     -- The place in the batch, from 1, of the entry that wrote the document last.
     document_entries bigint[],
-    document_json text[],
-    -- What goes into `data`, where this is not the same text as `json`.
+    document_bodies text[],
+    -- What goes into `data`, where this is not the same text as `body`.
     document_data text[],
     document_operation_ids text[],
     document_client_ids text[],
@@ -143,17 +143,17 @@ BEGIN
 
     -- Nobody else writes documents of this tenant while we hold its head, so nothing below waits.
     INSERT INTO syncflow_documents (
-        tenant, collection, doc_id, rev, seq, fingerprint, json, data, operation_id, client_id, "timestamp", clock
+        tenant, collection, doc_id, rev, seq, fingerprint, body, data, operation_id, client_id, "timestamp", clock
     )
     SELECT
         of_tenant, w.collection, w.doc_id, w.rev, seq_before + w.entry,
         (fingerprint_before + entry_fingerprints[w.entry]) & fingerprint_mask,
-        w.json, coalesce(w.data, w.json)::jsonb, w.operation_id, w.client_id, w."timestamp", w.clock
+        w.body, coalesce(w.data, w.body)::jsonb, w.operation_id, w.client_id, w."timestamp", w.clock
     FROM unnest(
-        document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_json,
+        document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_bodies,
         document_data, document_operation_ids, document_client_ids, document_timestamps, document_clocks
     ) AS w (
-        collection, doc_id, seen_rev, rev, entry, json, data, operation_id, client_id, "timestamp", clock
+        collection, doc_id, seen_rev, rev, entry, body, data, operation_id, client_id, "timestamp", clock
     )
     WHERE w.seen_rev IS NULL
     ON CONFLICT DO NOTHING;
@@ -164,24 +164,24 @@ BEGIN
 
     -- These are there and locked, so all of them conflict and are updated, by the very key that they are looked up by.
     INSERT INTO syncflow_documents (
-        tenant, collection, doc_id, rev, seq, fingerprint, json, data, operation_id, client_id, "timestamp", clock
+        tenant, collection, doc_id, rev, seq, fingerprint, body, data, operation_id, client_id, "timestamp", clock
     )
     SELECT
         of_tenant, w.collection, w.doc_id, w.rev, seq_before + w.entry,
         (fingerprint_before + entry_fingerprints[w.entry]) & fingerprint_mask,
-        w.json, coalesce(w.data, w.json)::jsonb, w.operation_id, w.client_id, w."timestamp", w.clock
+        w.body, coalesce(w.data, w.body)::jsonb, w.operation_id, w.client_id, w."timestamp", w.clock
     FROM unnest(
-        document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_json,
+        document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_bodies,
         document_data, document_operation_ids, document_client_ids, document_timestamps, document_clocks
     ) AS w (
-        collection, doc_id, seen_rev, rev, entry, json, data, operation_id, client_id, "timestamp", clock
+        collection, doc_id, seen_rev, rev, entry, body, data, operation_id, client_id, "timestamp", clock
     )
     WHERE w.seen_rev IS NOT NULL
     ON CONFLICT (tenant, collection, doc_id) DO UPDATE SET
         rev = excluded.rev,
         seq = excluded.seq,
         fingerprint = excluded.fingerprint,
-        json = excluded.json,
+        body = excluded.body,
         data = excluded.data,
         operation_id = excluded.operation_id,
         client_id = excluded.client_id,
@@ -289,20 +289,20 @@ BEGIN
         RETURN QUERY
             SELECT
                 head.seq, head.fingerprint, head.horizon, there, client.pulled_seq, client.seen_at_ms,
-                p.seq, p.fingerprint, p.operation_id, CASE WHEN p.json IS NULL THEN 'delete' ELSE 'insert' END,
-                p.collection, p.doc_id, p.json, p."timestamp", p.client_id, p.clock
+                p.seq, p.fingerprint, p.operation_id, CASE WHEN p.body IS NULL THEN 'delete' ELSE 'insert' END,
+                p.collection, p.doc_id, p.body, p."timestamp", p.client_id, p.clock
             FROM (VALUES (true)) AS one
             LEFT JOIN (
                 SELECT
                     d.*,
-                    sum(octet_length(coalesce(d.json, '')) + octet_length(d.clock)) OVER (
+                    sum(octet_length(coalesce(d.body, '')) + octet_length(d.clock)) OVER (
                         ORDER BY d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
                 FROM syncflow_documents AS d
                 WHERE
                     d.tenant = of_tenant COLLATE "POSIX"
                     AND d.seq > after_seq
-                    AND (d.json IS NOT NULL OR d.seq > tombstones_after)
+                    AND (d.body IS NOT NULL OR d.seq > tombstones_after)
                 ORDER BY d.seq
                 LIMIT max_rows + 1
             ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
@@ -371,13 +371,13 @@ BEGIN
         RETURN QUERY
             SELECT
                 head.seq, head.fingerprint, head.horizon,
-                p.seq, p.fingerprint, p.operation_id, CASE WHEN p.json IS NULL THEN 'delete' ELSE 'insert' END,
-                p.collection, p.doc_id, p.json, p."timestamp", p.client_id, p.clock
+                p.seq, p.fingerprint, p.operation_id, CASE WHEN p.body IS NULL THEN 'delete' ELSE 'insert' END,
+                p.collection, p.doc_id, p.body, p."timestamp", p.client_id, p.clock
             FROM (VALUES (true)) AS one
             LEFT JOIN (
                 SELECT
                     d.*,
-                    sum(octet_length(coalesce(d.json, '')) + octet_length(d.clock)) OVER (
+                    sum(octet_length(coalesce(d.body, '')) + octet_length(d.clock)) OVER (
                         ORDER BY d."timestamp", d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
                 FROM syncflow_documents AS d
