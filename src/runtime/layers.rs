@@ -116,7 +116,7 @@ fn span_of(request: &Request) -> Span {
 
 fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {
     let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(http.status = response.status().as_u16(), latency_ms, "answered");
+    tracing::info!(http.status = response.status().as_u16(), http.latency_ms = latency_ms, "answered");
 }
 
 fn cors(allowed: &AllowedOrigins) -> CorsLayer {

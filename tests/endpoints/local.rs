@@ -247,7 +247,7 @@ async fn the_access_log_has_what_is_needed_and_nothing_secret() {
     assert_eq!(answered.len(), 2, "{log}");
     for (line, status) in answered.iter().zip([200, 400]) {
         assert_eq!((&line["level"], &line["http.status"]), (&json!("INFO"), &json!(status)));
-        assert!(line["latency_ms"].is_u64() && line["timestamp"].is_string());
+        assert!(line["http.latency_ms"].is_u64() && line["timestamp"].is_string());
         let span = &line["span"];
         assert_eq!((&span["http.method"], &span["http.path"]), (&json!("POST"), &json!("/operations")));
         assert_eq!(span["request.id"], "request-7");
