@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt as _};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::document::Document;
 use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
 use syncflow_server::core::operation::Operation;
-use syncflow_server::service::{Host, PullFrom, PullRequest, Pulled, PulledPage, ServiceError, SyncService};
+use syncflow_server::runtime::TokioHost;
+use syncflow_server::service::{PullFrom, PullRequest, Pulled, PulledPage, ServiceError, SyncService};
 use syncflow_server::store::conformance::World;
 use syncflow_server::store::{LoadRequest, Store};
 use tokio::runtime::{Builder, Runtime};
@@ -19,25 +19,6 @@ use crate::support::stores::{self, TestStore};
 
 /// How often a client repeats a request that failed but may work later.
 const ATTEMPTS_MAX: usize = 1_000;
-
-/// The host of a server: the clock on the wall, and sleeps that last.
-#[derive(Debug)]
-struct WallHost;
-
-impl Host for WallHost {
-    fn now_ms(&self) -> u64 {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn random_bits(&self) -> u64 {
-        fastrand::u64(..)
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        tokio::time::sleep(duration).boxed()
-    }
-}
 
 /// A database with its servers.
 #[derive(Debug)]
@@ -88,7 +69,7 @@ impl Site {
 
     fn over(home: TestStore, stores: Vec<Arc<dyn Store>>) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
-        let services = stores.into_iter().map(|store| SyncService::new(store, Arc::new(WallHost))).collect();
+        let services = stores.into_iter().map(|store| SyncService::new(store, Arc::new(TokioHost))).collect();
         Self { services, runtime, tenant: TenantId::trusted("default"), store: home.store(), _home: home }
     }
 
