@@ -4,6 +4,7 @@ mod conformance;
 mod convergence;
 mod crash;
 mod endpoints;
+mod history;
 mod lambda;
 mod postgres;
 mod properties;

@@ -1,0 +1,177 @@
+//! What a history says about operations and their places: the log, put together from what pullers saw.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::decide::Outcome;
+use syncflow_server::core::names::{DocumentKey, OperationId};
+use syncflow_server::core::operation::Operation;
+use syncflow_server::service::{PullFrom, PulledPage};
+
+use super::{Call, History, Law, Moment, Violation};
+
+/// What the clients did with one operation.
+#[derive(Debug)]
+pub(super) struct Pushed<'h> {
+    pub(super) operation: &'h Operation,
+    /// The exchanges that pushed it.
+    pub(super) exchanges: Vec<usize>,
+    /// When it was sent first.
+    pub(super) sent: Moment,
+    /// When it was first answered as accepted.
+    pub(super) accepted: Option<Moment>,
+    /// Whether it was answered with a conflict.
+    pub(super) was_refused: bool,
+}
+
+/// The operations and the log of a history.
+#[derive(Debug)]
+pub(super) struct Account<'h> {
+    pub(super) history: &'h History,
+    pub(super) pushed: HashMap<&'h OperationId, Pushed<'h>>,
+    /// What is known of the log, by sequence number.
+    pub(super) log: BTreeMap<u64, &'h OperationId>,
+    /// The place of each operation that is known to be in the log.
+    pub(super) places: HashMap<&'h OperationId, u64>,
+    /// The greatest number that anybody was told.
+    pub(super) head: u64,
+}
+
+impl<'h> Account<'h> {
+    pub(super) fn of(history: &'h History) -> Result<Self, Violation> {
+        let pushed = pushed(history)?;
+        let mut account = Self { history, pushed, log: BTreeMap::new(), places: HashMap::new(), head: 0 };
+        let mut shown_by = HashMap::new();
+        for (index, exchange) in history.exchanges.iter().enumerate() {
+            let Call::Pull { from, page } = &exchange.call else { continue };
+            if let Some(cursor) = page.cursor {
+                account.head = account.head.max(cursor.position().seq);
+            }
+            if let Some(first) = account.first_of_log_page(index, from, page)? {
+                account.enter(first, index, page, &mut shown_by)?;
+            }
+        }
+        Ok(account)
+    }
+
+    /// The sequence number of a page's first operation, where the page is known to be one of the log.
+    ///
+    /// A cursor behind the horizon is answered with documents, which may end at the head in one page; such a page has as
+    /// a rule fewer entries than there are numbers.
+    fn first_of_log_page(&self, index: usize, from: &PullFrom, page: &PulledPage) -> Result<Option<u64>, Violation> {
+        let (PullFrom::Cursor(Some(Cursor::Log(from))), Some(Cursor::Log(to))) = (from, page.cursor) else {
+            return Ok(None);
+        };
+        let numbers = to.seq.checked_sub(from.seq);
+        if numbers == Some(page.entries.len() as u64) {
+            return Ok(Some(from.seq + 1));
+        }
+        let documents: HashSet<&DocumentKey> = page.entries.iter().map(|entry| &entry.key).collect();
+        let may_show_documents = documents.len() == page.entries.len()
+            && !page.has_more
+            && numbers.is_some_and(|numbers| numbers > page.entries.len() as u64)
+            && self.horizon_at_most(index) > from.seq;
+        if may_show_documents {
+            return Ok(None);
+        }
+        Err(Violation {
+            law: Law::Dense,
+            says: format!("between {} and {} there are {} operations", from.seq, to.seq, page.entries.len()),
+            exchanges: vec![index],
+        })
+    }
+
+    /// How far the horizon may have been when an exchange was answered.
+    fn horizon_at_most(&self, index: usize) -> u64 {
+        let answered = self.history.exchanges[index].answered;
+        let earlier = self.history.exchanges.iter().filter(|exchange| exchange.sent < answered);
+        earlier.fold(0, |horizon: u64, exchange| match exchange.call {
+            Call::Compact { deleted_entries } => horizon.saturating_add(deleted_entries.unwrap_or(u64::MAX)),
+            _ => horizon,
+        })
+    }
+
+    fn enter(
+        &mut self,
+        first: u64,
+        index: usize,
+        page: &'h PulledPage,
+        shown_by: &mut HashMap<u64, usize>,
+    ) -> Result<(), Violation> {
+        for (seq, entry) in (first..).zip(&page.entries) {
+            let other = shown_by.entry(seq).or_insert(index);
+            let exchanges = vec![*other, index];
+            let known = *self.log.entry(seq).or_insert(&entry.id);
+            if *known != entry.id {
+                let says = format!("number {seq} is {known} to one puller and {} to another", entry.id);
+                return Err(Violation { law: Law::Dense, says, exchanges });
+            }
+            let place = *self.places.entry(&entry.id).or_insert(seq);
+            if place != seq {
+                let says = format!("{} has the numbers {place} and {seq}", entry.id);
+                return Err(Violation { law: Law::Once, says, exchanges: vec![shown_by[&place], index] });
+            }
+        }
+        Ok(())
+    }
+
+    /// How many numbers nobody saw.
+    pub(super) fn unseen(&self) -> u64 {
+        self.head.saturating_sub(self.log.len() as u64)
+    }
+
+    /// The documents whose states are not all known, since something in the unseen part of the log may have written them.
+    pub(super) fn blurred(&self) -> BTreeSet<&'h DocumentKey> {
+        if self.unseen() == 0 {
+            return BTreeSet::new();
+        }
+        let candidates =
+            self.pushed.iter().filter(|(id, pushed)| !self.places.contains_key(*id) && !pushed.was_refused);
+        candidates.map(|(_, pushed)| &pushed.operation.key).collect()
+    }
+
+    /// The known part of the log, in its order.
+    pub(super) fn entries(&self) -> impl DoubleEndedIterator<Item = (u64, &Pushed<'h>)> {
+        self.log.iter().filter_map(|(seq, id)| Some((*seq, self.pushed.get(id)?)))
+    }
+
+    /// The exchanges that pushed some operations.
+    pub(super) fn exchanges_of<'i>(&self, ids: impl IntoIterator<Item = &'i OperationId>) -> Vec<usize> {
+        let pushed = ids.into_iter().filter_map(|id| self.pushed.get(id));
+        pushed.flat_map(|pushed| pushed.exchanges.iter().copied()).collect()
+    }
+}
+
+/// Every operation that was pushed; each push has as many outcomes as operations, and an id is one operation for ever.
+fn pushed(history: &History) -> Result<HashMap<&OperationId, Pushed<'_>>, Violation> {
+    let mut all: HashMap<&OperationId, Pushed<'_>> = HashMap::new();
+    for (index, exchange) in history.exchanges.iter().enumerate() {
+        let Call::Push { operations, outcomes } = &exchange.call else { continue };
+        if let Some(outcomes) = outcomes
+            && outcomes.len() != operations.len()
+        {
+            let says = format!("{} operations have {} outcomes", operations.len(), outcomes.len());
+            return Err(Violation { law: Law::Answered, says, exchanges: vec![index] });
+        }
+        for (place, operation) in operations.iter().enumerate() {
+            let pushed = all.entry(&operation.id).or_insert_with(|| Pushed {
+                operation,
+                exchanges: Vec::new(),
+                sent: exchange.sent,
+                accepted: None,
+                was_refused: false,
+            });
+            pushed.exchanges.push(index);
+            pushed.sent = pushed.sent.min(exchange.sent);
+            match outcomes.as_ref().map(|outcomes| &outcomes[place]) {
+                None => {}
+                Some(Outcome::Conflict(_)) => pushed.was_refused = true,
+                Some(Outcome::Applied | Outcome::Duplicate) => {
+                    let earliest = pushed.accepted.unwrap_or(Moment::MAX).min(exchange.answered);
+                    pushed.accepted = Some(earliest);
+                }
+            }
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,346 @@
+//! The laws, each a function of what is known.
+
+use std::collections::{BTreeSet, HashMap};
+
+use syncflow_server::core::clock::Relation;
+use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
+use syncflow_server::core::names::{DocumentKey, OperationId};
+use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
+use syncflow_server::service::PullFrom;
+
+use super::account::Account;
+use super::replay::{Replay, State, object};
+use super::{Call, Explained, Found, History, Law, Moment, Violation};
+
+/// Whether the laws explain a history; the first law that is broken where they do not.
+pub(crate) fn check(history: &History) -> Result<Explained, Violation> {
+    let account = Account::of(history)?;
+    let replay = Replay::of(account.entries().map(|(seq, pushed)| (seq, pushed.operation)));
+    let known = Known { lifetimes: Lifetimes::of(&account), blurred: account.blurred(), replay, account };
+    known.durable()?;
+    known.real_time()?;
+    known.linear()?;
+    known.genuine()?;
+    known.whole()?;
+    known.fresh()?;
+    known.justified()?;
+    known.effect()?;
+    known.converged()?;
+    Ok(Explained { operations: known.account.head, unseen_operations: known.account.unseen() })
+}
+
+/// A violation, where something does not hold.
+fn unless(holds: bool, violation: impl FnOnce() -> Violation) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(violation()) }
+}
+
+/// Between which moments each entry of the log was committed.
+///
+/// The log is in the order of commits, so an entry came no earlier than anything before it was sent, and no later than
+/// anything behind it was answered.
+#[derive(Debug)]
+struct Lifetimes {
+    earliest: HashMap<u64, Moment>,
+    latest: HashMap<u64, Moment>,
+}
+
+impl Lifetimes {
+    fn of(account: &Account<'_>) -> Self {
+        let (mut begun, mut over) = (0, Moment::MAX);
+        let earliest = account.entries().map(|(seq, pushed)| {
+            begun = begun.max(pushed.sent);
+            (seq, begun)
+        });
+        let earliest = earliest.collect();
+        let latest = account.entries().rev().map(|(seq, pushed)| {
+            over = over.min(pushed.accepted.unwrap_or(Moment::MAX));
+            (seq, over)
+        });
+        Self { earliest, latest: latest.collect() }
+    }
+}
+
+struct Known<'h> {
+    account: Account<'h>,
+    replay: Replay,
+    lifetimes: Lifetimes,
+    blurred: BTreeSet<&'h DocumentKey>,
+}
+
+impl Known<'_> {
+    fn durable(&self) -> Result<(), Violation> {
+        let accepted = self.account.pushed.iter().filter(|(_, pushed)| pushed.accepted.is_some());
+        let mut missing: Vec<&OperationId> =
+            accepted.map(|(id, _)| *id).filter(|id| !self.account.places.contains_key(*id)).collect();
+        missing.sort_unstable();
+        let unseen = self.account.unseen();
+        unless(missing.len() as u64 <= unseen, || Violation {
+            law: Law::Durable,
+            says: format!("accepted and not in the log, of which {unseen} numbers are unknown: {missing:?}"),
+            exchanges: self.account.exchanges_of(missing.iter().copied().take(1)),
+        })
+    }
+
+    fn real_time(&self) -> Result<(), Violation> {
+        let mut answered_behind: Option<(Moment, &OperationId)> = None;
+        for (_, pushed) in self.account.entries().rev() {
+            let id = &pushed.operation.id;
+            if let Some((answered, other)) = answered_behind {
+                unless(answered >= pushed.sent, || Violation {
+                    law: Law::RealTime,
+                    says: format!("{other} was answered before {id} was sent, and is behind it in the log"),
+                    exchanges: self.account.exchanges_of([id, other]),
+                })?;
+            }
+            if let Some(accepted) = pushed.accepted
+                && answered_behind.is_none_or(|(answered, _)| accepted < answered)
+            {
+                answered_behind = Some((accepted, id));
+            }
+        }
+        Ok(())
+    }
+
+    fn linear(&self) -> Result<(), Violation> {
+        for (key, states) in self.replay.documents() {
+            for pair in states.windows(2) {
+                let relation = pair[1].clock.compare(&pair[0].clock);
+                unless(matches!(relation, Relation::HappensAfter | Relation::Equal), || Violation {
+                    law: Law::Linear,
+                    says: format!(
+                        "{} was accepted over {} of {}, to which it is {relation:?}",
+                        pair[1].operation_id, pair[0].operation_id, key.id
+                    ),
+                    exchanges: self.account.exchanges_of([&pair[0].operation_id, &pair[1].operation_id]),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn genuine(&self) -> Result<(), Violation> {
+        for (index, exchange) in self.account.history.exchanges.iter().enumerate() {
+            let Call::Pull { page, .. } = &exchange.call else { continue };
+            for entry in &page.entries {
+                let pushed = self.account.pushed.get(&entry.id);
+                let is_genuine = pushed
+                    .is_some_and(|pushed| pushed.sent <= exchange.answered && self.is_of(entry, pushed.operation));
+                unless(is_genuine, || Violation {
+                    law: Law::Genuine,
+                    says: format!("nobody pushed {entry:?} before it was pulled"),
+                    exchanges: [vec![index], self.account.exchanges_of([&entry.id])].concat(),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an entry of a page is an operation as it was pushed, or the state that it made.
+    fn is_of(&self, entry: &LogEntry, operation: &Operation) -> bool {
+        let is_same = entry.key == operation.key
+            && entry.client_id == operation.client_id
+            && entry.clock == operation.clock.to_json();
+        let data = entry.data.as_ref().map(object);
+        let is_operation = data == operation.data.as_ref().map(object)
+            && (entry.kind == operation.kind
+                || (entry.kind, operation.kind) == (OperationKind::Insert, OperationKind::Update));
+        let state = self.state_of(&operation.key, &operation.id);
+        let is_state = self.blurred.contains(&operation.key) || state.is_some_and(|state| state.data == data);
+        is_same && (is_operation || is_state)
+    }
+
+    fn state_of(&self, key: &DocumentKey, id: &OperationId) -> Option<&State> {
+        self.replay.states(key).iter().find(|state| state.operation_id == *id)
+    }
+
+    fn whole(&self) -> Result<(), Violation> {
+        for exchange in &self.account.history.exchanges {
+            let Call::Push { operations, .. } = &exchange.call else { continue };
+            // Where an operation was also pushed among others, the pushes cannot be told apart.
+            let is_own = |id: &OperationId| {
+                self.account.pushed[id].exchanges.iter().all(|other| {
+                    match &self.account.history.exchanges[*other].call {
+                        Call::Push { operations: others, .. } => others == operations,
+                        _ => false,
+                    }
+                })
+            };
+            if operations.iter().all(|operation| is_own(&operation.id)) {
+                self.whole_push(operations)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn whole_push(&self, operations: &[Operation]) -> Result<(), Violation> {
+        let ids = || operations.iter().map(|operation| &operation.id);
+        let broken =
+            |says: String| Violation { law: Law::Whole, says, exchanges: self.account.exchanges_of(ids().take(1)) };
+        let Some(first) = ids().find_map(|id| self.account.places.get(id)) else { return Ok(()) };
+        let mut before = first - 1;
+        for operation in operations {
+            if let Some(seq) = self.account.places.get(&operation.id) {
+                let others = self.account.log.range((before + 1).min(*seq)..*seq).count();
+                unless(before < *seq && others == 0, || broken(format!("{} is apart from its push", operation.id)))?;
+                before = *seq;
+                continue;
+            }
+            let state = self.replay.states(&operation.key).iter().rev().find(|state| state.seq <= before);
+            let relation = state.map(|state| operation.clock.compare(&state.clock));
+            let is_refused = matches!(relation, Some(Relation::HappensBefore | Relation::Concurrent));
+            unless(is_refused || self.blurred.contains(&operation.key), || {
+                broken(format!("{} is not in the log, and nothing was against it", operation.id))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Who pulls to the end gets at least what was answered before.
+    fn fresh(&self) -> Result<(), Violation> {
+        let ends =
+            self.account.history.exchanges.iter().enumerate().filter_map(|(index, exchange)| match &exchange.call {
+                Call::Pull { from: PullFrom::Cursor(_), page } if !page.has_more => match page.cursor {
+                    Some(Cursor::Log(position)) => Some((index, exchange, position.seq)),
+                    _ => None,
+                },
+                _ => None,
+            });
+        let ends: Vec<_> = ends.collect();
+        let pushes = self.account.entries().filter_map(|(seq, pushed)| {
+            let index = *pushed.exchanges.first()?;
+            Some((pushed.accepted?, seq, index))
+        });
+        let mut answered: Vec<(Moment, u64, usize)> =
+            ends.iter().map(|(index, exchange, seq)| (exchange.answered, *seq, *index)).chain(pushes).collect();
+        answered.sort_unstable();
+        let mut greatest = (0, 0);
+        for answer in &mut answered {
+            greatest = greatest.max((answer.1, answer.2));
+            (answer.1, answer.2) = greatest;
+        }
+        for (index, exchange, seq) in ends {
+            let earlier = answered.partition_point(|(moment, ..)| *moment < exchange.sent);
+            let Some((_, known, other)) = earlier.checked_sub(1).map(|last| answered[last]) else { continue };
+            unless(seq >= known, || Violation {
+                law: Law::Fresh,
+                says: format!("number {known} was answered before, and the pull ends at {seq}"),
+                exchanges: vec![index, other],
+            })?;
+        }
+        Ok(())
+    }
+
+    fn justified(&self) -> Result<(), Violation> {
+        for (index, exchange) in self.account.history.exchanges.iter().enumerate() {
+            let during = (exchange.sent, exchange.answered);
+            let unjustified = |says: String, key: &DocumentKey| Violation {
+                law: Law::Justified,
+                says,
+                exchanges: [
+                    vec![index],
+                    self.account
+                        .exchanges_of(self.replay.states(key).iter().rev().take(2).map(|state| &state.operation_id)),
+                ]
+                .concat(),
+            };
+            match &exchange.call {
+                Call::Push { operations, outcomes: Some(outcomes) } => {
+                    for (operation, outcome) in operations.iter().zip(outcomes) {
+                        let Outcome::Conflict(conflict) = outcome else { continue };
+                        unless(self.is_conflict_justified(operation, conflict, during), || {
+                            unjustified(format!("{} had no such conflict: {conflict:?}", operation.id), &operation.key)
+                        })?;
+                    }
+                }
+                Call::Read { key, found } => unless(self.is_read_justified(key, found.as_ref(), during), || {
+                    unjustified(format!("{} was never so at that time: {found:?}", key.id), key)
+                })?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_conflict_justified(&self, operation: &Operation, conflict: &Conflict, during: (Moment, Moment)) -> bool {
+        let relation = match operation.clock.compare(&conflict.document.clock) {
+            Relation::HappensBefore => Some(ConflictRelation::HappensBefore),
+            Relation::Concurrent => Some(ConflictRelation::Concurrent),
+            Relation::HappensAfter | Relation::Equal => None,
+        };
+        let data = conflict.document.data.as_ref().map(object);
+        let document = &conflict.document;
+        relation == Some(conflict.relation)
+            && self.was_once(&operation.key, during, |state| {
+                state.is_some_and(|state| {
+                    state.operation_id == document.operation_id
+                        && state.rev == document.rev
+                        && state.clock == document.clock
+                        && state.data == data
+                })
+            })
+    }
+
+    fn is_read_justified(&self, key: &DocumentKey, found: Option<&Found>, during: (Moment, Moment)) -> bool {
+        self.was_once(key, during, |state| match (found, state) {
+            (Some(found), Some(state)) => state.rev == found.rev && state.data.as_ref() == Some(&found.data),
+            (None, Some(state)) => state.data.is_none(),
+            (None, None) => true,
+            (Some(_), None) => false,
+        })
+    }
+
+    /// Whether a document may have been so between two moments; it is nothing before its first state.
+    fn was_once(
+        &self,
+        key: &DocumentKey,
+        (sent, answered): (Moment, Moment),
+        is_so: impl Fn(Option<&State>) -> bool,
+    ) -> bool {
+        let states = self.replay.states(key);
+        let since = |index: usize| index.checked_sub(1).map_or(0, |index| self.lifetimes.earliest[&states[index].seq]);
+        let until = |index: usize| states.get(index).map_or(Moment::MAX, |next| self.lifetimes.latest[&next.seq]);
+        let mut ever = (0..=states.len()).filter(|index| since(*index) <= answered && until(*index) >= sent);
+        self.blurred.contains(key) || ever.any(|index| is_so(index.checked_sub(1).map(|index| &states[index])))
+    }
+
+    fn effect(&self) -> Result<(), Violation> {
+        let documents = &self.account.history.end.documents;
+        for (key, states) in self.replay.documents().filter(|(key, _)| !self.blurred.contains(key)) {
+            let last = states.last();
+            let expected = last.and_then(|state| Some(Found { rev: state.rev, data: state.data.clone()? }));
+            unless(documents.get(key) == expected.as_ref(), || Violation {
+                law: Law::Effect,
+                says: format!("{} is {:?}, and the log makes {expected:?} of it", key.id, documents.get(key)),
+                exchanges: self.account.exchanges_of(last.map(|state| &state.operation_id)),
+            })?;
+        }
+        for (key, found) in documents {
+            let is_explained = !self.replay.states(key).is_empty() || self.blurred.contains(key);
+            unless(is_explained, || Violation {
+                law: Law::Effect,
+                says: format!("{} is {found:?}, and the log has nothing of it", key.id),
+                exchanges: Vec::new(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn converged(&self) -> Result<(), Violation> {
+        let end = &self.account.history.end;
+        for (client, replica) in &end.replicas {
+            let differing = end
+                .documents
+                .keys()
+                .chain(replica.keys())
+                .find(|key| replica.get(*key) != end.documents.get(*key).map(|found| &found.data));
+            if let Some(key) = differing {
+                let (held, is) = (replica.get(key), end.documents.get(key));
+                let last = self.replay.states(key).last().map(|state| &state.operation_id);
+                let says = format!("{client} holds {held:?} as {}, which is {is:?}", key.id);
+                return Err(Violation { law: Law::Converged, says, exchanges: self.account.exchanges_of(last) });
+            }
+        }
+        Ok(())
+    }
+}

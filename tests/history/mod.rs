@@ -1,0 +1,176 @@
+//! Histories: what concurrent clients sent and were answered, and whether the laws explain it.
+//!
+//! The checker knows nothing of servers, stores or schedules. It is given every request with its answer and the moments
+//! between which the server must have worked on it, and what was found when all was over. From the pages that pullers
+//! saw it puts the log together, and then holds everything against that.
+
+mod account;
+mod laws;
+mod replay;
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value};
+use syncflow_server::core::decide::Outcome;
+use syncflow_server::core::names::DocumentKey;
+use syncflow_server::core::operation::Operation;
+use syncflow_server::service::{PullFrom, PulledPage};
+
+pub(crate) use laws::check;
+
+/// A moment on the one clock of whoever records the history.
+pub(crate) type Moment = u64;
+
+/// The data of documents, by document.
+pub(crate) type Documents = BTreeMap<DocumentKey, Map<String, Value>>;
+
+/// Everything that clients sent, and how it ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct History {
+    pub(crate) exchanges: Vec<Exchange>,
+    pub(crate) end: End,
+}
+
+/// A request and its answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchange {
+    pub(crate) client: String,
+    /// Before the first byte was sent.
+    pub(crate) sent: Moment,
+    /// After the last byte had come, or when the client gave up.
+    pub(crate) answered: Moment,
+    pub(crate) call: Call,
+}
+
+/// What was asked, and what was answered. Where only a change counts, a request without an answer is left out.
+#[derive(Debug, Clone)]
+pub(crate) enum Call {
+    /// A push; without outcomes where the answer was lost.
+    Push { operations: Vec<Operation>, outcomes: Option<Vec<Outcome>> },
+    /// A pull that was answered with a page.
+    Pull { from: PullFrom, page: PulledPage },
+    /// A document that was read, by its id or in a query.
+    Read { key: DocumentKey, found: Option<Found> },
+    /// A compaction; without a number where the answer was lost.
+    Compact { deleted_entries: Option<u64> },
+}
+
+/// A document as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) rev: u64,
+    pub(crate) data: Map<String, Value>,
+}
+
+/// What was found when everybody had pushed and pulled everything.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End {
+    /// The server's documents.
+    pub(crate) documents: BTreeMap<DocumentKey, Found>,
+    /// The clients' documents, by the clients' names.
+    pub(crate) replicas: Vec<(String, Documents)>,
+}
+
+/// What a history is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Law {
+    /// Every operation of a push has an outcome.
+    Answered,
+    /// What is in the log was pushed, as it was pushed.
+    Genuine,
+    /// An operation is in the log once.
+    Once,
+    /// The log has no holes, and all pullers see it in one order.
+    Dense,
+    /// What was accepted is in the log.
+    Durable,
+    /// A push took effect as a whole, at one place of the log.
+    Whole,
+    /// An operation that was answered before another was sent comes before it in the log.
+    RealTime,
+    /// Who asks after something was answered finds it.
+    Fresh,
+    /// No write is over a state of its document that its author had not seen.
+    Linear,
+    /// A conflict and a read tell of a state that the document had between request and answer.
+    Justified,
+    /// The documents are what the log makes of them.
+    Effect,
+    /// All clients hold the server's documents in the end.
+    Converged,
+}
+
+/// How a history breaks a law.
+#[derive(Debug, Clone)]
+pub(crate) struct Violation {
+    pub(crate) law: Law,
+    pub(crate) says: String,
+    /// The exchanges without which one would not see it, by their places in the history.
+    pub(crate) exchanges: Vec<usize>,
+}
+
+/// What the checker learnt of a history that the laws explain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Explained {
+    /// The length of the log.
+    pub(crate) operations: u64,
+    /// How much of it was compacted before any puller saw it.
+    pub(crate) unseen_operations: u64,
+}
+
+impl Violation {
+    /// The law, what breaks it, and the shortest part of the history that shows it.
+    pub(crate) fn shown_in(&self, history: &History) -> String {
+        let mut exchanges = self.exchanges.clone();
+        exchanges.sort_unstable();
+        exchanges.dedup();
+        exchanges.sort_by_key(|index| history.exchanges[*index].sent);
+        let lines = exchanges.iter().map(|index| format!("\n  {}", history.exchanges[*index]));
+        format!("{:?} is broken: {}{}", self.law, self.says, lines.collect::<String>())
+    }
+}
+
+impl fmt::Display for Exchange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}..{} {}: ", self.sent, self.answered, self.client)?;
+        match &self.call {
+            Call::Push { operations, outcomes } => {
+                write!(formatter, "push")?;
+                for (index, operation) in operations.iter().enumerate() {
+                    let outcome = match outcomes.as_ref().map(|outcomes| outcomes.get(index)) {
+                        None => "no answer".to_owned(),
+                        Some(None) => "no outcome".to_owned(),
+                        Some(Some(Outcome::Applied)) => "applied".to_owned(),
+                        Some(Some(Outcome::Duplicate)) => "duplicate".to_owned(),
+                        Some(Some(Outcome::Conflict(conflict))) => format!(
+                            "{} {} of revision {}",
+                            conflict.relation.as_str(),
+                            conflict.document.operation_id,
+                            conflict.document.rev
+                        ),
+                    };
+                    let kind = operation.kind.as_str();
+                    let clock = operation.clock.to_json();
+                    write!(
+                        formatter,
+                        "\n    {} {kind} {} {}: {outcome}",
+                        operation.id,
+                        operation.key.id,
+                        clock.as_str()
+                    )?;
+                }
+                Ok(())
+            }
+            Call::Pull { from, page } => {
+                let ids: Vec<&str> = page.entries.iter().map(|entry| entry.id.as_str()).collect();
+                let (cursor, more) = (page.cursor, if page.has_more { ", more" } else { "" });
+                write!(formatter, "pull {from:?}: {} operations, then {cursor:?}{more}", ids.len())?;
+                if let [first, .., last] = ids[..] { write!(formatter, ", {first} to {last}") } else { Ok(()) }
+            }
+            Call::Read { key, found } => write!(formatter, "read {}: {found:?}", key.id),
+            Call::Compact { deleted_entries } => write!(formatter, "compact: {deleted_entries:?}"),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What the log makes of documents, by the words of the protocol and nothing else.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use syncflow_server::core::clock::VectorClock;
+use syncflow_server::core::json::RawJson;
+use syncflow_server::core::names::{DocumentKey, OperationId};
+use syncflow_server::core::operation::{Operation, OperationKind};
+
+/// A state that a document had.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    /// The place in the log of the operation that made it.
+    pub(super) seq: u64,
+    pub(super) operation_id: OperationId,
+    pub(super) rev: u64,
+    /// Nothing for a tombstone.
+    pub(super) data: Option<Map<String, Value>>,
+    pub(super) clock: VectorClock,
+}
+
+/// The states of every document, the first one first.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    states: BTreeMap<DocumentKey, Vec<State>>,
+}
+
+impl Replay {
+    /// Plays operations in the order of the log.
+    pub(super) fn of<'h>(log: impl IntoIterator<Item = (u64, &'h Operation)>) -> Self {
+        let mut states: BTreeMap<DocumentKey, Vec<State>> = BTreeMap::new();
+        for (seq, operation) in log {
+            let states = states.entry(operation.key.clone()).or_default();
+            let (rev, data) = states.last().map_or((0, None), |state| (state.rev, state.data.as_ref()));
+            states.push(State {
+                seq,
+                operation_id: operation.id.clone(),
+                rev: rev + 1,
+                data: behind(data, operation),
+                clock: operation.clock.clone(),
+            });
+        }
+        Self { states }
+    }
+
+    /// The states of a document.
+    pub(super) fn states(&self, key: &DocumentKey) -> &[State] {
+        self.states.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every document that was ever written, with its states.
+    pub(super) fn documents(&self) -> impl Iterator<Item = (&DocumentKey, &[State])> {
+        self.states.iter().map(|(key, states)| (key, states.as_slice()))
+    }
+}
+
+fn behind(before: Option<&Map<String, Value>>, operation: &Operation) -> Option<Map<String, Value>> {
+    let sent = operation.data.as_ref().map(object).unwrap_or_default();
+    match (operation.kind, before) {
+        (OperationKind::Delete, _) => None,
+        (OperationKind::Insert, _) | (OperationKind::Update, None) => Some(sent),
+        (OperationKind::Update, Some(before)) => {
+            let mut data = before.clone();
+            data.extend(sent);
+            Some(data)
+        }
+    }
+}
+
+/// A JSON object as a map.
+pub(super) fn object(data: &RawJson) -> Map<String, Value> {
+    serde_json::from_str(data.as_str()).expect("data is an object")
+}
