@@ -45,6 +45,17 @@ over_every_site! {
     pushes_of_clients_that_hang_up_take_effect_once,
 }
 
+#[test]
+#[should_panic(expected = "the client has not failed")]
+fn when_one_client_fails_no_other_waits_for_ever() {
+    Site::memory().at_once(3, |client| {
+        assert_ne!(client.number, 1, "this one fails");
+        loop {
+            client.pull_behind(None, 1);
+        }
+    });
+}
+
 /// An insert that says who made it.
 fn one(id: &str, document: &str, clock: &[(&str, u64)]) -> Operation {
     insert(id, document).clock(clock).data(&format!(r#"{{"by":"{id}"}}"#)).done()

@@ -1,5 +1,6 @@
 //! Where races are run: one database, one or two services over it, and clients on OS threads.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(crate) struct Site {
     runtime: Runtime,
     tenant: TenantId,
     store: Arc<dyn Store>,
+    has_failed: AtomicBool,
     // Behind the services, so that it goes last.
     _home: TestStore,
 }
@@ -70,10 +72,18 @@ impl Site {
     fn over(home: TestStore, stores: Vec<Arc<dyn Store>>) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
         let services = stores.into_iter().map(|store| SyncService::new(store, Arc::new(TokioHost))).collect();
-        Self { services, runtime, tenant: TenantId::trusted("default"), store: home.store(), _home: home }
+        Self {
+            services,
+            runtime,
+            tenant: TenantId::trusted("default"),
+            store: home.store(),
+            has_failed: false.into(),
+            _home: home,
+        }
     }
 
-    /// Lets so many clients run at once, each on a thread of its own, and collects what they answer.
+    /// Lets so many clients run at once, each on a thread of its own, and collects what they answer. When one fails, so
+    /// does every other with its next request: some would wait for ever for what it was to do.
     pub(crate) fn at_once<T: Send>(&self, clients: usize, run: impl Fn(Client<'_>) -> T + Sync) -> Vec<T> {
         let barrier = Barrier::new(clients);
         thread::scope(|scope| {
@@ -81,6 +91,7 @@ impl Site {
                 let (barrier, run) = (&barrier, &run);
                 let client = Client { number, service: &self.services[number % self.services.len()], site: self };
                 scope.spawn(move || {
+                    let _alarm = Alarm(&self.has_failed);
                     barrier.wait();
                     run(client)
                 })
@@ -101,6 +112,17 @@ impl Site {
     }
 }
 
+/// Tells everybody when the thread that holds it fails.
+struct Alarm<'s>(&'s AtomicBool);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
 /// A client of one of the services.
 #[derive(Debug)]
 pub(crate) struct Client<'s> {
@@ -114,6 +136,7 @@ impl Client<'_> {
     fn until_it_works<T>(&self, mut request: impl AsyncFnMut() -> Result<T, ServiceError>) -> T {
         self.site.run(async {
             for _ in 0..ATTEMPTS_MAX {
+                assert!(!self.site.has_failed.load(Ordering::SeqCst), "another client has failed");
                 match request().await {
                     Ok(answer) => return answer,
                     Err(ServiceError::Contended { .. }) => {}
