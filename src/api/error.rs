@@ -125,8 +125,7 @@ impl ApiError {
             }
             Self::AnswerTooLarge { max_bytes } => {
                 let message = format!(
-                    "The answer has more than the {max_bytes} bytes that can be handed on; ask for less at once. \
-                     Operations of a push were taken, and can be pushed again in smaller parts"
+                    "The answer has more than the {max_bytes} bytes that can be handed on; ask for less at once"
                 );
                 (StatusCode::INTERNAL_SERVER_ERROR, "Answer too large", message)
             }

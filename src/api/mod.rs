@@ -39,6 +39,7 @@ use utoipa_axum::routes;
 pub use compact::age_ms as compaction_age_ms;
 pub use error::{answer_too_large, in_shape, internal_error, unavailable};
 pub use openapi::description;
+pub use operations::AnswerLimit;
 
 use crate::service::SyncService;
 

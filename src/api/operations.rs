@@ -33,12 +33,13 @@
 //! An `insert` replaces the document's data, an `update` puts its keys over those of the document (`null` stays as a
 //! value) and creates the document where there is none, a `delete` leaves a tombstone. A document that would be larger
 //! than 1 MiB is a 400 that names the operation's `data`; conflicts that would answer more than 4 MiB of documents are a
-//! 400 that names `operations`, and a push of fewer operations does not have them.
+//! 400 that names `operations`, and a push of fewer operations does not have them. Behind a Lambda echo and conflicts
+//! together have to fit what it may hand on ([`AnswerLimit`]), and a push whose answer might not is the same 400.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use http::StatusCode;
 
@@ -66,23 +67,48 @@ use crate::service::SyncService;
 pub(super) async fn push_operations(
     State(service): State<Arc<SyncService>>,
     Tenant(tenant): Tenant,
+    limit: Option<Extension<AnswerLimit>>,
     body: BodyText,
 ) -> Result<Response, ApiError> {
     let push = push::read(body.as_str())?;
-    match service.push(&tenant, push.operations).await? {
+    let conflicts_max_bytes = conflicts_max_bytes(&push.texts, limit.map(|Extension(limit)| limit))?;
+    match service.push_within(&tenant, push.operations, conflicts_max_bytes).await? {
         Ok(outcomes) => Ok(answer::json(StatusCode::OK, write(&push.texts, &outcomes))),
         Err(Refused::DocumentTooLarge { index }) => Err(ApiError::bad_field(
             &format!("operations[{index}].data"),
             format_args!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"),
         )),
-        Err(Refused::ConflictsTooLarge) => Err(ApiError::bad_field(
+        Err(Refused::ConflictsTooLarge { max_bytes }) => Err(ApiError::bad_field(
             "operations",
-            format_args!(
-                "have conflicts whose documents are more than {PUSH_CONFLICTS_MAX_BYTES} bytes; push fewer at a time"
-            ),
+            format_args!("have conflicts whose documents are more than {max_bytes} bytes; push fewer at a time"),
         )),
     }
 }
+
+/// How many bytes the body of an answer may have, where whoever hands it on limits that; an extension of the request.
+///
+/// A push that might answer more is refused before it takes effect.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerLimit {
+    /// The bytes, before any encoding.
+    pub max_bytes: usize,
+}
+
+/// How many bytes the documents of a push's conflicts may have, when every operation may be answered as it was sent.
+fn conflicts_max_bytes(texts: &[&str], limit: Option<AnswerLimit>) -> Result<usize, ApiError> {
+    let Some(AnswerLimit { max_bytes }) = limit else { return Ok(PUSH_CONFLICTS_MAX_BYTES) };
+    let echoed_bytes: usize = texts.iter().map(|text| text.len() + 1).sum();
+    match max_bytes.checked_sub(ANSWER_FRAME_BYTES + echoed_bytes) {
+        Some(left) => Ok(left.min(PUSH_CONFLICTS_MAX_BYTES)),
+        None => Err(ApiError::bad_field(
+            "operations",
+            format_args!("are answered as sent, which is more than {max_bytes} bytes; push fewer at a time"),
+        )),
+    }
+}
+
+/// The bytes of an answer without any operation in it.
+const ANSWER_FRAME_BYTES: usize = r#"{"accepted":[],"conflicts":[]}"#.len();
 
 fn write(texts: &[&str], outcomes: &[Outcome]) -> String {
     let mut accepted = String::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + 40);

@@ -5,11 +5,10 @@ use std::collections::{HashMap, HashSet};
 use super::clock::{Relation, VectorClock};
 use super::document::{Document, merge};
 use super::fingerprint::Fingerprint;
-use super::json::RawJson;
+use super::json::{RawJson, string_bytes};
 use super::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 use super::names::{DocumentKey, OperationId};
 use super::operation::{Operation, OperationKind};
-use super::page::PageBudget;
 
 /// What a decision stands on: what the store knew of some operation ids and documents at one moment.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +17,22 @@ pub struct Snapshot {
     pub known: HashSet<OperationId>,
     /// Those of the asked documents that exist, tombstones included.
     pub documents: HashMap<DocumentKey, Document>,
+}
+
+/// The operations of one request, and how much its answer may have to say about them.
+#[derive(Debug, Clone, Copy)]
+pub struct Push<'a> {
+    /// What was pushed, in order.
+    pub operations: &'a [Operation],
+    /// Most bytes that the server's documents may take in the conflicts that are answered.
+    pub conflicts_max_bytes: usize,
+}
+
+impl<'a> From<&'a [Operation]> for Push<'a> {
+    /// A push with the widest limit, [`PUSH_CONFLICTS_MAX_BYTES`].
+    fn from(operations: &'a [Operation]) -> Self {
+        Self { operations, conflicts_max_bytes: PUSH_CONFLICTS_MAX_BYTES }
+    }
 }
 
 /// What became of one operation.
@@ -68,8 +83,11 @@ pub enum Refused {
         /// The operation's index in its push.
         index: usize,
     },
-    /// The documents of the conflicts would be more than [`PUSH_CONFLICTS_MAX_BYTES`]; fewer operations at a time will do.
-    ConflictsTooLarge,
+    /// The documents of the conflicts would be more than the push may answer; fewer operations at a time will do.
+    ConflictsTooLarge {
+        /// How many bytes they may be.
+        max_bytes: usize,
+    },
 }
 
 /// A document that is written, if the store still has what the decision saw.
@@ -121,9 +139,9 @@ pub type Answer = Result<Vec<Outcome>, Refused>;
 ///
 /// A push that is refused leaves no trace in the batch, and its neighbours are decided as if it had not been there.
 #[must_use]
-pub fn decide(pushes: &[&[Operation]], snapshot: Snapshot, now_ms: u64) -> (Vec<Answer>, Batch) {
+pub fn decide(pushes: &[Push<'_>], snapshot: Snapshot, now_ms: u64) -> (Vec<Answer>, Batch) {
     let mut working = WorkingSet::new(snapshot);
-    let answers = pushes.iter().map(|push| working.push(push)).collect();
+    let answers = pushes.iter().map(|push| working.push(*push)).collect();
     (answers, working.into_batch(now_ms))
 }
 
@@ -155,24 +173,26 @@ impl WorkingSet {
         Self { known: snapshot.known, documents: snapshot.documents, touched: HashMap::new(), entries: Vec::new() }
     }
 
-    fn push(&mut self, operations: &[Operation]) -> Answer {
+    fn push(&mut self, push: Push<'_>) -> Answer {
         let mut undo = Vec::new();
-        let outcomes = self.operations(operations, &mut undo);
+        let outcomes = self.operations(push, &mut undo);
         if outcomes.is_err() {
             self.take_back(undo);
         }
         outcomes
     }
 
-    fn operations(&mut self, operations: &[Operation], undo: &mut Vec<Undo>) -> Answer {
+    fn operations(&mut self, push: Push<'_>, undo: &mut Vec<Undo>) -> Answer {
+        let Push { operations, conflicts_max_bytes: max_bytes } = push;
         let mut outcomes = Vec::with_capacity(operations.len());
-        let mut conflicts = PageBudget::of_bytes(operations.len(), PUSH_CONFLICTS_MAX_BYTES);
+        let mut conflict_bytes = 0;
         for (index, operation) in operations.iter().enumerate() {
             let outcome = self.operation(operation, undo).map_err(|TooLarge| Refused::DocumentTooLarge { index })?;
-            if let Outcome::Conflict(conflict) = &outcome
-                && !conflicts.admit(answered_bytes(&conflict.document))
-            {
-                return Err(Refused::ConflictsTooLarge);
+            if let Outcome::Conflict(conflict) = &outcome {
+                conflict_bytes += answered_bytes(&conflict.document);
+                if conflict_bytes > max_bytes {
+                    return Err(Refused::ConflictsTooLarge { max_bytes });
+                }
             }
             outcomes.push(outcome);
         }
@@ -252,10 +272,16 @@ fn conflict(clock: &VectorClock, document: &Document) -> Option<Conflict> {
     Some(Conflict { relation, document: document.clone() })
 }
 
-/// How many bytes of a conflict's answer are the server's document.
+/// How many bytes of a conflict's answer are about the server's document, at most.
 fn answered_bytes(document: &Document) -> usize {
-    let data = document.data.as_ref().map_or(0, |data| data.as_str().len());
-    data + document.clock.to_json().as_str().len()
+    // "data":null,"synced":false,"vectorClock":,"conflict":{"relation":"happens-before","rev":9007199254740991,
+    // "deleted":false,"timestamp":9007199254740991,"operationId":,"clientId":}
+    const FRAME_BYTES: usize = 180;
+    FRAME_BYTES
+        + document.data.as_ref().map_or(0, |data| data.as_str().len())
+        + document.clock.to_json().as_str().len()
+        + string_bytes(document.operation_id.as_str())
+        + string_bytes(document.client_id.as_str())
 }
 
 /// The document behind an operation.
@@ -280,8 +306,8 @@ fn apply(current: Option<&Document>, operation: &Operation) -> Result<Document, 
 
 /// The ids that a decision about these pushes must be told about, each once.
 #[must_use]
-pub fn ids_of(pushes: &[&[Operation]]) -> Vec<OperationId> {
-    let mut ids: Vec<OperationId> = pushes.iter().copied().flatten().map(|operation| operation.id.clone()).collect();
+pub fn ids_of(pushes: &[Push<'_>]) -> Vec<OperationId> {
+    let mut ids: Vec<OperationId> = operations_of(pushes).map(|operation| operation.id.clone()).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -289,11 +315,15 @@ pub fn ids_of(pushes: &[&[Operation]]) -> Vec<OperationId> {
 
 /// The documents that a decision about these pushes must be told about, each once.
 #[must_use]
-pub fn keys_of(pushes: &[&[Operation]]) -> Vec<DocumentKey> {
-    let mut keys: Vec<DocumentKey> = pushes.iter().copied().flatten().map(|operation| operation.key.clone()).collect();
+pub fn keys_of(pushes: &[Push<'_>]) -> Vec<DocumentKey> {
+    let mut keys: Vec<DocumentKey> = operations_of(pushes).map(|operation| operation.key.clone()).collect();
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+fn operations_of<'a>(pushes: &[Push<'a>]) -> impl Iterator<Item = &'a Operation> {
+    pushes.iter().flat_map(|push| push.operations)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub const REQUEST_TIME_MAX_SECONDS: u32 = 30;
 /// Most operations in one push.
 pub const PUSH_MAX_OPERATIONS: usize = 1_000;
 
-/// Most bytes of documents that the conflicts of one push may answer; a single conflict always may.
+/// Most bytes of documents that the conflicts of one push may answer; a single document and its clock always fit.
 pub const PUSH_CONFLICTS_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Largest `data` of an operation as sent, in bytes.

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, RequestExt as _};
 
-use crate::api;
+use crate::api::{self, AnswerLimit};
 use crate::core::limits::{LAMBDA_ANSWER_MAX_BYTES, LAMBDA_HEAD_MAX_BYTES, LOAD_BALANCER_ANSWER_MAX_BYTES};
 
 /// An answer in the form in which Lambda hands it on.
@@ -31,6 +31,11 @@ pub(super) fn max_bytes(event: &lambda_http::Request) -> usize {
         _ => LAMBDA_ANSWER_MAX_BYTES,
     };
     whole - LAMBDA_HEAD_MAX_BYTES
+}
+
+/// How many bytes the body of an answer may have that fits in either form.
+pub(super) fn limit(max_bytes: usize) -> AnswerLimit {
+    AnswerLimit { max_bytes: max_bytes / 4 * 3 }
 }
 
 impl Answer {
@@ -128,7 +133,7 @@ mod tests {
     #[tokio::test]
     async fn the_largest_page_and_the_largest_echo_fit_however_much_is_escaped() {
         // Besides its rows, a page has a frame of less than a kibibyte.
-        for bytes in [PAGE_MAX_BYTES + 1_024, LAMBDA_BODY_MAX_BYTES + 1_024] {
+        for bytes in [PAGE_MAX_BYTES + 1_024, LAMBDA_BODY_MAX_BYTES + 1_024, limit(MAX_BYTES).max_bytes] {
             let (status, body) = body_of("\"".repeat(bytes), MAX_BYTES).await;
             assert_eq!(status, 200);
             assert!(matches!(&body, Body::Binary(sent) if sent.len() == bytes), "it goes out in base64");

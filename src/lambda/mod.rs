@@ -84,6 +84,8 @@ fn app(endpoint: Endpoint, config: &Config) -> App {
 
 async fn answer(app: App, event: lambda_http::Request) -> Result<Answer, Infallible> {
     let max_bytes = answer::max_bytes(&event);
-    let response = app.oneshot(event::request(event)).await?;
+    let mut request = event::request(event);
+    request.extensions_mut().insert(answer::limit(max_bytes));
+    let response = app.oneshot(request).await?;
     Ok(Answer::new(response, max_bytes).await)
 }

@@ -13,9 +13,10 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 use super::host::{Host, backoff};
 use super::{ServiceError, SyncService};
-use crate::core::decide::{Answer, decide, ids_of, keys_of};
+use crate::core::decide::{self, Answer, decide, ids_of, keys_of};
 use crate::core::limits::{
-    GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS,
+    GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_CONFLICTS_MAX_BYTES,
+    PUSH_MAX_ATTEMPTS,
 };
 use crate::core::names::TenantId;
 use crate::core::operation::Operation;
@@ -34,11 +35,26 @@ impl SyncService {
     /// When the store fails, or others changed the same documents again and again. An error of the store may have come
     /// after the commit; pushing the same operations again is safe.
     pub async fn push(&self, tenant: &TenantId, operations: Vec<Operation>) -> PushResult {
+        self.push_within(tenant, operations, PUSH_CONFLICTS_MAX_BYTES).await
+    }
+
+    /// The same where the documents of the conflicts may have at most so many bytes: a push that would answer more is
+    /// refused and changes nothing.
+    ///
+    /// # Errors
+    /// Those of [`SyncService::push`].
+    pub async fn push_within(
+        &self,
+        tenant: &TenantId,
+        operations: Vec<Operation>,
+        conflicts_max_bytes: usize,
+    ) -> PushResult {
         if operations.is_empty() {
             return Ok(Ok(Vec::new()));
         }
         let lane = self.lanes.lane(tenant);
-        let (group, index) = lane.join(operations, |members| {
+        let push = MemberPush { operations, conflicts_max_bytes };
+        let (group, index) = lane.join(push, |members| {
             let (lane, tenant) = (Arc::clone(&lane), tenant.clone());
             let (store, host) = (Arc::clone(&self.store), Arc::clone(&self.host));
             async move {
@@ -84,10 +100,27 @@ struct WaitingGroup {
     future: WeakShared<GroupFuture>,
 }
 
+/// A push in a group.
+#[derive(Debug)]
+struct MemberPush {
+    operations: Vec<Operation>,
+    conflicts_max_bytes: usize,
+}
+
+impl MemberPush {
+    fn data_bytes(&self) -> usize {
+        self.operations.iter().map(|operation| operation.data.as_ref().map_or(0, |data| data.as_str().len())).sum()
+    }
+
+    fn to_decide(&self) -> decide::Push<'_> {
+        decide::Push { operations: &self.operations, conflicts_max_bytes: self.conflicts_max_bytes }
+    }
+}
+
 /// The pushes of a group.
 #[derive(Debug, Default)]
 struct Members {
-    pushes: Vec<Vec<Operation>>,
+    pushes: Vec<MemberPush>,
     operations: usize,
     bytes: usize,
     is_closed: bool,
@@ -95,21 +128,21 @@ struct Members {
 
 impl Members {
     /// Takes a push in, or gives it back where it has no room.
-    fn join(&mut self, push: Vec<Operation>) -> Result<usize, Vec<Operation>> {
-        let bytes: usize = push.iter().map(data_bytes).sum();
+    fn join(&mut self, push: MemberPush) -> Result<usize, MemberPush> {
+        let (operations, bytes) = (push.operations.len(), push.data_bytes());
         let has_room = self.pushes.is_empty()
-            || (self.operations + push.len() <= GROUP_MAX_OPERATIONS && self.bytes + bytes <= GROUP_MAX_BYTES);
+            || (self.operations + operations <= GROUP_MAX_OPERATIONS && self.bytes + bytes <= GROUP_MAX_BYTES);
         if self.is_closed || !has_room {
             return Err(push);
         }
-        self.operations += push.len();
+        self.operations += operations;
         self.bytes += bytes;
         self.pushes.push(push);
         Ok(self.pushes.len() - 1)
     }
 
     /// Lets nobody in any more and hands out the pushes.
-    fn close(members: &Mutex<Self>) -> Vec<Vec<Operation>> {
+    fn close(members: &Mutex<Self>) -> Vec<MemberPush> {
         let mut members = lock(members);
         members.is_closed = true;
         std::mem::take(&mut members.pushes)
@@ -120,7 +153,7 @@ impl Lane {
     /// Joins the waiting group, or opens a new one behind it; answers the group's work and the push's index in it.
     fn join(
         &self,
-        push: Vec<Operation>,
+        push: MemberPush,
         work: impl FnOnce(Arc<Mutex<Members>>) -> GroupFuture,
     ) -> (Shared<GroupFuture>, usize) {
         let mut waiting = lock(&self.waiting);
@@ -133,8 +166,8 @@ impl Lane {
             },
         };
         let members = Arc::new(Mutex::new(Members {
-            operations: push.len(),
-            bytes: push.iter().map(data_bytes).sum(),
+            operations: push.operations.len(),
+            bytes: push.data_bytes(),
             pushes: vec![push],
             is_closed: false,
         }));
@@ -142,10 +175,6 @@ impl Lane {
         *waiting = future.downgrade().map(|future| WaitingGroup { members, future });
         (future, 0)
     }
-}
-
-fn data_bytes(operation: &Operation) -> usize {
-    operation.data.as_ref().map_or(0, |data| data.as_str().len())
 }
 
 /// Locks a mutex whose holders leave nothing half done.
@@ -159,9 +188,9 @@ async fn commit_group(
     store: &dyn Store,
     host: &dyn Host,
     tenant: &TenantId,
-    pushes: &[Vec<Operation>],
+    pushes: &[MemberPush],
 ) -> Arc<[PushResult]> {
-    let pushes: Vec<&[Operation]> = pushes.iter().map(Vec::as_slice).collect();
+    let pushes: Vec<decide::Push<'_>> = pushes.iter().map(MemberPush::to_decide).collect();
     match commit_together(store, host, tenant, &pushes).await {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(ServiceError::Store(error)) if error.kind() == ErrorKind::Failed && pushes.len() > 1 => {
@@ -181,7 +210,7 @@ async fn commit_together(
     store: &dyn Store,
     host: &dyn Host,
     tenant: &TenantId,
-    pushes: &[&[Operation]],
+    pushes: &[decide::Push<'_>],
 ) -> Result<Vec<Answer>, ServiceError> {
     let request = LoadRequest { ids: ids_of(pushes), keys: keys_of(pushes) };
     for attempt in 0..PUSH_MAX_ATTEMPTS {

@@ -6,5 +6,6 @@ pub(crate) mod front;
 pub(crate) mod http;
 
 mod functions;
+mod large_pushes;
 mod lifetime;
 mod schedule;

@@ -33,7 +33,7 @@ fn after(mut snapshot: Snapshot, batch: &Batch) -> Snapshot {
 }
 
 fn decided(snapshot: &Snapshot, operations: &[Operation]) -> (Answer, Batch) {
-    let (mut answers, batch) = decide(&[operations], snapshot.clone(), 7);
+    let (mut answers, batch) = decide(&[operations.into()], snapshot.clone(), 7);
     (answers.remove(0), batch)
 }
 
@@ -122,9 +122,9 @@ fn a_push_that_is_refused_leaves_no_trace_and_its_neighbours_are_decided_without
         operation("4", OperationKind::Update, "d", &other_half, &[("a", 3)]),
     ];
     let last = [operation("3", OperationKind::Update, "d", r#"{"m":2}"#, &[("a", 2)])];
-    let (answers, batch) = decide(&[&first, &refused, &last], Snapshot::default(), 0);
+    let (answers, batch) = decide(&[&first[..], &refused, &last].map(Push::from), Snapshot::default(), 0);
     assert_eq!(answers[1], Err(Refused::DocumentTooLarge { index: 2 }));
-    let (without, batch_without) = decide(&[&first, &last], Snapshot::default(), 0);
+    let (without, batch_without) = decide(&[&first[..], &last].map(Push::from), Snapshot::default(), 0);
     assert_eq!([&answers[0], &answers[2]], [&without[0], &without[1]]);
     assert_eq!(batch, batch_without);
 }
@@ -143,6 +143,22 @@ fn a_push_whose_conflicts_would_answer_too_much_is_refused_as_a_whole_and_a_sing
     let mut push = vec![insert("2", "e", &[("b", 1)])];
     push.extend(conflicting(conflicts_that_fit + 1));
     let (answer, batch) = decided(&snapshot, &push);
-    assert_eq!(answer, Err(Refused::ConflictsTooLarge));
+    assert_eq!(answer, Err(Refused::ConflictsTooLarge { max_bytes: PUSH_CONFLICTS_MAX_BYTES }));
     assert!(batch.is_empty());
+}
+
+#[test]
+fn a_push_may_answer_as_many_bytes_of_conflicts_as_it_says() {
+    let (_, batch) = decided(&Snapshot::default(), &[insert("1", "d", &[("a", 2)])]);
+    let snapshot = after(Snapshot::default(), &batch);
+    let needed = answered_bytes(&snapshot.documents[&key("d")]);
+    let operations = [insert("2", "e", &[("b", 1)]), insert("3", "d", &[("b", 1)])];
+    let decided_within = |conflicts_max_bytes| {
+        let push = Push { operations: &operations, conflicts_max_bytes };
+        let (mut answers, batch) = decide(&[push], snapshot.clone(), 7);
+        (answers.remove(0), batch.entries.len())
+    };
+    assert!(matches!(decided_within(needed), (Ok(_), 1)));
+    let refused = Refused::ConflictsTooLarge { max_bytes: needed - 1 };
+    assert_eq!(decided_within(needed - 1), (Err(refused), 0), "what would be accepted beside it is not applied either");
 }

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 
 use super::draft::{COLLECTION, Draft, key};
 use crate::core::cursor::{Cursor, Origin};
-use crate::core::decide::{Batch, Outcome, decide, ids_of, keys_of};
+use crate::core::decide::{Batch, Outcome, Push, decide, ids_of, keys_of};
 use crate::core::document::LiveDocument;
 use crate::core::filter::{Condition, Filter};
 use crate::core::limits::{INTEGER_MAX, QUERY_MAX_DOCUMENTS};
@@ -138,7 +138,7 @@ impl World {
     /// Loads and decides; the batch may be empty.
     pub async fn decision(&self, drafts: impl IntoIterator<Item = Draft>) -> Batch {
         let operations = operations(drafts);
-        let pushes = [&*operations];
+        let pushes = [Push::from(&*operations)];
         let request = LoadRequest { ids: ids_of(&pushes), keys: keys_of(&pushes) };
         let snapshot = self.store.load(&self.tenant, request).await.expect("the store loads");
         decide(&pushes, snapshot, self.host.now_ms()).1
