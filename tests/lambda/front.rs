@@ -63,7 +63,7 @@ fn endpoint_of(method: &Method, path: &str) -> Endpoint {
         ["operations"] => Endpoint::PushOperations,
         ["changes"] => Endpoint::PullChanges,
         ["compact"] => Endpoint::Compact,
-        ["documents", _, "query"] if method != Method::GET && method != Method::HEAD => Endpoint::QueryDocuments,
+        ["documents", _, "query"] if method == Method::POST => Endpoint::QueryDocuments,
         ["documents", _, _] => Endpoint::GetDocument,
         _ => Endpoint::GetStats,
     }

@@ -1,0 +1,313 @@
+"""Checks of template.yaml that no linter makes: what it deploys is what the package builds and the API serves.
+
+The template is translated to plain CloudFormation first, without a network, and that is linted and checked; what SAM
+itself makes of a misspelt reference would pass otherwise.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import unittest
+from fnmatch import fnmatch
+from pathlib import Path
+
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "template.yaml"
+REGION = "eu-central-1"
+
+# The route of each function; one without a route is started by the schedule alone.
+ROUTES = {
+    "health": {"ANY /health"},
+    "push_operations": {"ANY /operations"},
+    "pull_changes": {"ANY /changes"},
+    "get_document": {"ANY /documents/{collection}/{id}"},
+    "query_documents": {"POST /documents/{collection}/query"},
+    "get_stats": {"ANY /stats", "$default"},
+    "compact": {"ANY /compact"},
+    "scheduled_compaction": set(),
+}
+
+# What each role may do, and to what.
+ACTIONS_OF_ALL = {
+    "logs:CreateLogStream": "own logs",
+    "logs:PutLogEvents": "own logs",
+    "xray:PutTraceSegments": "*",
+    "xray:PutTelemetryRecords": "*",
+}
+ACTIONS_OF_THE_SCHEDULE = {"sqs:SendMessage": "CompactionDeadLetters"}
+
+# Longest time that an HTTP API waits for a function, in seconds.
+API_TIME_MAX_SECONDS = 30
+
+
+def given_value(parameter: dict) -> object:
+    """A parameter's default in the form in which CloudFormation hands it to the transform."""
+    default = str(parameter.get("Default", "x"))
+    return default.split(",") if parameter["Type"] == "CommaDelimitedList" else default
+
+
+def translated() -> dict:
+    """The template as CloudFormation."""
+    template = yaml_parse(TEMPLATE.read_text())
+    # The build puts a place in S3 here.
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+    parameters = {name: given_value(given) for name, given in template["Parameters"].items()}
+    session = boto3.session.Session(region_name=REGION)
+    return Translator({}, Parser(), boto_session=session).translate(template, parameters)
+
+
+SOURCE = yaml_parse(TEMPLATE.read_text())
+PLAIN = translated()
+RESOURCES = PLAIN["Resources"]
+
+
+def of_type(kind: str) -> dict:
+    return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
+
+
+def binary_of(logical_id: str) -> str:
+    metadata = SOURCE["Resources"][logical_id]["Metadata"]
+    return metadata["BuildProperties"]["Binary"]
+
+
+def functions() -> dict:
+    """The functions, by the name of their binary."""
+    return {binary_of(logical_id): (logical_id, resource["Properties"])
+            for logical_id, resource in of_type("AWS::Lambda::Function").items()}
+
+
+def referenced(value: object) -> set:
+    """The logical ids that a value refers to, however."""
+    if isinstance(value, dict):
+        if "Ref" in value:
+            return {value["Ref"]}
+        if "Fn::GetAtt" in value:
+            target = value["Fn::GetAtt"]
+            return {target.split(".")[0] if isinstance(target, str) else target[0]}
+        found = set()
+        if "Fn::Sub" in value:
+            text = value["Fn::Sub"] if isinstance(value["Fn::Sub"], str) else value["Fn::Sub"][0]
+            found |= {name.split(".")[0] for name in re.findall(r"\$\{([^!}]+)\}", text)}
+        return found.union(*(referenced(inner) for inner in value.values()))
+    if isinstance(value, list):
+        return set().union(*(referenced(inner) for inner in value))
+    return set()
+
+
+def with_default(value: object) -> object:
+    """A value of the template, with a parameter's default in place of a reference to it."""
+    if isinstance(value, dict) and "Ref" in value:
+        return PLAIN["Parameters"][value["Ref"]]["Default"]
+    return value
+
+
+class Template(unittest.TestCase):
+    maxDiff = None
+
+    def test_the_translated_template_passes_the_linter(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(PLAIN, file)
+            file.flush()
+            linted = subprocess.run(
+                [sys.executable, shutil.which("cfn-lint"), "--regions", REGION, "--non-zero-exit-code", "warning",
+                 "--template", file.name],
+                capture_output=True, text=True, check=False)
+        self.assertEqual(linted.returncode, 0, linted.stdout + linted.stderr)
+
+    def test_every_binary_has_its_function_and_every_function_its_binary(self):
+        manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
+        binaries = {binary["name"] for binary in manifest["bin"] if binary["path"].startswith("handlers/")}
+        sources = {path.stem for path in (ROOT / "handlers").glob("*.rs")}
+        self.assertEqual(binaries, sources)
+        self.assertEqual(set(functions()), binaries)
+        self.assertEqual(set(ROUTES), binaries)
+        self.assertEqual(len(of_type("AWS::Lambda::Function")), len(binaries), "two functions have one binary")
+
+    def test_every_function_is_built_and_run_in_the_same_way(self):
+        for binary, (logical_id, function) in functions().items():
+            with self.subTest(binary):
+                self.assertEqual(SOURCE["Resources"][logical_id]["Metadata"]["BuildMethod"], "rust-cargolambda")
+                self.assertEqual(function["Runtime"], "provided.al2023")
+                self.assertEqual(function["Architectures"], ["arm64"])
+                self.assertEqual(function["Handler"], "bootstrap")
+                self.assertEqual(function["TracingConfig"], {"Mode": "Active"})
+                self.assertIn("VpcConfig", function)
+                self.assertGreaterEqual(function["MemorySize"], 128)
+                if ROUTES[binary]:
+                    self.assertLess(function["Timeout"], API_TIME_MAX_SECONDS)
+
+    def test_every_route_leads_to_its_function_which_the_api_may_start(self):
+        [api] = of_type("AWS::ApiGatewayV2::Api").values()
+        seen = {binary: set() for binary in ROUTES}
+        by_id = {logical_id: binary for binary, (logical_id, _) in functions().items()}
+        for path, methods in api["Properties"]["Body"]["paths"].items():
+            for method, operation in methods.items():
+                [target] = referenced(operation["x-amazon-apigateway-integration"]["uri"]) & set(by_id)
+                name = "$default" if path == "/$default" or path == "$default" else path
+                verb = "ANY" if "any" in method else method.upper()
+                seen[by_id[target]].add(name if name == "$default" else f"{verb} {name}")
+        self.assertEqual(seen, ROUTES)
+        allowed = {binary: [] for binary in ROUTES}
+        for permission in of_type("AWS::Lambda::Permission").values():
+            properties = permission["Properties"]
+            self.assertEqual(properties["Principal"], "apigateway.amazonaws.com")
+            self.assertEqual(properties["Action"], "lambda:InvokeFunction")
+            [target] = referenced(properties["FunctionName"])
+            self.assertIn("Api", referenced(properties["SourceArn"]), "any API could start it")
+            text, _ = properties["SourceArn"]["Fn::Sub"]
+            allowed[by_id[target]].append(text.split("/${__Stage__}/")[1])
+        for binary, routes in ROUTES.items():
+            for route in routes:
+                call = re.sub(r"\{\w+\}", "x", route).replace(" ", "").replace("ANY", "GET")
+                self.assertTrue(any(fnmatch(call, pattern) for pattern in allowed[binary]), f"{route}: {allowed}")
+        self.assertEqual(allowed["scheduled_compaction"], [], "the API cannot start what only the schedule should")
+
+    def test_routes_are_those_of_the_api(self):
+        served = set()
+        for source in (ROOT / "src/api").glob("*.rs"):
+            for attribute in re.findall(r"#\[utoipa::path\((.*?)\)\]", source.read_text(), re.DOTALL):
+                served |= set(re.findall(r'path = "([^"]+)"', attribute))
+        routed = {route.split(" ")[1] for routes in ROUTES.values() for route in routes if " " in route}
+        # The description of the API is served by the local server alone.
+        self.assertEqual(routed - {"$default"}, served - {"/openapi.json"})
+
+    def test_a_role_may_do_what_its_function_needs_and_no_more(self):
+        for binary, (logical_id, function) in functions().items():
+            with self.subTest(binary):
+                name = logical_id.removesuffix("Function")
+                self.assertEqual(referenced(function["Role"]), {f"{name}Role"})
+                self.assertEqual(referenced(function["LoggingConfig"]), {f"{name}Logs"})
+                properties = RESOURCES[f"{name}Role"]["Properties"]
+                trusted = {json.dumps(statement["Principal"])
+                           for statement in properties["AssumeRolePolicyDocument"]["Statement"]}
+                self.assertEqual(trusted, {'{"Service": "lambda.amazonaws.com"}'})
+                self.assertEqual([policy["Fn::If"][0] for policy in properties["ManagedPolicyArns"]], ["HasVpc"])
+                allowed = {}
+                for policy in properties["Policies"]:
+                    for statement in policy["PolicyDocument"]["Statement"]:
+                        self.assertEqual(statement["Effect"], "Allow")
+                        targets = referenced(statement["Resource"]) or {statement["Resource"]}
+                        [target] = targets
+                        actions = statement["Action"]
+                        for action in [actions] if isinstance(actions, str) else actions:
+                            allowed[action] = "own logs" if target == f"{name}Logs" else target
+                needed = ACTIONS_OF_ALL | (ACTIONS_OF_THE_SCHEDULE if not ROUTES[binary] else {})
+                self.assertEqual(allowed, needed)
+
+    def test_the_schedule_starts_the_compaction_and_tries_again(self):
+        [schedule] = of_type("AWS::Scheduler::Schedule").values()
+        target = schedule["Properties"]["Target"]
+        logical_id, function = functions()["scheduled_compaction"]
+        self.assertEqual(referenced(target["Arn"]), {logical_id})
+        self.assertEqual(referenced(target["DeadLetterConfig"]), {"CompactionDeadLetters"})
+        self.assertGreater(target["RetryPolicy"]["MaximumRetryAttempts"], 0)
+        self.assertIn("MaximumEventAgeInSeconds", target["RetryPolicy"])
+        event = json.loads(target["Input"]["Fn::Sub"].replace("${CompactOlderThanDays}", "30"))
+        self.assertEqual(event, {"olderThanDays": 30})
+        self.assert_is_cron(with_default(schedule["Properties"]["ScheduleExpression"]))
+        # What the scheduler handed over is in Lambda's own queue, whose dead letters are another matter.
+        [invocation] = of_type("AWS::Lambda::EventInvokeConfig").values()
+        self.assertEqual(referenced(invocation["Properties"]["DestinationConfig"]), {"CompactionDeadLetters"})
+        [role] = referenced(target["RoleArn"])
+        statements = [statement for policy in RESOURCES[role]["Properties"]["Policies"]
+                      for statement in policy["PolicyDocument"]["Statement"]]
+        self.assertEqual({statement["Action"]: referenced(statement["Resource"]) for statement in statements},
+                         {"lambda:InvokeFunction": {logical_id}, "sqs:SendMessage": {"CompactionDeadLetters"}})
+
+    def assert_is_cron(self, expression: str):
+        """Whether an expression is one of EventBridge's: minute, hour, day of month, month, day of week, year."""
+        fields = re.fullmatch(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)", expression)
+        self.assertIsNotNone(fields, expression)
+        minute, hour, day, month, weekday, year = fields.groups()
+        for value, least, most in ((minute, 0, 59), (hour, 0, 23), (day, 1, 31), (month, 1, 12), (weekday, 1, 7),
+                                   (year, 1970, 2199)):
+            if value not in "*?":
+                self.assertTrue(least <= int(value) <= most, f"{value} of {expression}")
+        self.assertNotIn("?", (minute, hour, month, year), expression)
+        self.assertEqual((day, weekday).count("?"), 1, f"one of the days of {expression} has to be ?")
+
+    def test_a_schedule_that_is_none_is_found(self):
+        for wrong in ("cron(0 3 * * * *)", "cron(0 3 * * ?)", "cron(60 3 * * ? *)", "0 3 * * ? *"):
+            with self.assertRaises(AssertionError, msg=wrong):
+                self.assert_is_cron(wrong)
+
+    def test_every_setting_that_is_passed_is_one_that_is_read(self):
+        read = set(re.findall(r"^//! \| `([A-Z_]+)`", (ROOT / "src/config.rs").read_text(), re.MULTILINE))
+        self.assertGreater(len(read), 10)
+        for binary, (_, function) in functions().items():
+            variables = function["Environment"]["Variables"]
+            self.assertEqual(set(variables) - read, set(), binary)
+            self.assertEqual(variables["POOL_SIZE"], "1", binary)
+            # Settings of the other store contradict it.
+            for variable, value in variables.items():
+                if variable.startswith(("POSTGRES", "MONGO")):
+                    condition = "IsPostgres" if variable.startswith("POSTGRES") else "IsMongodb"
+                    self.assertEqual(value["Fn::If"][0], condition, variable)
+
+    def test_every_parameter_is_used_and_no_secret_has_a_default(self):
+        used = referenced({key: value for key, value in PLAIN.items() if key not in ("Parameters", "Metadata")})
+        self.assertEqual(set(PLAIN["Parameters"]) - used, set())
+        self.assertTrue(PLAIN["Parameters"]["DatabaseUri"]["NoEcho"])
+        self.assertNotIn("Default", PLAIN["Parameters"]["DatabaseUri"])
+        groups = PLAIN["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+        self.assertEqual({name for group in groups for name in group["Parameters"]}, set(PLAIN["Parameters"]))
+
+    def test_every_log_ends_and_every_alarm_watches_what_is_there(self):
+        for name, logs in of_type("AWS::Logs::LogGroup").items():
+            self.assertEqual(logs["Properties"]["RetentionInDays"], {"Ref": "LogRetentionDays"}, name)
+        watched = {}
+        for name, alarm in of_type("AWS::CloudWatch::Alarm").items():
+            properties = alarm["Properties"]
+            self.assertEqual(properties["AlarmActions"]["Fn::If"][0], "HasAlarmTopic", name)
+            metrics = [entry["MetricStat"]["Metric"] for entry in properties.get("Metrics", []) if "MetricStat" in entry]
+            for metric in metrics or [properties]:
+                watched.setdefault((metric["Namespace"], metric["MetricName"]), set()).update(
+                    referenced(metric["Dimensions"]))
+        every_function = {logical_id for logical_id, _ in functions().values()}
+        self.assertEqual(watched, {
+            ("AWS/Lambda", "Errors"): every_function,
+            ("AWS/Lambda", "Throttles"): every_function,
+            ("AWS/ApiGateway", "5xx"): {"Api"},
+            ("AWS/ApiGateway", "Latency"): {"Api"},
+            ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): {"CompactionDeadLetters"},
+        })
+
+    def test_the_api_is_throttled_and_lets_pages_of_other_origins_in(self):
+        [stage] = of_type("AWS::ApiGatewayV2::Stage").values()
+        settings = stage["Properties"]["DefaultRouteSettings"]
+        self.assertEqual(referenced(settings), {"ThrottleRatePerSecond", "ThrottleBurst"})
+        [api] = of_type("AWS::ApiGatewayV2::Api").values()
+        cors = api["Properties"]["Body"]["x-amazon-apigateway-cors"]
+        self.assertEqual(cors["allowOrigins"], ["*"])
+        self.assertEqual(SOURCE["Resources"]["Api"]["Properties"]["CorsConfiguration"]["AllowOrigins"],
+                         {"Ref": "AllowedOrigins"})
+        self.assertEqual(set(cors["exposeHeaders"]), {"etag", "retry-after", "x-request-id"})
+
+    def test_the_stages_name_only_parameters_that_there_are(self):
+        config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+        names = {}
+        for stage in ("default", "dev", "prod"):
+            names[stage] = config[stage]["global"]["parameters"]["stack_name"]
+            for override in config[stage]["deploy"]["parameters"]["parameter_overrides"]:
+                name, value = override.split("=")
+                self.assertIn(name, PLAIN["Parameters"], stage)
+                self.assertFalse(PLAIN["Parameters"][name].get("NoEcho"), f"{stage}: {name} is a secret")
+                allowed = PLAIN["Parameters"][name].get("AllowedValues")
+                self.assertTrue(allowed is None or value in map(str, allowed), f"{stage}: {override}")
+        self.assertEqual(names["default"], names["dev"])
+        self.assertNotEqual(names["dev"], names["prod"])
+
+
+if __name__ == "__main__":
+    unittest.main()
