@@ -30,6 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::core::limits::{
     COMPACT_DEFAULT_DAYS, LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES, REQUEST_TIME_MAX_SECONDS,
@@ -342,9 +343,9 @@ fn log_filter(variables: &Variables<'_>) -> Result<String, ConfigError> {
     // A bare word that is no level would count as the name of a module, and silently turn everything else off.
     let is_directive = |part: &str| {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
-        level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
+        level.parse::<LevelFilter>().is_ok()
     };
-    let is_known = filter.split(',').all(is_directive) && tracing_subscriber::EnvFilter::try_new(&filter).is_ok();
+    let is_known = filter.split(',').all(is_directive) && filter.parse::<Targets>().is_ok();
     let rule = "must be error, warn, info, debug, trace, off, or directives such as warn,syncflow_server=debug";
     if is_known { Ok(filter) } else { Err(wrong(VARIABLE, rule, &filter)) }
 }

@@ -2,7 +2,11 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
@@ -11,13 +15,14 @@ use crate::config::{ConfigError, LogConfig, LogFormat};
 /// # Errors
 /// When the filter is none, or logging was started before.
 pub fn start(config: &LogConfig) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&config.filter).map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
+    let filter: Targets = config.filter.parse().map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
     // Colours are for a person at a terminal, and noise in a file.
     let is_terminal = io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_terminal);
-    let started = match config.format {
-        LogFormat::Pretty => lines.try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+    let lines = layer().with_writer(io::stderr).with_ansi(is_terminal);
+    let lines = match config.format {
+        LogFormat::Pretty => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
     };
+    let started = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
     started.map_err(|problem| ConfigError::new("LOG_LEVEL", problem))
 }

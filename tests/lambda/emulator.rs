@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,7 +14,6 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 use serde_json::Value;
-use syncflow_server::api::Endpoint;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
@@ -32,31 +31,9 @@ static INVOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// A compiled function.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Binary {
-    pub(crate) name: &'static str,
-    path: &'static str,
-}
-
-macro_rules! binary {
-    ($name:literal) => {
-        Binary { name: $name, path: env!(concat!("CARGO_BIN_EXE_", $name)) }
-    };
-}
-
-/// The function of the schedule.
-pub(crate) const SCHEDULED_COMPACTION: Binary = binary!("scheduled_compaction");
-
-/// The function of an endpoint.
-pub(crate) fn binary_of(endpoint: Endpoint) -> Binary {
-    match endpoint {
-        Endpoint::Health => binary!("health"),
-        Endpoint::PushOperations => binary!("push_operations"),
-        Endpoint::PullChanges => binary!("pull_changes"),
-        Endpoint::GetDocument => binary!("get_document"),
-        Endpoint::QueryDocuments => binary!("query_documents"),
-        Endpoint::GetStats => binary!("get_stats"),
-        Endpoint::Compact => binary!("compact"),
-    }
+pub(crate) struct Binary<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) path: &'a str,
 }
 
 /// What a function made of an event: its answer, or the error that it reported.
@@ -72,6 +49,7 @@ struct Invocation {
 pub(crate) struct Instance {
     invocations: mpsc::UnboundedSender<Invocation>,
     child: Child,
+    started_at: Instant,
     directory: TempDir,
     _api: Listening,
 }
@@ -83,12 +61,13 @@ struct RuntimeApi {
 
 impl Instance {
     /// Starts a function as Lambda would, with nothing in its environment but what Lambda and the settings put there.
-    pub(crate) async fn start(binary: Binary, settings: &[(String, String)]) -> Self {
+    pub(crate) async fn start(binary: Binary<'_>, settings: &[(String, String)]) -> Self {
         let (invocations, receiver) = mpsc::unbounded_channel();
         let api = Listening::start(runtime_api(receiver)).await;
         let directory = tempfile::tempdir().expect("a directory");
         let log = |name| std::fs::File::create(directory.path().join(name)).expect("a file");
-        let child = Command::new(binary.path)
+        let mut command = Command::new(binary.path);
+        command
             .env_clear()
             .envs(settings.iter().cloned())
             .env("AWS_LAMBDA_RUNTIME_API", api.authority())
@@ -101,10 +80,10 @@ impl Instance {
             .stdin(Stdio::null())
             .stdout(log("stdout"))
             .stderr(log("stderr"))
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the function starts");
-        Self { invocations, child, directory, _api: api }
+            .kill_on_drop(true);
+        let started_at = Instant::now();
+        let child = command.spawn().expect("the function starts");
+        Self { invocations, child, started_at, directory, _api: api }
     }
 
     /// Hands an event over and waits for what becomes of it.
@@ -133,6 +112,11 @@ impl Instance {
     /// What the function has written to its log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("stderr")).expect("the log is readable")
+    }
+
+    /// How long ago the process was started.
+    pub(crate) fn age(&self) -> Duration {
+        self.started_at.elapsed()
     }
 
     /// Sends a signal, such as STOP and CONT, by which Lambda's freezing is played.

@@ -11,7 +11,8 @@ use axum::response::Response;
 use http::Method;
 use syncflow_server::api::Endpoint;
 
-use super::emulator::{Instance, binary_of};
+use super::binaries::binary_of;
+use super::emulator::Instance;
 use super::events::Source;
 use super::http::Listening;
 

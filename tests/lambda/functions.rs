@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use syncflow_server::api::Endpoint;
 use tempfile::TempDir;
 
-use super::emulator::{Instance, Outcome, binary_of};
+use super::binaries::binary_of;
+use super::emulator::{Instance, Outcome};
 use super::events::Source;
 use super::front::Front;
 use crate::endpoints::server;

@@ -4,7 +4,8 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use syncflow_server::api::Endpoint;
 
-use super::emulator::{Instance, binary_of};
+use super::binaries::binary_of;
+use super::emulator::Instance;
 use super::events::Source;
 use super::functions::{directory, event, read, sqlite_in};
 

@@ -1,5 +1,6 @@
 //! The functions as Lambda runs them: the compiled binaries against an emulated runtime API.
 
+pub(crate) mod binaries;
 pub(crate) mod emulator;
 pub(crate) mod events;
 pub(crate) mod front;

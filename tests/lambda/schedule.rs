@@ -13,7 +13,8 @@ use syncflow_server::core::operation::{Operation, OperationKind};
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::SyncService;
 
-use super::emulator::{Instance, SCHEDULED_COMPACTION};
+use super::binaries::SCHEDULED_COMPACTION;
+use super::emulator::Instance;
 use super::functions::{directory, sqlite_in};
 use crate::support::stores::open_sqlite;
 

@@ -1,0 +1,27 @@
+//! The functions as Cargo compiled them for the tests.
+
+use syncflow_server::api::Endpoint;
+
+use super::emulator::Binary;
+
+macro_rules! binary {
+    ($name:literal) => {
+        Binary { name: $name, path: env!(concat!("CARGO_BIN_EXE_", $name)) }
+    };
+}
+
+/// The function of the schedule.
+pub(crate) const SCHEDULED_COMPACTION: Binary<'static> = binary!("scheduled_compaction");
+
+/// The function of an endpoint.
+pub(crate) fn binary_of(endpoint: Endpoint) -> Binary<'static> {
+    match endpoint {
+        Endpoint::Health => binary!("health"),
+        Endpoint::PushOperations => binary!("push_operations"),
+        Endpoint::PullChanges => binary!("pull_changes"),
+        Endpoint::GetDocument => binary!("get_document"),
+        Endpoint::QueryDocuments => binary!("query_documents"),
+        Endpoint::GetStats => binary!("get_stats"),
+        Endpoint::Compact => binary!("compact"),
+    }
+}
