@@ -24,7 +24,7 @@ use http::HeaderMap;
 use super::answer;
 use super::error::ApiError;
 use super::path::{AtDocument, InCollection};
-use super::schema::{BadRequest, Document, Known, LayerErrors, NoDocument, Unavailable};
+use super::schema::{BadRequest, Document, Known, LayerErrors, Name, NoDocument, Unavailable};
 use super::tenant::Tenant;
 use crate::core::names::{DocumentId, DocumentKey, TenantId};
 use crate::service::SyncService;
@@ -34,8 +34,8 @@ use crate::service::SyncService;
     get,
     path = "/documents/{collection}/{id}",
     params(
-        ("collection" = String, Path, description = "the collection", example = "todos"),
-        ("id" = String, Path, description = "the document's id", example = "doc-1"),
+        ("collection" = inline(Name), Path, description = "the collection", example = "todos"),
+        ("id" = inline(Name), Path, description = "the document's id", example = "doc-1"),
     ),
     responses(
         (status = 200, description = "the document", body = Document),
@@ -55,7 +55,7 @@ pub(super) async fn get_document(
 #[utoipa::path(
     get,
     path = "/documents/{collection}/query",
-    params(("collection" = String, Path, description = "the collection", example = "todos")),
+    params(("collection" = inline(Name), Path, description = "the collection", example = "todos")),
     responses(
         (status = 200, description = "the document", body = Document),
         Known, BadRequest, NoDocument, LayerErrors, Unavailable,

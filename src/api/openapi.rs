@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use axum::response::Response;
 use http::HeaderMap;
 use utoipa::OpenApi;
+use utoipa::openapi::{RefOr, Required};
 
 use super::answer;
 use super::schema::{Known, LayerErrors, Unavailable};
@@ -19,7 +20,15 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| super::error::to_json(&desc
 /// The description of the API, as `/openapi.json` answers it.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
-    super::routes().into_openapi()
+    let mut description = super::routes().into_openapi();
+    // The macro takes every body for one that must be there; a push alone cannot do without.
+    for (path, item) in &mut description.paths.paths {
+        let body = item.post.as_mut().and_then(|operation| operation.request_body.as_mut());
+        if let Some(RefOr::T(body)) = body {
+            body.required = Some(if path == "/operations" { Required::True } else { Required::False });
+        }
+    }
+    description
 }
 
 /// The description without its routes.

@@ -35,7 +35,7 @@ use super::body::BodyText;
 use super::error::{ApiError, Faults};
 use super::fields::{Fields, limit, string};
 use super::path::InCollection;
-use super::schema::{BadRequest, LayerErrors, QueryAnswer, QueryRequest, Unavailable};
+use super::schema::{BadRequest, LayerErrors, Name, QueryAnswer, QueryRequest, Unavailable};
 use super::tenant::Tenant;
 use crate::core::cursor::QueryCursor;
 use crate::core::filter::{Condition, Filter};
@@ -49,7 +49,7 @@ use crate::store::{Query, QueryPage};
 #[utoipa::path(
     post,
     path = "/documents/{collection}/query",
-    params(("collection" = String, Path, description = "the collection", example = "todos")),
+    params(("collection" = inline(Name), Path, description = "the collection", example = "todos")),
     request_body(content = QueryRequest, description = "an empty body counts as `{}`"),
     responses(
         (status = 200, description = "a page of documents", body = QueryAnswer),

@@ -9,32 +9,77 @@ use utoipa::{IntoResponses, ToSchema};
 
 use super::error::ErrorBody;
 
+/// A name: 1 to 256 bytes of UTF-8 without control characters.
+#[derive(ToSchema, PartialEq, Eq, PartialOrd, Ord)]
+#[schema(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", example = "client-123")]
+pub(super) struct Name(String);
+
 /// One insert, update or delete of one document, made by one client. Further keys are kept in the answer and ignored.
 #[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-pub(super) struct Operation {
-    /// What identifies the operation for ever; 1 to 256 bytes of UTF-8 without control characters, as every name.
-    #[schema(min_length = 1, max_length = 256, example = "op-uuid")]
-    id: String,
-    r#type: OperationType,
-    #[schema(min_length = 1, max_length = 256, example = "todos")]
-    collection: String,
-    #[schema(min_length = 1, max_length = 256, example = "doc-1")]
-    doc_id: String,
-    /// An object for an insert or update, at most 1 MiB and 64 levels deep; ignored for a delete.
-    #[schema(required = false, example = json!({"title": "Buy milk", "completed": false}))]
+#[serde(untagged)]
+pub(super) enum Operation {
+    Write(Write),
+    Delete(Delete),
+}
+
+/// An operation that gives its document data.
+#[derive(ToSchema)]
+pub(super) struct Write {
+    #[serde(flatten)]
+    made: Made,
+    r#type: WriteType,
+    /// At most 1 MiB and 64 levels deep.
+    #[schema(example = json!({"title": "Buy milk", "completed": false}))]
+    data: BTreeMap<String, Value>,
+}
+
+/// An operation that deletes its document.
+#[derive(ToSchema)]
+pub(super) struct Delete {
+    #[serde(flatten)]
+    made: Made,
+    r#type: DeleteType,
+    /// Ignored.
+    #[schema(required = false)]
     data: Value,
+}
+
+/// What an operation is about, and who made it when.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct Made {
+    /// What identifies the operation for ever.
+    #[schema(inline, example = "op-uuid")]
+    id: Name,
+    #[schema(inline, example = "todos")]
+    collection: Name,
+    #[schema(inline, example = "doc-1")]
+    doc_id: Name,
     /// When the client made it, by its own clock.
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1_234_567_890)]
     timestamp: u64,
-    #[schema(min_length = 1, max_length = 256, example = "client-123")]
-    client_id: String,
+    client_id: Name,
     /// Ignored: the client's own mark.
     #[schema(required = false, example = false)]
     synced: Value,
     /// What the client had seen, itself included: a counter for each client, at most 1,000 of them.
     #[schema(example = json!({"client-123": 1}))]
-    vector_clock: BTreeMap<String, Counter>,
+    vector_clock: BTreeMap<Name, Counter>,
+}
+
+/// What a write does to its document.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+enum WriteType {
+    Insert,
+    Update,
+}
+
+/// What a delete does to its document.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+enum DeleteType {
+    Delete,
 }
 
 /// What an operation does to its document.
@@ -55,8 +100,7 @@ struct Counter(u64);
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct PushRequest {
-    #[schema(min_length = 1, max_length = 256, example = "client-123")]
-    client_id: String,
+    client_id: Name,
     #[schema(max_items = 1_000)]
     operations: Vec<Operation>,
 }
@@ -76,8 +120,12 @@ pub(super) struct PushAnswer {
 #[derive(ToSchema)]
 struct Conflict {
     #[serde(flatten)]
-    operation: Operation,
-    conflict: ConflictDetails,
+    made: Made,
+    r#type: OperationType,
+    #[schema(required = true)]
+    data: Option<BTreeMap<String, Value>>,
+    #[serde(rename = "conflict")]
+    details: ConflictDetails,
 }
 
 /// How the operation stands to the server's document.
@@ -115,14 +163,14 @@ pub(super) struct ChangesRequest {
     #[schema(required = false)]
     cursor: Option<String>,
     /// The greatest `timestamp` of the last page that the client applied.
-    #[schema(required = false, default = 0, example = 1_234_567_890)]
+    #[schema(required = false, default = 0, maximum = 9_007_199_254_741_991_i64, example = 1_234_567_890)]
     since: u64,
     /// Most operations of the page; more than 1,000 count as 1,000.
     #[schema(required = false, minimum = 1, default = 100, example = 100)]
     limit: u64,
     /// Who asks; a client that gives it misses nothing even if it knows only `since`.
-    #[schema(required = false, min_length = 1, max_length = 256, example = "client-123")]
-    client_id: String,
+    #[schema(required = false)]
+    client_id: Name,
     /// Ignored: what a client has is told by its cursor, or by its id and `since`.
     #[schema(required = false)]
     vector_clock: BTreeMap<String, Value>,

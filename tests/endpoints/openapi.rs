@@ -3,6 +3,7 @@
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
+use syncflow_server::core::limits::SINCE_MAX;
 
 use super::client::{Answer, Api};
 use super::contract;
@@ -35,6 +36,55 @@ pub(super) async fn the_document_is_openapi_3_1_and_has_every_route(api: &Api) {
         assert!(methods.iter().all(|method| found.contains(method)), "{path}: {found:?}");
     }
     assert_eq!(paths.len(), expected.len());
+}
+
+#[test]
+fn the_document_describes_which_bodies_are_taken() {
+    let push = |operation: &Value| {
+        contract::is_request("post", "/operations", &json!({"clientId": "a", "operations": [operation]}))
+    };
+    let operation = |kind: &str, key: &str, value: Value| {
+        let mut operation = json!({
+            "id": "op", "type": kind, "collection": "c", "docId": "d", "data": {}, "timestamp": 1, "clientId": "a",
+            "vectorClock": {"a": 1},
+        });
+        operation[key] = value;
+        operation
+    };
+    for (kind, key, value) in [
+        ("insert", "synced", json!("x")),
+        ("update", "data", json!({"a": null})),
+        ("delete", "data", json!(null)),
+        ("delete", "data", json!(5)),
+        ("insert", "id", json!("smile \u{1f600} \u{a0}")),
+    ] {
+        assert_eq!(push(&operation(kind, key, value.clone())), Ok(()), "{kind} {key} {value}");
+    }
+    for (kind, key, value) in [
+        ("insert", "data", json!(null)),
+        ("update", "data", json!([])),
+        ("insert", "id", json!("a\u{7}")),
+        ("insert", "collection", json!("\u{9f}")),
+        ("delete", "docId", json!("")),
+        ("insert", "vectorClock", json!({"": 1})),
+        ("insert", "vectorClock", json!({"a\n": 1})),
+        ("replace", "synced", json!(false)),
+    ] {
+        assert!(push(&operation(kind, key, value.clone())).is_err(), "{kind} {key} {value}");
+    }
+    let pull = |since: u64| contract::is_request("post", "/changes", &json!({ "since": since }));
+    assert_eq!(pull(SINCE_MAX), Ok(()));
+    assert!(pull(SINCE_MAX + 1).is_err());
+}
+
+#[test]
+fn the_document_says_that_only_a_push_needs_a_body() {
+    let document = serde_json::to_value(syncflow_server::api::description()).unwrap();
+    for (path, is_required) in
+        [("/operations", true), ("/changes", false), ("/compact", false), ("/documents/{collection}/query", false)]
+    {
+        assert_eq!(document["paths"][path]["post"]["requestBody"]["required"], is_required, "{path}");
+    }
 }
 
 fn answer(status: u16, body: &Value) -> Answer {

@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# Random requests made from /openapi.json: no answer is a 5xx, and each is one that the document describes.
+
+# In a virtual environment of its own, from PyPI.
+find_schemathesis() {
+  local version=4.32.5 environment=$tools/schemathesis
+  schemathesis=$environment/bin/schemathesis
+  if [[ ! -e $environment/version || $(<"$environment/version") != "$version" ]]; then
+    say 'getting schemathesis from PyPI'
+    rm -rf "$environment"
+    find_pip
+    # Without pip in it, since Debian's Python has none to put there; the one outside installs.
+    python3 -m venv --without-pip "$environment" || fail 'python3 -m venv does not work; install python3-venv'
+    python3 -m pip --python "$environment/bin/python3" install --quiet "schemathesis==$version" ||
+      fail 'schemathesis cannot be had from PyPI'
+    printf '%s' "$version" >"$environment/version"
+  fi
+}
+
+# Plays for a minute at most on a local server over SQLite. SCHEMATHESIS_SEED gives other requests.
+test_api_with_schemathesis() {
+  local directory server url='' attempt
+  directory=$(mktemp -d -t api.XXXXXX)
+  cargo build --locked --all-features --bin local
+  PORT=0 ADAPTER=sqlite SQLITE_PATH=$directory/syncflow.db LOG_LEVEL=warn \
+    setpriv --pdeathsig KILL "${CARGO_TARGET_DIR:-target}/debug/local" >"$directory/out" 2>&1 &
+  server=$!
+  for ((attempt = 0; attempt < 300; attempt++)); do
+    url=$(sed -n 's/^listening *//p' "$directory/out")
+    [[ -z $url ]] || break
+    kill -0 "$server" || break
+    sleep 0.1
+  done
+  if [[ -z $url ]]; then
+    cat "$directory/out" >&2
+    return 1
+  fi
+  local outcome=0
+  # From there, since it leaves files where it is started.
+  (
+    config=$PWD/local-dev/lib/schemathesis.toml
+    cd "$directory"
+    timeout 60 "$schemathesis" --config-file "$config" run "$url/openapi.json" --seed "${SCHEMATHESIS_SEED:-1}"
+  ) || outcome=$?
+  kill "$server"
+  wait "$server" || true
+  if ((outcome != 0)); then
+    cat "$directory/out" >&2
+  fi
+  return "$outcome"
+}
