@@ -9,5 +9,6 @@ mod lambda;
 mod postgres;
 mod properties;
 mod races;
+mod simulation;
 mod support;
 mod tidy;

@@ -1,8 +1,8 @@
 //! Devices that go offline, lose answers and believe the wrong time: in the end all hold the server's documents.
 
-mod device;
+pub(crate) mod device;
 mod simulation;
-mod story;
+pub(crate) mod story;
 
 use syncflow_server::store::conformance::World;
 

@@ -27,7 +27,8 @@ pub(crate) fn seeded() -> fastrand::Rng {
     fastrand::Rng::with_seed(seed)
 }
 
-fn seed() -> u64 {
+/// The seed that is asked for, or one that was not used before.
+pub(crate) fn seed() -> u64 {
     variable("SYNCFLOW_SEED").unwrap_or_else(|| fastrand::u64(..))
 }
 

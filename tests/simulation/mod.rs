@@ -1,0 +1,101 @@
+//! The service over the in-memory store under a seeded scheduler: every step of every request, in any order.
+//!
+//! Two servers share one store, and each step of a store is a point where anything else may happen: another request
+//! goes on, a server dies with all that it had under way, a client hangs up, an answer is lost. What the clients saw is
+//! judged by the checker of histories. A store with a planted bug is found out within a bounded number of schedules,
+//! which says that the schedules reach what matters and that the checker sees it.
+
+mod clients;
+mod planted;
+mod scheduler;
+mod store;
+mod world;
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use crate::history::{Explained, Law, Violation};
+use crate::support::random::{seed, variable};
+use planted::Bug;
+use world::simulate;
+
+/// How many schedules are tried where `SYNCFLOW_CASES` does not say.
+const SCHEDULES: u64 = 20_000;
+
+/// In how many schedules a planted bug must have shown itself.
+const SCHEDULES_TO_FIND_A_BUG: u64 = 3_000;
+
+/// One schedule; panics with what shows a broken law, and with how to see it again.
+fn explained(seed: u64) -> Explained {
+    let (history, outcome) = simulate(seed, None);
+    outcome.unwrap_or_else(|violation| {
+        panic!("{}\nreplay with SYNCFLOW_SEED={seed} SYNCFLOW_CASES=1", violation.shown_in(&history))
+    })
+}
+
+#[test]
+fn the_laws_explain_every_schedule() {
+    let (first, schedules) = (seed(), variable("SYNCFLOW_CASES").unwrap_or(SCHEDULES));
+    println!("replay with SYNCFLOW_SEED={first} SYNCFLOW_CASES={schedules}");
+    let threads = thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let (operations, unseen) = thread::scope(|scope| {
+        let part = |thread| {
+            move || {
+                let all = (thread..schedules).step_by(usize::try_from(threads).expect("few threads"));
+                all.map(|number| explained(first.wrapping_add(number))).fold(
+                    (0, 0),
+                    |(operations, unseen), explained| {
+                        (operations + explained.operations, unseen + explained.unseen_operations)
+                    },
+                )
+            }
+        };
+        let parts: Vec<_> = (0..threads).map(|thread| scope.spawn(part(thread))).collect();
+        let sums = parts.into_iter().map(|part| part.join().expect("every schedule is explained"));
+        sums.fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
+    });
+    println!("{schedules} schedules with {operations} operations, {unseen} of them compacted unseen");
+    assert!(operations > schedules, "schedules in which nothing happens tell nothing");
+}
+
+#[test]
+fn a_schedule_comes_again_from_its_seed() {
+    for seed in 0..20 {
+        let [once, again] = [(); 2].map(|()| format!("{:?}", simulate(seed, None).0));
+        assert_eq!(once, again, "seed {seed}");
+    }
+}
+
+/// The schedules until a planted bug is seen, and what is seen then.
+fn seen(bug: Bug) -> (u64, Violation) {
+    let tried = (0..SCHEDULES_TO_FIND_A_BUG).find_map(|seed| Some((seed, simulate(seed, Some(bug)).1.err()?)));
+    tried.unwrap_or_else(|| panic!("{bug:?} stays unseen"))
+}
+
+macro_rules! planted {
+    ($($test:ident: $bug:ident breaks $($law:ident)|+,)*) => {
+        $(#[test]
+        fn $test() {
+            let (seed, violation) = seen(Bug::$bug);
+            println!("seed {seed}: {:?}: {}", violation.law, violation.says);
+            assert!(matches!(violation.law, $(Law::$law)|+), "{violation:?}");
+        })*
+
+        #[test]
+        fn every_planted_bug_is_looked_for() {
+            let looked_for: BTreeSet<Bug> = [$(Bug::$bug),*].into();
+            assert_eq!(looked_for.len(), Bug::ALL.len());
+        }
+    };
+}
+
+planted! {
+    a_store_that_does_not_guard_revisions_is_seen: NoRevisionGuard breaks Linear | Effect | Justified | Genuine,
+    a_store_that_forgets_ids_is_seen: IdsForgotten breaks Once | Effect,
+    a_log_with_holes_is_seen: Hole breaks Dense | Converged,
+    an_answer_before_the_commit_is_seen: AnswerBeforeCommit breaks Durable | Fresh | Justified,
+    a_push_that_is_torn_apart_is_seen: TornPush breaks Whole,
+    a_state_mode_that_ends_early_is_seen: StateLeftEarly breaks Converged | Dense,
+    tombstones_that_are_not_shown_are_seen: TombstonesNotShown breaks Converged,
+    places_of_legacy_clients_that_are_forgotten_are_seen: PlacesForgotten breaks Converged,
+}

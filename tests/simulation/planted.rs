@@ -1,0 +1,231 @@
+//! The in-memory store with a bug in it: what the simulation must see.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use syncflow_server::core::cursor::{Cursor, Origin};
+use syncflow_server::core::decide::{Batch, Snapshot};
+use syncflow_server::core::document::LiveDocument;
+use syncflow_server::core::names::{ClientId, DocumentKey, OperationId, TenantId};
+use syncflow_server::core::operation::OperationKind;
+use syncflow_server::core::page::{LogPage, TimePage};
+use syncflow_server::store::memory::MemoryStore;
+use syncflow_server::store::{
+    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
+    QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
+};
+
+/// What is wrong with a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Bug {
+    /// A document is written whatever its revision is.
+    NoRevisionGuard,
+    /// An id that took effect is not known, and may take effect again.
+    IdsForgotten,
+    /// A page now and then lacks an operation that becomes visible later.
+    Hole,
+    /// A commit is answered first and done later; a server that dies in between has not done it.
+    AnswerBeforeCommit,
+    /// A push may be committed in part.
+    TornPush,
+    /// A client that is being shown documents is sent to the log before it has seen them all.
+    StateLeftEarly,
+    /// A client that is being shown documents is told of no deletion.
+    TombstonesNotShown,
+    /// What is to be remembered of a legacy client is not.
+    PlacesForgotten,
+}
+
+impl Bug {
+    pub(super) const ALL: [Self; 8] = [
+        Self::NoRevisionGuard,
+        Self::IdsForgotten,
+        Self::Hole,
+        Self::AnswerBeforeCommit,
+        Self::TornPush,
+        Self::StateLeftEarly,
+        Self::TombstonesNotShown,
+        Self::PlacesForgotten,
+    ];
+}
+
+/// What tells an operation that took effect again from the one before it, inside the store.
+const AGAIN: char = '~';
+
+/// A server's view of the store.
+#[derive(Debug)]
+pub(super) struct PlantedStore {
+    inner: Arc<MemoryStore>,
+    bug: Bug,
+    calls: AtomicU32,
+    to_commit: Mutex<Vec<(TenantId, Batch)>>,
+}
+
+impl PlantedStore {
+    pub(super) fn new(inner: Arc<MemoryStore>, bug: Bug) -> Self {
+        Self { inner, bug, calls: AtomicU32::new(0), to_commit: Mutex::default() }
+    }
+
+    /// Whether it is a store's turn to go wrong, where it does so now and then.
+    fn is_bad_turn(&self) -> bool {
+        self.calls.fetch_add(1, Ordering::Relaxed) % 2 == 1
+    }
+
+    /// Does what was answered as done.
+    async fn catch_up(&self) {
+        let late = std::mem::take(&mut *self.to_commit.lock().unwrap_or_else(PoisonError::into_inner));
+        for (tenant, batch) in late {
+            let _ = self.inner.commit(&tenant, batch).await;
+        }
+    }
+
+    async fn commit_over_anything(&self, tenant: &TenantId, mut batch: Batch) -> Result<Commit> {
+        let keys = batch.documents.iter().map(|write| write.key.clone()).collect();
+        let now = self.inner.load(tenant, LoadRequest { ids: Vec::new(), keys }).await?;
+        for write in &mut batch.documents {
+            write.seen_rev = now.documents.get(&write.key).map(|document| document.rev);
+        }
+        self.inner.commit(tenant, batch).await
+    }
+
+    async fn commit_again(&self, tenant: &TenantId, mut batch: Batch) -> Result<Commit> {
+        loop {
+            let ids = batch.entries.iter().map(|entry| entry.id.clone()).collect();
+            let known = self.inner.load(tenant, LoadRequest { ids, keys: Vec::new() }).await?.known;
+            if known.is_empty() {
+                return self.inner.commit(tenant, batch).await;
+            }
+            for entry in batch.entries.iter_mut().filter(|entry| known.contains(&entry.id)) {
+                entry.id = OperationId::trusted(&format!("{}{AGAIN}", entry.id));
+            }
+        }
+    }
+
+    async fn commit_a_part(&self, tenant: &TenantId, mut batch: Batch) -> Result<Commit> {
+        let is_divisible = batch.entries.len() > 1 && batch.documents.len() == batch.entries.len();
+        if !is_divisible || !self.is_bad_turn() {
+            return self.inner.commit(tenant, batch).await;
+        }
+        batch.entries.truncate(1);
+        batch.documents.retain(|write| write.entry_index == 0);
+        match self.inner.commit(tenant, batch).await? {
+            Commit::Done => Err(StoreError::new(self.name(), "commit", ErrorKind::Unavailable, "in the middle of it")),
+            Commit::Contended => Ok(Commit::Contended),
+        }
+    }
+
+    fn spoil(&self, origin: Origin, mut page: LogPage) -> LogPage {
+        let is_of_documents = matches!(page.next, Cursor::State { .. }) || is_of_documents(origin, &page);
+        match (self.bug, page.next) {
+            (Bug::IdsForgotten, _) => {
+                for entry in &mut page.entries {
+                    entry.id = OperationId::trusted(entry.id.as_str().trim_end_matches(AGAIN));
+                }
+            }
+            (Bug::Hole, _) if page.entries.len() > 1 && self.is_bad_turn() => {
+                page.entries.remove(0);
+            }
+            (Bug::StateLeftEarly, Cursor::State { after, .. }) => page.next = Cursor::Log(after),
+            (Bug::TombstonesNotShown, _) if is_of_documents => {
+                page.entries.retain(|entry| entry.kind != OperationKind::Delete);
+            }
+            _ => {}
+        }
+        page
+    }
+}
+
+/// Whether a page shows documents and not the log, as far as one can tell.
+fn is_of_documents(origin: Origin, page: &LogPage) -> bool {
+    match origin {
+        Origin::Nothing | Origin::Cursor(Cursor::State { .. }) => true,
+        Origin::Beginning => false,
+        Origin::Cursor(Cursor::Log(from)) => page.next.position().seq - from.seq != page.entries.len() as u64,
+    }
+}
+
+#[async_trait]
+impl Store for PlantedStore {
+    fn name(&self) -> &'static str {
+        "planted"
+    }
+
+    async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
+        self.catch_up().await;
+        let snapshot = self.inner.load(tenant, request).await?;
+        match self.bug {
+            Bug::IdsForgotten => Ok(Snapshot { known: HashSet::new(), ..snapshot }),
+            _ => Ok(snapshot),
+        }
+    }
+
+    async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
+        match self.bug {
+            Bug::NoRevisionGuard => self.commit_over_anything(tenant, batch).await,
+            Bug::IdsForgotten => self.commit_again(tenant, batch).await,
+            Bug::TornPush => self.commit_a_part(tenant, batch).await,
+            Bug::AnswerBeforeCommit => {
+                self.to_commit.lock().unwrap_or_else(PoisonError::into_inner).push((tenant.clone(), batch));
+                Ok(Commit::Done)
+            }
+            _ => self.inner.commit(tenant, batch).await,
+        }
+    }
+
+    async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
+        self.catch_up().await;
+        let origin = request.origin;
+        Ok(match self.inner.changes(tenant, request).await? {
+            Changes::Page(page) => Changes::Page(self.spoil(origin, page)),
+            Changes::Reset => Changes::Reset,
+        })
+    }
+
+    async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
+        self.catch_up().await;
+        let mut page = self.inner.changes_by_time(tenant, request).await?;
+        for entry in &mut page.entries {
+            entry.id = OperationId::trusted(entry.id.as_str().trim_end_matches(AGAIN));
+        }
+        Ok(page)
+    }
+
+    async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>> {
+        self.inner.client(tenant, client).await
+    }
+
+    async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember> {
+        match self.bug {
+            Bug::PlacesForgotten => Ok(Remember::Done),
+            _ => self.inner.remember(tenant, client, memory).await,
+        }
+    }
+
+    async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
+        self.catch_up().await;
+        self.inner.document(tenant, key).await
+    }
+
+    async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
+        self.catch_up().await;
+        self.inner.query(tenant, query).await
+    }
+
+    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
+        self.inner.stats(tenant, active_since_ms).await
+    }
+
+    async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
+        self.inner.compact(tenant, step).await
+    }
+
+    async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
+        self.inner.tenants(after, limit).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+}

@@ -1,0 +1,47 @@
+//! An executor that polls whichever task a seed chooses.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::future::LocalBoxFuture;
+
+/// More steps than any schedule needs; a task that is not done by then waits for what never comes.
+const STEPS_MAX: usize = 200_000;
+
+/// A point at which anything else may happen first.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    is_taken: bool,
+}
+
+impl Future for Step {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.is_taken, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Polls tasks in the order that `choose` gives, until all are done; `meanwhile` comes before each step and may add some.
+pub(super) fn run<'t>(
+    mut tasks: Vec<LocalBoxFuture<'t, ()>>,
+    mut choose: impl FnMut(usize) -> usize,
+    mut meanwhile: impl FnMut() -> Vec<LocalBoxFuture<'t, ()>>,
+) {
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..STEPS_MAX {
+        tasks.extend(meanwhile());
+        if tasks.is_empty() {
+            return;
+        }
+        let chosen = choose(tasks.len());
+        if tasks[chosen].as_mut().poll(&mut context).is_ready() {
+            drop(tasks.swap_remove(chosen));
+        }
+    }
+    panic!("{} tasks wait for ever", tasks.len());
+}
