@@ -6,7 +6,7 @@ tools=$PWD/target/tools
 
 # One line that says what is wrong and how to mend it, and the end.
 fail() {
-  printf 'local-dev/test: %s\n' "$*" >&2
+  printf '%s: %s\n' "$0" "$*" >&2
   exit 1
 }
 

@@ -53,7 +53,7 @@ unpack_for_server_user() {
 
 # Starts a server, unless the caller has named one.
 #
-# Nothing is flushed to the disk: what a test kills is a server, never the machine.
+# Usage: start_postgres OPTION-OF-POSTGRES…
 start_postgres() {
   if [[ -n ${TEST_POSTGRES_URL:-} ]]; then
     return
@@ -73,8 +73,7 @@ start_postgres() {
   (
     cd "$data"
     exec "${as_server_user[@]}" --pdeathsig QUIT "$TEST_POSTGRES_BIN/postgres" -D "$data" \
-      -c listen_addresses=127.0.0.1 -c port="$port" -c unix_socket_directories= -c max_connections=500 \
-      -c fsync=off -c full_page_writes=off
+      -c listen_addresses=127.0.0.1 -c port="$port" -c unix_socket_directories= -c max_connections=500 "$@"
   ) >>"$log" 2>&1 &
   postgres=$!
   on_exit+=(stop_postgres)

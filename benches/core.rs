@@ -1,0 +1,107 @@
+//! Micro benchmarks of what every request goes through in the core.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use syncflow_server::core::clock::VectorClock;
+use syncflow_server::core::decide::{Snapshot, decide};
+use syncflow_server::core::document::Document;
+use syncflow_server::core::json::RawJson;
+use syncflow_server::core::limits::PAGE_MAX_OPERATIONS;
+use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
+use syncflow_server::core::page::PageBudget;
+
+/// What an operation of a todo list carries.
+const DATA: &str = r#"{"title":"Buy milk","done":false,"list":"list-7","rank":1234,"note":"as the last time"}"#;
+
+fn clock(clients: u64, counter: u64) -> VectorClock {
+    (0..clients).map(|client| (ClientId::trusted(&format!("device-{client:04}")), counter)).collect()
+}
+
+fn key(index: usize) -> DocumentKey {
+    DocumentKey { collection: Collection::trusted("todos"), id: DocumentId::trusted(&format!("todo-{index}")) }
+}
+
+fn operation(index: usize, clock: VectorClock) -> Operation {
+    Operation {
+        id: OperationId::trusted(&format!("operation-{index}")),
+        kind: OperationKind::Update,
+        key: key(index),
+        data: Some(RawJson::trusted(DATA)),
+        timestamp: 1_700_000_000_000,
+        client_id: ClientId::trusted("device-0000"),
+        clock,
+    }
+}
+
+fn document(clock: VectorClock) -> Document {
+    Document {
+        rev: 1,
+        data: Some(RawJson::trusted(DATA)),
+        clock,
+        operation_id: OperationId::trusted("operation-before"),
+        client_id: ClientId::trusted("device-0001"),
+        timestamp: 1_700_000_000_000,
+    }
+}
+
+/// Two clocks that are compared to their ends.
+fn clocks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("clock comparison");
+    for clients in [2, 10, 100, 1_000] {
+        let (ours, theirs) = (clock(clients, 2), clock(clients, 1));
+        group.throughput(Throughput::Elements(clients));
+        group.bench_function(BenchmarkId::from_parameter(clients), |bencher| {
+            bencher.iter(|| black_box(&ours).compare(black_box(&theirs)));
+        });
+    }
+    group.finish();
+}
+
+/// A push of 100 operations: all applied, all known, or all in conflict.
+fn decisions(criterion: &mut Criterion) {
+    const OPERATIONS: usize = 100;
+    let operations: Vec<Operation> = (0..OPERATIONS).map(|index| operation(index, clock(2, 2))).collect();
+    let documents = |counter| (0..OPERATIONS).map(|index| (key(index), document(clock(2, counter)))).collect();
+    let known = operations.iter().map(|operation| operation.id.clone()).collect();
+    let snapshots = [
+        ("applied", Snapshot { documents: documents(1), ..Snapshot::default() }),
+        ("duplicates", Snapshot { known, documents: documents(2) }),
+        ("conflicts", Snapshot { documents: documents(3), ..Snapshot::default() }),
+    ];
+    let mut group = criterion.benchmark_group("decide");
+    group.throughput(Throughput::Elements(OPERATIONS as u64));
+    for (name, snapshot) in snapshots {
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || snapshot.clone(),
+                |snapshot| decide(black_box(&[operations.as_slice().into()]), snapshot, 0),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// The cutting of a full page.
+fn pages(criterion: &mut Criterion) {
+    let entries: Vec<LogEntry> = (0..PAGE_MAX_OPERATIONS)
+        .map(|index| {
+            let Operation { id, kind, key, data, timestamp, client_id, clock } = operation(index, clock(2, 2));
+            LogEntry { seq: index as u64, id, kind, key, data, timestamp, client_id, clock: clock.to_json() }
+        })
+        .collect();
+    let mut group = criterion.benchmark_group("page building");
+    group.throughput(Throughput::Elements(PAGE_MAX_OPERATIONS as u64));
+    group.bench_function("1000 operations", |bencher| {
+        bencher.iter(|| {
+            let mut budget = PageBudget::new(PAGE_MAX_OPERATIONS);
+            black_box(&entries).iter().take_while(|entry| budget.admit(entry.wire_bytes())).count()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(core, clocks, decisions, pages);
+criterion_main!(core);

@@ -1,0 +1,92 @@
+//! One connection to the server, which stays open.
+
+use axum::body::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::Result;
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    host: String,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+/// Where a page ends.
+#[derive(Debug, Clone)]
+pub(crate) struct PageEnd {
+    pub(crate) cursor: String,
+    pub(crate) has_more: bool,
+    pub(crate) rows: u64,
+}
+
+impl Client {
+    pub(crate) async fn connect(host: &str) -> Result<Self> {
+        let stream = TcpStream::connect(host).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            // Who waits for an answer is told that the connection broke.
+            let _ = connection.await;
+        });
+        Ok(Self { host: host.to_owned(), sender })
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
+        self.sender.ready().await?;
+        let request = Request::builder().method(method).uri(path).header("host", &self.host).body(Full::new(body))?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    }
+
+    /// Sends a request whose answer must be a 200.
+    pub(crate) async fn ok(&mut self, method: Method, path: &str, body: impl Into<Bytes>) -> Result<Bytes> {
+        match self.request(method, path, body.into()).await? {
+            (StatusCode::OK, answer) => Ok(answer),
+            (status, answer) => Err(format!("{path}: {status} {}", String::from_utf8_lossy(&answer)).into()),
+        }
+    }
+
+    /// Pushes operations all of which must be accepted.
+    pub(crate) async fn push(&mut self, body: Bytes) -> Result<()> {
+        let answer = self.ok(Method::POST, "/operations", body).await?;
+        expect(answer.ends_with(br#"],"conflicts":[]}"#), "a push that is accepted", &answer)
+    }
+
+    /// Pushes operations all of which must be in conflict.
+    pub(crate) async fn push_conflicts(&mut self, body: Bytes) -> Result<()> {
+        let answer = self.ok(Method::POST, "/operations", body).await?;
+        expect(answer.starts_with(br#"{"accepted":[],"#), "a push in conflict", &answer)
+    }
+
+    /// Pulls a page.
+    pub(crate) async fn pull(&mut self, body: String, max_rows: u64) -> Result<PageEnd> {
+        let answer = self.ok(Method::POST, "/changes", body).await?;
+        // Only the end of the page is opened, for the time of the server is to be measured and not ours.
+        let tail = std::str::from_utf8(&answer[answer.len().saturating_sub(TAIL_MAX_BYTES)..]).unwrap_or_default();
+        let cursor = tail.rsplit_once(r#""cursor":""#).and_then(|(_, rest)| rest.split_once('"'));
+        let Some((cursor, rest)) = cursor else { return Err("a page without a cursor".into()) };
+        let has_more = rest.contains(r#""hasMore":true"#);
+        // These operations are small, so only the last page has fewer than were asked for.
+        let rows = if has_more { max_rows } else { count(&answer, "\"synced\":true,") };
+        Ok(PageEnd { cursor: cursor.to_owned(), has_more, rows })
+    }
+}
+
+/// How many bytes of a page have its cursor for sure.
+const TAIL_MAX_BYTES: usize = 200;
+
+/// How often a piece occurs in a text.
+fn count(text: &[u8], piece: &str) -> u64 {
+    String::from_utf8_lossy(text).matches(piece).count() as u64
+}
+
+fn expect(is_so: bool, what: &str, answer: &[u8]) -> Result<()> {
+    if is_so { Ok(()) } else { Err(format!("not {what}: {}", String::from_utf8_lossy(answer)).into()) }
+}

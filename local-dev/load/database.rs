@@ -1,0 +1,118 @@
+//! Databases of a store: empty ones to put a server on, or a floor.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use tokio_postgres::NoTls;
+
+use crate::Result;
+use crate::floor::Floor;
+use crate::floor::postgres::PostgresFloor;
+use crate::floor::sqlite::SqliteFloor;
+use crate::meter;
+use crate::options::StoreName;
+
+/// Where the databases of one store are made.
+#[derive(Debug)]
+pub(crate) enum Databases {
+    Sqlite { directory: tempfile::TempDir, made: Cell<u32> },
+    Postgres { url: String, made: Cell<u32>, postmaster: Option<u32> },
+}
+
+/// One database, empty when it is made.
+#[derive(Debug, Clone)]
+pub(crate) enum Database {
+    Sqlite { path: PathBuf },
+    Postgres { url: String, schema: String },
+}
+
+impl Databases {
+    pub(crate) async fn of(store: StoreName) -> Result<Self> {
+        Ok(match store {
+            StoreName::Sqlite => Self::Sqlite { directory: tempfile::tempdir()?, made: Cell::default() },
+            StoreName::Postgres => {
+                let url = std::env::var("TEST_POSTGRES_URL")
+                    .map_err(|_| "TEST_POSTGRES_URL names no server; run local-dev/bench, which starts one")?;
+                let postmaster = postmaster(&url).await?;
+                Self::Postgres { url, made: Cell::default(), postmaster }
+            }
+        })
+    }
+
+    /// A new database.
+    pub(crate) async fn make(&self) -> Result<Database> {
+        match self {
+            Self::Sqlite { directory, made } => {
+                Ok(Database::Sqlite { path: directory.path().join(format!("{}.db", next(made))) })
+            }
+            Self::Postgres { url, made, .. } => {
+                let schema = format!("load_{}", next(made));
+                let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
+                connect(url).await?.batch_execute(&drop).await?;
+                Ok(Database::Postgres { url: url.clone(), schema })
+            }
+        }
+    }
+
+    /// The process whose children are the database, where it is on this machine and not within the server.
+    pub(crate) fn process(&self) -> Option<u32> {
+        match self {
+            Self::Sqlite { .. } => None,
+            Self::Postgres { postmaster, .. } => *postmaster,
+        }
+    }
+}
+
+impl Database {
+    /// The settings of a server on it.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Sqlite { path } => {
+                vec![("ADAPTER", "sqlite".to_owned()), ("SQLITE_PATH", path.display().to_string())]
+            }
+            Self::Postgres { url, schema } => vec![
+                ("ADAPTER", "postgres".to_owned()),
+                ("POSTGRES_CONNECTION_STRING", url.clone()),
+                ("POSTGRES_SCHEMA", schema.clone()),
+            ],
+        }
+    }
+
+    /// Lets the database do what it would do by itself in some minutes: take stock of what was written to it.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        if let Self::Postgres { url, schema } = self {
+            let client = connect(url).await?;
+            for table in ["operations", "operation_ids", "documents"] {
+                client.batch_execute(&format!("VACUUM (ANALYZE) {schema}.syncflow_{table}")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The floor on it, once its tables are there and have `rows` operations.
+    pub(crate) fn floor(&self, rows: u64) -> Box<dyn Floor> {
+        match self.clone() {
+            Self::Sqlite { path } => Box::new(SqliteFloor::new(path, rows)),
+            Self::Postgres { url, schema } => Box::new(PostgresFloor::new(url, schema, rows)),
+        }
+    }
+}
+
+fn next(made: &Cell<u32>) -> u32 {
+    made.replace(made.get() + 1)
+}
+
+/// A connection to PostgreSQL.
+pub(crate) async fn connect(url: &str) -> Result<tokio_postgres::Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(async move {
+        // Who waits for an answer is told that the connection broke.
+        let _ = connection.await;
+    });
+    Ok(client)
+}
+
+async fn postmaster(url: &str) -> Result<Option<u32>> {
+    let pid: i32 = connect(url).await?.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
+    Ok(u32::try_from(pid).ok().and_then(|pid| meter::parent_named(pid, "postgres")))
+}

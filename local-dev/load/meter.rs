@@ -1,0 +1,64 @@
+//! What the system says of processes: the time they had on a core, and their memory. From `/proc`, so only on Linux.
+
+use std::fs;
+use std::time::Duration;
+
+/// The kernel counts the time of processes in this unit, whatever the machine.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Time on a core since a process began.
+pub(crate) type CpuTime = Duration;
+
+/// The time that a process has had, its ended children not counted; nothing where there is no such process.
+pub(crate) fn cpu_time(pid: u32) -> Option<CpuTime> {
+    Some(Stat::of(pid)?.own_time())
+}
+
+/// The time that a process and all its children have had, ended ones included.
+pub(crate) fn cpu_time_with_children(pid: u32) -> Option<CpuTime> {
+    let parent = Stat::of(pid)?;
+    let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let children = pids.filter_map(Stat::of).filter(|stat| stat.parent == pid);
+    Some(parent.own_time() + parent.ended_children + children.map(|child| child.own_time()).sum::<Duration>())
+}
+
+/// The process that another one was started by, where its name begins so.
+pub(crate) fn parent_named(pid: u32, name: &str) -> Option<u32> {
+    let parent = Stat::of(pid)?.parent;
+    fs::read_to_string(format!("/proc/{parent}/comm")).ok()?.starts_with(name).then_some(parent)
+}
+
+/// A line such as `VmRSS` of a process's status, in MB.
+pub(crate) fn memory_mb(pid: u32, line: &str) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'))?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib * 1_024.0 / 1e6)
+}
+
+struct Stat {
+    parent: u32,
+    own: [u64; 2],
+    ended_children: Duration,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in front may have spaces and parentheses in it.
+        let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+        let parent = fields.nth(1)?.parse().ok()?;
+        let times: Vec<u64> = fields.skip(9).take(4).map_while(|field| field.parse().ok()).collect();
+        let [user, system, children_user, children_system] = times[..] else { return None };
+        Some(Self { parent, own: [user, system], ended_children: duration(children_user + children_system) })
+    }
+
+    fn own_time(&self) -> Duration {
+        duration(self.own.iter().sum())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time of hundreds of years is not measured here")]
+fn duration(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND)
+}

@@ -1,0 +1,128 @@
+//! A server on a database of its own, and what was done to that.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use indicatif::ProgressBar;
+use syncflow_server::config::Config;
+use syncflow_server::core::clock::VectorClock;
+use syncflow_server::core::decide::{Batch, DocumentWrite};
+use syncflow_server::core::document::Document;
+use syncflow_server::core::json::RawJson;
+use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, TenantId};
+use syncflow_server::core::operation::{Operation, OperationKind};
+use syncflow_server::runtime::open_store;
+use syncflow_server::store::{Commit, LoadRequest, Store};
+
+use crate::Result;
+use crate::client::Client;
+use crate::database::Database;
+use crate::server::Server;
+use crate::work::{AUTHOR, COLLECTION, Made, OTHER, Work, document_name};
+
+/// How many operations one commit of a filling has.
+const FILLING_MAX_OPERATIONS: u64 = 1_000;
+
+/// The tenant of those who do not sign in.
+pub(crate) const TENANT: &str = "default";
+
+/// A server on a database of its own.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) server: Server,
+    pub(crate) work: Work,
+}
+
+impl Site {
+    /// Fills a database with as many operations, and starts a server on it.
+    pub(crate) async fn start(
+        database: &Database,
+        work: Work,
+        operations: u64,
+        progress: &ProgressBar,
+    ) -> Result<Self> {
+        fill(database, &work, operations, progress).await?;
+        Ok(Self { server: Server::start(&database.variables())?, work })
+    }
+
+    pub(crate) async fn client(&self) -> Result<Client> {
+        Client::connect(&self.server.host).await
+    }
+
+    pub(crate) async fn clients(&self, connections: u64) -> Result<Vec<Client>> {
+        let mut clients = Vec::new();
+        for _ in 0..connections {
+            clients.push(self.client().await?);
+        }
+        Ok(clients)
+    }
+}
+
+/// Writes operations through the store's own commit: new versions of all documents, one after the other.
+pub(crate) async fn fill(database: &Database, work: &Work, operations: u64, progress: &ProgressBar) -> Result<()> {
+    let store = open(database).await?;
+    let tenant = TenantId::trusted(TENANT);
+    let mut revisions = revisions(&*store, &tenant, work.documents).await?;
+    progress.set_length(operations);
+    progress.set_position(0);
+    let mut filled = 0;
+    while filled < operations {
+        let first = filled % work.documents;
+        let count = FILLING_MAX_OPERATIONS.min(operations - filled).min(work.documents - first);
+        let mut batch = Batch { received_at_ms: now_ms(), ..Batch::default() };
+        for index in first..first + count {
+            let seen_rev = &mut revisions[usize::try_from(index)?];
+            add(&mut batch, &work.version_of(index), *seen_rev);
+            *seen_rev = Some(seen_rev.unwrap_or(0) + 1);
+        }
+        batch.documents.sort_unstable_by(|left, right| left.key.cmp(&right.key));
+        if store.commit(&tenant, batch).await? == Commit::Contended {
+            return Err("somebody else writes to the database that is filled".into());
+        }
+        filled += count;
+        progress.set_position(filled);
+    }
+    database.settle().await
+}
+
+async fn open(database: &Database) -> Result<Arc<dyn Store>> {
+    let variables = database.variables();
+    let look_up = |name: &str| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone());
+    Ok(open_store(&Config::read(look_up)?.store).await?)
+}
+
+/// The revision that each of the documents has, if it is there.
+async fn revisions(store: &dyn Store, tenant: &TenantId, documents: u64) -> Result<Vec<Option<u64>>> {
+    let keys: Vec<DocumentKey> = (0..documents).map(|index| key(&document_name(index))).collect();
+    let snapshot = store.load(tenant, LoadRequest { ids: Vec::new(), keys: keys.clone() }).await?;
+    Ok(keys.iter().map(|key| snapshot.documents.get(key).map(|document| document.rev)).collect())
+}
+
+fn key(document: &str) -> DocumentKey {
+    DocumentKey { collection: Collection::trusted(COLLECTION), id: DocumentId::trusted(document) }
+}
+
+fn add(batch: &mut Batch, made: &Made, seen_rev: Option<u64>) {
+    let (id, client_id) = (OperationId::trusted(&made.id), ClientId::trusted(AUTHOR));
+    let clock: VectorClock = [(client_id.clone(), made.counter), (ClientId::trusted(OTHER), 3)].into_iter().collect();
+    let data = Some(RawJson::trusted(&made.data));
+    let document = Document {
+        rev: seen_rev.unwrap_or(0) + 1,
+        data: data.clone(),
+        clock: clock.clone(),
+        operation_id: id.clone(),
+        client_id: client_id.clone(),
+        timestamp: made.timestamp(),
+    };
+    let key = key(&made.document);
+    let entry_index = batch.entries.len();
+    batch.documents.push(DocumentWrite { key: key.clone(), seen_rev, document, entry_index });
+    batch.live_documents_delta += i64::from(seen_rev.is_none());
+    let (kind, timestamp) = (OperationKind::Update, made.timestamp());
+    batch.entries.push(Operation { id, kind, key, data, timestamp, client_id, clock });
+}
+
+fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,162 @@
+//! The suites: what is measured, and against what.
+
+mod growth;
+mod mixed;
+mod push;
+mod read;
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::Result;
+use crate::database::Databases;
+use crate::floor::Floor;
+use crate::load::{Load, Watch};
+use crate::meter;
+use crate::options::{Options, StoreName, SuiteName};
+use crate::report::{Figure, Goal, Measure, Memory, Report, Sample};
+use crate::server::Server;
+use crate::site::{Site, fill};
+use crate::work::Work;
+
+/// Most memory of a server that nobody has asked anything yet, in MB.
+const IDLE_MAX_MB: f64 = 20.0;
+
+/// Most memory of a server over all suites, in MB.
+const PEAK_MAX_MB: f64 = 150.0;
+
+/// How long a server is left alone before its idle memory is read.
+const IDLE_TIME: Duration = Duration::from_millis(500);
+
+/// Of how many times as many operations as there are documents the log has when the suites begin.
+const LOG_PER_DOCUMENT: u64 = 3;
+
+/// What all suites of a store share.
+struct Bench<'a> {
+    store: StoreName,
+    options: &'a Options,
+    databases: Databases,
+    progress: ProgressBar,
+    report: Report,
+    peak_mb: f64,
+}
+
+/// A server, and a floor beside it with as many rows.
+struct Pair {
+    site: Site,
+    floor: Box<dyn Floor>,
+    floor_work: Work,
+}
+
+/// Runs the suites that were chosen on one store.
+pub(crate) async fn run(store: StoreName, options: &Options) -> Result<Report> {
+    let progress = ProgressBar::no_length();
+    let style = ProgressStyle::with_template("{prefix:10} {bar:30} {percent:>3} % of {msg} ({elapsed})")?;
+    progress.set_style(style);
+    progress.set_prefix(store.as_str());
+    let databases = Databases::of(store).await?;
+    let mut bench = Bench { store, options, databases, progress, report: Report::default(), peak_mb: 0.0 };
+    let (on_logs, on_pair): (Vec<_>, Vec<_>) =
+        options.suites().into_iter().partition(|suite| matches!(suite, SuiteName::Growth | SuiteName::Compaction));
+    if !on_pair.is_empty() {
+        bench.run_on_pair(&on_pair).await?;
+    }
+    if !on_logs.is_empty() {
+        bench.run_on_logs(&on_logs).await?;
+    }
+    bench.progress.finish_and_clear();
+    let goal = Goal::AtMost(PEAK_MAX_MB);
+    bench.report.memory.push(Memory { store: store.as_str(), name: "peak", megabytes: bench.peak_mb, goal });
+    Ok(bench.report)
+}
+
+impl Bench<'_> {
+    async fn run_on_pair(&mut self, suites: &[SuiteName]) -> Result<()> {
+        let pair = self.pair().await?;
+        self.note_idle(&pair.site.server).await?;
+        for suite in suites {
+            match suite {
+                SuiteName::Push => self.push(&pair).await?,
+                SuiteName::Duplicates => self.duplicates(&pair).await?,
+                SuiteName::Conflicts => self.conflicts(&pair).await?,
+                SuiteName::Pull => self.pull(&pair).await?,
+                SuiteName::Document => self.document(&pair).await?,
+                SuiteName::Query => self.query(&pair).await?,
+                SuiteName::Stats => self.stats(&pair).await?,
+                SuiteName::Mixed => self.mixed(&pair).await?,
+                SuiteName::Growth | SuiteName::Compaction => {}
+            }
+        }
+        self.note_peak(&pair.site.server);
+        Ok(())
+    }
+
+    async fn pair(&self) -> Result<Pair> {
+        let (documents, operations) = (self.options.documents(), self.options.documents() * LOG_PER_DOCUMENT);
+        let floor_database = self.databases.make().await?;
+        let floor_work = Work::new(documents, true);
+        self.progress.set_message("the floor's rows");
+        fill(&floor_database, &floor_work, operations, &self.progress).await?;
+        self.progress.set_message("the server's rows");
+        let work = Work::new(documents, true);
+        let site = Site::start(&self.databases.make().await?, work, operations, &self.progress).await?;
+        Ok(Pair { site, floor: floor_database.floor(operations), floor_work })
+    }
+
+    async fn note_idle(&mut self, server: &Server) -> Result<()> {
+        tokio::time::sleep(IDLE_TIME).await;
+        let megabytes = meter::memory_mb(server.pid(), "VmRSS").ok_or("the server has ended")?;
+        let goal = Goal::AtMost(IDLE_MAX_MB);
+        self.report.memory.push(Memory { store: self.store.as_str(), name: "idle", megabytes, goal });
+        Ok(())
+    }
+
+    fn note_peak(&mut self, server: &Server) {
+        self.peak_mb = meter::memory_mb(server.pid(), "VmHWM").unwrap_or_default().max(self.peak_mb);
+    }
+
+    /// Says what is under way: so many steps of it.
+    fn begin(&self, what: &str, steps: u64) {
+        self.progress.set_message(what.to_owned());
+        self.progress.set_length(steps);
+        self.progress.set_position(0);
+    }
+
+    /// What a load is measured with.
+    fn watch(&self, server: Option<&Server>) -> Watch {
+        Watch { time: self.options.time(), server: server.map(Server::pid), database: self.databases.process() }
+    }
+
+    /// A measurement.
+    async fn measure(&self, load: impl Future<Output = Result<Load>>) -> Result<Sample> {
+        let sample = Sample::of(load.await?);
+        self.progress.inc(1);
+        Ok(sample)
+    }
+
+    /// Measures two loads in turns, as often as was asked for.
+    async fn in_turns(
+        &self,
+        first: impl AsyncFn() -> Result<Sample>,
+        second: impl AsyncFn() -> Result<Sample>,
+    ) -> Result<(Vec<Sample>, Vec<Sample>)> {
+        let (mut of_first, mut of_second) = (Vec::new(), Vec::new());
+        for _ in 0..self.options.runs {
+            of_first.push(first().await?);
+            of_second.push(second().await?);
+        }
+        Ok((of_first, of_second))
+    }
+
+    fn add(
+        &mut self,
+        name: impl Into<String>,
+        samples: &[Sample],
+        yardstick: Option<(&str, &[Sample])>,
+        measure: Measure,
+        goal: Option<Goal>,
+    ) {
+        self.report.figures.push(Figure::of(self.store.as_str(), name, samples, yardstick, measure, goal));
+    }
+}
