@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -49,7 +49,6 @@ struct Invocation {
 pub(crate) struct Instance {
     invocations: mpsc::UnboundedSender<Invocation>,
     child: Child,
-    started_at: Instant,
     directory: TempDir,
     _api: Listening,
 }
@@ -81,9 +80,8 @@ impl Instance {
             .stdout(log("stdout"))
             .stderr(log("stderr"))
             .kill_on_drop(true);
-        let started_at = Instant::now();
         let child = command.spawn().expect("the function starts");
-        Self { invocations, child, started_at, directory, _api: api }
+        Self { invocations, child, directory, _api: api }
     }
 
     /// Hands an event over and waits for what becomes of it.
@@ -112,11 +110,6 @@ impl Instance {
     /// What the function has written to its log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("stderr")).expect("the log is readable")
-    }
-
-    /// How long ago the process was started.
-    pub(crate) fn age(&self) -> Duration {
-        self.started_at.elapsed()
     }
 
     /// Sends a signal, such as STOP and CONT, by which Lambda's freezing is played.
