@@ -17,6 +17,7 @@
 //! | `COMPACT_OLDER_THAN_DAYS` | `30` | what the scheduled compaction of a Lambda removes, a number of days from 0 |
 //! | `ALLOWED_ORIGINS` | `*` | origins whose pages may call the server, with commas between them; `*` for all |
 //! | `LOG_FORMAT` | `pretty` | `pretty` for people, `json` for machines |
+//! | `METRICS_NAMESPACE` | `syncflow-server` | the CloudWatch namespace of a Lambda's metrics; `off` for none |
 //! | `LOG_LEVEL` | `info` | `error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `warn,syncflow_server=debug` |
 //!
 //! In a Lambda the defaults of `POOL_SIZE` and `LOG_FORMAT` are `1` and `json`.
@@ -33,7 +34,8 @@ use http::{HeaderValue, Uri};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::core::limits::{
-    COMPACT_DEFAULT_DAYS, LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES, REQUEST_TIME_MAX_SECONDS,
+    COMPACT_DEFAULT_DAYS, LAMBDA_BODY_MAX_BYTES, METRICS_NAMESPACE_MAX_BYTES, REQUEST_BODY_MAX_BYTES,
+    REQUEST_TIME_MAX_SECONDS,
 };
 
 /// What a process is told about its surroundings.
@@ -47,6 +49,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// What the scheduled compaction removes.
     pub compaction: CompactionConfig,
+    /// Where the metrics of a Lambda go.
+    pub metrics: MetricsConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -99,6 +103,19 @@ pub enum Adapter {
     },
 }
 
+impl Adapter {
+    /// The store's name, as `/health` answers it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite { .. } => "sqlite",
+            Self::Postgres { .. } => "postgres",
+            Self::Mongodb { .. } => "mongodb",
+        }
+    }
+}
+
 /// How requests are treated on their way to the routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
@@ -124,6 +141,13 @@ pub enum AllowedOrigins {
     Any,
     /// Those of these origins.
     List(Vec<HeaderValue>),
+}
+
+/// Where the metrics of a Lambda go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// The namespace in CloudWatch; nothing where there are to be no metrics.
+    pub namespace: Option<String>,
 }
 
 /// What is logged, and how.
@@ -217,6 +241,7 @@ impl Config {
                 body_max_bytes: defaults.body_max_bytes,
             },
             compaction: CompactionConfig { older_than_days: older_than_days(&variables)? },
+            metrics: MetricsConfig { namespace: metrics_namespace(&variables)? },
             log: LogConfig { format: log_format(&variables, defaults)?, filter: log_filter(&variables)? },
         })
     }
@@ -329,6 +354,23 @@ fn older_than_days(variables: &Variables<'_>) -> Result<f64, ConfigError> {
     if days.is_finite() && days >= 0.0 { Ok(days) } else { Err(wrong(VARIABLE, rule, &days.to_string())) }
 }
 
+/// Source of the rule: the reference of the CloudWatch API, `PutMetricData`.
+fn metrics_namespace(variables: &Variables<'_>) -> Result<Option<String>, ConfigError> {
+    const VARIABLE: &str = "METRICS_NAMESPACE";
+    let namespace = variables.get_or(VARIABLE, "syncflow-server");
+    if namespace == "off" {
+        return Ok(None);
+    }
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b".-_/#:".contains(&byte);
+    let is_free = !namespace.starts_with(':') && !namespace.starts_with("AWS/");
+    let is_name = namespace.len() <= METRICS_NAMESPACE_MAX_BYTES && namespace.bytes().all(is_known);
+    let rule = format!(
+        "must be off or a namespace of at most {METRICS_NAMESPACE_MAX_BYTES} letters, digits and .-_/#: that does not \
+         begin with : or AWS/"
+    );
+    if is_free && is_name { Ok(Some(namespace)) } else { Err(wrong(VARIABLE, &rule, &namespace)) }
+}
+
 fn log_format(variables: &Variables<'_>, defaults: &Defaults) -> Result<LogFormat, ConfigError> {
     match variables.get_or("LOG_FORMAT", defaults.log_format).as_str() {
         "pretty" => Ok(LogFormat::Pretty),
@@ -383,6 +425,19 @@ mod tests {
         let config = read(&[("POOL_SIZE", "3"), ("LOG_FORMAT", "pretty"), ("COMPACT_OLDER_THAN_DAYS", "0.5")]);
         assert_eq!((config.store.pool_size, config.log.format), (3, LogFormat::Pretty));
         assert!((config.compaction.older_than_days - 0.5).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn metrics_have_a_namespace_that_cloudwatch_takes_or_are_off() {
+        let namespace = |name: &str| read(&[("METRICS_NAMESPACE", name)]).map(|config| config.metrics.namespace);
+        assert_eq!(namespace(""), Ok(Some("syncflow-server".to_owned())));
+        assert_eq!(namespace("Sync/prod"), Ok(Some("Sync/prod".to_owned())));
+        assert_eq!(namespace("off"), Ok(None));
+        let longest = "x".repeat(METRICS_NAMESPACE_MAX_BYTES);
+        assert_eq!(namespace(&longest), Ok(Some(longest.clone())));
+        for wrong in ["AWS/Lambda", ":x", "a b", "é", &format!("{longest}x")] {
+            assert!(namespace(wrong).unwrap_err().starts_with("METRICS_NAMESPACE: must be off or"), "{wrong}");
+        }
     }
 
     #[test]

@@ -77,6 +77,12 @@ pub const LAMBDA_ANSWER_MARGIN_MS: u64 = 500;
 /// How long before a Lambda's deadline a scheduled compaction begins no further step, in milliseconds.
 pub const LAMBDA_COMPACTION_MARGIN_MS: u64 = 10_000;
 
+/// Most values that a line of metrics may have for one metric, by the embedded metric format.
+pub const METRICS_LINE_MAX_VALUES: usize = 100;
+
+/// Longest namespace of metrics, in bytes, by CloudWatch's rule.
+pub const METRICS_NAMESPACE_MAX_BYTES: usize = 255;
+
 /// How many tenants a scheduled compaction asks the store for at a time.
 pub const COMPACT_LIST_MAX_TENANTS: usize = 1_000;
 

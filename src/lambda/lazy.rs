@@ -10,10 +10,12 @@ use http::StatusCode;
 use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
+use super::metrics::CountingHost;
+use super::timed_store::TimedStore;
 use crate::api::{self, Endpoint};
 use crate::config::{ConfigError, StoreConfig};
 use crate::core::limits::LAMBDA_ANSWER_MARGIN_MS;
-use crate::runtime::{TokioHost, open_store};
+use crate::runtime::open_store;
 use crate::service::SyncService;
 
 /// A service whose store is opened when it is first needed; where that fails, whoever needs it next tries again.
@@ -31,7 +33,7 @@ impl LazyService {
     pub(super) async fn get(&self) -> Result<&Arc<SyncService>, ConfigError> {
         let open = async || {
             let store = open_store(&self.config).await?;
-            Ok(Arc::new(SyncService::new(store, Arc::new(TokioHost))))
+            Ok(Arc::new(SyncService::new(Arc::new(TimedStore(store)), Arc::new(CountingHost))))
         };
         self.service.get_or_try_init(open).await
     }

@@ -10,8 +10,11 @@
 
 mod answer;
 mod event;
+mod invocation;
 mod lazy;
+mod metrics;
 mod schedule;
+mod timed_store;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -20,22 +23,26 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use lambda_http::RequestExt as _;
 use lambda_runtime::{LambdaEvent, service_fn};
 use tower::ServiceExt as _;
+use tracing::Span;
 
 use self::answer::Answer;
+use self::invocation::{TRACE, Watch};
 use self::lazy::LazyRoutes;
 use self::schedule::ScheduledCompaction;
 use crate::api::Endpoint;
 use crate::config::Config;
-use crate::runtime::{self, App, logging};
+use crate::runtime::{self, App, OpenSpan, logging};
 
 /// Serves one endpoint, for as long as Lambda sends requests.
 #[must_use]
 pub fn serve(endpoint: Endpoint) -> ExitCode {
     run(async |config| {
         let app = app(endpoint, &config);
-        lambda_http::run(service_fn(|event| answer(app.clone(), event))).await
+        let watch = watch(&config);
+        lambda_http::run(service_fn(|event| answer(app.clone(), &watch, event))).await
     })
 }
 
@@ -50,7 +57,12 @@ pub fn serve(endpoint: Endpoint) -> ExitCode {
 pub fn serve_scheduled_compaction() -> ExitCode {
     run(async |config| {
         let compaction = ScheduledCompaction::new(&config);
-        lambda_runtime::run(service_fn(async |event: LambdaEvent<_>| compaction.run(event).await)).await
+        let watch = watch(&config);
+        let run = async |event: LambdaEvent<_>| {
+            let invocation = watch.begin(&event.context);
+            watch.over(&invocation, compaction.run(event)).await
+        };
+        lambda_runtime::run(service_fn(run)).await
     })
 }
 
@@ -82,10 +94,23 @@ fn app(endpoint: Endpoint, config: &Config) -> App {
     runtime::app(routes, &config.http)
 }
 
-async fn answer(app: App, event: lambda_http::Request) -> Result<Answer, Infallible> {
-    let max_bytes = answer::max_bytes(&event);
-    let mut request = event::request(event);
-    request.extensions_mut().insert(answer::limit(max_bytes));
-    let response = app.oneshot(request).await?;
-    Ok(Answer::new(response, max_bytes).await)
+/// Lambda says its name in the environment.
+fn watch(config: &Config) -> Watch {
+    Watch::new(config, std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default())
+}
+
+async fn answer(app: App, watch: &Watch, event: lambda_http::Request) -> Result<Answer, Infallible> {
+    let invocation = watch.begin(&event.lambda_context());
+    let answered = async {
+        let max_bytes = answer::max_bytes(&event);
+        let mut request = event::request(event);
+        request.extensions_mut().insert(answer::limit(max_bytes));
+        request.extensions_mut().insert(OpenSpan(Span::current()));
+        let mut response = app.oneshot(request).await?;
+        if let Some(trace) = invocation.trace_header() {
+            response.headers_mut().insert(TRACE, trace);
+        }
+        Ok(Answer::new(response, max_bytes).await)
+    };
+    watch.over(&invocation, answered).await
 }

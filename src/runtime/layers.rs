@@ -22,7 +22,7 @@ use tower_http::normalize_path::{NormalizePath, NormalizePathLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
-use tracing::Span;
+use tracing::{Span, field};
 
 use super::rest::finish_body;
 use crate::api;
@@ -103,15 +103,24 @@ async fn forget_odd_request_id(mut request: Request) -> Request {
     request
 }
 
+/// A span that an entry point has opened around a request, with fields of its own. It has room for those of [`span_of`],
+/// and is used in place of a new one, since a line of the log shows one span.
+#[derive(Debug, Clone)]
+pub struct OpenSpan(pub Span);
+
 /// What every line that is logged during a request says about it: never its body, its query or its credentials.
+///
+/// Its level is that of errors, so that they have these fields too where nothing else is logged.
 fn span_of(request: &Request) -> Span {
     let request_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    tracing::info_span!(
-        "request",
-        http.method = %request.method(),
-        http.path = request.uri().path(),
-        request.id = request_id,
-    )
+    let (method, path) = (request.method(), request.uri().path());
+    if let Some(OpenSpan(span)) = request.extensions().get() {
+        span.record("http.method", field::display(method));
+        span.record("http.path", path);
+        span.record("request.id", request_id);
+        return span.clone();
+    }
+    tracing::error_span!("request", http.method = %method, http.path = path, request.id = request_id)
 }
 
 fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {

@@ -7,5 +7,5 @@ mod rest;
 mod store;
 
 pub use host::TokioHost;
-pub use layers::{App, app};
+pub use layers::{App, OpenSpan, app};
 pub use store::open_store;

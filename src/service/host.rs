@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::core::decide::Outcome;
+
 /// The clock, the timer and the randomness, handed in by the entry point; tests hand in their own.
 pub trait Host: Send + Sync + Debug {
     /// The time, in milliseconds since 1970.
@@ -15,6 +17,26 @@ pub trait Host: Send + Sync + Debug {
 
     /// Completes after a while.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+
+    /// Hears what the service has done, within the request that it was done for; whoever does not count ignores it.
+    fn note(&self, _done: &Done<'_>) {}
+}
+
+/// What the service has done for a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Done<'a> {
+    /// A push was decided, and what it changes is durable; an outcome for each operation.
+    Pushed(&'a [Outcome]),
+    /// A page was read for a client.
+    Pulled {
+        /// Operations on the page.
+        operations: usize,
+    },
+    /// Log entries were removed.
+    Compacted {
+        /// How many.
+        entries: u64,
+    },
 }
 
 /// The pause before a further attempt: exponential with full jitter.

@@ -11,7 +11,7 @@ mod push;
 use std::sync::Arc;
 
 pub use compaction::CompactionOfAll;
-pub use host::Host;
+pub use host::{Done, Host};
 pub use pull::{PullFrom, PullRequest, Pulled, PulledPage};
 pub use push::Pushed;
 

@@ -1,6 +1,6 @@
 //! Pull: both modes, and the memory of legacy clients.
 
-use super::{ServiceError, SyncService};
+use super::{Done, ServiceError, SyncService};
 use crate::core::cursor::{Cursor, Origin};
 use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, CLIENT_SEEN_PRECISION_MS, PULL_MAX_ATTEMPTS};
 use crate::core::names::{ClientId, TenantId};
@@ -72,6 +72,14 @@ impl SyncService {
     /// # Errors
     /// When the store fails, or when many requests of one legacy client come at once.
     pub async fn pull(&self, tenant: &TenantId, request: PullRequest) -> Result<Pulled, ServiceError> {
+        let pulled = self.pull_from(tenant, request).await?;
+        if let Pulled::Page(page) = &pulled {
+            self.host.note(&Done::Pulled { operations: page.entries.len() });
+        }
+        Ok(pulled)
+    }
+
+    async fn pull_from(&self, tenant: &TenantId, request: PullRequest) -> Result<Pulled, ServiceError> {
         let PullRequest { from, client_id, max_operations } = request;
         match (from, client_id) {
             (PullFrom::Cursor(cursor), client_id) => {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 
-use super::host::{Host, backoff};
+use super::host::{Done, Host, backoff};
 use super::{ServiceError, SyncService};
 use crate::core::decide::{self, Answer, decide, ids_of, keys_of};
 use crate::core::limits::{
@@ -64,7 +64,11 @@ impl SyncService {
             }
             .boxed()
         });
-        group.await[index].clone()
+        let pushed = group.await[index].clone();
+        if let Ok(Ok(outcomes)) = &pushed {
+            self.host.note(&Done::Pushed(outcomes));
+        }
+        pushed
     }
 }
 

@@ -24,7 +24,7 @@ use super::http::Listening;
 const NEVER: Duration = Duration::from_secs(60);
 
 /// The trace header of every invocation.
-const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+pub(crate) const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 
 /// Counts what makes the ids of all invocations different.
 static INVOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -110,6 +110,13 @@ impl Instance {
     /// What the function has written to its log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("stderr")).expect("the log is readable")
+    }
+
+    /// What the function has written beside its log, which is what CloudWatch is to count.
+    pub(crate) fn metrics(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.directory.path().join("stdout")).expect("the output is readable");
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|problem| panic!("{problem}: {line}"));
+        text.lines().map(parse).collect()
     }
 
     /// Sends a signal, such as STOP and CONT, by which Lambda's freezing is played.

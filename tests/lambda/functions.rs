@@ -15,11 +15,20 @@ use super::emulator::{Instance, Outcome};
 use super::events::Source;
 use super::front::Front;
 use crate::endpoints::server;
+use crate::support::postgres::Schema;
 
 /// Settings for a database of a directory, which need not be there yet.
 pub(super) fn sqlite_in(directory: &str) -> Vec<(String, String)> {
     let path = format!("{directory}/syncflow.db");
     vec![("ADAPTER".to_owned(), "sqlite".to_owned()), ("SQLITE_PATH".to_owned(), path)]
+}
+
+/// Settings for a schema, by whatever way to its server.
+pub(super) fn postgres_in(schema: &Schema, url: &str) -> Vec<(String, String)> {
+    vec![
+        ("POSTGRES_CONNECTION_STRING".to_owned(), url.to_owned()),
+        ("POSTGRES_SCHEMA".to_owned(), schema.name().to_owned()),
+    ]
 }
 
 pub(super) fn directory() -> (TempDir, String) {
@@ -98,7 +107,9 @@ async fn seen_by_a_client(authority: &str) -> Vec<String> {
                 .collect();
             // A preflight is answered in front of the routes, where only the local server knows their methods already.
             let is_known_ahead = method == Method::OPTIONS && name == "allow";
-            if !is_known_ahead && !["date", "x-request-id", "content-length"].contains(&name.as_str()) {
+            if !is_known_ahead
+                && !["date", "x-request-id", "x-amzn-trace-id", "content-length"].contains(&name.as_str())
+            {
                 headers.push(format!("{name}: {}", values.join(", ").replace(", ", ",")));
             }
         }

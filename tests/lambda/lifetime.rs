@@ -1,17 +1,15 @@
-//! An instance that lives long: nothing leaks, and being frozen is no harm.
+//! An instance that lives long: nothing leaks.
 
 use std::path::Path;
 
 use http::Method;
 use serde_json::json;
 use syncflow_server::api::Endpoint;
-use syncflow_server::core::names::TenantId;
 
 use super::binaries::binary_of;
 use super::emulator::Instance;
 use super::functions::{directory, event, push_of, read, sqlite_in};
 use crate::support::postgres::{Schema, connect, key_values, server_url, unique_name};
-use crate::support::stores::open_sqlite;
 
 /// What an instance holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,21 +82,4 @@ async fn a_thousand_requests_leak_nothing_on_postgres_which_sees_one_connection(
         assert_eq!(connections, 1, "an instance has one connection");
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_function_that_was_frozen_answers_its_next_request_with_what_happened_meanwhile() {
-    let (_directory, path) = directory();
-    let mut push = Instance::start(binary_of(Endpoint::PushOperations), &sqlite_in(&path)).await;
-    let mut stats = Instance::start(binary_of(Endpoint::GetStats), &sqlite_in(&path)).await;
-    let ask = event(&Method::GET, "/stats", "");
-    assert_eq!(read(stats.invoke(&ask).await).1["totalOperations"], 0);
-    stats.signal("STOP").await;
-    let outcome = push.invoke(&event(&Method::POST, "/operations", &push_of(1, &json!({})))).await;
-    assert_eq!(read(outcome).0, 200);
-    stats.signal("CONT").await;
-    assert_eq!(read(stats.invoke(&ask).await).1["totalOperations"], 1);
-    // What the frozen one held open did not keep others from anything either.
-    let store = open_sqlite(format!("{path}/syncflow.db").as_ref());
-    assert_eq!(store.stats(&TenantId::trusted("default"), 0).await.expect("the store works").operations, 1);
 }

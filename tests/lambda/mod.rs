@@ -6,7 +6,9 @@ pub(crate) mod events;
 pub(crate) mod front;
 pub(crate) mod http;
 
+mod frozen;
 mod functions;
 mod large_pushes;
 mod lifetime;
+mod observability;
 mod schedule;

@@ -1,6 +1,6 @@
 //! What only the store on PostgreSQL promises: its schema, its round trips and plans, poolers, TLS, and faults.
 
-mod proxy;
+pub(crate) mod proxy;
 
 mod contention;
 mod faults;
@@ -25,7 +25,7 @@ fn world(options: &PostgresOptions) -> World {
 }
 
 /// Ends every connection whose last statement was on a schema, as a restart or an administrator does; tells how many.
-async fn terminate_connections(admin: &Client, schema: &Schema) -> i64 {
+pub(crate) async fn terminate_connections(admin: &Client, schema: &Schema) -> i64 {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                WHERE position($1 IN query) > 0 AND pid <> pg_backend_pid()";
     admin.query_one(sql, &[&schema.quoted()]).await.expect("connections can be ended").get(0)

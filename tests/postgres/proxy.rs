@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// The proxy; its connections end with it.
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     url: String,
     state: Arc<State>,
     task: JoinHandle<()>,
@@ -25,7 +25,7 @@ struct State {
 
 impl Proxy {
     /// A proxy before the server of a URL. With one connection at a time its counts are exact.
-    pub(super) async fn before(url: &str) -> Self {
+    pub(crate) async fn before(url: &str) -> Self {
         let config: tokio_postgres::Config = url.parse().expect("a connection string");
         let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one host in {url}") };
         let server_port = *config.get_ports().first().unwrap_or(&5432);
@@ -39,23 +39,23 @@ impl Proxy {
     }
 
     /// How to connect through it.
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// How often the client spoke and then waited for an answer, since the last time this was asked.
-    pub(super) fn take_round_trips(&self) -> u64 {
+    pub(crate) fn take_round_trips(&self) -> u64 {
         self.state.round_trips.swap(0, Ordering::SeqCst)
     }
 
     /// What the server said since the last time this was asked, as far as it is text.
-    pub(super) fn take_texts(&self) -> String {
+    pub(crate) fn take_texts(&self) -> String {
         let bytes = std::mem::take(&mut *self.state.from_server.lock().expect("nobody panics with it"));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// From now on existing connections carry nothing and tell nobody, as when a firewall has forgotten them.
-    pub(super) fn fall_silent(&self) {
+    pub(crate) fn fall_silent(&self) {
         self.state.silent_below.store(self.state.connections.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 }

@@ -1,0 +1,256 @@
+//! What CloudWatch counts: one line in the embedded metric format for each invocation, on the standard output.
+//!
+//! An invocation is a task, and what happens in it is counted in a variable of that task: nothing is shared between
+//! invocations, whether they follow each other or run at the same time. The service and the stores know nothing of it;
+//! they are given a host that hears what was done and a store that is timed.
+//!
+//! Source of the format: "Specification: Embedded metric format" in the Amazon CloudWatch User Guide.
+
+use std::cell::RefCell;
+use std::io::{self, Write as _};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value, json};
+
+use super::invocation::Invocation;
+use crate::core::decide::Outcome;
+use crate::core::limits::METRICS_LINE_MAX_VALUES;
+use crate::runtime::TokioHost;
+use crate::service::{Done, Host};
+
+tokio::task_local! {
+    static COUNTED: RefCell<Counted>;
+}
+
+/// The metrics with their units.
+const STORE_LATENCY: (&str, &str) = ("StoreLatency", "Milliseconds");
+const STORE_ERRORS: (&str, &str) = ("StoreErrors", "Count");
+const COLD_START: (&str, &str) = ("ColdStart", "Count");
+const OPERATIONS_ACCEPTED: (&str, &str) = ("OperationsAccepted", "Count");
+const OPERATIONS_DUPLICATE: (&str, &str) = ("OperationsDuplicate", "Count");
+const OPERATIONS_IN_CONFLICT: (&str, &str) = ("OperationsInConflict", "Count");
+const OPERATIONS_PULLED: (&str, &str) = ("OperationsPulled", "Count");
+const ENTRIES_COMPACTED: (&str, &str) = ("EntriesCompacted", "Count");
+
+/// Where the metrics of a function go, and whose they are.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) namespace: String,
+    pub(super) function_name: String,
+    pub(super) adapter: &'static str,
+}
+
+/// What was counted in an invocation; of what did not happen in it there is nothing.
+#[derive(Debug, Default)]
+struct Counted {
+    pushed: Option<CountedPush>,
+    pulled_operations: Option<usize>,
+    compacted_entries: Option<u64>,
+    store_latencies_ms: Vec<f64>,
+    store_errors: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct CountedPush {
+    accepted: usize,
+    duplicates: usize,
+    conflicts: usize,
+}
+
+impl Metrics {
+    /// Does the work of an invocation and then writes what was counted in it.
+    ///
+    /// The line is written before there is an answer, since the function may be frozen from then on.
+    pub(super) async fn count<T>(&self, invocation: &Invocation, work: impl Future<Output = T>) -> T {
+        let counting = async {
+            let done = work.await;
+            (done, COUNTED.with(RefCell::take))
+        };
+        let (done, counted) = COUNTED.scope(RefCell::default(), counting).await;
+        let mut text = String::new();
+        for line in self.lines(invocation, &counted, SystemTime::now()) {
+            text.push_str(&line.to_string());
+            text.push('\n');
+        }
+        // Metrics that cannot be written are no reason to fail a request.
+        let _ = io::stdout().lock().write_all(text.as_bytes());
+        done
+    }
+
+    /// The line of an invocation, and one more for each further [`METRICS_LINE_MAX_VALUES`] calls of the store.
+    fn lines(&self, invocation: &Invocation, counted: &Counted, now: SystemTime) -> Vec<Value> {
+        let mut latencies = counted.store_latencies_ms.chunks(METRICS_LINE_MAX_VALUES);
+        let mut first = vec![(COLD_START, json!(u8::from(invocation.is_cold_start)))];
+        first.extend(counted.values());
+        if let Some(latencies) = latencies.next() {
+            first.push((STORE_LATENCY, json!(latencies)));
+            first.push((STORE_ERRORS, json!(counted.store_errors)));
+        }
+        let mut lines = vec![self.line(invocation, first, now)];
+        lines.extend(latencies.map(|more| self.line(invocation, vec![(STORE_LATENCY, json!(more))], now)));
+        lines
+    }
+
+    fn line(&self, invocation: &Invocation, values: Vec<((&str, &str), Value)>, now: SystemTime) -> Value {
+        let now_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let units: Vec<Value> = values.iter().map(|((name, unit), _)| json!({"Name": name, "Unit": unit})).collect();
+        let mut line = Map::new();
+        line.insert(
+            "_aws".to_owned(),
+            json!({
+                "Timestamp": u64::try_from(now_ms).unwrap_or(u64::MAX),
+                "CloudWatchMetrics": [{
+                    "Namespace": self.namespace,
+                    "Dimensions": [["FunctionName", "Adapter"]],
+                    "Metrics": units,
+                }],
+            }),
+        );
+        line.insert("FunctionName".to_owned(), json!(self.function_name));
+        line.insert("Adapter".to_owned(), json!(self.adapter));
+        // What is no metric can be searched for, and leads from a number to the lines of the log and to the trace.
+        line.insert("RequestId".to_owned(), json!(invocation.request_id));
+        if let Some(trace) = &invocation.trace {
+            line.insert("Trace".to_owned(), json!(trace));
+        }
+        line.extend(values.into_iter().map(|((name, _), value)| (name.to_owned(), value)));
+        Value::Object(line)
+    }
+}
+
+impl Counted {
+    /// What the service has done.
+    fn values(&self) -> Vec<((&'static str, &'static str), Value)> {
+        let mut values = Vec::new();
+        if let Some(CountedPush { accepted, duplicates, conflicts }) = self.pushed {
+            values.push((OPERATIONS_ACCEPTED, json!(accepted)));
+            values.push((OPERATIONS_DUPLICATE, json!(duplicates)));
+            values.push((OPERATIONS_IN_CONFLICT, json!(conflicts)));
+        }
+        values.extend(self.pulled_operations.map(|pulled| (OPERATIONS_PULLED, json!(pulled))));
+        values.extend(self.compacted_entries.map(|compacted| (ENTRIES_COMPACTED, json!(compacted))));
+        values
+    }
+
+    fn note(&mut self, done: &Done<'_>) {
+        match *done {
+            Done::Pushed(outcomes) => {
+                let pushed = self.pushed.get_or_insert_default();
+                for outcome in outcomes {
+                    match outcome {
+                        Outcome::Applied => pushed.accepted += 1,
+                        Outcome::Duplicate => pushed.duplicates += 1,
+                        Outcome::Conflict(_) => pushed.conflicts += 1,
+                    }
+                }
+            }
+            Done::Pulled { operations } => *self.pulled_operations.get_or_insert_default() += operations,
+            Done::Compacted { entries } => *self.compacted_entries.get_or_insert_default() += entries,
+        }
+    }
+}
+
+/// Counts in the invocation that runs, if one does: a store may finish something between two of them.
+fn counted(count: impl FnOnce(&mut Counted)) {
+    let _ = COUNTED.try_with(|counted| count(&mut counted.borrow_mut()));
+}
+
+/// Counts a call of the store, and whether it failed or was given up.
+pub(super) fn note_store_call(latency: Duration, is_answered: bool) {
+    counted(|counted| {
+        // Microseconds are as much as anybody reads.
+        let latency_ms = (latency.as_secs_f64() * 1e6).round() / 1e3;
+        counted.store_latencies_ms.push(latency_ms);
+        counted.store_errors += usize::from(!is_answered);
+    });
+}
+
+/// The host of a real machine, which also counts what the service does.
+#[derive(Debug)]
+pub(super) struct CountingHost;
+
+impl Host for CountingHost {
+    fn now_ms(&self) -> u64 {
+        TokioHost.now_ms()
+    }
+
+    fn random_bits(&self) -> u64 {
+        TokioHost.random_bits()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        TokioHost.sleep(duration)
+    }
+
+    fn note(&self, done: &Done<'_>) {
+        counted(|counted| counted.note(done));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(counted: &Counted) -> Vec<Value> {
+        let metrics = Metrics { namespace: "space".to_owned(), function_name: "push".to_owned(), adapter: "memory" };
+        let invocation = Invocation { request_id: "id".to_owned(), trace: None, is_cold_start: true };
+        metrics.lines(&invocation, counted, UNIX_EPOCH + Duration::from_millis(1_500))
+    }
+
+    #[test]
+    fn a_line_names_each_metric_that_it_has_with_its_unit() {
+        let mut counted = Counted::default();
+        counted.note(&Done::Pushed(&[Outcome::Applied, Outcome::Duplicate, Outcome::Applied]));
+        counted.store_latencies_ms = vec![1.5, 0.25];
+        let expected = json!({
+            "_aws": {
+                "Timestamp": 1_500,
+                "CloudWatchMetrics": [{
+                    "Namespace": "space",
+                    "Dimensions": [["FunctionName", "Adapter"]],
+                    "Metrics": [
+                        {"Name": "ColdStart", "Unit": "Count"},
+                        {"Name": "OperationsAccepted", "Unit": "Count"},
+                        {"Name": "OperationsDuplicate", "Unit": "Count"},
+                        {"Name": "OperationsInConflict", "Unit": "Count"},
+                        {"Name": "StoreLatency", "Unit": "Milliseconds"},
+                        {"Name": "StoreErrors", "Unit": "Count"},
+                    ],
+                }],
+            },
+            "FunctionName": "push", "Adapter": "memory", "RequestId": "id",
+            "ColdStart": 1, "OperationsAccepted": 2, "OperationsDuplicate": 1, "OperationsInConflict": 0,
+            "StoreLatency": [1.5, 0.25], "StoreErrors": 0,
+        });
+        assert_eq!(lines(&counted), [expected]);
+    }
+
+    #[test]
+    fn more_calls_of_the_store_than_a_line_may_have_take_further_lines_and_count_once() {
+        for (calls, expected_lines) in [(0, 1), (1, 1), (100, 1), (101, 2), (250, 3)] {
+            let counted = Counted { store_latencies_ms: vec![1.0; calls], ..Counted::default() };
+            let lines = lines(&counted);
+            assert_eq!(lines.len(), expected_lines, "{calls}");
+            let values = |line: &Value| line["StoreLatency"].as_array().map_or(0, Vec::len);
+            assert_eq!(lines.iter().map(values).sum::<usize>(), calls);
+            assert!(lines.iter().all(|line| values(line) <= METRICS_LINE_MAX_VALUES));
+            assert_eq!(lines.iter().filter(|line| line.get("ColdStart").is_some()).count(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_runs_at_the_same_time_is_not_mixed() {
+        let work = |conflicts: usize| {
+            COUNTED.scope(RefCell::default(), async move {
+                for _ in 0..conflicts {
+                    CountingHost.note(&Done::Pushed(&[Outcome::Duplicate]));
+                    tokio::task::yield_now().await;
+                }
+                COUNTED.with(RefCell::take).pushed.unwrap_or_default().duplicates
+            })
+        };
+        assert_eq!(tokio::join!(work(3), work(7)), (3, 7));
+        CountingHost.note(&Done::Pushed(&[Outcome::Duplicate]));
+    }
+}

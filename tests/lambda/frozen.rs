@@ -1,0 +1,93 @@
+//! Being frozen between two requests is no harm, whatever becomes of the connections meanwhile.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::json;
+use syncflow_server::api::Endpoint;
+use syncflow_server::core::limits::STORE_IDLE_TRUSTED_MS;
+use syncflow_server::core::names::TenantId;
+
+use super::binaries::binary_of;
+use super::emulator::Instance;
+use super::functions::{directory, event, postgres_in, push_of, read, sqlite_in};
+use crate::postgres::proxy::Proxy;
+use crate::postgres::terminate_connections;
+use crate::support::postgres::{Schema, connect, server_url};
+use crate::support::stores::open_sqlite;
+
+#[tokio::test]
+async fn a_function_that_was_frozen_answers_its_next_request_with_what_happened_meanwhile() {
+    let (_directory, path) = directory();
+    let mut push = Instance::start(binary_of(Endpoint::PushOperations), &sqlite_in(&path)).await;
+    let mut stats = Instance::start(binary_of(Endpoint::GetStats), &sqlite_in(&path)).await;
+    let ask = event(&Method::GET, "/stats", "");
+    assert_eq!(read(stats.invoke(&ask).await).1["totalOperations"], 0);
+    stats.signal("STOP").await;
+    let outcome = push.invoke(&event(&Method::POST, "/operations", &push_of(1, &json!({})))).await;
+    assert_eq!(read(outcome).0, 200);
+    stats.signal("CONT").await;
+    assert_eq!(read(stats.invoke(&ask).await).1["totalOperations"], 1);
+    // What the frozen one held open did not keep others from anything either.
+    let store = open_sqlite(format!("{path}/syncflow.db").as_ref());
+    assert_eq!(store.stats(&TenantId::trusted("default"), 0).await.expect("the store works").operations, 1);
+}
+
+/// A function that writes and one that reads.
+struct Functions {
+    push: Instance,
+    stats: Instance,
+}
+
+impl Functions {
+    async fn start(settings: &[(String, String)]) -> Self {
+        Self {
+            push: Instance::start(binary_of(Endpoint::PushOperations), settings).await,
+            stats: Instance::start(binary_of(Endpoint::GetStats), settings).await,
+        }
+    }
+
+    async fn signal(&self, name: &str) {
+        self.push.signal(name).await;
+        self.stats.signal(name).await;
+    }
+
+    /// Both answer, and what the first one writes is there for the second.
+    async fn work(&mut self, number: u64) {
+        let pushed = self.push.invoke(&event(&Method::POST, "/operations", &push_of(number, &json!({})))).await;
+        let (status, answer) = read(pushed);
+        assert_eq!(status, 200, "{answer}\n{}", self.push.log());
+        assert_eq!(answer["accepted"].as_array().map(Vec::len), Some(1), "{answer}");
+        let (status, answer) = read(self.stats.invoke(&event(&Method::GET, "/stats", "")).await);
+        assert_eq!((status, &answer["totalOperations"]), (200, &json!(number)), "{}", self.stats.log());
+    }
+}
+
+#[tokio::test]
+async fn connections_that_the_server_ends_while_a_function_is_frozen_cost_no_request() {
+    let schema = Schema::new();
+    let admin = connect(&server_url()).await;
+    let mut functions = Functions::start(&postgres_in(&schema, &server_url())).await;
+    functions.work(1).await;
+    for number in 2..=4 {
+        functions.signal("STOP").await;
+        assert_eq!(terminate_connections(&admin, &schema).await, 2, "each function has one connection");
+        functions.signal("CONT").await;
+        functions.work(number).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_that_vanish_without_a_word_while_a_function_is_frozen_cost_no_request() {
+    let schema = Schema::new();
+    let proxy = Proxy::before(&server_url()).await;
+    let mut functions = Functions::start(&postgres_in(&schema, proxy.url())).await;
+    functions.work(1).await;
+    functions.signal("STOP").await;
+    proxy.fall_silent();
+    // Longer than a connection is trusted that nobody uses.
+    tokio::time::sleep(Duration::from_millis(STORE_IDLE_TRUSTED_MS + 500)).await;
+    functions.signal("CONT").await;
+    functions.work(2).await;
+    functions.work(3).await;
+}
