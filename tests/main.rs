@@ -4,6 +4,7 @@ mod conformance;
 mod convergence;
 mod crash;
 mod endpoints;
+mod faults;
 mod history;
 mod lambda;
 mod postgres;

@@ -145,13 +145,9 @@ impl Known<'_> {
         let is_operation = data == operation.data.as_ref().map(object)
             && (entry.kind == operation.kind
                 || (entry.kind, operation.kind) == (OperationKind::Insert, OperationKind::Update));
-        let state = self.state_of(&operation.key, &operation.id);
+        let state = self.replay.state_by(&operation.key, &operation.id);
         let is_state = self.blurred.contains(&operation.key) || state.is_some_and(|state| state.data == data);
         is_same && (is_operation || is_state)
-    }
-
-    fn state_of(&self, key: &DocumentKey, id: &OperationId) -> Option<&State> {
-        self.replay.states(key).iter().find(|state| state.operation_id == *id)
     }
 
     fn whole(&self) -> Result<(), Violation> {
@@ -300,8 +296,8 @@ impl Known<'_> {
         let states = self.replay.states(key);
         let since = |index: usize| index.checked_sub(1).map_or(0, |index| self.lifetimes.earliest[&states[index].seq]);
         let until = |index: usize| states.get(index).map_or(Moment::MAX, |next| self.lifetimes.latest[&next.seq]);
-        let mut ever = (0..=states.len()).filter(|index| since(*index) <= answered && until(*index) >= sent);
-        self.blurred.contains(key) || ever.any(|index| is_so(index.checked_sub(1).map(|index| &states[index])))
+        let mut ever = (0..=states.len()).filter(|index| is_so(index.checked_sub(1).map(|index| &states[index])));
+        self.blurred.contains(key) || ever.any(|index| since(index) <= answered && until(index) >= sent)
     }
 
     fn effect(&self) -> Result<(), Violation> {

@@ -1,6 +1,6 @@
 //! What the log makes of documents, by the words of the protocol and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 use syncflow_server::core::clock::VectorClock;
@@ -24,15 +24,19 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     states: BTreeMap<DocumentKey, Vec<State>>,
+    /// Which of its document's states an operation made.
+    indexes: HashMap<OperationId, usize>,
 }
 
 impl Replay {
     /// Plays operations in the order of the log.
     pub(super) fn of<'h>(log: impl IntoIterator<Item = (u64, &'h Operation)>) -> Self {
         let mut states: BTreeMap<DocumentKey, Vec<State>> = BTreeMap::new();
+        let mut indexes = HashMap::new();
         for (seq, operation) in log {
             let states = states.entry(operation.key.clone()).or_default();
             let (rev, data) = states.last().map_or((0, None), |state| (state.rev, state.data.as_ref()));
+            indexes.insert(operation.id.clone(), states.len());
             states.push(State {
                 seq,
                 operation_id: operation.id.clone(),
@@ -41,7 +45,12 @@ impl Replay {
                 clock: operation.clock.clone(),
             });
         }
-        Self { states }
+        Self { states, indexes }
+    }
+
+    /// The state that an operation made of a document.
+    pub(super) fn state_by(&self, key: &DocumentKey, id: &OperationId) -> Option<&State> {
+        self.states(key).get(*self.indexes.get(id)?)
     }
 
     /// The states of a document.

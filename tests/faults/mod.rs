@@ -1,0 +1,83 @@
+//! Several servers on one store, clients as they are, and everything that can go wrong between and beneath them.
+//!
+//! Servers are killed and frozen, the database is killed and started again, and proxies before the servers and before
+//! the database delay, cut in the middle of a message, fall silent, and drop answers to what took effect. Clients send
+//! again what was not answered, to whichever server they find. When the time is over everything is mended, everybody
+//! syncs to the end, and the checker of histories judges what all of them saw.
+//!
+//! `local-dev/faults` runs this for as long as one likes; with all other tests it runs for a few seconds.
+
+mod clients;
+mod database;
+mod fleet;
+mod nemesis;
+mod proxy;
+mod record;
+mod report;
+mod wire;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::history::check;
+use crate::support::random::{seed, variable};
+use clients::Crew;
+use database::{Database, StoreKind};
+use fleet::Fleet;
+use nemesis::Nemesis;
+use record::Record;
+
+/// How long a run takes where nobody says.
+const SECONDS: u64 = 8;
+
+/// How many devices write where nobody says.
+const WRITERS: usize = 6;
+
+/// How long a server may still work on a request whose client is gone, and a bit.
+const ECHO: Duration = Duration::from_secs(fleet::REQUEST_TIMEOUT_SECONDS + 1);
+
+#[test]
+fn the_laws_explain_a_bad_day_over_sqlite() {
+    run(StoreKind::Sqlite);
+}
+
+#[test]
+fn the_laws_explain_a_bad_day_over_postgres() {
+    run(StoreKind::Postgres);
+}
+
+/// A run by the variables that `local-dev/faults` sets.
+fn run(store: StoreKind) {
+    let seed = seed();
+    let seconds = variable("SYNCFLOW_FAULTS_SECONDS").unwrap_or(SECONDS);
+    let writers = variable("SYNCFLOW_FAULTS_WRITERS").unwrap_or(WRITERS);
+    println!("{store:?}, {seconds} s, {writers} writers; the same again with --seed {seed}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime starts").block_on(bad_day(store, seed, Duration::from_secs(seconds), writers));
+}
+
+async fn bad_day(store: StoreKind, seed: u64, duration: Duration, writers: usize) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let record = Arc::new(Record::new());
+    let database = Database::start(store, random.fork()).await;
+    let fleet = Fleet::start(&database, &mut random).await;
+    let crew = Crew::new(writers, &fleet, &record, &mut random);
+    let until = Instant::now() + duration;
+
+    let mut nemesis = Nemesis { database, fleet, record: Arc::clone(&record) };
+    let (crew, (), ()) =
+        tokio::join!(crew.work(until), nemesis.rage(until, &mut random), report::progress(&record, until));
+    tokio::time::sleep(ECHO).await;
+    let end = crew.settle().await;
+
+    let history = record.history(end);
+    let outcome = check(&history);
+    println!("{}", report::survived(&history, &record, &nemesis));
+    let unexpected = record.unexpected();
+    assert!(unexpected.is_empty(), "answers that no fault excuses: {unexpected:#?}\n{}", nemesis.fleet.logs());
+    match outcome {
+        Ok(explained) => println!("the laws explain it: {explained:?}"),
+        Err(violation) => panic!("{}\nseed {seed}", violation.shown_in(&history)),
+    }
+    report::assert_was_bad(&history, &record, &nemesis);
+}

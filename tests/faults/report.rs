@@ -1,0 +1,78 @@
+//! What a run tells: its progress, what it survived, and whether that was enough to mean something.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::database::Database;
+use super::nemesis::Nemesis;
+use super::record::Record;
+use crate::history::{Call, History};
+
+/// How often a line of progress is written where no terminal shows it.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+fn of(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// Writes how far a run is, until its time is over.
+pub(super) async fn progress(record: &Record, until: Instant) {
+    let is_terminal = std::io::stderr().is_terminal();
+    let every = if is_terminal { Duration::from_secs(1) } else { PROGRESS_EVERY };
+    while Instant::now() + every < until {
+        tokio::time::sleep(every).await;
+        let counts = &record.counts;
+        let left = until.saturating_duration_since(Instant::now()).as_secs();
+        let (begin, end) = if is_terminal { ("\r", "") } else { ("", "\n") };
+        // Past the capture of the tests' output, which shows nothing before the end.
+        let _ = write!(
+            std::io::stderr(),
+            "{begin}{left} s left, {} requests, {} unanswered, {} servers killed, {} databases killed{end}",
+            of(&counts.requests),
+            of(&counts.unanswered),
+            of(&counts.servers_killed),
+            of(&counts.databases_killed),
+        );
+    }
+}
+
+/// What a run survived.
+pub(super) fn survived(history: &History, record: &Record, nemesis: &Nemesis) -> String {
+    let (mut pushed, mut lost) = (0, 0);
+    for exchange in &history.exchanges {
+        match &exchange.call {
+            Call::Push { operations, outcomes: Some(_) } => pushed += operations.len(),
+            Call::Push { outcomes: None, .. } => lost += 1,
+            _ => {}
+        }
+    }
+    let (counts, mischief) = (&record.counts, nemesis.mischief());
+    format!(
+        "survived: {} servers killed, {} servers frozen, {} databases killed, {} connections cut, {} answers dropped\n\
+         clients: {} requests, {} unanswered, {} told to try later, {} pushes unanswered, {} sent again, \
+         {pushed} operations answered",
+        of(&counts.servers_killed),
+        of(&counts.servers_frozen),
+        of(&counts.databases_killed),
+        mischief.cuts,
+        mischief.lost_answers,
+        of(&counts.requests),
+        of(&counts.unanswered),
+        of(&counts.unavailable),
+        lost,
+        of(&counts.retries),
+    )
+}
+
+/// A run in which nothing went wrong, or in which nobody wrote, shows nothing.
+pub(super) fn assert_was_bad(history: &History, record: &Record, nemesis: &Nemesis) {
+    let (counts, mischief) = (&record.counts, nemesis.mischief());
+    assert!(of(&counts.servers_killed) > 0 && of(&counts.servers_frozen) > 0, "no server was killed or frozen");
+    assert!(mischief.cuts > 0 && mischief.lost_answers > 0 && of(&counts.unanswered) > 0, "the network was well");
+    let has_process = !matches!(nemesis.database, Database::Sqlite { .. });
+    assert!(!has_process || of(&counts.databases_killed) > 0, "the database was never killed");
+    let answered =
+        |exchange: &&crate::history::Exchange| matches!(&exchange.call, Call::Push { outcomes: Some(_), .. });
+    assert!(history.exchanges.iter().filter(answered).count() > 20, "hardly anything was pushed");
+}

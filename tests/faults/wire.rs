@@ -1,0 +1,114 @@
+//! Requests and answers between what travels and what devices and the checker know.
+
+use serde_json::{Map, Value, json};
+use syncflow_server::core::clock::VectorClock;
+use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
+use syncflow_server::core::document::Document;
+use syncflow_server::core::json::RawJson;
+use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
+use syncflow_server::service::{PullFrom, PulledPage};
+
+use crate::history::Found;
+
+/// The body of a push.
+pub(super) fn push(client: &str, operations: &[Operation]) -> Value {
+    let operation = |operation: &Operation| {
+        json!({
+            "id": operation.id.as_str(),
+            "type": operation.kind.as_str(),
+            "collection": operation.key.collection.as_str(),
+            "docId": operation.key.id.as_str(),
+            "data": operation.data.as_ref().map(value),
+            "timestamp": operation.timestamp,
+            "clientId": operation.client_id.as_str(),
+            "vectorClock": value(&operation.clock.to_json()),
+        })
+    };
+    json!({"clientId": client, "operations": operations.iter().map(operation).collect::<Vec<_>>()})
+}
+
+/// The body of a pull.
+pub(super) fn pull(client: &str, from: &PullFrom, limit: usize) -> Value {
+    match from {
+        PullFrom::Cursor(cursor) => {
+            json!({"clientId": client, "limit": limit, "cursor": cursor.map(|cursor| cursor.to_string())})
+        }
+        PullFrom::Since(since) => json!({"clientId": client, "limit": limit, "since": since}),
+    }
+}
+
+/// What became of each operation, in their order; an operation that is in neither list has no outcome.
+pub(super) fn outcomes(operations: &[Operation], answer: &Value) -> Option<Vec<Outcome>> {
+    let (accepted, conflicts) = (answer["accepted"].as_array()?, answer["conflicts"].as_array()?);
+    let outcome = |operation: &Operation| {
+        let is_it = |other: &&Value| other["id"] == operation.id.as_str();
+        match (accepted.iter().find(is_it), conflicts.iter().find(is_it)) {
+            (Some(_), None) => Some(Outcome::Applied),
+            (None, Some(told)) => Some(Outcome::Conflict(Box::new(conflict(told)?))),
+            _ => None,
+        }
+    };
+    // One that is told of nothing makes the list shorter, which the checker sees.
+    Some(operations.iter().filter_map(outcome).collect())
+}
+
+fn conflict(told: &Value) -> Option<Conflict> {
+    let document = &told["conflict"];
+    let relation = match document["relation"].as_str()? {
+        "happens-before" => ConflictRelation::HappensBefore,
+        "concurrent" => ConflictRelation::Concurrent,
+        _ => return None,
+    };
+    let document = Document {
+        rev: document["rev"].as_u64()?,
+        data: raw(&told["data"]),
+        clock: VectorClock::parse(&told["vectorClock"].to_string())?,
+        operation_id: OperationId::trusted(document["operationId"].as_str()?),
+        client_id: ClientId::trusted(document["clientId"].as_str()?),
+        timestamp: document["timestamp"].as_u64()?,
+    };
+    Some(Conflict { relation, document })
+}
+
+/// A page of a pull; nothing where the answer is none.
+pub(super) fn page(answer: &Value) -> Option<PulledPage> {
+    let entries = answer["operations"].as_array()?.iter().map(entry).collect::<Option<_>>()?;
+    let cursor = answer["cursor"].as_str().and_then(|text| Cursor::parse(text).ok());
+    Some(PulledPage { entries, cursor, has_more: answer["hasMore"].as_bool()? })
+}
+
+fn entry(operation: &Value) -> Option<LogEntry> {
+    let text = |key: &str| operation[key].as_str();
+    Some(LogEntry {
+        // Numbers do not travel.
+        seq: 0,
+        id: OperationId::trusted(text("id")?),
+        kind: OperationKind::parse(text("type")?)?,
+        key: key(text("collection")?, text("docId")?),
+        data: raw(&operation["data"]),
+        timestamp: operation["timestamp"].as_u64()?,
+        client_id: ClientId::trusted(text("clientId")?),
+        clock: VectorClock::parse(&operation["vectorClock"].to_string())?.to_json(),
+    })
+}
+
+/// A document as it was read, with its id.
+pub(super) fn document(document: &Value) -> Option<(String, Found)> {
+    let mut data: Map<String, Value> = document.as_object()?.clone();
+    let (id, rev) = (data.remove("_id")?, data.remove("_rev")?);
+    Some((id.as_str()?.to_owned(), Found { rev: rev.as_u64()?, data }))
+}
+
+fn key(collection: &str, document: &str) -> DocumentKey {
+    DocumentKey { collection: Collection::trusted(collection), id: DocumentId::trusted(document) }
+}
+
+fn raw(data: &Value) -> Option<RawJson> {
+    data.is_object().then(|| RawJson::trusted(&data.to_string()))
+}
+
+fn value(json: &RawJson) -> Value {
+    serde_json::from_str(json.as_str()).expect("it is JSON")
+}
