@@ -10,8 +10,10 @@
 //! | `POSTGRES_SCHEMA` | `public` | the schema of its tables; made where there is none |
 //! | `POSTGRES_CA_FILE` | | a PEM file with the certificates to trust, in place of those of the system |
 //! | `POSTGRES_POOLER` | `false` | `true` where a pooler such as PgBouncer or RDS Proxy stands before the server |
-//! | `MONGO_URI` | | the MongoDB server, `mongodb://host:27017` |
+//! | `MONGO_URI` | | the MongoDB servers, `mongodb://host:27017/?replicaSet=rs0` or `mongodb+srv://host` |
 //! | `MONGO_DB_NAME` | `syncflow` | the database on that server |
+//! | `MONGO_OPERATIONS_COLLECTION` | `operations` | its collection of operations |
+//! | `MONGO_DOCUMENTS_COLLECTION` | `documents` | its collection of documents |
 //! | `POOL_SIZE` | `10` | connections to the database, 1 to 1,000; of SQLite, those that read |
 //! | `REQUEST_TIMEOUT_SECONDS` | `30` | how long a request may take, 1 to 30 |
 //! | `COMPACT_OLDER_THAN_DAYS` | `30` | what the scheduled compaction of a Lambda removes, a number of days from 0 |
@@ -100,6 +102,10 @@ pub enum Adapter {
         uri: Secret,
         /// The database.
         database: String,
+        /// The collection of operations.
+        operations_collection: String,
+        /// The collection of documents.
+        documents_collection: String,
     },
 }
 
@@ -317,6 +323,8 @@ fn adapter(variables: &Variables<'_>) -> Result<Adapter, ConfigError> {
         "mongodb" => Ok(Adapter::Mongodb {
             uri: needed("MONGO_URI", mongo)?,
             database: variables.get_or("MONGO_DB_NAME", "syncflow"),
+            operations_collection: variables.get_or("MONGO_OPERATIONS_COLLECTION", "operations"),
+            documents_collection: variables.get_or("MONGO_DOCUMENTS_COLLECTION", "documents"),
         }),
         other => Err(wrong("ADAPTER", "must be sqlite, postgres, mongodb or memory", other)),
     }
@@ -458,7 +466,12 @@ mod tests {
             ca_file: None,
             has_pooler: false,
         };
-        let on_mongo = Adapter::Mongodb { uri: Secret(mongo.1.to_owned()), database: "syncflow".to_owned() };
+        let on_mongo = Adapter::Mongodb {
+            uri: Secret(mongo.1.to_owned()),
+            database: "syncflow".to_owned(),
+            operations_collection: "operations".to_owned(),
+            documents_collection: "documents".to_owned(),
+        };
         assert_eq!(adapter(&[postgres]), Ok(on_postgres.clone()));
         assert_eq!(adapter(&[mongo]), Ok(on_mongo));
         assert_eq!(adapter(&[mongo, postgres, ("ADAPTER", "postgres")]), Ok(on_postgres));

@@ -7,6 +7,7 @@ mod endpoints;
 mod faults;
 mod history;
 mod lambda;
+mod mongodb;
 mod postgres;
 mod properties;
 mod races;

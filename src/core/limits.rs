@@ -181,3 +181,22 @@ pub const STORE_PROBE_TIME_MAX_MS: u64 = 1_000;
 
 /// Most documents of a query that a store fetches at once to look for those that match.
 pub const QUERY_FETCH_MAX_DOCUMENTS: usize = 1_000;
+
+/// How often the store on MongoDB makes a transaction again that failed for another reason than somebody else's.
+pub const STORE_TRANSACTION_MAX_ATTEMPTS: u32 = 5;
+
+/// How long the store on MongoDB makes a transaction again while those of others are in its way, in milliseconds.
+pub const STORE_CONFLICT_TIME_MAX_MS: u64 = 12_000;
+
+/// Longest pause between two transactions of one commit on MongoDB, in milliseconds.
+pub const STORE_CONFLICT_PAUSE_MAX_MS: u64 = 40;
+
+/// How often a writer on MongoDB shows that it is alive while its transaction is open, in milliseconds.
+pub const STORE_WRITER_BEAT_MS: u64 = 300;
+
+/// How long a writer on MongoDB may be silent while nothing moves before its transaction is ended by those who wait for
+/// it, in milliseconds. So a writer that dies holds up others for less than 5 s.
+pub const STORE_WRITER_SILENT_MAX_MS: u64 = 2_000;
+
+/// How long a writer on MongoDB is known after it has last shown itself, in seconds.
+pub const STORE_WRITER_FORGOTTEN_AFTER_SECONDS: u64 = 60 * 60;

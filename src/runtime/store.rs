@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::config::{Adapter, ConfigError, StoreConfig};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
+#[cfg(feature = "mongodb")]
+use crate::store::mongodb::{MongoOptions, MongoOptionsError, MongoStore};
 #[cfg(feature = "postgres")]
 use crate::store::postgres::{Peer, PostgresOptions, PostgresOptionsError, PostgresStore};
 #[cfg(feature = "sqlite")]
@@ -43,6 +45,20 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
         }
         #[cfg(not(feature = "postgres"))]
         Adapter::Postgres { .. } => Err(not_built("postgres")),
+        #[cfg(feature = "mongodb")]
+        Adapter::Mongodb { uri, database, operations_collection, documents_collection } => {
+            let options = MongoOptions {
+                uri: uri.reveal().to_owned(),
+                database: database.clone(),
+                operations_collection: operations_collection.clone(),
+                documents_collection: documents_collection.clone(),
+                pool_size: config.pool_size,
+            };
+            let store = MongoStore::new(&options).map_err(|problem| wrong_mongo_option(&problem))?;
+            store.refuse_unsuitable_server().await.map_err(|problem| wrong_mongo_option(&problem))?;
+            Ok(Arc::new(store))
+        }
+        #[cfg(not(feature = "mongodb"))]
         Adapter::Mongodb { .. } => Err(not_built("mongodb")),
     }
 }
@@ -58,6 +74,19 @@ fn wrong_postgres_option(problem: &PostgresOptionsError) -> ConfigError {
     ConfigError::new(variable, problem)
 }
 
+#[cfg(feature = "mongodb")]
+fn wrong_mongo_option(problem: &MongoOptionsError) -> ConfigError {
+    let variable = match problem {
+        MongoOptionsError::Uri(_) => "MONGO_URI",
+        MongoOptionsError::Database => "MONGO_DB_NAME",
+        MongoOptionsError::OperationsCollection(_) => "MONGO_OPERATIONS_COLLECTION",
+        MongoOptionsError::DocumentsCollection(_) => "MONGO_DOCUMENTS_COLLECTION",
+        MongoOptionsError::PoolSize => "POOL_SIZE",
+    };
+    ConfigError::new(variable, problem)
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "mongodb")))]
 fn not_built(store: &str) -> ConfigError {
     ConfigError::new("ADAPTER", format_args!("this build has no {store} store"))
 }

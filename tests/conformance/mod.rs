@@ -25,6 +25,7 @@ macro_rules! one_test_per_check {
 for_each_conformance_check!(one_test_per_check memory);
 for_each_conformance_check!(one_test_per_check sqlite);
 for_each_conformance_check!(one_test_per_check postgres);
+for_each_conformance_check!(one_test_per_check mongodb);
 
 /// The checks that a module has: its public asynchronous functions of a world and nothing else.
 fn checks_of(module: &Path) -> Vec<String> {

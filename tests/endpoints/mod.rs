@@ -180,7 +180,9 @@ macro_rules! suite {
 every_check!(suite, memory);
 every_check!(suite, sqlite);
 every_check!(suite, postgres);
+every_check!(suite, mongodb);
 every_check!(suite, lambda);
 every_check_of_a_listener!(suite, memory_listener, memory);
 every_check_of_a_listener!(suite, sqlite_listener, sqlite);
 every_check_of_a_listener!(suite, postgres_listener, postgres);
+every_check_of_a_listener!(suite, mongodb_listener, mongodb);

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::client::Api;
 use crate::lambda::events::Source;
 use crate::lambda::front::Front;
+use crate::support::mongo::{Database, server_uri};
 use crate::support::postgres::{Schema, server_url};
 
 #[path = "../../local-dev/serve.rs"]
@@ -55,6 +56,14 @@ pub(crate) async fn postgres() -> Server {
     let settings =
         [("POSTGRES_CONNECTION_STRING", url.as_str()), ("POSTGRES_SCHEMA", name.as_str()), ("POOL_SIZE", "3")];
     start(&settings, schema).await
+}
+
+/// The local server over MongoDB, in a database of its own.
+pub(crate) async fn mongodb() -> Server {
+    let database = Database::new();
+    let (uri, name) = (server_uri(), database.name().to_owned());
+    let settings = [("MONGO_URI", uri.as_str()), ("MONGO_DB_NAME", name.as_str())];
+    start(&settings, database).await
 }
 
 /// The functions behind their URLs, all over one SQLite database.

@@ -24,6 +24,8 @@ macro_rules! over_every_site {
         over_every_site! { @ sqlite_opened_twice: $($race,)* }
         over_every_site! { @ postgres: $($race,)* }
         over_every_site! { @ postgres_opened_twice: $($race,)* }
+        over_every_site! { @ mongodb: $($race,)* }
+        over_every_site! { @ mongodb_opened_twice: $($race,)* }
     };
     (@ $site:ident: $($race:ident,)*) => {
         mod $site {

@@ -69,6 +69,20 @@ impl Site {
         Self::over(home, vec![store, again])
     }
 
+    /// One service over MongoDB.
+    pub(crate) fn mongodb() -> Self {
+        let home = crate::support::block_on(stores::mongodb());
+        let store = home.store();
+        Self::over(home, vec![store])
+    }
+
+    /// Two services, each with a MongoDB store of its own on one database.
+    pub(crate) fn mongodb_opened_twice() -> Self {
+        let home = crate::support::block_on(stores::mongodb());
+        let (store, again) = (home.store(), home.open_again());
+        Self::over(home, vec![store, again])
+    }
+
     fn over(home: TestStore, stores: Vec<Arc<dyn Store>>) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
         let services = stores.into_iter().map(|store| SyncService::new(store, Arc::new(TokioHost))).collect();

@@ -1,5 +1,7 @@
 //! What the suites share: stores that tests own, a runtime, seeds.
 
+pub(crate) mod mongo;
+pub(crate) mod mongo_server;
 pub(crate) mod postgres;
 pub(crate) mod postgres_server;
 pub(crate) mod processes;
@@ -12,8 +14,12 @@ use stores::TestStore;
 
 /// Runs a future to its end on this thread.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    runtime.block_on(future)
+    runtime().block_on(future)
+}
+
+/// A runtime on this thread, for what has to outlive a single future.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts")
 }
 
 /// Runs a test in a world over a store of its own, and cleans up behind it.

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use syncflow_server::store::Store;
 use syncflow_server::store::memory::MemoryStore;
+use syncflow_server::store::mongodb::MongoStore;
 use syncflow_server::store::postgres::PostgresStore;
 use syncflow_server::store::sqlite::SqliteStore;
 
+use super::mongo::Database;
 use super::postgres::Schema;
 
 type Open = dyn Fn() -> Arc<dyn Store> + Send + Sync;
@@ -63,6 +65,12 @@ pub(crate) async fn sqlite() -> TestStore {
 pub(crate) async fn postgres() -> TestStore {
     let schema = Schema::new();
     TestStore::opened_by(move || Arc::new(PostgresStore::new(&schema.options()).expect("the options are right")))
+}
+
+/// The store on MongoDB, in a database of its own.
+pub(crate) async fn mongodb() -> TestStore {
+    let database = Database::new();
+    TestStore::opened_by(move || Arc::new(MongoStore::new(&database.options()).expect("the options are right")))
 }
 
 /// The embedded store on a file, which others may have open too.

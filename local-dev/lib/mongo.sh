@@ -1,0 +1,73 @@
+# shellcheck shell=bash
+# A private MongoDB for the tests, or what stands in for one.
+#
+# What the tests are given:
+# TEST_MONGO_URI      a server that is theirs, a replica set; the caller may name another
+# TEST_MONGO_PROGRAM  mongod, or a program that speaks its protocol, for tests that start servers of their own
+# TEST_MONGO_KIND     mongod or secantusd, which says how that program is started
+
+# The stand-in where the machine has no mongod: an emulation in Python, with transactions, that tests alone use.
+secantusdb=secantusdb==0.7.0b3
+
+# Finds mongod on the machine, or fetches the stand-in.
+find_mongo() {
+  if [[ -z ${TEST_MONGO_PROGRAM:-} ]]; then
+    if TEST_MONGO_PROGRAM=$(PATH=$PATH:/usr/sbin type -P mongod) && server_user_can_run "$TEST_MONGO_PROGRAM"; then
+      TEST_MONGO_KIND=mongod
+    else
+      TEST_MONGO_PROGRAM=$(unpack_secantusd)
+      TEST_MONGO_KIND=secantusd
+    fi
+  fi
+  : "${TEST_MONGO_KIND:=mongod}"
+  export TEST_MONGO_PROGRAM TEST_MONGO_KIND
+}
+
+# Makes a Python environment of the stand-in where the user of the servers may run it; prints the program.
+unpack_secantusd() {
+  local directory=$tools/secantusdb stamp=$tools/secantusdb.version
+  if [[ $(cat "$stamp" 2>/dev/null) != "$secantusdb" ]]; then
+    say 'fetching a stand-in for MongoDB'
+    rm -rf "$directory"
+    python3 -m venv "$directory" >&2 && "$directory/bin/pip" install --quiet --pre "$secantusdb" >&2 ||
+      fail "no stand-in for MongoDB; install mongod, or python3-venv and try again"
+    printf '%s\n' "$secantusdb" >"$stamp"
+  fi
+  printf '%s' "$directory/bin/secantusd-py"
+}
+
+# Starts a server, unless the caller has named one.
+start_mongo() {
+  if [[ -n ${TEST_MONGO_URI:-} ]]; then
+    return
+  fi
+  local data=$scratch/mongo-data log=$scratch/mongo.log port
+  mkdir "$data"
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  # It ends with this script even where that is killed.
+  if [[ $TEST_MONGO_KIND == mongod ]]; then
+    setpriv --pdeathsig KILL "$TEST_MONGO_PROGRAM" --dbpath "$data" --port "$port" --bind_ip 127.0.0.1 \
+      --replSet rs0 --nounixsocket --quiet --wiredTigerCacheSizeGB 0.5 >"$log" 2>&1 &
+  else
+    setpriv --pdeathsig KILL "$TEST_MONGO_PROGRAM" --storage-path "$data" --host 127.0.0.1 --port "$port" \
+      --log-level ERROR >"$log" 2>&1 &
+  fi
+  mongo=$!
+  on_exit+=(stop_mongo)
+  local attempt
+  for ((attempt = 0; attempt < 300; attempt++)); do
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+      # A replica set of mongod is made by the first test that finds there is none yet.
+      export TEST_MONGO_URI="mongodb://127.0.0.1:$port/?directConnection=true"
+      return
+    fi
+    kill -0 "$mongo" || break
+    sleep 0.1
+  done
+  fail "MongoDB did not start: $(tail -n 1 "$log")"
+}
+
+stop_mongo() {
+  kill -KILL "$mongo" || true
+  wait "$mongo" || true
+}

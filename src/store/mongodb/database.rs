@@ -1,0 +1,275 @@
+//! The database with its collections: what is asked of them runs once they are ours and have their indexes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
+use mongodb::options::{ConnectionString, IndexOptions, ReadConcern, WriteConcern};
+use mongodb::{Client, Collection, IndexModel};
+use tokio::sync::OnceCell;
+
+use super::failure::{Failure, in_time};
+use super::options::{MongoOptions, MongoOptionsError};
+use super::writers::Announcements;
+use crate::core::limits::{STORE_STATEMENT_TIME_MAX_MS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS};
+
+/// The version of what is kept and how; a database of another one is refused.
+const VERSION: i32 = 1;
+
+/// The wire protocol of MongoDB 6.0; what is older cannot read one moment outside of a transaction.
+const OLDEST_WIRE_VERSION: i32 = 17;
+
+/// What to do about a server that has no transactions.
+const STANDALONE: &str = "is a standalone server, which has no transactions; make it a replica set of one node: start it \
+                          with --replSet rs0, then run once: mongosh --eval 'rs.initiate()'";
+
+/// How often indexes are asked for while others make them too.
+const INDEX_ATTEMPTS: u32 = 5;
+
+/// The pause between two such attempts.
+const INDEX_PAUSE: Duration = Duration::from_millis(200);
+
+/// A database and its collections.
+#[derive(Debug)]
+pub(super) struct Database {
+    options: MongoOptions,
+    connection: ConnectionString,
+    collections: OnceCell<Collections>,
+    is_ready: AtomicBool,
+    /// Whether the last log that was read by time had been compacted.
+    pub(super) knows_compaction: AtomicBool,
+    pub(super) announcements: Announcements,
+}
+
+/// The collections, each with the concerns that what is kept in it needs.
+#[derive(Debug)]
+pub(super) struct Collections {
+    pub(super) client: Client,
+    pub(super) database: mongodb::Database,
+    /// The log; of what compaction removed, the ids and fingerprints.
+    pub(super) operations: Collection<RawDocumentBuf>,
+    pub(super) documents: Collection<RawDocumentBuf>,
+    /// One for each tenant: the newest place of its log, the horizon and the counters.
+    pub(super) heads: Collection<RawDocumentBuf>,
+    pub(super) clients: Collection<RawDocumentBuf>,
+    /// The sessions that write, so that others can end those of the dead.
+    pub(super) writers: Collection<RawDocumentBuf>,
+    /// One document that says whose the collections are.
+    schema: Collection<RawDocumentBuf>,
+}
+
+/// What is written survives the death of any minority of machines.
+pub(super) fn durable() -> WriteConcern {
+    let mut concern = WriteConcern::majority();
+    concern.journal = Some(true);
+    concern
+}
+
+/// How long the server may take for one command.
+pub(super) fn time_limit() -> Duration {
+    Duration::from_millis(STORE_STATEMENT_TIME_MAX_MS)
+}
+
+impl Database {
+    pub(super) fn new(options: &MongoOptions) -> Result<Self, MongoOptionsError> {
+        let connection = options.check()?;
+        Ok(Self {
+            options: options.clone(),
+            connection,
+            collections: OnceCell::new(),
+            is_ready: AtomicBool::new(false),
+            knows_compaction: AtomicBool::new(false),
+            announcements: Announcements::default(),
+        })
+    }
+
+    /// The collections, once they are known to be ours and to have their indexes.
+    ///
+    /// Requests that come meanwhile look for themselves: that costs two round trips, and none depends on how another one
+    /// fares.
+    pub(super) async fn ready(&self) -> Result<&Collections, Failure> {
+        let collections = self.collections().await?;
+        if !self.is_ready.load(Ordering::Acquire) {
+            collections.refuse_unsuitable_server().await?;
+            self.prepare(collections).await?;
+            self.is_ready.store(true, Ordering::Release);
+        }
+        Ok(collections)
+    }
+
+    /// Whether the deployment can hold a store at all, if one can be reached.
+    pub(super) async fn refuse_unsuitable_server(&self) -> Result<(), Failure> {
+        self.collections().await?.refuse_unsuitable_server().await
+    }
+
+    async fn collections(&self) -> Result<&Collections, Failure> {
+        self.collections.get_or_try_init(|| self.open()).await
+    }
+
+    async fn open(&self) -> Result<Collections, Failure> {
+        let client = Client::with_options(self.options.resolve(&self.connection).await?)?;
+        let database = client.database(&self.options.database);
+        let collection = |name: &str| {
+            let mut options = mongodb::options::CollectionOptions::default();
+            options.read_concern = Some(ReadConcern::majority());
+            options.write_concern = Some(durable());
+            database.collection_with_options(name, options)
+        };
+        Ok(Collections {
+            operations: collection(&self.options.operations_collection),
+            documents: collection(&self.options.documents_collection),
+            heads: collection("syncflow_heads"),
+            clients: collection("syncflow_clients"),
+            writers: collection("syncflow_writers"),
+            schema: collection("syncflow_schema"),
+            client,
+            database,
+        })
+    }
+
+    /// Makes what is missing of the collections and their indexes; with nothing missing this only reads.
+    ///
+    /// Everything here may be done by any number of processes at the same time, and by one after another died halfway.
+    async fn prepare(&self, collections: &Collections) -> Result<(), Failure> {
+        let schema = collections.schema().await?;
+        let is_complete = match &schema {
+            Some(schema) => self.recognise(schema)?,
+            None => {
+                self.claim(collections).await?;
+                false
+            }
+        };
+        if is_complete {
+            return Ok(());
+        }
+        collections.create_indexes().await?;
+        let complete = doc! { "$set": { "indexes": true } };
+        in_time(collections.schema.update_one(doc! { "_id": "schema" }, complete)).await?;
+        tracing::info!(mongodb.database = self.options.database, "collections and indexes are there");
+        Ok(())
+    }
+
+    /// Whether all indexes are there, of a database that is ours.
+    fn recognise(&self, schema: &Bson) -> Result<bool, Failure> {
+        let unsuitable = |why: String| Err(Failure::Unsuitable(format!("database {}: {why}", self.options.database)));
+        if !schema.get_i32("version").is_ok_and(|version| version == VERSION) {
+            return unsuitable("what is in it was written by another version of this program".to_owned());
+        }
+        let name = |field| schema.get_str(field).unwrap_or_default();
+        let (operations, documents) = (name("operations"), name("documents"));
+        if (operations, documents) != (&self.options.operations_collection, &self.options.documents_collection) {
+            return unsuitable(format!("its collections are {operations} and {documents}, not the ones that are set"));
+        }
+        Ok(schema.get_bool("indexes").unwrap_or(false))
+    }
+
+    /// Marks the database as ours, unless somebody else's data are where ours are to be.
+    async fn claim(&self, collections: &Collections) -> Result<(), Failure> {
+        let names = [&self.options.operations_collection, &self.options.documents_collection];
+        for (collection, name) in [&collections.operations, &collections.documents].into_iter().zip(names) {
+            let is_empty = in_time(collection.find_one(doc! {})).await?.is_none();
+            // Another process may have claimed the database and written to it meanwhile.
+            if !is_empty && collections.schema().await?.is_none() {
+                return Err(Failure::Unsuitable(format!(
+                    "database {}: its collection {name} is of another program; choose another database or collection",
+                    self.options.database,
+                )));
+            }
+        }
+        let ours = doc! {
+            "_id": "schema",
+            "version": VERSION,
+            "operations": &self.options.operations_collection,
+            "documents": &self.options.documents_collection,
+            "indexes": false,
+        };
+        let claim = RawDocumentBuf::try_from(&ours).map_err(mongodb::error::Error::from)?;
+        match in_time(collections.schema.insert_one(claim)).await {
+            Err(failure) if failure.is_duplicate_key() => {
+                let theirs = collections.schema().await?.ok_or(Failure::Answer("no schema"))?;
+                self.recognise(&theirs).map(drop)
+            }
+            inserted => inserted.map(drop),
+        }
+    }
+}
+
+impl Collections {
+    async fn refuse_unsuitable_server(&self) -> Result<(), Failure> {
+        let hello = in_time(self.client.database("admin").run_command(doc! { "hello": 1 })).await?;
+        let has_transactions = hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
+        if !has_transactions {
+            return Err(Failure::Unsuitable(STANDALONE.to_owned()));
+        }
+        if hello.get_i32("maxWireVersion").unwrap_or(0) < OLDEST_WIRE_VERSION {
+            return Err(Failure::Unsuitable("the server is older than MongoDB 6.0".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn schema(&self) -> Result<Option<Bson>, Failure> {
+        let found = in_time(self.schema.find_one(doc! { "_id": "schema" })).await?;
+        found.map(|found| Bson::try_from(found).map_err(|_| Failure::Answer("damaged BSON"))).transpose()
+    }
+
+    /// Whether the server answers.
+    pub(super) async fn check(&self) -> Result<(), Failure> {
+        in_time(self.heads.find_one(doc! { "_id": "" })).await.map(drop)
+    }
+
+    /// Every index begins with the tenant, so that the collections can be sharded by it.
+    async fn create_indexes(&self) -> Result<(), Failure> {
+        let plain = |keys: Bson| IndexModel::builder().keys(keys).build();
+        let with = |keys: Bson, options: IndexOptions| IndexModel::builder().keys(keys).options(options).build();
+        let unique = IndexOptions::builder().unique(true).build();
+        // Nothing is read by its time of an entry that was compacted.
+        let with_time = doc! { "timestamp": { "$exists": true } };
+        let by_time = IndexOptions::builder().partial_filter_expression(with_time).build();
+        let forgotten_after = Duration::from_secs(STORE_WRITER_FORGOTTEN_AFTER_SECONDS);
+        let forgotten = IndexOptions::builder().expire_after(forgotten_after).build();
+        let wanted = [
+            (
+                &self.operations,
+                vec![
+                    with(doc! { "tenant": 1, "id": 1 }, unique),
+                    with(doc! { "tenant": 1, "timestamp": 1, "seq": 1 }, by_time),
+                ],
+            ),
+            (
+                &self.documents,
+                vec![
+                    plain(doc! { "tenant": 1, "seq": 1, "deleted": 1 }),
+                    plain(doc! { "tenant": 1, "collection": 1, "deleted": 1, "seq": -1 }),
+                    plain(doc! { "tenant": 1, "timestamp": 1, "seq": 1 }),
+                ],
+            ),
+            (&self.heads, vec![plain(doc! { "tenant": 1 })]),
+            (
+                &self.clients,
+                vec![
+                    plain(doc! { "tenant": 1, "pulledSeq": 1, "seenAtMs": 1 }),
+                    plain(doc! { "tenant": 1, "seenAtMs": 1 }),
+                ],
+            ),
+            (&self.writers, vec![plain(doc! { "tenant": 1 }), with(doc! { "seenAt": 1 }, forgotten)]),
+        ];
+        for (collection, indexes) in wanted {
+            create_indexes_of(collection, &indexes).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes indexes that may be there already, or in the making by others.
+async fn create_indexes_of(collection: &Collection<RawDocumentBuf>, indexes: &[IndexModel]) -> Result<(), Failure> {
+    let mut attempt = 1;
+    loop {
+        match in_time(collection.create_indexes(indexes.to_vec())).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if attempt >= INDEX_ATTEMPTS || failure.is_no_server() => return Err(failure),
+            Err(failure) => tracing::debug!(error = %failure, "indexes are asked for again"),
+        }
+        attempt += 1;
+        tokio::time::sleep(INDEX_PAUSE).await;
+    }
+}

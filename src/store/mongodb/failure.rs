@@ -1,0 +1,153 @@
+//! What can go wrong between the store and its server, and what it means for the caller.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use mongodb::error::{
+    ErrorKind as DriverKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
+};
+use tokio::time::timeout;
+
+use super::NAME;
+use crate::core::limits::STORE_STATEMENT_TIME_MAX_MS;
+use crate::store::{ErrorKind, StoreError};
+
+/// How much longer than the server's own limit we wait for it to say that it has reached it.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Two transactions wrote the same document.
+const WRITE_CONFLICT: i32 = 112;
+
+/// A key is there already.
+const DUPLICATE_KEY: i32 = 11_000;
+
+/// Codes of a server that cannot work now, for reasons that pass: it stops, starts, steps down, lost its disk's space or
+/// its other members, or was too slow.
+const PASSING_CODES: [i32; 20] =
+    [6, 7, 50, 64, 89, 91, 134, 189, 202, 246, 251, 262, 9_001, 10_107, 11_600, 11_602, 13_435, 13_436, 14_031, 16_500];
+
+/// Codes of a server that is busy with others: lock timeouts, write conflicts, too many requests.
+const BUSY_CODES: [i32; 4] = [24, 46, WRITE_CONFLICT, 462];
+
+/// Why there is no answer of the protocol.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The driver or the server refused the command, or the connection broke.
+    Driver(mongodb::error::Error),
+    /// There was no answer in time.
+    Late,
+    /// Others were in the way for too long.
+    Crowded,
+    /// The deployment or the database cannot hold our store.
+    Unsuitable(String),
+    /// The answer is none that the store's commands give.
+    Answer(&'static str),
+}
+
+impl Failure {
+    /// Whether somebody else's transaction is in the way.
+    pub(super) fn is_write_conflict(&self) -> bool {
+        self.code() == Some(WRITE_CONFLICT)
+    }
+
+    /// Whether a key is there already.
+    pub(super) fn is_duplicate_key(&self) -> bool {
+        self.code() == Some(DUPLICATE_KEY)
+    }
+
+    /// Whether the transaction had no effect, and may work when it is made again.
+    pub(super) fn is_transient(&self) -> bool {
+        self.has_label(TRANSIENT_TRANSACTION_ERROR)
+    }
+
+    /// Whether it is unknown if the transaction took effect; its commit may be asked for again.
+    pub(super) fn is_unknown_commit(&self) -> bool {
+        matches!(self, Self::Late) || self.has_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+    }
+
+    /// Whether no server can be reached, after the driver has looked for one.
+    pub(super) fn is_no_server(&self) -> bool {
+        matches!(self, Self::Driver(error) if matches!(*error.kind, DriverKind::ServerSelection { .. }))
+    }
+
+    fn has_label(&self, label: &str) -> bool {
+        matches!(self, Self::Driver(error) if error.contains_label(label))
+    }
+
+    /// The server's code, if it gave one.
+    pub(super) fn code(&self) -> Option<i32> {
+        let Self::Driver(error) = self else { return None };
+        match &*error.kind {
+            DriverKind::Command(error) => Some(error.code),
+            DriverKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
+            DriverKind::Write(WriteFailure::WriteConcernError(error)) => Some(error.code),
+            DriverKind::InsertMany(error) => {
+                let first = error.write_errors.as_ref().and_then(|errors| errors.first()).map(|error| error.code);
+                first.or(error.write_concern_error.as_ref().map(|error| error.code))
+            }
+            _ => None,
+        }
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Late => ErrorKind::Unavailable,
+            Self::Crowded => ErrorKind::Busy,
+            Self::Unsuitable(_) | Self::Answer(_) => ErrorKind::Failed,
+            Self::Driver(error) => match (&*error.kind, self.code()) {
+                (_, Some(code)) if BUSY_CODES.contains(&code) => ErrorKind::Busy,
+                (_, Some(code)) if PASSING_CODES.contains(&code) => ErrorKind::Unavailable,
+                (
+                    DriverKind::ServerSelection { .. }
+                    | DriverKind::Io(_)
+                    | DriverKind::ConnectionPoolCleared { .. }
+                    | DriverKind::DnsResolve { .. },
+                    _,
+                ) => ErrorKind::Unavailable,
+                _ if self.is_transient() || self.is_unknown_commit() => ErrorKind::Unavailable,
+                _ => ErrorKind::Failed,
+            },
+        }
+    }
+
+    /// The error of the port, in one of its methods.
+    pub(super) fn during(self, operation: &'static str) -> StoreError {
+        StoreError::new(NAME, operation, self.kind(), self)
+    }
+}
+
+/// Waits for an answer as long as the server may take, and a little longer.
+pub(super) async fn in_time<T>(answer: impl IntoFuture<Output = mongodb::error::Result<T>>) -> Result<T, Failure> {
+    match timeout(Duration::from_millis(STORE_STATEMENT_TIME_MAX_MS) + GRACE, answer.into_future()).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Failure::Late),
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Driver(error) => error.fmt(formatter),
+            Self::Late => formatter.write_str("no answer in time"),
+            Self::Crowded => formatter.write_str("others were in the way for too long"),
+            Self::Unsuitable(why) => formatter.write_str(why),
+            Self::Answer(what) => write!(formatter, "the answer had {what}"),
+        }
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Driver(error) => Some(error),
+            Self::Late | Self::Crowded | Self::Unsuitable(_) | Self::Answer(_) => None,
+        }
+    }
+}
+
+impl From<mongodb::error::Error> for Failure {
+    fn from(error: mongodb::error::Error) -> Self {
+        Self::Driver(error)
+    }
+}

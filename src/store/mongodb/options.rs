@@ -1,0 +1,208 @@
+//! Settings of the store, and the connection string.
+
+use std::fmt;
+use std::time::Duration;
+
+use mongodb::options::{ClientOptions, ConnectionString};
+
+use super::failure::Failure;
+use crate::core::limits::STORE_CONNECT_TIME_MAX_MS;
+
+/// Longest name of a collection that is taken, in bytes; with a database's name before it, it stays below MongoDB's limit.
+const COLLECTION_MAX_BYTES: usize = 120;
+
+/// Longest name of a database, in bytes.
+const DATABASE_MAX_BYTES: usize = 63;
+
+/// What the names of the collections begin with that cannot be chosen.
+pub(super) const OUR_PREFIX: &str = "syncflow_";
+
+/// What the store must know to find its database.
+#[derive(Clone)]
+pub struct MongoOptions {
+    /// `mongodb://user:password@host:27017/?replicaSet=rs0`, or `mongodb+srv://user:password@cluster.example.com`, with any
+    /// of the driver's options, such as `authSource`, `tls` and `tlsCAFile`.
+    ///
+    /// Concerns and read preferences in it do not count: what the store promises needs those that it sets.
+    pub uri: String,
+    /// The database, 1 to 63 bytes.
+    pub database: String,
+    /// The collection of the log.
+    pub operations_collection: String,
+    /// The collection of the documents.
+    pub documents_collection: String,
+    /// Most connections at the same time to each server, at least one; a `maxPoolSize` in the URI counts before it.
+    pub pool_size: u32,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MongoOptionsError {
+    /// The URI is none that the driver knows, or names a deployment that can hold no store.
+    #[error("{0}")]
+    Uri(String),
+    /// The database's name is empty, too long, or contains what none may.
+    #[error("must be a name of 1 to {DATABASE_MAX_BYTES} bytes without any of /\\. \"$*<>:|?")]
+    Database,
+    /// The name of the log's collection cannot be one.
+    #[error("{0}")]
+    OperationsCollection(&'static str),
+    /// The name of the documents' collection cannot be one.
+    #[error("{0}")]
+    DocumentsCollection(&'static str),
+    /// The pool has no room for a connection.
+    #[error("must be at least 1")]
+    PoolSize,
+}
+
+impl MongoOptions {
+    /// The defaults for a URI: database `syncflow`, collections `operations` and `documents`, a pool of 10.
+    #[must_use]
+    pub fn new(uri: &str) -> Self {
+        Self {
+            uri: uri.to_owned(),
+            database: "syncflow".to_owned(),
+            operations_collection: "operations".to_owned(),
+            documents_collection: "documents".to_owned(),
+            pool_size: 10,
+        }
+    }
+
+    /// Checks everything that can be checked without asking anybody.
+    pub(super) fn check(&self) -> Result<ConnectionString, MongoOptionsError> {
+        let is_bad = |character: char| "/\\. \"$*<>:|?\0".contains(character);
+        let length = self.database.len();
+        if length == 0 || length > DATABASE_MAX_BYTES || self.database.contains(is_bad) {
+            return Err(MongoOptionsError::Database);
+        }
+        check_collection(&self.operations_collection).map_err(MongoOptionsError::OperationsCollection)?;
+        check_collection(&self.documents_collection).map_err(MongoOptionsError::DocumentsCollection)?;
+        if self.operations_collection == self.documents_collection {
+            return Err(MongoOptionsError::DocumentsCollection("must not be the collection of the operations"));
+        }
+        if self.pool_size == 0 {
+            return Err(MongoOptionsError::PoolSize);
+        }
+        let connection = ConnectionString::parse(&self.uri).map_err(|error| self.refused(&error))?;
+        if connection.retry_writes == Some(false) {
+            return Err(MongoOptionsError::Uri("retryWrites must not be false".to_owned()));
+        }
+        Ok(connection)
+    }
+
+    /// What the driver has to say about a URI, unless it repeats a password.
+    fn refused(&self, error: &mongodb::error::Error) -> MongoOptionsError {
+        let reason = error.kind.to_string();
+        let credentials = self.uri.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
+        let is_told = credentials.is_some_and(|credentials| {
+            let password = credentials.split_once(':').map_or(credentials, |(_, password)| password);
+            !password.is_empty() && reason.contains(password)
+        });
+        MongoOptionsError::Uri(if is_told { "is no URI that the driver can read".to_owned() } else { reason })
+    }
+
+    /// The driver's settings; of a `mongodb+srv` URI this asks the domain name system.
+    pub(super) async fn resolve(&self, connection: &ConnectionString) -> Result<ClientOptions, Failure> {
+        let limit = Duration::from_millis(STORE_CONNECT_TIME_MAX_MS);
+        let parsing = ClientOptions::parse(connection.clone()).into_future();
+        let mut options = tokio::time::timeout(limit, parsing).await.map_err(|_| Failure::Late)??;
+        options.app_name.get_or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
+        options.max_pool_size.get_or_insert(self.pool_size);
+        let at_most = |theirs: Option<Duration>| Some(theirs.map_or(limit, |theirs| theirs.min(limit)));
+        options.server_selection_timeout = at_most(options.server_selection_timeout);
+        options.connect_timeout = at_most(options.connect_timeout);
+        options.retry_writes = Some(true);
+        options.selection_criteria = None;
+        options.read_concern = None;
+        options.write_concern = None;
+        Ok(options)
+    }
+}
+
+fn check_collection(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() || name.len() > COLLECTION_MAX_BYTES {
+        return Err("must be a name of 1 to 120 bytes");
+    }
+    if name.contains(['$', '\0']) || name.starts_with("system.") {
+        return Err("must not contain $ or begin with system.");
+    }
+    if name.starts_with(OUR_PREFIX) {
+        return Err("must not begin with syncflow_");
+    }
+    Ok(())
+}
+
+impl fmt::Debug for MongoOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URI has a password in it.
+        formatter
+            .debug_struct("MongoOptions")
+            .field("database", &self.database)
+            .field("operations_collection", &self.operations_collection)
+            .field("documents_collection", &self.documents_collection)
+            .field("pool_size", &self.pool_size)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::options::HostInfo;
+
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut MongoOptions)) -> String {
+        let mut options = MongoOptions::new("mongodb://h");
+        change(&mut options);
+        options.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_form_of_uri_is_read_with_its_credentials_and_tls() {
+        let options = MongoOptions::new("mongodb://u:p%40ss@h1:27018,h2/?replicaSet=rs0&authSource=admin&tls=true");
+        let connection = options.check().unwrap();
+        let credential = connection.credential.unwrap();
+        assert_eq!((credential.username.as_deref(), credential.source.as_deref()), (Some("u"), Some("admin")));
+        assert!(matches!(connection.tls, Some(mongodb::options::Tls::Enabled(_))));
+        assert_eq!(connection.replica_set.as_deref(), Some("rs0"));
+        let srv = MongoOptions::new("mongodb+srv://u:p@cluster.example.com/?maxPoolSize=3").check().unwrap();
+        assert!(matches!(srv.host_info, HostInfo::DnsRecord(name) if name == "cluster.example.com"));
+        assert_eq!(srv.max_pool_size, Some(3));
+    }
+
+    #[test]
+    fn no_refusal_repeats_a_password() {
+        for uri in ["mongodb://u:hunter2@h:port", "mongodb://u:hunter2@/", "mongodb://u:hunter2/@h", "u:hunter2@h"] {
+            let refusal = refusal(|options| options.uri = uri.to_owned());
+            assert!(!refusal.contains("hunter2"), "{refusal}");
+        }
+        let options = format!("{:?}", MongoOptions::new("mongodb://u:hunter2@h"));
+        assert!(!options.contains("hunter2"), "{options}");
+    }
+
+    #[test]
+    fn names_that_cannot_be_used_are_refused() {
+        for bad in ["", "a.b", "a b", "$a", &"x".repeat(64)] {
+            assert!(refusal(|options| options.database = bad.to_owned()).starts_with("must be a name"), "{bad}");
+        }
+        for bad in ["", "a$b", "system.views", "syncflow_heads", "documents", &"x".repeat(121)] {
+            assert!(refusal(|options| options.operations_collection = bad.to_owned()).starts_with("must"), "{bad}");
+        }
+        assert!(refusal(|options| options.pool_size = 0).contains("at least 1"));
+        assert!(refusal(|options| options.uri = "mongodb://h/?retryWrites=false".to_owned()).contains("retryWrites"));
+    }
+
+    #[tokio::test]
+    async fn waits_are_bounded_and_concerns_are_ours_whatever_the_uri_says() {
+        let limit = Some(Duration::from_millis(STORE_CONNECT_TIME_MAX_MS));
+        let options = MongoOptions::new("mongodb://h/?readPreference=secondary&w=1&serverSelectionTimeoutMS=60000");
+        let found = options.resolve(&options.check().unwrap()).await.unwrap();
+        assert_eq!((found.server_selection_timeout, found.connect_timeout), (limit, limit));
+        assert_eq!((found.max_pool_size, found.retry_writes), (Some(10), Some(true)));
+        assert!(found.selection_criteria.is_none() && found.write_concern.is_none());
+        let options = MongoOptions::new("mongodb://h/?serverSelectionTimeoutMS=100&maxPoolSize=2&appName=mine");
+        let found = options.resolve(&options.check().unwrap()).await.unwrap();
+        assert_eq!(found.server_selection_timeout, Some(Duration::from_millis(100)));
+        assert_eq!((found.max_pool_size, found.app_name.as_deref()), (Some(2), Some("mine")));
+    }
+}

@@ -1,0 +1,57 @@
+//! Queries: a walk over the collection from its newest document on, where the filter of the core decides.
+
+use mongodb::bson::{Document as Bson, doc};
+use mongodb::options::ReadConcern;
+
+use super::database::{Database, time_limit};
+use super::failure::{Failure, in_time};
+use super::row::Row;
+use crate::core::limits::QUERY_FETCH_MAX_DOCUMENTS;
+use crate::core::names::TenantId;
+use crate::core::page::PageBudget;
+use crate::store::integers::signed;
+use crate::store::{Query, QueryPage};
+
+/// See [`crate::store::Store::query`].
+///
+/// The server is told the collection and where to begin, and nothing of the filter: what a client sends never becomes
+/// part of a query. All batches of the walk are of one moment, so a document that is written meanwhile and changes its
+/// place does not slip through between two of them.
+pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query) -> Result<QueryPage, Failure> {
+    let collections = database.ready().await?;
+    let batch_rows = if query.filter.conditions().is_empty() {
+        query.max_documents.saturating_add(1)
+    } else {
+        QUERY_FETCH_MAX_DOCUMENTS
+    };
+    let find = collections.documents.find(documents_of(tenant, query)).sort(doc! { "seq": -1 });
+    let find = find.batch_size(u32::try_from(batch_rows).unwrap_or(u32::MAX)).max_time(time_limit());
+    let mut found = in_time(find.read_concern(ReadConcern::snapshot())).await?;
+    let mut budget = PageBudget::new(query.max_documents);
+    let mut page = QueryPage { documents: Vec::new(), has_more: false };
+    while in_time(found.advance()).await? {
+        let document = Row(found.current()).live_document()?;
+        if !query.filter.matches(&document) {
+            continue;
+        }
+        if !budget.admit(document.wire_bytes()) {
+            page.has_more = true;
+            break;
+        }
+        page.documents.push(document);
+    }
+    Ok(page)
+}
+
+/// The documents that a query walks over.
+fn documents_of(tenant: &TenantId, query: &Query) -> Bson {
+    let mut those = doc! {
+        "tenant": tenant.as_str(),
+        "collection": query.collection.as_str(),
+        "deleted": false,
+    };
+    if let Some(before) = query.before_seq {
+        those.insert("seq", doc! { "$lt": signed(before) });
+    }
+    those
+}

@@ -1,0 +1,497 @@
+//! What reads: each one command, which sees one moment.
+//!
+//! A page's head stands before its rows and once more behind them. A server that keeps its promise of one moment answers
+//! the same twice; where it does not, the page is read again in a transaction. So no page rests on a promise alone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+
+use mongodb::bson::{Document as Bson, doc};
+
+use super::database::{Collections, Database, time_limit};
+use super::failure::{Failure, in_time};
+use super::row::{Row, client_key, document_key, entries_after, entry_key};
+use super::rows::{Moment, Rows};
+use crate::core::cursor::{Cursor, Head, Origin, Position, Scan};
+use crate::core::decide::Snapshot;
+use crate::core::document::LiveDocument;
+use crate::core::fingerprint::Fingerprint;
+use crate::core::limits::{CLIENT_SEEN_PRECISION_MS, PAGE_MAX_OPERATIONS};
+use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
+use crate::core::operation::LogEntry;
+use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
+use crate::core::places::Places;
+use crate::store::integers::signed;
+use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
+
+/// How many rows a page may have beside those asked for: the head twice, and the row that tells that there are more.
+const ROWS_BESIDE: usize = 3;
+
+/// Most values of one list that something is to be in: what a server does with a list may grow faster than it.
+const LIST_MAX_VALUES: usize = 500;
+
+/// Rows of one batch of what such a list finds: more than it can be, so that one round trip brings all.
+const LIST_BATCH_ROWS: u32 = 501;
+
+/// How often a page is read: once, once more in the other mode, and both again in a transaction.
+const READ_ATTEMPTS: u32 = 4;
+
+/// See [`crate::store::Store::load`].
+///
+/// Two commands, since the two collections share no key, and the documents first: an operation that is committed in
+/// between counts as known, and never as one that conflicts with itself. What else is older than it might be, the guards
+/// of the commit find out.
+pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot, Failure> {
+    let collections = database.ready().await?;
+    let (mut known, mut documents) = (HashSet::new(), HashMap::new());
+    for keys in request.keys.chunks(LIST_MAX_VALUES) {
+        let keys: Vec<String> = keys.iter().map(|key| document_key(tenant, key)).collect();
+        let those = doc! { "_id": { "$in": keys }, "tenant": tenant.as_str() };
+        let mut found = in_time(collections.documents.find(those).batch_size(LIST_BATCH_ROWS)).await?;
+        while in_time(found.advance()).await? {
+            let row = Row(found.current());
+            documents.insert(row.key()?, row.document()?);
+        }
+    }
+    for ids in request.ids.chunks(LIST_MAX_VALUES) {
+        let ids: Vec<&str> = ids.iter().map(OperationId::as_str).collect();
+        let find = collections.operations.find(doc! { "tenant": tenant.as_str(), "id": { "$in": ids } });
+        let find = find.projection(doc! { "_id": 0, "id": 1 }).batch_size(LIST_BATCH_ROWS);
+        let mut found = in_time(find.max_time(time_limit())).await?;
+        while in_time(found.advance()).await? {
+            known.insert(OperationId::trusted(Row(found.current()).text("id")?));
+        }
+    }
+    Ok(Snapshot { known, documents })
+}
+
+fn union(collection: &str, pipeline: Vec<Bson>) -> Bson {
+    doc! { "$unionWith": { "coll": collection, "pipeline": pipeline } }
+}
+
+fn match_key(key: String, tenant: &TenantId) -> Bson {
+    doc! { "$match": { "_id": key, "tenant": tenant.as_str() } }
+}
+
+fn lookup(collection: &str, pipeline: Vec<Bson>, field: &str) -> Bson {
+    doc! { "$lookup": { "from": collection, "pipeline": pipeline, "as": field } }
+}
+
+/// The rows that a pipeline finds in a collection, each as a row of its own; none where the tenant has no head yet.
+///
+/// They are looked up from the head and not taken in by `$unionWith` itself, since not every server uses an index there.
+fn rows_of(collections: &Collections, tenant: &TenantId, collection: &str, pipeline: Vec<Bson>) -> Bson {
+    union(
+        collections.heads.name(),
+        vec![
+            match_key(tenant.as_str().to_owned(), tenant),
+            lookup(collection, pipeline, "row"),
+            doc! { "$unwind": "$row" },
+            doc! { "$replaceRoot": { "newRoot": "$row" } },
+        ],
+    )
+}
+
+/// The head with what else is small, the rows of a page, and the head once more.
+fn page_pipeline(collections: &Collections, tenant: &TenantId, small: Vec<Bson>, rows: Bson) -> Vec<Bson> {
+    let head = match_key(tenant.as_str().to_owned(), tenant);
+    let mark = |part: &str| doc! { "$set": { "part": part } };
+    let again = union(collections.heads.name(), vec![head.clone(), mark("end")]);
+    [head].into_iter().chain(small).chain([mark("head"), rows, again]).collect()
+}
+
+/// What a pull found, and whether it is news how far its client has come.
+#[derive(Debug)]
+pub(super) struct Pull {
+    /// The page.
+    pub(super) changes: Changes,
+    /// The sequence number to note for the client that was named, where another one, or none for long, is noted.
+    pub(super) to_note: Option<u64>,
+}
+
+/// The rows that a pull reads, before it knows the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guess {
+    Log { after: u64 },
+    State { after: u64, tombstones_after: Option<u64> },
+}
+
+impl Guess {
+    /// What is read where the horizon is not in the way.
+    fn of(origin: Origin) -> Self {
+        match origin {
+            Origin::Nothing => Self::State { after: 0, tombstones_after: None },
+            Origin::Beginning => Self::Log { after: 0 },
+            Origin::Cursor(Cursor::Log(after)) => Self::Log { after: after.seq },
+            Origin::Cursor(Cursor::State { after, tombstones_after }) => {
+                Self::State { after: after.seq, tombstones_after: Some(tombstones_after) }
+            }
+        }
+    }
+
+    /// What a scan needs; tombstones up to the head are none at all.
+    fn of_scan(scan: Scan, head: Head) -> Self {
+        match scan {
+            Scan::Log { after } => Self::Log { after: after.seq },
+            Scan::State { after, tombstones_after } if tombstones_after == head.position.seq => {
+                Self::State { after: after.seq, tombstones_after: None }
+            }
+            Scan::State { after, tombstones_after } => {
+                Self::State { after: after.seq, tombstones_after: Some(tombstones_after) }
+            }
+        }
+    }
+
+    /// Whether the rows that were read are those of a scan.
+    fn suits(self, scan: Scan, head: Head) -> bool {
+        let is_same_without_limit = matches!(
+            (self, scan),
+            (Self::State { tombstones_after: Some(of_rows), .. }, Scan::State { tombstones_after, .. })
+                if of_rows == tombstones_after
+        );
+        is_same_without_limit || self == Self::of_scan(scan, head)
+    }
+
+    fn rows(self, collections: &Collections, tenant: &TenantId, max_rows: usize) -> Bson {
+        let limit = doc! { "$limit": row_limit(max_rows) };
+        match self {
+            Self::Log { after } => {
+                let wanted = doc! { "$match": entries_after(tenant, after) };
+                let rows = vec![wanted, doc! { "$sort": { "_id": 1 } }, limit];
+                rows_of(collections, tenant, collections.operations.name(), rows)
+            }
+            Self::State { after, tombstones_after } => {
+                let mut wanted = doc! { "tenant": tenant.as_str(), "seq": { "$gt": signed(after) } };
+                match tombstones_after {
+                    None => wanted.insert("deleted", false),
+                    Some(seq) => {
+                        let either = vec![doc! { "deleted": false }, doc! { "seq": { "$gt": signed(seq) } }];
+                        wanted.insert("$or", either)
+                    }
+                };
+                let rows = vec![doc! { "$match": wanted }, doc! { "$sort": { "seq": 1 } }, limit];
+                rows_of(collections, tenant, collections.documents.name(), rows)
+            }
+        }
+    }
+}
+
+/// Rows of a page and one more, to know whether there is one.
+fn row_limit(max_rows: usize) -> i64 {
+    signed(max_rows as u64).saturating_add(1)
+}
+
+/// What came of reading a page.
+enum Reading<T> {
+    Done(T),
+    /// The horizon asks for other rows.
+    Other(Guess),
+    /// The head moved while the rows were read.
+    Moved,
+}
+
+/// See [`crate::store::Store::changes`]; noting the client's place is left to the caller.
+pub(super) async fn changes(database: &Database, tenant: &TenantId, request: &ChangesRequest) -> Result<Pull, Failure> {
+    let collections = database.ready().await?;
+    let (mut guess, mut moment) = (Guess::of(request.origin), Moment::Snapshot);
+    for _ in 0..READ_ATTEMPTS {
+        match read_changes(collections, tenant, request, guess, moment).await? {
+            Reading::Done(pull) => return Ok(pull),
+            Reading::Other(other) => guess = other,
+            Reading::Moved => moment = Moment::Transaction,
+        }
+    }
+    Err(Failure::Crowded)
+}
+
+async fn read_changes(
+    collections: &Collections,
+    tenant: &TenantId,
+    request: &ChangesRequest,
+    guess: Guess,
+    moment: Moment,
+) -> Result<Reading<Pull>, Failure> {
+    let mut small = Vec::new();
+    if let Origin::Cursor(cursor) = request.origin {
+        let place = entry_key(tenant, cursor.position().seq);
+        small.push(doc! { "$set": { "place": { "$literal": place } } });
+        let from = collections.operations.name();
+        small.push(doc! { "$lookup": { "from": from, "localField": "place", "foreignField": "_id", "as": "there" } });
+    }
+    if let Some(seen) = &request.seen {
+        let client = match_key(client_key(tenant, &seen.client_id), tenant);
+        small.push(lookup(collections.clients.name(), vec![client], "client"));
+    }
+    let pipeline = page_pipeline(collections, tenant, small, guess.rows(collections, tenant, request.max_operations));
+    let batch_rows = request.max_operations.saturating_add(ROWS_BESIDE);
+    let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, moment).await?;
+    let mut page = Page::new(request);
+    while let Some(row) = rows.next().await? {
+        match row.optional_text("part")? {
+            Some("head") => page.begin(row)?,
+            Some(_) => page.head_behind = Some(row.head()?),
+            None => {
+                if page.head.unwrap_or_default().position.seq < row.integer("seq")? || !row.has("clock")? {
+                    return Ok(page.moved_or_other(guess));
+                }
+                if !page.push(row)? {
+                    return Ok(page.finish(guess, true));
+                }
+            }
+        }
+    }
+    if page.head != page.head_behind {
+        return Ok(Reading::Moved);
+    }
+    Ok(page.finish(guess, false))
+}
+
+/// A page in the making.
+struct Page<'a> {
+    request: &'a ChangesRequest,
+    head: Option<Head>,
+    head_behind: Option<Head>,
+    fingerprint_there: Option<Fingerprint>,
+    /// How far the client was noted to have pulled, and when.
+    noted: Option<(u64, u64)>,
+    budget: PageBudget,
+    entries: Vec<LogEntry>,
+    last: Option<Position>,
+}
+
+impl<'a> Page<'a> {
+    fn new(request: &'a ChangesRequest) -> Self {
+        Self {
+            request,
+            head: None,
+            head_behind: None,
+            fingerprint_there: None,
+            noted: None,
+            budget: PageBudget::new(request.max_operations),
+            entries: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Takes what stands before the rows.
+    fn begin(&mut self, row: Row<'_>) -> Result<(), Failure> {
+        self.head = Some(row.head()?);
+        self.fingerprint_there = row.looked_up("there")?.map(Row::fingerprint).transpose()?;
+        self.noted = match row.looked_up("client")? {
+            Some(client) => Some((client.integer("pulledSeq")?, client.integer("seenAtMs")?)),
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// Takes the next row; says whether it went in.
+    fn push(&mut self, row: Row<'_>) -> Result<bool, Failure> {
+        let entry = row.log_entry()?;
+        let fits = self.budget.admit(entry.wire_bytes());
+        if fits {
+            self.last = Some(row.position()?);
+            self.entries.push(entry);
+        }
+        Ok(fits)
+    }
+
+    fn scan(&self) -> Option<Scan> {
+        let fingerprint_there = match self.request.origin {
+            Origin::Cursor(cursor) if cursor.position().seq == 0 => Some(Fingerprint::START),
+            Origin::Cursor(_) => self.fingerprint_there,
+            Origin::Nothing | Origin::Beginning => None,
+        };
+        Scan::choose(self.request.origin, self.head.unwrap_or_default(), fingerprint_there)
+    }
+
+    /// Why a row cannot be of the page: the wrong rows were read, or the right ones at another moment.
+    fn moved_or_other(self, guess: Guess) -> Reading<Pull> {
+        let head = self.head.unwrap_or_default();
+        match self.scan() {
+            None => Reading::Done(Pull { changes: Changes::Reset, to_note: None }),
+            Some(scan) if !guess.suits(scan, head) => Reading::Other(Guess::of_scan(scan, head)),
+            Some(_) => Reading::Moved,
+        }
+    }
+
+    fn finish(self, guess: Guess, has_more: bool) -> Reading<Pull> {
+        let head = self.head.unwrap_or_default();
+        let Some(scan) = self.scan() else {
+            return Reading::Done(Pull { changes: Changes::Reset, to_note: None });
+        };
+        if !guess.suits(scan, head) {
+            return Reading::Other(Guess::of_scan(scan, head));
+        }
+        let next = scan.next(self.last, has_more, head);
+        let pulled_seq = next.position().seq;
+        let to_note = self.request.seen.as_ref().filter(|seen| {
+            let is_noted = self.noted.is_some_and(|(noted_seq, seen_at_ms)| {
+                noted_seq == pulled_seq && seen_at_ms + CLIENT_SEEN_PRECISION_MS > seen.now_ms
+            });
+            !is_noted
+        });
+        let to_note = to_note.map(|_| pulled_seq);
+        Reading::Done(Pull { changes: Changes::Page(LogPage { entries: self.entries, next, has_more }), to_note })
+    }
+}
+
+/// See [`crate::store::Store::changes_by_time`].
+pub(super) async fn changes_by_time(
+    database: &Database,
+    tenant: &TenantId,
+    request: TimeRequest,
+) -> Result<TimePage, Failure> {
+    let collections = database.ready().await?;
+    // Once a log has been compacted it stays so, and one tenant's is as good a guess as any for another's.
+    let mut in_log = !database.knows_compaction.load(Ordering::Relaxed);
+    let (mut moment, mut max_rows) = (Moment::Snapshot, request.max_operations);
+    // The page may also be read with more rows, in either mode.
+    for _ in 0..2 * READ_ATTEMPTS {
+        match read_by_time(collections, tenant, request, in_log, max_rows, moment).await? {
+            ByTime::Done(page) => {
+                database.knows_compaction.store(page.head.horizon > 0, Ordering::Relaxed);
+                return Ok(page);
+            }
+            ByTime::OtherMode => in_log = !in_log,
+            ByTime::Moved => moment = Moment::Transaction,
+            ByTime::CutShort => max_rows = PAGE_MAX_OPERATIONS,
+        }
+    }
+    Err(Failure::Crowded)
+}
+
+/// What came of reading a page by the reference's rule.
+enum ByTime {
+    Done(TimePage),
+    /// The horizon asks for documents in place of operations, or the other way round.
+    OtherMode,
+    /// The head moved while the rows were read.
+    Moved,
+    /// A run of equal timestamps goes on beyond the rows that were asked for.
+    CutShort,
+}
+
+async fn read_by_time(
+    collections: &Collections,
+    tenant: &TenantId,
+    request: TimeRequest,
+    in_log: bool,
+    max_rows: usize,
+    moment: Moment,
+) -> Result<ByTime, Failure> {
+    let (timestamp, seq) = (signed(request.after.timestamp), signed(request.after.seq));
+    let either = vec![doc! { "timestamp": { "$gt": timestamp } }, doc! { "seq": { "$gt": seq } }];
+    let wanted = doc! { "tenant": tenant.as_str(), "timestamp": { "$gte": timestamp }, "$or": either };
+    let collection = if in_log { &collections.operations } else { &collections.documents };
+    let rows = vec![
+        doc! { "$match": wanted },
+        doc! { "$sort": { "timestamp": 1, "seq": 1 } },
+        doc! { "$limit": row_limit(max_rows) },
+    ];
+    let rows = rows_of(collections, tenant, collection.name(), rows);
+    let pipeline = page_pipeline(collections, tenant, Vec::new(), rows);
+    let batch_rows = max_rows.saturating_add(ROWS_BESIDE);
+    let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, moment).await?;
+    let mut page = TimePageBuilder::new(request.max_operations, request.runs);
+    let (mut head, mut head_behind, mut found, mut is_full) = (Head::default(), Head::default(), 0, false);
+    while let Some(row) = rows.next().await? {
+        match row.optional_text("part")? {
+            Some("head") => {
+                head = row.head()?;
+                if in_log != (head.horizon == 0) {
+                    return Ok(ByTime::OtherMode);
+                }
+            }
+            Some(_) => head_behind = row.head()?,
+            None if head.position.seq < row.integer("seq")? => return Ok(ByTime::Moved),
+            None => {
+                found += 1;
+                is_full = !page.push(row.log_entry()?);
+                if is_full {
+                    break;
+                }
+            }
+        }
+    }
+    if !is_full && head != head_behind {
+        return Ok(ByTime::Moved);
+    }
+    if !in_log && head == Head::default() {
+        return Ok(ByTime::OtherMode);
+    }
+    let is_cut_short = !is_full && found > max_rows && max_rows < PAGE_MAX_OPERATIONS;
+    Ok(if is_cut_short { ByTime::CutShort } else { ByTime::Done(page.finish(head)) })
+}
+
+/// See [`crate::store::Store::client`].
+pub(super) async fn client(
+    database: &Database,
+    tenant: &TenantId,
+    client: &ClientId,
+) -> Result<Option<ClientMemory>, Failure> {
+    let collections = database.ready().await?;
+    let filter = doc! { "_id": client_key(tenant, client), "tenant": tenant.as_str() };
+    let find = collections.clients.find_one(filter).max_time(time_limit());
+    let Some(found) = in_time(find).await? else { return Ok(None) };
+    let row = Row(&found);
+    Ok(Some(ClientMemory {
+        revision: row.integer("revision")?,
+        places: Places::parse(row.text("places")?).ok_or(Failure::Answer("damaged places of a client"))?,
+        pulled_seq: row.integer("pulledSeq")?,
+        seen_at_ms: row.integer("seenAtMs")?,
+    }))
+}
+
+/// See [`crate::store::Store::document`].
+pub(super) async fn document(
+    database: &Database,
+    tenant: &TenantId,
+    key: &DocumentKey,
+) -> Result<Option<LiveDocument>, Failure> {
+    let collections = database.ready().await?;
+    let filter = doc! { "_id": document_key(tenant, key), "tenant": tenant.as_str(), "deleted": false };
+    let find = collections.documents.find_one(filter).max_time(time_limit());
+    in_time(find).await?.map(|found| Row(&found).live_document()).transpose()
+}
+
+/// See [`crate::store::Store::stats`].
+///
+/// The log is dense from the horizon to the head, so its entries are counted by subtraction.
+pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: u64) -> Result<Stats, Failure> {
+    let collections = database.ready().await?;
+    let active = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gte": signed(active_since_ms) } };
+    let least = vec![doc! { "$match": active }, doc! { "$sort": { "pulledSeq": 1 } }, doc! { "$limit": 1 }];
+    let head = match_key(tenant.as_str().to_owned(), tenant);
+    let pipeline = vec![head, lookup(collections.clients.name(), least, "client")];
+    let mut rows = Rows::of(collections, &collections.heads, pipeline, 1, Moment::Snapshot).await?;
+    let Some(row) = rows.next().await? else { return Ok(Stats::default()) };
+    let Head { position, horizon } = row.head()?;
+    let operations = position.seq.saturating_sub(horizon);
+    let unsynced_operations = match row.looked_up("client")? {
+        Some(client) => position.seq.saturating_sub(client.integer("pulledSeq")?).min(operations),
+        None => 0,
+    };
+    Ok(Stats { operations, documents: row.integer("liveDocuments")?, unsynced_operations })
+}
+
+/// See [`crate::store::Store::tenants`]; texts stand in the order of their bytes.
+pub(super) async fn tenants(
+    database: &Database,
+    after: Option<&TenantId>,
+    limit: usize,
+) -> Result<Vec<TenantId>, Failure> {
+    let collections = database.ready().await?;
+    // A limit of nothing would be none at all.
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    // No name is empty, so every one stands behind the empty text.
+    let behind = doc! { "_id": { "$gt": after.map_or("", TenantId::as_str) } };
+    let find = collections.heads.find(behind).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 });
+    let mut found = in_time(find.limit(signed(limit as u64)).max_time(time_limit())).await?;
+    let mut tenants = Vec::new();
+    while in_time(found.advance()).await? {
+        tenants.push(TenantId::trusted(Row(found.current()).text("_id")?));
+    }
+    Ok(tenants)
+}

@@ -1,0 +1,212 @@
+//! What is kept, as values of the core: the names of all fields are here.
+//!
+//! `data` and vector clocks are kept as texts, so that BSON has no say in what a number or the order of keys is.
+
+use mongodb::bson::{Document as Bson, RawBsonRef, RawDocument, doc};
+
+use super::failure::Failure;
+use crate::core::clock::VectorClock;
+use crate::core::cursor::{Head, Position};
+use crate::core::decide::DocumentWrite;
+use crate::core::document::{Document, LiveDocument};
+use crate::core::fingerprint::Fingerprint;
+use crate::core::json::RawJson;
+use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, TenantId};
+use crate::core::operation::{LogEntry, Operation, OperationKind};
+use crate::store::integers::{signed, unsigned};
+
+/// The `_id` of a log entry: the tenant, then the number so that texts stand in its order.
+pub(super) fn entry_key(tenant: &TenantId, seq: u64) -> String {
+    format!("{tenant}\0{seq:016x}")
+}
+
+/// The range of a tenant's log entries behind a number; names have no control characters.
+pub(super) fn entries_after(tenant: &TenantId, seq: u64) -> Bson {
+    doc! { "_id": { "$gt": entry_key(tenant, seq), "$lt": format!("{tenant}\u{1}") }, "tenant": tenant.as_str() }
+}
+
+/// The range of a tenant's log entries behind a number up to another one.
+pub(super) fn entries_between(tenant: &TenantId, after: u64, up_to: u64) -> Bson {
+    doc! {
+        "_id": { "$gt": entry_key(tenant, after), "$lte": entry_key(tenant, up_to) },
+        "tenant": tenant.as_str(),
+    }
+}
+
+/// The `_id` of a document.
+pub(super) fn document_key(tenant: &TenantId, key: &DocumentKey) -> String {
+    format!("{tenant}\0{}\0{}", key.collection, key.id)
+}
+
+/// The `_id` of what is remembered of a client.
+pub(super) fn client_key(tenant: &TenantId, client: &ClientId) -> String {
+    format!("{tenant}\0{client}")
+}
+
+/// A log entry as it is kept.
+pub(super) fn entry_row(tenant: &TenantId, operation: &Operation, position: Position, received_at_ms: u64) -> Bson {
+    let mut row = doc! {
+        "_id": entry_key(tenant, position.seq),
+        "tenant": tenant.as_str(),
+        "seq": signed(position.seq),
+        "fingerprint": signed(position.fingerprint.to_number()),
+        "id": operation.id.as_str(),
+        "kind": operation.kind.as_str(),
+        "collection": operation.key.collection.as_str(),
+        "docId": operation.key.id.as_str(),
+        "timestamp": signed(operation.timestamp),
+        "clientId": operation.client_id.as_str(),
+        "clock": operation.clock.to_json().as_str(),
+        "receivedAtMs": signed(received_at_ms),
+    };
+    if let Some(data) = &operation.data {
+        row.insert("data", data.as_str());
+    }
+    row
+}
+
+/// What compaction takes from a log entry; its number, fingerprint and id stay.
+pub(super) const COMPACTED_FIELDS: [&str; 8] =
+    ["kind", "collection", "docId", "timestamp", "clientId", "clock", "receivedAtMs", "data"];
+
+/// A document as it is kept; `position` is that of its last operation.
+pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: Position) -> Bson {
+    let DocumentWrite { key, document, .. } = write;
+    let mut row = doc! {
+        "_id": document_key(tenant, key),
+        "tenant": tenant.as_str(),
+        "collection": key.collection.as_str(),
+        "docId": key.id.as_str(),
+        "rev": signed(document.rev),
+        "seq": signed(position.seq),
+        "fingerprint": signed(position.fingerprint.to_number()),
+        "deleted": document.is_deleted(),
+        "operationId": document.operation_id.as_str(),
+        "clientId": document.client_id.as_str(),
+        "timestamp": signed(document.timestamp),
+        "clock": document.clock.to_json().as_str(),
+    };
+    if let Some(data) = &document.data {
+        row.insert("data", data.as_str());
+    }
+    row
+}
+
+/// A row of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a>(pub(super) &'a RawDocument);
+
+impl<'a> Row<'a> {
+    fn field(self, name: &str) -> Result<Option<RawBsonRef<'a>>, Failure> {
+        self.0.get(name).map_err(|_| Failure::Answer("damaged BSON"))
+    }
+
+    /// Whether the row has a field.
+    pub(super) fn has(self, name: &str) -> Result<bool, Failure> {
+        Ok(self.field(name)?.is_some())
+    }
+
+    pub(super) fn optional_text(self, name: &str) -> Result<Option<&'a str>, Failure> {
+        match self.field(name)? {
+            Some(RawBsonRef::String(text)) => Ok(Some(text)),
+            None => Ok(None),
+            Some(_) => Err(Failure::Answer("no text where one was kept")),
+        }
+    }
+
+    pub(super) fn text(self, name: &str) -> Result<&'a str, Failure> {
+        self.optional_text(name)?.ok_or(Failure::Answer("a text missing"))
+    }
+
+    pub(super) fn optional_integer(self, name: &str) -> Result<Option<u64>, Failure> {
+        match self.field(name)? {
+            Some(RawBsonRef::Int64(integer)) => Ok(Some(unsigned(integer))),
+            // What the server calculated may have become shorter.
+            Some(RawBsonRef::Int32(integer)) => Ok(Some(unsigned(integer.into()))),
+            None => Ok(None),
+            Some(_) => Err(Failure::Answer("no integer where one was kept")),
+        }
+    }
+
+    pub(super) fn integer(self, name: &str) -> Result<u64, Failure> {
+        self.optional_integer(name)?.ok_or(Failure::Answer("an integer missing"))
+    }
+
+    pub(super) fn fingerprint(self) -> Result<Fingerprint, Failure> {
+        self.integer("fingerprint").map(Fingerprint::from_number)
+    }
+
+    /// The row that was looked up into a field, if there is one.
+    pub(super) fn looked_up(self, name: &str) -> Result<Option<Self>, Failure> {
+        let Some(RawBsonRef::Array(rows)) = self.field(name)? else { return Ok(None) };
+        match rows.into_iter().next() {
+            None => Ok(None),
+            Some(Ok(RawBsonRef::Document(row))) => Ok(Some(Self(row))),
+            Some(_) => Err(Failure::Answer("no document where one was looked up")),
+        }
+    }
+
+    /// The place of a log entry, or of the last operation of a document.
+    pub(super) fn position(self) -> Result<Position, Failure> {
+        Ok(Position { seq: self.integer("seq")?, fingerprint: self.fingerprint()? })
+    }
+
+    pub(super) fn head(self) -> Result<Head, Failure> {
+        Ok(Head { position: self.position()?, horizon: self.integer("horizon")? })
+    }
+
+    pub(super) fn key(self) -> Result<DocumentKey, Failure> {
+        Ok(DocumentKey {
+            collection: Collection::trusted(self.text("collection")?),
+            id: DocumentId::trusted(self.text("docId")?),
+        })
+    }
+
+    fn data(self) -> Result<Option<RawJson>, Failure> {
+        Ok(self.optional_text("data")?.map(RawJson::trusted))
+    }
+
+    /// A log entry, or a document in the form of one.
+    pub(super) fn log_entry(self) -> Result<LogEntry, Failure> {
+        let (id, kind) = match self.optional_text("operationId")? {
+            None => (self.text("id")?, self.kind()?),
+            Some(id) if self.has("data")? => (id, OperationKind::Insert),
+            Some(id) => (id, OperationKind::Delete),
+        };
+        Ok(LogEntry {
+            seq: self.integer("seq")?,
+            id: OperationId::trusted(id),
+            kind,
+            key: self.key()?,
+            data: self.data()?,
+            timestamp: self.integer("timestamp")?,
+            client_id: ClientId::trusted(self.text("clientId")?),
+            clock: RawJson::trusted(self.text("clock")?),
+        })
+    }
+
+    fn kind(self) -> Result<OperationKind, Failure> {
+        OperationKind::parse(self.text("kind")?).ok_or(Failure::Answer("an unknown kind of operation"))
+    }
+
+    pub(super) fn document(self) -> Result<Document, Failure> {
+        Ok(Document {
+            rev: self.integer("rev")?,
+            data: self.data()?,
+            clock: VectorClock::parse(self.text("clock")?).ok_or(Failure::Answer("a damaged vector clock"))?,
+            operation_id: OperationId::trusted(self.text("operationId")?),
+            client_id: ClientId::trusted(self.text("clientId")?),
+            timestamp: self.integer("timestamp")?,
+        })
+    }
+
+    pub(super) fn live_document(self) -> Result<LiveDocument, Failure> {
+        Ok(LiveDocument {
+            key: self.key()?,
+            rev: self.integer("rev")?,
+            seq: self.integer("seq")?,
+            operation_id: OperationId::trusted(self.text("operationId")?),
+            data: self.data()?.ok_or(Failure::Answer("a document without data"))?,
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! The rows that one command answers, all of one moment.
+
+use mongodb::bson::{Document as Bson, RawDocumentBuf};
+use mongodb::options::ReadConcern;
+use mongodb::{ClientSession, Collection, Cursor, SessionCursor};
+
+use super::database::{Collections, time_limit};
+use super::failure::{Failure, in_time};
+use super::row::Row;
+
+/// What makes a command see one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// The read concern `snapshot`: one round trip.
+    Snapshot,
+    /// A transaction: what a server that takes no snapshots for single commands has in its place.
+    Transaction,
+}
+
+/// The rows of an aggregation, read as they are asked for.
+pub(super) enum Rows {
+    OfSnapshot(Cursor<RawDocumentBuf>),
+    // Dropping the session ends its transaction.
+    OfTransaction(Box<(SessionCursor<RawDocumentBuf>, ClientSession)>),
+}
+
+impl Rows {
+    /// Runs an aggregation that answers up to `batch_rows` at a time.
+    pub(super) async fn of(
+        collections: &Collections,
+        collection: &Collection<RawDocumentBuf>,
+        pipeline: Vec<Bson>,
+        batch_rows: usize,
+        moment: Moment,
+    ) -> Result<Self, Failure> {
+        let batch_rows = u32::try_from(batch_rows).unwrap_or(u32::MAX);
+        let aggregate = collection.aggregate(pipeline).batch_size(batch_rows).max_time(time_limit());
+        match moment {
+            Moment::Snapshot => {
+                let aggregate = aggregate.read_concern(ReadConcern::snapshot()).with_type::<RawDocumentBuf>();
+                in_time(aggregate).await.map(Self::OfSnapshot)
+            }
+            Moment::Transaction => {
+                let mut session = in_time(collections.client.start_session()).await?;
+                session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
+                let aggregate = aggregate.session(&mut session).with_type::<RawDocumentBuf>().into_future();
+                let cursor = in_time(aggregate).await?;
+                Ok(Self::OfTransaction(Box::new((cursor, session))))
+            }
+        }
+    }
+
+    /// The next row, if there is one.
+    pub(super) async fn next(&mut self) -> Result<Option<Row<'_>>, Failure> {
+        match self {
+            Self::OfSnapshot(cursor) => Ok(in_time(cursor.advance()).await?.then(|| Row(cursor.current()))),
+            Self::OfTransaction(both) => {
+                let (cursor, session) = &mut **both;
+                Ok(in_time(cursor.advance(session)).await?.then(|| Row(cursor.current())))
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Writers that die with a transaction open, and how they are put out of the way of the others.
+//!
+//! MongoDB keeps the transaction of a client that is gone, with everything it has written, for a minute by default, and
+//! all that time nobody else can write the same documents. So each session shows itself in a collection before its first
+//! transaction for a tenant, and again and again while one lasts. Whoever cannot get past a tenant's head looks twice:
+//! where neither the head has moved nor a session shown itself in between, that session is killed, which ends its
+//! transaction. Users may kill their own sessions without any right.
+//!
+//! To kill one that lives is harmless: its transaction is undone as a whole, and it begins anew.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use mongodb::ClientSession;
+use mongodb::bson::{Binary, Bson, Document, RawBsonRef, doc};
+use mongodb::options::WriteConcern;
+
+use super::database::Collections;
+use super::failure::{Failure, in_time};
+use super::row::Row;
+use crate::core::limits::{STORE_WRITER_BEAT_MS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS, STORE_WRITER_SILENT_MAX_MS};
+use crate::core::names::TenantId;
+
+/// Most announcements that a process remembers; beyond, it makes them anew.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// Which sessions of this process have been announced for which tenant, and when.
+#[derive(Debug, Default)]
+pub(super) struct Announcements(Mutex<HashMap<String, SystemTime>>);
+
+impl Announcements {
+    /// Announces a session before its first transaction for a tenant.
+    pub(super) async fn announce(
+        &self,
+        collections: &Collections,
+        tenant: &TenantId,
+        session: &ClientSession,
+    ) -> Result<Writer, Failure> {
+        let writer = Writer::new(tenant, session)?;
+        if !self.is_recent(&writer.key) {
+            writer.show(collections).await?;
+            let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if times.len() >= MOST_REMEMBERED {
+                times.clear();
+            }
+            times.insert(writer.key.clone(), SystemTime::now());
+        }
+        Ok(writer)
+    }
+
+    fn is_recent(&self, key: &str) -> bool {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // By the time of day, since other clocks may stand still while a process is frozen.
+        let age = times.get(key).and_then(|time| time.elapsed().ok());
+        age.is_some_and(|age| age < Duration::from_secs(STORE_WRITER_FORGOTTEN_AFTER_SECONDS / 4))
+    }
+}
+
+/// A session that writes for a tenant.
+#[derive(Debug)]
+pub(super) struct Writer {
+    key: String,
+    tenant: TenantId,
+    session_id: Binary,
+    shown_at: Instant,
+}
+
+impl Writer {
+    fn new(tenant: &TenantId, session: &ClientSession) -> Result<Self, Failure> {
+        let Some(Bson::Binary(id)) = session.id().get("id") else { return Err(Failure::Answer("no id of a session")) };
+        let hex: String = id.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = format!("{tenant}\0{hex}");
+        Ok(Self { key, tenant: tenant.clone(), session_id: id.clone(), shown_at: Instant::now() })
+    }
+
+    /// Shows that the session is there. Others have to see it, but it need not outlive the machines.
+    async fn show(&self, collections: &Collections) -> Result<(), Failure> {
+        let filter = doc! { "_id": &self.key, "tenant": self.tenant.as_str() };
+        let change = doc! {
+            "$set": { "session": self.session_id.clone() },
+            "$inc": { "beats": 1_i64 },
+            "$currentDate": { "seenAt": true },
+        };
+        let update = collections.writers.update_one(filter, change).upsert(true);
+        in_time(update.write_concern(WriteConcern::majority())).await.map(drop)
+    }
+
+    /// Shows again and again that the session is in use.
+    pub(super) async fn beat_for_ever(&self, collections: &Collections) -> Infallible {
+        loop {
+            tokio::time::sleep(Duration::from_millis(STORE_WRITER_BEAT_MS)).await;
+            // Who cannot show itself may lose its transaction, and makes it again.
+            let _ = self.show(collections).await;
+        }
+    }
+}
+
+/// What is in the way of a writer.
+#[derive(Debug)]
+pub(super) struct Obstacle {
+    since: Instant,
+    before: Option<View>,
+}
+
+/// What a writer that waits sees of the others.
+#[derive(Debug, PartialEq)]
+struct View {
+    at: Instant,
+    /// The tenant's newest sequence number and horizon.
+    head: Option<(u64, u64)>,
+    /// How often each session has shown itself.
+    beats: HashMap<String, (u64, Vec<u8>)>,
+}
+
+impl Obstacle {
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), before: None }
+    }
+
+    /// How long it has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Looks whether anybody is dead, when it is time to, and puts them out of the way.
+    pub(super) async fn look(
+        &mut self,
+        collections: &Collections,
+        tenant: &TenantId,
+        writer: &mut Writer,
+    ) -> Result<(), Failure> {
+        if writer.shown_at.elapsed() >= Duration::from_millis(STORE_WRITER_BEAT_MS) {
+            writer.shown_at = Instant::now();
+            writer.show(collections).await?;
+            if self.before.is_none() {
+                self.before = Some(View::take(collections, tenant).await?);
+            }
+        }
+        let Some(before) = &self.before else { return Ok(()) };
+        if before.at.elapsed() < Duration::from_millis(STORE_WRITER_SILENT_MAX_MS) {
+            return Ok(());
+        }
+        let now = View::take(collections, tenant).await?;
+        if now.head == before.head {
+            kill(collections, now.silent_since(before)).await?;
+        }
+        self.before = Some(now);
+        Ok(())
+    }
+}
+
+impl View {
+    async fn take(collections: &Collections, tenant: &TenantId) -> Result<Self, Failure> {
+        let at = Instant::now();
+        let head = in_time(collections.heads.find_one(doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() }));
+        let head = match head.await? {
+            Some(head) => Some((Row(&head).integer("seq")?, Row(&head).integer("horizon")?)),
+            None => None,
+        };
+        let mut beats = HashMap::new();
+        let mut found = in_time(collections.writers.find(doc! { "tenant": tenant.as_str() })).await?;
+        while in_time(found.advance()).await? {
+            let row = found.current();
+            if let Ok(Some(RawBsonRef::Binary(session))) = row.get("session") {
+                let key = Row(row).text("_id")?.to_owned();
+                beats.insert(key, (Row(row).integer("beats")?, session.bytes.to_vec()));
+            }
+        }
+        Ok(Self { at, head, beats })
+    }
+
+    /// The sessions that have not shown themselves since another view.
+    fn silent_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a [u8]> {
+        let is_silent = |(key, (beats, _)): &(&String, &(u64, Vec<u8>))| {
+            before.beats.get(*key).is_some_and(|(beats_before, _)| beats_before == beats)
+        };
+        self.beats.iter().filter(is_silent).map(|(_, (_, session))| session.as_slice())
+    }
+}
+
+async fn kill(collections: &Collections, sessions: impl Iterator<Item = &[u8]>) -> Result<(), Failure> {
+    let id = |session: &[u8]| Binary { subtype: mongodb::bson::spec::BinarySubtype::Uuid, bytes: session.to_vec() };
+    let sessions: Vec<Document> = sessions.map(|session| doc! { "id": id(session) }).collect();
+    // An empty list would mean all sessions of the user.
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(mongodb.sessions = sessions.len(), "sessions of writers that are silent are ended");
+    let command = doc! { "killSessions": sessions };
+    match in_time(collections.database.run_command(command)).await {
+        // Some hosted deployments do not allow it; there the server's own limit on transactions has to do.
+        Err(Failure::Driver(error)) if error.server_response().is_some() => {
+            tracing::warn!(%error, "sessions cannot be ended");
+            Ok(())
+        }
+        answered => answered.map(drop),
+    }
+}

@@ -1,0 +1,125 @@
+//! What only the store on MongoDB promises: whose a database is, servers that stand alone, cold starts at the same time,
+//! and writers that die.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use mongodb::bson::{Document, RawDocumentBuf, doc};
+use syncflow_server::core::limits::INTEGER_MAX;
+use syncflow_server::store::conformance::World;
+use syncflow_server::store::conformance::draft::insert;
+use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
+use syncflow_server::store::{ErrorKind, Store as _};
+
+use crate::support::mongo::Database;
+use crate::support::mongo_server::MongoServer;
+
+fn store(options: &MongoOptions) -> MongoStore {
+    MongoStore::new(options).expect("the options are right")
+}
+
+fn world(options: &MongoOptions) -> World {
+    World::new(Arc::new(store(options)))
+}
+
+#[tokio::test]
+async fn many_cold_starts_at_once_make_the_collections_and_indexes() {
+    let database = Database::new();
+    let worlds: Vec<World> = (0..6).map(|_| world(&database.options())).collect();
+    join_all(worlds.iter().enumerate().map(|(number, world)| async move {
+        world.apply([insert(&format!("op-{number}"), &format!("doc-{number}"))]).await;
+    }))
+    .await;
+    assert_eq!(worlds[0].log().await.len(), 6);
+    let indexes = database.connect().await.collection::<Document>("operations").list_index_names().await;
+    assert_eq!(indexes.expect("the indexes are listed").len(), 3);
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_refused_and_left_alone() {
+    let database = Database::new();
+    let theirs = database.connect().await.collection::<Document>("documents");
+    theirs.insert_one(doc! { "_id": "todos:doc-1", "title": "theirs" }).await.expect("it is inserted");
+    let error = store(&database.options()).check().await.expect_err("it is refused");
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    assert!(error.to_string().contains("collection documents is of another program"), "{error}");
+    assert_eq!(theirs.count_documents(doc! {}).await.expect("they are counted"), 1);
+
+    let elsewhere = MongoOptions { documents_collection: "docs".to_owned(), ..database.options() };
+    let world = world(&elsewhere);
+    world.apply([insert("op-1", "doc-1")]).await;
+    let error = store(&database.options()).check().await.expect_err("the names differ");
+    assert!(error.to_string().contains("its collections are operations and docs"), "{error}");
+}
+
+#[tokio::test]
+async fn texts_are_kept_byte_for_byte_whatever_bson_would_make_of_them() {
+    let database = Database::new();
+    let world = world(&database.options());
+    let data = r#"{"$set":{"a.b":1.0},"n":12345678901234567890,"é":"\u00e9","z":1,"a":[ ],"":{"$ne":null}}"#;
+    let draft = insert("$op.1", "$doc.1").data(data).clock(&[("$a.b", INTEGER_MAX), ("", 1)]).at(INTEGER_MAX);
+    world.apply([draft.clone()]).await;
+    let entry = world.log().await.remove(0);
+    assert_eq!(entry.data.as_ref().map(|data| data.as_str()), Some(data));
+    assert_eq!(entry.clock.as_str(), draft.done().clock.to_json().as_str());
+    assert_eq!(world.document("$doc.1").await.map(|document| document.data.as_str().to_owned()), Some(data.to_owned()));
+}
+
+/// What a writer leaves that died in the middle of a commit: its session is announced, the head is taken.
+async fn leave_a_dead_writer(database: &Database) -> mongodb::ClientSession {
+    let theirs = database.connect().await;
+    let mut session = theirs.client().start_session().await.expect("a session");
+    let announcement = doc! {
+        "_id": "default\0dead", "tenant": "default", "beats": 1_i64,
+        "session": session.id().get("id").expect("an id").clone(),
+    };
+    theirs.collection("syncflow_writers").insert_one(announcement).await.expect("it is announced");
+    session.start_transaction().await.expect("it begins");
+    let heads = theirs.collection::<RawDocumentBuf>("syncflow_heads");
+    let take = heads.update_one(doc! { "_id": "default" }, doc! { "$inc": { "seq": 1_i64 } }).session(&mut session);
+    assert_eq!(take.await.expect("the head is taken").matched_count, 1);
+    session
+}
+
+#[tokio::test]
+async fn a_writer_that_died_with_the_head_in_its_hands_holds_up_nobody_for_long() {
+    let database = Database::new();
+    let world = world(&database.options()).as_tenant("default");
+    world.apply([insert("op-1", "doc-1")]).await;
+    let mut dead = leave_a_dead_writer(&database).await;
+    let began = Instant::now();
+    let (log, ()) = tokio::join!(world.log(), world.apply([insert("op-2", "doc-2")]));
+    assert!(log.len() <= 2, "readers are not held up");
+    // The server itself would take a minute, and the store gives up long before.
+    println!("held up for {:?}", began.elapsed());
+    assert!(dead.commit_transaction().await.is_err(), "its transaction is gone");
+    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_server_that_stands_alone_is_refused_with_what_helps() {
+    let server = MongoServer::standalone().await;
+    let store = store(&MongoOptions::new(&server.uri()));
+    let refusal = store.refuse_unsuitable_server().await.expect_err("it is refused").to_string();
+    assert!(refusal.contains("rs.initiate()") && !refusal.contains('\n'), "{refusal}");
+    let error = store.check().await.expect_err("it is refused");
+    assert_eq!(error.kind(), ErrorKind::Failed);
+}
+
+#[tokio::test]
+async fn while_the_server_is_down_the_store_is_unavailable_and_then_it_recovers() {
+    let mut server = MongoServer::start().await;
+    let before = world(&MongoOptions::new(&server.uri()));
+    before.apply([insert("op-1", "doc-1")]).await;
+    server.kill();
+    let born_meanwhile = world(&MongoOptions::new(&server.uri()));
+    for world in [&before, &born_meanwhile] {
+        let error = world.store.check().await.expect_err("the server is down");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    }
+    server.start_again().await;
+    born_meanwhile.apply([insert("op-2", "doc-2")]).await;
+    assert_eq!(before.log().await.len(), 2);
+}

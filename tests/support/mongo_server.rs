@@ -1,0 +1,98 @@
+//! MongoDB servers of a test's own, to be killed and started again.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use mongodb::bson::doc;
+use tempfile::TempDir;
+
+use super::mongo::connect;
+use super::postgres::required;
+use super::processes::{free_port, signal, wait_until};
+
+/// A server; it ends, and its data are removed, when this is dropped.
+pub(crate) struct MongoServer {
+    directory: TempDir,
+    port: u16,
+    is_alone: bool,
+    process: Child,
+}
+
+impl MongoServer {
+    /// A replica set of one node.
+    pub(crate) async fn start() -> Self {
+        Self::spawn_new(false).await
+    }
+
+    /// A server without transactions.
+    pub(crate) async fn standalone() -> Self {
+        Self::spawn_new(true).await
+    }
+
+    async fn spawn_new(is_alone: bool) -> Self {
+        let (directory, port) = (tempfile::tempdir().expect("a directory can be made"), free_port());
+        let process = spawn(directory.path(), port, is_alone);
+        let mut server = Self { directory, port, is_alone, process };
+        server.wait_until_it_answers().await;
+        server
+    }
+
+    /// How to connect.
+    pub(crate) fn uri(&self) -> String {
+        format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port)
+    }
+
+    /// Ends it as a crash does.
+    pub(crate) fn kill(&mut self) {
+        signal(&self.process, "KILL");
+        self.process.wait().expect("a server that is killed ends");
+    }
+
+    /// Starts a server that was killed, and waits until it answers.
+    pub(crate) async fn start_again(&mut self) {
+        self.process = spawn(self.directory.path(), self.port, self.is_alone);
+        self.wait_until_it_answers().await;
+    }
+
+    async fn wait_until_it_answers(&mut self) {
+        let admin = connect(&format!("{}&serverSelectionTimeoutMS=500", self.uri())).await.database("admin");
+        let (port, is_alone) = (self.port, self.is_alone);
+        wait_until(&mut self.process, async || {
+            let Ok(hello) = admin.run_command(doc! { "hello": 1 }).await else { return false };
+            if is_alone || hello.get_bool("isWritablePrimary").unwrap_or(false) {
+                return true;
+            }
+            let members = vec![doc! { "_id": 0, "host": format!("127.0.0.1:{port}") }];
+            // It has begun already where this fails.
+            let _ = admin.run_command(doc! { "replSetInitiate": { "_id": "rs0", "members": members } }).await;
+            false
+        })
+        .await;
+    }
+}
+
+impl Drop for MongoServer {
+    fn drop(&mut self) {
+        // It may have ended already; only that it is gone counts.
+        let _ = self.process.try_wait().map(|ended| ended.is_none().then(|| self.kill()));
+    }
+}
+
+fn spawn(directory: &Path, port: u16, is_alone: bool) -> Child {
+    // It ends with the thread that started it, however that ended.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(required("TEST_MONGO_PROGRAM")).stdin(Stdio::null());
+    let port = port.to_string();
+    if required("TEST_MONGO_KIND") == "mongod" {
+        command.arg("--dbpath").arg(directory).args(["--port", &port, "--bind_ip", "127.0.0.1", "--nounixsocket"]);
+        if !is_alone {
+            command.args(["--replSet", "rs0"]);
+        }
+    } else {
+        command.arg("--storage-path").arg(directory).args(["--port", &port, "--host", "127.0.0.1"]);
+        if is_alone {
+            command.arg("--standalone");
+        }
+    }
+    command.current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts")
+}
