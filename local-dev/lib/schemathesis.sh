@@ -22,6 +22,8 @@ test_api_with_schemathesis() {
   local directory server url='' attempt
   directory=$(mktemp -d -t api.XXXXXX)
   cargo build --locked --all-features --bin local
+  # There before the server is, which writes into it.
+  : >"$directory/out"
   PORT=0 ADAPTER=sqlite SQLITE_PATH=$directory/syncflow.db LOG_LEVEL=warn \
     setpriv --pdeathsig KILL "${CARGO_TARGET_DIR:-target}/debug/local" >"$directory/out" 2>&1 &
   server=$!

@@ -11,7 +11,7 @@ use super::error::ErrorBody;
 
 /// A name: 1 to 256 bytes of UTF-8 without control characters.
 #[derive(ToSchema, PartialEq, Eq, PartialOrd, Ord)]
-#[schema(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", example = "client-123")]
+#[schema(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
 pub(super) struct Name(String);
 
 /// One insert, update or delete of one document, made by one client. Further keys are kept in the answer and ignored.
@@ -24,6 +24,11 @@ pub(super) enum Operation {
 
 /// An operation that gives its document data.
 #[derive(ToSchema)]
+#[schema(example = json!({
+    "id": "op-uuid", "type": "insert", "collection": "todos", "docId": "doc-1",
+    "data": {"title": "Buy milk", "completed": false}, "timestamp": 1_234_567_890, "clientId": "client-123",
+    "synced": false, "vectorClock": {"client-123": 1},
+}))]
 pub(super) struct Write {
     #[serde(flatten)]
     made: Made,
@@ -44,16 +49,12 @@ pub(super) struct Delete {
     data: Value,
 }
 
-/// What an operation is about, and who made it when.
+/// What an operation is about, and who made it when; its `id` is its own for ever.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct Made {
-    /// What identifies the operation for ever.
-    #[schema(inline, example = "op-uuid")]
     id: Name,
-    #[schema(inline, example = "todos")]
     collection: Name,
-    #[schema(inline, example = "doc-1")]
     doc_id: Name,
     /// When the client made it, by its own clock.
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1_234_567_890)]
