@@ -14,6 +14,7 @@ use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::Failure;
+use super::options::Peer;
 use crate::core::limits::{
     STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_PROBE_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS,
     STORE_WAIT_TIME_MAX_MS,
@@ -21,6 +22,18 @@ use crate::core::limits::{
 
 /// How much longer than the server's own limit we wait for it to say that it has reached it.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How many statements a connection has carried out before it is worth a round trip to prepare one that comes again.
+const USES_BEFORE_PREPARING: usize = 32;
+
+/// How often a statement's text is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Text {
+    /// Again and again, so that its plan is worth keeping.
+    Fixed,
+    /// As a request happens to need it.
+    OfOneRequest,
+}
 
 /// A parameter of a statement. Its type is named, so that the server need not be asked for it first.
 pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -30,11 +43,12 @@ pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 pub(super) struct Connections {
     pool: Pool,
     trust: Arc<Trust>,
+    peer: Peer,
 }
 
 impl Connections {
     /// A pool that connects when it is first asked to.
-    pub(super) fn new(config: Config, tls: MakeRustlsConnect, pool_size: usize) -> Self {
+    pub(super) fn new(config: Config, tls: MakeRustlsConnect, pool_size: usize, peer: Peer) -> Self {
         let trust = Arc::new(Trust::default());
         // Whether a connection is closed is known without asking it; the hook asks where this is not enough.
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -55,28 +69,40 @@ impl Connections {
             }))
             .build()
             .expect("the pool is given the runtime that its timeouts need");
-        Self { pool, trust }
+        Self { pool, trust, peer }
     }
 
     /// The rows that one statement answers: one round trip, and a transaction of its own.
     ///
-    /// Nothing is prepared, so nothing has to outlive the transaction on a pooler's connection. When the connection
-    /// turns out to be dead, the statement is tried once more on one that was asked whether it is alive. It may have had
+    /// Where the connection is to the server itself and much used, a fixed text is prepared, and so parsed and planned
+    /// once; on a pooler's connection nothing has to outlive the transaction. When the connection turns out to be dead, the statement is tried once more on one that was asked whether it is alive. It may have had
     /// its effect the first time: the port's writes are guarded, and answer then that somebody was faster.
-    pub(super) async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
-        match self.rows_once(sql, parameters).await {
+    pub(super) async fn rows(&self, text: Text, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+        match self.rows_once(text, sql, parameters).await {
             Err(failure) if failure.is_lost_connection() => {
                 tracing::debug!(error = %failure, "statement tried again on another connection");
                 self.trust.suspect_all();
-                self.rows_once(sql, parameters).await
+                self.rows_once(text, sql, parameters).await
             }
             answered => answered,
         }
     }
 
-    async fn rows_once(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+    async fn rows_once(&self, text: Text, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         let lease = self.lease().await?;
-        let answer = in_time(lease.query_typed(sql, parameters)).await;
+        let is_worth_preparing =
+            text == Text::Fixed && self.peer == Peer::Server && lease.uses() >= USES_BEFORE_PREPARING;
+        let mut answer = None;
+        if is_worth_preparing {
+            match in_time(lease.rows_prepared(sql, parameters)).await {
+                Err(failure) if failure.is_about_preparation() => lease.statement_cache.clear(),
+                prepared => answer = Some(prepared),
+            }
+        }
+        let answer = match answer {
+            Some(answer) => answer,
+            None => in_time(lease.query_typed(sql, parameters)).await,
+        };
         if answer.as_ref().is_ok() || answer.as_ref().is_err_and(Failure::leaves_connection_usable) {
             lease.give_back();
         }
@@ -108,6 +134,18 @@ pub(super) struct Lease<'a> {
 }
 
 impl Lease<'_> {
+    /// How often the connection was on loan before.
+    fn uses(&self) -> usize {
+        self.object.as_ref().map_or(0, |object| Object::metrics(object).recycle_count)
+    }
+
+    async fn rows_prepared(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let types: Vec<Type> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
+        let values: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
+        let statement = self.prepare_typed_cached(sql, &types).await?;
+        self.query(&statement, &values).await
+    }
+
     /// Ends the loan after an answer.
     pub(super) fn give_back(mut self) {
         self.trust.note_answer();

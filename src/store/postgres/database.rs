@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::connections::{Connections, Lease, Parameter, in_time};
+use super::connections::{Connections, Lease, Parameter, Text, in_time};
 use super::failure::Failure;
 
 /// The steps from nothing to the current schema, in order; `syncflow_migrations` has a row for each that was taken.
@@ -31,13 +31,19 @@ impl Database {
     }
 
     /// The rows that one statement answers, in one round trip; `{schema}` in it stands for the schema's name.
-    pub(super) async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+    pub(super) async fn rows(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         self.ensure_current().await?;
-        self.connections.rows(&self.sql(sql), parameters).await
+        self.connections.rows(Text::Fixed, &self.sql(sql), parameters).await
+    }
+
+    /// The same for a statement whose text is made for one request.
+    pub(super) async fn rows_of_text(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+        self.ensure_current().await?;
+        self.connections.rows(Text::OfOneRequest, &self.sql(sql), parameters).await
     }
 
     /// The row that one statement answers.
-    pub(super) async fn row(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Row, Failure> {
+    pub(super) async fn row(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Result<Row, Failure> {
         self.rows(sql, parameters).await?.pop().ok_or(Failure::Answer("no row"))
     }
 
@@ -73,7 +79,7 @@ impl Database {
     /// Takes the steps that are missing. With none missing this only reads, so that a role without any right to create
     /// will do once the schema is there.
     async fn bring_up_to_date(&self) -> Result<(), Failure> {
-        let taken = match self.connections.rows(&self.sql(STEPS_TAKEN), &[]).await {
+        let taken = match self.connections.rows(Text::OfOneRequest, &self.sql(STEPS_TAKEN), &[]).await {
             Err(failure) if is_nothing_there(&failure) => 0,
             rows => steps_taken(&rows?)?,
         };

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use deadpool_postgres::{PoolError, TimeoutType};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use super::NAME;
 use crate::store::{ErrorKind, StoreError};
@@ -48,6 +48,13 @@ impl Failure {
         matches!(self, Self::Driver(error) if meaning(error) == Meaning::Contended)
     }
 
+    /// Whether the server no longer has a prepared statement, or can no longer carry it out since the schema has changed;
+    /// the statement has had no effect then.
+    pub(super) fn is_about_preparation(&self) -> bool {
+        let codes = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::FEATURE_NOT_SUPPORTED];
+        self.code().is_some_and(|code| codes.contains(code))
+    }
+
     /// Whether the connection is in a known state still.
     pub(super) fn leaves_connection_usable(&self) -> bool {
         matches!(self, Self::Driver(error) if error.as_db_error().is_some() && !self.is_lost_connection())
@@ -81,6 +88,9 @@ impl Failure {
     }
 }
 
+/// The tables whose keys are guards: a commit that finds one taken was decided about an older state.
+const GUARDED: [&str; 2] = ["syncflow_operation_ids", "syncflow_documents"];
+
 /// What an error of the driver means, by the classes of PostgreSQL's error codes.
 fn meaning(error: &tokio_postgres::Error) -> Meaning {
     let Some(code) = error.code() else {
@@ -91,6 +101,10 @@ fn meaning(error: &tokio_postgres::Error) -> Meaning {
         // A server that is shutting down, crashed or is starting up; one that became a read-only standby.
         "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Meaning::LostConnection,
         "40001" | "40P01" => Meaning::Contended,
+        // Somebody else was faster to write the same operation, or to create the same document.
+        "23505" if error.as_db_error().and_then(DbError::table).is_some_and(|table| GUARDED.contains(&table)) => {
+            Meaning::Contended
+        }
         "55P03" => Meaning::Busy,
         // A statement that took too long, a transaction that was idle, a database that was dropped.
         "57014" | "25P03" | "57P04" => Meaning::Unavailable,

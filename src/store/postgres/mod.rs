@@ -1,8 +1,8 @@
 //! The store on PostgreSQL 13 and later.
 //!
 //! Each request of the port is one statement in one round trip: a call of a function that the schema brings along, or a
-//! plain query. A statement is a transaction of its own, prepared nowhere, so it works through a pooler that hands every
-//! transaction to another connection, and a future that is dropped leaves all of its effect or none.
+//! plain query. A statement is a transaction of its own, and prepared only where no pooler hands every transaction to
+//! another connection, so a future that is dropped leaves all of its effect or none.
 //!
 //! How the laws hold here is said where they do: durability, guards and the order of locks at `syncflow_commit` in
 //! `migrations/0002_functions.sql`, what a reader sees of one moment at the other functions there.
@@ -56,7 +56,7 @@ impl PostgresStore {
     pub fn new(options: &PostgresOptions) -> std::result::Result<Self, PostgresOptionsError> {
         let (config, tls_mode) = options.parse()?;
         let connector = tls::connector(tls_mode, options.ca_file.as_deref())?;
-        let connections = Connections::new(config, connector, options.pool_size);
+        let connections = Connections::new(config, connector, options.pool_size, options.peer);
         Ok(Self { database: Database::new(connections, &options.schema) })
     }
 }

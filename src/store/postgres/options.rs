@@ -42,7 +42,7 @@ pub struct PostgresOptions {
 /// What is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// The server: limits of its own are set on each connection.
+    /// The server: limits of its own are set on each connection, and statements are prepared.
     Server,
     /// A pooler that may run each transaction on another connection (PgBouncer, RDS Proxy): it is sent no settings, so
     /// limits on the server are to be set for the role.
@@ -128,8 +128,11 @@ impl PostgresOptions {
         if self.peer == Peer::Server {
             let theirs = config.get_options().unwrap_or_default();
             let limit = STORE_STATEMENT_TIME_MAX_MS;
-            let options =
-                format!("-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit} {theirs}");
+            // A prepared statement's plan may have been made when its table was small.
+            let options = format!(
+                "-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit} -c enable_seqscan=off \
+                 {theirs}"
+            );
             config.options(options.trim_end());
         }
     }
@@ -234,7 +237,9 @@ mod tests {
         let (config, _) = options.parse().unwrap();
         assert_eq!(
             config.get_options(),
-            Some("-c statement_timeout=10000 -c idle_in_transaction_session_timeout=10000 -c statement_timeout=5")
+            Some(
+                "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=10000 -c enable_seqscan=off -c statement_timeout=5"
+            )
         );
         options.peer = Peer::Pooler;
         assert_eq!(options.parse().unwrap().0.get_options(), Some("-c statement_timeout=5"));

@@ -30,7 +30,7 @@ pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query)
         return Ok(QueryPage { documents: Vec::new(), has_more: false });
     };
     let before = query.before_seq.map_or(i64::MAX, signed);
-    let rows = database.rows(&search.sql, &search.parameters(&before, &row_limit(query.max_documents))).await?;
+    let rows = database.rows_of_text(&search.sql, &search.parameters(&before, &row_limit(query.max_documents))).await?;
     let mut reading = Reading::new(query);
     if let Progress::Done(page) = reading.take(&rows, query.max_documents)? {
         return Ok(page);

@@ -85,6 +85,10 @@ pub(super) async fn changes(database: &Database, tenant: &TenantId, request: &Ch
     })
 }
 
+/// How many columns of the functions' answers only their first rows have.
+const PULL_HEAD_COLUMNS: usize = 6;
+const TIME_HEAD_COLUMNS: usize = 3;
+
 /// What `syncflow_changes` answers.
 struct Found {
     head: Head,
@@ -96,16 +100,14 @@ struct Found {
 
 impl Found {
     fn read(rows: &[Row]) -> Result<Self, Failure> {
-        let mut found: Option<Self> = None;
-        for row in rows {
-            let mut columns = Columns::of(row);
-            let head = columns.head()?;
-            let fingerprint_there = columns.optional_fingerprint()?;
-            let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
-            let found = found.get_or_insert(Self { head, fingerprint_there, noted, entries: Vec::new() });
-            found.entries.extend(columns.log_entry()?);
-        }
-        found.ok_or(Failure::Answer("no row"))
+        let (first, page) = rows.split_first().ok_or(Failure::Answer("no row"))?;
+        let mut columns = Columns::of(first);
+        let head = columns.head()?;
+        let fingerprint_there = columns.optional_fingerprint()?;
+        let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
+        let entries =
+            page.iter().map(|row| Columns::behind(row, PULL_HEAD_COLUMNS).log_entry()).collect::<Result<_, _>>()?;
+        Ok(Self { head, fingerprint_there, noted, entries })
     }
 
     /// Cuts the page; the rows were read as `scan` says, for the choice in SQL is the same.
@@ -152,19 +154,18 @@ pub(super) async fn changes_by_time(
         ];
         let rows = database.rows(sql, &parameters).await?;
         let mut page = TimePageBuilder::new(request.max_operations, request.runs);
-        let mut head = Head::default();
+        let (first, found) = rows.split_first().ok_or(Failure::Answer("no row"))?;
+        let head = Columns::of(first).head()?;
         let mut wants_more = true;
-        for row in &rows {
-            let mut columns = Columns::of(row);
-            head = columns.head()?;
-            let Some((entry, _)) = columns.log_entry()? else { break };
+        for row in found {
+            let (entry, _) = Columns::behind(row, TIME_HEAD_COLUMNS).log_entry()?;
             wants_more = page.push(entry);
             if !wants_more {
                 break;
             }
         }
         // A page of whole runs may grow beyond what was asked for; this is rare, so the rows for it are read only then.
-        let is_cut_short = wants_more && rows.len() > max_rows && max_rows < PAGE_MAX_OPERATIONS;
+        let is_cut_short = wants_more && found.len() > max_rows && max_rows < PAGE_MAX_OPERATIONS;
         if !is_cut_short {
             return Ok(page.finish(head));
         }

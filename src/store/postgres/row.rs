@@ -24,6 +24,11 @@ impl<'a> Columns<'a> {
         Self { row, next: 0 }
     }
 
+    /// Those of a row behind its first ones.
+    pub(super) fn behind(row: &'a Row, columns: usize) -> Self {
+        Self { row, next: columns }
+    }
+
     pub(super) fn take<T: FromSql<'a>>(&mut self) -> Result<T, Failure> {
         let column = self.next;
         self.next += 1;
@@ -65,9 +70,9 @@ impl<'a> Columns<'a> {
         Ok(DocumentKey { collection: Collection::trusted(self.text()?), id: DocumentId::trusted(self.text()?) })
     }
 
-    /// `seq, fingerprint, id, kind, collection, doc_id, data, timestamp, client_id, clock`; nothing where they are null.
-    pub(super) fn log_entry(&mut self) -> Result<Option<(LogEntry, Fingerprint)>, Failure> {
-        let Some(seq) = self.optional_integer()? else { return Ok(None) };
+    /// `seq, fingerprint, id, kind, collection, doc_id, data, timestamp, client_id, clock`.
+    pub(super) fn log_entry(&mut self) -> Result<(LogEntry, Fingerprint), Failure> {
+        let seq = self.integer()?;
         let fingerprint = self.fingerprint()?;
         let entry = LogEntry {
             seq,
@@ -79,7 +84,7 @@ impl<'a> Columns<'a> {
             client_id: ClientId::trusted(self.text()?),
             clock: RawJson::trusted(self.text()?),
         };
-        Ok(Some((entry, fingerprint)))
+        Ok((entry, fingerprint))
     }
 
     /// `rev, body, operation_id, client_id, timestamp, clock`.

@@ -28,8 +28,8 @@ pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch
         first.into_iter().chain(entries.parameters()).chain(documents.parameters()).collect();
     let sql = "SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
                $17, $18, $19, $20, $21, $22, $23)";
-    match database.row(sql, &parameters).await {
-        Ok(row) => Ok(if row.try_get(0)? { Commit::Done } else { Commit::Contended }),
+    match database.rows(sql, &parameters).await {
+        Ok(_) => Ok(Commit::Done),
         Err(failure) if failure.is_contended() => Ok(Commit::Contended),
         Err(failure) => Err(failure),
     }

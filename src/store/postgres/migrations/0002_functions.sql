@@ -43,17 +43,17 @@ BEGIN
 END
 $$;
 
--- Writes a batch, all of it or nothing; answers whether it was written.
+-- Writes a batch, all of it or nothing; a guard that fails raises serialization_failure or unique_violation, which takes
+-- back what was written.
 --
--- Everything that may have to wait for another commit comes first and in one order for all: the documents in the order
--- of their keys, then the ids in theirs, then the head. Whoever waits for the head therefore holds nothing that its
--- holder still wants, and the head is held only for the end of a commit.
+-- Everything that may have to wait for another commit comes first and in one order for all: the ids in theirs, then the
+-- head. Whoever waits for the head therefore holds nothing that its holder still wants.
+--
+-- Documents are written by nobody but the holder of their tenant's head, so none of them is waited for or has to be
+-- locked: what is seen of them behind the head is the last word, and stays so until the commit.
 --
 -- The lock on the head is held until the commit is visible, so the next commit takes its numbers only when everybody
 -- can see the ones below: numbers become visible in order.
---
--- A guard that fails before anything is written answers false; one that fails later raises serialization_failure, which
--- takes back what was written.
 CREATE FUNCTION syncflow_commit(
     of_tenant text,
     live_documents_delta bigint,
@@ -84,7 +84,7 @@ CREATE FUNCTION syncflow_commit(
     document_timestamps bigint[],
     document_clocks text[]
 )
-RETURNS boolean
+RETURNS void
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
@@ -93,10 +93,8 @@ AS $$
 DECLARE
     fingerprint_mask CONSTANT bigint := (1::bigint << 48) - 1;
     entry_count CONSTANT bigint := cardinality(entry_ids);
-    known_documents CONSTANT bigint := count(rev) FROM unnest(document_seen_revs) AS seen (rev);
-    new_documents CONSTANT bigint := cardinality(document_ids) - known_documents;
+    known_documents CONSTANT bigint := cardinality(array_remove(document_seen_revs, NULL));
     guard_holds boolean;
-    found_rows bigint;
     seq_before bigint;
     fingerprint_before bigint;
     received bigint;
@@ -106,30 +104,8 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
 
-    -- They are locked one after the other, as they come.
-    SELECT count(*) = known_documents AND coalesce(bool_and(locked.rev IS NOT DISTINCT FROM w.seen_rev), true)
-    INTO guard_holds
-    FROM unnest(document_collections, document_ids, document_seen_revs) AS w (collection, doc_id, seen_rev)
-    CROSS JOIN LATERAL (
-        SELECT d.rev
-        FROM syncflow_documents AS d
-        WHERE d.tenant = of_tenant AND d.collection = w.collection AND d.doc_id = w.doc_id
-        OFFSET 0
-        FOR UPDATE OF d
-    ) AS locked;
-    IF NOT guard_holds THEN
-        RETURN false;
-    END IF;
-
     INSERT INTO syncflow_operation_ids (tenant, id)
-    SELECT of_tenant, e.id
-    FROM unnest(entry_ids) AS e (id)
-    ORDER BY e.id COLLATE "C"
-    ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS found_rows = ROW_COUNT;
-    IF found_rows < entry_count THEN
-        RAISE serialization_failure USING MESSAGE = 'an operation of the batch is known already';
-    END IF;
+    SELECT of_tenant, e.id FROM unnest(entry_ids) AS e (id) ORDER BY e.id COLLATE "C";
 
     INSERT INTO syncflow_heads AS h (tenant, seq, fingerprint, horizon, live_documents, received_at_ms)
     VALUES (of_tenant, entry_count, entry_fingerprints[entry_count], 0, live_documents_delta, batch_received_at_ms)
@@ -141,52 +117,63 @@ BEGIN
     RETURNING h.seq - entry_count, h.fingerprint - entry_fingerprints[entry_count], h.received_at_ms
     INTO seq_before, fingerprint_before, received;
 
-    -- Nobody else writes documents of this tenant while we hold its head, so nothing below waits.
-    INSERT INTO syncflow_documents (
-        tenant, collection, doc_id, rev, seq, fingerprint, body, data, operation_id, client_id, "timestamp", clock
-    )
-    SELECT
-        of_tenant, w.collection, w.doc_id, w.rev, seq_before + w.entry,
-        (fingerprint_before + entry_fingerprints[w.entry]) & fingerprint_mask,
-        w.body, coalesce(w.data, w.body)::jsonb, w.operation_id, w.client_id, w."timestamp", w.clock
-    FROM unnest(
-        document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_bodies,
-        document_data, document_operation_ids, document_client_ids, document_timestamps, document_clocks
-    ) AS w (
-        collection, doc_id, seen_rev, rev, entry, body, data, operation_id, client_id, "timestamp", clock
-    )
-    WHERE w.seen_rev IS NULL
-    ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS found_rows = ROW_COUNT;
-    IF found_rows < new_documents THEN
-        RAISE serialization_failure USING MESSAGE = 'a new document of the batch exists already';
-    END IF;
+    IF known_documents > 0 THEN
+        SELECT count(*) = known_documents AND coalesce(bool_and(found.rev = w.seen_rev), true)
+        INTO guard_holds
+        FROM unnest(document_collections, document_ids, document_seen_revs) AS w (collection, doc_id, seen_rev)
+        CROSS JOIN LATERAL (
+            SELECT d.rev
+            FROM syncflow_documents AS d
+            WHERE d.tenant = of_tenant AND d.collection = w.collection AND d.doc_id = w.doc_id
+            OFFSET 0
+        ) AS found
+        WHERE w.seen_rev IS NOT NULL;
+        IF NOT guard_holds THEN
+            RAISE serialization_failure USING MESSAGE = 'a document of the batch is no longer as it was seen';
+        END IF;
 
-    -- These are there and locked, so all of them conflict and are updated, by the very key that they are looked up by.
-    INSERT INTO syncflow_documents (
-        tenant, collection, doc_id, rev, seq, fingerprint, body, data, operation_id, client_id, "timestamp", clock
-    )
-    SELECT
-        of_tenant, w.collection, w.doc_id, w.rev, seq_before + w.entry,
-        (fingerprint_before + entry_fingerprints[w.entry]) & fingerprint_mask,
-        w.body, coalesce(w.data, w.body)::jsonb, w.operation_id, w.client_id, w."timestamp", w.clock
-    FROM unnest(
-        document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_bodies,
-        document_data, document_operation_ids, document_client_ids, document_timestamps, document_clocks
-    ) AS w (
-        collection, doc_id, seen_rev, rev, entry, body, data, operation_id, client_id, "timestamp", clock
-    )
-    WHERE w.seen_rev IS NOT NULL
-    ON CONFLICT (tenant, collection, doc_id) DO UPDATE SET
-        rev = excluded.rev,
-        seq = excluded.seq,
-        fingerprint = excluded.fingerprint,
-        body = excluded.body,
-        data = excluded.data,
-        operation_id = excluded.operation_id,
-        client_id = excluded.client_id,
-        "timestamp" = excluded."timestamp",
-        clock = excluded.clock;
+        -- They are there, so all of them conflict and are updated, by the very key that they are looked up by.
+        INSERT INTO syncflow_documents (
+            tenant, collection, doc_id, rev, seq, fingerprint, body, data, operation_id, client_id, "timestamp", clock
+        )
+        SELECT
+            of_tenant, w.collection, w.doc_id, w.rev, seq_before + w.entry,
+            (fingerprint_before + entry_fingerprints[w.entry]) & fingerprint_mask,
+            w.body, coalesce(w.data, w.body)::jsonb, w.operation_id, w.client_id, w."timestamp", w.clock
+        FROM unnest(
+            document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_bodies,
+            document_data, document_operation_ids, document_client_ids, document_timestamps, document_clocks
+        ) AS w (
+            collection, doc_id, seen_rev, rev, entry, body, data, operation_id, client_id, "timestamp", clock
+        )
+        WHERE w.seen_rev IS NOT NULL
+        ON CONFLICT (tenant, collection, doc_id) DO UPDATE SET
+            rev = excluded.rev,
+            seq = excluded.seq,
+            fingerprint = excluded.fingerprint,
+            body = excluded.body,
+            data = excluded.data,
+            operation_id = excluded.operation_id,
+            client_id = excluded.client_id,
+            "timestamp" = excluded."timestamp",
+            clock = excluded.clock;
+    END IF;
+    IF known_documents < cardinality(document_ids) THEN
+        INSERT INTO syncflow_documents (
+            tenant, collection, doc_id, rev, seq, fingerprint, body, data, operation_id, client_id, "timestamp", clock
+        )
+        SELECT
+            of_tenant, w.collection, w.doc_id, w.rev, seq_before + w.entry,
+            (fingerprint_before + entry_fingerprints[w.entry]) & fingerprint_mask,
+            w.body, coalesce(w.data, w.body)::jsonb, w.operation_id, w.client_id, w."timestamp", w.clock
+        FROM unnest(
+            document_collections, document_ids, document_seen_revs, document_revs, document_entries, document_bodies,
+            document_data, document_operation_ids, document_client_ids, document_timestamps, document_clocks
+        ) AS w (
+            collection, doc_id, seen_rev, rev, entry, body, data, operation_id, client_id, "timestamp", clock
+        )
+        WHERE w.seen_rev IS NULL;
+    END IF;
 
     INSERT INTO syncflow_operations (
         tenant, seq, fingerprint, id, kind, collection, doc_id, data, "timestamp", client_id, clock, received_at_ms
@@ -200,13 +187,12 @@ BEGIN
     ) WITH ORDINALITY AS e (
         id, kind, collection, doc_id, data, "timestamp", client_id, clock, fingerprint, place
     );
-    RETURN true;
 END
 $$;
 
 -- Rows for a page in log order behind a place, with the head of the same moment: operations where the client is in the
 -- log and the horizon has not passed it, else documents without the tombstones up to `tombstones_after` (up to the head
--- where this is null). There is always a row; one whose `seq` is null stands for none.
+-- where this is null). The first row has the head and what goes with it, the others have the page, in its order.
 --
 -- The page is cut by its reader; here only what surely exceeds it is left out: rows before whose predecessor there are
 -- more bytes than a page has. So a row beyond the page always travels, which tells that there is more, and hardly more
@@ -266,13 +252,16 @@ BEGIN
     END IF;
     SELECT * INTO client FROM syncflow_clients AS c WHERE c.tenant = of_tenant AND c.client_id = pulling_client;
 
+    RETURN QUERY
+        SELECT
+            head.seq, head.fingerprint, head.horizon, there, client.pulled_seq, client.seen_at_ms,
+            NULL::bigint, NULL::bigint, NULL, NULL, NULL, NULL, NULL, NULL::bigint, NULL, NULL;
     IF in_log AND after_seq >= head.horizon THEN
         RETURN QUERY
             SELECT
-                head.seq, head.fingerprint, head.horizon, there, client.pulled_seq, client.seen_at_ms,
+                NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint,
                 p.seq, p.fingerprint, p.id, p.kind, p.collection, p.doc_id, p.data, p."timestamp", p.client_id, p.clock
-            FROM (VALUES (true)) AS one
-            LEFT JOIN (
+            FROM (
                 SELECT
                     o.*,
                     sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock)) OVER (
@@ -282,17 +271,17 @@ BEGIN
                 WHERE o.tenant = of_tenant AND o.seq > after_seq
                 ORDER BY o.seq
                 LIMIT max_rows + 1
-            ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
+            ) AS p
+            WHERE coalesce(p.bytes_before, 0) <= max_bytes
             ORDER BY p.seq;
     ELSE
         tombstones_after := coalesce(tombstones_after, head.seq);
         RETURN QUERY
             SELECT
-                head.seq, head.fingerprint, head.horizon, there, client.pulled_seq, client.seen_at_ms,
+                NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint,
                 p.seq, p.fingerprint, p.operation_id, CASE WHEN p.body IS NULL THEN 'delete' ELSE 'insert' END,
                 p.collection, p.doc_id, p.body, p."timestamp", p.client_id, p.clock
-            FROM (VALUES (true)) AS one
-            LEFT JOIN (
+            FROM (
                 SELECT
                     d.*,
                     sum(octet_length(coalesce(d.body, '')) + octet_length(d.clock)) OVER (
@@ -305,7 +294,8 @@ BEGIN
                     AND (d.body IS NOT NULL OR d.seq > tombstones_after)
                 ORDER BY d.seq
                 LIMIT max_rows + 1
-            ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
+            ) AS p
+            WHERE coalesce(p.bytes_before, 0) <= max_bytes
             ORDER BY p.seq;
     END IF;
 END
@@ -349,13 +339,16 @@ BEGIN
     head.seq := coalesce(head.seq, 0);
     head.fingerprint := coalesce(head.fingerprint, 0);
     head.horizon := coalesce(head.horizon, 0);
+    RETURN QUERY
+        SELECT
+            head.seq, head.fingerprint, head.horizon,
+            NULL::bigint, NULL::bigint, NULL, NULL, NULL, NULL, NULL, NULL::bigint, NULL, NULL;
     IF head.horizon = 0 THEN
         RETURN QUERY
             SELECT
-                head.seq, head.fingerprint, head.horizon,
+                NULL::bigint, NULL::bigint, NULL::bigint,
                 p.seq, p.fingerprint, p.id, p.kind, p.collection, p.doc_id, p.data, p."timestamp", p.client_id, p.clock
-            FROM (VALUES (true)) AS one
-            LEFT JOIN (
+            FROM (
                 SELECT
                     o.*,
                     sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock)) OVER (
@@ -365,16 +358,16 @@ BEGIN
                 WHERE o.tenant = of_tenant COLLATE "POSIX" AND (o."timestamp", o.seq) > (after_timestamp, after_seq)
                 ORDER BY o."timestamp", o.seq
                 LIMIT max_rows + 1
-            ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
+            ) AS p
+            WHERE coalesce(p.bytes_before, 0) <= max_bytes
             ORDER BY p."timestamp", p.seq;
     ELSE
         RETURN QUERY
             SELECT
-                head.seq, head.fingerprint, head.horizon,
+                NULL::bigint, NULL::bigint, NULL::bigint,
                 p.seq, p.fingerprint, p.operation_id, CASE WHEN p.body IS NULL THEN 'delete' ELSE 'insert' END,
                 p.collection, p.doc_id, p.body, p."timestamp", p.client_id, p.clock
-            FROM (VALUES (true)) AS one
-            LEFT JOIN (
+            FROM (
                 SELECT
                     d.*,
                     sum(octet_length(coalesce(d.body, '')) + octet_length(d.clock)) OVER (
@@ -384,7 +377,8 @@ BEGIN
                 WHERE d.tenant = of_tenant COLLATE "POSIX" AND (d."timestamp", d.seq) > (after_timestamp, after_seq)
                 ORDER BY d."timestamp", d.seq
                 LIMIT max_rows + 1
-            ) AS p ON coalesce(p.bytes_before, 0) <= max_bytes
+            ) AS p
+            WHERE coalesce(p.bytes_before, 0) <= max_bytes
             ORDER BY p."timestamp", p.seq;
     END IF;
 END
