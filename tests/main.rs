@@ -11,6 +11,7 @@ mod mongodb;
 mod postgres;
 mod properties;
 mod races;
+mod restore;
 mod simulation;
 mod support;
 mod tidy;

@@ -1,0 +1,100 @@
+//! A database that is restored from a backup: clients from the future that was lost are told so, and then converge.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use syncflow_server::service::{PullFrom, Pulled};
+use syncflow_server::store::Store;
+use syncflow_server::store::conformance::World;
+use syncflow_server::store::conformance::draft::{delete, insert, update};
+use syncflow_server::store::conformance::replica::Replica;
+use syncflow_server::store::postgres::{PostgresOptions, PostgresStore};
+
+use crate::support::postgres_server::PostgresServer;
+use crate::support::processes::run;
+use crate::support::stores::open_sqlite;
+
+fn world(store: Arc<dyn Store>) -> World {
+    World::new(store)
+}
+
+/// What happens before the backup is made.
+async fn before(world: &World) {
+    world.apply([insert("op-1", "doc-1").data(r#"{"a":1}"#), insert("op-2", "doc-2")]).await;
+}
+
+/// What happens behind it, and is lost with the restore; gives a client that has seen it.
+async fn lost_future(world: &World) -> (Replica, PullFrom) {
+    world
+        .apply([update("op-3", "doc-1").data(r#"{"lost":1}"#), delete("op-4", "doc-2"), insert("op-5", "doc-5")])
+        .await;
+    let mut replica = Replica::default();
+    let page = world.page(None, 100).await;
+    replica.apply(&page.entries);
+    assert_eq!(replica, Replica::of_server(world).await);
+    (replica, PullFrom::Cursor(page.cursor))
+}
+
+/// What happens behind the restore: the log is as long as the lost one or longer, so that its length tells nothing.
+async fn other_future(world: &World, (replica, place): (Replica, PullFrom)) {
+    assert_eq!(
+        world.pull(place.clone(), None, 100).await,
+        Pulled::Reset,
+        "the log is shorter than what the client has"
+    );
+    let others = [update("op-6", "doc-1").data(r#"{"new":1}"#), insert("op-7", "doc-7"), insert("op-8", "doc-8")];
+    world.apply(others).await;
+    assert_eq!(world.pull(place.clone(), None, 100).await, Pulled::Reset, "the log is as long as the lost one");
+    world.apply([insert("op-9", "doc-9")]).await;
+    assert_eq!(world.pull(place.clone(), None, 100).await, Pulled::Reset, "the log is longer");
+    world.compact(0).await;
+    assert_eq!(world.pull(place, None, 100).await, Pulled::Reset, "history was compacted");
+
+    let documents = Replica::of_server(world).await;
+    assert_ne!(replica, documents);
+    let mut again = Replica::default();
+    again.pull_everything(world, None, 2).await;
+    assert_eq!(again, documents);
+    // What was lost may come again from a client that still has it, and takes effect then.
+    world.apply([insert("op-5", "doc-5")]).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    run(std::process::Command::new("cp").arg("-a").arg(from).arg(to));
+}
+
+#[tokio::test]
+async fn clients_from_a_lost_future_of_sqlite_start_again_and_converge() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, backup) = (directory.path().join("syncflow.db"), directory.path().join("backup.db"));
+    {
+        let world = world(open_sqlite(&file));
+        before(&world).await;
+    }
+    copy(&file, &backup);
+    let client = {
+        let world = world(open_sqlite(&file));
+        lost_future(&world).await
+    };
+    copy(&backup, &file);
+    other_future(&world(open_sqlite(&file)), client).await;
+}
+
+#[tokio::test]
+async fn clients_from_a_lost_future_of_postgres_start_again_and_converge() {
+    let mut server = PostgresServer::start(&[]).await;
+    let open = |server: &PostgresServer| -> World {
+        world(Arc::new(PostgresStore::new(&PostgresOptions::new(&server.url())).expect("the options are right")))
+    };
+    before(&open(&server)).await;
+    server.stop("INT");
+    let (data, backup) = (server.directory().join("data"), server.directory().join("backup"));
+    copy(&data, &backup);
+    server.start_again().await;
+    let client = lost_future(&open(&server)).await;
+    server.stop("INT");
+    std::fs::remove_dir_all(&data).expect("the lost future can be removed");
+    copy(&backup, &data);
+    server.start_again().await;
+    other_future(&open(&server), client).await;
+}
