@@ -5,6 +5,7 @@ mod convergence;
 mod crash;
 mod endpoints;
 mod faults;
+mod fuzzed;
 mod history;
 mod lambda;
 mod mongodb;

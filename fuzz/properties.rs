@@ -1,0 +1,64 @@
+//! What must hold for any bytes whatever; the fuzzer tries them, and so does the suite `fuzzed` of the usual tests.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use futures_util::FutureExt as _;
+use http_body_util::BodyExt as _;
+use syncflow_server::core::clock::{Relation, VectorClock};
+use syncflow_server::core::cursor::{Cursor, QueryCursor};
+use syncflow_server::service::SyncService;
+use syncflow_server::store::conformance::VirtualHost;
+use syncflow_server::store::memory::MemoryStore;
+use tower::ServiceExt as _;
+
+/// The routes that read a body.
+const ROUTES: [&str; 4] = ["/operations", "/changes", "/documents/todos/query", "/compact"];
+
+/// A body of any bytes is answered with JSON, and never by a failure of the server; so is the same once more.
+pub(crate) fn a_body_is_answered(bytes: &[u8]) {
+    let service = SyncService::new(Arc::new(MemoryStore::new()), Arc::new(VirtualHost::new()));
+    let routes = syncflow_server::api::router(Arc::new(service));
+    for route in ROUTES.iter().chain(&ROUTES) {
+        let request = Request::post(*route).body(Body::from(bytes.to_vec())).expect("a request");
+        // Nothing of this waits for the world, so it is done when it is asked once.
+        let response = routes.clone().oneshot(request).now_or_never().expect("an answer at once");
+        let response = response.expect("routes cannot fail");
+        let status = response.status();
+        assert!(status == StatusCode::OK || status.is_client_error(), "{route}: {status}");
+        let body = response.into_body().collect().now_or_never().expect("it is there").expect("it is whole");
+        let answer: serde_json::Value = serde_json::from_slice(&body.to_bytes()).expect("an answer is JSON");
+        assert!(status == StatusCode::OK || (answer["error"].is_string() && answer["message"].is_string()), "{answer}");
+    }
+}
+
+/// A text is a cursor only if that cursor is written so.
+pub(crate) fn a_cursor_has_one_text(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(cursor) = Cursor::parse(text) {
+        assert_eq!(cursor.to_string(), text);
+    }
+    if let Ok(cursor) = QueryCursor::parse(text) {
+        assert_eq!(cursor.to_string(), text);
+    }
+}
+
+/// Two clocks in one text, with a line between them: each survives being written, and their relation has two sides.
+pub(crate) fn clocks_are_an_order(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (first, second) = text.split_once('\n').unwrap_or((text, "{}"));
+    let (Some(first), Some(second)) = (VectorClock::parse(first), VectorClock::parse(second)) else { return };
+    assert_eq!(VectorClock::parse(first.to_json().as_str()).as_ref(), Some(&first));
+    let other_side = match first.compare(&second) {
+        Relation::HappensBefore => Relation::HappensAfter,
+        Relation::HappensAfter => Relation::HappensBefore,
+        same => same,
+    };
+    assert_eq!(second.compare(&first), other_side);
+    let mut merged = first.clone();
+    merged.merge(&second);
+    for clock in [&first, &second] {
+        assert!(matches!(merged.compare(clock), Relation::HappensAfter | Relation::Equal));
+    }
+}
