@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
+use syncflow_server::core::json::RawJson;
 use syncflow_server::core::limits::INTEGER_MAX;
 use syncflow_server::store::conformance::World;
 use syncflow_server::store::conformance::draft::insert;
@@ -61,7 +62,7 @@ async fn texts_are_kept_byte_for_byte_whatever_bson_would_make_of_them() {
     let draft = insert("$op.1", "$doc.1").data(data).clock(&[("$a.b", INTEGER_MAX), ("", 1)]).at(INTEGER_MAX);
     world.apply([draft.clone()]).await;
     let entry = world.log().await.remove(0);
-    assert_eq!(entry.data.as_ref().map(|data| data.as_str()), Some(data));
+    assert_eq!(entry.data.as_ref().map(RawJson::as_str), Some(data));
     assert_eq!(entry.clock.as_str(), draft.done().clock.to_json().as_str());
     assert_eq!(world.document("$doc.1").await.map(|document| document.data.as_str().to_owned()), Some(data.to_owned()));
 }

@@ -19,7 +19,7 @@ pub(super) enum Moment {
 
 /// The rows of an aggregation, read as they are asked for.
 pub(super) enum Rows {
-    OfSnapshot(Cursor<RawDocumentBuf>),
+    OfSnapshot(Box<Cursor<RawDocumentBuf>>),
     // Dropping the session ends its transaction.
     OfTransaction(Box<(SessionCursor<RawDocumentBuf>, ClientSession)>),
 }
@@ -38,7 +38,7 @@ impl Rows {
         match moment {
             Moment::Snapshot => {
                 let aggregate = aggregate.read_concern(ReadConcern::snapshot()).with_type::<RawDocumentBuf>();
-                in_time(aggregate).await.map(Self::OfSnapshot)
+                in_time(aggregate).await.map(|cursor| Self::OfSnapshot(Box::new(cursor)))
             }
             Moment::Transaction => {
                 let mut session = in_time(collections.client.start_session()).await?;

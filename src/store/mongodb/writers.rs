@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -70,8 +71,11 @@ pub(super) struct Writer {
 impl Writer {
     fn new(tenant: &TenantId, session: &ClientSession) -> Result<Self, Failure> {
         let Some(Bson::Binary(id)) = session.id().get("id") else { return Err(Failure::Answer("no id of a session")) };
-        let hex: String = id.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let key = format!("{tenant}\0{hex}");
+        let mut key = format!("{tenant}\0");
+        for byte in &id.bytes {
+            // Writing to a string cannot fail.
+            let _ = write!(key, "{byte:02x}");
+        }
         Ok(Self { key, tenant: tenant.clone(), session_id: id.clone(), shown_at: Instant::now() })
     }
 
