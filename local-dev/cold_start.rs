@@ -41,12 +41,13 @@ struct Start {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().expect(USAGE);
+    // A function runs in a directory of its own.
+    let path = std::path::absolute(arguments.next().expect(USAGE)).expect("a path");
     let starts: usize = arguments.next().and_then(|starts| starts.parse().ok()).expect(USAGE);
     let settings: Vec<(String, String)> = arguments
         .map(|setting| setting.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).expect(USAGE))
         .collect();
-    let binary = Binary { name: "push_operations", path: &path };
+    let binary = Binary { name: "push_operations", path: path.to_str().expect("a path in UTF-8") };
     // What the very first start does is not measured: the file is read from the disk, and the tables are made.
     measure(binary, &settings, First::Push, 0).await;
     for first in [First::Refused, First::Push] {

@@ -112,10 +112,10 @@ async fn a_server_that_stands_alone_is_refused_with_what_helps() {
 #[tokio::test]
 async fn while_the_server_is_down_the_store_is_unavailable_and_then_it_recovers() {
     let mut server = MongoServer::start().await;
-    let before = world(&MongoOptions::new(&server.uri()));
+    let before = world(&MongoOptions::new(&server.uri())).as_tenant("default");
     before.apply([insert("op-1", "doc-1")]).await;
     server.kill();
-    let born_meanwhile = world(&MongoOptions::new(&server.uri()));
+    let born_meanwhile = world(&MongoOptions::new(&server.uri())).as_tenant("default");
     for world in [&before, &born_meanwhile] {
         let error = world.store.check().await.expect_err("the server is down");
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");

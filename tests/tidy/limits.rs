@@ -3,7 +3,7 @@
 use super::{Findings, files_ending, names, read};
 
 /// Units, as last words.
-const UNITS: [&str; 15] = [
+const UNITS: [&str; 16] = [
     "ATTEMPTS",
     "BYTES",
     "CHARACTERS",
@@ -19,6 +19,7 @@ const UNITS: [&str; 15] = [
     "PLACES",
     "SECONDS",
     "TENANTS",
+    "VALUES",
 ];
 
 /// Numbers that count nothing.
