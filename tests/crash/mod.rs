@@ -3,19 +3,40 @@
 mod pusher;
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use futures_util::future::join_all;
 use syncflow_server::core::limits::PUSH_MAX_OPERATIONS;
 
 use crate::endpoints::local::Local;
+use crate::support::mongo::{Database, server_uri};
 use crate::support::random::seeded;
+use tempfile::TempDir;
+
 use pusher::{Account, operation, push, push_until_it_breaks, read_log};
 
-const SETTINGS: [(&str, &str); 3] = [("PORT", "0"), ("POOL_SIZE", "2"), ("LOG_LEVEL", "warn")];
+/// Where the servers of a test keep what they are given.
+struct Home {
+    directory: TempDir,
+    database: Option<Database>,
+}
 
-async fn start(directory: &Path) -> Local {
-    Local::start(directory, &SETTINGS).await
+impl Home {
+    fn on_sqlite() -> Self {
+        Self { directory: tempfile::tempdir().expect("a directory"), database: None }
+    }
+
+    fn on_mongodb() -> Self {
+        Self { database: Some(Database::new()), ..Self::on_sqlite() }
+    }
+
+    async fn start(&self) -> Local {
+        let mut settings = vec![("PORT", "0"), ("POOL_SIZE", "2"), ("LOG_LEVEL", "warn")];
+        let uri = self.database.as_ref().map(|_| server_uri());
+        if let (Some(database), Some(uri)) = (&self.database, &uri) {
+            settings.extend([("MONGO_URI", uri.as_str()), ("MONGO_DB_NAME", database.name())]);
+        }
+        Local::start(self.directory.path(), &settings).await
+    }
 }
 
 /// Every accepted operation is in the log, once, and every push is there whole or not at all.
@@ -65,28 +86,34 @@ async fn push_and_kill(server: &Local, round: usize, random: &mut fastrand::Rng)
     all
 }
 
-#[tokio::test]
-async fn every_operation_that_was_answered_as_accepted_survives_kill_9() {
+async fn what_was_accepted_survives_kill_9(home: Home) {
     let mut random = seeded();
-    let directory = tempfile::tempdir().expect("a directory");
     let mut account = Account::default();
     for round in 0..8 {
-        let server = start(directory.path()).await;
+        let server = home.start().await;
         check_log(&server, &account).await;
         account.merge(push_and_kill(&server, round, &mut random).await);
         assert_eq!(server.end().await.0, None, "it was killed");
     }
-    check_log(&start(directory.path()).await, &account).await;
+    check_log(&home.start().await, &account).await;
 }
 
 #[tokio::test]
-async fn of_two_servers_on_one_file_one_may_be_killed() {
+async fn every_operation_that_was_answered_as_accepted_survives_kill_9() {
+    what_was_accepted_survives_kill_9(Home::on_sqlite()).await;
+}
+
+#[tokio::test]
+async fn every_operation_that_was_answered_as_accepted_survives_kill_9_over_mongodb() {
+    what_was_accepted_survives_kill_9(Home::on_mongodb()).await;
+}
+
+async fn of_two_servers_one_may_be_killed(home: Home) {
     let mut random = seeded();
-    let directory = tempfile::tempdir().expect("a directory");
-    let survivor = start(directory.path()).await;
+    let survivor = home.start().await;
     let mut account = Account::default();
     for round in 0..4 {
-        let victim = start(directory.path()).await;
+        let victim = home.start().await;
         let name = format!("survivor-{round}");
         let mut pushes_left = 15;
         let others = async {
@@ -108,7 +135,17 @@ async fn of_two_servers_on_one_file_one_may_be_killed() {
         check_log(&survivor, &account).await;
     }
     drop(survivor);
-    check_log(&start(directory.path()).await, &account).await;
+    check_log(&home.start().await, &account).await;
+}
+
+#[tokio::test]
+async fn of_two_servers_on_one_file_one_may_be_killed() {
+    of_two_servers_one_may_be_killed(Home::on_sqlite()).await;
+}
+
+#[tokio::test]
+async fn of_two_servers_on_one_mongodb_one_may_be_killed() {
+    of_two_servers_one_may_be_killed(Home::on_mongodb()).await;
 }
 
 /// The memory that a process has in use, in KiB.
@@ -126,8 +163,8 @@ async fn a_hundred_thousand_operations_take_no_more_memory_than_twenty_thousand(
     const DATA_BYTES: usize = 800;
     // A log kept in memory would take all the bytes of the data at least; caches may still fill up a little.
     const GROWTH_MAX_KIB: u64 = 80_000 * DATA_BYTES as u64 / 1024 / 2;
-    let directory = tempfile::tempdir().expect("a directory");
-    let server = start(directory.path()).await;
+    let home = Home::on_sqlite();
+    let server = home.start().await;
     let client = reqwest::Client::new();
     let (mut pushed, mut resident) = (0, Vec::new());
     for total in [20_000, 100_000] {

@@ -1,6 +1,8 @@
 //! What only the store on MongoDB promises: whose a database is, servers that stand alone, cold starts at the same time,
 //! and writers that die.
 
+mod contention;
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -1,126 +1,15 @@
 //! Many writers on few documents through several server processes, while the database loses connections and restarts.
 
-use std::collections::{HashMap, HashSet};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use futures_util::future::join_all;
-use reqwest::Client;
-use serde_json::{Map, Value, json};
-use syncflow_server::core::clock::{Relation, VectorClock};
-use syncflow_server::core::cursor::Origin;
-use syncflow_server::core::document::merge;
-use syncflow_server::core::json::RawJson;
-use syncflow_server::core::limits::PAGE_MAX_OPERATIONS;
-use syncflow_server::core::operation::LogEntry;
-use syncflow_server::store::conformance::World;
 use syncflow_server::store::postgres::PostgresOptions;
-use syncflow_server::store::{Changes, ChangesRequest};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
 
+use crate::support::crowd::{seconds, write_while};
 use crate::support::postgres_server::PostgresServer;
-use crate::support::random::{seeded, variable};
-
-const PROCESSES: usize = 4;
-const WRITERS_OF_A_PROCESS: usize = 8;
-const DOCUMENTS: usize = 8;
-
-/// How long it goes on unless `SYNCFLOW_RACE_SECONDS` says otherwise.
-const DEFAULT_SECONDS: u64 = 10;
-
-/// A server process over the database; it ends when this is dropped.
-struct Process {
-    url: String,
-    _child: Child,
-}
-
-impl Process {
-    async fn start(connection_string: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_local"))
-            .env_clear()
-            .envs([("POSTGRES_CONNECTION_STRING", connection_string), ("PORT", "0"), ("LOG_LEVEL", "off")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the server starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        loop {
-            let line = lines.next_line().await.expect("text").expect("the server says where it listens");
-            if let Some(url) = line.strip_prefix("listening") {
-                return Self { url: url.trim().to_owned(), _child: child };
-            }
-        }
-    }
-}
-
-/// A client that writes to documents it has not always seen the newest state of.
-struct Writer {
-    name: String,
-    url: String,
-    http: Client,
-    random: Rng,
-    /// What it knows of the documents' clocks.
-    clocks: HashMap<String, Map<String, Value>>,
-    accepted: Vec<String>,
-}
-
-impl Writer {
-    /// Writes until it is told to stop, and to the end what it has begun; gives the ids of what was accepted.
-    async fn write_until(mut self, is_over: Arc<AtomicBool>) -> Vec<String> {
-        for number in 0_u64.. {
-            if is_over.load(Ordering::SeqCst) {
-                break;
-            }
-            let document = format!("doc-{}", self.random.usize(..DOCUMENTS));
-            let mut clock = self.clocks.remove(&document).unwrap_or_default();
-            let counter = clock.get(&self.name).and_then(Value::as_u64).unwrap_or(0).max(number) + 1;
-            clock.insert(self.name.clone(), counter.into());
-            let id = format!("{}-{number}", self.name);
-            let operation = json!({
-                "id": id, "type": "update", "collection": "todos", "docId": document,
-                "data": {self.name.as_str(): number}, "timestamp": number + 1, "clientId": self.name,
-                "vectorClock": clock,
-            });
-            let answer = self.push(&operation).await;
-            match answer["conflicts"].as_array().expect("a list").first() {
-                None => {
-                    assert_eq!(answer["accepted"][0]["id"], id.as_str(), "an operation is in one of the lists");
-                    self.accepted.push(id);
-                }
-                Some(conflict) => {
-                    let theirs = conflict["vectorClock"].as_object().expect("a clock");
-                    for (client, counter) in theirs {
-                        let ours = clock.get(client).and_then(Value::as_u64).unwrap_or(0);
-                        clock.insert(client.clone(), ours.max(counter.as_u64().expect("a counter")).into());
-                    }
-                }
-            }
-            self.clocks.insert(document, clock);
-        }
-        self.accepted
-    }
-
-    /// Pushes the same operation again and again until it is answered.
-    async fn push(&mut self, operation: &Value) -> Value {
-        let body = json!({"clientId": self.name, "operations": [operation]}).to_string();
-        loop {
-            let request = self.http.post(format!("{}/operations", self.url)).body(body.clone());
-            let response = request.send().await.expect("the server process lives on");
-            let status = response.status().as_u16();
-            let text = response.text().await.expect("a whole answer");
-            match status {
-                200 => return serde_json::from_str(&text).expect("JSON"),
-                503 => tokio::time::sleep(Duration::from_millis(self.random.u64(10..50))).await,
-                _ => panic!("{status}: {text}"),
-            }
-        }
-    }
-}
+use crate::support::random::seeded;
 
 /// Ends some connections of the server processes every now and then.
 async fn end_connections(url: String, mut random: Rng, is_over: Arc<AtomicBool>) {
@@ -136,105 +25,23 @@ async fn end_connections(url: String, mut random: Rng, is_over: Arc<AtomicBool>)
     }
 }
 
-/// Pulls again and again while others write, and sees each page begin where the one before ended; gives the last number.
-async fn poll_until(world: World, is_over: Arc<AtomicBool>) -> u64 {
-    let (mut origin, mut seen) = (Origin::Beginning, 0);
-    while !is_over.load(Ordering::SeqCst) {
-        let request = ChangesRequest { origin, max_operations: PAGE_MAX_OPERATIONS, seen: None };
-        match world.store.changes(&world.tenant, request).await {
-            Ok(Changes::Page(page)) => {
-                for entry in &page.entries {
-                    assert_eq!(entry.seq, seen + 1, "a number became visible before the one below it");
-                    seen = entry.seq;
-                }
-                origin = Origin::Cursor(page.next);
-            }
-            Ok(Changes::Reset) => panic!("the log forgot what it had shown"),
-            // The server is down just now.
-            Err(error) => assert!(error.can_retry(), "{error}"),
-        }
-    }
-    seen
-}
-
-async fn whole_log(world: &World) -> Vec<LogEntry> {
-    let mut log = Vec::new();
-    let mut page = world.changes(Origin::Beginning, PAGE_MAX_OPERATIONS).await;
-    loop {
-        log.append(&mut page.entries);
-        if !page.has_more {
-            return log;
-        }
-        page = world.changes(Origin::Cursor(page.next), PAGE_MAX_OPERATIONS).await;
-    }
-}
-
-/// Decides about the whole log once more: every operation must have seen what was there before it.
-async fn check_documents(world: &World, log: &[LogEntry]) {
-    let mut documents: HashMap<&str, (VectorClock, RawJson, u64)> = HashMap::new();
-    for entry in log {
-        let clock = VectorClock::parse(entry.clock.as_str()).expect("a clock");
-        let data = entry.data.clone().expect("an update has data");
-        let (data, rev) = match documents.get(entry.key.id.as_str()) {
-            None => (data, 1),
-            Some((before, base, rev)) => {
-                let relation = clock.compare(before);
-                let has_seen_it = matches!(relation, Relation::HappensAfter | Relation::Equal);
-                assert!(has_seen_it, "{:?} overwrote what it had not seen: {relation:?}", entry.id);
-                (merge(base, &data), rev + 1)
-            }
-        };
-        documents.insert(entry.key.id.as_str(), (clock, data, rev));
-    }
-    for (id, (_, data, rev)) in documents {
-        let document = world.document(id).await.expect("it is there");
-        assert_eq!((document.data, document.rev), (data, rev), "{id}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_of_four_processes_lose_and_overwrite_nothing_while_the_database_falters() {
     let mut random = seeded();
-    let seconds = variable("SYNCFLOW_RACE_SECONDS").unwrap_or(DEFAULT_SECONDS);
     let mut server = PostgresServer::start(&[]).await;
     let url = server.url();
-    let processes = join_all((0..PROCESSES).map(|_| Process::start(&url))).await;
     let is_over = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..PROCESSES * WRITERS_OF_A_PROCESS)
-        .map(|number| Writer {
-            name: format!("writer-{number}"),
-            url: processes[number % PROCESSES].url.clone(),
-            http: Client::new(),
-            random: random.fork(),
-            clocks: HashMap::new(),
-            accepted: Vec::new(),
-        })
-        .map(|writer| tokio::spawn(writer.write_until(Arc::clone(&is_over))))
-        .collect();
-    let poller = super::world(&PostgresOptions::new(&url));
-    let polling = tokio::spawn(poll_until(poller, Arc::clone(&is_over)));
     let ending = tokio::spawn(end_connections(url.clone(), random.fork(), Arc::clone(&is_over)));
-    for signal in ["INT", "QUIT"] {
-        tokio::time::sleep(Duration::from_secs(seconds) / 3).await;
-        server.stop(signal);
-        server.start_again().await;
-    }
-    tokio::time::sleep(Duration::from_secs(seconds) / 3).await;
-    is_over.store(true, Ordering::SeqCst);
-    ending.await.expect("it ends well");
-    let last_seen = polling.await.expect("every page follows the one before");
-    assert!(last_seen > 0, "nothing was seen while it was written");
-    let accepted = join_all(writers).await.into_iter().flat_map(|accepted| accepted.expect("a writer ends well"));
-    let accepted: Vec<String> = accepted.collect();
-
-    let world = super::world(&PostgresOptions::new(&url));
-    let log = whole_log(&world).await;
-    assert!(log.iter().map(|entry| entry.seq).eq(1..=log.len() as u64), "the log has a hole");
-    let logged: HashSet<&str> = log.iter().map(|entry| entry.id.as_str()).collect();
-    assert_eq!(logged.len(), log.len(), "an operation is in the log twice");
-    let accepted: HashSet<&str> = accepted.iter().map(String::as_str).collect();
-    assert_eq!(logged, accepted, "the log has what was accepted, and nothing else");
-    assert!(log.len() > 100, "too few operations for the test to tell: {}", log.len());
-    check_documents(&world, &log).await;
-    println!("{} operations in {seconds} s", log.len());
+    let world = || super::world(&PostgresOptions::new(&url));
+    write_while(&[("POSTGRES_CONNECTION_STRING", &url)], world, &mut random, async || {
+        for signal in ["INT", "QUIT"] {
+            tokio::time::sleep(Duration::from_secs(seconds()) / 3).await;
+            server.stop(signal);
+            server.start_again().await;
+        }
+        tokio::time::sleep(Duration::from_secs(seconds()) / 3).await;
+        is_over.store(true, Ordering::SeqCst);
+        ending.await.expect("it ends well");
+    })
+    .await;
 }

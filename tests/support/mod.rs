@@ -1,5 +1,6 @@
 //! What the suites share: stores that tests own, a runtime, seeds.
 
+pub(crate) mod crowd;
 pub(crate) mod mongo;
 pub(crate) mod mongo_server;
 pub(crate) mod postgres;

@@ -90,6 +90,8 @@ fn spawn(directory: &Path, port: u16, is_alone: bool) -> Child {
         }
     } else {
         command.arg("--storage-path").arg(directory).args(["--port", &port, "--host", "127.0.0.1"]);
+        // What `j: true` asks of a server; without it this one writes its journal when it likes.
+        command.arg("--sync-on-commit");
         if is_alone {
             command.arg("--standalone");
         }
