@@ -69,5 +69,6 @@ start_mongo() {
 
 stop_mongo() {
   kill -KILL "$mongo" || true
-  wait "$mongo" || true
+  # The shell would say that it was killed.
+  wait "$mongo" 2>/dev/null || true
 }
