@@ -103,7 +103,7 @@ async fn forget_odd_request_id(mut request: Request) -> Request {
     request
 }
 
-/// A span that an entry point has opened around a request, with fields of its own. It has room for those of [`span_of`],
+/// A span that an entry point has opened around a request, with fields of its own. It has room for those of `span_of`,
 /// and is used in place of a new one, since a line of the log shows one span.
 #[derive(Debug, Clone)]
 pub struct OpenSpan(pub Span);
