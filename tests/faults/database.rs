@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use super::proxy::Proxy;
+use crate::support::mongo_server::MongoServer;
 use crate::support::postgres_server::PostgresServer;
 
 /// Which store the servers use.
@@ -10,6 +11,7 @@ use crate::support::postgres_server::PostgresServer;
 pub(super) enum StoreKind {
     Sqlite,
     Postgres,
+    Mongodb,
 }
 
 /// A database with what stands before it; gone when this is dropped.
@@ -18,6 +20,8 @@ pub(super) enum Database {
     Sqlite { directory: TempDir },
     /// A server of its own behind a proxy.
     Postgres { server: PostgresServer, proxy: Proxy },
+    /// The same.
+    Mongodb { server: MongoServer, proxy: Proxy },
 }
 
 impl Database {
@@ -28,6 +32,11 @@ impl Database {
                 let server = PostgresServer::start(&["max_connections=200"]).await;
                 let proxy = Proxy::before(server.port(), random).await;
                 Self::Postgres { server, proxy }
+            }
+            StoreKind::Mongodb => {
+                let server = MongoServer::start().await;
+                let proxy = Proxy::before(server.port(), random).await;
+                Self::Mongodb { server, proxy }
             }
         }
     }
@@ -43,6 +52,10 @@ impl Database {
                 let url = server.url().replace(&server.port().to_string(), &proxy.port().to_string());
                 vec![("POSTGRES_CONNECTION_STRING", url)]
             }
+            Self::Mongodb { server, proxy } => {
+                let uri = server.uri().replace(&server.port().to_string(), &proxy.port().to_string());
+                vec![("MONGO_URI", uri)]
+            }
         }
     }
 
@@ -50,7 +63,7 @@ impl Database {
     pub(super) fn proxy(&self) -> Option<&Proxy> {
         match self {
             Self::Sqlite { .. } => None,
-            Self::Postgres { proxy, .. } => Some(proxy),
+            Self::Postgres { proxy, .. } | Self::Mongodb { proxy, .. } => Some(proxy),
         }
     }
 
@@ -60,6 +73,12 @@ impl Database {
             Self::Sqlite { .. } => false,
             Self::Postgres { server, .. } => {
                 server.stop("QUIT");
+                tokio::time::sleep(pause).await;
+                server.start_again().await;
+                true
+            }
+            Self::Mongodb { server, .. } => {
+                server.kill();
                 tokio::time::sleep(pause).await;
                 server.start_again().await;
                 true

@@ -46,6 +46,11 @@ fn the_laws_explain_a_bad_day_over_postgres() {
     run(StoreKind::Postgres);
 }
 
+#[test]
+fn the_laws_explain_a_bad_day_over_mongodb() {
+    run(StoreKind::Mongodb);
+}
+
 /// A run by the variables that `local-dev/faults` sets.
 fn run(store: StoreKind) {
     let seed = seed();

@@ -8,8 +8,10 @@ use syncflow_server::store::Store;
 use syncflow_server::store::conformance::World;
 use syncflow_server::store::conformance::draft::{delete, insert, update};
 use syncflow_server::store::conformance::replica::Replica;
+use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
 use syncflow_server::store::postgres::{PostgresOptions, PostgresStore};
 
+use crate::support::mongo_server::MongoServer;
 use crate::support::postgres_server::PostgresServer;
 use crate::support::processes::run;
 use crate::support::stores::open_sqlite;
@@ -93,6 +95,26 @@ async fn clients_from_a_lost_future_of_postgres_start_again_and_converge() {
     server.start_again().await;
     let client = lost_future(&open(&server)).await;
     server.stop("INT");
+    std::fs::remove_dir_all(&data).expect("the lost future can be removed");
+    copy(&backup, &data);
+    server.start_again().await;
+    other_future(&open(&server), client).await;
+}
+
+#[tokio::test]
+async fn clients_from_a_lost_future_of_mongodb_start_again_and_converge() {
+    let mut server = MongoServer::start().await;
+    let open = |server: &MongoServer| -> World {
+        world(Arc::new(MongoStore::new(&MongoOptions::new(&server.uri())).expect("the options are right")))
+    };
+    before(&open(&server)).await;
+    server.kill();
+    let kept = tempfile::tempdir().expect("a directory");
+    let (data, backup) = (server.directory().to_owned(), kept.path().join("backup"));
+    copy(&data, &backup);
+    server.start_again().await;
+    let client = lost_future(&open(&server)).await;
+    server.kill();
     std::fs::remove_dir_all(&data).expect("the lost future can be removed");
     copy(&backup, &data);
     server.start_again().await;

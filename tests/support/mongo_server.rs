@@ -42,6 +42,16 @@ impl MongoServer {
         format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port)
     }
 
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where its data are, which may be copied while it is down.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Ends it as a crash does.
     pub(crate) fn kill(&mut self) {
         signal(&self.process, "KILL");
