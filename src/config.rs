@@ -7,10 +7,15 @@
 //! | `ADAPTER` | see below | `sqlite`, `postgres`, `mongodb` or `memory` (nothing is kept when the server ends) |
 //! | `SQLITE_PATH` | `./syncflow.db` | the SQLite database; made where there is none |
 //! | `POSTGRES_CONNECTION_STRING` | | the PostgreSQL database, `postgresql://user:pass@host:5432/name` |
+//! | `POSTGRES_SECRET_ARN` | | ARN or name of an AWS secret with user and password, or the whole connection string |
+//! | `POSTGRES_PARAMETER` | | ARN or name of a parameter of AWS Systems Manager with the same |
+//! | `POSTGRES_IAM_AUTH` | `false` | `true` to log in to RDS as the role that the process has in AWS, without a password |
 //! | `POSTGRES_SCHEMA` | `public` | the schema of its tables; made where there is none |
 //! | `POSTGRES_CA_FILE` | | a PEM file with the certificates to trust, in place of those of the system |
 //! | `POSTGRES_POOLER` | `false` | `true` where a pooler such as PgBouncer or RDS Proxy stands before the server |
 //! | `MONGO_URI` | | the MongoDB servers, `mongodb://host:27017/?replicaSet=rs0` or `mongodb+srv://host` |
+//! | `MONGO_SECRET_ARN` | | ARN or name of an AWS secret with user and password, or the whole URI |
+//! | `MONGO_PARAMETER` | | ARN or name of a parameter of AWS Systems Manager with the same |
 //! | `MONGO_DB_NAME` | `syncflow` | the database on that server |
 //! | `MONGO_OPERATIONS_COLLECTION` | `operations` | its collection of operations |
 //! | `MONGO_DOCUMENTS_COLLECTION` | `documents` | its collection of documents |
@@ -24,8 +29,8 @@
 //!
 //! In a Lambda the defaults of `POOL_SIZE` and `LOG_FORMAT` are `1` and `json`.
 //!
-//! Without `ADAPTER` the one of `POSTGRES_CONNECTION_STRING` and `MONGO_URI` that is set says which store is used, and
-//! SQLite is where neither is. A variable that is empty counts as not set.
+//! Without `ADAPTER` the store is the one of which `POSTGRES_CONNECTION_STRING`, `MONGO_URI`, a secret or a parameter is
+//! set, and SQLite where there is none. A variable that is empty counts as not set.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -88,7 +93,9 @@ pub enum Adapter {
     /// On a PostgreSQL server.
     Postgres {
         /// How to connect.
-        connection_string: Secret,
+        connection: Connection,
+        /// Whether the process logs in to RDS as the role that it has in AWS; only with a connection that is given.
+        has_iam_auth: bool,
         /// The schema.
         schema: String,
         /// The certificates to trust, in place of those of the system.
@@ -99,7 +106,7 @@ pub enum Adapter {
     /// On a MongoDB server.
     Mongodb {
         /// How to connect.
-        uri: Secret,
+        connection: Connection,
         /// The database.
         database: String,
         /// The collection of operations.
@@ -120,6 +127,40 @@ impl Adapter {
             Self::Mongodb { .. } => "mongodb",
         }
     }
+}
+
+/// How a database server is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// As a connection string says.
+    Given(Secret),
+    /// With what is stored in AWS; where the database is, a connection string may say instead.
+    Stored {
+        /// Where it is stored.
+        place: SecretPlace,
+        /// The connection string, if there is one.
+        given: Option<Secret>,
+    },
+}
+
+/// Where a secret is stored in AWS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// The variable that names it.
+    pub variable: &'static str,
+    /// The service that keeps it.
+    pub keeper: SecretKeeper,
+    /// Its ARN or name there.
+    pub id: String,
+}
+
+/// A service of AWS that keeps secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretKeeper {
+    /// Secrets Manager.
+    SecretsManager,
+    /// The parameter store of Systems Manager.
+    ParameterStore,
 }
 
 /// How requests are treated on their way to the routes.
@@ -294,39 +335,89 @@ fn wrong(variable: &'static str, rule: &str, value: &str) -> ConfigError {
     ConfigError::new(variable, format_args!("{rule}, not {value:?}"))
 }
 
+/// The variables that say how a database server is reached.
+struct ConnectionVariables {
+    given: &'static str,
+    secret: &'static str,
+    parameter: &'static str,
+}
+
+const POSTGRES: ConnectionVariables = ConnectionVariables {
+    given: "POSTGRES_CONNECTION_STRING",
+    secret: "POSTGRES_SECRET_ARN",
+    parameter: "POSTGRES_PARAMETER",
+};
+
+const MONGO: ConnectionVariables =
+    ConnectionVariables { given: "MONGO_URI", secret: "MONGO_SECRET_ARN", parameter: "MONGO_PARAMETER" };
+
+impl ConnectionVariables {
+    /// The first of them that is set.
+    fn set(&self, variables: &Variables<'_>) -> Option<&'static str> {
+        [self.given, self.secret, self.parameter].into_iter().find(|variable| variables.get(variable).is_some())
+    }
+
+    fn read(&self, variables: &Variables<'_>, adapter: &str) -> Result<Connection, ConfigError> {
+        let given = variables.get(self.given).map(Secret);
+        let place = |variable, keeper, id| SecretPlace { variable, keeper, id };
+        let place = match (variables.get(self.secret), variables.get(self.parameter)) {
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::new(self.parameter, format_args!("cannot be set beside {}", self.secret)));
+            }
+            (Some(id), None) => place(self.secret, SecretKeeper::SecretsManager, id),
+            (None, Some(id)) => place(self.parameter, SecretKeeper::ParameterStore, id),
+            (None, None) => {
+                let missing =
+                    || ConfigError::new(self.given, format_args!("must be set, since the adapter is {adapter}"));
+                return given.map(Connection::Given).ok_or_else(missing);
+            }
+        };
+        Ok(Connection::Stored { place, given })
+    }
+}
+
 fn adapter(variables: &Variables<'_>) -> Result<Adapter, ConfigError> {
-    let postgres = variables.get("POSTGRES_CONNECTION_STRING");
-    let mongo = variables.get("MONGO_URI");
-    let name = match (variables.get("ADAPTER"), &postgres, &mongo) {
+    let name = match (variables.get("ADAPTER"), POSTGRES.set(variables), MONGO.set(variables)) {
         (Some(name), _, _) => name,
-        (None, Some(_), Some(_)) => {
-            let problem = "must say which store is used, since both MONGO_URI and POSTGRES_CONNECTION_STRING are set";
+        (None, Some(postgres), Some(mongo)) => {
+            let problem = format_args!("must say which store is used, since both {mongo} and {postgres} are set");
             return Err(ConfigError::new("ADAPTER", problem));
         }
         (None, Some(_), None) => "postgres".to_owned(),
         (None, None, Some(_)) => "mongodb".to_owned(),
         (None, None, None) => "sqlite".to_owned(),
     };
-    let needed = |variable, value: Option<String>| {
-        let missing = || ConfigError::new(variable, format_args!("must be set, since the adapter is {name}"));
-        value.map(Secret).ok_or_else(missing)
-    };
     match name.as_str() {
         "memory" => Ok(Adapter::Memory),
         "sqlite" => Ok(Adapter::Sqlite { path: variables.get_or("SQLITE_PATH", "./syncflow.db").into() }),
-        "postgres" => Ok(Adapter::Postgres {
-            connection_string: needed("POSTGRES_CONNECTION_STRING", postgres)?,
-            schema: variables.get_or("POSTGRES_SCHEMA", "public"),
-            ca_file: variables.get("POSTGRES_CA_FILE").map(PathBuf::from),
-            has_pooler: variables.parse("POSTGRES_POOLER", "false", "must be true or false")?,
-        }),
+        "postgres" => {
+            let connection = POSTGRES.read(variables, &name)?;
+            Ok(Adapter::Postgres {
+                has_iam_auth: has_iam_auth(variables, &connection)?,
+                connection,
+                schema: variables.get_or("POSTGRES_SCHEMA", "public"),
+                ca_file: variables.get("POSTGRES_CA_FILE").map(PathBuf::from),
+                has_pooler: variables.parse("POSTGRES_POOLER", "false", "must be true or false")?,
+            })
+        }
         "mongodb" => Ok(Adapter::Mongodb {
-            uri: needed("MONGO_URI", mongo)?,
+            connection: MONGO.read(variables, &name)?,
             database: variables.get_or("MONGO_DB_NAME", "syncflow"),
             operations_collection: variables.get_or("MONGO_OPERATIONS_COLLECTION", "operations"),
             documents_collection: variables.get_or("MONGO_DOCUMENTS_COLLECTION", "documents"),
         }),
         other => Err(wrong("ADAPTER", "must be sqlite, postgres, mongodb or memory", other)),
+    }
+}
+
+fn has_iam_auth(variables: &Variables<'_>, connection: &Connection) -> Result<bool, ConfigError> {
+    const VARIABLE: &str = "POSTGRES_IAM_AUTH";
+    let has_iam_auth = variables.parse(VARIABLE, "false", "must be true or false")?;
+    match connection {
+        Connection::Stored { place, .. } if has_iam_auth => {
+            Err(ConfigError::new(VARIABLE, format_args!("cannot be true beside {}", place.variable)))
+        }
+        _ => Ok(has_iam_auth),
     }
 }
 
@@ -461,13 +552,14 @@ mod tests {
         let postgres = ("POSTGRES_CONNECTION_STRING", "postgresql://u:p@h/d");
         let mongo = ("MONGO_URI", "mongodb://h");
         let on_postgres = Adapter::Postgres {
-            connection_string: Secret(postgres.1.to_owned()),
+            connection: Connection::Given(Secret(postgres.1.to_owned())),
+            has_iam_auth: false,
             schema: "public".to_owned(),
             ca_file: None,
             has_pooler: false,
         };
         let on_mongo = Adapter::Mongodb {
-            uri: Secret(mongo.1.to_owned()),
+            connection: Connection::Given(Secret(mongo.1.to_owned())),
             database: "syncflow".to_owned(),
             operations_collection: "operations".to_owned(),
             documents_collection: "documents".to_owned(),
@@ -477,6 +569,33 @@ mod tests {
         assert_eq!(adapter(&[mongo, postgres, ("ADAPTER", "postgres")]), Ok(on_postgres));
         assert!(adapter(&[mongo, postgres]).unwrap_err().starts_with("ADAPTER: "));
         assert_eq!(adapter(&[postgres, ("ADAPTER", "memory")]), Ok(Adapter::Memory));
+    }
+
+    #[test]
+    fn what_is_stored_in_aws_selects_its_adapter_too_and_only_one_place_may_be_named() {
+        let adapter = |variables: &[(&str, &str)]| read(variables).map(|config| config.store.adapter);
+        let place = |variable, keeper| SecretPlace { variable, keeper, id: "prod/db".to_owned() };
+        let given = ("POSTGRES_CONNECTION_STRING", "postgresql://h/d");
+        let secret = ("POSTGRES_SECRET_ARN", "prod/db");
+        match adapter(&[given, secret]).unwrap() {
+            Adapter::Postgres { connection: Connection::Stored { place: found, given }, .. } => {
+                assert_eq!(found, place("POSTGRES_SECRET_ARN", SecretKeeper::SecretsManager));
+                assert_eq!(given.unwrap().reveal(), "postgresql://h/d");
+            }
+            other => panic!("{other:?}"),
+        }
+        match adapter(&[("MONGO_PARAMETER", "prod/db")]).unwrap() {
+            Adapter::Mongodb { connection: Connection::Stored { place: found, given: None }, .. } => {
+                assert_eq!(found, place("MONGO_PARAMETER", SecretKeeper::ParameterStore));
+            }
+            other => panic!("{other:?}"),
+        }
+        let line = adapter(&[secret, ("POSTGRES_PARAMETER", "p")]).unwrap_err();
+        assert!(line.starts_with("POSTGRES_PARAMETER: "), "{line}");
+        let line = adapter(&[given, secret, ("POSTGRES_IAM_AUTH", "true")]).unwrap_err();
+        assert!(line.starts_with("POSTGRES_IAM_AUTH: "), "{line}");
+        let line = adapter(&[secret, ("MONGO_SECRET_ARN", "m")]).unwrap_err();
+        assert!(line.starts_with("ADAPTER: "), "{line}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, each module a suite.
 
+mod aws;
 mod conformance;
 mod convergence;
 mod crash;

@@ -1,16 +1,26 @@
 //! Opening the store that the settings name.
 
+#[cfg(feature = "postgres")]
+use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(all(feature = "aws", any(feature = "postgres", feature = "mongodb")))]
+use crate::aws;
+#[cfg(any(feature = "postgres", feature = "mongodb"))]
+use crate::config::Connection;
 use crate::config::{Adapter, ConfigError, StoreConfig};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 #[cfg(feature = "mongodb")]
 use crate::store::mongodb::{MongoOptions, MongoOptionsError, MongoStore};
 #[cfg(feature = "postgres")]
-use crate::store::postgres::{Peer, PostgresOptions, PostgresOptionsError, PostgresStore};
+use crate::store::postgres::{Logins, Peer, PostgresOptions, PostgresOptionsError, PostgresStore};
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
+
+/// A connection string, and who connects where it does not say.
+#[cfg(feature = "postgres")]
+type PostgresAccess = (String, Option<Arc<dyn Logins>>);
 
 /// Opens the store that the settings name; dropping it closes it.
 ///
@@ -32,30 +42,32 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
         #[cfg(not(feature = "sqlite"))]
         Adapter::Sqlite { .. } => Err(not_built("sqlite")),
         #[cfg(feature = "postgres")]
-        Adapter::Postgres { connection_string, schema, ca_file, has_pooler } => {
+        Adapter::Postgres { connection, has_iam_auth, schema, ca_file, has_pooler } => {
+            let (connection_string, logins) = postgres_access(connection, *has_iam_auth, ca_file.as_deref()).await?;
             let options = PostgresOptions {
-                connection_string: connection_string.reveal().to_owned(),
+                connection_string,
+                logins,
                 schema: schema.clone(),
                 ca_file: ca_file.clone(),
                 peer: if *has_pooler { Peer::Pooler } else { Peer::Server },
                 pool_size: config.pool_size as usize,
             };
-            let store = PostgresStore::new(&options).map_err(|problem| wrong_postgres_option(&problem))?;
+            let store = PostgresStore::new(&options).map_err(|problem| wrong_postgres_option(&problem, connection))?;
             Ok(Arc::new(store))
         }
         #[cfg(not(feature = "postgres"))]
         Adapter::Postgres { .. } => Err(not_built("postgres")),
         #[cfg(feature = "mongodb")]
-        Adapter::Mongodb { uri, database, operations_collection, documents_collection } => {
+        Adapter::Mongodb { connection, database, operations_collection, documents_collection } => {
             let options = MongoOptions {
-                uri: uri.reveal().to_owned(),
+                uri: mongo_uri(connection).await?,
                 database: database.clone(),
                 operations_collection: operations_collection.clone(),
                 documents_collection: documents_collection.clone(),
                 pool_size: config.pool_size,
             };
-            let store = MongoStore::new(&options).map_err(|problem| wrong_mongo_option(&problem))?;
-            store.refuse_unsuitable_server().await.map_err(|problem| wrong_mongo_option(&problem))?;
+            let store = MongoStore::new(&options).map_err(|problem| wrong_mongo_option(&problem, connection))?;
+            store.refuse_unsuitable_server().await.map_err(|problem| wrong_mongo_option(&problem, connection))?;
             Ok(Arc::new(store))
         }
         #[cfg(not(feature = "mongodb"))]
@@ -63,10 +75,57 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
     }
 }
 
+/// How to connect to MongoDB. What reads a secret is rare and large, so it does not count in the size of an opening.
+#[cfg(feature = "mongodb")]
+#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "with the feature `aws` it waits"))]
+async fn mongo_uri(connection: &Connection) -> Result<String, ConfigError> {
+    match connection {
+        Connection::Given(uri) => Ok(uri.reveal().to_owned()),
+        #[cfg(feature = "aws")]
+        Connection::Stored { place, given } => Box::pin(aws::uri_from(place, given.as_ref())).await,
+        #[cfg(not(feature = "aws"))]
+        Connection::Stored { place, .. } => Err(not_built_with_aws(place.variable)),
+    }
+}
+
+/// How to connect to PostgreSQL, and who does where the connection string does not say.
+#[cfg(all(feature = "postgres", feature = "aws"))]
+async fn postgres_access(
+    connection: &Connection,
+    has_iam_auth: bool,
+    ca_file: Option<&Path>,
+) -> Result<PostgresAccess, ConfigError> {
+    let (connection_string, logins) = match connection {
+        Connection::Stored { place, given } => Box::pin(aws::login_from(place, given.as_ref())).await?,
+        Connection::Given(text) if has_iam_auth => Box::pin(aws::login_by_role(text, ca_file)).await?,
+        Connection::Given(text) => return Ok((text.reveal().to_owned(), None)),
+    };
+    Ok((connection_string, Some(logins)))
+}
+
+#[cfg(all(feature = "postgres", not(feature = "aws")))]
+#[expect(clippy::unused_async, reason = "whoever calls it waits, since with the feature `aws` it does")]
+async fn postgres_access(
+    connection: &Connection,
+    has_iam_auth: bool,
+    _: Option<&Path>,
+) -> Result<PostgresAccess, ConfigError> {
+    match connection {
+        Connection::Stored { place, .. } => Err(not_built_with_aws(place.variable)),
+        Connection::Given(_) if has_iam_auth => Err(not_built_with_aws("POSTGRES_IAM_AUTH")),
+        Connection::Given(text) => Ok((text.reveal().to_owned(), None)),
+    }
+}
+
+#[cfg(all(any(feature = "postgres", feature = "mongodb"), not(feature = "aws")))]
+fn not_built_with_aws(variable: &'static str) -> ConfigError {
+    ConfigError::new(variable, "this build knows nothing of AWS; build it with the feature aws")
+}
+
 #[cfg(feature = "postgres")]
-fn wrong_postgres_option(problem: &PostgresOptionsError) -> ConfigError {
+fn wrong_postgres_option(problem: &PostgresOptionsError, connection: &Connection) -> ConfigError {
     let variable = match problem {
-        PostgresOptionsError::ConnectionString(_) => "POSTGRES_CONNECTION_STRING",
+        PostgresOptionsError::ConnectionString(_) => uri_variable(connection, "POSTGRES_CONNECTION_STRING"),
         PostgresOptionsError::Schema => "POSTGRES_SCHEMA",
         PostgresOptionsError::CaFile(_) => "POSTGRES_CA_FILE",
         PostgresOptionsError::PoolSize => "POOL_SIZE",
@@ -75,9 +134,9 @@ fn wrong_postgres_option(problem: &PostgresOptionsError) -> ConfigError {
 }
 
 #[cfg(feature = "mongodb")]
-fn wrong_mongo_option(problem: &MongoOptionsError) -> ConfigError {
+fn wrong_mongo_option(problem: &MongoOptionsError, connection: &Connection) -> ConfigError {
     let variable = match problem {
-        MongoOptionsError::Uri(_) => "MONGO_URI",
+        MongoOptionsError::Uri(_) => uri_variable(connection, "MONGO_URI"),
         MongoOptionsError::Database => "MONGO_DB_NAME",
         MongoOptionsError::OperationsCollection(_) => "MONGO_OPERATIONS_COLLECTION",
         MongoOptionsError::DocumentsCollection(_) => "MONGO_DOCUMENTS_COLLECTION",
@@ -89,4 +148,13 @@ fn wrong_mongo_option(problem: &MongoOptionsError) -> ConfigError {
 #[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "mongodb")))]
 fn not_built(store: &str) -> ConfigError {
     ConfigError::new("ADAPTER", format_args!("this build has no {store} store"))
+}
+
+/// The variable to look at when a connection string is wrong: the one that it was given in, or the one of the secret.
+#[cfg(any(feature = "postgres", feature = "mongodb"))]
+fn uri_variable(connection: &Connection, given_in: &'static str) -> &'static str {
+    match connection {
+        Connection::Stored { place, given: None } => place.variable,
+        Connection::Stored { .. } | Connection::Given(_) => given_in,
+    }
 }

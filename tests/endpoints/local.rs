@@ -23,7 +23,8 @@ pub(crate) struct Local {
     pub(super) api: Api,
 }
 
-fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
+/// The command that starts a server in a directory, with these settings and nothing else.
+pub(crate) fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
     command.env_clear().current_dir(directory).envs(settings.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

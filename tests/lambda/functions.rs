@@ -38,11 +38,11 @@ pub(super) fn directory() -> (TempDir, String) {
 }
 
 /// An event of a function's own URL.
-pub(super) fn event(method: &Method, path: &str, body: &str) -> Value {
+pub(crate) fn event(method: &Method, path: &str, body: &str) -> Value {
     Source::FunctionUrl.event(method, path, &HeaderMap::new(), body.as_bytes())
 }
 
-pub(super) fn push_of(number: u64, data: &Value) -> String {
+pub(crate) fn push_of(number: u64, data: &Value) -> String {
     let operation = json!({
         "id": format!("op-{number}"), "type": "insert", "collection": "todos", "docId": format!("doc-{number}"),
         "data": data, "timestamp": number, "clientId": "a", "synced": false, "vectorClock": {"a": number},
@@ -51,7 +51,7 @@ pub(super) fn push_of(number: u64, data: &Value) -> String {
 }
 
 /// The status and the JSON of an answer in text.
-pub(super) fn read(outcome: Outcome) -> (u64, Value) {
+pub(crate) fn read(outcome: Outcome) -> (u64, Value) {
     let answer = outcome.expect("an answer");
     let body = answer["body"].as_str().expect("a body");
     let json = serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON: {body}"));

@@ -4,10 +4,10 @@ pub(crate) mod binaries;
 pub(crate) mod emulator;
 pub(crate) mod events;
 pub(crate) mod front;
+pub(crate) mod functions;
 pub(crate) mod http;
 
 mod frozen;
-mod functions;
 mod large_pushes;
 mod lifetime;
 mod observability;

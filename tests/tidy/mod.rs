@@ -2,6 +2,7 @@
 //!
 //! Every failure says how to mend it.
 
+mod dependencies;
 mod layers;
 mod limits;
 mod names;

@@ -4,16 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use deadpool_postgres::{
-    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Metrics, Object, Pool, QueueMode, RecyclingMethod, Runtime,
-    Timeouts,
-};
+use deadpool::Runtime;
+use deadpool::managed::{Hook, HookError, Metrics, Object, Pool, QueueMode, Timeouts};
+use deadpool_postgres::ClientWrapper;
 use tokio::time::timeout;
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Config, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::Failure;
+use super::manager::{ConnectError, Connector};
 use super::options::Peer;
 use crate::core::limits::{
     STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_PROBE_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS,
@@ -41,19 +40,17 @@ pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 /// The connections of a store.
 #[derive(Debug)]
 pub(super) struct Connections {
-    pool: Pool,
+    pool: Pool<Connector>,
     trust: Arc<Trust>,
     peer: Peer,
 }
 
 impl Connections {
     /// A pool that connects when it is first asked to.
-    pub(super) fn new(config: Config, tls: MakeRustlsConnect, pool_size: usize, peer: Peer) -> Self {
+    pub(super) fn new(connector: Connector, pool_size: usize, peer: Peer) -> Self {
         let trust = Arc::new(Trust::default());
-        // Whether a connection is closed is known without asking it; the hook asks where this is not enough.
-        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let hook_trust = Arc::clone(&trust);
-        let pool = Pool::builder(Manager::from_config(config, tls, manager_config))
+        let pool = Pool::builder(connector)
             .max_size(pool_size)
             // The one that was used last is the most likely to be alive; the others may fall asleep.
             .queue_mode(QueueMode::Lifo)
@@ -63,9 +60,9 @@ impl Connections {
                 recycle: None,
             })
             .runtime(Runtime::Tokio1)
-            .pre_recycle(Hook::async_fn(move |client, metrics| {
+            .pre_recycle(Hook::async_fn(move |connection: &mut ClientWrapper, metrics| {
                 let is_suspect = hook_trust.is_suspect(metrics);
-                Box::pin(async move { if is_suspect { probe(client).await } else { Ok(()) } })
+                Box::pin(async move { if is_suspect { probe(connection).await } else { Ok(()) } })
             }))
             .build()
             .expect("the pool is given the runtime that its timeouts need");
@@ -129,7 +126,7 @@ pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, tokio_post
 /// when the future that holds it is dropped, it is closed.
 #[derive(Debug)]
 pub(super) struct Lease<'a> {
-    object: Option<Object>,
+    object: Option<Object<Connector>>,
     trust: &'a Trust,
 }
 
@@ -206,9 +203,9 @@ impl Trust {
 }
 
 /// Asks a connection whether it is alive; an error makes the pool drop it and try the next, or a new one.
-async fn probe(client: &ClientWrapper) -> Result<(), HookError> {
+async fn probe(client: &ClientWrapper) -> Result<(), HookError<ConnectError>> {
     match timeout(Duration::from_millis(STORE_PROBE_TIME_MAX_MS), client.check_connection()).await {
-        Ok(answer) => answer.map_err(HookError::Backend),
+        Ok(answer) => answer.map_err(|error| HookError::Backend(ConnectError::Driver(error))),
         Err(_) => Err(HookError::message("no answer in time")),
     }
 }

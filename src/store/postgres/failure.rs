@@ -3,17 +3,18 @@
 use std::error::Error;
 use std::fmt;
 
-use deadpool_postgres::{PoolError, TimeoutType};
+use deadpool::managed::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::NAME;
+use super::manager::ConnectError;
 use crate::store::{ErrorKind, StoreError};
 
 /// Why there is no answer of the protocol.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The pool has no connection to give.
-    Pool(PoolError),
+    Pool(PoolError<ConnectError>),
     /// The driver or the server refused the statement, or the connection broke.
     Driver(tokio_postgres::Error),
     /// There was no answer in time.
@@ -71,7 +72,7 @@ impl Failure {
     fn kind(&self) -> ErrorKind {
         let meaning = match self {
             Self::Pool(PoolError::Timeout(TimeoutType::Wait)) => Meaning::Busy,
-            Self::Pool(PoolError::Backend(error)) | Self::Driver(error) => meaning(error),
+            Self::Pool(PoolError::Backend(ConnectError::Driver(error))) | Self::Driver(error) => meaning(error),
             Self::Pool(_) | Self::Late => Meaning::Unavailable,
             Self::Answer(_) => Meaning::Refused,
         };
@@ -111,8 +112,9 @@ fn meaning(error: &tokio_postgres::Error) -> Meaning {
         code => match code.get(..2) {
             // The connection, or what a pooler has to say about its own.
             Some("08") => Meaning::LostConnection,
+            // A login that was refused: the request is not at fault, and may work once the password is known here.
             // No memory, disk or connection left; errors of the system.
-            Some("53" | "58") => Meaning::Unavailable,
+            Some("28" | "53" | "58") => Meaning::Unavailable,
             _ => Meaning::Refused,
         },
     }
@@ -127,7 +129,8 @@ impl fmt::Display for Failure {
             Self::Pool(PoolError::Timeout(_)) => return formatter.write_str("could not connect in time"),
             Self::Late => return formatter.write_str("no answer in time"),
             Self::Answer(what) => return write!(formatter, "the answer had {what}"),
-            Self::Pool(PoolError::Backend(error)) | Self::Driver(error) => error,
+            Self::Pool(PoolError::Backend(ConnectError::Driver(error))) | Self::Driver(error) => error,
+            Self::Pool(PoolError::Backend(error)) => error,
             Self::Pool(error) => error,
         };
         // The driver's errors say what they are only together with their sources.
@@ -161,8 +164,8 @@ impl Error for Failure {
     }
 }
 
-impl From<PoolError> for Failure {
-    fn from(error: PoolError) -> Self {
+impl From<PoolError<ConnectError>> for Failure {
+    fn from(error: PoolError<ConnectError>) -> Self {
         Self::Pool(error)
     }
 }

@@ -13,6 +13,8 @@ mod connections;
 mod database;
 mod failure;
 mod jsonb;
+mod login;
+mod manager;
 mod options;
 mod query;
 mod read;
@@ -25,7 +27,9 @@ use async_trait::async_trait;
 use self::connections::Connections;
 use self::database::Database;
 use self::failure::Failure;
-pub use self::options::{Peer, PostgresOptions, PostgresOptionsError};
+pub use self::login::{Login, Logins};
+use self::manager::Connector;
+pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};
 use super::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
     Remember, Result, Stats, Store, TimeRequest,
@@ -55,8 +59,9 @@ impl PostgresStore {
     /// When the options cannot be used, whatever the database is.
     pub fn new(options: &PostgresOptions) -> std::result::Result<Self, PostgresOptionsError> {
         let (config, tls_mode) = options.parse()?;
-        let connector = tls::connector(tls_mode, options.ca_file.as_deref())?;
-        let connections = Connections::new(config, connector, options.pool_size, options.peer);
+        let tls = tls::connector(tls_mode, options.ca_file.as_deref())?;
+        let connector = Connector { config, tls, logins: options.logins.clone() };
+        let connections = Connections::new(connector, options.pool_size, options.peer);
         Ok(Self { database: Database::new(connections, &options.schema) })
     }
 }

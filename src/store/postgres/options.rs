@@ -3,12 +3,18 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Config;
+use tokio_postgres::config::Host;
 
+use super::login::{Login, Logins};
 use super::tls::TlsMode;
 use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS};
+
+/// The port of a server whose connection string names none.
+const PORT: u16 = 5432;
 
 /// Longest name of a schema, in bytes: PostgreSQL cuts longer names.
 const SCHEMA_MAX_BYTES: usize = 63;
@@ -29,6 +35,8 @@ pub struct PostgresOptions {
     /// them. Of the parameter `sslmode` all values work: `allow` as `prefer`, the others as in libpq; without it,
     /// `verify-full` where there is a `ca_file`, else `prefer`.
     pub connection_string: String,
+    /// Who connects, where that is not for the connection string to say.
+    pub logins: Option<Arc<dyn Logins>>,
     /// The schema of the tables and functions, created if need be; 1 to 63 bytes.
     pub schema: String,
     /// A PEM file with the certificates to trust, in place of those of the system.
@@ -47,6 +55,19 @@ pub enum Peer {
     /// A pooler that may run each transaction on another connection (PgBouncer, RDS Proxy): it is sent no settings, so
     /// limits on the server are to be set for the role.
     Pooler,
+}
+
+/// What a connection string says of the server and of who connects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// The server's name; `None` where there are several, or none with a name.
+    pub host: Option<String>,
+    /// The first server's port.
+    pub port: u16,
+    /// Who connects; without a password it is empty.
+    pub login: Login,
+    /// Whether nothing travels unless it is encrypted.
+    pub is_always_encrypted: bool,
 }
 
 /// Why settings cannot be used.
@@ -72,11 +93,31 @@ impl PostgresOptions {
     pub fn new(connection_string: &str) -> Self {
         Self {
             connection_string: connection_string.to_owned(),
+            logins: None,
             schema: "public".to_owned(),
             ca_file: None,
             peer: Peer::Server,
             pool_size: 10,
         }
+    }
+
+    /// What the connection string says of the server and of who connects.
+    ///
+    /// # Errors
+    /// When the options cannot be used.
+    pub fn parts(&self) -> Result<Parts, PostgresOptionsError> {
+        let (config, tls) = self.parse()?;
+        let host = match config.get_hosts() {
+            [Host::Tcp(host)] => Some(host.clone()),
+            _ => None,
+        };
+        let password = config.get_password().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+        Ok(Parts {
+            host,
+            port: config.get_ports().first().copied().unwrap_or(PORT),
+            login: Login { user: config.get_user().map(str::to_owned), password },
+            is_always_encrypted: !matches!(tls, TlsMode::Disable | TlsMode::Prefer),
+        })
     }
 
     /// The driver's settings, and what is asked of TLS.
@@ -184,7 +225,7 @@ fn words(text: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use tokio_postgres::config::{Host, SslMode};
+    use tokio_postgres::config::SslMode;
 
     use super::*;
 

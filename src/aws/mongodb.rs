@@ -1,0 +1,127 @@
+//! Who connects to MongoDB.
+
+use percent_encoding::utf8_percent_encode;
+
+use super::client::{AnyError, Aws};
+use super::content::{Content, ContentError, Fields};
+use super::{ENCODED, secret};
+use crate::config::{ConfigError, Secret, SecretPlace};
+
+/// The setting that says where the database is.
+const GIVEN: &str = "MONGO_URI";
+
+/// Reads a secret that has user and password, and gives the URI with them. Where the database is, `given` says, or else
+/// the secret.
+pub(crate) async fn uri_from(place: &SecretPlace, given: Option<&Secret>) -> Result<String, ConfigError> {
+    let text = secret::read(&Aws::load().await, place).await;
+    let text = text.map_err(|problem| ConfigError::new(place.variable, problem))?;
+    uri(&text, given.map(Secret::reveal)).map_err(|problem| ConfigError::new(place.variable, problem))
+}
+
+/// The URI by a secret and the one that is given beside it.
+fn uri(secret: &str, given: Option<&str>) -> Result<String, AnyError> {
+    match (Content::read(secret)?, given) {
+        (Content::Fields(fields), given) => {
+            let fields = fields.of_engine(|engine| engine.contains("mongo") || engine.contains("docdb"))?;
+            let base = given.map_or_else(|| address(&fields), |given| Ok(given.to_owned()))?;
+            with_login(&base, &encoded(&fields.username), &encoded(&fields.password))
+        }
+        (Content::Text(text), None) if is_uri(&text) => Ok(text),
+        (Content::Text(_), None) => Err("the secret is neither RDS's JSON nor a MongoDB URI".into()),
+        (Content::Text(text), Some(given)) if is_uri(&text) => match parts(&text).and_then(|(_, login, _)| login) {
+            Some(login) => {
+                let (user, password) = login.split_once(':').unwrap_or((login, ""));
+                with_login(given, user, password)
+            }
+            None => Err("the URI in the secret has no user".into()),
+        },
+        (Content::Text(password), Some(given)) => {
+            let user = parts(given).and_then(|(_, login, _)| login).ok_or(NO_USER)?;
+            let user = user.split_once(':').map_or(user, |(user, _)| user);
+            with_login(given, user, &encoded(&password))
+        }
+    }
+}
+
+const NO_USER: &str = "the secret is a password alone, and MONGO_URI names no user";
+
+fn is_uri(text: &str) -> bool {
+    text.starts_with("mongodb://") || text.starts_with("mongodb+srv://")
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// The URI of a secret that says where the database is.
+fn address(fields: &Fields) -> Result<String, ContentError> {
+    let host = fields.host.as_deref().ok_or(ContentError::NoHost(GIVEN))?;
+    let port = fields.port.as_ref().map(|port| format!(":{port}")).unwrap_or_default();
+    let tls = if fields.ssl == Some(true) { "?tls=true" } else { "" };
+    Ok(format!("mongodb://{host}{port}/{tls}"))
+}
+
+/// A URI in three parts: its scheme, its user and password as they stand there, and the rest.
+fn parts(uri: &str) -> Option<(&str, Option<&str>, &str)> {
+    let (scheme, rest) = uri.split_once("://")?;
+    let end_of_hosts = rest.find(['/', '?']).unwrap_or(rest.len());
+    Some(match rest[..end_of_hosts].rfind('@') {
+        Some(at) => (scheme, Some(&rest[..at]), &rest[at + 1..]),
+        None => (scheme, None, rest),
+    })
+}
+
+fn with_login(uri: &str, user: &str, password: &str) -> Result<String, AnyError> {
+    // Of which the driver would only say that it cannot read it, together with the password.
+    let (scheme, _, rest) =
+        parts(uri).filter(|_| is_uri(uri)).ok_or("MONGO_URI must begin with mongodb:// or mongodb+srv://")?;
+    Ok(format!("{scheme}://{user}:{password}@{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_and_password_of_a_secret_stand_in_the_uri_that_says_where() {
+        let managed = r#"{"username":"u@x","password":"p/:%"}"#;
+        for (given, expected) in [
+            ("mongodb://h1:1,h2:2/?replicaSet=rs0", "mongodb://u%40x:p%2F%3A%25@h1:1,h2:2/?replicaSet=rs0"),
+            ("mongodb+srv://old:pw@cluster.example/db", "mongodb+srv://u%40x:p%2F%3A%25@cluster.example/db"),
+            ("mongodb://h?appName=a@b", "mongodb://u%40x:p%2F%3A%25@h?appName=a@b"),
+        ] {
+            assert_eq!(uri(managed, Some(given)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_secret_may_say_everything() {
+        let whole = r#"{"engine":"mongo","host":"h","port":27017,"username":"u","password":"p","ssl":true}"#;
+        assert_eq!(uri(whole, None).unwrap(), "mongodb://u:p@h:27017/?tls=true");
+        assert_eq!(uri("mongodb+srv://u:p@h/", None).unwrap(), "mongodb+srv://u:p@h/");
+        assert_eq!(
+            uri("mongodb://u:p%40@h/", Some("mongodb://other/?tls=true")).unwrap(),
+            "mongodb://u:p%40@other/?tls=true"
+        );
+    }
+
+    #[test]
+    fn a_password_alone_needs_a_user_beside_it() {
+        assert_eq!(uri("p@", Some("mongodb://u@h/")).unwrap(), "mongodb://u:p%40@h/");
+        assert_eq!(uri("p", Some("mongodb://h/")).unwrap_err().to_string(), NO_USER);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_without_telling_it() {
+        for (secret, given) in [
+            ("hunter2", None),
+            ("hunter2", Some("postgresql://u@h/")),
+            (r#"{"engine":"postgres","username":"u","password":"hunter2"}"#, Some("mongodb://h")),
+            (r#"{"username":"u","password":"hunter2"}"#, None),
+            (r#"{"username":"u","password":"hunter2"}"#, Some("h:27017")),
+        ] {
+            let problem = uri(secret, given).unwrap_err().to_string();
+            assert!(!problem.contains("hunter2"), "{problem}");
+        }
+    }
+}

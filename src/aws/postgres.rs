@@ -1,0 +1,187 @@
+//! Who connects to PostgreSQL.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use super::client::{AnyError, Aws};
+use super::content::{Content, ContentError, Fields};
+use super::rds::RoleLogins;
+use super::secret;
+use crate::config::{ConfigError, Secret, SecretPlace};
+use crate::core::limits::SECRET_READ_PAUSE_MS;
+use crate::store::postgres::{Login, Logins, PostgresOptions};
+
+/// The setting that says where the database is.
+const GIVEN: &str = "POSTGRES_CONNECTION_STRING";
+
+/// What opens a store: how to connect, and who does.
+type Opened = (String, Arc<dyn Logins>);
+
+/// Reads a secret that has user and password. Where the database is, `given` says, or else the secret.
+pub(crate) async fn login_from(place: &SecretPlace, given: Option<&Secret>) -> Result<Opened, ConfigError> {
+    let wrong = |problem: AnyError| ConfigError::new(place.variable, problem);
+    let given = given.map(|given| given.reveal().to_owned());
+    let aws = Aws::load().await;
+    let text = secret::read(&aws, place).await.map_err(|problem| wrong(problem.into()))?;
+    let (connection_string, login) = access(&text, given.as_deref()).map_err(wrong)?;
+    let known = Known { login, fruitless_at: None };
+    Ok((connection_string, Arc::new(SecretLogins { aws, place: place.clone(), given, known: Mutex::new(known) })))
+}
+
+/// Logs in to RDS with tokens, as the user whom the connection string names.
+pub(crate) async fn login_by_role(connection_string: &Secret, ca_file: Option<&Path>) -> Result<Opened, ConfigError> {
+    let connection_string = connection_string.reveal();
+    let wrong = |problem: AnyError| ConfigError::new("POSTGRES_IAM_AUTH", problem);
+    let ca_file = ca_file.map(Path::to_owned);
+    let options = PostgresOptions { ca_file, ..PostgresOptions::new(connection_string) };
+    let logins = RoleLogins::new(Aws::load().await, &options).map_err(wrong)?;
+    Ok((connection_string.to_owned(), Arc::new(logins)))
+}
+
+/// The logins of a secret, which is read again when one of them is refused.
+struct SecretLogins {
+    aws: Aws,
+    place: SecretPlace,
+    given: Option<String>,
+    /// Locked while the secret is read, so that it is read once for all who wait.
+    known: Mutex<Known>,
+}
+
+struct Known {
+    login: Login,
+    /// When the secret was last read and had nothing new.
+    fruitless_at: Option<Instant>,
+}
+
+#[async_trait]
+impl Logins for SecretLogins {
+    async fn login(&self) -> Result<Login, AnyError> {
+        Ok(self.known.lock().await.login.clone())
+    }
+
+    async fn login_after(&self, refused: &Login) -> Result<Option<Login>, AnyError> {
+        let mut known = self.known.lock().await;
+        if known.login != *refused {
+            return Ok(Some(known.login.clone()));
+        }
+        let pause = Duration::from_millis(SECRET_READ_PAUSE_MS);
+        if known.fruitless_at.is_some_and(|at| at.elapsed() < pause) {
+            return Ok(None);
+        }
+        let read = secret::read(&self.aws, &self.place).await;
+        // Set before the result is looked at, since a service that fails is to be spared too.
+        known.fruitless_at = Some(Instant::now());
+        let (_, login) = access(&read?, self.given.as_deref())?;
+        if login == *refused {
+            return Ok(None);
+        }
+        tracing::info!(aws.secret = self.place.id, "the database's login was rotated");
+        *known = Known { login: login.clone(), fruitless_at: None };
+        Ok(Some(login))
+    }
+}
+
+/// How to connect, and who does, by a secret and the connection string that is given beside it.
+fn access(secret: &str, given: Option<&str>) -> Result<(String, Login), AnyError> {
+    match (Content::read(secret)?, given) {
+        (Content::Fields(fields), _) => {
+            let fields = fields.of_engine(|engine| engine.contains("postgres"))?;
+            let connection_string = given.map_or_else(|| key_values(&fields), |given| Ok(given.to_owned()))?;
+            Ok((connection_string, Login { user: Some(fields.username), password: fields.password }))
+        }
+        (Content::Text(password), Some(given)) if !is_url(&password) => {
+            Ok((given.to_owned(), Login { user: None, password }))
+        }
+        (Content::Text(text), given) => {
+            let parts = PostgresOptions::new(&text).parts().map_err(|problem| {
+                format!("the secret is neither RDS's JSON nor a connection string that can be used: {problem}")
+            })?;
+            Ok((given.unwrap_or(&text).to_owned(), parts.login))
+        }
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("postgres://") || text.starts_with("postgresql://")
+}
+
+/// The connection string of a secret that says where the database is; who connects is not in it.
+fn key_values(fields: &Fields) -> Result<String, ContentError> {
+    let host = fields.host.as_deref().ok_or(ContentError::NoHost(GIVEN))?;
+    let port = fields.port.as_ref().map(ToString::to_string);
+    let pairs = [
+        ("host", Some(host)),
+        ("port", port.as_deref()),
+        ("dbname", fields.dbname.as_deref()),
+        ("user", Some(&fields.username)),
+    ];
+    let pairs = pairs.into_iter().filter_map(|(key, value)| {
+        let value = value?.replace('\\', "\\\\").replace('\'', "\\'");
+        Some(format!("{key}='{value}'"))
+    });
+    Ok(pairs.collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn login(user: Option<&str>, password: &str) -> Login {
+        Login { user: user.map(str::to_owned), password: password.to_owned() }
+    }
+
+    const WHOLE: &str =
+        r#"{"engine":"postgres","host":"h.example","port":5433,"username":"u'","password":"p' \"","dbname":"a b"}"#;
+
+    #[test]
+    fn a_secret_of_rds_says_everything_and_a_connection_string_beside_it_says_where() {
+        let (connection_string, found) = access(WHOLE, None).unwrap();
+        assert_eq!(connection_string, r"host='h.example' port='5433' dbname='a b' user='u\''");
+        assert_eq!(found, login(Some("u'"), "p' \""));
+        let parts = PostgresOptions::new(&connection_string).parts().unwrap();
+        assert_eq!((parts.host.as_deref(), parts.port), (Some("h.example"), 5433));
+        let (connection_string, found) = access(WHOLE, Some("postgresql://proxy.example/d")).unwrap();
+        assert_eq!(connection_string, "postgresql://proxy.example/d");
+        assert_eq!(found, login(Some("u'"), "p' \""));
+    }
+
+    #[test]
+    fn a_secret_that_rds_manages_needs_a_connection_string_beside_it() {
+        let managed = r#"{"username":"u","password":"p"}"#;
+        let problem = access(managed, None).unwrap_err().to_string();
+        assert!(problem.contains(GIVEN), "{problem}");
+        assert_eq!(access(managed, Some("postgresql://h/d")).unwrap().1, login(Some("u"), "p"));
+    }
+
+    #[test]
+    fn a_text_is_a_connection_string_or_beside_one_a_password() {
+        let url = "postgresql://u:p%40@h/d?sslmode=verify-full";
+        assert_eq!(access(url, None).unwrap(), (url.to_owned(), login(Some("u"), "p@")));
+        assert_eq!(
+            access(url, Some("postgresql://proxy/d")).unwrap(),
+            ("postgresql://proxy/d".to_owned(), login(Some("u"), "p@"))
+        );
+        assert_eq!(access("host=h user=u password=p", None).unwrap().1, login(Some("u"), "p"));
+        assert_eq!(
+            access("host=h", Some("postgresql://u@h/d")).unwrap(),
+            ("postgresql://u@h/d".to_owned(), login(None, "host=h"))
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_without_telling_it() {
+        for (secret, given) in [
+            ("hunter2", None),
+            ("postgresql://u:hunter2@h:port/d", Some("postgresql://h/d")),
+            (r#"{"engine":"mysql","username":"u","password":"hunter2"}"#, Some("postgresql://h/d")),
+        ] {
+            let problem = access(secret, given).unwrap_err().to_string();
+            assert!(!problem.contains("hunter2"), "{problem}");
+        }
+        assert!(!format!("{:?}", login(Some("u"), "hunter2")).contains("hunter2"));
+    }
+}

@@ -1,0 +1,6 @@
+//! Settings from AWS: moto plays Secrets Manager and Systems Manager, the databases are real and ask for passwords.
+
+mod database;
+mod moto;
+mod rotation;
+mod secrets;

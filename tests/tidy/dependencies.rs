@@ -1,0 +1,40 @@
+//! What a build links: no more than it uses.
+
+use std::process::Command;
+
+/// The crates that a build with these features links, by name.
+fn linked(features: &str) -> Vec<String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo)
+        .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--no-default-features"])
+        .args(["--features", features])
+        .current_dir(super::root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("names in UTF-8");
+    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+fn has(linked: &[String], name: &str) -> bool {
+    linked.iter().any(|other| other == name)
+}
+
+#[test]
+fn a_function_without_the_feature_links_nothing_of_aws() {
+    for store in ["sqlite", "postgres"] {
+        let linked = linked(&format!("lambda,{store}"));
+        assert!(has(&linked, "lambda_runtime"), "{linked:?}");
+        let aws: Vec<_> = linked.iter().filter(|name| name.starts_with("aws-")).collect();
+        assert!(aws.is_empty(), "{store}: {aws:?}");
+    }
+}
+
+#[test]
+fn with_the_feature_there_is_one_tls_and_no_service_that_is_not_called() {
+    let linked = linked("lambda,postgres,aws");
+    assert!(has(&linked, "aws-sigv4") && has(&linked, "ring"), "{linked:?}");
+    for name in ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls", "aws-sdk-rds", "aws-sdk-ssm", "aws-sdk-sso"] {
+        assert!(!has(&linked, name), "{name} is linked");
+    }
+}
