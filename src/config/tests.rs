@@ -1,0 +1,159 @@
+//! What the settings mean.
+
+use super::*;
+
+fn read(variables: &[(&str, &str)]) -> Result<Config, String> {
+    let look_up =
+        |name: &str| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned());
+    Config::read(look_up).map_err(|error| error.to_string())
+}
+
+#[test]
+fn with_nothing_set_it_is_sqlite_on_port_3000_of_this_machine() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.listen, Listen { bind: "127.0.0.1".parse().unwrap(), port: 3_000 });
+    assert_eq!(config.store.adapter, Adapter::Sqlite { path: "./syncflow.db".into() });
+    assert_eq!(config.store.pool_size, 10);
+    assert_eq!(config.http.allowed_origins, AllowedOrigins::Any);
+    assert_eq!(config.http.request_timeout, Duration::from_secs(30));
+    assert_eq!(config.log, LogConfig { format: LogFormat::Pretty, filter: "info".to_owned() });
+}
+
+#[test]
+fn a_lambda_has_defaults_of_its_own_and_the_same_variables() {
+    let read = |variables: &[(&str, &str)]| {
+        let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
+        Config::read_in_a_lambda(|name| find(name).map(|(_, value)| (*value).to_owned())).unwrap()
+    };
+    let config = read(&[]);
+    assert_eq!((config.store.pool_size, config.log.format), (1, LogFormat::Json));
+    assert_eq!(config.http.body_max_bytes, LAMBDA_BODY_MAX_BYTES);
+    let config = read(&[("POOL_SIZE", "3"), ("LOG_FORMAT", "pretty"), ("COMPACT_OLDER_THAN_DAYS", "0.5")]);
+    assert_eq!((config.store.pool_size, config.log.format), (3, LogFormat::Pretty));
+    assert!((config.compaction.older_than_days - 0.5).abs() < f64::EPSILON);
+}
+
+#[test]
+fn metrics_have_a_namespace_that_cloudwatch_takes_or_are_off() {
+    let namespace = |name: &str| read(&[("METRICS_NAMESPACE", name)]).map(|config| config.metrics.namespace);
+    assert_eq!(namespace(""), Ok(Some("syncflow-server".to_owned())));
+    assert_eq!(namespace("Sync/prod"), Ok(Some("Sync/prod".to_owned())));
+    assert_eq!(namespace("off"), Ok(None));
+    let longest = "x".repeat(METRICS_NAMESPACE_MAX_BYTES);
+    assert_eq!(namespace(&longest), Ok(Some(longest.clone())));
+    for wrong in ["AWS/Lambda", ":x", "a b", "é", &format!("{longest}x")] {
+        assert!(namespace(wrong).unwrap_err().starts_with("METRICS_NAMESPACE: must be off or"), "{wrong}");
+    }
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let empty = ["BIND", "PORT", "ADAPTER", "SQLITE_PATH", "MONGO_URI", "POOL_SIZE", "LOG_LEVEL", "ALLOWED_ORIGINS"];
+    assert_eq!(read(&empty.map(|variable| (variable, " "))), read(&[]));
+}
+
+#[test]
+fn a_uri_alone_selects_its_adapter_and_two_need_a_word() {
+    let adapter = |variables: &[(&str, &str)]| read(variables).map(|config| config.store.adapter);
+    let postgres = ("POSTGRES_CONNECTION_STRING", "postgresql://u:p@h/d");
+    let mongo = ("MONGO_URI", "mongodb://h");
+    let on_postgres = Adapter::Postgres {
+        connection: Connection::Given(Secret(postgres.1.to_owned())),
+        has_iam_auth: false,
+        schema: "public".to_owned(),
+        ca_file: None,
+        has_pooler: false,
+    };
+    let on_mongo = Adapter::Mongodb {
+        connection: Connection::Given(Secret(mongo.1.to_owned())),
+        database: "syncflow".to_owned(),
+        operations_collection: "operations".to_owned(),
+        documents_collection: "documents".to_owned(),
+    };
+    assert_eq!(adapter(&[postgres]), Ok(on_postgres.clone()));
+    assert_eq!(adapter(&[mongo]), Ok(on_mongo));
+    assert_eq!(adapter(&[mongo, postgres, ("ADAPTER", "postgres")]), Ok(on_postgres));
+    assert!(adapter(&[mongo, postgres]).unwrap_err().starts_with("ADAPTER: "));
+    assert_eq!(adapter(&[postgres, ("ADAPTER", "memory")]), Ok(Adapter::Memory));
+}
+
+#[test]
+fn what_is_stored_in_aws_selects_its_adapter_too_and_only_one_place_may_be_named() {
+    let adapter = |variables: &[(&str, &str)]| read(variables).map(|config| config.store.adapter);
+    let place = |variable, keeper| SecretPlace { variable, keeper, id: "prod/db".to_owned() };
+    let given = ("POSTGRES_CONNECTION_STRING", "postgresql://h/d");
+    let secret = ("POSTGRES_SECRET_ARN", "prod/db");
+    match adapter(&[given, secret]).unwrap() {
+        Adapter::Postgres { connection: Connection::Stored { place: found, given }, .. } => {
+            assert_eq!(found, place("POSTGRES_SECRET_ARN", SecretKeeper::SecretsManager));
+            assert_eq!(given.unwrap().reveal(), "postgresql://h/d");
+        }
+        other => panic!("{other:?}"),
+    }
+    match adapter(&[("MONGO_PARAMETER", "prod/db")]).unwrap() {
+        Adapter::Mongodb { connection: Connection::Stored { place: found, given: None }, .. } => {
+            assert_eq!(found, place("MONGO_PARAMETER", SecretKeeper::ParameterStore));
+        }
+        other => panic!("{other:?}"),
+    }
+    let line = adapter(&[secret, ("POSTGRES_PARAMETER", "p")]).unwrap_err();
+    assert!(line.starts_with("POSTGRES_PARAMETER: "), "{line}");
+    let line = adapter(&[given, secret, ("POSTGRES_IAM_AUTH", "true")]).unwrap_err();
+    assert!(line.starts_with("POSTGRES_IAM_AUTH: "), "{line}");
+    let line = adapter(&[secret, ("MONGO_SECRET_ARN", "m")]).unwrap_err();
+    assert!(line.starts_with("ADAPTER: "), "{line}");
+}
+
+#[test]
+fn a_wrong_setting_is_one_line_that_names_its_variable() {
+    for (variable, value) in [
+        ("PORT", "http"),
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("BIND", "localhost"),
+        ("ADAPTER", "mysql"),
+        ("POOL_SIZE", "0"),
+        ("POOL_SIZE", "1001"),
+        ("REQUEST_TIMEOUT_SECONDS", "0"),
+        ("REQUEST_TIMEOUT_SECONDS", "31"),
+        ("REQUEST_TIMEOUT_SECONDS", "1.5"),
+        ("COMPACT_OLDER_THAN_DAYS", "-1"),
+        ("COMPACT_OLDER_THAN_DAYS", "inf"),
+        ("COMPACT_OLDER_THAN_DAYS", "a month"),
+        ("ALLOWED_ORIGINS", "example.com"),
+        ("ALLOWED_ORIGINS", "https://a.example/,"),
+        ("ALLOWED_ORIGINS", "https://a.example/path"),
+        ("ALLOWED_ORIGINS", "https://user@a.example"),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "infos"),
+        ("LOG_LEVEL", "warn,syncflow_server=loud\n"),
+    ] {
+        let line = read(&[(variable, value)]).unwrap_err();
+        assert!(line.starts_with(&format!("{variable}: must be ")), "{line}");
+        assert!(!line.contains('\n'), "{line}");
+    }
+    let postgres = ("POSTGRES_CONNECTION_STRING", "postgresql://h/d");
+    let line = read(&[postgres, ("POSTGRES_POOLER", "yes")]).unwrap_err();
+    assert!(line.starts_with("POSTGRES_POOLER: must be "), "{line}");
+    let missing = read(&[("ADAPTER", "postgres")]).unwrap_err();
+    assert!(missing.starts_with("POSTGRES_CONNECTION_STRING: must be set"), "{missing}");
+    let missing = read(&[("ADAPTER", "mongodb")]).unwrap_err();
+    assert!(missing.starts_with("MONGO_URI: must be set"), "{missing}");
+}
+
+#[test]
+fn origins_are_taken_as_browsers_send_them() {
+    let config = read(&[("ALLOWED_ORIGINS", "https://a.example, http://localhost:5173")]).unwrap();
+    let expected = ["https://a.example", "http://localhost:5173"].map(HeaderValue::from_static);
+    assert_eq!(config.http.allowed_origins, AllowedOrigins::List(expected.to_vec()));
+}
+
+#[test]
+fn secrets_never_show() {
+    for (variable, value) in
+        [("POSTGRES_CONNECTION_STRING", "postgresql://u:hunter2@h/d"), ("MONGO_URI", "mongodb://u:hunter2@h")]
+    {
+        let config = read(&[(variable, value)]).unwrap();
+        assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
+    }
+}
