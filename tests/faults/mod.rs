@@ -33,6 +33,9 @@ const SECONDS: u64 = 8;
 /// How many devices write where nobody says.
 const WRITERS: usize = 6;
 
+/// How many runs may be too good a day, as a short one on a slow machine may be, before the test gives up.
+const GOOD_DAYS_MAX: u64 = 4;
+
 /// How long a server may still work on a request whose client is gone, and a bit.
 const ECHO: Duration = Duration::from_secs(fleet::REQUEST_TIMEOUT_SECONDS + 1);
 
@@ -53,15 +56,23 @@ fn the_laws_explain_a_bad_day_over_mongodb() {
 
 /// A run by the variables that `local-dev/faults` sets.
 fn run(store: StoreKind) {
-    let seed = seed();
+    let first_seed = seed();
     let seconds = variable("SYNCFLOW_FAULTS_SECONDS").unwrap_or(SECONDS);
     let writers = variable("SYNCFLOW_FAULTS_WRITERS").unwrap_or(WRITERS);
-    println!("{store:?}, {seconds} s, {writers} writers; the same again with --seed {seed}");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime starts").block_on(bad_day(store, seed, Duration::from_secs(seconds), writers));
+    let runtime = runtime.expect("a runtime starts");
+    for seed in first_seed..=first_seed.saturating_add(GOOD_DAYS_MAX) {
+        println!("{store:?}, {seconds} s, {writers} writers; the same again with --seed {seed}");
+        match runtime.block_on(bad_day(store, seed, Duration::from_secs(seconds), writers)) {
+            None => return,
+            Some(too_good) => println!("this shows nothing, since {too_good}; another one"),
+        }
+    }
+    panic!("every day was too good");
 }
 
-async fn bad_day(store: StoreKind, seed: u64, duration: Duration, writers: usize) {
+/// Runs, and judges; says why the run shows nothing, if so.
+async fn bad_day(store: StoreKind, seed: u64, duration: Duration, writers: usize) -> Option<&'static str> {
     let mut random = fastrand::Rng::with_seed(seed);
     let record = Arc::new(Record::new());
     let database = Database::start(store, random.fork()).await;
@@ -84,5 +95,5 @@ async fn bad_day(store: StoreKind, seed: u64, duration: Duration, writers: usize
         Ok(explained) => println!("the laws explain it: {explained:?}"),
         Err(violation) => panic!("{}\nseed {seed}", violation.shown_in(&history)),
     }
-    report::assert_was_bad(&history, &record, &nemesis);
+    report::too_good(&history, &record, &nemesis)
 }
