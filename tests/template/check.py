@@ -43,6 +43,12 @@ ACTIONS_OF_ALL = {
     "xray:PutTraceSegments": "*",
     "xray:PutTelemetryRecords": "*",
 }
+# The statements of a secret are there where a parameter names one.
+ACTIONS_OF_ALL_WITH_A_SECRET = {
+    "secretsmanager:GetSecretValue": "DatabaseSecretArn",
+    "kms:Decrypt": "SecretKeyArn",
+}
+CONDITIONS = {"DatabaseSecretArn": ["HasSecret"], "SecretKeyArn": ["HasSecret", "HasSecretKey"]}
 ACTIONS_OF_THE_SCHEDULE = {"sqs:SendMessage": "CompactionDeadLetters"}
 
 # Longest time that an HTTP API waits for a function, in seconds.
@@ -110,6 +116,19 @@ def with_default(value: object) -> object:
     if isinstance(value, dict) and "Ref" in value:
         return PLAIN["Parameters"][value["Ref"]]["Default"]
     return value
+
+
+def with_conditions(entries: list) -> list:
+    """The entries of a list, each with the conditions under which it is there."""
+    found = []
+    for entry in entries:
+        if "Fn::If" in entry:
+            condition, there, otherwise = entry["Fn::If"]
+            assert otherwise == {"Ref": "AWS::NoValue"}, otherwise
+            found.append(([condition], there))
+        else:
+            found.append(([], entry))
+    return found
 
 
 class Template(unittest.TestCase):
@@ -194,15 +213,17 @@ class Template(unittest.TestCase):
                 self.assertEqual(trusted, {'{"Service": "lambda.amazonaws.com"}'})
                 self.assertEqual([policy["Fn::If"][0] for policy in properties["ManagedPolicyArns"]], ["HasVpc"])
                 allowed = {}
-                for policy in properties["Policies"]:
-                    for statement in policy["PolicyDocument"]["Statement"]:
+                for conditions, policy in with_conditions(properties["Policies"]):
+                    for further, statement in with_conditions(policy["PolicyDocument"]["Statement"]):
                         self.assertEqual(statement["Effect"], "Allow")
                         targets = referenced(statement["Resource"]) or {statement["Resource"]}
                         [target] = targets
+                        self.assertEqual(conditions + further, CONDITIONS.get(target, []))
                         actions = statement["Action"]
                         for action in [actions] if isinstance(actions, str) else actions:
                             allowed[action] = "own logs" if target == f"{name}Logs" else target
-                needed = ACTIONS_OF_ALL | (ACTIONS_OF_THE_SCHEDULE if not ROUTES[binary] else {})
+                needed = ACTIONS_OF_ALL | ACTIONS_OF_ALL_WITH_A_SECRET
+                needed |= ACTIONS_OF_THE_SCHEDULE if not ROUTES[binary] else {}
                 self.assertEqual(allowed, needed)
 
     def test_the_schedule_starts_the_compaction_and_tries_again(self):
@@ -259,7 +280,11 @@ class Template(unittest.TestCase):
         used = referenced({key: value for key, value in PLAIN.items() if key not in ("Parameters", "Metadata")})
         self.assertEqual(set(PLAIN["Parameters"]) - used, set())
         self.assertTrue(PLAIN["Parameters"]["DatabaseUri"]["NoEcho"])
-        self.assertNotIn("Default", PLAIN["Parameters"]["DatabaseUri"])
+        # It may be left out where a secret has everything, and a stack with neither is refused.
+        self.assertEqual(PLAIN["Parameters"]["DatabaseUri"]["Default"], "")
+        self.assertEqual(PLAIN["Parameters"]["DatabaseSecretArn"]["Default"], "")
+        [assertion] = PLAIN["Rules"]["DatabaseIsNamed"]["Assertions"]
+        self.assertEqual(referenced(assertion["Assert"]), {"DatabaseUri", "DatabaseSecretArn"})
         groups = PLAIN["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
         self.assertEqual({name for group in groups for name in group["Parameters"]}, set(PLAIN["Parameters"]))
 
