@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use syncflow_server::store::mongodb::MongoOptions;
 
-use crate::support::crowd::{seconds, write_while};
+use crate::support::crowd::{WRITERS, seconds, write_while};
+use crate::support::mongo::Database;
 use crate::support::mongo_server::MongoServer;
 use crate::support::random::seeded;
 
@@ -14,7 +15,7 @@ async fn writers_of_four_processes_lose_and_overwrite_nothing_while_the_database
     let mut server = MongoServer::start().await;
     let uri = server.uri();
     let world = || super::world(&MongoOptions::new(&uri));
-    write_while(&[("MONGO_URI", &uri)], world, &mut random, async || {
+    write_while(WRITERS, &[("MONGO_URI", &uri)], world, &mut random, async || {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_secs(seconds()) / 3).await;
             server.kill();
@@ -23,4 +24,17 @@ async fn writers_of_four_processes_lose_and_overwrite_nothing_while_the_database
         tokio::time::sleep(Duration::from_secs(seconds()) / 3).await;
     })
     .await;
+}
+
+/// Prints what both took, for whoever wants to compare them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_four_processes_get_on_however_many_they_are() {
+    let mut random = seeded();
+    for writers in [4, WRITERS] {
+        let database = Database::new();
+        let options = database.options();
+        let settings = [("MONGO_URI", options.uri.as_str()), ("MONGO_DB_NAME", database.name())];
+        let pause = Duration::from_secs(seconds()) / 2;
+        write_while(writers, &settings, || super::world(&options), &mut random, || tokio::time::sleep(pause)).await;
+    }
 }

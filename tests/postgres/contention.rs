@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use syncflow_server::store::postgres::PostgresOptions;
 
-use crate::support::crowd::{seconds, write_while};
+use crate::support::crowd::{WRITERS, seconds, write_while};
 use crate::support::postgres_server::PostgresServer;
 use crate::support::random::seeded;
 
@@ -33,7 +33,7 @@ async fn writers_of_four_processes_lose_and_overwrite_nothing_while_the_database
     let is_over = Arc::new(AtomicBool::new(false));
     let ending = tokio::spawn(end_connections(url.clone(), random.fork(), Arc::clone(&is_over)));
     let world = || super::world(&PostgresOptions::new(&url));
-    write_while(&[("POSTGRES_CONNECTION_STRING", &url)], world, &mut random, async || {
+    write_while(WRITERS, &[("POSTGRES_CONNECTION_STRING", &url)], world, &mut random, async || {
         for signal in ["INT", "QUIT"] {
             tokio::time::sleep(Duration::from_secs(seconds()) / 3).await;
             server.stop(signal);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use futures_util::future::join_all;
@@ -24,7 +24,10 @@ use tokio::process::{Child, Command};
 use super::random::variable;
 
 const PROCESSES: usize = 4;
-const WRITERS_OF_A_PROCESS: usize = 8;
+
+/// Writers where nothing else is said.
+pub(crate) const WRITERS: usize = 32;
+
 const DOCUMENTS: usize = 8;
 
 /// How long it goes on unless `SYNCFLOW_RACE_SECONDS` says otherwise.
@@ -66,11 +69,13 @@ struct Writer {
     /// What it knows of the documents' clocks.
     clocks: HashMap<String, Map<String, Value>>,
     accepted: Vec<String>,
+    /// How long a push took from its first request to its answer, at most.
+    longest_wait: Duration,
 }
 
 impl Writer {
-    /// Writes until it is told to stop, and to the end what it has begun; gives the ids of what was accepted.
-    async fn write_until(mut self, is_over: Arc<AtomicBool>) -> Vec<String> {
+    /// Writes until it is told to stop, and to the end what it has begun.
+    async fn write_until(mut self, is_over: Arc<AtomicBool>) -> Self {
         for number in 0_u64.. {
             if is_over.load(Ordering::SeqCst) {
                 break;
@@ -85,7 +90,9 @@ impl Writer {
                 "data": {self.name.as_str(): number}, "timestamp": number + 1, "clientId": self.name,
                 "vectorClock": clock,
             });
+            let began = Instant::now();
             let answer = self.push(&operation).await;
+            self.longest_wait = self.longest_wait.max(began.elapsed());
             match answer["conflicts"].as_array().expect("a list").first() {
                 None => {
                     assert_eq!(answer["accepted"][0]["id"], id.as_str(), "an operation is in one of the lists");
@@ -101,7 +108,7 @@ impl Writer {
             }
             self.clocks.insert(document, clock);
         }
-        self.accepted
+        self
     }
 
     /// Pushes the same operation again and again until it is answered.
@@ -182,12 +189,13 @@ pub(crate) fn seconds() -> u64 {
     variable("SYNCFLOW_RACE_SECONDS").unwrap_or(DEFAULT_SECONDS)
 }
 
-/// Writers through server processes with these settings, and one who pulls beside them, until all that disturbs them is
-/// over.
+/// So many writers through server processes with these settings, and one who pulls beside them, until all that disturbs
+/// them is over.
 ///
 /// Then the log is dense, has what was accepted and nothing else, nothing twice, and no operation overwrote what it had
 /// not seen.
 pub(crate) async fn write_while(
+    writers: usize,
     settings: &[(&str, &str)],
     world: impl Fn() -> World,
     random: &mut Rng,
@@ -195,7 +203,7 @@ pub(crate) async fn write_while(
 ) {
     let processes = join_all((0..PROCESSES).map(|_| Process::start(settings))).await;
     let is_over = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..PROCESSES * WRITERS_OF_A_PROCESS)
+    let writers: Vec<_> = (0..writers)
         .map(|number| Writer {
             name: format!("writer-{number}"),
             url: processes[number % PROCESSES].url.clone(),
@@ -203,6 +211,7 @@ pub(crate) async fn write_while(
             random: random.fork(),
             clocks: HashMap::new(),
             accepted: Vec::new(),
+            longest_wait: Duration::ZERO,
         })
         .map(|writer| tokio::spawn(writer.write_until(Arc::clone(&is_over))))
         .collect();
@@ -211,17 +220,18 @@ pub(crate) async fn write_while(
     is_over.store(true, Ordering::SeqCst);
     let last_seen = polling.await.expect("every page follows the one before");
     assert!(last_seen > 0, "nothing was seen while it was written");
-    let accepted = join_all(writers).await.into_iter().flat_map(|accepted| accepted.expect("a writer ends well"));
-    let accepted: Vec<String> = accepted.collect();
+    let writers = join_all(writers).await.into_iter().map(|writer| writer.expect("a writer ends well"));
+    let writers: Vec<Writer> = writers.collect();
 
     let world = world();
     let log = whole_log(&world).await;
     assert!(log.iter().map(|entry| entry.seq).eq(1..=log.len() as u64), "the log has a hole");
     let logged: HashSet<&str> = log.iter().map(|entry| entry.id.as_str()).collect();
     assert_eq!(logged.len(), log.len(), "an operation is in the log twice");
-    let accepted: HashSet<&str> = accepted.iter().map(String::as_str).collect();
+    let accepted: HashSet<&str> = writers.iter().flat_map(|writer| &writer.accepted).map(String::as_str).collect();
     assert_eq!(logged, accepted, "the log has what was accepted, and nothing else");
     assert!(log.len() > 100, "too few operations for the test to tell: {}", log.len());
     check_documents(&world, &log).await;
-    println!("{} operations in {} s", log.len(), seconds());
+    let longest_wait = writers.iter().map(|writer| writer.longest_wait).max().unwrap_or_default();
+    println!("{} operations of {} writers, the longest push took {longest_wait:?}", log.len(), writers.len());
 }

@@ -319,6 +319,23 @@ class Template(unittest.TestCase):
                          {"Ref": "AllowedOrigins"})
         self.assertEqual(set(cors["exposeHeaders"]), {"etag", "retry-after", "x-request-id"})
 
+    def test_every_build_of_the_functions_has_one_store_and_what_it_needs(self):
+        features = set(tomllib.loads((ROOT / "Cargo.toml").read_text())["features"])
+        config = tomllib.loads((ROOT / "CargoLambda.toml").read_text())
+        shared = config.pop("default")["build"]
+        plain = config.pop("build")
+        self.assertEqual(shared, {key: value for key, value in plain.items() if key != "features"})
+        self.assertTrue(plain["no_default_features"])
+        self.assertTrue(all((ROOT / file).exists() for file in plain["config"]))
+        builds = {"": plain["features"], **{context: table["build"]["features"] for context, table in config.items()}}
+        for context, named in builds.items():
+            with self.subTest(context):
+                self.assertLessEqual(set(named), features)
+                [store] = set(named) & {"sqlite", "postgres", "mongodb"}
+                self.assertIn("lambda", named)
+                self.assertEqual(context or "postgres", f"{store}-aws" if "aws" in named else store)
+        self.assertEqual(set(builds), {"", "postgres-aws", "mongodb", "mongodb-aws"})
+
     def test_the_stages_name_only_parameters_that_there_are(self):
         config = tomllib.loads((ROOT / "samconfig.toml").read_text())
         names = {}

@@ -19,13 +19,16 @@ use crate::store::{Query, QueryPage};
 /// place does not slip through between two of them.
 pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query) -> Result<QueryPage, Failure> {
     let collections = database.ready().await?;
-    let batch_rows = if query.filter.conditions().is_empty() {
-        query.max_documents.saturating_add(1)
-    } else {
-        QUERY_FETCH_MAX_DOCUMENTS
-    };
-    let find = collections.documents.find(documents_of(tenant, query)).sort(doc! { "seq": -1 });
-    let find = find.batch_size(u32::try_from(batch_rows).unwrap_or(u32::MAX)).max_time(time_limit());
+    let mut find =
+        collections.documents.find(documents_of(tenant, query)).sort(doc! { "seq": -1 }).max_time(time_limit());
+    let mut batch_rows = QUERY_FETCH_MAX_DOCUMENTS;
+    if query.filter.conditions().is_empty() {
+        let wanted = query.max_documents.saturating_add(1);
+        find = find.limit(signed(wanted as u64));
+        // A server that has filled a batch keeps its cursor, which costs a command to end.
+        batch_rows = wanted.saturating_add(1);
+    }
+    let find = find.batch_size(u32::try_from(batch_rows).unwrap_or(u32::MAX));
     let mut found = in_time(find.read_concern(ReadConcern::snapshot())).await?;
     let mut budget = PageBudget::new(query.max_documents);
     let mut page = QueryPage { documents: Vec::new(), has_more: false };

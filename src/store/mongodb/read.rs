@@ -24,8 +24,9 @@ use crate::core::places::Places;
 use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
 
-/// How many rows a page may have beside those asked for: the head twice, and the row that tells that there are more.
-const ROWS_BESIDE: usize = 3;
+/// How many rows a batch may have beside those of a page that were asked for: the head twice, the row that tells that
+/// there are more, and room for one more, since a server that has filled a batch keeps its cursor, which costs a command.
+const ROWS_BESIDE: usize = 4;
 
 /// Most values of one list that something is to be in: what a server does with a list may grow faster than it.
 const LIST_MAX_VALUES: usize = 500;
