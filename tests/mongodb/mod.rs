@@ -2,6 +2,7 @@
 //! and writers that die.
 
 mod contention;
+mod round_trips;
 
 use std::sync::Arc;
 use std::time::Instant;

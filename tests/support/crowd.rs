@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -29,6 +29,12 @@ const PROCESSES: usize = 4;
 pub(crate) const WRITERS: usize = 32;
 
 const DOCUMENTS: usize = 8;
+
+/// How many operations the test needs to tell anything; on a slow machine it goes on until they are there.
+const OPERATIONS_MIN: usize = 101;
+
+/// How long it waits for them before it gives up.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How long it goes on unless `SYNCFLOW_RACE_SECONDS` says otherwise.
 const DEFAULT_SECONDS: u64 = 10;
@@ -69,6 +75,8 @@ struct Writer {
     /// What it knows of the documents' clocks.
     clocks: HashMap<String, Map<String, Value>>,
     accepted: Vec<String>,
+    /// How many operations of all writers were accepted.
+    accepted_of_all: Arc<AtomicUsize>,
     /// How long a push took from its first request to its answer, at most.
     longest_wait: Duration,
 }
@@ -97,6 +105,7 @@ impl Writer {
                 None => {
                     assert_eq!(answer["accepted"][0]["id"], id.as_str(), "an operation is in one of the lists");
                     self.accepted.push(id);
+                    self.accepted_of_all.fetch_add(1, Ordering::SeqCst);
                 }
                 Some(conflict) => {
                     let theirs = conflict["vectorClock"].as_object().expect("a clock");
@@ -190,7 +199,7 @@ pub(crate) fn seconds() -> u64 {
 }
 
 /// So many writers through server processes with these settings, and one who pulls beside them, until all that disturbs
-/// them is over.
+/// them is over and enough was accepted.
 ///
 /// Then the log is dense, has what was accepted and nothing else, nothing twice, and no operation overwrote what it had
 /// not seen.
@@ -203,6 +212,8 @@ pub(crate) async fn write_while(
 ) {
     let processes = join_all((0..PROCESSES).map(|_| Process::start(settings))).await;
     let is_over = Arc::new(AtomicBool::new(false));
+    let accepted_of_all = Arc::new(AtomicUsize::new(0));
+    let began = Instant::now();
     let writers: Vec<_> = (0..writers)
         .map(|number| Writer {
             name: format!("writer-{number}"),
@@ -211,12 +222,18 @@ pub(crate) async fn write_while(
             random: random.fork(),
             clocks: HashMap::new(),
             accepted: Vec::new(),
+            accepted_of_all: Arc::clone(&accepted_of_all),
             longest_wait: Duration::ZERO,
         })
         .map(|writer| tokio::spawn(writer.write_until(Arc::clone(&is_over))))
         .collect();
     let polling = tokio::spawn(poll_until(world(), Arc::clone(&is_over)));
     disturbance().await;
+    while accepted_of_all.load(Ordering::SeqCst) < OPERATIONS_MIN {
+        assert!(began.elapsed() < PATIENCE, "too few operations for the test to tell");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let took = began.elapsed();
     is_over.store(true, Ordering::SeqCst);
     let last_seen = polling.await.expect("every page follows the one before");
     assert!(last_seen > 0, "nothing was seen while it was written");
@@ -230,8 +247,8 @@ pub(crate) async fn write_while(
     assert_eq!(logged.len(), log.len(), "an operation is in the log twice");
     let accepted: HashSet<&str> = writers.iter().flat_map(|writer| &writer.accepted).map(String::as_str).collect();
     assert_eq!(logged, accepted, "the log has what was accepted, and nothing else");
-    assert!(log.len() > 100, "too few operations for the test to tell: {}", log.len());
     check_documents(&world, &log).await;
     let longest_wait = writers.iter().map(|writer| writer.longest_wait).max().unwrap_or_default();
-    println!("{} operations of {} writers, the longest push took {longest_wait:?}", log.len(), writers.len());
+    let (operations, writers) = (log.len(), writers.len());
+    println!("{operations} operations of {writers} writers in {took:?}, the longest push took {longest_wait:?}");
 }

@@ -6,6 +6,7 @@ use mongodb::options::ReadConcern;
 use super::database::{Database, time_limit};
 use super::failure::{Failure, in_time};
 use super::row::Row;
+use super::rows::batch_of;
 use crate::core::limits::QUERY_FETCH_MAX_DOCUMENTS;
 use crate::core::names::TenantId;
 use crate::core::page::PageBudget;
@@ -23,12 +24,10 @@ pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query)
         collections.documents.find(documents_of(tenant, query)).sort(doc! { "seq": -1 }).max_time(time_limit());
     let mut batch_rows = QUERY_FETCH_MAX_DOCUMENTS;
     if query.filter.conditions().is_empty() {
-        let wanted = query.max_documents.saturating_add(1);
-        find = find.limit(signed(wanted as u64));
-        // A server that has filled a batch keeps its cursor, which costs a command to end.
-        batch_rows = wanted.saturating_add(1);
+        batch_rows = query.max_documents.saturating_add(1);
+        find = find.limit(signed(batch_rows as u64));
     }
-    let find = find.batch_size(u32::try_from(batch_rows).unwrap_or(u32::MAX));
+    let find = find.batch_size(batch_of(batch_rows));
     let mut found = in_time(find.read_concern(ReadConcern::snapshot())).await?;
     let mut budget = PageBudget::new(query.max_documents);
     let mut page = QueryPage { documents: Vec::new(), has_more: false };

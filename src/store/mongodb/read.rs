@@ -11,7 +11,7 @@ use mongodb::bson::{Document as Bson, doc};
 use super::database::{Collections, Database, time_limit};
 use super::failure::{Failure, in_time};
 use super::row::{Row, client_key, document_key, entries_after, entry_key};
-use super::rows::{Moment, Rows};
+use super::rows::{Moment, Rows, batch_of};
 use crate::core::cursor::{Cursor, Head, Origin, Position, Scan};
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
@@ -24,15 +24,11 @@ use crate::core::places::Places;
 use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
 
-/// How many rows a batch may have beside those of a page that were asked for: the head twice, the row that tells that
-/// there are more, and room for one more, since a server that has filled a batch keeps its cursor, which costs a command.
-const ROWS_BESIDE: usize = 4;
+/// How many rows a page may have beside those asked for: the head twice, and the row that tells that there are more.
+const ROWS_BESIDE: usize = 3;
 
 /// Most values of one list that something is to be in: what a server does with a list may grow faster than it.
 const LIST_MAX_VALUES: usize = 500;
-
-/// Rows of one batch of what such a list finds: more than it can be, so that one round trip brings all.
-const LIST_BATCH_ROWS: u32 = 501;
 
 /// How often a page is read: once, once more in the other mode, and both again in a transaction.
 const READ_ATTEMPTS: u32 = 4;
@@ -48,7 +44,7 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
     for keys in request.keys.chunks(LIST_MAX_VALUES) {
         let keys: Vec<String> = keys.iter().map(|key| document_key(tenant, key)).collect();
         let those = doc! { "_id": { "$in": keys }, "tenant": tenant.as_str() };
-        let mut found = in_time(collections.documents.find(those).batch_size(LIST_BATCH_ROWS)).await?;
+        let mut found = in_time(collections.documents.find(those).batch_size(batch_of(LIST_MAX_VALUES))).await?;
         while in_time(found.advance()).await? {
             let row = Row(found.current());
             documents.insert(row.key()?, row.document()?);
@@ -57,7 +53,7 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
     for ids in request.ids.chunks(LIST_MAX_VALUES) {
         let ids: Vec<&str> = ids.iter().map(OperationId::as_str).collect();
         let find = collections.operations.find(doc! { "tenant": tenant.as_str(), "id": { "$in": ids } });
-        let find = find.projection(doc! { "_id": 0, "id": 1 }).batch_size(LIST_BATCH_ROWS);
+        let find = find.projection(doc! { "_id": 0, "id": 1 }).batch_size(batch_of(LIST_MAX_VALUES));
         let mut found = in_time(find.max_time(time_limit())).await?;
         while in_time(found.advance()).await? {
             known.insert(OperationId::trusted(Row(found.current()).text("id")?));

@@ -8,6 +8,12 @@ use super::database::{Collections, time_limit};
 use super::failure::{Failure, in_time};
 use super::row::Row;
 
+/// The size of a batch that so many rows do not fill: a server that has filled one keeps its cursor, and to read on or to
+/// end that costs a command.
+pub(super) fn batch_of(rows: usize) -> u32 {
+    u32::try_from(rows.saturating_add(1)).unwrap_or(u32::MAX)
+}
+
 /// What makes a command see one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moment {
@@ -25,7 +31,7 @@ pub(super) enum Rows {
 }
 
 impl Rows {
-    /// Runs an aggregation that answers up to `batch_rows` at a time.
+    /// Runs an aggregation that answers at least `batch_rows` at a time, where there are so many.
     pub(super) async fn of(
         collections: &Collections,
         collection: &Collection<RawDocumentBuf>,
@@ -33,8 +39,7 @@ impl Rows {
         batch_rows: usize,
         moment: Moment,
     ) -> Result<Self, Failure> {
-        let batch_rows = u32::try_from(batch_rows).unwrap_or(u32::MAX);
-        let aggregate = collection.aggregate(pipeline).batch_size(batch_rows).max_time(time_limit());
+        let aggregate = collection.aggregate(pipeline).batch_size(batch_of(batch_rows)).max_time(time_limit());
         match moment {
             Moment::Snapshot => {
                 let aggregate = aggregate.read_concern(ReadConcern::snapshot()).with_type::<RawDocumentBuf>();
