@@ -48,8 +48,18 @@ ACTIONS_OF_ALL_WITH_A_SECRET = {
     "secretsmanager:GetSecretValue": "DatabaseSecretArn",
     "kms:Decrypt": "SecretKeyArn",
 }
-CONDITIONS = {"DatabaseSecretArn": ["HasSecret"], "SecretKeyArn": ["HasSecret", "HasSecretKey"]}
+# The statement of a database user is there where a parameter names one.
+ACTIONS_OF_ALL_WITH_IAM_AUTH = {"rds-db:connect": "DatabaseUserArn"}
+CONDITIONS = {
+    "DatabaseSecretArn": ["HasSecret"],
+    "SecretKeyArn": ["HasSecret", "HasSecretKey"],
+    "DatabaseUserArn": ["HasIamAuth"],
+}
 ACTIONS_OF_THE_SCHEDULE = {"sqs:SendMessage": "CompactionDeadLetters"}
+
+# A database user as which functions may log in, and the parameters of a stack where they do.
+DATABASE_USER_ARN = f"arn:aws:rds-db:{REGION}:123456789012:dbuser:prx-0a1b2c3d4e5f67890/syncflow"
+WITH_IAM_AUTH = {"DatabaseUri": "postgresql://syncflow@h/d?sslmode=verify-full", "DatabaseUserArn": DATABASE_USER_ARN}
 
 # Longest time that an HTTP API waits for a function, in seconds.
 API_TIME_MAX_SECONDS = 30
@@ -129,6 +139,46 @@ def with_conditions(entries: list) -> list:
         else:
             found.append(([], entry))
     return found
+
+
+# What CloudFormation takes out of the list or the properties that it stands in.
+NO_VALUE = object()
+
+
+def evaluated(value: object, given: dict) -> object:
+    """What CloudFormation makes of a value, with these parameters and the defaults of the others."""
+    if isinstance(value, list):
+        return [inner for inner in (evaluated(inner, given) for inner in value) if inner is not NO_VALUE]
+    if not isinstance(value, dict):
+        return value
+    match list(value.items()):
+        case [("Ref", "AWS::NoValue")]:
+            return NO_VALUE
+        case [("Ref", name)] if name in PLAIN["Parameters"]:
+            return given.get(name, given_value(PLAIN["Parameters"][name]))
+        case [("Condition", str(name))]:
+            return evaluated(PLAIN["Conditions"][name], given)
+        case [("Fn::If", [condition, there, otherwise])]:
+            return evaluated(there if evaluated({"Condition": condition}, given) else otherwise, given)
+        case [("Fn::Equals", [one, other])]:
+            return str(evaluated(one, given)) == str(evaluated(other, given))
+        case [("Fn::Not", [inner])]:
+            return not evaluated(inner, given)
+        case [("Fn::And", all_of)]:
+            return all(evaluated(all_of, given))
+        case [("Fn::Or", any_of)]:
+            return any(evaluated(any_of, given))
+        case [("Fn::Join", [between, parts])]:
+            return between.join(evaluated(parts, given))
+    found = {key: evaluated(inner, given) for key, inner in value.items()}
+    return {key: inner for key, inner in found.items() if inner is not NO_VALUE}
+
+
+def refusals(given: dict) -> list:
+    """What CloudFormation says against a stack with these parameters."""
+    return [assertion["AssertDescription"]
+            for rule in PLAIN["Rules"].values() if evaluated(rule.get("RuleCondition", True), given)
+            for assertion in rule["Assertions"] if not evaluated(assertion["Assert"], given)]
 
 
 class Template(unittest.TestCase):
@@ -222,9 +272,63 @@ class Template(unittest.TestCase):
                         actions = statement["Action"]
                         for action in [actions] if isinstance(actions, str) else actions:
                             allowed[action] = "own logs" if target == f"{name}Logs" else target
-                needed = ACTIONS_OF_ALL | ACTIONS_OF_ALL_WITH_A_SECRET
+                needed = ACTIONS_OF_ALL | ACTIONS_OF_ALL_WITH_A_SECRET | ACTIONS_OF_ALL_WITH_IAM_AUTH
                 needed |= ACTIONS_OF_THE_SCHEDULE if not ROUTES[binary] else {}
                 self.assertEqual(allowed, needed)
+
+    def test_every_function_may_log_in_with_iam_where_a_database_user_is_given_and_nobody_else(self):
+        of_functions = {f"{logical_id.removesuffix('Function')}Role" for logical_id, _ in functions().values()}
+        for given, expected in (({}, []), (WITH_IAM_AUTH, [("rds-db:connect", DATABASE_USER_ARN)])):
+            for name, role in of_type("AWS::IAM::Role").items():
+                with self.subTest(name, given=given):
+                    allowed = []
+                    for policy in evaluated(role["Properties"]["Policies"], given):
+                        for statement in policy["PolicyDocument"]["Statement"]:
+                            actions = statement["Action"]
+                            for action in [actions] if isinstance(actions, str) else actions:
+                                if action.startswith("rds-db:"):
+                                    allowed.append((action, statement["Resource"]))
+                    self.assertEqual(allowed, expected if name in of_functions else [])
+
+    def test_every_function_logs_in_with_iam_where_a_database_user_is_given(self):
+        for given, expected in (({}, None), (WITH_IAM_AUTH, "true")):
+            for binary, (_, function) in functions().items():
+                with self.subTest(binary, given=given):
+                    variables = evaluated(function["Environment"]["Variables"], given)
+                    self.assertEqual(variables.get("POSTGRES_IAM_AUTH"), expected)
+
+    def test_a_login_with_iam_that_is_not_possible_is_refused(self):
+        self.assertEqual(refusals(WITH_IAM_AUTH), [])
+        secret = {"DatabaseSecretArn": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:s"}
+        for wrong, expected in (
+            ({"Adapter": "mongodb"}, ["DatabaseUserArn is for PostgreSQL alone."]),
+            (secret, ["DatabaseUserArn and DatabaseSecretArn exclude each other."]),
+            ({"DatabaseUri": ""},
+             ["DatabaseUri or DatabaseSecretArn is needed.", "DatabaseUserArn needs DatabaseUri."]),
+        ):
+            with self.subTest(wrong):
+                self.assertEqual(refusals(WITH_IAM_AUTH | wrong), expected)
+                # The same stack without the login is no worse than before.
+                without = WITH_IAM_AUTH | wrong | {"DatabaseUserArn": ""}
+                self.assertEqual([line for line in refusals(without) if "DatabaseUserArn" in line], [])
+
+    def test_a_database_user_is_one_and_no_pattern(self):
+        parameter = PLAIN["Parameters"]["DatabaseUserArn"]
+        self.assertEqual(parameter["Default"], "")
+        of_account = "rds-db:eu-central-1:123456789012:dbuser"
+        for right in (
+            "", DATABASE_USER_ARN, f"arn:aws:{of_account}:db-ABC1/user", f"arn:aws-cn:{of_account}:db-ABC1/user",
+            f"arn:aws-us-gov:{of_account}:cluster-A/a.b@c",
+        ):
+            self.assertRegex(right, parameter["AllowedPattern"])
+        for wrong in (
+            "*", "syncflow", f"arn:aws:{of_account}:*/user", f"arn:aws:{of_account}:db-A/*",
+            f"arn:aws:{of_account}:db-A/u?", f"arn:aws:{of_account}:db-A/${{aws:username}}",
+            f"arn:aws:{of_account}:db-A", f"arn:aws:{of_account}:db-A/", f"arn:other:{of_account}:db-A/user",
+            "arn:aws:rds-db:*:123456789012:dbuser:db-A/user", "arn:aws:rds-db:eu-central-1:*:dbuser:db-A/user",
+            "arn:aws:rds:eu-central-1:123456789012:db:name",
+        ):
+            self.assertNotRegex(wrong, parameter["AllowedPattern"])
 
     def test_the_schedule_starts_the_compaction_and_tries_again(self):
         [schedule] = of_type("AWS::Scheduler::Schedule").values()
