@@ -2,22 +2,28 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::limits::JSON_MAX_LEVELS;
+use super::text::Text;
 
 /// A JSON value as text; cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RawJson(Arc<str>);
+pub struct RawJson(Text);
 
 impl RawJson {
     /// Takes a text that is known to be JSON: one that was checked before, or one read back from a store.
     #[must_use]
     pub fn trusted(text: &str) -> Self {
         Self(text.into())
+    }
+
+    /// The same without copying it.
+    #[must_use]
+    pub fn shared(text: Text) -> Self {
+        Self(text)
     }
 
     /// Builds an object from keys and the texts of their values.
@@ -50,7 +56,9 @@ impl fmt::Debug for RawJson {
 
 /// Appends a text as a JSON string.
 pub fn push_string(out: &mut String, text: &str) {
-    if text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+    // Counted, since without an early end the compiler looks at many bytes at once.
+    let escapes = text.bytes().filter(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\')).count();
+    if escapes > 0 {
         out.push_str(&serde_json::Value::from(text).to_string());
     } else {
         out.push('"');

@@ -14,3 +14,4 @@ pub mod names;
 pub mod operation;
 pub mod page;
 pub mod places;
+pub mod text;

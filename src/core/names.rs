@@ -1,9 +1,9 @@
 //! Names: ids, collections, clients and tenants, each a type of its own so that they cannot be swapped.
 
 use std::fmt;
-use std::sync::Arc;
 
 use super::limits::NAME_MAX_BYTES;
+use super::text::Text;
 
 /// Why a text is no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +38,7 @@ macro_rules! name {
         ///
         /// 1 to 256 bytes of UTF-8 without control characters; cheap to clone.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        pub struct $name(Text);
 
         impl $name {
             /// Checks a text that comes from outside.
@@ -54,6 +54,12 @@ macro_rules! name {
             #[must_use]
             pub fn trusted(text: &str) -> Self {
                 Self(text.into())
+            }
+
+            /// The same without copying it.
+            #[must_use]
+            pub fn shared(text: Text) -> Self {
+                Self(text)
             }
 
             /// The text.
@@ -111,6 +117,14 @@ pub struct DocumentKey {
     pub collection: Collection,
     /// The document's id in its collection.
     pub id: DocumentId,
+}
+
+impl DocumentKey {
+    /// Takes texts that were checked before, without copying them.
+    #[must_use]
+    pub fn shared(collection: Text, id: Text) -> Self {
+        Self { collection: Collection::shared(collection), id: DocumentId::shared(id) }
+    }
 }
 
 #[cfg(test)]

@@ -85,12 +85,8 @@ impl LogEntry {
         // {"id":,"type":"insert","collection":,"docId":,"data":null,"timestamp":9007199254740991,"clientId":,
         // "synced":true,"vectorClock":},
         const FRAME_BYTES: usize = 136;
-        FRAME_BYTES
-            + string_bytes(self.id.as_str())
-            + string_bytes(self.key.collection.as_str())
-            + string_bytes(self.key.id.as_str())
-            + string_bytes(self.client_id.as_str())
-            + self.data.as_ref().map_or(0, |data| data.as_str().len())
-            + self.clock.as_str().len()
+        let names = [self.id.as_str(), self.key.collection.as_str(), self.key.id.as_str(), self.client_id.as_str()];
+        let data_bytes = self.data.as_ref().map_or(0, |data| data.as_str().len());
+        FRAME_BYTES + names.into_iter().map(string_bytes).sum::<usize>() + data_bytes + self.clock.as_str().len()
     }
 }

@@ -35,7 +35,8 @@ const LAYERS: [Layer; 9] = [
 ];
 
 /// The crates that only hold data; the last one is for tests.
-const CRATES_OF_THE_CORE: [&str; 5] = ["serde", "serde_json", "thiserror", "twox_hash", "proptest"];
+const CRATES_OF_THE_CORE: [&str; 7] =
+    ["bytes", "bytestring", "serde", "serde_json", "thiserror", "twox_hash", "proptest"];
 
 /// What reaches the machine.
 const MACHINE: [&str; 10] = [

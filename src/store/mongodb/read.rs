@@ -21,6 +21,7 @@ use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
 use crate::core::places::Places;
+use crate::core::text::TextPool;
 use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
 
@@ -252,6 +253,7 @@ struct Page<'a> {
     /// How far the client was noted to have pulled, and when.
     noted: Option<(u64, u64)>,
     budget: PageBudget,
+    pool: TextPool,
     entries: Vec<LogEntry>,
     last: Option<Position>,
 }
@@ -265,6 +267,7 @@ impl<'a> Page<'a> {
             fingerprint_there: None,
             noted: None,
             budget: PageBudget::new(request.max_operations),
+            pool: TextPool::default(),
             entries: Vec::new(),
             last: None,
         }
@@ -283,7 +286,7 @@ impl<'a> Page<'a> {
 
     /// Takes the next row; says whether it went in.
     fn push(&mut self, row: Row<'_>) -> Result<bool, Failure> {
-        let entry = row.log_entry()?;
+        let entry = row.log_entry(&mut self.pool)?;
         let fits = self.budget.admit(entry.wire_bytes());
         if fits {
             self.last = Some(row.position()?);
@@ -389,7 +392,7 @@ async fn read_by_time(
     let pipeline = page_pipeline(collections, tenant, Vec::new(), rows);
     let batch_rows = max_rows.saturating_add(ROWS_BESIDE);
     let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, moment).await?;
-    let mut page = TimePageBuilder::new(request.max_operations, request.runs);
+    let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations, request.runs), TextPool::default());
     let (mut head, mut head_behind, mut found, mut is_full) = (Head::default(), Head::default(), 0, false);
     while let Some(row) = rows.next().await? {
         match row.optional_text("part")? {
@@ -403,7 +406,7 @@ async fn read_by_time(
             None if head.position.seq < row.integer("seq")? => return Ok(ByTime::Moved),
             None => {
                 found += 1;
-                is_full = !page.push(row.log_entry()?);
+                is_full = !page.push(row.log_entry(&mut pool)?);
                 if is_full {
                     break;
                 }

@@ -13,6 +13,7 @@ use crate::core::fingerprint::Fingerprint;
 use crate::core::json::RawJson;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, TenantId};
 use crate::core::operation::{LogEntry, Operation, OperationKind};
+use crate::core::text::{TextPool, together};
 use crate::store::integers::{signed, unsigned};
 
 /// The `_id` of a log entry: the tenant, then the number so that texts stand in its order.
@@ -167,21 +168,26 @@ impl<'a> Row<'a> {
     }
 
     /// A log entry, or a document in the form of one.
-    pub(super) fn log_entry(self) -> Result<LogEntry, Failure> {
+    pub(super) fn log_entry(self, pool: &mut TextPool) -> Result<LogEntry, Failure> {
+        let data = self.optional_text("data")?;
         let (id, kind) = match self.optional_text("operationId")? {
             None => (self.text("id")?, self.kind()?),
-            Some(id) if self.has("data")? => (id, OperationKind::Insert),
+            Some(id) if data.is_some() => (id, OperationKind::Insert),
             Some(id) => (id, OperationKind::Delete),
         };
+        let (collection, document_id) = (self.text("collection")?, self.text("docId")?);
+        let (client_id, clock) = (self.text("clientId")?, self.text("clock")?);
+        let [id, collection, document_id, kept_data, client_id, clock] =
+            pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock]);
         Ok(LogEntry {
             seq: self.integer("seq")?,
-            id: OperationId::trusted(id),
+            id: OperationId::shared(id),
             kind,
-            key: self.key()?,
-            data: self.data()?,
+            key: DocumentKey::shared(collection, document_id),
+            data: data.map(|_| RawJson::shared(kept_data)),
             timestamp: self.integer("timestamp")?,
-            client_id: ClientId::trusted(self.text("clientId")?),
-            clock: RawJson::trusted(self.text("clock")?),
+            client_id: ClientId::shared(client_id),
+            clock: RawJson::shared(clock),
         })
     }
 
@@ -201,12 +207,15 @@ impl<'a> Row<'a> {
     }
 
     pub(super) fn live_document(self) -> Result<LiveDocument, Failure> {
+        let data = self.optional_text("data")?.ok_or(Failure::Answer("a document without data"))?;
+        let [collection, id, operation_id, data] =
+            together([self.text("collection")?, self.text("docId")?, self.text("operationId")?, data]);
         Ok(LiveDocument {
-            key: self.key()?,
+            key: DocumentKey::shared(collection, id),
             rev: self.integer("rev")?,
             seq: self.integer("seq")?,
-            operation_id: OperationId::trusted(self.text("operationId")?),
-            data: self.data()?.ok_or(Failure::Answer("a document without data"))?,
+            operation_id: OperationId::shared(operation_id),
+            data: RawJson::shared(data),
         })
     }
 }

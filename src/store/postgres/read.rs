@@ -18,6 +18,7 @@ use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
 use crate::core::places::Places;
+use crate::core::text::TextPool;
 use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Seen, Stats, TimeRequest};
 
@@ -105,8 +106,9 @@ impl Found {
         let head = columns.head()?;
         let fingerprint_there = columns.optional_fingerprint()?;
         let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
-        let entries =
-            page.iter().map(|row| Columns::behind(row, PULL_HEAD_COLUMNS).log_entry()).collect::<Result<_, _>>()?;
+        let mut pool = TextPool::default();
+        let entry = |row| Columns::behind(row, PULL_HEAD_COLUMNS).log_entry(&mut pool);
+        let entries = page.iter().map(entry).collect::<Result<_, _>>()?;
         Ok(Self { head, fingerprint_there, noted, entries })
     }
 
@@ -156,9 +158,9 @@ pub(super) async fn changes_by_time(
         let mut page = TimePageBuilder::new(request.max_operations, request.runs);
         let (first, found) = rows.split_first().ok_or(Failure::Answer("no row"))?;
         let head = Columns::of(first).head()?;
-        let mut wants_more = true;
+        let (mut wants_more, mut pool) = (true, TextPool::default());
         for row in found {
-            let (entry, _) = Columns::behind(row, TIME_HEAD_COLUMNS).log_entry()?;
+            let (entry, _) = Columns::behind(row, TIME_HEAD_COLUMNS).log_entry(&mut pool)?;
             wants_more = page.push(entry);
             if !wants_more {
                 break;

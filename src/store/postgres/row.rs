@@ -11,6 +11,7 @@ use crate::core::fingerprint::Fingerprint;
 use crate::core::json::RawJson;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
 use crate::core::operation::{LogEntry, OperationKind};
+use crate::core::text::{TextPool, together};
 use crate::store::integers::unsigned;
 
 /// Takes the columns of a row one after the other.
@@ -71,18 +72,22 @@ impl<'a> Columns<'a> {
     }
 
     /// `seq, fingerprint, id, kind, collection, doc_id, data, timestamp, client_id, clock`.
-    pub(super) fn log_entry(&mut self) -> Result<(LogEntry, Fingerprint), Failure> {
-        let seq = self.integer()?;
-        let fingerprint = self.fingerprint()?;
+    pub(super) fn log_entry(&mut self, pool: &mut TextPool) -> Result<(LogEntry, Fingerprint), Failure> {
+        let (seq, fingerprint) = (self.integer()?, self.fingerprint()?);
+        let (id, kind, collection, document_id) = (self.text()?, self.text()?, self.text()?, self.text()?);
+        let (data, timestamp) = (self.take::<Option<&str>>()?, self.integer()?);
+        let (client_id, clock) = (self.text()?, self.text()?);
+        let [id, collection, document_id, kept_data, client_id, clock] =
+            pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock]);
         let entry = LogEntry {
             seq,
-            id: OperationId::trusted(self.text()?),
-            kind: OperationKind::parse(self.text()?).ok_or(Failure::Answer("an unknown kind of operation"))?,
-            key: self.key()?,
-            data: self.optional_json()?,
-            timestamp: self.integer()?,
-            client_id: ClientId::trusted(self.text()?),
-            clock: RawJson::trusted(self.text()?),
+            id: OperationId::shared(id),
+            kind: OperationKind::parse(kind).ok_or(Failure::Answer("an unknown kind of operation"))?,
+            key: DocumentKey::shared(collection, document_id),
+            data: data.map(|_| RawJson::shared(kept_data)),
+            timestamp,
+            client_id: ClientId::shared(client_id),
+            clock: RawJson::shared(clock),
         };
         Ok((entry, fingerprint))
     }
@@ -101,12 +106,14 @@ impl<'a> Columns<'a> {
 
     /// `collection, doc_id, rev, seq, operation_id, body`, not of a tombstone.
     pub(super) fn live_document(&mut self) -> Result<LiveDocument, Failure> {
+        let (collection, id, rev, seq) = (self.text()?, self.text()?, self.integer()?, self.integer()?);
+        let [collection, id, operation_id, data] = together([collection, id, self.text()?, self.text()?]);
         Ok(LiveDocument {
-            key: self.key()?,
-            rev: self.integer()?,
-            seq: self.integer()?,
-            operation_id: OperationId::trusted(self.text()?),
-            data: RawJson::trusted(self.text()?),
+            key: DocumentKey::shared(collection, id),
+            rev,
+            seq,
+            operation_id: OperationId::shared(operation_id),
+            data: RawJson::shared(data),
         })
     }
 }

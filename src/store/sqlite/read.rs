@@ -13,11 +13,12 @@ use crate::core::cursor::{Head, Origin, Position, Scan};
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::CLIENT_SEEN_PRECISION_MS;
+use crate::core::limits::{CLIENT_SEEN_PRECISION_MS, PAGE_MAX_OPERATIONS};
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
 use crate::core::places::Places;
+use crate::core::text::TextPool;
 use crate::store::integers::{signed, unsigned};
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Query, QueryPage, Seen, Stats, TimeRequest};
 
@@ -136,10 +137,10 @@ fn read_scan(
             find.query(params![tenant.as_str(), after, signed(tombstones_after)])?
         }
     };
-    let mut budget = PageBudget::new(max_operations);
-    let mut entries = Vec::new();
+    let (mut budget, mut pool) = (PageBudget::new(max_operations), TextPool::default());
+    let mut entries = Vec::with_capacity(max_operations.min(PAGE_MAX_OPERATIONS));
     while let Some(row) = rows.next()? {
-        let entry = read_log_entry(row)?;
+        let entry = read_log_entry(row, &mut pool)?;
         if !budget.admit(entry.wire_bytes()) {
             return Ok((entries, true));
         }
@@ -187,9 +188,9 @@ pub(super) fn changes_by_time(
     let mut find = transaction.prepare_cached(&time_query(head))?;
     let parameters = params![tenant.as_str(), signed(request.after.timestamp), signed(request.after.seq)];
     let mut rows = find.query(parameters)?;
-    let mut page = TimePageBuilder::new(request.max_operations, request.runs);
+    let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations, request.runs), TextPool::default());
     while let Some(row) = rows.next()? {
-        if !page.push(read_log_entry(row)?) {
+        if !page.push(read_log_entry(row, &mut pool)?) {
             break;
         }
     }

@@ -8,8 +8,9 @@ use crate::core::cursor::Position;
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::RawJson;
-use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+use crate::core::names::{ClientId, DocumentKey, OperationId};
 use crate::core::operation::{LogEntry, OperationKind};
+use crate::core::text::{TextPool, together};
 use crate::store::integers::unsigned;
 
 /// The columns of `operations` that [`read_log_entry`] reads.
@@ -38,35 +39,32 @@ fn optional_json(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<RawJso
     Ok(row.get_ref(column)?.as_str_or_null()?.map(RawJson::trusted))
 }
 
-fn read_key(row: &Row<'_>, first_column: usize) -> rusqlite::Result<DocumentKey> {
-    Ok(DocumentKey {
-        collection: Collection::trusted(text(row, first_column)?),
-        id: DocumentId::trusted(text(row, first_column + 1)?),
-    })
-}
-
 /// A row of [`LOG_ENTRY_COLUMNS`] or [`STATE_COLUMNS`].
-pub(super) fn read_log_entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
+pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Result<LogEntry> {
+    let data = row.get_ref(5)?.as_str_or_null()?;
+    let texts = [text(row, 1)?, text(row, 3)?, text(row, 4)?, data.unwrap_or_default(), text(row, 7)?, text(row, 8)?];
+    let [id, collection, document_id, kept_data, client_id, clock] = pool.keep(texts);
     Ok(LogEntry {
         seq: unsigned(row.get(0)?),
-        id: OperationId::trusted(text(row, 1)?),
+        id: OperationId::shared(id),
         kind: OperationKind::parse(text(row, 2)?).ok_or_else(|| damaged(2, "no kind of an operation"))?,
-        key: read_key(row, 3)?,
-        data: optional_json(row, 5)?,
+        key: DocumentKey::shared(collection, document_id),
+        data: data.map(|_| RawJson::shared(kept_data)),
         timestamp: unsigned(row.get(6)?),
-        client_id: ClientId::trusted(text(row, 7)?),
-        clock: RawJson::trusted(text(row, 8)?),
+        client_id: ClientId::shared(client_id),
+        clock: RawJson::shared(clock),
     })
 }
 
 /// A row of [`LIVE_DOCUMENT_COLUMNS`] that is not a tombstone.
 pub(super) fn read_live_document(row: &Row<'_>) -> rusqlite::Result<LiveDocument> {
+    let [collection, id, operation_id, data] = together([text(row, 0)?, text(row, 1)?, text(row, 4)?, text(row, 5)?]);
     Ok(LiveDocument {
-        key: read_key(row, 0)?,
+        key: DocumentKey::shared(collection, id),
         rev: unsigned(row.get(2)?),
         seq: unsigned(row.get(3)?),
-        operation_id: OperationId::trusted(text(row, 4)?),
-        data: RawJson::trusted(text(row, 5)?),
+        operation_id: OperationId::shared(operation_id),
+        data: RawJson::shared(data),
     })
 }
 

@@ -1,0 +1,86 @@
+//! Texts that are cheap to clone, and share their memory with those that came with them.
+
+use bytes::BytesMut;
+use bytestring::ByteString;
+
+/// A text that is cheap to clone.
+pub type Text = ByteString;
+
+/// The size of a pool's first piece of memory, in bytes; each further one is twice as large.
+const FIRST_CHUNK_BYTES: usize = 512;
+
+/// The size of a pool's large pieces, in bytes; none is freed as long as one of its texts is there.
+const CHUNK_MAX_BYTES: usize = 64 * 1024;
+
+/// Copies texts into one piece of memory.
+#[must_use]
+pub fn together<const N: usize>(texts: [&str; N]) -> [Text; N] {
+    copy(texts, &mut BytesMut::with_capacity(bytes_of(&texts)))
+}
+
+/// Copies the texts of many rows into few pieces of memory, for a page whose thousands of texts live and die together.
+#[derive(Debug, Default)]
+pub struct TextPool {
+    chunk: BytesMut,
+    last_chunk_bytes: usize,
+}
+
+impl TextPool {
+    /// Copies the texts of one row.
+    pub fn keep<const N: usize>(&mut self, texts: [&str; N]) -> [Text; N] {
+        let bytes = bytes_of(&texts);
+        if bytes > self.chunk.capacity() {
+            self.last_chunk_bytes = (self.last_chunk_bytes * 2).clamp(FIRST_CHUNK_BYTES, CHUNK_MAX_BYTES);
+            self.chunk = BytesMut::with_capacity(self.last_chunk_bytes.max(bytes));
+        }
+        copy(texts, &mut self.chunk)
+    }
+}
+
+fn bytes_of(texts: &[&str]) -> usize {
+    texts.iter().map(|text| text.len()).sum()
+}
+
+/// Copies texts to where there is room for them.
+fn copy<const N: usize>(texts: [&str; N], chunk: &mut BytesMut) -> [Text; N] {
+    for text in texts {
+        chunk.extend_from_slice(text.as_bytes());
+    }
+    let all = Text::try_from(chunk.split().freeze()).unwrap_or_else(|_| unreachable!("they were texts"));
+    let mut end = 0;
+    texts.map(|text| {
+        let begin = end;
+        end += text.len();
+        all.slice_ref(&all[begin..end])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_keeps_what_it_is_given_whatever_the_sizes() {
+        let mut pool = TextPool::default();
+        let large = "é".repeat(CHUNK_MAX_BYTES);
+        let mut kept = Vec::new();
+        for turn in 0..2_000 {
+            let (number, size) = (turn.to_string(), turn % 700);
+            let middle = if turn % 500 == 1 { large.as_str() } else { &large[..size * 2] };
+            kept.push((pool.keep([&number, "", middle]), number, middle));
+        }
+        for ([first, empty, last], number, middle) in &kept {
+            assert_eq!((&**first, &**empty, &**last), (number.as_str(), "", *middle));
+        }
+    }
+
+    #[test]
+    fn the_rows_of_a_page_share_their_memory() {
+        let mut pool = TextPool::default();
+        let rows: Vec<[Text; 2]> = (0..1_000).map(|row| pool.keep([&format!("{row:050}"), "x"])).collect();
+        let follows = |pair: &[[Text; 2]]| pair[0][1].as_ptr().wrapping_add(1) == pair[1][0].as_ptr();
+        let breaks = rows.windows(2).filter(|pair| !follows(pair)).count();
+        // Pieces of 512 bytes, 1 KiB, 2 KiB and so on to 51 kB.
+        assert!(breaks <= 7, "{breaks}");
+    }
+}
