@@ -2,6 +2,8 @@
 //! and writers that die.
 
 mod contention;
+mod plans;
+mod proxy;
 mod round_trips;
 
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use syncflow_server::store::conformance::draft::insert;
 use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
 use syncflow_server::store::{ErrorKind, Store as _};
 
+use self::proxy::Proxy;
 use crate::support::mongo::Database;
 use crate::support::mongo_server::MongoServer;
 
@@ -25,6 +28,16 @@ fn store(options: &MongoOptions) -> MongoStore {
 
 fn world(options: &MongoOptions) -> World {
     World::new(Arc::new(store(options)))
+}
+
+/// A world whose commands are noted, which has pushed something before.
+async fn watched(database: &Database) -> (World, Proxy) {
+    let options = database.options();
+    let proxy = Proxy::before(&options.uri).await;
+    let world = world(&MongoOptions { uri: proxy.uri.clone(), ..options });
+    world.apply([insert("first", "first")]).await;
+    proxy.take_commands();
+    (world, proxy)
 }
 
 #[tokio::test]

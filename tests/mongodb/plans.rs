@@ -1,0 +1,190 @@
+//! Whether an index serves what the store asks the server.
+//!
+//! Not by the server's word: one that has few documents may well prefer to read all of them. Every filter and every order
+//! of the commands that were really sent is held against the indexes that are really there, by the rules of MongoDB's
+//! manual ("The ESR (Equality, Sort, Range) Guideline").
+
+use std::collections::HashMap;
+
+use mongodb::bson::{Bson, Document, doc};
+use syncflow_server::core::cursor::Origin;
+use syncflow_server::core::names::ClientId;
+use syncflow_server::store::conformance::draft::{delete, insert, update};
+use syncflow_server::store::{ChangesRequest, CompactStep, Seen};
+
+use super::proxy::{Proxy, name_of, target_of};
+use super::watched;
+use crate::support::mongo::Database;
+
+/// What a command looks for in a collection, and in which order.
+#[derive(Debug)]
+struct Look {
+    collection: String,
+    filter: Document,
+    order: Document,
+}
+
+/// What a command looks for, in every collection that it reads.
+fn looks_of(command: &Document) -> Vec<Look> {
+    let collection = target_of(command).unwrap_or_default();
+    let document = |of: &Document, key: &str| of.get_document(key).cloned().unwrap_or_default();
+    let look = |filter, order| Look { collection: collection.to_owned(), filter, order };
+    let each = |list: &str| {
+        let statements = command.get_array(list).expect("a list of statements").iter().filter_map(Bson::as_document);
+        statements.map(|statement| look(document(statement, "q"), Document::new())).collect()
+    };
+    match name_of(command) {
+        "find" => vec![look(document(command, "filter"), document(command, "sort"))],
+        "findAndModify" => vec![look(document(command, "query"), document(command, "sort"))],
+        "update" => each("updates"),
+        "delete" => each("deletes"),
+        "aggregate" => looks_of_pipeline(collection, command.get_array("pipeline").expect("a pipeline")),
+        "insert" | "commitTransaction" | "abortTransaction" => Vec::new(),
+        other => panic!("a command that this test does not know: {other}"),
+    }
+}
+
+fn looks_of_pipeline(collection: &str, pipeline: &[Bson]) -> Vec<Look> {
+    let stages: Vec<&Document> = pipeline.iter().filter_map(Bson::as_document).collect();
+    let first = |index: usize, stage: &str| stages.get(index).and_then(|found| found.get_document(stage).ok().cloned());
+    // Without a first stage that chooses, all of the collection would be read.
+    let mut looks = vec![Look {
+        collection: collection.to_owned(),
+        filter: first(0, "$match").unwrap_or_default(),
+        order: first(1, "$sort").unwrap_or_default(),
+    }];
+    for stage in stages {
+        let inner = stage.get_document("$lookup").or_else(|_| stage.get_document("$unionWith"));
+        let Ok(inner) = inner else { continue };
+        let other = inner.get_str("from").or_else(|_| inner.get_str("coll")).expect("a collection");
+        match inner.get_str("foreignField") {
+            Ok(field) => looks.push(Look {
+                collection: other.to_owned(),
+                filter: [(field.to_owned(), Bson::String(String::new()))].into_iter().collect(),
+                order: Document::new(),
+            }),
+            Err(_) => looks.extend(looks_of_pipeline(other, inner.get_array("pipeline").expect("a pipeline"))),
+        }
+    }
+    looks
+}
+
+/// How a filter narrows a field down.
+#[derive(PartialEq)]
+enum Bound {
+    Values,
+    Range,
+    Open,
+}
+
+fn bound(filter: &Document, field: &str) -> Bound {
+    match filter.get(field) {
+        None => Bound::Open,
+        Some(Bson::Document(operators)) if operators.contains_key("$in") => Bound::Values,
+        Some(Bson::Document(operators)) if operators.keys().all(|operator| operator.starts_with('$')) => Bound::Range,
+        Some(_) => Bound::Values,
+    }
+}
+
+/// Whether an index leads to what is looked for: over fields whose values are given, then in the order that is asked for,
+/// or within a range. A tenant alone is no more than the beginning of the way.
+fn serves(index: &Document, look: &Look) -> bool {
+    let keys: Vec<&String> = index.keys().collect();
+    let given = keys.iter().take_while(|key| bound(&look.filter, key) == Bound::Values).count();
+    let behind = &keys[given..];
+    let is_in_order =
+        look.order.keys().enumerate().all(|(place, field)| behind.get(place).is_some_and(|key| *key == field));
+    let is_range = behind.first().is_some_and(|key| bound(&look.filter, key) == Bound::Range);
+    let has_order = !look.order.is_empty();
+    let leads = given > 0 || (is_range && keys.len() == 1);
+    leads && is_in_order && (has_order || is_range || behind.is_empty() || given > 1)
+}
+
+/// The keys of the indexes of each collection.
+async fn indexes(database: &Database) -> HashMap<String, Vec<Document>> {
+    let database = database.connect().await;
+    let mut indexes = HashMap::new();
+    for name in database.list_collection_names().await.expect("the collections are listed") {
+        let mut models = database.collection::<Document>(&name).list_indexes().await.expect("the indexes are listed");
+        let mut keys = Vec::new();
+        while models.advance().await.expect("the next index") {
+            keys.push(models.deserialize_current().expect("an index").keys);
+        }
+        indexes.insert(name, keys);
+    }
+    indexes
+}
+
+fn assert_served(what: &str, proxy: &Proxy, indexes: &HashMap<String, Vec<Document>>) {
+    let looks: Vec<Look> = proxy.take_commands().iter().flat_map(looks_of).collect();
+    assert!(!looks.is_empty(), "{what} looks for something");
+    for look in looks {
+        let of_collection = indexes.get(&look.collection).unwrap_or_else(|| panic!("no collection for {look:?}"));
+        assert!(of_collection.iter().any(|index| serves(index, &look)), "{what}: no index serves {look:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_command_is_served_by_an_index() {
+    let database = Database::new();
+    let (world, proxy) = watched(&database).await;
+    let indexes = indexes(&database).await;
+    let served = |what: &str| assert_served(what, &proxy, &indexes);
+
+    world.apply([insert("op-1", "doc-1"), insert("op-2", "doc-2")]).await;
+    served("a push");
+    world.apply([update("op-3", "doc-1").clock(&[("a", 3)]), delete("op-4", "doc-2").clock(&[("a", 4)])]).await;
+    served("a push of new versions");
+    world.document("doc-1").await;
+    served("a document");
+    world.query(&[("n", "1")]).await;
+    served("a query");
+    world.query(&[]).await;
+    served("a query without conditions");
+    world.stats().await;
+    served("statistics");
+    world.since_of_nobody(0, 5).await;
+    served("a page by timestamp");
+    world.since("me", 0, 2).await;
+    served("a first page of a legacy client");
+    world.since("me", 0, 2).await;
+    served("a page of a legacy client");
+    world.changes(Origin::Nothing, 1).await;
+    served("a page of documents");
+    let seen = Some(Seen { client_id: ClientId::trusted("you"), now_ms: 5 });
+    let request = ChangesRequest { origin: Origin::Beginning, max_operations: 2, seen };
+    world.store.changes(&world.tenant, request).await.expect("a page");
+    served("a page of the log");
+    world.store.tenants(None, 5).await.expect("the tenants");
+    served("the tenants");
+    let step =
+        CompactStep { received_until_ms: u64::MAX >> 12, max_entries: 2, forget_clients_before_ms: u64::MAX >> 12 };
+    world.store.compact(&world.tenant, step).await.expect("a step");
+    served("a compaction");
+    world.since_of_nobody(0, 5).await;
+    served("a page by timestamp behind the horizon");
+    let cursor = world.page(None, 1).await.cursor.expect("a page with a cursor");
+    proxy.take_commands();
+    world.changes(Origin::Cursor(cursor), 1).await;
+    served("a page of documents that goes on");
+}
+
+#[test]
+fn what_no_index_serves_is_found_out() {
+    let look = |filter: Document, order: Document| Look { collection: String::new(), filter, order };
+    let by_seq = doc! { "tenant": 1, "seq": 1, "deleted": 1 };
+    let by_id = doc! { "_id": 1 };
+    assert!(serves(&by_seq, &look(doc! { "tenant": "a", "seq": { "$gt": 5 } }, doc! { "seq": 1 })));
+    assert!(serves(&by_id, &look(doc! { "_id": { "$gt": "a", "$lt": "b" }, "tenant": "a" }, doc! { "_id": 1 })));
+    assert!(serves(&by_id, &look(doc! { "_id": { "$in": ["a", "b"] } }, doc! {})));
+    for (filter, order) in [
+        (doc! {}, doc! {}),
+        (doc! { "tenant": "a" }, doc! {}),
+        (doc! { "seq": { "$gt": 5 } }, doc! { "seq": 1 }),
+        (doc! { "tenant": "a", "timestamp": { "$gt": 5 } }, doc! {}),
+        (doc! { "tenant": "a", "seq": { "$gt": 5 } }, doc! { "timestamp": 1 }),
+    ] {
+        let look = look(filter, order);
+        assert!(!serves(&by_seq, &look) && !serves(&by_id, &look), "{look:?}");
+    }
+}
