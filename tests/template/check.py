@@ -170,6 +170,8 @@ def evaluated(value: object, given: dict) -> object:
             return any(evaluated(any_of, given))
         case [("Fn::Join", [between, parts])]:
             return between.join(evaluated(parts, given))
+        case [("Fn::EachMemberEquals", [members, other])]:
+            return all(member == evaluated(other, given) for member in evaluated(members, given))
     found = {key: evaluated(inner, given) for key, inner in value.items()}
     return {key: inner for key, inner in found.items() if inner is not NO_VALUE}
 
@@ -391,6 +393,18 @@ class Template(unittest.TestCase):
         self.assertEqual(referenced(assertion["Assert"]), {"DatabaseUri", "DatabaseSecretArn"})
         groups = PLAIN["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
         self.assertEqual({name for group in groups for name in group["Parameters"]}, set(PLAIN["Parameters"]))
+
+    def test_rules_use_no_other_functions_than_rules_may(self):
+        allowed = {"Ref", "Fn::And", "Fn::Contains", "Fn::EachMemberEquals", "Fn::EachMemberIn", "Fn::Equals", "Fn::Not",
+                   "Fn::Or", "Fn::RefAll", "Fn::ValueOf", "Fn::ValueOfAll"}
+        used = set(re.findall(r'"(Ref|Fn::[A-Za-z]+)"', json.dumps(PLAIN["Rules"])))
+        self.assertLessEqual(used, allowed)
+
+    def test_a_network_is_given_as_a_whole_or_not_at_all(self):
+        given = {"DatabaseUri": "postgresql://db/syncflow"}
+        self.assertEqual(refusals(given), [])
+        self.assertEqual(refusals({**given, "SubnetIds": ["subnet-1", "subnet-2"]}), ["SubnetIds need SecurityGroupIds."])
+        self.assertEqual(refusals({**given, "SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}), [])
 
     def test_every_log_ends_and_every_alarm_watches_what_is_there(self):
         for name, logs in of_type("AWS::Logs::LogGroup").items():
