@@ -33,7 +33,8 @@ const SECONDS: u64 = 8;
 /// How many devices write where nobody says.
 const WRITERS: usize = 6;
 
-/// How many runs may be too good a day, as a short one on a slow machine may be, before the test gives up.
+/// How many runs may be too good a day, as a short one on a slow machine may be, before the test gives up; each is twice
+/// as long as the one before.
 const GOOD_DAYS_MAX: u64 = 4;
 
 /// How long a server may still work on a request whose client is gone, and a bit.
@@ -57,7 +58,7 @@ fn the_laws_explain_a_bad_day_over_mongodb() {
 /// A run by the variables that `local-dev/faults` sets.
 fn run(store: StoreKind) {
     let first_seed = seed();
-    let seconds = variable("SYNCFLOW_FAULTS_SECONDS").unwrap_or(SECONDS);
+    let mut seconds = variable("SYNCFLOW_FAULTS_SECONDS").unwrap_or(SECONDS);
     let writers = variable("SYNCFLOW_FAULTS_WRITERS").unwrap_or(WRITERS);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime starts");
@@ -67,6 +68,7 @@ fn run(store: StoreKind) {
             None => return,
             Some(too_good) => println!("this shows nothing, since {too_good}; another one"),
         }
+        seconds = seconds.saturating_mul(2);
     }
     panic!("every day was too good");
 }
