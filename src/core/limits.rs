@@ -192,8 +192,8 @@ pub const STORE_WAIT_TIME_MAX_MS: u64 = 5_000;
 /// How long the database server may take for one statement, in milliseconds.
 pub const STORE_STATEMENT_TIME_MAX_MS: u64 = 10_000;
 
-/// How long after its last use a connection to the database server is trusted to be alive, in milliseconds; a longer
-/// silence makes the next use ask it first.
+/// How long after its last use a connection to the database server is trusted to be alive, in milliseconds; one that has
+/// been silent for longer is asked first, or replaced.
 pub const STORE_IDLE_TRUSTED_MS: u64 = 10_000;
 
 /// How long a connection that is asked whether it is alive may take to answer, in milliseconds.

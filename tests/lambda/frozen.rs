@@ -10,9 +10,10 @@ use syncflow_server::core::names::TenantId;
 
 use super::binaries::binary_of;
 use super::emulator::Instance;
-use super::functions::{directory, event, postgres_in, push_of, read, sqlite_in};
+use super::functions::{directory, event, mongodb_at, postgres_in, push_of, read, sqlite_in};
 use crate::postgres::proxy::Proxy;
 use crate::postgres::terminate_connections;
+use crate::support::mongo_server::MongoServer;
 use crate::support::postgres::{Schema, connect, server_url};
 use crate::support::stores::open_sqlite;
 
@@ -82,6 +83,36 @@ async fn connections_that_vanish_without_a_word_while_a_function_is_frozen_cost_
     let schema = Schema::new();
     let proxy = Proxy::before(&server_url()).await;
     let mut functions = Functions::start(&postgres_in(&schema, proxy.url())).await;
+    functions.work(1).await;
+    functions.signal("STOP").await;
+    proxy.fall_silent();
+    // Longer than a connection is trusted that nobody uses.
+    tokio::time::sleep(Duration::from_millis(STORE_IDLE_TRUSTED_MS + 500)).await;
+    functions.signal("CONT").await;
+    functions.work(2).await;
+    functions.work(3).await;
+}
+
+#[tokio::test]
+async fn connections_to_mongodb_that_break_while_a_function_is_frozen_cost_no_request() {
+    let mut server = MongoServer::start().await;
+    let mut functions = Functions::start(&mongodb_at(&server.uri())).await;
+    functions.work(1).await;
+    for number in 2..=3 {
+        functions.signal("STOP").await;
+        server.kill();
+        server.start_again().await;
+        functions.signal("CONT").await;
+        functions.work(number).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_to_mongodb_that_vanish_while_a_function_is_frozen_cost_no_request() {
+    let server = MongoServer::start().await;
+    let proxy = Proxy::to("127.0.0.1", server.port()).await;
+    let mut functions =
+        Functions::start(&mongodb_at(&format!("mongodb://{}/?directConnection=true", proxy.url()))).await;
     functions.work(1).await;
     functions.signal("STOP").await;
     proxy.fall_silent();

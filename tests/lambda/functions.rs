@@ -31,6 +31,11 @@ pub(super) fn postgres_in(schema: &Schema, url: &str) -> Vec<(String, String)> {
     ]
 }
 
+/// Settings for the database of MongoDB at a URI.
+pub(super) fn mongodb_at(uri: &str) -> Vec<(String, String)> {
+    [("ADAPTER", "mongodb"), ("MONGO_URI", uri)].map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
 pub(super) fn directory() -> (TempDir, String) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().to_str().expect("a path in UTF-8").to_owned();

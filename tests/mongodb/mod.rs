@@ -3,7 +3,7 @@
 
 mod contention;
 mod plans;
-mod proxy;
+pub(crate) mod proxy;
 mod round_trips;
 
 use std::sync::Arc;

@@ -51,7 +51,7 @@ impl Proxy {
 }
 
 /// The name of a command, which is its first key.
-pub(super) fn name_of(command: &Document) -> &str {
+pub(crate) fn name_of(command: &Document) -> &str {
     command.keys().next().map_or("", String::as_str)
 }
 
@@ -89,7 +89,7 @@ async fn note(mut from_client: impl AsyncRead + Unpin, mut to_server: impl Async
 }
 
 /// The command of a message (`OP_MSG`): a document, and the lists that stand behind it for their size put back into it.
-fn command_in(message: &[u8]) -> Option<Document> {
+pub(crate) fn command_in(message: &[u8]) -> Option<Document> {
     let mut command = None;
     let mut rest = message.get(BEFORE_SECTIONS_BYTES..)?;
     while let Some((kind, section)) = rest.split_first() {

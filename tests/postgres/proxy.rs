@@ -29,12 +29,17 @@ impl Proxy {
         let config: tokio_postgres::Config = url.parse().expect("a connection string");
         let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one host in {url}") };
         let server_port = *config.get_ports().first().unwrap_or(&5432);
-        let server = (host.clone(), server_port);
+        let mut proxy = Self::to(host, server_port).await;
+        proxy.url = url.replacen(&format!("{host}:{server_port}"), &proxy.url, 1);
+        proxy
+    }
+
+    /// A proxy before any server that speaks TCP; its URL is its address.
+    pub(crate) async fn to(host: &str, port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        let url = url.replacen(&format!("{host}:{server_port}"), &format!("127.0.0.1:{port}"), 1);
+        let url = listener.local_addr().expect("an address").to_string();
         let state = Arc::new(State::default());
-        let task = tokio::spawn(serve(listener, server, Arc::clone(&state)));
+        let task = tokio::spawn(serve(listener, (host.to_owned(), port), Arc::clone(&state)));
         Self { url, state, task }
     }
 

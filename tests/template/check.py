@@ -451,8 +451,9 @@ class Template(unittest.TestCase):
                 self.assertLessEqual(set(named), features)
                 [store] = set(named) & {"sqlite", "postgres", "mongodb"}
                 self.assertIn("lambda", named)
-                self.assertEqual(context or "postgres", f"{store}-aws" if "aws" in named else store)
-        self.assertEqual(set(builds), {"", "postgres-aws", "mongodb", "mongodb-aws"})
+                [suffix] = {"-aws", "-iam"} & {f"-{feature.removeprefix('mongodb-')}" for feature in named} or {""}
+                self.assertEqual(context or "postgres", store + suffix)
+        self.assertEqual(set(builds), {"", "postgres-aws", "mongodb", "mongodb-aws", "mongodb-iam"})
 
     def test_the_stages_name_only_parameters_that_there_are(self):
         config = tomllib.loads((ROOT / "samconfig.toml").read_text())

@@ -6,13 +6,17 @@ use std::time::Duration;
 use mongodb::options::{ClientOptions, ConnectionString};
 
 use super::failure::Failure;
-use crate::core::limits::STORE_CONNECT_TIME_MAX_MS;
+use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS};
 
 /// Longest name of a collection that is taken, in bytes; with a database's name before it, it stays below MongoDB's limit.
 const COLLECTION_MAX_BYTES: usize = 120;
 
 /// Longest name of a database, in bytes.
 const DATABASE_MAX_BYTES: usize = 63;
+
+/// Why a build without the feature cannot log in.
+const NOT_BUILT_WITH_IAM: &str =
+    "this build cannot log in with authMechanism=MONGODB-AWS; build it with the feature mongodb-iam";
 
 /// What the names of the collections begin with that cannot be chosen.
 pub(super) const OUR_PREFIX: &str = "syncflow_";
@@ -31,7 +35,8 @@ pub struct MongoOptions {
     pub operations_collection: String,
     /// The collection of the documents.
     pub documents_collection: String,
-    /// Most connections at the same time to each server, at least one; a `maxPoolSize` in the URI counts before it.
+    /// Most connections for requests at the same time to each server, at least one; one more is there for a writer whose
+    /// commit takes long to show that it lives. A `maxPoolSize` in the URI counts before both.
     pub pool_size: u32,
 }
 
@@ -93,6 +98,10 @@ impl MongoOptions {
     /// What the driver has to say about a URI, unless it repeats a password.
     fn refused(&self, error: &mongodb::error::Error) -> MongoOptionsError {
         let reason = error.kind.to_string();
+        // The driver would name a feature of its own.
+        if !cfg!(feature = "mongodb-iam") && reason.contains("MONGODB-AWS") {
+            return MongoOptionsError::Uri(NOT_BUILT_WITH_IAM.to_owned());
+        }
         let credentials = self.uri.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
         let is_told = credentials.is_some_and(|credentials| {
             let password = credentials.split_once(':').map_or(credentials, |(_, password)| password);
@@ -107,10 +116,13 @@ impl MongoOptions {
         let parsing = ClientOptions::parse(connection.clone()).into_future();
         let mut options = tokio::time::timeout(limit, parsing).await.map_err(|_| Failure::Late)??;
         options.app_name.get_or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
-        options.max_pool_size.get_or_insert(self.pool_size);
-        let at_most = |theirs: Option<Duration>| Some(theirs.map_or(limit, |theirs| theirs.min(limit)));
-        options.server_selection_timeout = at_most(options.server_selection_timeout);
-        options.connect_timeout = at_most(options.connect_timeout);
+        // Else a slow command on the only connection would keep its own writer from showing that it lives.
+        options.max_pool_size.get_or_insert(self.pool_size.saturating_add(1));
+        let at_most = |ours: Duration, theirs: Option<Duration>| Some(theirs.map_or(ours, |theirs| theirs.min(ours)));
+        options.server_selection_timeout = at_most(limit, options.server_selection_timeout);
+        options.connect_timeout = at_most(limit, options.connect_timeout);
+        // A connection that nobody has used for long may have vanished without a word.
+        options.max_idle_time = at_most(Duration::from_millis(STORE_IDLE_TRUSTED_MS), options.max_idle_time);
         options.retry_writes = Some(true);
         options.selection_criteria = None;
         options.read_concern = None;
@@ -192,13 +204,22 @@ mod tests {
         assert!(refusal(|options| options.uri = "mongodb://h/?retryWrites=false".to_owned()).contains("retryWrites"));
     }
 
+    #[test]
+    fn a_login_with_a_role_of_aws_is_refused_by_a_build_that_has_none() {
+        let options = MongoOptions::new("mongodb://h/?authMechanism=MONGODB-AWS&authSource=$external");
+        let refusal = options.check().err().map(|refusal| refusal.to_string());
+        let expected = (!cfg!(feature = "mongodb-iam")).then(|| NOT_BUILT_WITH_IAM.to_owned());
+        assert_eq!(refusal, expected);
+    }
+
     #[tokio::test]
     async fn waits_are_bounded_and_concerns_are_ours_whatever_the_uri_says() {
         let limit = Some(Duration::from_millis(STORE_CONNECT_TIME_MAX_MS));
         let options = MongoOptions::new("mongodb://h/?readPreference=secondary&w=1&serverSelectionTimeoutMS=60000");
         let found = options.resolve(&options.check().unwrap()).await.unwrap();
         assert_eq!((found.server_selection_timeout, found.connect_timeout), (limit, limit));
-        assert_eq!((found.max_pool_size, found.retry_writes), (Some(10), Some(true)));
+        assert_eq!((found.max_pool_size, found.retry_writes), (Some(11), Some(true)));
+        assert_eq!(found.max_idle_time, Some(Duration::from_millis(STORE_IDLE_TRUSTED_MS)));
         assert!(found.selection_criteria.is_none() && found.write_concern.is_none());
         let options = MongoOptions::new("mongodb://h/?serverSelectionTimeoutMS=100&maxPoolSize=2&appName=mine");
         let found = options.resolve(&options.check().unwrap()).await.unwrap();
