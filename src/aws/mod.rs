@@ -1,9 +1,9 @@
 //! What AWS knows of a database: connection strings and passwords in Secrets Manager or Parameter Store, and tokens that
 //! log a process in to RDS as the role that it has.
 //!
-//! A secret is read when the store is opened. When PostgreSQL refuses what it said, it is read again: after a rotation
-//! the next connection has the new password. Only user and password are taken anew; where the database is counts until
-//! the process ends.
+//! A secret is read when the store is opened. When the database refuses what it said, it is read again: after a
+//! rotation the next connection has the new password. For PostgreSQL only user and password are taken anew; where the
+//! database is counts until the process ends.
 //!
 //! Region, credentials and endpoints come from the variables and files that every AWS SDK knows (`AWS_REGION`,
 //! `AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, …), or from the role of the Lambda, container or machine.

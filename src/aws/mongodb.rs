@@ -1,21 +1,43 @@
 //! Who connects to MongoDB.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use percent_encoding::utf8_percent_encode;
 
+use super::ENCODED;
 use super::client::{AnyError, Aws};
 use super::content::{Content, ContentError, Fields};
-use super::{ENCODED, secret};
+use super::secret::{self, Kept};
 use crate::config::{ConfigError, Secret, SecretPlace};
+use crate::store::mongodb::Uris;
 
 /// The setting that says where the database is.
 const GIVEN: &str = "MONGO_URI";
 
+/// What opens a store: how to connect, and who says so after a rotation.
+type Opened = (String, Arc<dyn Uris>);
+
 /// Reads a secret that has user and password, and gives the URI with them. Where the database is, `given` says, or else
 /// the secret.
-pub(crate) async fn uri_from(place: &SecretPlace, given: Option<&Secret>) -> Result<String, ConfigError> {
-    let text = secret::read(&Aws::load().await, place).await;
-    let text = text.map_err(|problem| ConfigError::new(place.variable, problem))?;
-    uri(&text, given.map(Secret::reveal)).map_err(|problem| ConfigError::new(place.variable, problem))
+pub(crate) async fn uri_from(place: &SecretPlace, given: Option<&Secret>) -> Result<Opened, ConfigError> {
+    let wrong = |problem: AnyError| ConfigError::new(place.variable, problem);
+    let given = given.map(|given| given.reveal().to_owned());
+    let aws = Aws::load().await;
+    let text = secret::read(&aws, place).await.map_err(|problem| wrong(problem.into()))?;
+    let first = uri(&text, given.as_deref()).map_err(wrong)?;
+    let uris = Kept::new(aws, place, first.clone(), move |text| uri(text, given.as_deref()));
+    Ok((first, Arc::new(SecretUris(uris))))
+}
+
+/// The URIs by a secret.
+struct SecretUris(Kept<String>);
+
+#[async_trait]
+impl Uris for SecretUris {
+    async fn uri_after(&self, refused: &str) -> Result<Option<String>, AnyError> {
+        self.0.after(&refused.to_owned()).await
+    }
 }
 
 /// The URI by a secret and the one that is given beside it.

@@ -2,17 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
 
 use super::client::{AnyError, Aws};
 use super::content::{Content, ContentError, Fields};
 use super::rds::RoleLogins;
-use super::secret;
+use super::secret::{self, Kept};
 use crate::config::{ConfigError, Secret, SecretPlace};
-use crate::core::limits::SECRET_READ_PAUSE_MS;
 use crate::store::postgres::{Login, Logins, PostgresOptions};
 
 /// The setting that says where the database is.
@@ -28,8 +25,8 @@ pub(crate) async fn login_from(place: &SecretPlace, given: Option<&Secret>) -> R
     let aws = Aws::load().await;
     let text = secret::read(&aws, place).await.map_err(|problem| wrong(problem.into()))?;
     let (connection_string, login) = access(&text, given.as_deref()).map_err(wrong)?;
-    let known = Known { login, fruitless_at: None };
-    Ok((connection_string, Arc::new(SecretLogins { aws, place: place.clone(), given, known: Mutex::new(known) })))
+    let logins = Kept::new(aws, place, login, move |text| Ok(access(text, given.as_deref())?.1));
+    Ok((connection_string, Arc::new(SecretLogins(logins))))
 }
 
 /// Logs in to RDS with tokens, as the user whom the connection string names.
@@ -42,46 +39,17 @@ pub(crate) async fn login_by_role(connection_string: &Secret, ca_file: Option<&P
     Ok((connection_string.to_owned(), Arc::new(logins)))
 }
 
-/// The logins of a secret, which is read again when one of them is refused.
-struct SecretLogins {
-    aws: Aws,
-    place: SecretPlace,
-    given: Option<String>,
-    /// Locked while the secret is read, so that it is read once for all who wait.
-    known: Mutex<Known>,
-}
-
-struct Known {
-    login: Login,
-    /// When the secret was last read and had nothing new.
-    fruitless_at: Option<Instant>,
-}
+/// The logins of a secret.
+struct SecretLogins(Kept<Login>);
 
 #[async_trait]
 impl Logins for SecretLogins {
     async fn login(&self) -> Result<Login, AnyError> {
-        Ok(self.known.lock().await.login.clone())
+        Ok(self.0.now().await)
     }
 
     async fn login_after(&self, refused: &Login) -> Result<Option<Login>, AnyError> {
-        let mut known = self.known.lock().await;
-        if known.login != *refused {
-            return Ok(Some(known.login.clone()));
-        }
-        let pause = Duration::from_millis(SECRET_READ_PAUSE_MS);
-        if known.fruitless_at.is_some_and(|at| at.elapsed() < pause) {
-            return Ok(None);
-        }
-        let read = secret::read(&self.aws, &self.place).await;
-        // Set before the result is looked at, since a service that fails is to be spared too.
-        known.fruitless_at = Some(Instant::now());
-        let (_, login) = access(&read?, self.given.as_deref())?;
-        if login == *refused {
-            return Ok(None);
-        }
-        tracing::info!(aws.secret = self.place.id, "the database's login was rotated");
-        *known = Known { login: login.clone(), fruitless_at: None };
-        Ok(Some(login))
+        self.0.after(refused).await
     }
 }
 

@@ -1,9 +1,13 @@
 //! A secret, and reading it anew.
 
-use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
-use super::client::{Aws, CallError, Service};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::client::{AnyError, Aws, CallError, Service};
 use crate::config::{SecretKeeper, SecretPlace};
+use crate::core::limits::SECRET_READ_PAUSE_MS;
 
 const SECRETS_MANAGER: Service =
     Service { name: "secretsmanager", target: "secretsmanager", endpoint_variable: "AWS_ENDPOINT_URL_SECRETS_MANAGER" };
@@ -35,6 +39,64 @@ pub(super) async fn read(aws: &Aws, place: &SecretPlace) -> Result<String, ReadE
         }
     };
     answer.pointer(path).and_then(Value::as_str).map(str::to_owned).ok_or(ReadError::NoText)
+}
+
+/// Reads what the text of a secret says.
+type Understand<T> = dyn Fn(&str) -> Result<T, AnyError> + Send + Sync;
+
+/// How a database lets us in by a secret, which is read again when the database refuses that.
+pub(super) struct Kept<T> {
+    aws: Aws,
+    place: SecretPlace,
+    understand: Box<Understand<T>>,
+    /// Locked while the secret is read, so that it is read once for all who wait.
+    known: Mutex<Known<T>>,
+}
+
+struct Known<T> {
+    login: T,
+    /// When the secret was last read and had nothing new.
+    fruitless_at: Option<Instant>,
+}
+
+impl<T: Clone + PartialEq> Kept<T> {
+    /// Keeps what a secret said that was read just now.
+    pub(super) fn new(
+        aws: Aws,
+        place: &SecretPlace,
+        login: T,
+        understand: impl Fn(&str) -> Result<T, AnyError> + Send + Sync + 'static,
+    ) -> Self {
+        let known = Mutex::new(Known { login, fruitless_at: None });
+        Self { aws, place: place.clone(), understand: Box::new(understand), known }
+    }
+
+    /// What it said last.
+    pub(super) async fn now(&self) -> T {
+        self.known.lock().await.login.clone()
+    }
+
+    /// What it says instead of what was refused; nothing where that is the same, or was a moment ago.
+    pub(super) async fn after(&self, refused: &T) -> Result<Option<T>, AnyError> {
+        let mut known = self.known.lock().await;
+        if known.login != *refused {
+            return Ok(Some(known.login.clone()));
+        }
+        let pause = Duration::from_millis(SECRET_READ_PAUSE_MS);
+        if known.fruitless_at.is_some_and(|at| at.elapsed() < pause) {
+            return Ok(None);
+        }
+        let read = read(&self.aws, &self.place).await;
+        // Set before the result is looked at, since a service that fails is to be spared too.
+        known.fruitless_at = Some(Instant::now());
+        let login = (self.understand)(&read?)?;
+        if login == *refused {
+            return Ok(None);
+        }
+        tracing::info!(aws.secret = self.place.id, "the database's login was rotated");
+        *known = Known { login: login.clone(), fruitless_at: None };
+        Ok(Some(login))
+    }
 }
 
 /// The region that an ARN names: `arn:aws:secretsmanager:eu-central-1:123456789012:secret:name`.

@@ -12,7 +12,7 @@ use crate::config::{Adapter, ConfigError, StoreConfig};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 #[cfg(feature = "mongodb")]
-use crate::store::mongodb::{MongoOptions, MongoOptionsError, MongoStore};
+use crate::store::mongodb::{MongoOptions, MongoOptionsError, MongoStore, Uris};
 #[cfg(feature = "postgres")]
 use crate::store::postgres::{Logins, Peer, PostgresOptions, PostgresOptionsError, PostgresStore};
 #[cfg(feature = "sqlite")]
@@ -21,6 +21,10 @@ use crate::store::sqlite::SqliteStore;
 /// A connection string, and who connects where it does not say.
 #[cfg(feature = "postgres")]
 type PostgresAccess = (String, Option<Arc<dyn Logins>>);
+
+/// A URI, and who says another one when its login is refused.
+#[cfg(feature = "mongodb")]
+type MongoAccess = (String, Option<Arc<dyn Uris>>);
 
 /// Opens the store that the settings name; dropping it closes it.
 ///
@@ -59,8 +63,10 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
         Adapter::Postgres { .. } => Err(not_built("postgres")),
         #[cfg(feature = "mongodb")]
         Adapter::Mongodb { connection, database, operations_collection, documents_collection } => {
+            let (uri, uris) = mongo_access(connection).await?;
             let options = MongoOptions {
-                uri: mongo_uri(connection).await?,
+                uri,
+                uris,
                 database: database.clone(),
                 operations_collection: operations_collection.clone(),
                 documents_collection: documents_collection.clone(),
@@ -78,11 +84,14 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
 /// How to connect to MongoDB. What reads a secret is rare and large, so it does not count in the size of an opening.
 #[cfg(feature = "mongodb")]
 #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "with the feature `aws` it waits"))]
-async fn mongo_uri(connection: &Connection) -> Result<String, ConfigError> {
+async fn mongo_access(connection: &Connection) -> Result<MongoAccess, ConfigError> {
     match connection {
-        Connection::Given(uri) => Ok(uri.reveal().to_owned()),
+        Connection::Given(uri) => Ok((uri.reveal().to_owned(), None)),
         #[cfg(feature = "aws")]
-        Connection::Stored { place, given } => Box::pin(aws::uri_from(place, given.as_ref())).await,
+        Connection::Stored { place, given } => {
+            let (uri, uris) = Box::pin(aws::uri_from(place, given.as_ref())).await?;
+            Ok((uri, Some(uris)))
+        }
         #[cfg(not(feature = "aws"))]
         Connection::Stored { place, .. } => Err(not_built_with_aws(place.variable)),
     }

@@ -2,6 +2,7 @@
 
 mod database;
 mod mongodb_login;
+mod mongodb_rotation;
 mod moto;
 mod rotation;
 mod secrets;

@@ -8,13 +8,14 @@ use tempfile::TempDir;
 
 use super::mongo::connect;
 use super::postgres::required;
-use super::processes::{free_port, signal, wait_until};
+use super::processes::{free_port, signal, wait_until, write_for_server};
 
 /// A server; it ends, and its data are removed, when this is dropped.
 pub(crate) struct MongoServer {
     directory: TempDir,
     port: u16,
     is_alone: bool,
+    asks_for_logins: bool,
     process: Child,
 }
 
@@ -31,8 +32,8 @@ impl MongoServer {
 
     async fn spawn_new(is_alone: bool) -> Self {
         let (directory, port) = (tempfile::tempdir().expect("a directory can be made"), free_port());
-        let process = spawn(directory.path(), port, is_alone);
-        let mut server = Self { directory, port, is_alone, process };
+        let process = spawn(directory.path(), port, is_alone, false);
+        let mut server = Self { directory, port, is_alone, asks_for_logins: false, process };
         server.wait_until_it_answers().await;
         server
     }
@@ -60,8 +61,15 @@ impl MongoServer {
 
     /// Starts a server that was killed, and waits until it answers.
     pub(crate) async fn start_again(&mut self) {
-        self.process = spawn(self.directory.path(), self.port, self.is_alone);
+        self.process = spawn(self.directory.path(), self.port, self.is_alone, self.asks_for_logins);
         self.wait_until_it_answers().await;
+    }
+
+    /// Starts it again as one that asks everybody for a login.
+    pub(crate) async fn ask_for_logins(&mut self) {
+        self.kill();
+        self.asks_for_logins = true;
+        self.start_again().await;
     }
 
     async fn wait_until_it_answers(&mut self) {
@@ -88,7 +96,7 @@ impl Drop for MongoServer {
     }
 }
 
-fn spawn(directory: &Path, port: u16, is_alone: bool) -> Child {
+fn spawn(directory: &Path, port: u16, is_alone: bool, asks_for_logins: bool) -> Child {
     // It ends with the thread that started it, however that ended.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(required("TEST_MONGO_PROGRAM")).stdin(Stdio::null());
@@ -98,12 +106,21 @@ fn spawn(directory: &Path, port: u16, is_alone: bool) -> Child {
         if !is_alone {
             command.args(["--replSet", "rs0"]);
         }
+        if asks_for_logins {
+            // By which the members of a replica set would know each other; with it they ask everybody else too.
+            let key = directory.join("key");
+            write_for_server(&key, "x".repeat(32));
+            command.arg("--keyFile").arg(key);
+        }
     } else {
         command.arg("--storage-path").arg(directory).args(["--port", &port, "--host", "127.0.0.1"]);
         // What `j: true` asks of a server; without it this one writes its journal when it likes.
         command.arg("--sync-on-commit");
         if is_alone {
             command.arg("--standalone");
+        }
+        if asks_for_logins {
+            command.arg("--auth");
         }
     }
     command.current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts")

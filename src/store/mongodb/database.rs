@@ -83,6 +83,11 @@ impl Database {
         })
     }
 
+    /// How it connects.
+    pub(super) fn uri(&self) -> &str {
+        &self.options.uri
+    }
+
     /// The collections, once they are known to be ours and to have their indexes.
     ///
     /// Requests that come meanwhile look for themselves: that costs two round trips, and none depends on how another one

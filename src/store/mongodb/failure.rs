@@ -19,6 +19,9 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Two transactions wrote the same document.
 const WRITE_CONFLICT: i32 = 112;
 
+/// User and password do not fit, in the answer to a command.
+const AUTHENTICATION_FAILED: i32 = 18;
+
 /// A key is there already.
 const DUPLICATE_KEY: i32 = 11_000;
 
@@ -71,6 +74,13 @@ impl Failure {
         matches!(self, Self::Driver(error) if matches!(*error.kind, DriverKind::ServerSelection { .. }))
     }
 
+    /// Whether the server refused the login, with which every new connection begins.
+    pub(super) fn is_refused_login(&self) -> bool {
+        let is_of_driver =
+            matches!(self, Self::Driver(error) if matches!(*error.kind, DriverKind::Authentication { .. }));
+        is_of_driver || self.code() == Some(AUTHENTICATION_FAILED)
+    }
+
     fn has_label(&self, label: &str) -> bool {
         matches!(self, Self::Driver(error) if error.contains_label(label))
     }
@@ -105,6 +115,8 @@ impl Failure {
                     | DriverKind::DnsResolve { .. },
                     _,
                 ) => ErrorKind::Unavailable,
+                // A rotation may have come to the database and not yet to the secret.
+                _ if self.is_refused_login() => ErrorKind::Unavailable,
                 _ if self.is_transient() || self.is_unknown_commit() => ErrorKind::Unavailable,
                 _ => ErrorKind::Failed,
             },

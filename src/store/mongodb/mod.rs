@@ -18,14 +18,18 @@ mod read;
 mod row;
 mod rows;
 mod transaction;
+mod uris;
 mod write;
 mod writers;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use self::database::Database;
 use self::failure::Failure;
 pub use self::options::{MongoOptions, MongoOptionsError};
+pub use self::uris::Uris;
 use super::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
     Remember, Result, Stats, Store, TimeRequest,
@@ -41,7 +45,9 @@ const NAME: &str = "mongodb";
 /// A store in one MongoDB database.
 #[derive(Debug)]
 pub struct MongoStore {
-    database: Database,
+    options: MongoOptions,
+    /// The database by the login that counts now.
+    database: Mutex<Arc<Database>>,
 }
 
 impl MongoStore {
@@ -51,7 +57,8 @@ impl MongoStore {
     /// # Errors
     /// When the options cannot be used, whatever the server is.
     pub fn new(options: &MongoOptions) -> std::result::Result<Self, MongoOptionsError> {
-        Ok(Self { database: Database::new(options)? })
+        let database = Arc::new(Database::new(options)?);
+        Ok(Self { options: options.clone(), database: Mutex::new(database) })
     }
 
     /// Says what is wrong with a server that can be reached and can never hold a store, as one that stands alone and has
@@ -60,16 +67,57 @@ impl MongoStore {
     /// # Errors
     /// When the server is such a one.
     pub async fn refuse_unsuitable_server(&self) -> std::result::Result<(), MongoOptionsError> {
-        match self.database.refuse_unsuitable_server().await {
+        let database = Arc::clone(&self.lock());
+        match database.refuse_unsuitable_server().await {
             Err(Failure::Unsuitable(why)) => Err(MongoOptionsError::Uri(why)),
             _ => Ok(()),
         }
     }
-}
 
-/// The error of the port for a failure in one of its methods.
-fn during(operation: &'static str) -> impl FnOnce(Failure) -> super::StoreError {
-    move |failure| failure.during(operation)
+    fn lock(&self) -> MutexGuard<'_, Arc<Database>> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the database; once more where its login is refused and there is another one.
+    ///
+    /// That is safe whatever was done before: reads change nothing, and what is written is guarded.
+    async fn with<T, F>(&self, operation: &'static str, work: impl Fn(Arc<Database>) -> F) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, Failure>>,
+    {
+        let database = Arc::clone(&self.lock());
+        let done = match work(Arc::clone(&database)).await {
+            Err(refusal) if refusal.is_refused_login() => match self.after_refusal(database.uri()).await {
+                Some(database) => work(database).await,
+                None => Err(refusal),
+            },
+            done => done,
+        };
+        done.map_err(|failure| failure.during(operation))
+    }
+
+    /// The database by another login than the one that was refused, if there is one.
+    async fn after_refusal(&self, refused: &str) -> Option<Arc<Database>> {
+        let uri = match self.options.uris.as_ref()?.uri_after(refused).await {
+            Ok(uri) => uri?,
+            Err(problem) => {
+                tracing::warn!(error.cause = %problem, "no other login for the database");
+                return None;
+            }
+        };
+        let mut database = self.lock();
+        // Somebody else may have been here in the meantime.
+        if database.uri() != uri {
+            match Database::new(&MongoOptions { uri, ..self.options.clone() }) {
+                Ok(other) => *database = Arc::new(other),
+                Err(problem) => {
+                    tracing::warn!(error.cause = %problem, "the other login for the database cannot be used");
+                    return None;
+                }
+            }
+        }
+        Some(Arc::clone(&database))
+    }
 }
 
 #[async_trait]
@@ -79,55 +127,63 @@ impl Store for MongoStore {
     }
 
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
-        read::load(&self.database, tenant, request).await.map_err(during("load"))
+        let request = &request;
+        self.with("load", |database| async move { read::load(&database, tenant, request).await }).await
     }
 
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
-        write::commit(&self.database, tenant, &batch).await.map_err(during("commit"))
+        let batch = &batch;
+        self.with("commit", |database| async move { write::commit(&database, tenant, batch).await }).await
     }
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
-        let pull = read::changes(&self.database, tenant, &request).await.map_err(during("changes"))?;
-        if let (Some(pulled_seq), Some(seen)) = (pull.to_note, &request.seen) {
-            write::note_pulled(&self.database, tenant, seen, pulled_seq).await.map_err(during("changes"))?;
-        }
-        Ok(pull.changes)
+        let request = &request;
+        self.with("changes", |database| async move {
+            let pull = read::changes(&database, tenant, request).await?;
+            if let (Some(pulled_seq), Some(seen)) = (pull.to_note, &request.seen) {
+                write::note_pulled(&database, tenant, seen, pulled_seq).await?;
+            }
+            Ok(pull.changes)
+        })
+        .await
     }
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
-        read::changes_by_time(&self.database, tenant, request).await.map_err(during("changes_by_time"))
+        self.with("changes_by_time", |database| async move { read::changes_by_time(&database, tenant, request).await })
+            .await
     }
 
     async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>> {
-        read::client(&self.database, tenant, client).await.map_err(during("client"))
+        self.with("client", |database| async move { read::client(&database, tenant, client).await }).await
     }
 
     async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember> {
-        write::remember(&self.database, tenant, client, &memory).await.map_err(during("remember"))
+        let memory = &memory;
+        self.with("remember", |database| async move { write::remember(&database, tenant, client, memory).await }).await
     }
 
     async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
-        read::document(&self.database, tenant, key).await.map_err(during("document"))
+        self.with("document", |database| async move { read::document(&database, tenant, key).await }).await
     }
 
     async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
-        query::query(&self.database, tenant, &query).await.map_err(during("query"))
+        let query = &query;
+        self.with("query", |database| async move { query::query(&database, tenant, query).await }).await
     }
 
     async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
-        read::stats(&self.database, tenant, active_since_ms).await.map_err(during("stats"))
+        self.with("stats", |database| async move { read::stats(&database, tenant, active_since_ms).await }).await
     }
 
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
-        write::compact(&self.database, tenant, step).await.map_err(during("compact"))
+        self.with("compact", |database| async move { write::compact(&database, tenant, step).await }).await
     }
 
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
-        read::tenants(&self.database, after, limit).await.map_err(during("tenants"))
+        self.with("tenants", |database| async move { read::tenants(&database, after, limit).await }).await
     }
 
     async fn check(&self) -> Result<()> {
-        let checked = async { self.database.ready().await?.check().await };
-        checked.await.map_err(during("check"))
+        self.with("check", |database| async move { database.ready().await?.check().await }).await
     }
 }

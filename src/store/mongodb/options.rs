@@ -1,11 +1,13 @@
 //! Settings of the store, and the connection string.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::options::{ClientOptions, ConnectionString};
 
 use super::failure::Failure;
+use super::uris::Uris;
 use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS};
 
 /// Longest name of a collection that is taken, in bytes; with a database's name before it, it stays below MongoDB's limit.
@@ -29,6 +31,8 @@ pub struct MongoOptions {
     ///
     /// Concerns and read preferences in it do not count: what the store promises needs those that it sets.
     pub uri: String,
+    /// Who says how to connect once the login of the URI is refused; nothing where that is for good.
+    pub uris: Option<Arc<dyn Uris>>,
     /// The database, 1 to 63 bytes.
     pub database: String,
     /// The collection of the log.
@@ -66,6 +70,7 @@ impl MongoOptions {
     pub fn new(uri: &str) -> Self {
         Self {
             uri: uri.to_owned(),
+            uris: None,
             database: "syncflow".to_owned(),
             operations_collection: "operations".to_owned(),
             documents_collection: "documents".to_owned(),

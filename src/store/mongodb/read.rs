@@ -39,7 +39,7 @@ const READ_ATTEMPTS: u32 = 4;
 /// Two commands, since the two collections share no key, and the documents first: an operation that is committed in
 /// between counts as known, and never as one that conflicts with itself. What else is older than it might be, the guards
 /// of the commit find out.
-pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot, Failure> {
+pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadRequest) -> Result<Snapshot, Failure> {
     let collections = database.ready().await?;
     let (mut known, mut documents) = (HashSet::new(), HashMap::new());
     for keys in request.keys.chunks(LIST_MAX_VALUES) {
