@@ -26,7 +26,7 @@ const USAGE: &str = "usage: cold_start BINARY STARTS NAME=VALUE…";
 /// What the first request of an instance is.
 #[derive(Debug, Clone, Copy)]
 enum First {
-    /// One that is refused for its body: the store is opened, and no statement is sent to its database.
+    /// One that is refused for its body: the store is opened, which asks MongoDB what it is, and nothing else of a database.
     Refused,
     /// A push, which waits for the database.
     Push,
@@ -96,7 +96,7 @@ fn report(first: First, mut measured: Vec<Start>) {
     let at = |percent: usize| measured[(measured.len() * percent / 100).min(measured.len() - 1)].time;
     let peak_mib = measured.iter().map(|start| start.peak_kib).max().unwrap_or_default().div_ceil(KIB_PER_MIB);
     let name = match first {
-        First::Refused => "a request that needs no database",
+        First::Refused => "a request that is refused",
         First::Push => "a push",
     };
     println!("  {name:<33} median {:>8.2?}   p90 {:>8.2?}   peak memory {peak_mib} MiB", at(50), at(90));

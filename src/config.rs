@@ -19,7 +19,7 @@
 //! | `MONGO_DB_NAME` | `syncflow` | the database on that server |
 //! | `MONGO_OPERATIONS_COLLECTION` | `operations` | its collection of operations |
 //! | `MONGO_DOCUMENTS_COLLECTION` | `documents` | its collection of documents |
-//! | `POOL_SIZE` | `10` | connections to the database, 1 to 1,000; of SQLite, those that read |
+//! | `POOL_SIZE` | `10` | connections to the database, 1 to 1,000, and one more to MongoDB; of SQLite, those that read |
 //! | `REQUEST_TIMEOUT_SECONDS` | `30` | how long a request may take, 1 to 30 |
 //! | `COMPACT_OLDER_THAN_DAYS` | `30` | what the scheduled compaction of a Lambda removes, a number of days from 0 |
 //! | `ALLOWED_ORIGINS` | `*` | origins whose pages may call the server, with commas between them; `*` for all |

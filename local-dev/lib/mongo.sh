@@ -57,7 +57,7 @@ start_mongo() {
   local attempt
   for ((attempt = 0; attempt < 300; attempt++)); do
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-      # A replica set of mongod is made by the first test that finds there is none yet.
+      [[ $TEST_MONGO_KIND != mongod ]] || initiate_mongo "$port"
       export TEST_MONGO_URI="mongodb://127.0.0.1:$port/?directConnection=true"
       return
     fi
@@ -65,6 +65,37 @@ start_mongo() {
     sleep 0.1
   done
   fail "MongoDB did not start: $(tail -n 1 "$log")"
+}
+
+# Makes a mongod that has just started a replica set of one node, and waits until that can be written to.
+initiate_mongo() {
+  local directory=$tools/pymongo
+  if [[ ! -e $directory/is-complete ]]; then
+    rm -rf "$directory"
+    python3 -m venv "$directory" >&2 && "$directory/bin/pip" install --quiet 'pymongo==4.15.5' >&2 ||
+      fail 'no pymongo, which makes a replica set of mongod; install python3-venv and try again'
+    touch "$directory/is-complete"
+  fi
+  "$directory/bin/python" - "$1" <<'PYTHON' || fail 'mongod does not become a replica set'
+import sys, time
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+address = f"127.0.0.1:{sys.argv[1]}"
+admin = MongoClient(f"mongodb://{address}/?directConnection=true").admin
+try:
+    admin.command("replSetInitiate", {"_id": "rs0", "members": [{"_id": 0, "host": address}]})
+except OperationFailure as failure:
+    # It is one already.
+    if failure.code != 23:
+        raise
+for _ in range(300):
+    if admin.command("hello").get("isWritablePrimary"):
+        break
+    time.sleep(0.1)
+else:
+    sys.exit(1)
+PYTHON
 }
 
 stop_mongo() {

@@ -38,7 +38,8 @@ impl RawJson {
             text.push_str(value.as_ref());
         }
         text.push('}');
-        Self(text.into())
+        // Without the room that is left over, for some keep it for long.
+        Self(text.into_boxed_str().into())
     }
 
     /// The text.

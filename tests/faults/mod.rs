@@ -63,7 +63,7 @@ fn run(store: StoreKind) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     for seed in first_seed..=first_seed.saturating_add(GOOD_DAYS_MAX) {
-        println!("{store:?}, {seconds} s, {writers} writers; the same again with --seed {seed}");
+        println!("{store:?}; the same again with --seconds {seconds} --writers {writers} --seed {seed}");
         match runtime.block_on(bad_day(store, seed, Duration::from_secs(seconds), writers)) {
             None => return,
             Some(too_good) => println!("this shows nothing, since {too_good}; another one"),

@@ -2,7 +2,8 @@
 //!
 //! Not by the server's word: one that has few documents may well prefer to read all of them. Every filter and every order
 //! of the commands that were really sent is held against the indexes that are really there, by the rules of MongoDB's
-//! manual ("The ESR (Equality, Sort, Range) Guideline").
+//! manual ("The ESR (Equality, Sort, Range) Guideline"); all but those about the few writers of a tenant, by which they
+//! show that they live and look for the dead.
 
 use std::collections::HashMap;
 

@@ -84,7 +84,8 @@ async fn note(mut from_client: impl AsyncRead + Unpin, mut to_server: impl Async
         if from_client.read_exact(&mut message[4..]).await.is_err() || to_server.write_all(&message).await.is_err() {
             return;
         }
-        commands.lock().expect("nobody panics with it").extend(command_in(&message));
+        let command = command_in(&message).expect("a command");
+        commands.lock().expect("nobody panics with it").push(command);
     }
 }
 

@@ -39,8 +39,9 @@ pub struct MongoOptions {
     pub operations_collection: String,
     /// The collection of the documents.
     pub documents_collection: String,
-    /// Most connections for requests at the same time to each server, at least one; one more is there for a writer whose
-    /// commit takes long to show that it lives. A `maxPoolSize` in the URI counts before both.
+    /// At most this many connections and one more to each server, at least one: with the one more, a writer that is alone
+    /// on a pool of one can show that it lives while its transaction takes long. A `maxPoolSize` in the URI counts in
+    /// place of both.
     pub pool_size: u32,
 }
 
@@ -123,7 +124,10 @@ impl MongoOptions {
         options.app_name.get_or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
         // Else a slow command on the only connection would keep its own writer from showing that it lives.
         options.max_pool_size.get_or_insert(self.pool_size.saturating_add(1));
-        let at_most = |ours: Duration, theirs: Option<Duration>| Some(theirs.map_or(ours, |theirs| theirs.min(ours)));
+        // Nothing at all would stand for no limit.
+        let at_most = |ours: Duration, theirs: Option<Duration>| {
+            Some(theirs.filter(|theirs| !theirs.is_zero()).map_or(ours, |theirs| theirs.min(ours)))
+        };
         options.server_selection_timeout = at_most(limit, options.server_selection_timeout);
         options.connect_timeout = at_most(limit, options.connect_timeout);
         // A connection that nobody has used for long may have vanished without a word.
@@ -210,11 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn a_login_with_a_role_of_aws_is_refused_by_a_build_that_has_none() {
+    fn a_login_with_a_role_of_aws_needs_a_build_for_it() {
         let options = MongoOptions::new("mongodb://h/?authMechanism=MONGODB-AWS&authSource=$external");
         let refusal = options.check().err().map(|refusal| refusal.to_string());
-        let expected = (!cfg!(feature = "mongodb-iam")).then(|| NOT_BUILT_WITH_IAM.to_owned());
-        assert_eq!(refusal, expected);
+        #[cfg(feature = "mongodb-iam")]
+        assert_eq!(refusal, None);
+        #[cfg(not(feature = "mongodb-iam"))]
+        assert_eq!(refusal.as_deref(), Some(NOT_BUILT_WITH_IAM));
     }
 
     #[tokio::test]
@@ -226,6 +232,12 @@ mod tests {
         assert_eq!((found.max_pool_size, found.retry_writes), (Some(11), Some(true)));
         assert_eq!(found.max_idle_time, Some(Duration::from_millis(STORE_IDLE_TRUSTED_MS)));
         assert!(found.selection_criteria.is_none() && found.write_concern.is_none());
+        let options = MongoOptions::new("mongodb://h/?maxIdleTimeMS=0&connectTimeoutMS=0");
+        let found = options.resolve(&options.check().unwrap()).await.unwrap();
+        assert_eq!(
+            (found.max_idle_time, found.connect_timeout),
+            (Some(Duration::from_millis(STORE_IDLE_TRUSTED_MS)), limit)
+        );
         let options = MongoOptions::new("mongodb://h/?serverSelectionTimeoutMS=100&maxPoolSize=2&appName=mine");
         let found = options.resolve(&options.check().unwrap()).await.unwrap();
         assert_eq!(found.server_selection_timeout, Some(Duration::from_millis(100)));
