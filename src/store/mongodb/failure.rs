@@ -74,6 +74,11 @@ impl Failure {
         matches!(self, Self::Driver(error) if matches!(*error.kind, DriverKind::ServerSelection { .. }))
     }
 
+    /// Whether the connection broke under a command.
+    pub(super) fn is_broken_connection(&self) -> bool {
+        matches!(self, Self::Driver(error) if matches!(*error.kind, DriverKind::Io(_)))
+    }
+
     /// Whether the server refused the login, with which every new connection begins.
     pub(super) fn is_refused_login(&self) -> bool {
         let is_of_driver =

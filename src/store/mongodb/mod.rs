@@ -78,21 +78,24 @@ impl MongoStore {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the database; once more where its login is refused and there is another one.
+    /// Does something with the database; once more where its connection broke, and once more where its login is refused
+    /// and there is another one. The driver itself tells of a broken connection also where it was refused after that.
     ///
-    /// That is safe whatever was done before: reads change nothing, and what is written is guarded.
+    /// It is safe whatever was done before: reads change nothing, and what is written is guarded.
     async fn with<T, F>(&self, operation: &'static str, work: impl Fn(Arc<Database>) -> F) -> Result<T>
     where
         F: Future<Output = std::result::Result<T, Failure>>,
     {
         let database = Arc::clone(&self.lock());
-        let done = match work(Arc::clone(&database)).await {
-            Err(refusal) if refusal.is_refused_login() => match self.after_refusal(database.uri()).await {
-                Some(database) => work(database).await,
-                None => Err(refusal),
-            },
-            done => done,
-        };
+        let mut done = work(Arc::clone(&database)).await;
+        if matches!(&done, Err(failure) if failure.is_broken_connection()) {
+            done = work(Arc::clone(&database)).await;
+        }
+        if matches!(&done, Err(failure) if failure.is_refused_login())
+            && let Some(other) = self.after_refusal(database.uri()).await
+        {
+            done = work(other).await;
+        }
         done.map_err(|failure| failure.during(operation))
     }
 
