@@ -82,7 +82,12 @@ async fn connections_that_the_server_ends_while_a_function_is_frozen_cost_no_req
 async fn connections_that_vanish_without_a_word_while_a_function_is_frozen_cost_no_request() {
     let schema = Schema::new();
     let proxy = Proxy::before(&server_url()).await;
-    let mut functions = Functions::start(&postgres_in(&schema, proxy.url())).await;
+    survive_silence(&proxy, &postgres_in(&schema, proxy.url())).await;
+}
+
+/// Functions that reach their database through a proxy work before and behind a pause in which that forgets them.
+async fn survive_silence(proxy: &Proxy, settings: &[(String, String)]) {
+    let mut functions = Functions::start(settings).await;
     functions.work(1).await;
     functions.signal("STOP").await;
     proxy.fall_silent();
@@ -111,14 +116,5 @@ async fn connections_to_mongodb_that_break_while_a_function_is_frozen_cost_no_re
 async fn connections_to_mongodb_that_vanish_while_a_function_is_frozen_cost_no_request() {
     let server = MongoServer::start().await;
     let proxy = Proxy::to("127.0.0.1", server.port()).await;
-    let mut functions =
-        Functions::start(&mongodb_at(&format!("mongodb://{}/?directConnection=true", proxy.url()))).await;
-    functions.work(1).await;
-    functions.signal("STOP").await;
-    proxy.fall_silent();
-    // Longer than a connection is trusted that nobody uses.
-    tokio::time::sleep(Duration::from_millis(STORE_IDLE_TRUSTED_MS + 500)).await;
-    functions.signal("CONT").await;
-    functions.work(2).await;
-    functions.work(3).await;
+    survive_silence(&proxy, &mongodb_at(&format!("mongodb://{}/?directConnection=true", proxy.url()))).await;
 }
