@@ -72,15 +72,23 @@ pub(super) fn time_limit() -> Duration {
 
 impl Database {
     pub(super) fn new(options: &MongoOptions) -> Result<Self, MongoOptionsError> {
-        let connection = options.check()?;
-        Ok(Self {
-            options: options.clone(),
+        Ok(Self::connected_by(options.check()?, options.clone()))
+    }
+
+    /// The same database, with none of the connections.
+    pub(super) fn anew(&self) -> Self {
+        Self::connected_by(self.connection.clone(), self.options.clone())
+    }
+
+    fn connected_by(connection: ConnectionString, options: MongoOptions) -> Self {
+        Self {
+            options,
             connection,
             collections: OnceCell::new(),
             is_ready: AtomicBool::new(false),
             knows_compaction: AtomicBool::new(false),
             announcements: Announcements::default(),
-        })
+        }
     }
 
     /// How it connects.

@@ -12,6 +12,7 @@
 
 mod database;
 mod failure;
+mod moment;
 mod options;
 mod query;
 mod read;
@@ -23,11 +24,13 @@ mod write;
 mod writers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use self::database::Database;
 use self::failure::Failure;
+use self::moment::Moment;
 pub use self::options::{MongoOptions, MongoOptionsError};
 pub use self::uris::Uris;
 use super::{
@@ -36,6 +39,7 @@ use super::{
 };
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
+use crate::core::limits::STORE_IDLE_TRUSTED_MS;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::page::TimePage;
 
@@ -46,8 +50,16 @@ const NAME: &str = "mongodb";
 #[derive(Debug)]
 pub struct MongoStore {
     options: MongoOptions,
-    /// The database by the login that counts now.
-    database: Mutex<Arc<Database>>,
+    current: Mutex<Current>,
+}
+
+/// What counts now.
+#[derive(Debug)]
+struct Current {
+    /// The database, by the login that was not refused.
+    database: Arc<Database>,
+    /// When something was asked of it last.
+    asked: Moment,
 }
 
 impl MongoStore {
@@ -58,7 +70,7 @@ impl MongoStore {
     /// When the options cannot be used, whatever the server is.
     pub fn new(options: &MongoOptions) -> std::result::Result<Self, MongoOptionsError> {
         let database = Arc::new(Database::new(options)?);
-        Ok(Self { options: options.clone(), database: Mutex::new(database) })
+        Ok(Self { options: options.clone(), current: Mutex::new(Current { database, asked: Moment::now() }) })
     }
 
     /// Says what is wrong with a server that can be reached and can never hold a store, as one that stands alone and has
@@ -67,15 +79,29 @@ impl MongoStore {
     /// # Errors
     /// When the server is such a one.
     pub async fn refuse_unsuitable_server(&self) -> std::result::Result<(), MongoOptionsError> {
-        let database = Arc::clone(&self.lock());
-        match database.refuse_unsuitable_server().await {
+        match self.database().refuse_unsuitable_server().await {
             Err(Failure::Unsuitable(why)) => Err(MongoOptionsError::Uri(why)),
             _ => Ok(()),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arc<Database>> {
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The database to ask something now.
+    ///
+    /// A driver looks after its connections by a clock that stands still while a Lambda is frozen. What was connected
+    /// before that may have vanished without a word, so all of it is left behind.
+    fn database(&self) -> Arc<Database> {
+        let mut current = self.lock();
+        let now = Moment::now();
+        if now.unnoticed_since(&current.asked) > Duration::from_millis(STORE_IDLE_TRUSTED_MS) {
+            tracing::debug!("the clock stood still; the database is connected to anew");
+            current.database = Arc::new(current.database.anew());
+        }
+        current.asked = now;
+        Arc::clone(&current.database)
     }
 
     /// Does something with the database; once more where its connection broke, and once more where its login is refused
@@ -86,7 +112,7 @@ impl MongoStore {
     where
         F: Future<Output = std::result::Result<T, Failure>>,
     {
-        let database = Arc::clone(&self.lock());
+        let database = self.database();
         let mut done = work(Arc::clone(&database)).await;
         if matches!(&done, Err(failure) if failure.is_broken_connection()) {
             done = work(Arc::clone(&database)).await;
@@ -108,18 +134,18 @@ impl MongoStore {
                 return None;
             }
         };
-        let mut database = self.lock();
+        let mut current = self.lock();
         // Somebody else may have been here in the meantime.
-        if database.uri() != uri {
+        if current.database.uri() != uri {
             match Database::new(&MongoOptions { uri, ..self.options.clone() }) {
-                Ok(other) => *database = Arc::new(other),
+                Ok(other) => current.database = Arc::new(other),
                 Err(problem) => {
                     tracing::warn!(error.cause = %problem, "the other login for the database cannot be used");
                     return None;
                 }
             }
         }
-        Some(Arc::clone(&database))
+        Some(Arc::clone(&current.database))
     }
 }
 
@@ -188,5 +214,27 @@ impl Store for MongoStore {
 
     async fn check(&self) -> Result<()> {
         self.with("check", |database| async move { database.ready().await?.check().await }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_pause_that_the_clock_missed_the_database_is_connected_to_anew() {
+        let store = MongoStore::new(&MongoOptions::new("mongodb://localhost")).expect("a URI");
+        let freeze_for = |pause| {
+            let mut current = store.lock();
+            current.asked = current.asked.before_freezing_for(pause);
+        };
+        let before = store.database();
+        freeze_for(Duration::from_millis(STORE_IDLE_TRUSTED_MS / 2));
+        assert!(Arc::ptr_eq(&before, &store.database()), "a short pause");
+        freeze_for(Duration::from_millis(STORE_IDLE_TRUSTED_MS * 2));
+        let after = store.database();
+        assert!(!Arc::ptr_eq(&before, &after), "a long pause");
+        assert_eq!(before.uri(), after.uri());
+        assert!(Arc::ptr_eq(&after, &store.database()), "once for each pause");
     }
 }

@@ -1,0 +1,48 @@
+//! Moments by two clocks, of which one can stand still while the other goes on.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// When something was, by the time of day and by the clock of the machine, which stands still while that is frozen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    time: SystemTime,
+    instant: Instant,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { time: SystemTime::now(), instant: Instant::now() }
+    }
+
+    /// How much of the time since an earlier moment the machine has not noticed. A time of day that was put back hides it.
+    pub(super) fn unnoticed_since(&self, earlier: &Self) -> Duration {
+        let passed = self.time.duration_since(earlier.time).unwrap_or_default();
+        passed.saturating_sub(self.instant.duration_since(earlier.instant))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Moment {
+        /// The moment that looks as this one does after the machine was frozen for that long.
+        pub(in crate::store::mongodb) fn before_freezing_for(&self, pause: Duration) -> Self {
+            Self { time: self.time - pause, ..*self }
+        }
+    }
+
+    #[test]
+    fn only_what_one_of_the_clocks_missed_is_unnoticed() {
+        let before = Moment::now();
+        let pause = Duration::from_secs(3_600);
+        let after =
+            |time: Duration, instant: Duration| Moment { time: before.time + time, instant: before.instant + instant };
+        assert_eq!(after(pause, Duration::ZERO).unnoticed_since(&before), pause);
+        assert_eq!(after(pause, pause / 2).unnoticed_since(&before), pause / 2);
+        assert_eq!(after(pause, pause).unnoticed_since(&before), Duration::ZERO, "it was only idle");
+        assert_eq!(after(Duration::ZERO, pause).unnoticed_since(&before), Duration::ZERO, "the day was put back");
+        let yesterday = Moment { time: before.time - pause, ..before };
+        assert_eq!(yesterday.unnoticed_since(&before), Duration::ZERO);
+    }
+}
