@@ -23,7 +23,7 @@ const WRITE_CONFLICT: i32 = 112;
 const AUTHENTICATION_FAILED: i32 = 18;
 
 /// A key is there already.
-const DUPLICATE_KEY: i32 = 11_000;
+pub(super) const DUPLICATE_KEY: i32 = 11_000;
 
 /// Codes of a server that cannot work now, for reasons that pass: it stops, starts, steps down, lost its disk's space or
 /// its other members, or was too slow.
