@@ -114,6 +114,7 @@ fn spawn(directory: &Path, port: u16, is_alone: bool, asks_for_logins: bool) -> 
         }
     } else {
         command.arg("--storage-path").arg(directory).args(["--port", &port, "--host", "127.0.0.1"]);
+        command.args(["--log-level", "ERROR"]);
         // What `j: true` asks of a server; without it this one writes its journal when it likes.
         command.arg("--sync-on-commit");
         if is_alone {
@@ -123,5 +124,6 @@ fn spawn(directory: &Path, port: u16, is_alone: bool, asks_for_logins: bool) -> 
             command.arg("--auth");
         }
     }
-    command.current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts")
+    // What it has to say when it does not start is worth seeing.
+    command.current_dir(directory).stdout(Stdio::null()).spawn().expect("the server starts")
 }

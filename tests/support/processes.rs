@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,10 +17,15 @@ const ATTEMPTS: u32 = 600;
 /// The pause between two such questions.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Where servers listen: below the ports that systems give to connections, of which one could have taken a server's
+/// place when it comes back.
+const PORTS: Range<u16> = 10_000..32_000;
+
 /// A port that nobody listens on.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(PORTS)).take(1_000);
+    ports.find(is_free).expect("a free port")
 }
 
 /// A directory that belongs to the user that servers run as; gone with everything in it when it is dropped.
