@@ -3,10 +3,12 @@
 use std::cell::Cell;
 use std::path::PathBuf;
 
+use mongodb::bson::doc;
 use tokio_postgres::NoTls;
 
 use crate::Result;
 use crate::floor::Floor;
+use crate::floor::mongodb::MongoFloor;
 use crate::floor::postgres::PostgresFloor;
 use crate::floor::sqlite::SqliteFloor;
 use crate::meter;
@@ -17,6 +19,7 @@ use crate::options::StoreName;
 pub(crate) enum Databases {
     Sqlite { directory: tempfile::TempDir, made: Cell<u32> },
     Postgres { url: String, made: Cell<u32>, postmaster: Option<u32> },
+    Mongodb { uri: String, made: Cell<u32>, server: Option<u32> },
 }
 
 /// One database, empty when it is made.
@@ -24,6 +27,7 @@ pub(crate) enum Databases {
 pub(crate) enum Database {
     Sqlite { path: PathBuf },
     Postgres { url: String, schema: String },
+    Mongodb { uri: String, name: String },
 }
 
 impl Databases {
@@ -35,6 +39,12 @@ impl Databases {
                     .map_err(|_| "TEST_POSTGRES_URL names no server; run local-dev/bench, which starts one")?;
                 let postmaster = postmaster(&url).await?;
                 Self::Postgres { url, made: Cell::default(), postmaster }
+            }
+            StoreName::Mongodb => {
+                let uri = std::env::var("TEST_MONGO_URI")
+                    .map_err(|_| "TEST_MONGO_URI names no server; run local-dev/bench, which starts one")?;
+                let server = mongodb_server(&uri).await?;
+                Self::Mongodb { uri, made: Cell::default(), server }
             }
         })
     }
@@ -51,14 +61,20 @@ impl Databases {
                 connect(url).await?.batch_execute(&drop).await?;
                 Ok(Database::Postgres { url: url.clone(), schema })
             }
+            Self::Mongodb { uri, made, .. } => {
+                let name = format!("load_{}", next(made));
+                connect_mongodb(uri).await?.database(&name).drop().await?;
+                Ok(Database::Mongodb { uri: uri.clone(), name })
+            }
         }
     }
 
-    /// The process whose children are the database, where it is on this machine and not within the server.
+    /// The process that is the database, with its children, where it is on this machine and not within the server.
     pub(crate) fn process(&self) -> Option<u32> {
         match self {
             Self::Sqlite { .. } => None,
             Self::Postgres { postmaster, .. } => *postmaster,
+            Self::Mongodb { server, .. } => *server,
         }
     }
 }
@@ -75,6 +91,9 @@ impl Database {
                 ("POSTGRES_CONNECTION_STRING", url.clone()),
                 ("POSTGRES_SCHEMA", schema.clone()),
             ],
+            Self::Mongodb { uri, name } => {
+                vec![("ADAPTER", "mongodb".to_owned()), ("MONGO_URI", uri.clone()), ("MONGO_DB_NAME", name.clone())]
+            }
         }
     }
 
@@ -94,6 +113,7 @@ impl Database {
         match self.clone() {
             Self::Sqlite { path } => Box::new(SqliteFloor::new(path, rows)),
             Self::Postgres { url, schema } => Box::new(PostgresFloor::new(url, schema, rows)),
+            Self::Mongodb { uri, name } => Box::new(MongoFloor::new(uri, name, rows)),
         }
     }
 }
@@ -115,4 +135,18 @@ pub(crate) async fn connect(url: &str) -> Result<tokio_postgres::Client> {
 async fn postmaster(url: &str) -> Result<Option<u32>> {
     let pid: i32 = connect(url).await?.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
     Ok(u32::try_from(pid).ok().and_then(|pid| meter::parent_named(pid, "postgres")))
+}
+
+/// A client of MongoDB with as many connections as are asked for.
+pub(crate) async fn connect_mongodb(uri: &str) -> Result<mongodb::Client> {
+    let mut options = mongodb::options::ClientOptions::parse(uri).await?;
+    options.max_pool_size = Some(100);
+    Ok(mongodb::Client::with_options(options)?)
+}
+
+/// The process of the server, where that says which it is and runs on this machine.
+async fn mongodb_server(uri: &str) -> Result<Option<u32>> {
+    let status = connect_mongodb(uri).await?.database("admin").run_command(doc! { "serverStatus": 1 }).await?;
+    let pid = status.get_i64("pid").or_else(|_| status.get_i32("pid").map(i64::from));
+    Ok(pid.ok().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| meter::is_named(*pid, "mongod")))
 }

@@ -50,7 +50,7 @@ fn run(options: &Options) -> Result<()> {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = Report::default();
     for store in options.stores() {
-        report.extend(tokio.block_on(suites::run(store, options))?);
+        report.extend(tokio.block_on(suites::run(*store, options))?);
     }
     let text = if options.json { report.to_json()? } else { report.to_table() };
     writeln!(std::io::stdout(), "{text}")?;

@@ -25,7 +25,12 @@ pub(crate) fn cpu_time_with_children(pid: u32) -> Option<CpuTime> {
 /// The process that another one was started by, where its name begins so.
 pub(crate) fn parent_named(pid: u32, name: &str) -> Option<u32> {
     let parent = Stat::of(pid)?.parent;
-    fs::read_to_string(format!("/proc/{parent}/comm")).ok()?.starts_with(name).then_some(parent)
+    is_named(parent, name).then_some(parent)
+}
+
+/// Whether there is a process whose name begins so.
+pub(crate) fn is_named(pid: u32, name: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|command| command.starts_with(name))
 }
 
 /// A line such as `VmRSS` of a process's status, in MB.

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+/// How many documents there are at most where nothing is to be measured.
+const SMOKE_DOCUMENTS: u64 = 4_000;
+
 /// Measures the server against the floor of its database.
 #[derive(Debug, Parser)]
 #[command(name = "local-dev/bench")]
 pub(crate) struct Options {
-    /// The stores to measure; all of them where none is named
-    #[arg(long = "store", value_enum)]
+    /// The stores to measure; without any, those whose server comes with this
+    #[arg(long = "store", value_enum, default_values = ["sqlite", "postgres"])]
     stores: Vec<StoreName>,
     /// The suites to run; all of them where none is named
     #[arg(long = "suite", value_enum)]
@@ -20,6 +23,16 @@ pub(crate) struct Options {
     /// How often each is repeated; the medians are reported
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
+    /// How many documents there are, which most operations write new versions of; each of 32 connections should have
+    /// more of its own than a batch has
+    #[arg(long, default_value_t = 10_000)]
+    documents: u64,
+    /// How many operations the longest log has; the shortest has one for each document
+    #[arg(long, default_value_t = 1_000_000)]
+    longest_log: u64,
+    /// Pushes of more operations are left out
+    #[arg(long, default_value_t = 100)]
+    pub(crate) largest_push: usize,
     /// Print JSON in place of the table
     #[arg(long)]
     pub(crate) json: bool,
@@ -32,6 +45,8 @@ pub(crate) struct Options {
 pub(crate) enum StoreName {
     Sqlite,
     Postgres,
+    /// MongoDB; what stands in for it in tests is slow, and needs fewer documents, shorter logs and smaller pushes
+    Mongodb,
 }
 
 impl StoreName {
@@ -39,6 +54,7 @@ impl StoreName {
         match self {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
+            Self::Mongodb => "mongodb",
         }
     }
 }
@@ -68,8 +84,8 @@ pub(crate) enum SuiteName {
 }
 
 impl Options {
-    pub(crate) fn stores(&self) -> Vec<StoreName> {
-        if self.stores.is_empty() { StoreName::value_variants().to_vec() } else { self.stores.clone() }
+    pub(crate) fn stores(&self) -> &[StoreName] {
+        &self.stores
     }
 
     pub(crate) fn suites(&self) -> Vec<SuiteName> {
@@ -81,14 +97,15 @@ impl Options {
         if self.smoke { Duration::from_millis(50) } else { Duration::from_secs_f64(self.seconds) }
     }
 
-    /// How many documents there are, which most operations write new versions of; so many that each of 32 connections
-    /// has more of its own than a batch has.
     pub(crate) fn documents(&self) -> u64 {
-        if self.smoke { 4_000 } else { 10_000 }
+        if self.smoke { self.documents.min(SMOKE_DOCUMENTS) } else { self.documents }
     }
 
     /// How many operations the logs have that are compared, from the shortest to the longest.
     pub(crate) fn log_lengths(&self) -> [u64; 3] {
-        if self.smoke { [4_000, 8_000, 12_000] } else { [10_000, 100_000, 1_000_000] }
+        let shortest = self.documents();
+        let longest = if self.smoke { 3 * shortest } else { self.longest_log.max(shortest) };
+        // As many times as long as the shortest as the longest is of it.
+        [shortest, (shortest * longest).isqrt(), longest]
     }
 }

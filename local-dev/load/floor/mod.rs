@@ -1,5 +1,6 @@
 //! The floor: what a database does when its rows are written and read with nothing around it.
 
+pub(crate) mod mongodb;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 

@@ -74,7 +74,8 @@ async fn push_again(clients: &mut [(Client, Vec<Bytes>, usize)], watch: Watch, a
 impl Bench<'_> {
     /// Batches of 1, 10, 50 and 100 over 1, 8 and 32 connections.
     pub(super) async fn push(&mut self, pair: &Pair) -> Result<()> {
-        for batch in [1, 10, 50, 100] {
+        let largest = self.options.largest_push;
+        for batch in [1, 10, 50, 100].into_iter().filter(|batch| *batch <= largest) {
             for connections in [1, 8, 32] {
                 let goal = match (batch, connections, self.store) {
                     (100, 8, _) => Some(Goal::AtLeast(0.6)),
