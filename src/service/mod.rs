@@ -4,6 +4,7 @@
 //! of legacy clients, the steps of a compaction.
 
 mod compaction;
+mod group;
 pub mod host;
 mod pull;
 mod push;
@@ -25,7 +26,7 @@ use crate::store::{Query, QueryPage, Result, Stats, Store, StoreError};
 pub struct SyncService {
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
-    lanes: push::Lanes,
+    lanes: group::Lanes,
 }
 
 /// What ends a request without an answer of the protocol.
@@ -52,7 +53,7 @@ impl SyncService {
     /// A service over a store, with the clock, timer and randomness of `host`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, host: Arc<dyn Host>) -> Self {
-        Self { store, host, lanes: push::Lanes::default() }
+        Self { store, host, lanes: group::Lanes::default() }
     }
 
     /// The store's name, as `/health` answers it.

@@ -5,19 +5,15 @@
 //! own answer. The group's work is one future that all its members poll, so a member that goes away (a client that
 //! hung up, a request that timed out) takes nobody with it, and no task is spawned.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared, WeakShared};
 
+use super::group::{MemberPush, Members};
 use super::host::{Done, Host, backoff};
 use super::{ServiceError, SyncService};
 use crate::core::decide::{self, Answer, decide, ids_of, keys_of};
-use crate::core::limits::{
-    GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_CONFLICTS_MAX_BYTES,
-    PUSH_MAX_ATTEMPTS,
-};
+use crate::core::limits::{PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_CONFLICTS_MAX_BYTES, PUSH_MAX_ATTEMPTS};
 use crate::core::names::TenantId;
 use crate::core::operation::Operation;
 use crate::store::{Commit, ErrorKind, LoadRequest, Store};
@@ -25,8 +21,7 @@ use crate::store::{Commit, ErrorKind, LoadRequest, Store};
 /// The outcomes of a push, or why it is refused as a whole; see [`Answer`].
 pub type Pushed = Answer;
 
-type PushResult = Result<Pushed, ServiceError>;
-type GroupFuture = BoxFuture<'static, Arc<[PushResult]>>;
+pub(super) type PushResult = Result<Pushed, ServiceError>;
 
 impl SyncService {
     /// Pushes operations: all that is accepted is durable when this answers, or nothing has changed.
@@ -58,9 +53,13 @@ impl SyncService {
             let (lane, tenant) = (Arc::clone(&lane), tenant.clone());
             let (store, host) = (Arc::clone(&self.store), Arc::clone(&self.host));
             async move {
-                let _turn = lane.turn.lock().await;
+                let mut rhythm = lane.turn.lock().await;
+                rhythm.gather(&*host, &members).await;
                 let pushes = Members::close(&members);
-                commit_group(&*store, &*host, &tenant, &pushes).await
+                let began_at_ms = host.now_ms();
+                let answers = commit_group(&*store, &*host, &tenant, &pushes).await;
+                rhythm.note(pushes.len() + lane.waiting_pushes(), host.now_ms().saturating_sub(began_at_ms));
+                answers
             }
             .boxed()
         });
@@ -70,120 +69,6 @@ impl SyncService {
         }
         pushed
     }
-}
-
-/// The lanes of the tenants that are being pushed to.
-#[derive(Debug, Default)]
-pub(super) struct Lanes(Mutex<HashMap<TenantId, Weak<Lane>>>);
-
-impl Lanes {
-    fn lane(&self, tenant: &TenantId) -> Arc<Lane> {
-        let mut lanes = lock(&self.0);
-        if let Some(lane) = lanes.get(tenant).and_then(Weak::upgrade) {
-            return lane;
-        }
-        lanes.retain(|_, lane| lane.strong_count() > 0);
-        let lane = Arc::new(Lane::default());
-        lanes.insert(tenant.clone(), Arc::downgrade(&lane));
-        lane
-    }
-}
-
-/// One tenant's commits, one after the other.
-#[derive(Debug, Default)]
-struct Lane {
-    /// Held by the group whose commit is under way.
-    turn: async_lock::Mutex<()>,
-    /// The group that the next push joins; gone when nobody waits for it any more.
-    waiting: Mutex<Option<WaitingGroup>>,
-}
-
-#[derive(Debug)]
-struct WaitingGroup {
-    members: Arc<Mutex<Members>>,
-    future: WeakShared<GroupFuture>,
-}
-
-/// A push in a group.
-#[derive(Debug)]
-struct MemberPush {
-    operations: Vec<Operation>,
-    conflicts_max_bytes: usize,
-}
-
-impl MemberPush {
-    fn data_bytes(&self) -> usize {
-        self.operations.iter().map(|operation| operation.data.as_ref().map_or(0, |data| data.as_str().len())).sum()
-    }
-
-    fn to_decide(&self) -> decide::Push<'_> {
-        decide::Push { operations: &self.operations, conflicts_max_bytes: self.conflicts_max_bytes }
-    }
-}
-
-/// The pushes of a group.
-#[derive(Debug, Default)]
-struct Members {
-    pushes: Vec<MemberPush>,
-    operations: usize,
-    bytes: usize,
-    is_closed: bool,
-}
-
-impl Members {
-    /// Takes a push in, or gives it back where it has no room.
-    fn join(&mut self, push: MemberPush) -> Result<usize, MemberPush> {
-        let (operations, bytes) = (push.operations.len(), push.data_bytes());
-        let has_room = self.pushes.is_empty()
-            || (self.operations + operations <= GROUP_MAX_OPERATIONS && self.bytes + bytes <= GROUP_MAX_BYTES);
-        if self.is_closed || !has_room {
-            return Err(push);
-        }
-        self.operations += operations;
-        self.bytes += bytes;
-        self.pushes.push(push);
-        Ok(self.pushes.len() - 1)
-    }
-
-    /// Lets nobody in any more and hands out the pushes.
-    fn close(members: &Mutex<Self>) -> Vec<MemberPush> {
-        let mut members = lock(members);
-        members.is_closed = true;
-        std::mem::take(&mut members.pushes)
-    }
-}
-
-impl Lane {
-    /// Joins the waiting group, or opens a new one behind it; answers the group's work and the push's index in it.
-    fn join(
-        &self,
-        push: MemberPush,
-        work: impl FnOnce(Arc<Mutex<Members>>) -> GroupFuture,
-    ) -> (Shared<GroupFuture>, usize) {
-        let mut waiting = lock(&self.waiting);
-        let group = waiting.as_ref().and_then(|group| Some((Arc::clone(&group.members), group.future.upgrade()?)));
-        let push = match group {
-            None => push,
-            Some((members, future)) => match lock(&members).join(push) {
-                Ok(index) => return (future, index),
-                Err(push) => push,
-            },
-        };
-        let members = Arc::new(Mutex::new(Members {
-            operations: push.operations.len(),
-            bytes: push.data_bytes(),
-            pushes: vec![push],
-            is_closed: false,
-        }));
-        let future = work(Arc::clone(&members)).shared();
-        *waiting = future.downgrade().map(|future| WaitingGroup { members, future });
-        (future, 0)
-    }
-}
-
-/// Locks a mutex whose holders leave nothing half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Decides and commits a group; where the store refuses it for good, each push alone, so that one does not take its
@@ -235,4 +120,85 @@ async fn commit_together(
         }
     }
     Err(ServiceError::Contended { attempts: PUSH_MAX_ATTEMPTS })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use futures_util::future::{BoxFuture, pending, ready};
+
+    use super::*;
+    use crate::service::group::tests::deletion;
+    use crate::store::memory::MemoryStore;
+
+    /// A host on which every commit takes 10 ms.
+    #[derive(Debug, Default)]
+    struct SlowHost {
+        now_ms: AtomicU64,
+        never_wakes: bool,
+        sleeps: AtomicU32,
+    }
+
+    impl Host for SlowHost {
+        fn now_ms(&self) -> u64 {
+            self.now_ms.fetch_add(10, Ordering::Relaxed)
+        }
+
+        fn random_bits(&self) -> u64 {
+            0
+        }
+
+        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+            self.sleeps.fetch_add(1, Ordering::Relaxed);
+            if self.never_wakes { pending().boxed() } else { ready(()).boxed() }
+        }
+    }
+
+    fn service(host: &Arc<SlowHost>) -> SyncService {
+        SyncService::new(Arc::new(MemoryStore::new()), Arc::clone(host) as Arc<dyn Host>)
+    }
+
+    fn begin<'s>(service: &'s SyncService, tenant: &'s TenantId, id: &str) -> BoxFuture<'s, PushResult> {
+        service.push(tenant, vec![deletion(id)]).boxed()
+    }
+
+    fn is_answered(push: &mut BoxFuture<'_, PushResult>) -> bool {
+        push.now_or_never().is_some_and(|pushed| pushed.is_ok())
+    }
+
+    /// Two pushes that share a commit.
+    fn push_together(service: &SyncService, tenant: &TenantId) {
+        let lane = service.lanes.lane(tenant);
+        let turn = lane.turn.try_lock();
+        let mut pushes = ["op-1", "op-2"].map(|id| begin(service, tenant, id));
+        assert!(pushes.iter_mut().all(|push| !is_answered(push)), "they wait for their turn");
+        drop(turn);
+        assert!(pushes.iter_mut().all(is_answered));
+    }
+
+    #[test]
+    fn a_group_waits_until_as_many_have_come_as_were_there_before() {
+        let host = Arc::new(SlowHost { never_wakes: true, ..SlowHost::default() });
+        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        assert!(is_answered(&mut begin(&service, &tenant, "op-0")), "who was alone before waits for nobody");
+        push_together(&service, &tenant);
+        let mut third = begin(&service, &tenant, "op-3");
+        assert!(!is_answered(&mut third));
+        let mut fourth = begin(&service, &tenant, "op-4");
+        assert!(is_answered(&mut fourth) && is_answered(&mut third));
+        assert_eq!(host.sleeps.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_group_that_waited_for_nobody_is_smaller_the_next_time() {
+        let host = Arc::new(SlowHost::default());
+        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        push_together(&service, &tenant);
+        for id in ["op-3", "op-4", "op-5"] {
+            assert!(is_answered(&mut begin(&service, &tenant, id)));
+        }
+        assert_eq!(host.sleeps.load(Ordering::Relaxed), 1, "only the first of them expects another one");
+    }
 }

@@ -1,0 +1,262 @@
+//! The groups that pushes gather in, and the tenants' lanes in which one group after the other has its turn.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared, WeakShared, select};
+
+use super::host::Host;
+use super::push::PushResult;
+use crate::core::decide;
+use crate::core::limits::{
+    GROUP_GATHERING_MAX_MS, GROUP_GATHERING_MAX_OPERATIONS, GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS,
+    IDLE_LANES_MAX_TENANTS,
+};
+use crate::core::names::TenantId;
+use crate::core::operation::Operation;
+
+/// The work of a group, with a result for each of its pushes.
+pub(super) type GroupFuture = BoxFuture<'static, Arc<[PushResult]>>;
+
+/// The lanes of the tenants that are pushed to, and of some that were.
+#[derive(Debug, Default)]
+pub(super) struct Lanes(Mutex<HashMap<TenantId, Arc<Lane>>>);
+
+impl Lanes {
+    pub(super) fn lane(&self, tenant: &TenantId) -> Arc<Lane> {
+        let mut lanes = lock(&self.0);
+        if let Some(lane) = lanes.get(tenant) {
+            return Arc::clone(lane);
+        }
+        // A lane without pushes has nothing but its rhythm, which is soon found again.
+        if lanes.len() >= IDLE_LANES_MAX_TENANTS {
+            lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+        }
+        let lane = Arc::new(Lane::default());
+        lanes.insert(tenant.clone(), Arc::clone(&lane));
+        lane
+    }
+}
+
+/// One tenant's commits, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// Held by the group whose commit is under way.
+    pub(super) turn: async_lock::Mutex<Rhythm>,
+    /// The group that the next push joins; gone when nobody waits for it any more.
+    waiting: Mutex<Option<WaitingGroup>>,
+}
+
+#[derive(Debug)]
+struct WaitingGroup {
+    members: Arc<Mutex<Members>>,
+    future: WeakShared<GroupFuture>,
+}
+
+/// How a tenant's last commit went, and so how long its next group waits for others.
+///
+/// Those whose answers have just left often push again at once, and what they push would else miss the group and wait for
+/// a whole commit. So a group whose turn has come waits until as many pushes are there as were before, and for half the
+/// time of a commit at most: the setting of `commit_delay` that PostgreSQL's manual recommends ("WAL Configuration").
+/// Who pushes alone never waits, and where commits are fast or already large nobody does.
+#[derive(Debug, Default)]
+pub(super) struct Rhythm {
+    /// How many pushes were under way when the last commit ended: in it, or waiting for the next one.
+    pushes: usize,
+    pause: Duration,
+}
+
+impl Rhythm {
+    pub(super) fn note(&mut self, pushes: usize, commit_took_ms: u64) {
+        self.pushes = pushes;
+        self.pause = Duration::from_millis((commit_took_ms / 2).min(GROUP_GATHERING_MAX_MS));
+    }
+
+    /// Waits for those who are expected, or for as long as that is worth it.
+    pub(super) async fn gather(&self, host: &dyn Host, members: &Mutex<Members>) {
+        if self.pause.is_zero() {
+            return;
+        }
+        let complete = lock(members).await_pushes(self.pushes);
+        if let Some(complete) = complete {
+            select(complete, host.sleep(self.pause)).await;
+        }
+    }
+}
+
+/// A push in a group.
+#[derive(Debug)]
+pub(super) struct MemberPush {
+    pub(super) operations: Vec<Operation>,
+    pub(super) conflicts_max_bytes: usize,
+}
+
+impl MemberPush {
+    fn data_bytes(&self) -> usize {
+        self.operations.iter().map(|operation| operation.data.as_ref().map_or(0, |data| data.as_str().len())).sum()
+    }
+
+    pub(super) fn to_decide(&self) -> decide::Push<'_> {
+        decide::Push { operations: &self.operations, conflicts_max_bytes: self.conflicts_max_bytes }
+    }
+}
+
+/// The pushes of a group.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    pushes: Vec<MemberPush>,
+    operations: usize,
+    bytes: usize,
+    is_closed: bool,
+    /// Somebody waits until there are so many pushes, or enough operations.
+    awaited: Option<(usize, oneshot::Sender<()>)>,
+}
+
+impl Members {
+    /// Takes a push in, or gives it back where it has no room.
+    fn join(&mut self, push: MemberPush) -> Result<usize, MemberPush> {
+        let (operations, bytes) = (push.operations.len(), push.data_bytes());
+        let has_room = self.pushes.is_empty()
+            || (self.operations + operations <= GROUP_MAX_OPERATIONS && self.bytes + bytes <= GROUP_MAX_BYTES);
+        if self.is_closed || !has_room {
+            // The next to come may be as large.
+            self.stop_waiting();
+            return Err(push);
+        }
+        self.operations += operations;
+        self.bytes += bytes;
+        self.pushes.push(push);
+        if self.is_large() || self.awaited.as_ref().is_some_and(|(count, _)| self.pushes.len() >= *count) {
+            self.stop_waiting();
+        }
+        Ok(self.pushes.len() - 1)
+    }
+
+    fn stop_waiting(&mut self) {
+        if let Some((_, complete)) = self.awaited.take() {
+            // Who waited may have had enough of it.
+            let _ = complete.send(());
+        }
+    }
+
+    /// Whether a commit of it costs so much that more would make it hardly better.
+    fn is_large(&self) -> bool {
+        self.operations >= GROUP_GATHERING_MAX_OPERATIONS
+    }
+
+    /// Completes when there are so many pushes, or enough operations; nothing where that is so already.
+    fn await_pushes(&mut self, count: usize) -> Option<oneshot::Receiver<()>> {
+        let is_awaited = self.pushes.len() < count && !self.is_large();
+        is_awaited.then(|| {
+            let (sender, receiver) = oneshot::channel();
+            self.awaited = Some((count, sender));
+            receiver
+        })
+    }
+
+    /// Lets nobody in any more and hands out the pushes.
+    pub(super) fn close(members: &Mutex<Self>) -> Vec<MemberPush> {
+        let mut members = lock(members);
+        members.is_closed = true;
+        std::mem::take(&mut members.pushes)
+    }
+}
+
+impl Lane {
+    /// How many pushes wait for the next commit.
+    pub(super) fn waiting_pushes(&self) -> usize {
+        let waiting = lock(&self.waiting);
+        waiting.as_ref().map_or(0, |group| lock(&group.members).pushes.len())
+    }
+
+    /// Joins the waiting group, or opens a new one behind it; answers the group's work and the push's index in it.
+    pub(super) fn join(
+        &self,
+        push: MemberPush,
+        work: impl FnOnce(Arc<Mutex<Members>>) -> GroupFuture,
+    ) -> (Shared<GroupFuture>, usize) {
+        let mut waiting = lock(&self.waiting);
+        let group = waiting.as_ref().and_then(|group| Some((Arc::clone(&group.members), group.future.upgrade()?)));
+        let push = match group {
+            None => push,
+            Some((members, future)) => match lock(&members).join(push) {
+                Ok(index) => return (future, index),
+                Err(push) => push,
+            },
+        };
+        let members = Arc::new(Mutex::new(Members {
+            operations: push.operations.len(),
+            bytes: push.data_bytes(),
+            pushes: vec![push],
+            is_closed: false,
+            awaited: None,
+        }));
+        let future = work(Arc::clone(&members)).shared();
+        *waiting = future.downgrade().map(|future| WaitingGroup { members, future });
+        (future, 0)
+    }
+}
+
+/// Locks a mutex whose holders leave nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::core::clock::VectorClock;
+    use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+    use crate::core::operation::OperationKind;
+
+    /// An operation that needs nothing.
+    pub(in crate::service) fn deletion(id: &str) -> Operation {
+        Operation {
+            id: OperationId::trusted(id),
+            kind: OperationKind::Delete,
+            key: DocumentKey { collection: Collection::trusted("todos"), id: DocumentId::trusted(id) },
+            data: None,
+            timestamp: 1,
+            client_id: ClientId::trusted("a"),
+            clock: VectorClock::default(),
+        }
+    }
+
+    fn push(operations: usize) -> MemberPush {
+        MemberPush { operations: vec![deletion("op"); operations], conflicts_max_bytes: 0 }
+    }
+
+    #[test]
+    fn nobody_waits_for_more_than_make_a_group_large() {
+        let mut members = Members::default();
+        members.join(push(1)).expect("there is room");
+        let mut complete = members.await_pushes(3).expect("two are missing");
+        assert_eq!(complete.try_recv(), Ok(None));
+        members.join(push(GROUP_GATHERING_MAX_OPERATIONS)).expect("there is room");
+        assert_eq!(complete.try_recv(), Ok(Some(())));
+        assert!(members.await_pushes(3).is_none());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_push_that_has_no_room() {
+        let mut members = Members::default();
+        members.join(push(1)).expect("there is room");
+        let mut complete = members.await_pushes(2).expect("one is missing");
+        members.join(push(GROUP_MAX_OPERATIONS)).expect_err("there is none");
+        assert_eq!(complete.try_recv(), Ok(Some(())));
+    }
+
+    #[test]
+    fn lanes_that_nobody_uses_are_few() {
+        let lanes = Lanes::default();
+        let used = lanes.lane(&TenantId::trusted("used"));
+        for number in 0..2 * IDLE_LANES_MAX_TENANTS {
+            lanes.lane(&TenantId::trusted(&number.to_string()));
+        }
+        assert!(lock(&lanes.0).len() <= IDLE_LANES_MAX_TENANTS + 1);
+        assert!(Arc::ptr_eq(&used, &lanes.lane(&TenantId::trusted("used"))));
+    }
+}
