@@ -26,19 +26,16 @@ pub(crate) struct PageEnd {
 
 impl Client {
     pub(crate) async fn connect(host: &str) -> Result<Self> {
-        let stream = TcpStream::connect(host).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move {
-            // Who waits for an answer is told that the connection broke.
-            let _ = connection.await;
-        });
-        Ok(Self { host: host.to_owned(), sender })
+        Ok(Self { host: host.to_owned(), sender: connect(host).await? })
     }
 
     /// Sends a request and reads the whole answer.
     pub(crate) async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
-        self.sender.ready().await?;
+        // The server ends connections that are idle for long, as one is that waits for its turn beside a slow database.
+        if self.sender.ready().await.is_err() {
+            self.sender = connect(&self.host).await?;
+            self.sender.ready().await?;
+        }
         let request = Request::builder().method(method).uri(path).header("host", &self.host).body(Full::new(body))?;
         let response = self.sender.send_request(request).await?;
         let status = response.status();
@@ -77,6 +74,17 @@ impl Client {
         let rows = if has_more { max_rows } else { count(&answer, "\"synced\":true,") };
         Ok(PageEnd { cursor: cursor.to_owned(), has_more, rows })
     }
+}
+
+async fn connect(host: &str) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(host).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        // Who waits for an answer is told that the connection broke.
+        let _ = connection.await;
+    });
+    Ok(sender)
 }
 
 /// How many bytes of a page have its cursor for sure.

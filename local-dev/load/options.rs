@@ -101,6 +101,11 @@ impl Options {
         if self.smoke { self.documents.min(SMOKE_DOCUMENTS) } else { self.documents }
     }
 
+    /// How many pushes each connection sends again and again.
+    pub(crate) fn repeated_pushes(&self) -> usize {
+        if self.smoke { 1 } else { 20 }
+    }
+
     /// How many operations the logs have that are compared, from the shortest to the longest.
     pub(crate) fn log_lengths(&self) -> [u64; 3] {
         let shortest = self.documents();

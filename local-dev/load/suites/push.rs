@@ -20,9 +20,6 @@ const MADE_PER_SECOND: f64 = 60_000.0;
 /// The batches and connections that duplicates and conflicts are compared by.
 const COMPARED: (usize, u64) = (50, 8);
 
-/// How many batches each connection pushes again and again.
-const REPEATED_BATCHES: usize = 20;
-
 /// A connection and what it pushes.
 struct Pusher {
     client: Client,
@@ -138,7 +135,8 @@ impl Bench<'_> {
             for connection in 0..connections {
                 let share = Share { connection, connections };
                 let make = |_| if are_conflicts { work.conflicts(share, batch) } else { work.batch(share, batch) };
-                let bodies: Vec<Bytes> = (0..REPEATED_BATCHES).map(make).map(|made| body(&made)).collect();
+                let bodies: Vec<Bytes> =
+                    (0..self.options.repeated_pushes()).map(make).map(|made| body(&made)).collect();
                 let mut client = pair.site.client().await?;
                 if !are_conflicts {
                     for body in &bodies {
