@@ -63,7 +63,7 @@ impl Databases {
             }
             Self::Mongodb { uri, made, .. } => {
                 let name = format!("load_{}", next(made));
-                connect_mongodb(uri).await?.database(&name).drop().await?;
+                connect_mongodb(uri, 1).await?.database(&name).drop().await?;
                 Ok(Database::Mongodb { uri: uri.clone(), name })
             }
         }
@@ -137,16 +137,16 @@ async fn postmaster(url: &str) -> Result<Option<u32>> {
     Ok(u32::try_from(pid).ok().and_then(|pid| meter::parent_named(pid, "postgres")))
 }
 
-/// A client of MongoDB with as many connections as are asked for.
-pub(crate) async fn connect_mongodb(uri: &str) -> Result<mongodb::Client> {
+/// A client of MongoDB with so many connections.
+pub(crate) async fn connect_mongodb(uri: &str, connections: usize) -> Result<mongodb::Client> {
     let mut options = mongodb::options::ClientOptions::parse(uri).await?;
-    options.max_pool_size = Some(100);
+    options.max_pool_size = Some(u32::try_from(connections)?);
     Ok(mongodb::Client::with_options(options)?)
 }
 
 /// The process of the server, where that says which it is and runs on this machine.
 async fn mongodb_server(uri: &str) -> Result<Option<u32>> {
-    let status = connect_mongodb(uri).await?.database("admin").run_command(doc! { "serverStatus": 1 }).await?;
+    let status = connect_mongodb(uri, 1).await?.database("admin").run_command(doc! { "serverStatus": 1 }).await?;
     let pid = status.get_i64("pid").or_else(|_| status.get_i32("pid").map(i64::from));
     Ok(pid.ok().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| meter::is_named(*pid, "mongod")))
 }

@@ -15,7 +15,7 @@ pub(crate) struct Watch {
     pub(crate) time: Duration,
     /// The server's process, where one is asked.
     pub(crate) server: Option<u32>,
-    /// The process whose children are the database, where it has processes of its own.
+    /// The process that is the database, with its children, where it is none of the server's.
     pub(crate) database: Option<u32>,
 }
 

@@ -25,12 +25,12 @@ pub(crate) struct Options {
     pub(crate) runs: u32,
     /// How many documents there are, which most operations write new versions of; each of 32 connections should have
     /// more of its own than a batch has
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(32..))]
     documents: u64,
-    /// How many operations the longest log has; the shortest has one for each document
+    /// How many operations the longest log has; the shortest has one for each document, of which there should be fewer
     #[arg(long, default_value_t = 1_000_000)]
     longest_log: u64,
-    /// Pushes of more operations are left out
+    /// The suite `push` leaves out batches of more operations
     #[arg(long, default_value_t = 100)]
     pub(crate) largest_push: usize,
     /// Print JSON in place of the table
@@ -77,7 +77,7 @@ pub(crate) enum SuiteName {
     Stats,
     /// Clients that push and clients that pull at the same time
     Mixed,
-    /// The same with 10,000, 100,000 and 1,000,000 operations in the log, and the first sync of a client
+    /// The same with logs of three lengths, and the first sync of a client
     Growth,
     /// Pushes while the log is compacted
     Compaction,

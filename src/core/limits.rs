@@ -130,8 +130,8 @@ pub const GROUP_GATHERING_MAX_MS: u64 = 5;
 /// A group that has so many operations waits for no more.
 pub const GROUP_GATHERING_MAX_OPERATIONS: usize = 100;
 
-/// How many tenants' lanes are kept beside those that are in use; beyond, all that are not are dropped.
-pub const IDLE_LANES_MAX_TENANTS: usize = 1_000;
+/// How many tenants have lanes before those that nobody uses are dropped.
+pub const LANES_KEPT_TENANTS: usize = 1_000;
 
 /// How often a push is decided anew because somebody else committed in between, before it fails with 503.
 pub const PUSH_MAX_ATTEMPTS: u32 = 12;

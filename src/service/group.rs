@@ -1,7 +1,7 @@
 //! The groups that pushes gather in, and the tenants' lanes in which one group after the other has its turn.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_channel::oneshot;
@@ -12,8 +12,7 @@ use super::host::Host;
 use super::push::PushResult;
 use crate::core::decide;
 use crate::core::limits::{
-    GROUP_GATHERING_MAX_MS, GROUP_GATHERING_MAX_OPERATIONS, GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS,
-    IDLE_LANES_MAX_TENANTS,
+    GROUP_GATHERING_MAX_MS, GROUP_GATHERING_MAX_OPERATIONS, GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS, LANES_KEPT_TENANTS,
 };
 use crate::core::names::TenantId;
 use crate::core::operation::Operation;
@@ -32,7 +31,7 @@ impl Lanes {
             return Arc::clone(lane);
         }
         // A lane without pushes has nothing but its rhythm, which is soon found again.
-        if lanes.len() >= IDLE_LANES_MAX_TENANTS {
+        if lanes.len() >= LANES_KEPT_TENANTS {
             lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
         }
         let lane = Arc::new(Lane::default());
@@ -52,37 +51,44 @@ pub(super) struct Lane {
 
 #[derive(Debug)]
 struct WaitingGroup {
-    members: Arc<Mutex<Members>>,
+    // The future has them, so they go with it when nobody waits any more.
+    members: Weak<Mutex<Members>>,
     future: WeakShared<GroupFuture>,
 }
 
 /// How a tenant's last commit went, and so how long its next group waits for others.
 ///
 /// Those whose answers have just left often push again at once, and what they push would else miss the group and wait for
-/// a whole commit. So a group whose turn has come waits until as many pushes are there as were before, and for half the
-/// time of a commit at most: the setting of `commit_delay` that PostgreSQL's manual recommends ("WAL Configuration").
-/// Who pushes alone never waits, and where commits are fast or already large nobody does.
+/// a whole commit. So a group whose turn has come waits until as many pushes are there as were before, or until half the
+/// time of that commit has passed since it ended. This is after the manner of `commit_delay`, for which PostgreSQL's manual
+/// recommends half the time of a flush ("WAL Configuration"). Who pushes alone does not wait, nor does a group that is
+/// large already, and where commits are fast nobody does.
 #[derive(Debug, Default)]
 pub(super) struct Rhythm {
     /// How many pushes were under way when the last commit ended: in it, or waiting for the next one.
     pushes: usize,
-    pause: Duration,
+    /// Until when as many are expected, in milliseconds since 1970.
+    expected_until_ms: u64,
 }
 
 impl Rhythm {
-    pub(super) fn note(&mut self, pushes: usize, commit_took_ms: u64) {
+    /// Notes that a commit has ended.
+    pub(super) fn note(&mut self, pushes: usize, commit_began_at_ms: u64, now_ms: u64) {
         self.pushes = pushes;
-        self.pause = Duration::from_millis((commit_took_ms / 2).min(GROUP_GATHERING_MAX_MS));
+        let pause_ms = (now_ms.saturating_sub(commit_began_at_ms) / 2).min(GROUP_GATHERING_MAX_MS);
+        self.expected_until_ms = now_ms.saturating_add(pause_ms);
     }
 
     /// Waits for those who are expected, or for as long as that is worth it.
     pub(super) async fn gather(&self, host: &dyn Host, members: &Mutex<Members>) {
-        if self.pause.is_zero() {
+        // A clock that was put back must not make it longer.
+        let pause_ms = self.expected_until_ms.saturating_sub(host.now_ms()).min(GROUP_GATHERING_MAX_MS);
+        if pause_ms == 0 {
             return;
         }
         let complete = lock(members).await_pushes(self.pushes);
         if let Some(complete) = complete {
-            select(complete, host.sleep(self.pause)).await;
+            select(complete, host.sleep(Duration::from_millis(pause_ms))).await;
         }
     }
 }
@@ -169,7 +175,8 @@ impl Lane {
     /// How many pushes wait for the next commit.
     pub(super) fn waiting_pushes(&self) -> usize {
         let waiting = lock(&self.waiting);
-        waiting.as_ref().map_or(0, |group| lock(&group.members).pushes.len())
+        let members = waiting.as_ref().and_then(|group| group.members.upgrade());
+        members.map_or(0, |members| lock(&members).pushes.len())
     }
 
     /// Joins the waiting group, or opens a new one behind it; answers the group's work and the push's index in it.
@@ -179,7 +186,7 @@ impl Lane {
         work: impl FnOnce(Arc<Mutex<Members>>) -> GroupFuture,
     ) -> (Shared<GroupFuture>, usize) {
         let mut waiting = lock(&self.waiting);
-        let group = waiting.as_ref().and_then(|group| Some((Arc::clone(&group.members), group.future.upgrade()?)));
+        let group = waiting.as_ref().and_then(|group| Some((group.members.upgrade()?, group.future.upgrade()?)));
         let push = match group {
             None => push,
             Some((members, future)) => match lock(&members).join(push) {
@@ -195,6 +202,7 @@ impl Lane {
             awaited: None,
         }));
         let future = work(Arc::clone(&members)).shared();
+        let members = Arc::downgrade(&members);
         *waiting = future.downgrade().map(|future| WaitingGroup { members, future });
         (future, 0)
     }
@@ -253,10 +261,10 @@ pub(super) mod tests {
     fn lanes_that_nobody_uses_are_few() {
         let lanes = Lanes::default();
         let used = lanes.lane(&TenantId::trusted("used"));
-        for number in 0..2 * IDLE_LANES_MAX_TENANTS {
+        for number in 0..2 * LANES_KEPT_TENANTS {
             lanes.lane(&TenantId::trusted(&number.to_string()));
         }
-        assert!(lock(&lanes.0).len() <= IDLE_LANES_MAX_TENANTS + 1);
+        assert!(lock(&lanes.0).len() <= LANES_KEPT_TENANTS + 1);
         assert!(Arc::ptr_eq(&used, &lanes.lane(&TenantId::trusted("used"))));
     }
 }

@@ -58,7 +58,7 @@ impl SyncService {
                 let pushes = Members::close(&members);
                 let began_at_ms = host.now_ms();
                 let answers = commit_group(&*store, &*host, &tenant, &pushes).await;
-                rhythm.note(pushes.len() + lane.waiting_pushes(), host.now_ms().saturating_sub(began_at_ms));
+                rhythm.note(pushes.len() + lane.waiting_pushes(), began_at_ms, host.now_ms());
                 answers
             }
             .boxed()
@@ -133,17 +133,19 @@ mod tests {
     use crate::service::group::tests::deletion;
     use crate::store::memory::MemoryStore;
 
-    /// A host on which every commit takes 10 ms.
+    /// A host whose clock moves by the same step each time it is read.
     #[derive(Debug, Default)]
-    struct SlowHost {
+    struct SteppingHost {
         now_ms: AtomicU64,
+        step_ms: AtomicU64,
         never_wakes: bool,
         sleeps: AtomicU32,
     }
 
-    impl Host for SlowHost {
+    impl Host for SteppingHost {
         fn now_ms(&self) -> u64 {
-            self.now_ms.fetch_add(10, Ordering::Relaxed)
+            let step_ms = self.step_ms.load(Ordering::Relaxed);
+            self.now_ms.fetch_add(step_ms, Ordering::Relaxed) + step_ms
         }
 
         fn random_bits(&self) -> u64 {
@@ -156,7 +158,21 @@ mod tests {
         }
     }
 
-    fn service(host: &Arc<SlowHost>) -> SyncService {
+    impl SteppingHost {
+        fn that_wakes() -> Arc<Self> {
+            Arc::default()
+        }
+
+        fn that_never_wakes() -> Arc<Self> {
+            Arc::new(Self { never_wakes: true, ..Self::default() })
+        }
+
+        fn sleeps(&self) -> u32 {
+            self.sleeps.load(Ordering::Relaxed)
+        }
+    }
+
+    fn service(host: &Arc<SteppingHost>) -> SyncService {
         SyncService::new(Arc::new(MemoryStore::new()), Arc::clone(host) as Arc<dyn Host>)
     }
 
@@ -168,37 +184,83 @@ mod tests {
         push.now_or_never().is_some_and(|pushed| pushed.is_ok())
     }
 
-    /// Two pushes that share a commit.
-    fn push_together(service: &SyncService, tenant: &TenantId) {
+    /// Pushes that share a commit, which takes long; then the time stands still.
+    fn push_together<const N: usize>(host: &SteppingHost, service: &SyncService, tenant: &TenantId, ids: [&str; N]) {
+        host.step_ms.store(10, Ordering::Relaxed);
         let lane = service.lanes.lane(tenant);
         let turn = lane.turn.try_lock();
-        let mut pushes = ["op-1", "op-2"].map(|id| begin(service, tenant, id));
+        let mut pushes = ids.map(|id| begin(service, tenant, id));
         assert!(pushes.iter_mut().all(|push| !is_answered(push)), "they wait for their turn");
         drop(turn);
         assert!(pushes.iter_mut().all(is_answered));
+        host.step_ms.store(0, Ordering::Relaxed);
     }
 
     #[test]
     fn a_group_waits_until_as_many_have_come_as_were_there_before() {
-        let host = Arc::new(SlowHost { never_wakes: true, ..SlowHost::default() });
+        let host = SteppingHost::that_never_wakes();
         let (service, tenant) = (service(&host), TenantId::trusted("default"));
-        assert!(is_answered(&mut begin(&service, &tenant, "op-0")), "who was alone before waits for nobody");
-        push_together(&service, &tenant);
+        push_together(&host, &service, &tenant, ["op-1", "op-2"]);
         let mut third = begin(&service, &tenant, "op-3");
         assert!(!is_answered(&mut third));
         let mut fourth = begin(&service, &tenant, "op-4");
         assert!(is_answered(&mut fourth) && is_answered(&mut third));
-        assert_eq!(host.sleeps.load(Ordering::Relaxed), 1);
+        assert_eq!(host.sleeps(), 1);
+    }
+
+    #[test]
+    fn who_pushes_alone_waits_for_nobody() {
+        let host = SteppingHost::that_never_wakes();
+        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        for id in ["op-1", "op-2", "op-3"] {
+            push_together(&host, &service, &tenant, [id]);
+        }
+        assert_eq!(host.sleeps(), 0);
     }
 
     #[test]
     fn a_group_that_waited_for_nobody_is_smaller_the_next_time() {
-        let host = Arc::new(SlowHost::default());
+        let host = SteppingHost::that_wakes();
         let (service, tenant) = (service(&host), TenantId::trusted("default"));
-        push_together(&service, &tenant);
+        push_together(&host, &service, &tenant, ["op-1", "op-2"]);
         for id in ["op-3", "op-4", "op-5"] {
             assert!(is_answered(&mut begin(&service, &tenant, id)));
         }
-        assert_eq!(host.sleeps.load(Ordering::Relaxed), 1, "only the first of them expects another one");
+        assert_eq!(host.sleeps(), 1, "only the first of them expects another one");
+    }
+
+    #[test]
+    fn nobody_is_expected_long_after_a_commit() {
+        let host = SteppingHost::that_never_wakes();
+        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        push_together(&host, &service, &tenant, ["op-1", "op-2"]);
+        host.step_ms.store(10, Ordering::Relaxed);
+        assert!(is_answered(&mut begin(&service, &tenant, "op-3")));
+    }
+
+    #[test]
+    fn a_push_that_leaves_a_group_that_gathers_takes_nobody_with_it() {
+        let host = SteppingHost::that_never_wakes();
+        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        push_together(&host, &service, &tenant, ["op-1", "op-2", "op-3"]);
+        let mut leaving = begin(&service, &tenant, "op-4");
+        let mut staying = begin(&service, &tenant, "op-5");
+        assert!(!is_answered(&mut leaving) && !is_answered(&mut staying));
+        drop(leaving);
+        assert!(!is_answered(&mut staying), "two are not three");
+        assert!(is_answered(&mut begin(&service, &tenant, "op-6")) && is_answered(&mut staying));
+    }
+
+    #[test]
+    fn what_everybody_has_left_is_gone_and_has_no_turn() {
+        let host = SteppingHost::that_never_wakes();
+        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        push_together(&host, &service, &tenant, ["op-1", "op-2"]);
+        let mut gathering = begin(&service, &tenant, "op-3");
+        assert!(!is_answered(&mut gathering));
+        let lane = service.lanes.lane(&tenant);
+        assert_eq!((lane.waiting_pushes(), lane.turn.try_lock().is_some()), (1, false));
+        drop(gathering);
+        assert_eq!((lane.waiting_pushes(), lane.turn.try_lock().is_some()), (0, true));
     }
 }

@@ -124,6 +124,6 @@ fn spawn(directory: &Path, port: u16, is_alone: bool, asks_for_logins: bool) -> 
             command.arg("--auth");
         }
     }
-    // What it has to say when it does not start is worth seeing.
+    // What the stand-in has to say when it does not start is worth seeing; mongod says it among much else.
     command.current_dir(directory).stdout(Stdio::null()).spawn().expect("the server starts")
 }

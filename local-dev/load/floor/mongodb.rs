@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::WriteConcern;
 use mongodb::{ClientSession, Collection, Database};
@@ -41,12 +42,15 @@ impl MongoFloor {
         Self { uri, name, last_seq: Cell::new(rows), head: Mutex::default() }
     }
 
-    async fn database(&self) -> Result<Database> {
-        Ok(connect_mongodb(&self.uri).await?.database(&self.name))
+    /// The database, connected to as often as there are clients.
+    async fn database(&self, clients: usize) -> Result<Database> {
+        let database = connect_mongodb(&self.uri, clients).await?.database(&self.name);
+        try_join_all((0..clients).map(|_| database.run_command(doc! { "ping": 1 }).into_future())).await?;
+        Ok(database)
     }
 
     async fn readers(&self, collection: &str, clients: u64) -> Result<Vec<Reader>> {
-        let collection = self.database().await?.collection(collection);
+        let collection = self.database(usize::try_from(clients)?).await?.collection(collection);
         Ok((0..clients).map(|_| Reader { collection: collection.clone(), place: 0 }).collect())
     }
 }
@@ -54,7 +58,7 @@ impl MongoFloor {
 #[async_trait(?Send)]
 impl Floor for MongoFloor {
     async fn push(&self, batches_of_clients: Vec<Vec<Vec<Made>>>, head: HeadRow, watch: Watch) -> Result<Load> {
-        let database = self.database().await?;
+        let database = self.database(batches_of_clients.len()).await?;
         let mut connections = Vec::new();
         for batches in batches_of_clients {
             let session = database.client().start_session().await?;
@@ -153,7 +157,11 @@ async fn write(connection: &mut Connection, batch: &[Made], first_seq: u64, head
     }
     let operations = database.collection::<RawDocumentBuf>("operations");
     operations.insert_many(entries).session(&mut *session).await?;
-    database.run_command(doc! { "update": "documents", "updates": updates }).session(&mut *session).await?;
+    let update = doc! { "update": "documents", "updates": updates };
+    let answer = database.run_command(update).session(&mut *session).await?;
+    if answer.get_i32("n")? != i32::try_from(batch.len())? {
+        return Err(format!("the floor's documents were not all written: {answer}").into());
+    }
     session.commit_transaction().await?;
     Ok(())
 }

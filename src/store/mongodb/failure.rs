@@ -23,7 +23,7 @@ const WRITE_CONFLICT: i32 = 112;
 const AUTHENTICATION_FAILED: i32 = 18;
 
 /// A key is there already.
-pub(super) const DUPLICATE_KEY: i32 = 11_000;
+const DUPLICATE_KEY: i32 = 11_000;
 
 /// Codes of a server that cannot work now, for reasons that pass: it stops, starts, steps down, lost its disk's space or
 /// its other members, or was too slow.
@@ -38,6 +38,8 @@ const BUSY_CODES: [i32; 4] = [24, 46, WRITE_CONFLICT, 462];
 pub(super) enum Failure {
     /// The driver or the server refused the command, or the connection broke.
     Driver(mongodb::error::Error),
+    /// The server refused one of the statements of a command.
+    Statement { code: i32, message: String },
     /// There was no answer in time.
     Late,
     /// Others were in the way for too long.
@@ -92,7 +94,11 @@ impl Failure {
 
     /// The server's code, if it gave one.
     pub(super) fn code(&self) -> Option<i32> {
-        let Self::Driver(error) = self else { return None };
+        let error = match self {
+            Self::Driver(error) => error,
+            Self::Statement { code, .. } => return Some(*code),
+            _ => return None,
+        };
         match &*error.kind {
             DriverKind::Command(error) => Some(error.code),
             DriverKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
@@ -109,17 +115,14 @@ impl Failure {
         match self {
             Self::Late => ErrorKind::Unavailable,
             Self::Crowded => ErrorKind::Busy,
-            Self::Unsuitable(_) | Self::Answer(_) => ErrorKind::Failed,
-            Self::Driver(error) => match (&*error.kind, self.code()) {
-                (_, Some(code)) if BUSY_CODES.contains(&code) => ErrorKind::Busy,
-                (_, Some(code)) if PASSING_CODES.contains(&code) => ErrorKind::Unavailable,
-                (
-                    DriverKind::ServerSelection { .. }
-                    | DriverKind::Io(_)
-                    | DriverKind::ConnectionPoolCleared { .. }
-                    | DriverKind::DnsResolve { .. },
-                    _,
-                ) => ErrorKind::Unavailable,
+            _ if self.code().is_some_and(|code| BUSY_CODES.contains(&code)) => ErrorKind::Busy,
+            _ if self.code().is_some_and(|code| PASSING_CODES.contains(&code)) => ErrorKind::Unavailable,
+            Self::Unsuitable(_) | Self::Answer(_) | Self::Statement { .. } => ErrorKind::Failed,
+            Self::Driver(error) => match &*error.kind {
+                DriverKind::ServerSelection { .. }
+                | DriverKind::Io(_)
+                | DriverKind::ConnectionPoolCleared { .. }
+                | DriverKind::DnsResolve { .. } => ErrorKind::Unavailable,
                 // A rotation may have come to the database and not yet to the secret.
                 _ if self.is_refused_login() => ErrorKind::Unavailable,
                 _ if self.is_transient() || self.is_unknown_commit() => ErrorKind::Unavailable,
@@ -146,6 +149,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Driver(error) => error.fmt(formatter),
+            Self::Statement { code, message } => write!(formatter, "a statement was refused with {code}: {message}"),
             Self::Late => formatter.write_str("no answer in time"),
             Self::Crowded => formatter.write_str("others were in the way for too long"),
             Self::Unsuitable(why) => formatter.write_str(why),
@@ -158,7 +162,7 @@ impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Driver(error) => Some(error),
-            Self::Late | Self::Crowded | Self::Unsuitable(_) | Self::Answer(_) => None,
+            Self::Statement { .. } | Self::Late | Self::Crowded | Self::Unsuitable(_) | Self::Answer(_) => None,
         }
     }
 }

@@ -92,7 +92,7 @@ impl MongoStore {
     /// The database to ask something now.
     ///
     /// A driver looks after its connections by a clock that stands still while a Lambda is frozen. What was connected
-    /// before that may have vanished without a word, so all of it is left behind.
+    /// before that may have vanished without a word, so after a long pause all of it is left behind.
     fn database(&self) -> Arc<Database> {
         let mut current = self.lock();
         let now = Moment::now();

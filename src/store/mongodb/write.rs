@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson as Value, Document as Bson, RawDocumentBuf, doc};
+use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
 use mongodb::options::{ReturnDocument, WriteConcern};
 
 use super::database::{Collections, Database};
-use super::failure::{DUPLICATE_KEY, Failure, in_time};
+use super::failure::{Failure, in_time};
 use super::row::{COMPACTED_FIELDS, Row, client_key, document_row, entries_after, entries_between, entry_row};
 use super::transaction::{self, Verdict, Work};
 use crate::core::cursor::Position;
@@ -158,15 +158,11 @@ impl Updates {
         let expected = statements.len();
         let command = doc! { "update": collections.documents.name(), "updates": statements };
         let answer = in_time(collections.database.run_command(command).session(session)).await?;
-        if let Ok(errors) = answer.get_array("writeErrors") {
-            let is_duplicate_key = |error: &Value| {
-                error.as_document().is_some_and(|error| error.get_i32("code").is_ok_and(|code| code == DUPLICATE_KEY))
-            };
-            return if errors.iter().all(is_duplicate_key) {
-                Ok(false)
-            } else {
-                Err(Failure::Answer("errors of single updates"))
-            };
+        if let Some(refused) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+            let refused = refused.as_document().ok_or(Failure::Answer("a write error that is none"))?;
+            let code = refused.get_i32("code").map_err(|_| Failure::Answer("a write error without a code"))?;
+            let message = refused.get_str("errmsg").unwrap_or_default().to_owned();
+            return Err(Failure::Statement { code, message });
         }
         let written = answer.get_i32("n").map(i64::from).or_else(|_| answer.get_i64("n"));
         Ok(written.is_ok_and(|written| unsigned(written) == expected as u64))
