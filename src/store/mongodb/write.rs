@@ -10,7 +10,7 @@ use super::failure::{Failure, in_time};
 use super::row::{COMPACTED_FIELDS, Row, client_key, document_row, entries_after, entries_between, entry_row};
 use super::transaction::{self, Verdict, Work};
 use crate::core::cursor::Position;
-use crate::core::decide::Batch;
+use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, TenantId};
 use crate::store::integers::{signed, unsigned};
@@ -41,7 +41,8 @@ impl Work for Committing<'_> {
         let positions = self.positions(before);
         let written = async {
             self.insert_entries(collections, session, &positions, received_at_ms).await?;
-            self.write_documents(collections, session, &positions).await
+            self.insert_documents(collections, session, &positions).await?;
+            self.update_documents(collections, session, &positions).await
         };
         match written.await {
             Ok(true) => Ok(Verdict::Keep(Commit::Done)),
@@ -102,10 +103,23 @@ impl Committing<'_> {
         in_time(collections.operations.insert_many(rows).session(session)).await.map(drop)
     }
 
-    /// Writes the documents; false where one has another revision than the decision saw.
-    ///
-    /// None has the revision 0, so a new one is inserted, unless it is there already: that is a duplicate key.
-    async fn write_documents(
+    /// Writes the documents that are new; one that is there already is a duplicate key.
+    async fn insert_documents(
+        &self,
+        collections: &Collections,
+        session: &mut ClientSession,
+        positions: &[Position],
+    ) -> Result<(), Failure> {
+        let new = self.batch.documents.iter().filter(|write| write.seen_rev.is_none());
+        let rows: Vec<RawDocumentBuf> = new.map(|write| raw(&self.row(write, positions))).collect::<Result<_, _>>()?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        in_time(collections.documents.insert_many(rows).session(session)).await.map(drop)
+    }
+
+    /// Writes the documents that are there; false where one has another revision than the decision saw.
+    async fn update_documents(
         &self,
         collections: &Collections,
         session: &mut ClientSession,
@@ -113,24 +127,27 @@ impl Committing<'_> {
     ) -> Result<bool, Failure> {
         let mut updates = Updates::default();
         for write in &self.batch.documents {
-            // A decision names no entry that it does not have.
-            let position = positions.get(write.entry_index).copied().unwrap_or_default();
-            let mut row = document_row(self.tenant, write, position);
+            let Some(seen_rev) = write.seen_rev else { continue };
+            let mut row = self.row(write, positions);
             let key = row.remove("_id").unwrap_or_default();
-            let seen_rev = signed(write.seen_rev.unwrap_or(0));
-            let guard = doc! { "_id": key, "tenant": self.tenant.as_str(), "rev": seen_rev };
+            let guard = doc! { "_id": key, "tenant": self.tenant.as_str(), "rev": signed(seen_rev) };
             let bytes = write.document.data.as_ref().map_or(0, |data| data.as_str().len())
                 + row.get_str("clock").map_or(0, str::len);
             if updates.are_full_with(bytes) && !updates.run(collections, session).await? {
                 return Ok(false);
             }
-            updates.push(doc! { "q": guard, "u": row, "upsert": write.seen_rev.is_none() }, bytes);
+            updates.push(doc! { "q": guard, "u": row }, bytes);
         }
         updates.run(collections, session).await
     }
+
+    fn row(&self, write: &DocumentWrite, positions: &[Position]) -> Bson {
+        // A decision names no entry that it does not have.
+        document_row(self.tenant, write, positions.get(write.entry_index).copied().unwrap_or_default())
+    }
 }
 
-/// Statements that write one document each, to be run as one command.
+/// Statements that replace one document each, to be run as one command.
 #[derive(Default)]
 struct Updates {
     statements: Vec<Bson>,
@@ -149,7 +166,7 @@ impl Updates {
         !self.statements.is_empty() && bytes > UPDATE_MAX_BYTES
     }
 
-    /// Runs what has been gathered; whether every statement wrote its document.
+    /// Runs what has been gathered; whether every statement found its document.
     async fn run(&mut self, collections: &Collections, session: &mut ClientSession) -> Result<bool, Failure> {
         let Self { statements, .. } = std::mem::take(self);
         if statements.is_empty() {
@@ -164,8 +181,8 @@ impl Updates {
             let message = refused.get_str("errmsg").unwrap_or_default().to_owned();
             return Err(Failure::Statement { code, message });
         }
-        let written = answer.get_i32("n").map(i64::from).or_else(|_| answer.get_i64("n"));
-        Ok(written.is_ok_and(|written| unsigned(written) == expected as u64))
+        let found = answer.get_i32("n").map(i64::from).or_else(|_| answer.get_i64("n"));
+        Ok(found.is_ok_and(|found| unsigned(found) == expected as u64))
     }
 }
 
