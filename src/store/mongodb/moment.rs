@@ -14,8 +14,8 @@ impl Moment {
         Self { time: SystemTime::now(), instant: Instant::now() }
     }
 
-    /// How much of the time since an earlier moment the machine has not noticed. A time of day that was put back hides it, and one
-    /// that was put on looks like it.
+    /// How much of the time since an earlier moment the machine has not noticed. A time of day that was put back hides it,
+    /// and one that was put on looks like it.
     pub(super) fn unnoticed_since(&self, earlier: &Self) -> Duration {
         let passed = self.time.duration_since(earlier.time).unwrap_or_default();
         passed.saturating_sub(self.instant.duration_since(earlier.instant))
