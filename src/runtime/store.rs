@@ -65,12 +65,12 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
         Adapter::Mongodb { connection, database, operations_collection, documents_collection } => {
             let (uri, uris) = mongo_access(connection).await?;
             let options = MongoOptions {
-                uri,
                 uris,
                 database: database.clone(),
                 operations_collection: operations_collection.clone(),
                 documents_collection: documents_collection.clone(),
                 pool_size: config.pool_size,
+                ..MongoOptions::new(&uri)
             };
             let store = MongoStore::new(&options).map_err(|problem| wrong_mongo_option(&problem, connection))?;
             store.refuse_unsuitable_server().await.map_err(|problem| wrong_mongo_option(&problem, connection))?;

@@ -7,11 +7,12 @@ use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
 use mongodb::options::{ConnectionString, IndexOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection, IndexModel};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
-use super::failure::{Failure, in_time};
+use super::failure::Failure;
 use super::options::{MongoOptions, MongoOptionsError};
 use super::writers::Announcements;
-use crate::core::limits::{STORE_STATEMENT_TIME_MAX_MS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS};
+use crate::core::limits::STORE_WRITER_FORGOTTEN_AFTER_SECONDS;
 
 /// The version of what is kept and how; a database of another one is refused.
 const VERSION: i32 = 1;
@@ -28,6 +29,9 @@ const INDEX_ATTEMPTS: u32 = 5;
 
 /// The pause between two such attempts.
 const INDEX_PAUSE: Duration = Duration::from_millis(200);
+
+/// How much longer than the server may take we wait for it to say that it has reached its limit.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// A database and its collections.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ pub(super) struct Collections {
     pub(super) writers: Collection<RawDocumentBuf>,
     /// One document that says whose the collections are.
     schema: Collection<RawDocumentBuf>,
+    /// How long the server may take for one command.
+    pub(super) time_limit: Duration,
 }
 
 /// What is written survives the death of any minority of machines.
@@ -63,11 +69,6 @@ pub(super) fn durable() -> WriteConcern {
     let mut concern = WriteConcern::majority();
     concern.journal = Some(true);
     concern
-}
-
-/// How long the server may take for one command.
-pub(super) fn time_limit() -> Duration {
-    Duration::from_millis(STORE_STATEMENT_TIME_MAX_MS)
 }
 
 impl Database {
@@ -137,6 +138,7 @@ impl Database {
             schema: collection("syncflow_schema"),
             client,
             database,
+            time_limit: self.options.command_timeout,
         })
     }
 
@@ -157,7 +159,7 @@ impl Database {
         }
         collections.create_indexes().await?;
         let complete = doc! { "$set": { "indexes": true } };
-        in_time(collections.schema.update_one(doc! { "_id": "schema" }, complete)).await?;
+        collections.in_time(collections.schema.update_one(doc! { "_id": "schema" }, complete)).await?;
         tracing::info!(mongodb.database = self.options.database, "collections and indexes are there");
         Ok(())
     }
@@ -180,7 +182,7 @@ impl Database {
     async fn claim(&self, collections: &Collections) -> Result<(), Failure> {
         let names = [&self.options.operations_collection, &self.options.documents_collection];
         for (collection, name) in [&collections.operations, &collections.documents].into_iter().zip(names) {
-            let is_empty = in_time(collection.find_one(doc! {})).await?.is_none();
+            let is_empty = collections.in_time(collection.find_one(doc! {})).await?.is_none();
             // Another process may have claimed the database and written to it meanwhile.
             if !is_empty && collections.schema().await?.is_none() {
                 return Err(Failure::Unsuitable(format!(
@@ -197,7 +199,7 @@ impl Database {
             "indexes": false,
         };
         let claim = RawDocumentBuf::try_from(&ours).map_err(mongodb::error::Error::from)?;
-        match in_time(collections.schema.insert_one(claim)).await {
+        match collections.in_time(collections.schema.insert_one(claim)).await {
             Err(failure) if failure.is_duplicate_key() => {
                 let theirs = collections.schema().await?.ok_or(Failure::Answer("no schema"))?;
                 self.recognise(&theirs).map(drop)
@@ -208,8 +210,19 @@ impl Database {
 }
 
 impl Collections {
+    /// Waits for an answer as long as the server may take, and a little longer.
+    pub(super) async fn in_time<T>(
+        &self,
+        answer: impl IntoFuture<Output = mongodb::error::Result<T>>,
+    ) -> Result<T, Failure> {
+        match timeout(self.time_limit.saturating_add(GRACE), answer.into_future()).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Failure::Late),
+        }
+    }
+
     async fn refuse_unsuitable_server(&self) -> Result<(), Failure> {
-        let hello = in_time(self.client.database("admin").run_command(doc! { "hello": 1 })).await?;
+        let hello = self.in_time(self.client.database("admin").run_command(doc! { "hello": 1 })).await?;
         let has_transactions = hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
         if !has_transactions {
             return Err(Failure::Unsuitable(STANDALONE.to_owned()));
@@ -221,13 +234,13 @@ impl Collections {
     }
 
     async fn schema(&self) -> Result<Option<Bson>, Failure> {
-        let found = in_time(self.schema.find_one(doc! { "_id": "schema" })).await?;
+        let found = self.in_time(self.schema.find_one(doc! { "_id": "schema" })).await?;
         found.map(|found| Bson::try_from(found).map_err(|_| Failure::Answer("damaged BSON"))).transpose()
     }
 
     /// Whether the server answers.
     pub(super) async fn check(&self) -> Result<(), Failure> {
-        in_time(self.heads.find_one(doc! { "_id": "" })).await.map(drop)
+        self.in_time(self.heads.find_one(doc! { "_id": "" })).await.map(drop)
     }
 
     /// Every index begins with the tenant, so that the collections can be sharded by it.
@@ -267,22 +280,26 @@ impl Collections {
             (&self.writers, vec![plain(doc! { "tenant": 1 }), with(doc! { "seenAt": 1 }, forgotten)]),
         ];
         for (collection, indexes) in wanted {
-            create_indexes_of(collection, &indexes).await?;
+            self.create_indexes_of(collection, &indexes).await?;
         }
         Ok(())
     }
-}
 
-/// Makes indexes that may be there already, or in the making by others.
-async fn create_indexes_of(collection: &Collection<RawDocumentBuf>, indexes: &[IndexModel]) -> Result<(), Failure> {
-    let mut attempt = 1;
-    loop {
-        match in_time(collection.create_indexes(indexes.to_vec())).await {
-            Ok(_) => return Ok(()),
-            Err(failure) if attempt >= INDEX_ATTEMPTS || failure.is_no_server() => return Err(failure),
-            Err(failure) => tracing::debug!(error = %failure, "indexes are asked for again"),
+    /// Makes indexes that may be there already, or in the making by others.
+    async fn create_indexes_of(
+        &self,
+        collection: &Collection<RawDocumentBuf>,
+        indexes: &[IndexModel],
+    ) -> Result<(), Failure> {
+        let mut attempt = 1;
+        loop {
+            match self.in_time(collection.create_indexes(indexes.to_vec())).await {
+                Ok(_) => return Ok(()),
+                Err(failure) if attempt >= INDEX_ATTEMPTS || failure.is_no_server() => return Err(failure),
+                Err(failure) => tracing::debug!(error = %failure, "indexes are asked for again"),
+            }
+            attempt += 1;
+            tokio::time::sleep(INDEX_PAUSE).await;
         }
-        attempt += 1;
-        tokio::time::sleep(INDEX_PAUSE).await;
     }
 }

@@ -2,19 +2,13 @@
 
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
 
 use mongodb::error::{
     ErrorKind as DriverKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
 };
-use tokio::time::timeout;
 
 use super::NAME;
-use crate::core::limits::STORE_STATEMENT_TIME_MAX_MS;
 use crate::store::{ErrorKind, StoreError};
-
-/// How much longer than the server's own limit we wait for it to say that it has reached it.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// Two transactions wrote the same document.
 const WRITE_CONFLICT: i32 = 112;
@@ -134,14 +128,6 @@ impl Failure {
     /// The error of the port, in one of its methods.
     pub(super) fn during(self, operation: &'static str) -> StoreError {
         StoreError::new(NAME, operation, self.kind(), self)
-    }
-}
-
-/// Waits for an answer as long as the server may take, and a little longer.
-pub(super) async fn in_time<T>(answer: impl IntoFuture<Output = mongodb::error::Result<T>>) -> Result<T, Failure> {
-    match timeout(Duration::from_millis(STORE_STATEMENT_TIME_MAX_MS) + GRACE, answer.into_future()).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Failure::Late),
     }
 }
 

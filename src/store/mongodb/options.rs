@@ -8,7 +8,7 @@ use mongodb::options::{ClientOptions, ConnectionString};
 
 use super::failure::Failure;
 use super::uris::Uris;
-use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS};
+use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_STATEMENT_TIME_MAX_MS};
 
 /// Longest name of a collection that is taken, in bytes; with a database's name before it, it stays below MongoDB's limit.
 const COLLECTION_MAX_BYTES: usize = 120;
@@ -43,6 +43,8 @@ pub struct MongoOptions {
     /// on a pool of one can show that it lives while its transaction takes long. A `maxPoolSize` in the URI counts in
     /// place of both.
     pub pool_size: u32,
+    /// How long the server may take for one command.
+    pub command_timeout: Duration,
 }
 
 /// Why settings cannot be used.
@@ -66,7 +68,7 @@ pub enum MongoOptionsError {
 }
 
 impl MongoOptions {
-    /// The defaults for a URI: database `syncflow`, collections `operations` and `documents`, a pool of 10.
+    /// The defaults for a URI: database `syncflow`, collections `operations` and `documents`, a pool of 10, 10 s for a command.
     #[must_use]
     pub fn new(uri: &str) -> Self {
         Self {
@@ -76,6 +78,7 @@ impl MongoOptions {
             operations_collection: "operations".to_owned(),
             documents_collection: "documents".to_owned(),
             pool_size: 10,
+            command_timeout: Duration::from_millis(STORE_STATEMENT_TIME_MAX_MS),
         }
     }
 
@@ -162,6 +165,7 @@ impl fmt::Debug for MongoOptions {
             .field("operations_collection", &self.operations_collection)
             .field("documents_collection", &self.documents_collection)
             .field("pool_size", &self.pool_size)
+            .field("command_timeout", &self.command_timeout)
             .finish_non_exhaustive()
     }
 }

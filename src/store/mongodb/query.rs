@@ -3,8 +3,8 @@
 use mongodb::bson::{Document as Bson, doc};
 use mongodb::options::ReadConcern;
 
-use super::database::{Database, time_limit};
-use super::failure::{Failure, in_time};
+use super::database::Database;
+use super::failure::Failure;
 use super::row::Row;
 use super::rows::batch_of;
 use crate::core::limits::QUERY_FETCH_MAX_DOCUMENTS;
@@ -20,18 +20,21 @@ use crate::store::{Query, QueryPage};
 /// place does not slip through between two of them.
 pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query) -> Result<QueryPage, Failure> {
     let collections = database.ready().await?;
-    let mut find =
-        collections.documents.find(documents_of(tenant, query)).sort(doc! { "seq": -1 }).max_time(time_limit());
+    let mut find = collections
+        .documents
+        .find(documents_of(tenant, query))
+        .sort(doc! { "seq": -1 })
+        .max_time(collections.time_limit);
     let mut batch_rows = QUERY_FETCH_MAX_DOCUMENTS;
     if query.filter.conditions().is_empty() {
         batch_rows = query.max_documents.saturating_add(1);
         find = find.limit(signed(batch_rows as u64));
     }
     let find = find.batch_size(batch_of(batch_rows));
-    let mut found = in_time(find.read_concern(ReadConcern::snapshot())).await?;
+    let mut found = collections.in_time(find.read_concern(ReadConcern::snapshot())).await?;
     let mut budget = PageBudget::new(query.max_documents);
     let mut page = QueryPage { documents: Vec::new(), has_more: false };
-    while in_time(found.advance()).await? {
+    while collections.in_time(found.advance()).await? {
         let document = Row(found.current()).live_document()?;
         if !query.filter.matches(&document) {
             continue;

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 
 use mongodb::bson::{Document as Bson, doc};
 
-use super::database::{Collections, Database, time_limit};
-use super::failure::{Failure, in_time};
+use super::database::{Collections, Database};
+use super::failure::Failure;
 use super::row::{Row, client_key, document_key, entries_after, entry_key};
 use super::rows::{Moment, Rows, batch_of};
 use crate::core::cursor::{Cursor, Head, Origin, Position, Scan};
@@ -45,8 +45,9 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
     for keys in request.keys.chunks(LIST_MAX_VALUES) {
         let keys: Vec<String> = keys.iter().map(|key| document_key(tenant, key)).collect();
         let those = doc! { "_id": { "$in": keys }, "tenant": tenant.as_str() };
-        let mut found = in_time(collections.documents.find(those).batch_size(batch_of(LIST_MAX_VALUES))).await?;
-        while in_time(found.advance()).await? {
+        let mut found =
+            collections.in_time(collections.documents.find(those).batch_size(batch_of(LIST_MAX_VALUES))).await?;
+        while collections.in_time(found.advance()).await? {
             let row = Row(found.current());
             documents.insert(row.key()?, row.document()?);
         }
@@ -55,8 +56,8 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
         let ids: Vec<&str> = ids.iter().map(OperationId::as_str).collect();
         let find = collections.operations.find(doc! { "tenant": tenant.as_str(), "id": { "$in": ids } });
         let find = find.projection(doc! { "_id": 0, "id": 1 }).batch_size(batch_of(LIST_MAX_VALUES));
-        let mut found = in_time(find.max_time(time_limit())).await?;
-        while in_time(found.advance()).await? {
+        let mut found = collections.in_time(find.max_time(collections.time_limit)).await?;
+        while collections.in_time(found.advance()).await? {
             known.insert(OperationId::trusted(Row(found.current()).text("id")?));
         }
     }
@@ -224,7 +225,7 @@ async fn read_changes(
     let batch_rows = request.max_operations.saturating_add(ROWS_BESIDE);
     let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, moment).await?;
     let mut page = Page::new(request);
-    while let Some(row) = rows.next().await? {
+    while let Some(row) = rows.next(collections).await? {
         match row.optional_text("part")? {
             Some("head") => page.begin(row)?,
             Some(_) => page.head_behind = Some(row.head()?),
@@ -394,7 +395,7 @@ async fn read_by_time(
     let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, moment).await?;
     let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations, request.runs), TextPool::default());
     let (mut head, mut head_behind, mut found, mut is_full) = (Head::default(), Head::default(), 0, false);
-    while let Some(row) = rows.next().await? {
+    while let Some(row) = rows.next(collections).await? {
         match row.optional_text("part")? {
             Some("head") => {
                 head = row.head()?;
@@ -431,8 +432,8 @@ pub(super) async fn client(
 ) -> Result<Option<ClientMemory>, Failure> {
     let collections = database.ready().await?;
     let filter = doc! { "_id": client_key(tenant, client), "tenant": tenant.as_str() };
-    let find = collections.clients.find_one(filter).max_time(time_limit());
-    let Some(found) = in_time(find).await? else { return Ok(None) };
+    let find = collections.clients.find_one(filter).max_time(collections.time_limit);
+    let Some(found) = collections.in_time(find).await? else { return Ok(None) };
     let row = Row(&found);
     Ok(Some(ClientMemory {
         revision: row.integer("revision")?,
@@ -450,8 +451,8 @@ pub(super) async fn document(
 ) -> Result<Option<LiveDocument>, Failure> {
     let collections = database.ready().await?;
     let filter = doc! { "_id": document_key(tenant, key), "tenant": tenant.as_str(), "deleted": false };
-    let find = collections.documents.find_one(filter).max_time(time_limit());
-    in_time(find).await?.map(|found| Row(&found).live_document()).transpose()
+    let find = collections.documents.find_one(filter).max_time(collections.time_limit);
+    collections.in_time(find).await?.map(|found| Row(&found).live_document()).transpose()
 }
 
 /// See [`crate::store::Store::stats`].
@@ -464,7 +465,7 @@ pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_m
     let head = match_key(tenant.as_str().to_owned(), tenant);
     let pipeline = vec![head, lookup(collections.clients.name(), least, "client")];
     let mut rows = Rows::of(collections, &collections.heads, pipeline, 1, Moment::Snapshot).await?;
-    let Some(row) = rows.next().await? else { return Ok(Stats::default()) };
+    let Some(row) = rows.next(collections).await? else { return Ok(Stats::default()) };
     let Head { position, horizon } = row.head()?;
     let operations = position.seq.saturating_sub(horizon);
     let unsynced_operations = match row.looked_up("client")? {
@@ -488,9 +489,9 @@ pub(super) async fn tenants(
     // No name is empty, so every one stands behind the empty text.
     let behind = doc! { "_id": { "$gt": after.map_or("", TenantId::as_str) } };
     let find = collections.heads.find(behind).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 });
-    let mut found = in_time(find.limit(signed(limit as u64)).max_time(time_limit())).await?;
+    let mut found = collections.in_time(find.limit(signed(limit as u64)).max_time(collections.time_limit)).await?;
     let mut tenants = Vec::new();
-    while in_time(found.advance()).await? {
+    while collections.in_time(found.advance()).await? {
         tenants.push(TenantId::trusted(Row(found.current()).text("_id")?));
     }
     Ok(tenants)

@@ -4,8 +4,8 @@ use mongodb::bson::{Document as Bson, RawDocumentBuf};
 use mongodb::options::ReadConcern;
 use mongodb::{ClientSession, Collection, Cursor, SessionCursor};
 
-use super::database::{Collections, time_limit};
-use super::failure::{Failure, in_time};
+use super::database::Collections;
+use super::failure::Failure;
 use super::row::Row;
 
 /// The size of a batch that so many rows do not fill: a server that has filled one keeps its cursor, and to read on or to
@@ -39,29 +39,30 @@ impl Rows {
         batch_rows: usize,
         moment: Moment,
     ) -> Result<Self, Failure> {
-        let aggregate = collection.aggregate(pipeline).batch_size(batch_of(batch_rows)).max_time(time_limit());
+        let aggregate =
+            collection.aggregate(pipeline).batch_size(batch_of(batch_rows)).max_time(collections.time_limit);
         match moment {
             Moment::Snapshot => {
                 let aggregate = aggregate.read_concern(ReadConcern::snapshot()).with_type::<RawDocumentBuf>();
-                in_time(aggregate).await.map(|cursor| Self::OfSnapshot(Box::new(cursor)))
+                collections.in_time(aggregate).await.map(|cursor| Self::OfSnapshot(Box::new(cursor)))
             }
             Moment::Transaction => {
-                let mut session = in_time(collections.client.start_session()).await?;
+                let mut session = collections.in_time(collections.client.start_session()).await?;
                 session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
                 let aggregate = aggregate.session(&mut session).with_type::<RawDocumentBuf>().into_future();
-                let cursor = in_time(aggregate).await?;
+                let cursor = collections.in_time(aggregate).await?;
                 Ok(Self::OfTransaction(Box::new((cursor, session))))
             }
         }
     }
 
     /// The next row, if there is one.
-    pub(super) async fn next(&mut self) -> Result<Option<Row<'_>>, Failure> {
+    pub(super) async fn next(&mut self, collections: &Collections) -> Result<Option<Row<'_>>, Failure> {
         match self {
-            Self::OfSnapshot(cursor) => Ok(in_time(cursor.advance()).await?.then(|| Row(cursor.current()))),
+            Self::OfSnapshot(cursor) => Ok(collections.in_time(cursor.advance()).await?.then(|| Row(cursor.current()))),
             Self::OfTransaction(both) => {
                 let (cursor, session) = &mut **both;
-                Ok(in_time(cursor.advance(session)).await?.then(|| Row(cursor.current())))
+                Ok(collections.in_time(cursor.advance(session)).await?.then(|| Row(cursor.current())))
             }
         }
     }

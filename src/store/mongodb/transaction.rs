@@ -7,8 +7,8 @@ use futures_util::future::{Either, select};
 use mongodb::ClientSession;
 use mongodb::options::ReadConcern;
 
-use super::database::{Collections, Database, durable, time_limit};
-use super::failure::{Failure, in_time};
+use super::database::{Collections, Database, durable};
+use super::failure::Failure;
 use super::writers::{Obstacle, Writer};
 use crate::core::limits::{STORE_CONFLICT_PAUSE_MAX_MS, STORE_CONFLICT_TIME_MAX_MS, STORE_TRANSACTION_MAX_ATTEMPTS};
 use crate::core::names::TenantId;
@@ -44,7 +44,7 @@ pub(super) enum Verdict<T> {
 /// its guards find what it wrote the first time.
 pub(super) async fn run<W: Work>(database: &Database, tenant: &TenantId, work: &W) -> Result<W::Outcome, Failure> {
     let collections = database.ready().await?;
-    let mut session = in_time(collections.client.start_session()).await?;
+    let mut session = collections.in_time(collections.client.start_session()).await?;
     let mut writer = database.announcements.announce(collections, tenant, &session).await?;
     let mut obstacle = Obstacle::new();
     let (mut conflicts, mut failures) = (0, 0);
@@ -66,7 +66,7 @@ pub(super) async fn run<W: Work>(database: &Database, tenant: &TenantId, work: &
             }
             tracing::debug!(error = %failure, "transaction made again");
             // The old one is aborted in the background, should the server still know it.
-            session = in_time(collections.client.start_session()).await?;
+            session = collections.in_time(collections.client.start_session()).await?;
             writer = database.announcements.announce(collections, tenant, &session).await?;
         }
         pause(conflicts + failures).await;
@@ -86,12 +86,12 @@ async fn attempt<W: Work>(
     work: &W,
 ) -> Result<W::Outcome, Failure> {
     let begin = session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable());
-    begin.max_commit_time(time_limit()).await?;
+    begin.max_commit_time(collections.time_limit).await?;
     match work_alive(collections, session, writer, work).await {
-        Ok(Verdict::Keep(outcome)) => commit(session).await.map(|()| outcome),
-        Ok(Verdict::Undo(outcome)) => abort(session).await.map(|()| outcome),
+        Ok(Verdict::Keep(outcome)) => commit(collections, session).await.map(|()| outcome),
+        Ok(Verdict::Undo(outcome)) => abort(collections, session).await.map(|()| outcome),
         // The server has undone it already; the driver must know too before the session can be used again.
-        Err(failure) if failure.is_write_conflict() => abort(session).await.and(Err(failure)),
+        Err(failure) if failure.is_write_conflict() => abort(collections, session).await.and(Err(failure)),
         Err(failure) => Err(failure),
     }
 }
@@ -111,11 +111,11 @@ async fn work_alive<W: Work>(
 }
 
 /// Commits, and asks again while it is unknown whether that was done; a commit has its effect once.
-async fn commit(session: &mut ClientSession) -> Result<(), Failure> {
+async fn commit(collections: &Collections, session: &mut ClientSession) -> Result<(), Failure> {
     let began = Instant::now();
     let mut attempt = 0;
     loop {
-        match in_time(session.commit_transaction()).await {
+        match collections.in_time(session.commit_transaction()).await {
             Err(failure)
                 if failure.is_unknown_commit()
                     && began.elapsed() < Duration::from_millis(STORE_CONFLICT_TIME_MAX_MS) =>
@@ -129,6 +129,6 @@ async fn commit(session: &mut ClientSession) -> Result<(), Failure> {
     }
 }
 
-async fn abort(session: &mut ClientSession) -> Result<(), Failure> {
-    in_time(session.abort_transaction()).await
+async fn abort(collections: &Collections, session: &mut ClientSession) -> Result<(), Failure> {
+    collections.in_time(session.abort_transaction()).await
 }

@@ -6,7 +6,7 @@ use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
 use mongodb::options::{ReturnDocument, WriteConcern};
 
 use super::database::{Collections, Database};
-use super::failure::{Failure, in_time};
+use super::failure::Failure;
 use super::row::{COMPACTED_FIELDS, Row, client_key, document_row, entries_after, entries_between, entry_row};
 use super::transaction::{self, Verdict, Work};
 use crate::core::cursor::Position;
@@ -75,7 +75,7 @@ impl Committing<'_> {
         let filter = doc! { "_id": self.tenant.as_str(), "tenant": self.tenant.as_str() };
         let update = collections.heads.find_one_and_update(filter, vec![change]);
         let update = update.upsert(true).return_document(ReturnDocument::Before).session(session);
-        match in_time(update).await? {
+        match collections.in_time(update).await? {
             None => Ok((Position::START, self.batch.received_at_ms)),
             Some(head) => {
                 let head = Row(&head);
@@ -100,7 +100,7 @@ impl Committing<'_> {
     ) -> Result<(), Failure> {
         let row = |(entry, position): (_, &Position)| raw(&entry_row(self.tenant, entry, *position, received_at_ms));
         let rows: Vec<RawDocumentBuf> = self.batch.entries.iter().zip(positions).map(row).collect::<Result<_, _>>()?;
-        in_time(collections.operations.insert_many(rows).session(session)).await.map(drop)
+        collections.in_time(collections.operations.insert_many(rows).session(session)).await.map(drop)
     }
 
     /// Writes the documents that are new; one that is there already is a duplicate key.
@@ -115,7 +115,7 @@ impl Committing<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        in_time(collections.documents.insert_many(rows).session(session)).await.map(drop)
+        collections.in_time(collections.documents.insert_many(rows).session(session)).await.map(drop)
     }
 
     /// Writes the documents that are there; false where one has another revision than the decision saw.
@@ -174,7 +174,7 @@ impl Updates {
         }
         let expected = statements.len();
         let command = doc! { "update": collections.documents.name(), "updates": statements };
-        let answer = in_time(collections.database.run_command(command).session(session)).await?;
+        let answer = collections.in_time(collections.database.run_command(command).session(session)).await?;
         if let Some(refused) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
             let refused = refused.as_document().ok_or(Failure::Answer("a write error that is none"))?;
             let code = refused.get_i32("code").map_err(|_| Failure::Answer("a write error without a code"))?;
@@ -206,7 +206,7 @@ pub(super) async fn note_pulled(
     // Only the statistics use it, so nobody waits for it to reach a disk.
     let note = || {
         let update = collections.clients.update_one(filter.clone(), change.clone()).upsert(true);
-        in_time(update.write_concern(WriteConcern::majority()))
+        collections.in_time(update.write_concern(WriteConcern::majority()))
     };
     match note().await {
         // Two notes made the client at once, and one of them has to be an update.
@@ -233,7 +233,7 @@ pub(super) async fn remember(
     } };
     // Where no memory has revision 0, one is made, unless there is one with another revision: that is a duplicate key.
     let update = collections.clients.update_one(filter, change).upsert(memory.seen_revision == 0);
-    match in_time(update).await {
+    match collections.in_time(update).await {
         Ok(updated) if updated.matched_count == 1 || updated.upserted_id.is_some() => Ok(Remember::Done),
         Ok(_) => Ok(Remember::Contended),
         Err(failure) if failure.is_duplicate_key() => Ok(Remember::Contended),
@@ -259,9 +259,9 @@ pub(super) async fn compact(database: &Database, tenant: &TenantId, step: Compac
 async fn forget_clients(collections: &Collections, tenant: &TenantId, step: CompactStep) -> Result<(), Failure> {
     let silent = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$lt": signed(step.forget_clients_before_ms) } };
     let find = collections.clients.find(silent.clone()).sort(doc! { "seenAtMs": 1 }).projection(doc! { "_id": 1 });
-    let mut found = in_time(find.limit(signed(step.max_entries as u64))).await?;
+    let mut found = collections.in_time(find.limit(signed(step.max_entries as u64))).await?;
     let mut keys = Vec::new();
-    while in_time(found.advance()).await? {
+    while collections.in_time(found.advance()).await? {
         keys.push(Row(found.current()).text("_id")?.to_owned());
     }
     if keys.is_empty() {
@@ -269,7 +269,7 @@ async fn forget_clients(collections: &Collections, tenant: &TenantId, step: Comp
     }
     let mut those = silent;
     those.insert("_id", doc! { "$in": keys });
-    in_time(collections.clients.delete_many(those)).await.map(drop)
+    collections.in_time(collections.clients.delete_many(those)).await.map(drop)
 }
 
 /// The log entries that a step removes: those behind the horizon up to the new one.
@@ -287,15 +287,15 @@ async fn find_old_entries(
     step: CompactStep,
 ) -> Result<Option<Part>, Failure> {
     let filter = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() };
-    let Some(head) = in_time(collections.heads.find_one(filter)).await? else { return Ok(None) };
+    let Some(head) = collections.in_time(collections.heads.find_one(filter)).await? else { return Ok(None) };
     let horizon = Row(&head).integer("horizon")?;
     let find = collections.operations.find(entries_after(tenant, horizon)).sort(doc! { "_id": 1 });
     let find = find.projection(doc! { "seq": 1, "receivedAtMs": 1 }).limit(signed(step.max_entries as u64 + 1));
-    let mut found = in_time(find).await?;
+    let mut found = collections.in_time(find).await?;
     // The time of reception never runs backwards in the log, so the old entries are those up to some number.
     let mut part = Part { horizon, new_horizon: horizon, is_last: true };
     let mut entries = 0;
-    while in_time(found.advance()).await? {
+    while collections.in_time(found.advance()).await? {
         let row = Row(found.current());
         // An entry without its time was removed since the horizon was read: it goes with this step in any case.
         let is_old = row.optional_integer("receivedAtMs")?.is_none_or(|time| time <= step.received_until_ms);
@@ -326,14 +326,14 @@ impl Work for Compacting<'_> {
         let Part { horizon, new_horizon, .. } = self.part;
         let guard = doc! { "_id": self.tenant.as_str(), "tenant": self.tenant.as_str(), "horizon": signed(horizon) };
         let move_on = doc! { "$set": { "horizon": signed(new_horizon) } };
-        let moved = in_time(collections.heads.update_one(guard, move_on).session(&mut *session)).await?;
+        let moved = collections.in_time(collections.heads.update_one(guard, move_on).session(&mut *session)).await?;
         if moved.matched_count == 0 {
             return Ok(Verdict::Undo(false));
         }
         let fields: Bson = COMPACTED_FIELDS.iter().map(|field| ((*field).to_owned(), "".into())).collect();
         let entries = entries_between(self.tenant, horizon, new_horizon);
         let strip = collections.operations.update_many(entries, doc! { "$unset": fields });
-        let stripped = in_time(strip.session(session)).await?;
+        let stripped = collections.in_time(strip.session(session)).await?;
         if stripped.matched_count != new_horizon - horizon {
             return Err(Failure::Answer("another number of log entries than the head says"));
         }

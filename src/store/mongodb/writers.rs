@@ -19,7 +19,7 @@ use mongodb::bson::{Binary, Bson, Document, RawBsonRef, doc};
 use mongodb::options::WriteConcern;
 
 use super::database::Collections;
-use super::failure::{Failure, in_time};
+use super::failure::Failure;
 use super::row::Row;
 use crate::core::limits::{STORE_WRITER_BEAT_MS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS, STORE_WRITER_SILENT_MAX_MS};
 use crate::core::names::TenantId;
@@ -88,7 +88,7 @@ impl Writer {
             "$currentDate": { "seenAt": true },
         };
         let update = collections.writers.update_one(filter, change).upsert(true);
-        in_time(update.write_concern(WriteConcern::majority())).await.map(drop)
+        collections.in_time(update.write_concern(WriteConcern::majority())).await.map(drop)
     }
 
     /// Shows again and again that the session is in use.
@@ -158,14 +158,15 @@ impl Obstacle {
 impl View {
     async fn take(collections: &Collections, tenant: &TenantId) -> Result<Self, Failure> {
         let at = Instant::now();
-        let head = in_time(collections.heads.find_one(doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() }));
+        let head =
+            collections.in_time(collections.heads.find_one(doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() }));
         let head = match head.await? {
             Some(head) => Some((Row(&head).integer("seq")?, Row(&head).integer("horizon")?)),
             None => None,
         };
         let mut beats = HashMap::new();
-        let mut found = in_time(collections.writers.find(doc! { "tenant": tenant.as_str() })).await?;
-        while in_time(found.advance()).await? {
+        let mut found = collections.in_time(collections.writers.find(doc! { "tenant": tenant.as_str() })).await?;
+        while collections.in_time(found.advance()).await? {
             let row = found.current();
             if let Ok(Some(RawBsonRef::Binary(session))) = row.get("session") {
                 let key = Row(row).text("_id")?.to_owned();
@@ -193,7 +194,7 @@ async fn kill(collections: &Collections, sessions: impl Iterator<Item = &[u8]>) 
     }
     tracing::warn!(mongodb.sessions = sessions.len(), "sessions of writers that are silent are ended");
     let command = doc! { "killSessions": sessions };
-    match in_time(collections.database.run_command(command)).await {
+    match collections.in_time(collections.database.run_command(command)).await {
         // Some hosted deployments do not allow it; there the server's own limit on transactions has to do.
         Err(Failure::Driver(error)) if error.server_response().is_some() => {
             tracing::warn!(%error, "sessions cannot be ended");
