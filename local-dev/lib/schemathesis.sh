@@ -17,15 +17,15 @@ find_schemathesis() {
   fi
 }
 
-# Plays for a minute at most on a local server over SQLite. SCHEMATHESIS_SEED gives other requests.
+# Plays for a minute at most on a local server, which is the program given, over SQLite. SCHEMATHESIS_SEED gives other
+# requests.
 test_api_with_schemathesis() {
-  local directory server url='' attempt
+  local program=$1 directory server url='' attempt
   directory=$(mktemp -d -t api.XXXXXX)
-  cargo build --locked --all-features --bin local
   # There before the server is, which writes into it.
   : >"$directory/out"
   PORT=0 ADAPTER=sqlite SQLITE_PATH=$directory/syncflow.db LOG_LEVEL=warn \
-    setpriv --pdeathsig KILL "${CARGO_TARGET_DIR:-target}/debug/local" >"$directory/out" 2>&1 &
+    setpriv --pdeathsig KILL "$program" >"$directory/out" 2>&1 &
   server=$!
   for ((attempt = 0; attempt < 300; attempt++)); do
     url=$(sed -n 's/^listening *//p' "$directory/out")

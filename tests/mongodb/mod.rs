@@ -18,7 +18,7 @@ use syncflow_server::store::conformance::draft::insert;
 use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
 use syncflow_server::store::{ErrorKind, Store as _};
 
-use self::proxy::Proxy;
+use self::proxy::{Guise, Proxy};
 use crate::support::mongo::Database;
 use crate::support::mongo_server::MongoServer;
 
@@ -32,12 +32,39 @@ fn world(options: &MongoOptions) -> World {
 
 /// A world whose commands are noted, which has pushed something before.
 async fn watched(database: &Database) -> (World, Proxy) {
+    watched_in_guise(Guise::Itself, database).await
+}
+
+/// The same over a server that seems another one.
+async fn watched_in_guise(guise: Guise, database: &Database) -> (World, Proxy) {
     let options = database.options();
-    let proxy = Proxy::before(&options.uri).await;
+    let proxy = Proxy::in_guise(guise, &options.uri).await;
     let world = world(&MongoOptions { uri: proxy.uri.clone(), ..options });
     world.apply([insert("first", "first")]).await;
     proxy.take_commands();
     (world, proxy)
+}
+
+/// The checks of commits over a server that takes no writes to several collections in one command.
+mod commits_to_an_older_server {
+    use syncflow_server::for_each_conformance_check;
+
+    macro_rules! one_test_per_check_of_commits {
+        (only commit: [$($check:ident,)*]) => {
+            $(#[tokio::test]
+            async fn $check() {
+                let database = crate::support::mongo::Database::new();
+                let (world, _proxy) = super::watched_in_guise(super::Guise::Older, &database).await;
+                syncflow_server::store::conformance::commit::$check(&world.as_tenant("another")).await;
+            })*
+        };
+        (only $other:ident: [$($check:ident,)*]) => {};
+        ($store:ident $($module:ident: [$($check:ident,)*])*) => {
+            $(one_test_per_check_of_commits!(only $module: [$($check,)*]);)*
+        };
+    }
+
+    for_each_conformance_check!(one_test_per_check_of_commits mongodb);
 }
 
 #[tokio::test]

@@ -39,10 +39,26 @@ fn looks_of(command: &Document) -> Vec<Look> {
         "findAndModify" => vec![look(document(command, "query"), document(command, "sort"))],
         "update" => each("updates"),
         "delete" => each("deletes"),
+        "bulkWrite" => looks_of_bulk(command),
         "aggregate" => looks_of_pipeline(collection, command.get_array("pipeline").expect("a pipeline")),
         "insert" | "commitTransaction" | "abortTransaction" => Vec::new(),
         other => panic!("a command that this test does not know: {other}"),
     }
+}
+
+fn looks_of_bulk(command: &Document) -> Vec<Look> {
+    let list = |key: &str| command.get_array(key).expect("a list").iter().filter_map(Bson::as_document);
+    let namespaces: Vec<&str> = list("nsInfo").filter_map(|namespace| namespace.get_str("ns").ok()).collect();
+    let look = |statement: &Document| {
+        if name_of(statement) == "insert" {
+            return None;
+        }
+        let index = statement.get_i32("update").expect("an update of a collection");
+        let collection = namespaces[usize::try_from(index).expect("an index")].split_once('.').expect("a database").1;
+        let filter = statement.get_document("filter").expect("a filter").clone();
+        Some(Look { collection: collection.to_owned(), filter, order: Document::new() })
+    };
+    list("ops").filter_map(look).collect()
 }
 
 fn looks_of_pipeline(collection: &str, pipeline: &[Bson]) -> Vec<Look> {
@@ -136,6 +152,10 @@ async fn every_command_is_served_by_an_index() {
     served("a push");
     world.apply([update("op-3", "doc-1").clock(&[("a", 3)]), delete("op-4", "doc-2").clock(&[("a", 4)])]).await;
     served("a push of new versions");
+    super::world(&database.options()).apply([insert("op-5", "doc-5")]).await;
+    proxy.take_commands();
+    world.apply([update("op-6", "doc-1").clock(&[("a", 6)])]).await;
+    served("a push beside somebody else");
     world.document("doc-1").await;
     served("a document");
     world.query(&[("n", "1")]).await;

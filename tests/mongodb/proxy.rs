@@ -1,9 +1,9 @@
-//! A proxy before a server, which notes every command that a store sends.
+//! A proxy before a server, which notes every command that a store sends, and can make the server seem older.
 
 use std::sync::{Arc, Mutex};
 
 use mongodb::bson::{Bson, Document};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -11,6 +11,17 @@ use tokio::task::{JoinHandle, JoinSet};
 const BEFORE_SECTIONS_BYTES: usize = 16 + 4;
 
 type Commands = Arc<Mutex<Vec<Document>>>;
+
+/// What a proxy makes the server seem to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guise {
+    /// What it is.
+    Itself,
+    /// MongoDB 7.0.
+    Older,
+    /// One that says it is as new as it is, and refuses `bulkWrite`, as while an upgrade is not complete.
+    HalfUpgraded,
+}
 
 /// A proxy; its connections end with it.
 pub(super) struct Proxy {
@@ -21,14 +32,14 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before a server of one node.
-    pub(super) async fn before(uri: &str) -> Self {
+    /// A proxy before a server of one node that makes it seem something.
+    pub(super) async fn in_guise(guise: Guise, uri: &str) -> Self {
         let rest = uri.strip_prefix("mongodb://").expect("a plain URI");
         let server = rest.split(['/', '?']).next().expect("a host").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let commands = Arc::default();
-        let task = tokio::spawn(serve(listener, server, Arc::clone(&commands)));
+        let task = tokio::spawn(serve(listener, server, guise, Arc::clone(&commands)));
         // Otherwise the driver would go where the members of the replica set say that they are.
         Self { uri: format!("mongodb://{address}/?directConnection=true"), commands, task }
     }
@@ -66,26 +77,59 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, server: String, commands: Commands) {
+async fn serve(listener: TcpListener, server: String, guise: Guise, commands: Commands) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let (mut from_server, to_server) = TcpStream::connect(&server).await.expect("the server listens").into_split();
-        let (from_client, mut to_client) = client.into_split();
-        connections.spawn(note(from_client, to_server, Arc::clone(&commands)));
-        connections.spawn(async move { drop(copy(&mut from_server, &mut to_client).await) });
+        let (from_server, to_server) = TcpStream::connect(&server).await.expect("the server listens").into_split();
+        let (from_client, to_client) = client.into_split();
+        let commands = Arc::clone(&commands);
+        let note = move |message: &mut [u8]| {
+            let command = command_in(message).expect("a command");
+            commands.lock().expect("nobody panics with it").push(command);
+            if guise == Guise::HalfUpgraded {
+                // A name that no server knows.
+                replace(message, b"\x10bulkWrite\0", b"\x10bulkWrit_\0");
+            }
+        };
+        connections.spawn(carry(from_client, to_server, note));
+        connections.spawn(carry(from_server, to_client, move |message| {
+            if guise == Guise::Older {
+                age(message);
+            }
+        }));
     }
 }
 
-/// Carries messages to the server until one side has enough.
-async fn note(mut from_client: impl AsyncRead + Unpin, mut to_server: impl AsyncWrite + Unpin, commands: Commands) {
-    while let Ok(length) = from_client.read_u32_le().await {
+/// Carries messages from one side to the other, as what they are made before, until one has enough.
+async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, make: impl Fn(&mut [u8])) {
+    while let Ok(length) = from.read_u32_le().await {
         let mut message = length.to_le_bytes().to_vec();
         message.resize(length as usize, 0);
-        if from_client.read_exact(&mut message[4..]).await.is_err() || to_server.write_all(&message).await.is_err() {
+        if from.read_exact(&mut message[4..]).await.is_err() {
             return;
         }
-        let command = command_in(&message).expect("a command");
-        commands.lock().expect("nobody panics with it").push(command);
+        make(&mut message);
+        if to.write_all(&message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Puts something of the same length in the place of a text.
+fn replace(message: &mut [u8], text: &[u8], other: &[u8]) {
+    assert_eq!(text.len(), other.len());
+    if let Some(place) = message.windows(text.len()).position(|window| window == text) {
+        message[place..place + text.len()].copy_from_slice(other);
+    }
+}
+
+/// Makes what a server says of itself that of MongoDB 7.0.
+fn age(message: &mut [u8]) {
+    const FIELD: &[u8] = b"\x10maxWireVersion\0";
+    const OLDER_WIRE_VERSION: i32 = 21;
+    if let Some(place) = message.windows(FIELD.len()).position(|window| window == FIELD) {
+        let value = place + FIELD.len();
+        message[value..value + 4].copy_from_slice(&OLDER_WIRE_VERSION.to_le_bytes());
     }
 }
 

@@ -5,26 +5,79 @@ use syncflow_server::core::names::ClientId;
 use syncflow_server::store::conformance::draft::{Draft, insert, update};
 use syncflow_server::store::{Changes, ChangesRequest, Seen};
 
-use super::watched;
+use super::proxy::Guise;
+use super::{watched, watched_in_guise};
 use crate::support::mongo::Database;
 
 fn inserts(from: u64, to: u64) -> Vec<Draft> {
     (from..to).map(|number| insert(&format!("op-{number}"), &format!("doc-{number}")).at(number + 1)).collect()
 }
 
+/// A push whose commit asks for the head.
+const STEP_BY_STEP: [&str; 6] = ["find", "find", "findAndModify", "insert", "insert", "commitTransaction"];
+
+/// A push of whose tenant the process has written last.
+const AT_ONCE: [&str; 4] = ["find", "find", "bulkWrite", "commitTransaction"];
+
 #[tokio::test]
-async fn a_push_costs_two_commands_to_load_and_a_transaction_of_four_whatever_its_size() {
+async fn a_push_costs_two_commands_to_load_and_a_transaction_of_two_whatever_its_size() {
     let database = Database::new();
     let (world, proxy) = watched(&database).await;
-    for (from, to) in [(0, 1), (1, 101), (101, 601)] {
+    for (from, to) in [(0, 1), (1, 101), (101, 501)] {
         world.apply(inserts(from, to)).await;
-        let expected = ["find", "find", "findAndModify", "insert", "insert", "commitTransaction"];
-        assert_eq!(proxy.take_names(), expected, "{} operations", to - from);
+        assert_eq!(proxy.take_names(), AT_ONCE, "{} operations", to - from);
+    }
+    world.apply([update("later", "doc-0").clock(&[("a", 2)]), insert("new", "new")]).await;
+    assert_eq!(proxy.take_names(), AT_ONCE, "a new version and a new document");
+    world.push(inserts(0, 3)).await;
+    assert_eq!(proxy.take_names(), ["find", "find"], "what is known");
+    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();
+    assert!(numbers.into_iter().eq(1..=504));
+}
+
+#[tokio::test]
+async fn a_push_asks_for_the_head_once_somebody_else_has_written_until_it_is_alone_again() {
+    let database = Database::new();
+    let (world, proxy) = watched(&database).await;
+    let other = super::world(&database.options());
+    world.apply(inserts(0, 1)).await;
+    assert_eq!(proxy.take_names(), AT_ONCE);
+    other.apply(inserts(1, 2)).await;
+    world.apply(inserts(2, 3)).await;
+    let after_a_miss: Vec<&str> =
+        AT_ONCE[..3].iter().chain(&["abortTransaction"]).chain(&STEP_BY_STEP[2..]).copied().collect();
+    assert_eq!(proxy.take_names(), after_a_miss, "the log ends somewhere else");
+    other.apply(inserts(3, 4)).await;
+    world.apply(inserts(4, 5)).await;
+    assert_eq!(proxy.take_names(), STEP_BY_STEP, "the other one has written again");
+    world.apply(inserts(5, 6)).await;
+    assert_eq!(proxy.take_names(), STEP_BY_STEP, "it has not");
+    world.apply(inserts(6, 7)).await;
+    assert_eq!(proxy.take_names(), AT_ONCE, "nor now");
+    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();
+    assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_push_to_an_older_server_costs_a_transaction_of_four_or_five_commands() {
+    let database = Database::new();
+    let (world, proxy) = watched_in_guise(Guise::Older, &database).await;
+    for (from, to) in [(0, 1), (1, 101)] {
+        world.apply(inserts(from, to)).await;
+        assert_eq!(proxy.take_names(), STEP_BY_STEP, "{} operations", to - from);
     }
     world.apply([update("later", "doc-0").clock(&[("a", 2)])]).await;
     assert_eq!(proxy.take_names(), ["find", "find", "findAndModify", "insert", "update", "commitTransaction"]);
-    world.push(inserts(0, 3)).await;
-    assert_eq!(proxy.take_names(), ["find", "find"], "what is known");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_bulk_writes_is_asked_for_one_once() {
+    let database = Database::new();
+    let (world, proxy) = watched_in_guise(Guise::HalfUpgraded, &database).await;
+    world.apply(inserts(0, 1)).await;
+    assert_eq!(proxy.take_names().iter().filter(|name| *name == "bulkWrite").count(), 1);
+    world.apply(inserts(1, 2)).await;
+    assert_eq!(proxy.take_names(), STEP_BY_STEP);
 }
 
 #[tokio::test]

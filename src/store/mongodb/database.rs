@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::options::{MongoOptions, MongoOptionsError};
+use super::tails::Tails;
 use super::writers::Announcements;
 use crate::core::limits::STORE_WRITER_FORGOTTEN_AFTER_SECONDS;
 
@@ -19,6 +20,9 @@ const VERSION: i32 = 1;
 
 /// The wire protocol of MongoDB 6.0; what is older cannot read one moment outside of a transaction.
 const OLDEST_WIRE_VERSION: i32 = 17;
+
+/// The wire protocol of MongoDB 8.0, the first with `bulkWrite`.
+const BULK_WRITE_WIRE_VERSION: i32 = 25;
 
 /// What to do about a server that has no transactions.
 const STANDALONE: &str = "is a standalone server, which has no transactions; make it a replica set of one node: start it \
@@ -43,6 +47,7 @@ pub(super) struct Database {
     /// Whether the last log that was read by time had been compacted.
     pub(super) knows_compaction: AtomicBool,
     pub(super) announcements: Announcements,
+    pub(super) tails: Tails,
 }
 
 /// The collections, each with the concerns that what is kept in it needs.
@@ -62,6 +67,8 @@ pub(super) struct Collections {
     schema: Collection<RawDocumentBuf>,
     /// How long the server may take for one command.
     pub(super) time_limit: Duration,
+    /// Whether the server takes writes to several collections in one command.
+    pub(super) has_bulk_writes: AtomicBool,
 }
 
 /// What is written survives the death of any minority of machines.
@@ -89,6 +96,7 @@ impl Database {
             is_ready: AtomicBool::new(false),
             knows_compaction: AtomicBool::new(false),
             announcements: Announcements::default(),
+            tails: Tails::default(),
         }
     }
 
@@ -139,6 +147,7 @@ impl Database {
             client,
             database,
             time_limit: self.options.command_timeout,
+            has_bulk_writes: AtomicBool::new(false),
         })
     }
 
@@ -227,9 +236,11 @@ impl Collections {
         if !has_transactions {
             return Err(Failure::Unsuitable(STANDALONE.to_owned()));
         }
-        if hello.get_i32("maxWireVersion").unwrap_or(0) < OLDEST_WIRE_VERSION {
+        let wire_version = hello.get_i32("maxWireVersion").unwrap_or(0);
+        if wire_version < OLDEST_WIRE_VERSION {
             return Err(Failure::Unsuitable("the server is older than MongoDB 6.0".to_owned()));
         }
+        self.has_bulk_writes.store(wire_version >= BULK_WRITE_WIRE_VERSION, Ordering::Relaxed);
         Ok(())
     }
 

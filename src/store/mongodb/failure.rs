@@ -88,24 +88,15 @@ impl Failure {
 
     /// The server's code, if it gave one.
     pub(super) fn code(&self) -> Option<i32> {
-        let error = match self {
-            Self::Driver(error) => error,
-            Self::Statement { code, .. } => return Some(*code),
-            _ => return None,
-        };
-        match &*error.kind {
-            DriverKind::Command(error) => Some(error.code),
-            DriverKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
-            DriverKind::Write(WriteFailure::WriteConcernError(error)) => Some(error.code),
-            DriverKind::InsertMany(error) => {
-                let first = error.write_errors.as_ref().and_then(|errors| errors.first()).map(|error| error.code);
-                first.or(error.write_concern_error.as_ref().map(|error| error.code))
-            }
+        match self {
+            Self::Driver(error) => code_of(error),
+            Self::Statement { code, .. } => Some(*code),
             _ => None,
         }
     }
 
-    fn kind(&self) -> ErrorKind {
+    /// What it means for the caller.
+    pub(super) fn kind(&self) -> ErrorKind {
         match self {
             Self::Late => ErrorKind::Unavailable,
             Self::Crowded => ErrorKind::Busy,
@@ -128,6 +119,25 @@ impl Failure {
     /// The error of the port, in one of its methods.
     pub(super) fn during(self, operation: &'static str) -> StoreError {
         StoreError::new(NAME, operation, self.kind(), self)
+    }
+}
+
+fn code_of(error: &mongodb::error::Error) -> Option<i32> {
+    match &*error.kind {
+        DriverKind::Command(error) => Some(error.code),
+        DriverKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
+        DriverKind::Write(WriteFailure::WriteConcernError(error)) => Some(error.code),
+        DriverKind::InsertMany(error) => {
+            let first = error.write_errors.as_ref().and_then(|errors| errors.first()).map(|error| error.code);
+            first.or(error.write_concern_error.as_ref().map(|error| error.code))
+        }
+        DriverKind::BulkWrite(failed) => {
+            let first = failed.write_errors.iter().min_by_key(|(index, _)| **index).map(|(_, error)| error.code);
+            // What ended it as a whole is its source.
+            let whole = || error.source().and_then(|source| source.downcast_ref()).and_then(code_of);
+            first.or_else(|| failed.write_concern_errors.first().map(|error| error.code)).or_else(whole)
+        }
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@
 //! Texts stay texts: `data` and vector clocks are kept as they came, and nothing that a client sends becomes part of a
 //! query but as a value that something is equal to.
 
+mod commit;
 mod database;
 mod failure;
 mod moment;
@@ -18,6 +19,7 @@ mod query;
 mod read;
 mod row;
 mod rows;
+mod tails;
 mod transaction;
 mod uris;
 mod write;
@@ -162,7 +164,7 @@ impl Store for MongoStore {
 
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
         let batch = &batch;
-        self.with("commit", |database| async move { write::commit(&database, tenant, batch).await }).await
+        self.with("commit", |database| async move { commit::commit(&database, tenant, batch).await }).await
     }
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {

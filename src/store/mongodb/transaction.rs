@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::future::{Either, select};
 use mongodb::ClientSession;
-use mongodb::options::ReadConcern;
 
 use super::database::{Collections, Database, durable};
 use super::failure::Failure;
@@ -35,6 +34,8 @@ pub(super) enum Verdict<T> {
     Keep(T),
     /// It is aborted; nothing of it remains.
     Undo(T),
+    /// It is aborted, and the work is done anew, in another way.
+    Again,
 }
 
 /// Runs some work for a tenant to its end: with its whole effect, or with none.
@@ -50,7 +51,8 @@ pub(super) async fn run<W: Work>(database: &Database, tenant: &TenantId, work: &
     let (mut conflicts, mut failures) = (0, 0);
     loop {
         let failure = match attempt(collections, &mut session, &writer, work).await {
-            Ok(outcome) => return Ok(outcome),
+            Ok(Some(outcome)) => return Ok(outcome),
+            Ok(None) => continue,
             Err(failure) => failure,
         };
         if failure.is_write_conflict() {
@@ -79,17 +81,21 @@ async fn pause(attempt: u32) {
     tokio::time::sleep(Duration::from_micros(fastrand::u64(..longest * 1_000))).await;
 }
 
+/// One transaction; nothing where the work is to be done anew.
 async fn attempt<W: Work>(
     collections: &Collections,
     session: &mut ClientSession,
     writer: &Writer,
     work: &W,
-) -> Result<W::Outcome, Failure> {
-    let begin = session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable());
+) -> Result<Option<W::Outcome>, Failure> {
+    // Without a read concern: a transaction sees one moment in any case, and what its guards see is committed by a majority
+    // when it is itself.
+    let begin = session.start_transaction().write_concern(durable());
     begin.max_commit_time(collections.time_limit).await?;
     match work_alive(collections, session, writer, work).await {
-        Ok(Verdict::Keep(outcome)) => commit(collections, session).await.map(|()| outcome),
-        Ok(Verdict::Undo(outcome)) => abort(collections, session).await.map(|()| outcome),
+        Ok(Verdict::Keep(outcome)) => commit(collections, session).await.map(|()| Some(outcome)),
+        Ok(Verdict::Undo(outcome)) => abort(collections, session).await.map(|()| Some(outcome)),
+        Ok(Verdict::Again) => abort(collections, session).await.map(|()| None),
         // The server has undone it already; the driver must know too before the session can be used again.
         Err(failure) if failure.is_write_conflict() => abort(collections, session).await.and(Err(failure)),
         Err(failure) => Err(failure),

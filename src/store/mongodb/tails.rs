@@ -1,0 +1,92 @@
+//! Where the logs end that this process alone has written to lately.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::core::cursor::Position;
+use crate::core::names::TenantId;
+
+/// Most tenants that a process remembers; beyond, it learns them anew.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// The end of a tenant's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tail {
+    pub(super) position: Position,
+    /// When its newest entry counts as received, in milliseconds since 1970.
+    pub(super) received_at_ms: u64,
+}
+
+/// The ends of the logs that this process has written to.
+///
+/// What is in here is a guess: somebody else may write at any time, so whoever builds on it has to guard that.
+#[derive(Debug, Default)]
+pub(super) struct Tails(Mutex<HashMap<TenantId, Known>>);
+
+#[derive(Debug)]
+struct Known {
+    tail: Tail,
+    /// Whether nobody else had written before the last commit.
+    is_ours_alone: bool,
+}
+
+impl Tails {
+    /// Where a log is likely to end, unless others write to it too.
+    pub(super) fn likely(&self, tenant: &TenantId) -> Option<Tail> {
+        self.lock().get(tenant).filter(|known| known.is_ours_alone).map(|known| known.tail)
+    }
+
+    /// A commit of this process has moved the end of a log.
+    pub(super) fn moved(&self, tenant: &TenantId, before: Position, tail: Tail) {
+        let mut tails = self.lock();
+        let is_ours_alone = tails.get(tenant).is_none_or(|known| known.tail.position == before);
+        if tails.len() >= MOST_REMEMBERED && !tails.contains_key(tenant) {
+            tails.clear();
+        }
+        tails.insert(tenant.clone(), Known { tail, is_ours_alone });
+    }
+
+    /// A log does not end where it was likely to.
+    pub(super) fn missed(&self, tenant: &TenantId) {
+        if let Some(known) = self.lock().get_mut(tenant) {
+            known.is_ours_alone = false;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fingerprint::Fingerprint;
+
+    fn tail(seq: u64) -> Tail {
+        Tail { position: Position { seq, fingerprint: Fingerprint::from_number(seq) }, received_at_ms: seq }
+    }
+
+    #[test]
+    fn a_log_is_ours_until_somebody_else_has_written_and_again_after_two_commits_in_a_row() {
+        let (tails, tenant) = (Tails::default(), TenantId::trusted("t"));
+        assert_eq!(tails.likely(&tenant), None);
+        tails.moved(&tenant, tail(4).position, tail(5));
+        assert_eq!(tails.likely(&tenant), Some(tail(5)));
+        tails.missed(&tenant);
+        assert_eq!(tails.likely(&tenant), None);
+        tails.moved(&tenant, tail(7).position, tail(8));
+        assert_eq!(tails.likely(&tenant), None, "somebody else wrote 6 and 7");
+        tails.moved(&tenant, tail(8).position, tail(9));
+        assert_eq!(tails.likely(&tenant), Some(tail(9)));
+    }
+
+    #[test]
+    fn no_more_tenants_are_remembered_than_fit() {
+        let tails = Tails::default();
+        for number in 0..=MOST_REMEMBERED {
+            tails.moved(&TenantId::trusted(&number.to_string()), Position::START, tail(1));
+        }
+        assert_eq!(tails.lock().len(), 1);
+    }
+}
