@@ -111,7 +111,7 @@ fn an_object(text: &str) -> Result<(), &'static str> {
 }
 
 fn write(page: &PulledPage) -> String {
-    let bytes: usize = page.entries.iter().map(LogEntry::wire_bytes).sum();
+    let bytes: usize = page.entries.iter().map(LogEntry::wire_bytes_unescaped).sum();
     let mut text = String::with_capacity(bytes + 150);
     text.push_str("{\"operations\":[");
     for (index, entry) in page.entries.iter().enumerate() {

@@ -73,7 +73,12 @@ pub fn push_string(out: &mut String, text: &str) {
 /// Exact for a text without control characters, which is what names are.
 #[must_use]
 pub fn string_bytes(text: &str) -> usize {
-    text.len() + 2 + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count()
+    text.len() + 2 + escape_bytes(text)
+}
+
+/// How many bytes a text grows by as a JSON string, quotes excluded; see [`string_bytes`].
+pub(super) fn escape_bytes(text: &str) -> usize {
+    text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count()
 }
 
 /// Why a text is not JSON that we take.

@@ -1,5 +1,7 @@
 //! Texts that are cheap to clone, and share their memory with those that came with them.
 
+use std::str::{self, Utf8Error};
+
 use bytes::BytesMut;
 use bytestring::ByteString;
 
@@ -13,9 +15,11 @@ const CHUNK_MAX_BYTES: usize = 64 * 1024;
 /// its own, so that little of a piece is left over.
 const FIRST_CHUNK_BYTES: usize = 4 * 1024;
 
-/// Copies texts into one piece of memory.
-#[must_use]
-pub fn together<const N: usize>(texts: [&str; N]) -> [Text; N] {
+/// Copies texts into one piece of memory, checking them all at once.
+///
+/// # Errors
+/// When one of them is no UTF-8.
+pub fn together<const N: usize>(texts: [&[u8]; N]) -> Result<[Text; N], Utf8Error> {
     copy(texts, &mut BytesMut::with_capacity(bytes_of(&texts)))
 }
 
@@ -27,8 +31,11 @@ pub struct TextPool {
 }
 
 impl TextPool {
-    /// Copies the texts of one row.
-    pub fn keep<const N: usize>(&mut self, texts: [&str; N]) -> [Text; N] {
+    /// Copies the texts of one row, checking them all at once.
+    ///
+    /// # Errors
+    /// When one of them is no UTF-8.
+    pub fn keep<const N: usize>(&mut self, texts: [&[u8]; N]) -> Result<[Text; N], Utf8Error> {
         let bytes = bytes_of(&texts);
         if bytes > FIRST_CHUNK_BYTES {
             return together(texts);
@@ -41,22 +48,27 @@ impl TextPool {
     }
 }
 
-fn bytes_of(texts: &[&str]) -> usize {
+fn bytes_of(texts: &[&[u8]]) -> usize {
     texts.iter().map(|text| text.len()).sum()
 }
 
 /// Copies texts to where there is room for them.
-fn copy<const N: usize>(texts: [&str; N], chunk: &mut BytesMut) -> [Text; N] {
+fn copy<const N: usize>(texts: [&[u8]; N], chunk: &mut BytesMut) -> Result<[Text; N], Utf8Error> {
     for text in texts {
-        chunk.extend_from_slice(text.as_bytes());
+        chunk.extend_from_slice(text);
     }
-    let all = Text::try_from(chunk.split().freeze()).unwrap_or_else(|_| unreachable!("they were texts"));
+    let all = Text::try_from(chunk.split().freeze())?;
     let mut end = 0;
-    texts.map(|text| {
+    let kept = texts.map(|text| {
         let begin = end;
         end += text.len();
-        all.slice_ref(&all[begin..end])
-    })
+        all.get(begin..end).map_or_else(Text::new, |text| all.slice_ref(text))
+    });
+    // Texts that are none may be one together, of which a character then reaches from one into the next.
+    if kept.iter().zip(texts).any(|(kept, text)| kept.len() != text.len()) {
+        texts.into_iter().try_for_each(|text| str::from_utf8(text).map(drop))?;
+    }
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -71,7 +83,8 @@ mod tests {
         for turn in 0..2_000 {
             let (number, size) = (turn.to_string(), turn % 700);
             let middle = if turn % 500 == 1 { large.as_str() } else { &large[..size * 2] };
-            kept.push((pool.keep([&number, "", middle]), number, middle));
+            let texts = pool.keep([number.as_bytes(), b"", middle.as_bytes()]).unwrap();
+            kept.push((texts, number, middle));
         }
         for ([first, empty, last], number, middle) in &kept {
             assert_eq!((&**first, &**empty, &**last), (number.as_str(), "", *middle));
@@ -81,10 +94,20 @@ mod tests {
     #[test]
     fn the_rows_of_a_page_share_their_memory() {
         let mut pool = TextPool::default();
-        let rows: Vec<[Text; 2]> = (0..1_000).map(|row| pool.keep([&format!("{row:050}"), "x"])).collect();
+        let rows: Vec<[Text; 2]> =
+            (0..1_000).map(|row| pool.keep([format!("{row:050}").as_bytes(), b"x"]).unwrap()).collect();
         let follows = |pair: &[[Text; 2]]| pair[0][1].as_ptr().wrapping_add(1) == pair[1][0].as_ptr();
         let breaks = rows.windows(2).filter(|pair| !follows(pair)).count();
         // Pieces of 4, 8, 16 and 32 KiB.
         assert!(breaks <= 3, "{breaks}");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_also_where_it_is_one_with_its_neighbour() {
+        let (begin, end) = "é".as_bytes().split_at(1);
+        for texts in [[begin, b"a"], [b"a", end], [begin, end], [b"\xff", b""]] {
+            assert!(TextPool::default().keep(texts).is_err() && together(texts).is_err(), "{texts:?}");
+        }
+        assert_eq!(together(["é".as_bytes(), b"", "ü".as_bytes()]).unwrap(), ["é", "", "ü"]);
     }
 }

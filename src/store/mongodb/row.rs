@@ -93,6 +93,8 @@ pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: P
     row
 }
 
+const NO_TEXT: Failure = Failure::Answer("a text that is no UTF-8");
+
 /// A row of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a>(pub(super) &'a RawDocument);
@@ -177,8 +179,8 @@ impl<'a> Row<'a> {
         };
         let (collection, document_id) = (self.text("collection")?, self.text("docId")?);
         let (client_id, clock) = (self.text("clientId")?, self.text("clock")?);
-        let [id, collection, document_id, kept_data, client_id, clock] =
-            pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock]);
+        let texts = [id, collection, document_id, data.unwrap_or_default(), client_id, clock].map(str::as_bytes);
+        let [id, collection, document_id, kept_data, client_id, clock] = pool.keep(texts).map_err(|_| NO_TEXT)?;
         Ok(LogEntry {
             seq: self.integer("seq")?,
             id: OperationId::shared(id),
@@ -208,8 +210,8 @@ impl<'a> Row<'a> {
 
     pub(super) fn live_document(self) -> Result<LiveDocument, Failure> {
         let data = self.optional_text("data")?.ok_or(Failure::Answer("a document without data"))?;
-        let [collection, id, operation_id, data] =
-            together([self.text("collection")?, self.text("docId")?, self.text("operationId")?, data]);
+        let texts = [self.text("collection")?, self.text("docId")?, self.text("operationId")?, data];
+        let [collection, id, operation_id, data] = together(texts.map(str::as_bytes)).map_err(|_| NO_TEXT)?;
         Ok(LiveDocument {
             key: DocumentKey::shared(collection, id),
             rev: self.integer("rev")?,

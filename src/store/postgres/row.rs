@@ -1,7 +1,9 @@
 //! Rows as values of the core.
 
+use std::error::Error;
+
 use tokio_postgres::Row;
-use tokio_postgres::types::FromSql;
+use tokio_postgres::types::{FromSql, Type};
 
 use super::failure::Failure;
 use crate::core::clock::VectorClock;
@@ -13,6 +15,21 @@ use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, Operatio
 use crate::core::operation::{LogEntry, OperationKind};
 use crate::core::text::{TextPool, together};
 use crate::store::integers::unsigned;
+
+const NO_TEXT: Failure = Failure::Answer("a text that is no UTF-8");
+
+/// The bytes of a text, which is checked together with others.
+struct TextBytes<'a>(&'a [u8]);
+
+impl<'a> FromSql<'a> for TextBytes<'a> {
+    fn from_sql(_: &Type, bytes: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(bytes))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        <&str as FromSql>::accepts(of)
+    }
+}
 
 /// Takes the columns of a row one after the other.
 pub(super) struct Columns<'a> {
@@ -56,6 +73,10 @@ impl<'a> Columns<'a> {
         self.take()
     }
 
+    fn bytes(&mut self) -> Result<&'a [u8], Failure> {
+        self.take().map(|TextBytes(bytes)| bytes)
+    }
+
     fn optional_json(&mut self) -> Result<Option<RawJson>, Failure> {
         Ok(self.take::<Option<&str>>()?.map(RawJson::trusted))
     }
@@ -74,11 +95,11 @@ impl<'a> Columns<'a> {
     /// `seq, fingerprint, id, kind, collection, doc_id, data, timestamp, client_id, clock`.
     pub(super) fn log_entry(&mut self, pool: &mut TextPool) -> Result<(LogEntry, Fingerprint), Failure> {
         let (seq, fingerprint) = (self.integer()?, self.fingerprint()?);
-        let (id, kind, collection, document_id) = (self.text()?, self.text()?, self.text()?, self.text()?);
-        let (data, timestamp) = (self.take::<Option<&str>>()?, self.integer()?);
-        let (client_id, clock) = (self.text()?, self.text()?);
-        let [id, collection, document_id, kept_data, client_id, clock] =
-            pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock]);
+        let (id, kind, collection, document_id) = (self.bytes()?, self.text()?, self.bytes()?, self.bytes()?);
+        let (data, timestamp) = (self.take::<Option<TextBytes<'_>>>()?.map(|TextBytes(bytes)| bytes), self.integer()?);
+        let (client_id, clock) = (self.bytes()?, self.bytes()?);
+        let texts = pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock]);
+        let [id, collection, document_id, kept_data, client_id, clock] = texts.map_err(|_| NO_TEXT)?;
         let entry = LogEntry {
             seq,
             id: OperationId::shared(id),
@@ -106,8 +127,9 @@ impl<'a> Columns<'a> {
 
     /// `collection, doc_id, rev, seq, operation_id, body`, not of a tombstone.
     pub(super) fn live_document(&mut self) -> Result<LiveDocument, Failure> {
-        let (collection, id, rev, seq) = (self.text()?, self.text()?, self.integer()?, self.integer()?);
-        let [collection, id, operation_id, data] = together([collection, id, self.text()?, self.text()?]);
+        let (collection, id, rev, seq) = (self.bytes()?, self.bytes()?, self.integer()?, self.integer()?);
+        let texts = together([collection, id, self.bytes()?, self.bytes()?]);
+        let [collection, id, operation_id, data] = texts.map_err(|_| NO_TEXT)?;
         Ok(LiveDocument {
             key: DocumentKey::shared(collection, id),
             rev,

@@ -35,15 +35,22 @@ fn text<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row str> 
     Ok(row.get_ref(column)?.as_str()?)
 }
 
+/// The bytes of a text, which is checked together with others.
+fn bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
+    Ok(row.get_ref(column)?.as_bytes()?)
+}
+
 fn optional_json(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<RawJson>> {
     Ok(row.get_ref(column)?.as_str_or_null()?.map(RawJson::trusted))
 }
 
 /// A row of [`LOG_ENTRY_COLUMNS`] or [`STATE_COLUMNS`].
 pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Result<LogEntry> {
-    let data = row.get_ref(5)?.as_str_or_null()?;
-    let texts = [text(row, 1)?, text(row, 3)?, text(row, 4)?, data.unwrap_or_default(), text(row, 7)?, text(row, 8)?];
-    let [id, collection, document_id, kept_data, client_id, clock] = pool.keep(texts);
+    let data = row.get_ref(5)?.as_bytes_or_null()?;
+    let (id, collection, document_id) = (bytes(row, 1)?, bytes(row, 3)?, bytes(row, 4)?);
+    let (client_id, clock) = (bytes(row, 7)?, bytes(row, 8)?);
+    let [id, collection, document_id, kept_data, client_id, clock] =
+        pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock])?;
     Ok(LogEntry {
         seq: unsigned(row.get(0)?),
         id: OperationId::shared(id),
@@ -58,7 +65,8 @@ pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Re
 
 /// A row of [`LIVE_DOCUMENT_COLUMNS`] that is not a tombstone.
 pub(super) fn read_live_document(row: &Row<'_>) -> rusqlite::Result<LiveDocument> {
-    let [collection, id, operation_id, data] = together([text(row, 0)?, text(row, 1)?, text(row, 4)?, text(row, 5)?]);
+    let [collection, id, operation_id, data] =
+        together([bytes(row, 0)?, bytes(row, 1)?, bytes(row, 4)?, bytes(row, 5)?])?;
     Ok(LiveDocument {
         key: DocumentKey::shared(collection, id),
         rev: unsigned(row.get(2)?),
