@@ -69,6 +69,11 @@ impl Connections {
         Self { pool, trust, peer }
     }
 
+    /// Whether they lead to the server itself, and not to a pooler.
+    pub(super) fn are_to_the_server(&self) -> bool {
+        self.peer == Peer::Server
+    }
+
     /// The rows that one statement answers: one round trip, and a transaction of its own.
     ///
     /// Where the connection is to the server itself and much used, a fixed text is prepared, and so parsed and planned
@@ -88,7 +93,7 @@ impl Connections {
     async fn rows_once(&self, text: Text, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         let lease = self.lease().await?;
         let is_worth_preparing =
-            text == Text::Fixed && self.peer == Peer::Server && lease.uses() >= USES_BEFORE_PREPARING;
+            text == Text::Fixed && self.are_to_the_server() && lease.uses() >= USES_BEFORE_PREPARING;
         let mut answer = None;
         if is_worth_preparing {
             match in_time(lease.rows_prepared(sql, parameters)).await {

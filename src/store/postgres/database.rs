@@ -36,7 +36,12 @@ impl Database {
         self.connections.rows(Text::Fixed, &self.sql(sql), parameters).await
     }
 
-    /// The same for a statement whose text is made for one request.
+    /// Whether the plan of a statement with a fixed text is kept from one request to the next.
+    pub(super) fn keeps_plans(&self) -> bool {
+        self.connections.are_to_the_server()
+    }
+
+    /// As [`Self::rows`], for a statement whose text is made for one request.
     pub(super) async fn rows_of_text(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         self.ensure_current().await?;
         self.connections.rows(Text::OfOneRequest, &self.sql(sql), parameters).await

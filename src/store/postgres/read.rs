@@ -13,7 +13,7 @@ use crate::core::cursor::{Cursor, Head, Origin, Position, Scan};
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::{CLIENT_SEEN_PRECISION_MS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
+use crate::core::limits::{CLIENT_SEEN_PRECISION_MS, PAGE_DEFAULT_OPERATIONS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
@@ -64,7 +64,8 @@ pub(super) async fn changes(database: &Database, tenant: &TenantId, request: &Ch
         Origin::Cursor(Cursor::Log(after)) => (true, after, Some(after.seq)),
         Origin::Cursor(Cursor::State { after, tombstones_after }) => (false, after, Some(tombstones_after)),
     };
-    let sql = "SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, $6, $7)";
+    let is_large = request.max_operations > PAGE_DEFAULT_OPERATIONS;
+    let sql = if in_log && is_large && database.keeps_plans() { LARGE_LOG_PAGE } else { PAGE };
     let parameters: [Parameter<'_>; 7] = [
         (&tenant.as_str(), Type::TEXT),
         (&in_log, Type::BOOL),
@@ -85,6 +86,55 @@ pub(super) async fn changes(database: &Database, tenant: &TenantId, request: &Ch
         None => Pull { changes: Changes::Reset, to_note: None },
     })
 }
+
+/// The rows of a page.
+const PAGE: &str = "SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, $6, $7)";
+
+/// The same for a large page of the log. The function is asked only where documents stand in for the log, or where the rows have
+/// so many bytes that the page has to be cut by them.
+///
+/// What a function answers is copied by the server as a whole before it is sent, and so is what a window looks at. But this
+/// costs more than the function before the first row, and far more to plan: so it is for connections on which plans are
+/// kept, and what is asked for is hidden from the planner, which would else plan anew for each place in the log. No plan
+/// can be far off: the log is dense, so the range has no more rows than the page.
+const LARGE_LOG_PAGE: &str = r#"
+    WITH asked AS MATERIALIZED (
+        SELECT $1 AS tenant, $3 AS after, $3 + $5 + 1 AS last
+    ), head AS MATERIALIZED (
+        SELECT h.seq, h.fingerprint, h.horizon FROM {schema}.syncflow_heads AS h
+        WHERE h.tenant = (SELECT a.tenant FROM asked AS a)
+    ), page AS MATERIALIZED (
+        SELECT $2 AND a.after >= coalesce((SELECT h.horizon FROM head AS h), 0) AND coalesce((
+            SELECT sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock)) FROM {schema}.syncflow_operations AS o
+            WHERE o.tenant = a.tenant AND o.seq > a.after AND o.seq <= a.last
+        ), 0) <= $6 AS is_whole FROM asked AS a
+    )
+    SELECT
+        coalesce(h.seq, 0) AS head_seq, coalesce(h.fingerprint, 0), coalesce(h.horizon, 0),
+        CASE WHEN a.after = 0 THEN 0 ELSE coalesce(
+            (SELECT o.fingerprint FROM {schema}.syncflow_operations AS o WHERE o.tenant = a.tenant AND o.seq = a.after),
+            (SELECT f.fingerprint FROM {schema}.syncflow_fingerprints AS f WHERE f.tenant = a.tenant AND f.seq = a.after)
+        ) END,
+        c.pulled_seq, c.seen_at_ms,
+        NULL::bigint, NULL::bigint, NULL, NULL, NULL, NULL, NULL, NULL::bigint, NULL, NULL
+    FROM asked AS a
+    LEFT JOIN head AS h ON true
+    LEFT JOIN {schema}.syncflow_clients AS c ON c.tenant = a.tenant AND c.client_id = $7
+    WHERE (SELECT p.is_whole FROM page AS p)
+    UNION ALL (
+        SELECT
+            NULL, NULL, NULL, NULL, NULL, NULL,
+            o.seq, o.fingerprint, o.id, o.kind, o.collection, o.doc_id, o.data, o."timestamp", o.client_id, o.clock
+        FROM {schema}.syncflow_operations AS o
+        WHERE
+            (SELECT p.is_whole FROM page AS p)
+            AND o.tenant = (SELECT a.tenant FROM asked AS a)
+            AND o.seq > (SELECT a.after FROM asked AS a)
+            AND o.seq <= (SELECT a.last FROM asked AS a)
+        ORDER BY o.seq
+    )
+    UNION ALL
+    SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, $6, $7) WHERE NOT (SELECT p.is_whole FROM page AS p)"#;
 
 /// How many columns of the functions' answers only their first rows have.
 const PULL_HEAD_COLUMNS: usize = 6;
