@@ -9,7 +9,7 @@
 # The stand-in where the machine has no mongod: an emulation in Python, with transactions, that tests alone use.
 secantusdb=secantusdb==0.7.0b3
 
-# Finds mongod on the machine, or fetches the stand-in.
+# Finds mongod on the machine, 8.0 or later, since a test counts the commands that it takes; or fetches the stand-in.
 find_mongo() {
   if [[ -z ${TEST_MONGO_PROGRAM:-} ]]; then
     if TEST_MONGO_PROGRAM=$(PATH=$PATH:/usr/sbin type -P mongod) && server_user_can_run "$TEST_MONGO_PROGRAM"; then

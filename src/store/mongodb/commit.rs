@@ -1,7 +1,8 @@
 //! The commit of a batch: a transaction that begins with the tenant's head.
 //!
 //! Where nobody else has written to the tenant lately it writes everything with one command, guarded by the end of the
-//! log that this process has left. Everywhere else the head is asked for first, and each collection has its own command.
+//! log that this process has left. Everywhere else the head is asked for first, and each collection has a command of its
+//! own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,14 +16,16 @@ use super::failure::Failure;
 use super::row::{Row, document_row, entry_row};
 use super::tails::Tail;
 use super::transaction::{self, Verdict, Work};
+use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
+use crate::core::json::RawJson;
 use crate::core::names::TenantId;
 use crate::store::integers::{signed, unsigned};
 use crate::store::{Commit, ErrorKind};
 
-/// Most bytes of the statements of one command: well below the 16 MiB that the server takes.
+/// Most bytes of data and clocks in one command: well below the 16 MiB of a document, and the 48 MB of a message.
 const COMMAND_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Most operations that one command writes whole: with more of them, a few commands more do not count.
@@ -78,22 +81,23 @@ impl Work for Committing<'_> {
 impl Committing<'_> {
     /// Where the log is likely to end, if it is worth trying to write everything at once.
     fn likely_tail(&self, collections: &Collections) -> Option<Tail> {
-        let is_small = self.batch.entries.len() <= AT_ONCE_MAX_OPERATIONS && self.data_bytes() <= COMMAND_MAX_BYTES;
+        let is_small = self.batch.entries.len() <= AT_ONCE_MAX_OPERATIONS && self.bytes() <= COMMAND_MAX_BYTES;
         let may_be = is_small
             && collections.has_bulk_writes.load(Ordering::Relaxed)
             && self.may_be_at_once.swap(false, Ordering::Relaxed);
         may_be.then(|| self.database.tails.likely(self.tenant)).flatten()
     }
 
-    /// The bytes of all data that are written.
-    fn data_bytes(&self) -> usize {
+    /// The bytes of all data and clocks that are written.
+    fn bytes(&self) -> usize {
         let Batch { entries, documents, .. } = self.batch;
-        let all = entries.iter().map(|entry| &entry.data).chain(documents.iter().map(|write| &write.document.data));
-        all.flatten().map(|data| data.as_str().len()).sum()
+        let entries = entries.iter().map(|entry| (&entry.data, &entry.clock));
+        let documents = documents.iter().map(|write| (&write.document.data, &write.document.clock));
+        entries.chain(documents).map(|(data, clock)| bytes_of(data.as_ref(), clock)).sum()
     }
 
-    /// Writes everything with one command, if the log still ends where this process has left it; where anything is not as
-    /// it should be, nothing is written and it is for [`Self::write_step_by_step`] to say what.
+    /// Writes everything with one command, if the log still ends where this process has left it. Where anything is not as
+    /// it should be nothing is written, and [`Self::write_step_by_step`] finds out what it is.
     async fn write_at_once(
         &self,
         collections: &Collections,
@@ -105,37 +109,40 @@ impl Committing<'_> {
             position: positions.last().copied().unwrap_or(before.position),
             received_at_ms: before.received_at_ms.max(self.batch.received_at_ms),
         };
-        let models = self.models(collections, before.position, &positions, tail);
+        let models = self.models(collections, before, &positions, tail);
         let expected = models.len();
-        match collections.in_time(collections.client.bulk_write(models).session(session)).await {
+        let done = collections.in_time(collections.client.bulk_write(models).session(session)).await;
+        match done {
             Ok(done) if unsigned(done.matched_count.saturating_add(done.inserted_count)) == expected as u64 => {
                 return Ok(Verdict::Keep(Some(Moved { before: before.position, tail })));
             }
-            Ok(_) => self.database.tails.missed(self.tenant),
-            Err(failure) if failure.is_duplicate_key() => self.database.tails.missed(self.tenant),
+            Err(failure) if failure.is_write_conflict() => return Err(failure),
             // As a replica set whose upgrade to MongoDB 8.0 is not complete.
-            Err(failure) if failure.kind() == ErrorKind::Failed => {
+            Err(failure) if failure.is_unknown_command() => {
                 tracing::warn!(error = %failure, "the server takes no bulk writes; commits take a few commands more");
                 collections.has_bulk_writes.store(false, Ordering::Relaxed);
             }
-            Err(failure) => return Err(failure),
+            Ok(_) => {}
+            Err(failure) if failure.kind() == ErrorKind::Failed => {
+                tracing::debug!(error = %failure, "a commit at once has failed, and is made step by step");
+            }
+            Err(failure) => {
+                self.database.tails.missed(self.tenant);
+                return Err(failure);
+            }
         }
+        self.database.tails.missed(self.tenant);
         Ok(Verdict::Again)
     }
 
     /// All statements of the commit, the head's first.
-    fn models(
-        &self,
-        collections: &Collections,
-        before: Position,
-        positions: &[Position],
-        tail: Tail,
-    ) -> Vec<WriteModel> {
+    fn models(&self, collections: &Collections, before: Tail, positions: &[Position], tail: Tail) -> Vec<WriteModel> {
         let head = doc! {
             "_id": self.tenant.as_str(),
             "tenant": self.tenant.as_str(),
-            "seq": signed(before.seq),
-            "fingerprint": signed(before.fingerprint.to_number()),
+            "seq": signed(before.position.seq),
+            "fingerprint": signed(before.position.fingerprint.to_number()),
+            "receivedAtMs": signed(before.received_at_ms),
         };
         let change = doc! {
             "$set": {
@@ -263,8 +270,7 @@ impl Committing<'_> {
         let mut updates = Updates::default();
         for write in &self.batch.documents {
             let Some((guard, row)) = self.replacement(write, positions) else { continue };
-            let bytes = write.document.data.as_ref().map_or(0, |data| data.as_str().len())
-                + row.get_str("clock").map_or(0, str::len);
+            let bytes = bytes_of(write.document.data.as_ref(), &write.document.clock);
             if updates.are_full_with(bytes) && !updates.run(collections, session).await? {
                 return Ok(false);
             }
@@ -324,6 +330,13 @@ impl Updates {
         let found = answer.get_i32("n").map(i64::from).or_else(|_| answer.get_i64("n"));
         Ok(found.is_ok_and(|found| unsigned(found) == expected as u64))
     }
+}
+
+/// What data and a clock take in a message, in bytes.
+fn bytes_of(data: Option<&RawJson>, clock: &VectorClock) -> usize {
+    // Beside the name an entry has quotes, a colon, a comma and at most 16 digits.
+    let clock_bytes: usize = clock.iter().map(|(client, _)| client.as_str().len() + 20).sum();
+    data.map_or(0, |data| data.as_str().len()) + clock_bytes + 2
 }
 
 fn raw(row: &Bson) -> Result<RawDocumentBuf, Failure> {

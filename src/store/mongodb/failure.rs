@@ -19,6 +19,9 @@ const AUTHENTICATION_FAILED: i32 = 18;
 /// A key is there already.
 const DUPLICATE_KEY: i32 = 11_000;
 
+/// Codes of a server that does not know a command, or is not to carry it out as it is set up.
+const UNKNOWN_COMMAND_CODES: [i32; 3] = [59, 115, 8_000];
+
 /// Codes of a server that cannot work now, for reasons that pass: it stops, starts, steps down, lost its disk's space or
 /// its other members, or was too slow.
 const PASSING_CODES: [i32; 20] =
@@ -53,6 +56,13 @@ impl Failure {
     /// Whether a key is there already.
     pub(super) fn is_duplicate_key(&self) -> bool {
         self.code() == Some(DUPLICATE_KEY)
+    }
+
+    /// Whether the server does not take the command at all.
+    pub(super) fn is_unknown_command(&self) -> bool {
+        let is_of_driver =
+            matches!(self, Self::Driver(error) if matches!(*error.kind, DriverKind::IncompatibleServer { .. }));
+        is_of_driver || self.code().is_some_and(|code| UNKNOWN_COMMAND_CODES.contains(&code))
     }
 
     /// Whether the transaction had no effect, and may work when it is made again.
@@ -134,7 +144,10 @@ fn code_of(error: &mongodb::error::Error) -> Option<i32> {
         DriverKind::BulkWrite(failed) => {
             let first = failed.write_errors.iter().min_by_key(|(index, _)| **index).map(|(_, error)| error.code);
             // What ended it as a whole is its source.
-            let whole = || error.source().and_then(|source| source.downcast_ref()).and_then(code_of);
+            let whole = || {
+                let source = error.source()?.downcast_ref::<Box<mongodb::error::Error>>()?;
+                code_of(source)
+            };
             first.or_else(|| failed.write_concern_errors.first().map(|error| error.code)).or_else(whole)
         }
         _ => None,

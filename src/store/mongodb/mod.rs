@@ -1,7 +1,7 @@
 //! The store on MongoDB 6.0 and later: a replica set, be it of one node, or a sharded cluster.
 //!
 //! A read is one command, which sees one moment that a majority of the nodes has. A commit is a transaction that begins
-//! with the tenant's head: two writers of one tenant meet there, before either has sent anything of size, and one of them
+//! with the tenant's head: two writers of one tenant meet there, before either has written anything else, and one of them
 //! tries again. So numbers are taken in the transaction that uses them, and none is ever missing.
 //!
 //! `ARCHITECTURE.md` says step by step why the log is dense whoever dies when; `transaction.rs` and `writers.rs` have the

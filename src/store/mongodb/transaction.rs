@@ -14,8 +14,8 @@ use crate::core::names::TenantId;
 
 /// What a transaction is to do. It may be run several times, each time in a transaction of its own.
 ///
-/// Its first command must write the tenant's head: whoever holds that is the tenant's only writer until its transaction
-/// ends, so a conflict is met at once, before anything of size has travelled, and everything read later is current.
+/// The first thing that it does must be to write the tenant's head: whoever holds that is the tenant's only writer until
+/// its transaction ends, so a conflict is met at once, and everything read later is current.
 #[async_trait]
 pub(super) trait Work: Sync {
     type Outcome: Send;
@@ -88,8 +88,8 @@ async fn attempt<W: Work>(
     writer: &Writer,
     work: &W,
 ) -> Result<Option<W::Outcome>, Failure> {
-    // Without a read concern: a transaction sees one moment in any case, and what its guards see is committed by a majority
-    // when it is itself.
+    // Without a read concern: nothing is read but by guards, which fail where somebody else writes the same, and what they
+    // have seen is committed by a majority when the transaction is.
     let begin = session.start_transaction().write_concern(durable());
     begin.max_commit_time(collections.time_limit).await?;
     match work_alive(collections, session, writer, work).await {

@@ -169,10 +169,11 @@ impl PostgresOptions {
         if self.peer == Peer::Server {
             let theirs = config.get_options().unwrap_or_default();
             let limit = STORE_STATEMENT_TIME_MAX_MS;
-            // A prepared statement's plan may have been made when its table was small.
+            // A prepared statement's plan may have been made when its table was small. To compile a plan is never worth it
+            // for rows that fit a page, whatever a table of millions makes the planner expect.
             let options = format!(
                 "-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit} -c enable_seqscan=off \
-                 {theirs}"
+                 -c jit=off {theirs}"
             );
             config.options(options.trim_end());
         }
@@ -279,7 +280,7 @@ mod tests {
         assert_eq!(
             config.get_options(),
             Some(
-                "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=10000 -c enable_seqscan=off -c statement_timeout=5"
+                "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=10000 -c enable_seqscan=off -c jit=off -c statement_timeout=5"
             )
         );
         options.peer = Peer::Pooler;

@@ -90,13 +90,13 @@ pub(super) async fn changes(database: &Database, tenant: &TenantId, request: &Ch
 /// The rows of a page.
 const PAGE: &str = "SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, $6, $7)";
 
-/// The same for a large page of the log. The function is asked only where documents stand in for the log, or where the rows have
-/// so many bytes that the page has to be cut by them.
+/// The same for a large page of the log. The function is asked only where documents stand in for the log, or where the
+/// rows have so many bytes that the page has to be cut by them.
 ///
-/// What a function answers is copied by the server as a whole before it is sent, and so is what a window looks at. But this
-/// costs more than the function before the first row, and far more to plan: so it is for connections on which plans are
-/// kept, and what is asked for is hidden from the planner, which would else plan anew for each place in the log. No plan
-/// can be far off: the log is dense, so the range has no more rows than the page.
+/// What a function answers is copied by the server as a whole before it is sent, and so is what a window looks at. But
+/// this costs more than the function before the first row, and far more to plan: so it is for connections on which plans
+/// are kept, and what is asked for is hidden from the planner, which would else plan anew for each place in the log. No
+/// plan by an index can be far off: the log is dense, so the range has no more rows than the page.
 const LARGE_LOG_PAGE: &str = r#"
     WITH asked AS MATERIALIZED (
         SELECT $1 AS tenant, $3 AS after, $3 + $5 + 1 AS last
@@ -105,7 +105,8 @@ const LARGE_LOG_PAGE: &str = r#"
         WHERE h.tenant = (SELECT a.tenant FROM asked AS a)
     ), page AS MATERIALIZED (
         SELECT $2 AND a.after >= coalesce((SELECT h.horizon FROM head AS h), 0) AND coalesce((
-            SELECT sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock)) FROM {schema}.syncflow_operations AS o
+            SELECT sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock))
+            FROM {schema}.syncflow_operations AS o
             WHERE o.tenant = a.tenant AND o.seq > a.after AND o.seq <= a.last
         ), 0) <= $6 AS is_whole FROM asked AS a
     )
