@@ -68,6 +68,9 @@ async fn a_push_to_an_older_server_costs_a_transaction_of_four_or_five_commands(
     }
     world.apply([update("later", "doc-0").clock(&[("a", 2)])]).await;
     assert_eq!(proxy.take_names(), ["find", "find", "findAndModify", "insert", "update", "commitTransaction"]);
+    world.apply([update("last", "doc-0").clock(&[("a", 3)]), insert("new", "new")]).await;
+    let both = ["find", "find", "findAndModify", "insert", "insert", "update", "commitTransaction"];
+    assert_eq!(proxy.take_names(), both, "a new version and a new document");
 }
 
 #[tokio::test]
