@@ -20,19 +20,37 @@ part=
 
 # Runs one part of the tests and notes how it went; the next part runs in any case.
 #
-# The part gets a process group of its own, so that an interrupted script can end all of it at once.
+# The part gets a process group of its own, so that an interrupted script can end all of it at once, and so can the time
+# that it may take.
+#
+# Usage: run MINUTES NAME COMMAND [ARGUMENT…]
 run() {
-  local name=$1
-  shift
+  local minutes=$1 name=$2
+  shift 2
   say "$name"
   local began=$SECONDS outcome=passed
   set -m
   ("$@") </dev/null &
   part=$!
   set +m
+  end_late_part "$part" "$minutes" "$name" &
+  local watchdog=$!
   wait "$part" || outcome=FAILED status=1
+  kill "$watchdog" 2>/dev/null || true
+  wait "$watchdog" 2>/dev/null || true
   part=
   outcomes+=("$outcome  $name ($((SECONDS - began)) s)")
+}
+
+# Kills a part that takes longer than it may.
+end_late_part() {
+  local part=$1 minutes=$2 name=$3 nap=
+  trap 'kill "$nap" 2>/dev/null; exit' TERM
+  sleep "$((minutes * 60))" &
+  nap=$!
+  wait "$nap"
+  printf '%s: "%s" took longer than %d minutes; killed\n' "$0" "$name" "$minutes" >&2
+  kill -KILL -- "-$part"
 }
 
 # Functions that end what the script started.

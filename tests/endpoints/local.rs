@@ -23,10 +23,11 @@ pub(crate) struct Local {
     pub(super) api: Api,
 }
 
-/// The command that starts a server in a directory, with these settings and nothing else.
+/// The command that starts a server in a directory, with these settings and nothing else. Unless they say otherwise it
+/// listens on a free port, since the default one may be taken on the machine of whoever runs the tests.
 pub(crate) fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
-    command.env_clear().current_dir(directory).envs(settings.iter().copied());
+    command.env_clear().env("PORT", "0").current_dir(directory).envs(settings.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }

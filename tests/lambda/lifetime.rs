@@ -12,15 +12,15 @@ use super::functions::{directory, event, push_of, read, sqlite_in};
 use crate::support::postgres::{Schema, connect, key_values, server_url, unique_name};
 
 /// What an instance holds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Held {
     files: usize,
-    threads: String,
+    threads: usize,
 }
 
 fn held(proc: &Path) -> Held {
     let files = std::fs::read_dir(proc.join("fd")).expect("a process").count();
-    Held { files, threads: status(proc, "Threads:") }
+    Held { files, threads: status(proc, "Threads:").parse().expect("a number") }
 }
 
 fn resident_kib(proc: &Path) -> u64 {
@@ -53,7 +53,11 @@ async fn a_thousand_requests(settings: &[(String, String)], check_connections: i
             assert_eq!(read(instance.invoke(&event).await).0, 200);
         }
         let (after, resident_after) = (held(&instance.proc()), resident_kib(&instance.proc()));
-        assert_eq!(after, before, "{endpoint:?}");
+        // A thread that had nothing to do for a while ends, which is no leak.
+        assert!(
+            after.files <= before.files && after.threads <= before.threads,
+            "{endpoint:?}: {before:?} became {after:?}"
+        );
         check_connections().await;
         assert!(
             resident_after <= resident_before + GROWTH_MAX_KIB,

@@ -20,6 +20,7 @@ use syncflow_server::store::conformance::World;
 use syncflow_server::store::{Changes, ChangesRequest};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use super::random::variable;
 
@@ -214,7 +215,7 @@ pub(crate) async fn write_while(
     let is_over = Arc::new(AtomicBool::new(false));
     let accepted_of_all = Arc::new(AtomicUsize::new(0));
     let began = Instant::now();
-    let writers: Vec<_> = (0..writers)
+    let writers: Vec<JoinHandle<Writer>> = (0..writers)
         .map(|number| Writer {
             name: format!("writer-{number}"),
             url: processes[number % PROCESSES].url.clone(),
@@ -230,6 +231,7 @@ pub(crate) async fn write_while(
     let polling = tokio::spawn(poll_until(world(), Arc::clone(&is_over)));
     disturbance().await;
     while accepted_of_all.load(Ordering::SeqCst) < OPERATIONS_MIN {
+        assert!(!writers.iter().any(JoinHandle::is_finished), "a writer has failed");
         assert!(began.elapsed() < PATIENCE, "too few operations for the test to tell");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

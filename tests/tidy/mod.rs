@@ -4,6 +4,7 @@
 
 mod dependencies;
 mod layers;
+mod licences;
 mod limits;
 mod names;
 mod settings;
