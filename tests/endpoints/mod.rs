@@ -52,6 +52,7 @@ macro_rules! every_check {
                 a_query_answers_newest_first_by_last_commit_with_its_count
                 a_query_goes_on_from_its_cursor
                 a_filter_compares_by_type_and_numbers_by_value
+                the_greatest_number_of_a_double_is_taken_and_no_greater_one
                 keys_and_values_of_a_filter_never_reach_a_query_as_text
                 a_collection_that_nobody_wrote_to_has_no_documents
                 every_faulty_field_of_a_query_is_named
