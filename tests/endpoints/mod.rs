@@ -92,6 +92,8 @@ macro_rules! every_check {
                 accepted_operations_are_echoed_byte_for_byte
                 no_operations_are_a_push_too
                 a_known_id_is_accepted_again_and_changes_nothing
+                one_id_for_two_operations_of_a_push_is_refused_and_named
+                an_operation_that_a_push_has_twice_is_accepted_twice_and_applied_once
                 one_id_pushed_eight_times_at_once_is_accepted_in_each_answer
                 a_concurrent_operation_is_answered_with_the_servers_data_and_clock
                 an_operation_that_happens_before_conflicts_with_a_tombstone_as_null
