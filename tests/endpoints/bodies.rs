@@ -149,6 +149,23 @@ pub(super) async fn what_a_body_inflates_to_is_limited(api: &Api) {
     assert_eq!(api.stats().await["totalOperations"], 0);
 }
 
+pub(super) async fn a_byte_order_mark_at_the_beginning_is_skipped(api: &Api) {
+    let push = json!({"clientId": "a", "operations": [insert("op-1", "doc-1", "a", 1, 5)]}).to_string();
+    assert_eq!(api.post("/operations", format!("\u{feff}{push}")).await.status, 200);
+    assert_eq!(api.stats().await["totalOperations"], 1);
+    for path in ["/changes", "/compact", "/documents/todos/query"] {
+        for body in ["\u{feff}", "\u{feff} \n", "\u{feff}{}"] {
+            assert_eq!(api.post(path, body).await.status, 200, "{path}");
+        }
+        for body in ["\u{feff}\u{feff}{}", "{}\u{feff}", " \u{feff}{}"] {
+            assert_eq!(api.post(path, body).await.status, 400, "{path}");
+        }
+    }
+    let encoded = encoded!(GzipEncoder, "\u{feff}{\"since\":5}".as_bytes());
+    let answer = api.send(Method::POST, "/changes", &[("content-encoding", "gzip")], encoded).await;
+    assert_eq!(answer.json()["operations"], json!([]));
+}
+
 pub(super) async fn a_body_that_breaks_off_changes_nothing(api: &Api) {
     let push = push_of_length(1_000);
     let mut connection = Connection::to(api.authority()).await;

@@ -34,6 +34,7 @@ macro_rules! every_check {
                 an_unknown_encoding_is_415
                 a_body_may_be_as_large_as_the_limit_and_no_larger
                 what_a_body_inflates_to_is_limited
+                a_byte_order_mark_at_the_beginning_is_skipped
             }
             compaction {
                 statistics_count_operations_documents_and_what_clients_have_not_pulled
