@@ -11,28 +11,25 @@ use axum::{BoxError, Router};
 use http::header::{ETAG, HeaderName, RETRY_AFTER};
 use http::{Method, StatusCode};
 use http_body_util::Limited;
-use tower::{Layer as _, ServiceBuilder};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::map_request_body::MapRequestBodyLayer;
-use tower_http::normalize_path::{NormalizePath, NormalizePathLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tracing::{Span, field};
 
+use super::app::App;
 use super::rest::finish_body;
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
 use crate::core::limits::REQUEST_ID_MAX_BYTES;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The routes with everything around them: one service for every transport.
-pub type App = NormalizePath<Router>;
 
 /// Puts the layers around the routes.
 #[must_use]
@@ -63,8 +60,7 @@ pub fn app(routes: Router, config: &HttpConfig) -> App {
         .layer(RequestBodyLimitLayer::new(body_max_bytes))
         .layer(RequestDecompressionLayer::new())
         .layer(MapRequestBodyLayer::new(move |inflated| Body::new(Limited::new(inflated, body_max_bytes))));
-    // A layer of the router runs behind its routing, and the path must be the right one by then.
-    NormalizePathLayer::trim_trailing_slash().layer(routes.layer(layers))
+    App::new(routes.layer(layers))
 }
 
 /// The status that the routes answered with.

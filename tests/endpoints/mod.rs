@@ -134,6 +134,7 @@ macro_rules! every_check {
                 every_origin_may_read_every_answer_errors_included
                 unknown_routes_are_404_and_wrong_methods_405_with_allow
                 a_trailing_slash_is_ignored
+                a_path_is_taken_as_it_is_written
                 a_bad_percent_escape_is_400
                 a_client_that_refuses_every_encoding_is_answered_plainly
                 a_request_id_is_taken_or_made_and_returned

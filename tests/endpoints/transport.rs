@@ -121,6 +121,59 @@ pub(super) async fn a_trailing_slash_is_ignored(api: &Api) {
     }
 }
 
+pub(super) async fn a_path_is_taken_as_it_is_written(api: &Api) {
+    api.accept(&[
+        insert("op-1", "doc-1", "a", 1, 5),
+        insert("op-2", "a/", "a", 2, 6),
+        insert("op-3", "/", "a", 3, 7),
+        insert("op-4", "//b", "a", 4, 8),
+    ])
+    .await;
+    for path in [
+        "//health",
+        "/health//",
+        "//",
+        "/./health//",
+        "//stats",
+        "/stats//",
+        "//documents/todos/doc-1",
+        "/documents//todos/doc-1",
+        "/documents/todos//doc-1",
+        "/documents/todos/doc-1//",
+        "/documents/todos/",
+        "/documents/todos//",
+        "//operations",
+    ] {
+        let answer = raw_get(api, path).await;
+        assert_eq!((answer.status, &answer.json()["error"]), (404, &json!("Not found")), "{path}");
+    }
+    for path in ["//operations", "/operations//", "//changes", "//compact", "/documents/todos/query//"] {
+        let answer = api.post(path, r#"{"clientId":"a","operations":[]}"#).await;
+        assert_eq!(answer.status, 404, "{path}");
+    }
+    for (path, id) in [
+        ("/documents/todos/doc-1/", "doc-1"),
+        ("/documents/todos/a%2F", "a/"),
+        ("/documents/todos/a%2f/", "a/"),
+        ("/documents/todos/%2F", "/"),
+        ("/documents/todos/%2F%2Fb", "//b"),
+    ] {
+        assert_eq!(api.get(path).await.json()["_id"], id, "{path}");
+    }
+    assert_eq!(api.get("/documents/todos/a").await.status, 404);
+    let empty = api.send_unchecked(Method::GET, "/documents//doc-1", &[], vec![]).await;
+    assert_eq!(empty.faulty_fields(), ["collection"], "an empty segment is an empty name");
+}
+
+/// A `GET` of just this path; other clients tidy it up.
+async fn raw_get(api: &Api, path: &str) -> Answer {
+    let mut connection = Connection::to(api.authority()).await;
+    connection.head(&format!("GET {path}"), &[]).await;
+    let answer = connection.answer().await;
+    contract::check(&Method::GET, path, &answer);
+    answer
+}
+
 pub(super) async fn a_bad_percent_escape_is_400(api: &Api) {
     for path in [
         "/documents/todos/%",
@@ -129,10 +182,7 @@ pub(super) async fn a_bad_percent_escape_is_400(api: &Api) {
         "/documents/%C3/doc-1",
         "/documents/todos/%ff",
     ] {
-        let mut connection = Connection::to(api.authority()).await;
-        connection.head(&format!("GET {path}"), &[]).await;
-        let answer = connection.answer().await;
-        contract::check(&Method::GET, path, &answer);
+        let answer = raw_get(api, path).await;
         assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("Bad request")), "{path}");
     }
     assert_eq!(api.post("/documents/%/query", "{}").await.status, 400);
