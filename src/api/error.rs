@@ -130,7 +130,7 @@ impl ApiError {
                 (StatusCode::INTERNAL_SERVER_ERROR, "Answer too large", message)
             }
             Self::UnsupportedEncoding => {
-                let message = "A body's Content-Encoding is gzip, br, zstd, deflate or identity";
+                let message = "A body's Content-Encoding is one of gzip, br, zstd, deflate and identity";
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content encoding", message.to_owned())
             }
             Self::RunTooLong => {

@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn, map_request, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_request, map_response};
 use axum::response::Response;
 use axum::{BoxError, Router};
 use http::header::{ETAG, HeaderName, RETRY_AFTER};
 use http::{Method, StatusCode};
-use http_body_util::Limited;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
-use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::map_request_body::MapRequestBodyLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -24,6 +22,7 @@ use tower_http::trace::TraceLayer;
 use tracing::{Span, field};
 
 use super::app::App;
+use super::inflate::inflate;
 use super::rest::finish_body;
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
@@ -58,8 +57,8 @@ pub fn app(routes: Router, config: &HttpConfig) -> App {
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, config.request_timeout))
         .layer(RequestBodyLimitLayer::new(body_max_bytes))
-        .layer(RequestDecompressionLayer::new())
-        .layer(MapRequestBodyLayer::new(move |inflated| Body::new(Limited::new(inflated, body_max_bytes))));
+        .layer(MapRequestBodyLayer::new(Body::new))
+        .layer(from_fn_with_state(body_max_bytes, inflate));
     App::new(routes.layer(layers))
 }
 

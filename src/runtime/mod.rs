@@ -2,6 +2,7 @@
 
 mod app;
 mod host;
+mod inflate;
 mod layers;
 pub mod logging;
 mod rest;

@@ -34,6 +34,10 @@ macro_rules! every_check {
                 an_unknown_encoding_is_415
                 a_body_may_be_as_large_as_the_limit_and_no_larger
                 what_a_body_inflates_to_is_limited
+                a_body_of_several_members_is_read_as_one
+                an_encoding_is_known_in_any_case
+                what_stands_behind_the_encoded_data_is_an_error
+                the_members_and_the_window_of_a_body_are_limited
                 a_byte_order_mark_at_the_beginning_is_skipped
             }
             compaction {
