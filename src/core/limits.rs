@@ -15,6 +15,9 @@ pub const BODY_MAX_MEMBERS: usize = 10_000;
 /// bits address a byte in it. A window of 16 MiB has room for the largest body.
 pub const ZSTD_WINDOW_MAX_BITS: u32 = 24;
 
+/// How long a browser may rely on the answer to a preflight, in seconds.
+pub const PREFLIGHT_KEPT_MAX_SECONDS: u64 = 60 * 60;
+
 /// How much of a body that nobody wants is still read before the answer goes out, in bytes: a client that is not listened
 /// to any more would see a broken connection in place of the answer.
 pub const DISCARDED_BODY_MAX_BYTES: usize = 64 * 1024 * 1024;

@@ -1,6 +1,7 @@
 //! What the routes need around them on a real machine: a clock, layers with a runtime, logs, and an open store.
 
 mod app;
+mod callers;
 mod host;
 mod inflate;
 mod layers;

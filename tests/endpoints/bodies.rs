@@ -247,6 +247,25 @@ pub(super) async fn a_byte_order_mark_at_the_beginning_is_skipped(api: &Api) {
     assert_eq!(answer.json()["operations"], json!([]));
 }
 
+pub(super) async fn a_transfer_encoding_other_than_chunked_is_501(api: &Api) {
+    let push = push_of_length(1_000);
+    let chunked = [b"3e8\r\n", &push[..], b"\r\n0\r\n\r\n"].concat();
+    let mut connection = Connection::to(api.authority()).await;
+    for codings in [&["gzip, chunked"][..], &["gzip", "chunked"], &["chunked, chunked"], &["identity, chunked"]] {
+        let headers: Vec<_> = codings.iter().map(|coding| ("transfer-encoding", *coding)).collect();
+        connection.head("POST /operations", &headers).await;
+        connection.write(&chunked).await;
+        let answer = connection.answer().await;
+        contract::check(&Method::POST, "/operations", &answer);
+        let error = &answer.json()["error"];
+        assert_eq!((answer.status, error), (501, &json!("Unsupported transfer encoding")), "{codings:?}");
+    }
+    assert_eq!(api.stats().await["totalOperations"], 0);
+    connection.head("POST /operations", &[("transfer-encoding", "Chunked")]).await;
+    connection.write(&chunked).await;
+    assert_eq!(connection.answer().await.status, 200);
+}
+
 pub(super) async fn a_body_that_breaks_off_changes_nothing(api: &Api) {
     let push = push_of_length(1_000);
     let mut connection = Connection::to(api.authority()).await;

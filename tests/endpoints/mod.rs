@@ -10,6 +10,7 @@ mod raw;
 pub(crate) mod server;
 
 mod bodies;
+mod browsers;
 mod compaction;
 mod documents;
 mod failures;
@@ -39,6 +40,14 @@ macro_rules! every_check {
                 what_stands_behind_the_encoded_data_is_an_error
                 the_members_and_the_window_of_a_body_are_limited
                 a_byte_order_mark_at_the_beginning_is_skipped
+            }
+            browsers {
+                a_page_of_a_foreign_origin_changes_nothing_and_reads_nothing
+                a_write_from_another_site_without_an_origin_is_refused
+                pages_of_this_machine_may_do_everything
+                a_preflight_names_the_headers_that_pages_may_send
+                a_page_may_read_every_answer_errors_included
+                no_answer_is_taken_for_another_type_or_kept_for_somebody_else
             }
             compaction {
                 statistics_count_operations_documents_and_what_clients_have_not_pulled
@@ -134,8 +143,6 @@ macro_rules! every_check {
                 every_get_has_a_weak_tag_and_answers_304_to_it
                 a_tag_changes_with_what_it_stands_for
                 head_answers_as_get_without_the_body
-                any_options_is_a_preflight_that_echoes_the_requested_headers
-                every_origin_may_read_every_answer_errors_included
                 unknown_routes_are_404_and_wrong_methods_405_with_allow
                 a_trailing_slash_is_ignored
                 a_path_is_taken_as_it_is_written
@@ -156,6 +163,11 @@ macro_rules! every_check_of_a_listener {
                 a_client_that_asks_first_is_told_before_it_sends_too_much
                 a_body_that_breaks_off_changes_nothing
                 a_body_that_nobody_reads_does_not_break_the_connection
+                a_transfer_encoding_other_than_chunked_is_501
+            }
+            browsers {
+                a_server_is_called_by_an_address_or_by_localhost
+                an_origin_of_odd_bytes_is_refused
             }
             openapi {
                 the_document_is_openapi_3_1_and_has_every_route
