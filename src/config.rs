@@ -22,7 +22,8 @@
 //! | `POOL_SIZE` | `10` | connections to the database, 1 to 1,000, and one more to MongoDB; of SQLite, those that read |
 //! | `REQUEST_TIMEOUT_SECONDS` | `30` | how long a request may take, 1 to 30 |
 //! | `COMPACT_OLDER_THAN_DAYS` | `30` | what the scheduled compaction of a Lambda removes, a number of days from 0 |
-//! | `ALLOWED_ORIGINS` | `*` | origins whose pages may call the server, with commas between them; `*` for all |
+//! | `ALLOWED_ORIGINS` | see below | origins whose pages may call the server, with commas between them; `*` for all |
+//! | `ALLOWED_HOSTS` | | names by which the server may be called besides `localhost` and IP addresses, perhaps with ports |
 //! | `LOG_FORMAT` | `pretty` | `pretty` for people, `json` for machines |
 //! | `METRICS_NAMESPACE` | `syncflow-server` | the CloudWatch namespace of a Lambda's metrics; `off` for none |
 //! | `LOG_LEVEL` | `info` | `error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `warn,syncflow_server=debug` |
@@ -30,16 +31,19 @@
 //! In a Lambda the defaults of `POOL_SIZE` and `LOG_FORMAT` are `1` and `json`.
 //!
 //! Without `ADAPTER` the store is the one of which `POSTGRES_CONNECTION_STRING`, `MONGO_URI`, a secret or a parameter is
-//! set, and SQLite where there is none. A variable that is empty counts as not set.
+//! set, and SQLite where there is none. Without `ALLOWED_ORIGINS` the pages of this machine may call the server: those of
+//! `localhost`, of names below it and of loopback addresses, at any port. A variable that is empty counts as not set.
+
+mod origins;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderValue, Uri};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+pub use self::origins::{AllowedHosts, AllowedOrigins, Authority, Origin};
 use crate::core::limits::{
     COMPACT_DEFAULT_DAYS, LAMBDA_BODY_MAX_BYTES, METRICS_NAMESPACE_MAX_BYTES, REQUEST_BODY_MAX_BYTES,
     REQUEST_TIME_MAX_SECONDS,
@@ -168,6 +172,8 @@ pub enum SecretKeeper {
 pub struct HttpConfig {
     /// Whose pages may call the server.
     pub allowed_origins: AllowedOrigins,
+    /// By which names the server may be called.
+    pub allowed_hosts: AllowedHosts,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// Largest body of a request, as sent and inflated, in bytes; no setting, but decided by where the process runs.
@@ -179,15 +185,6 @@ pub struct HttpConfig {
 pub struct CompactionConfig {
     /// Age of the log entries to remove, in days.
     pub older_than_days: f64,
-}
-
-/// Whose pages may call the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AllowedOrigins {
-    /// Everybody's.
-    Any,
-    /// Those of these origins.
-    List(Vec<HeaderValue>),
 }
 
 /// Where the metrics of a Lambda go.
@@ -284,6 +281,7 @@ impl Config {
             },
             http: HttpConfig {
                 allowed_origins: allowed_origins(&variables)?,
+                allowed_hosts: allowed_hosts(&variables, defaults)?,
                 request_timeout: request_timeout(&variables)?,
                 body_max_bytes: defaults.body_max_bytes,
             },
@@ -299,11 +297,15 @@ struct Defaults {
     pool_size: u32,
     log_format: &'static str,
     body_max_bytes: usize,
+    /// Whether requests come straight from clients, so that nothing has looked at `Host` before.
+    is_called_directly: bool,
 }
 
 impl Defaults {
-    const OF_A_SERVER: Self = Self { pool_size: 10, log_format: "pretty", body_max_bytes: REQUEST_BODY_MAX_BYTES };
-    const OF_A_LAMBDA: Self = Self { pool_size: 1, log_format: "json", body_max_bytes: LAMBDA_BODY_MAX_BYTES };
+    const OF_A_SERVER: Self =
+        Self { pool_size: 10, log_format: "pretty", body_max_bytes: REQUEST_BODY_MAX_BYTES, is_called_directly: true };
+    const OF_A_LAMBDA: Self =
+        Self { pool_size: 1, log_format: "json", body_max_bytes: LAMBDA_BODY_MAX_BYTES, is_called_directly: false };
 }
 
 /// The variables that are set and not empty.
@@ -423,22 +425,18 @@ fn has_iam_auth(variables: &Variables<'_>, connection: &Connection) -> Result<bo
 
 fn allowed_origins(variables: &Variables<'_>) -> Result<AllowedOrigins, ConfigError> {
     const VARIABLE: &str = "ALLOWED_ORIGINS";
-    let list = variables.get_or(VARIABLE, "*");
-    if list == "*" {
-        return Ok(AllowedOrigins::Any);
-    }
-    let origins = list.split(',').map(str::trim).map(|origin| {
-        let header = HeaderValue::from_str(origin).ok().filter(|_| is_origin(origin));
-        header.ok_or_else(|| wrong(VARIABLE, "must be * or origins such as https://app.example.com", origin))
-    });
-    origins.collect::<Result<_, _>>().map(AllowedOrigins::List)
+    let Some(list) = variables.get(VARIABLE) else { return Ok(AllowedOrigins::Loopback) };
+    let rule = "must be * or origins such as https://app.example.com";
+    AllowedOrigins::parse(&list).map_err(|text| wrong(VARIABLE, rule, text))
 }
 
-/// Whether a text is a scheme, a host and perhaps a port, as a browser's `Origin` has them.
-fn is_origin(text: &str) -> bool {
-    let Ok(uri) = text.parse::<Uri>() else { return false };
-    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
-    uri.scheme_str().is_some_and(|scheme| text == format!("{scheme}://{authority}")) && !authority.contains('@')
+fn allowed_hosts(variables: &Variables<'_>, defaults: &Defaults) -> Result<AllowedHosts, ConfigError> {
+    const VARIABLE: &str = "ALLOWED_HOSTS";
+    if !defaults.is_called_directly {
+        return Ok(AllowedHosts::Any);
+    }
+    let rule = "must be names such as sync.example.com or sync.example.com:8443";
+    AllowedHosts::parse(&variables.get_or(VARIABLE, "")).map_err(|text| wrong(VARIABLE, rule, text))
 }
 
 fn request_timeout(variables: &Variables<'_>) -> Result<Duration, ConfigError> {

@@ -1,4 +1,6 @@
 //! Request bodies: bounded, in UTF-8, and read as JSON whatever they say that they are.
+//!
+//! Some systems begin every text with a byte order mark, which JSON does not have; one is skipped.
 
 use std::error::Error;
 
@@ -8,18 +10,21 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use super::error::ApiError;
 use crate::core::limits::INFLATED_BODY_MAX_BYTES;
 
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The text of a request's body, of at most [`INFLATED_BODY_MAX_BYTES`].
 pub(super) struct BodyText(String);
 
 impl BodyText {
     /// The text, which may be no JSON at all.
     pub(super) fn as_str(&self) -> &str {
-        &self.0
+        self.0.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.0)
     }
 
     /// The text, or an empty object where the client sent nothing.
     pub(super) fn or_empty_object(&self) -> &str {
-        if self.0.trim().is_empty() { "{}" } else { &self.0 }
+        let text = self.as_str();
+        if text.trim().is_empty() { "{}" } else { text }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) enum ApiError {
     AnswerTooLarge { max_bytes: usize },
     /// The body's content encoding is unknown.
     UnsupportedEncoding,
+    /// The request is refused for who makes it, or for how it travels.
+    Refused(Refusal),
     /// More operations than fit a page share a timestamp.
     RunTooLong,
     /// The service failed.
@@ -48,6 +50,53 @@ pub(super) enum ApiError {
     Unavailable { cause: String },
     /// The server failed in a way that is nobody's outcome.
     Internal { cause: String },
+}
+
+/// Why a request is refused before it has done anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not say exactly once by which name it calls the server.
+    NoHost,
+    /// It calls the server by a name that is not the server's.
+    ForeignHost {
+        /// That name, with its port.
+        host: String,
+    },
+    /// It comes from a page that may not call the server.
+    ForeignOrigin,
+    /// Its body has a transfer coding other than `chunked`.
+    TransferCoding,
+}
+
+impl Refusal {
+    /// The answer to the request.
+    #[must_use]
+    pub fn answer(self) -> Response {
+        ApiError::Refused(self).into_response()
+    }
+
+    /// As [`ApiError::parts`].
+    fn parts(&self) -> (StatusCode, &'static str, String) {
+        match self {
+            Self::NoHost => {
+                let message = "A request names the host that it calls exactly once, in Host or :authority";
+                (StatusCode::BAD_REQUEST, "Bad request", message.to_owned())
+            }
+            // Not a 403: the page is not to blame but the address, and who runs the server sees the difference.
+            Self::ForeignHost { host } => {
+                let message = format!("This server is not called '{}'; ALLOWED_HOSTS names what it is", excerpt(host));
+                (StatusCode::MISDIRECTED_REQUEST, "Unknown host", message)
+            }
+            Self::ForeignOrigin => {
+                let message = "Pages of this origin may not call the server; ALLOWED_ORIGINS names those that may";
+                (StatusCode::FORBIDDEN, "Foreign origin", message.to_owned())
+            }
+            Self::TransferCoding => {
+                let message = "The only Transfer-Encoding of a request is chunked";
+                (StatusCode::NOT_IMPLEMENTED, "Unsupported transfer encoding", message.to_owned())
+            }
+        }
+    }
 }
 
 /// The JSON of every error.
@@ -130,9 +179,10 @@ impl ApiError {
                 (StatusCode::INTERNAL_SERVER_ERROR, "Answer too large", message)
             }
             Self::UnsupportedEncoding => {
-                let message = "A body's Content-Encoding is gzip, br, zstd, deflate or identity";
+                let message = "A body's Content-Encoding is one of gzip, br, zstd, deflate and identity";
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content encoding", message.to_owned())
             }
+            Self::Refused(refusal) => refusal.parts(),
             Self::RunTooLong => {
                 let message = format!(
                     "More changes share the next timestamp than fit a page ({PAGE_MAX_OPERATIONS} operations, 4 MiB); \

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::answer;
 use super::error::to_json;
-use super::schema::{Known, LayerErrors};
+use super::schema::{BadRequest, Known, LayerErrors};
 use crate::core::limits::RETRY_AFTER_SECONDS;
 use crate::service::SyncService;
 
@@ -54,6 +54,7 @@ struct Unhealthy {
         (status = 200, description = "the store answered just now", body = Healthy),
         (status = 503, description = "the store cannot be reached", body = Unhealthy),
         Known,
+        BadRequest,
         LayerErrors,
     ),
 )]

@@ -11,7 +11,8 @@
 //! - Every answer has an `x-request-id`: the request's own, or a new one. The server's log knows the request by it.
 //! - Of equal keys in one object the last one counts; keys that the contract does not name are ignored.
 //!
-//! Nothing here needs a runtime: what does (time limits, compression, CORS, request ids, logs) is in `runtime`.
+//! Nothing here needs a runtime: what does (time limits, compression, CORS, request ids, logs) is in `runtime`. So is what
+//! keeps foreign pages out, which the routes alone do not ask about.
 
 mod answer;
 mod body;
@@ -37,7 +38,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use compact::age_ms as compaction_age_ms;
-pub use error::{answer_too_large, in_shape, internal_error, unavailable};
+pub use error::{Refusal, answer_too_large, in_shape, internal_error, unavailable};
 pub use openapi::description;
 pub use operations::AnswerLimit;
 

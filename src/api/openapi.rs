@@ -13,7 +13,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::{RefOr, Required};
 
 use super::answer;
-use super::schema::{Known, LayerErrors, Unavailable};
+use super::schema::{BadRequest, Known, LayerErrors, Unavailable};
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| super::error::to_json(&description()));
 
@@ -43,7 +43,10 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 #[utoipa::path(
     get,
     path = "/openapi.json",
-    responses((status = 200, description = "this document", body = serde_json::Value), Known, LayerErrors, Unavailable),
+    responses(
+        (status = 200, description = "this document", body = serde_json::Value),
+        Known, BadRequest, LayerErrors, Unavailable,
+    ),
 )]
 pub(super) async fn get_openapi(request: HeaderMap) -> Response {
     answer::unless_known(&request, None, DOCUMENT.clone())

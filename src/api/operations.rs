@@ -23,6 +23,8 @@
 //!
 //! *Accepted* are operations that took effect, now or when they were pushed before: an id takes effect once, whatever the
 //! retries. They survive any crash from then on, and are answered with exactly the bytes that were sent.
+//! An operation that reuses the id of another one is accepted too, and has no effect. Within one push two operations with
+//! one id are a 400 that names the later one's `id`, unless their fields have equal JSON values.
 //!
 //! *In conflict* are operations whose vector clock *happens before* that of the server's document or is *concurrent* with
 //! it. They changed nothing. They are answered as sent, but with `data` (`null` if it is deleted) and `vectorClock` of the

@@ -1,8 +1,11 @@
 //! Reading a push: the operations with their texts as sent, or every fault with its field.
 
+use std::collections::HashMap;
+
 use super::error::{ApiError, Faults};
 use super::fields::{Fields, name, string};
 use crate::core::clock::VectorClock;
+use crate::core::filter::Expected;
 use crate::core::json::{self, RawJson};
 use crate::core::limits::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX, PUSH_MAX_OPERATIONS};
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
@@ -24,8 +27,10 @@ pub(super) fn read(text: &str) -> Result<Push<'_>, ApiError> {
     let _ = fields.required("clientId", name(ClientId::parse));
     let push = fields.required("operations", elements).map(|texts| {
         let each = texts.iter().enumerate();
-        let operations = each.filter_map(|(index, text)| operation(text, &format!("operations[{index}]"), &mut faults));
-        Push { operations: operations.collect(), texts }
+        let operations = each.map(|(index, text)| operation(text, &format!("operations[{index}]"), &mut faults));
+        let operations: Vec<Option<Operation>> = operations.collect();
+        check_ids(&operations, &mut faults);
+        Push { operations: operations.into_iter().flatten().collect(), texts }
     });
     faults.unless_any(push)
 }
@@ -36,6 +41,45 @@ fn elements(text: &str) -> Result<Vec<&str>, String> {
         return Err(format!("must have at most {PUSH_MAX_OPERATIONS} operations"));
     }
     Ok(texts)
+}
+
+/// Notes every operation whose id an earlier one of the push has that is another operation.
+///
+/// An id takes effect once, so one of the two would be lost.
+fn check_ids(operations: &[Option<Operation>], faults: &mut Faults) {
+    let mut first_of = HashMap::new();
+    for (index, operation) in operations.iter().enumerate() {
+        let Some(operation) = operation else { continue };
+        let first = first_of.entry(&operation.id).or_insert(First { index, operation, data: None });
+        if !first.is_same(operation) {
+            let problem = format!("is the id of operations[{}] too, which is another operation", first.index);
+            faults.add(&format!("operations[{index}].id"), problem);
+        }
+    }
+}
+
+/// The first operation of a push that has its id.
+struct First<'a> {
+    index: usize,
+    operation: &'a Operation,
+    /// Its data, opened when it is first compared: others may have the same id a thousand times.
+    data: Option<Expected>,
+}
+
+impl First<'_> {
+    /// Whether another operation with this id is the same: all that is read of it has equal values.
+    fn is_same(&mut self, other: &Operation) -> bool {
+        let Operation { id: _, kind, key, data, timestamp, client_id, clock } = self.operation;
+        (kind, key, timestamp, client_id, clock)
+            == (&other.kind, &other.key, &other.timestamp, &other.client_id, &other.clock)
+            && match (data, &other.data) {
+                (Some(data), Some(other)) => {
+                    data == other
+                        || self.data.get_or_insert_with(|| Expected::parse(data.as_str())).equals(other.as_str())
+                }
+                (data, other) => data == other,
+            }
+    }
 }
 
 fn operation(text: &str, path: &str, faults: &mut Faults) -> Option<Operation> {
@@ -195,6 +239,34 @@ mod tests {
             assert!(faults.starts_with("operations[0].data: "), "{faults}");
         }
         assert_eq!(faults_of(&push_of(&GOOD.replace(r#""data":{"a":1},"#, ""))), "operations[0].data: is missing");
+    }
+
+    #[test]
+    fn one_id_stands_for_one_operation_of_a_push_however_it_is_written() {
+        let same = GOOD
+            .replace(r#""data":{"a":1}"#, r#""data":{"x":2, "a":1.0}"#)
+            .replace(r#""timestamp":5"#, r#""timestamp":5.0,"synced":true,"more":1"#);
+        let first = GOOD.replace(r#""data":{"a":1}"#, r#""data":{"a":10e-1,"x":2}"#);
+        let push = push_of(&format!("{first},{same},{first}"));
+        assert_eq!(read(&push).unwrap().operations.len(), 3);
+        for (from, to) in [
+            (r#""data":{"a":1}"#, r#""data":{"a":2}"#),
+            (r#""data":{"a":1}"#, r#""data":{"a":"1"}"#),
+            (r#""data":{"a":1}"#, r#""data":{"a":1,"b":null}"#),
+            ("insert", "update"),
+            ("insert", "delete"),
+            ("todos", "other"),
+            ("doc-1", "doc-2"),
+            (r#""timestamp":5"#, r#""timestamp":6"#),
+            (r#""clientId":"a""#, r#""clientId":"b""#),
+            (r#"{"a":1}}"#, r#"{"a":2}}"#),
+        ] {
+            let other = GOOD.replace(from, to);
+            assert_ne!(other, GOOD, "{from}");
+            let faults = faults_of(&push_of(&format!("{GOOD},{GOOD},{other},{GOOD},{other}")));
+            let problem = "id: is the id of operations[0] too, which is another operation";
+            assert_eq!(faults, format!("operations[2].{problem}; operations[4].{problem}"));
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@
 //! | 400 | the body is not a JSON object, or one of its fields is wrong |
 //!
 //! The newest document is the one that was changed last. `count` is that of this page, which is also limited to 4 MiB;
-//! `hasMore` says whether more documents match, and `cursor` where they begin. A collection that nobody ever wrote to has
-//! no documents.
+//! `hasMore` says whether more documents match, and `cursor` where they begin. A document that changes between two pages
+//! becomes the newest one, so the pages that follow may miss it. A collection that nobody ever wrote to has no documents.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

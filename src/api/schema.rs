@@ -300,10 +300,16 @@ pub(super) struct Unavailable(#[to_schema] ErrorBody<'static>);
 /// What goes wrong around an endpoint.
 #[derive(IntoResponses)]
 pub(super) enum LayerErrors {
+    #[response(status = 403, description = "the page's `Origin` may not call the server")]
+    ForeignOrigin(#[to_schema] ErrorBody<'static>),
     #[response(status = 413, description = "the body is larger than 10 MiB, as sent or inflated")]
     TooLarge(#[to_schema] ErrorBody<'static>),
     #[response(status = 415, description = "the body's `Content-Encoding` is unknown")]
     UnsupportedEncoding(#[to_schema] ErrorBody<'static>),
+    #[response(status = 421, description = "the server is not called what `Host` says")]
+    ForeignHost(#[to_schema] ErrorBody<'static>),
     #[response(status = 500, description = "the server failed; its log has the details under this `x-request-id`")]
     Internal(#[to_schema] ErrorBody<'static>),
+    #[response(status = 501, description = "the body's `Transfer-Encoding` is not `chunked`")]
+    UnsupportedTransferCoding(#[to_schema] ErrorBody<'static>),
 }

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use super::answer;
 use super::error::{ApiError, to_json};
-use super::schema::{Known, LayerErrors, Unavailable};
+use super::schema::{BadRequest, Known, LayerErrors, Unavailable};
 use super::tenant::Tenant;
 use crate::service::SyncService;
 
@@ -42,7 +42,10 @@ struct Statistics {
 #[utoipa::path(
     get,
     path = "/stats",
-    responses((status = 200, description = "the counters now", body = Statistics), Known, LayerErrors, Unavailable),
+    responses(
+        (status = 200, description = "the counters now", body = Statistics),
+        Known, BadRequest, LayerErrors, Unavailable,
+    ),
 )]
 pub(super) async fn get_stats(
     State(service): State<Arc<SyncService>>,

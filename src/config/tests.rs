@@ -14,7 +14,8 @@ fn with_nothing_set_it_is_sqlite_on_port_3000_of_this_machine() {
     assert_eq!(config.listen, Listen { bind: "127.0.0.1".parse().unwrap(), port: 3_000 });
     assert_eq!(config.store.adapter, Adapter::Sqlite { path: "./syncflow.db".into() });
     assert_eq!(config.store.pool_size, 10);
-    assert_eq!(config.http.allowed_origins, AllowedOrigins::Any);
+    assert_eq!(config.http.allowed_origins, AllowedOrigins::Loopback);
+    assert_eq!(config.http.allowed_hosts, AllowedHosts::Listed(Vec::new()));
     assert_eq!(config.http.request_timeout, Duration::from_secs(30));
     assert_eq!(config.log, LogConfig { format: LogFormat::Pretty, filter: "info".to_owned() });
 }
@@ -28,6 +29,8 @@ fn a_lambda_has_defaults_of_its_own_and_the_same_variables() {
     let config = read(&[]);
     assert_eq!((config.store.pool_size, config.log.format), (1, LogFormat::Json));
     assert_eq!(config.http.body_max_bytes, LAMBDA_BODY_MAX_BYTES);
+    assert_eq!(config.http.allowed_origins, AllowedOrigins::Loopback);
+    assert_eq!(config.http.allowed_hosts, AllowedHosts::Any);
     let config = read(&[("POOL_SIZE", "3"), ("LOG_FORMAT", "pretty"), ("COMPACT_OLDER_THAN_DAYS", "0.5")]);
     assert_eq!((config.store.pool_size, config.log.format), (3, LogFormat::Pretty));
     assert!((config.compaction.older_than_days - 0.5).abs() < f64::EPSILON);
@@ -48,7 +51,9 @@ fn metrics_have_a_namespace_that_cloudwatch_takes_or_are_off() {
 
 #[test]
 fn an_empty_variable_counts_as_not_set() {
-    let empty = ["BIND", "PORT", "ADAPTER", "SQLITE_PATH", "MONGO_URI", "POOL_SIZE", "LOG_LEVEL", "ALLOWED_ORIGINS"];
+    let empty = ["BIND", "PORT", "ADAPTER", "SQLITE_PATH", "MONGO_URI", "POOL_SIZE", "LOG_LEVEL"];
+    assert_eq!(read(&empty.map(|variable| (variable, " "))), read(&[]));
+    let empty = ["ALLOWED_ORIGINS", "ALLOWED_HOSTS"];
     assert_eq!(read(&empty.map(|variable| (variable, " "))), read(&[]));
 }
 
@@ -124,6 +129,11 @@ fn a_wrong_setting_is_one_line_that_names_its_variable() {
         ("ALLOWED_ORIGINS", "https://a.example/,"),
         ("ALLOWED_ORIGINS", "https://a.example/path"),
         ("ALLOWED_ORIGINS", "https://user@a.example"),
+        ("ALLOWED_ORIGINS", "*,https://a.example"),
+        ("ALLOWED_ORIGINS", "null"),
+        ("ALLOWED_HOSTS", "https://sync.example.com"),
+        ("ALLOWED_HOSTS", "sync.example.com,"),
+        ("ALLOWED_HOSTS", "*"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "infos"),
         ("LOG_LEVEL", "warn,syncflow_server=loud\n"),
@@ -144,8 +154,10 @@ fn a_wrong_setting_is_one_line_that_names_its_variable() {
 #[test]
 fn origins_are_taken_as_browsers_send_them() {
     let config = read(&[("ALLOWED_ORIGINS", "https://a.example, http://localhost:5173")]).unwrap();
-    let expected = ["https://a.example", "http://localhost:5173"].map(HeaderValue::from_static);
+    let expected = ["https://a.example", "http://localhost:5173"].map(http::HeaderValue::from_static);
     assert_eq!(config.http.allowed_origins, AllowedOrigins::List(expected.to_vec()));
+    let config = read(&[("ALLOWED_ORIGINS", "*")]).unwrap();
+    assert_eq!(config.http.allowed_origins, AllowedOrigins::Any);
 }
 
 #[test]

@@ -79,9 +79,9 @@ impl Condition {
     }
 }
 
-/// A value, opened once so that many documents can be compared with it.
+/// A JSON value, opened once so that many others can be compared with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Expected {
+pub(crate) enum Expected {
     Null,
     Bool(bool),
     Number(Decimal),
@@ -94,7 +94,8 @@ enum Expected {
 }
 
 impl Expected {
-    fn parse(text: &str) -> Self {
+    /// Opens a value that [`super::json::check`] has passed.
+    pub(crate) fn parse(text: &str) -> Self {
         let text = text.trim();
         match text.as_bytes().first() {
             Some(b'n') => Self::Null,
@@ -118,7 +119,8 @@ impl Expected {
         self.equals(value) || elements(value).is_ok_and(|elements| elements.iter().any(|element| self.equals(element)))
     }
 
-    fn equals(&self, value: &str) -> bool {
+    /// Whether the text of another value means the same, as a [`Filter`] compares.
+    pub(crate) fn equals(&self, value: &str) -> bool {
         match self {
             Self::Null => value == "null",
             Self::Bool(expected) => value == if *expected { "true" } else { "false" },

@@ -89,7 +89,7 @@ pub struct BadJson(String);
 /// Checks a value that comes from outside, in one pass and without building it.
 ///
 /// # Errors
-/// When the text is not one JSON value, a string has a lone surrogate or U+0000, a number is beyond a double's range,
+/// When the text is not one JSON value, a string has a lone surrogate or U+0000, the double next to a number is infinite,
 /// or the nesting is deeper than [`JSON_MAX_LEVELS`].
 pub fn check(text: &str) -> Result<(), BadJson> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -327,7 +327,15 @@ mod tests {
 
     #[test]
     fn a_check_refuses_what_no_store_could_give_back() {
-        for good in ["{}", r#"{"a":[1,-2.5e3,null,true,"\u00e9\ud83d\ude00"]}"#, "12345678901234567890", "1e-400"] {
+        for good in [
+            "{}",
+            r#"{"a":[1,-2.5e3,null,true,"\u00e9\ud83d\ude00"]}"#,
+            "12345678901234567890",
+            "1e-400",
+            "1.7976931348623157e308",
+            "1.7976931348623158e308",
+            "-1.797693134862315807e308",
+        ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in [
@@ -338,6 +346,8 @@ mod tests {
             r#""\ud800""#,
             r#"{"\ud800":1}"#,
             "1e400",
+            "1.797693134862315808e308",
+            "-1.7976931348623159e308",
             r#""a\u0000b""#,
             r#"{"\u0000":1}"#,
             "01",

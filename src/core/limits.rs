@@ -8,6 +8,16 @@ pub const REQUEST_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 /// Largest request body after its content encoding was undone, in bytes; a larger one is answered with 413.
 pub const INFLATED_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 
+/// Most members of a compressed request body (of gzip, or frames of zstd), since even one with nothing in it takes work.
+pub const BODY_MAX_MEMBERS: usize = 10_000;
+
+/// Largest window of a request body that is compressed with zstd, which is the memory that inflating it takes: so many
+/// bits address a byte in it. A window of 16 MiB has room for the largest body.
+pub const ZSTD_WINDOW_MAX_BITS: u32 = 24;
+
+/// How long a browser may rely on the answer to a preflight, in seconds.
+pub const PREFLIGHT_KEPT_MAX_SECONDS: u64 = 60 * 60;
+
 /// How much of a body that nobody wants is still read before the answer goes out, in bytes: a client that is not listened
 /// to any more would see a broken connection in place of the answer.
 pub const DISCARDED_BODY_MAX_BYTES: usize = 64 * 1024 * 1024;

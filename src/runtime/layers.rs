@@ -5,34 +5,47 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn, map_request, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_request, map_response};
 use axum::response::Response;
 use axum::{BoxError, Router};
-use http::header::{ETAG, HeaderName, RETRY_AFTER};
-use http::{Method, StatusCode};
-use http_body_util::Limited;
-use tower::{Layer as _, ServiceBuilder};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderValue, Method, StatusCode};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
-use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::map_request_body::MapRequestBodyLayer;
-use tower_http::normalize_path::{NormalizePath, NormalizePathLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tracing::{Span, field};
 
+use super::app::App;
+use super::callers::{Callers, let_in};
+use super::inflate::inflate;
 use super::rest::finish_body;
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
-use crate::core::limits::REQUEST_ID_MAX_BYTES;
+use crate::core::limits::{PREFLIGHT_KEPT_MAX_SECONDS, REQUEST_ID_MAX_BYTES};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The routes with everything around them: one service for every transport.
-pub type App = NormalizePath<Router>;
+/// The headers that a page may send, besides those that every page may.
+///
+/// They are listed since `*` would not stand for `authorization`. Libraries that trace requests add the last two.
+const ALLOWED_HEADERS: [HeaderName; 7] = [
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    IF_NONE_MATCH,
+    REQUEST_ID,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
 
 /// Puts the layers around the routes.
 #[must_use]
@@ -51,20 +64,21 @@ pub fn app(routes: Router, config: &HttpConfig) -> App {
                 .on_failure(()),
         )
         .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(from_fn(for_one_reader))
+        .layer(from_fn(finish_body))
+        .layer(from_fn_with_state(Callers::new(config), let_in))
         .layer(from_fn(preflight_without_content))
         .layer(cors(&config.allowed_origins))
         .layer(map_response(in_shape))
         .layer(map_response(plain_where_nothing_is_acceptable))
         .layer(CompressionLayer::new())
         .layer(map_response(keep_status))
-        .layer(from_fn(finish_body))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, config.request_timeout))
         .layer(RequestBodyLimitLayer::new(body_max_bytes))
-        .layer(RequestDecompressionLayer::new())
-        .layer(MapRequestBodyLayer::new(move |inflated| Body::new(Limited::new(inflated, body_max_bytes))));
-    // A layer of the router runs behind its routing, and the path must be the right one by then.
-    NormalizePathLayer::trim_trailing_slash().layer(routes.layer(layers))
+        .layer(MapRequestBodyLayer::new(Body::new))
+        .layer(from_fn_with_state(body_max_bytes, inflate));
+    App::new(routes.layer(layers))
 }
 
 /// The status that the routes answered with.
@@ -96,7 +110,7 @@ where
 
 /// Drops a request id of the client's that is not fit for logs, so that the request gets one of ours.
 async fn forget_odd_request_id(mut request: Request) -> Request {
-    let is_odd = |id: &http::HeaderValue| id.len() > REQUEST_ID_MAX_BYTES || id.to_str().is_err() || id.is_empty();
+    let is_odd = |id: &HeaderValue| id.len() > REQUEST_ID_MAX_BYTES || id.to_str().is_err() || id.is_empty();
     if request.headers().get(REQUEST_ID).is_some_and(is_odd) {
         request.headers_mut().remove(REQUEST_ID);
     }
@@ -128,16 +142,28 @@ fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {
     tracing::info!(http.status = response.status().as_u16(), http.latency_ms = latency_ms, "answered");
 }
 
+/// Says of every answer that it is what its `Content-Type` says, and that no cache may give it to somebody else, or
+/// without asking the server whether it is still right.
+async fn for_one_reader(request: Request, next: Next) -> Response {
+    let can_be_kept = [Method::GET, Method::HEAD].contains(request.method());
+    let mut response = next.run(request).await;
+    let kept = if can_be_kept { "private, no-cache" } else { "no-store" };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(kept));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 fn cors(allowed: &AllowedOrigins) -> CorsLayer {
-    let origin = match allowed {
+    let origin = match allowed.clone() {
         AllowedOrigins::Any => AllowOrigin::any(),
-        AllowedOrigins::List(origins) => AllowOrigin::list(origins.iter().cloned()),
+        some => AllowOrigin::predicate(move |origin, _| some.contains(origin)),
     };
     CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
-        .allow_headers(AllowHeaders::mirror_request())
+        .allow_headers(ALLOWED_HEADERS)
         .expose_headers([ETAG, REQUEST_ID, RETRY_AFTER])
+        .max_age(Duration::from_secs(PREFLIGHT_KEPT_MAX_SECONDS))
 }
 
 /// The CORS layer answers every `OPTIONS` itself, with a 200 that has nothing in it.

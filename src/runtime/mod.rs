@@ -1,11 +1,15 @@
 //! What the routes need around them on a real machine: a clock, layers with a runtime, logs, and an open store.
 
+mod app;
+mod callers;
 mod host;
+mod inflate;
 mod layers;
 pub mod logging;
 mod rest;
 mod store;
 
+pub use app::App;
 pub use host::TokioHost;
-pub use layers::{App, OpenSpan, app};
+pub use layers::{OpenSpan, app};
 pub use store::open_store;

@@ -4,6 +4,7 @@ use async_compression::Level;
 use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
 use reqwest::Method;
 use serde_json::json;
+use syncflow_server::core::limits::{BODY_MAX_MEMBERS, ZSTD_WINDOW_MAX_BITS};
 use tokio::io::AsyncWriteExt as _;
 
 use super::client::{Api, insert};
@@ -147,6 +148,122 @@ pub(super) async fn what_a_body_inflates_to_is_limited(api: &Api) {
         assert_eq!(answer.status, 413);
     }
     assert_eq!(api.stats().await["totalOperations"], 0);
+}
+
+pub(super) async fn a_body_of_several_members_is_read_as_one(api: &Api) {
+    let push = push_of_length(3_000);
+    let (first, second) = push.split_at(100);
+    let gzip = [
+        encoded!(GzipEncoder, b""),
+        encoded!(GzipEncoder, first),
+        encoded!(GzipEncoder, b""),
+        encoded!(GzipEncoder, second),
+        encoded!(GzipEncoder, b""),
+    ];
+    let zstd = [encoded!(ZstdEncoder, first), encoded!(ZstdEncoder, b""), encoded!(ZstdEncoder, second)];
+    for (encoding, body) in [("gzip", gzip.concat()), ("zstd", zstd.concat())] {
+        let answer = api.send(Method::POST, "/operations", &[("content-encoding", encoding)], body).await;
+        assert_eq!(answer.status, 200, "{encoding}: {}", answer.text());
+    }
+    assert_eq!(api.stats().await["totalOperations"], 1);
+    let half = vec![b' '; api.body_max_bytes / 2 + 1];
+    let gzip = encoded!(GzipEncoder, &half).repeat(2);
+    let zstd = encoded!(ZstdEncoder, &half).repeat(2);
+    for (encoding, body) in [("gzip", gzip), ("zstd", zstd)] {
+        let answer = api.send(Method::POST, "/changes", &[("content-encoding", encoding)], body).await;
+        assert_eq!(answer.status, 413, "{encoding}: the limit holds for all members together");
+    }
+}
+
+pub(super) async fn an_encoding_is_known_in_any_case(api: &Api) {
+    let body = br#"{"since":0}"#;
+    for (encoding, body) in [
+        ("GZIP", encoded!(GzipEncoder, body)),
+        ("x-gzip", encoded!(GzipEncoder, body)),
+        ("X-GZip", encoded!(GzipEncoder, body)),
+        ("Br", encoded!(BrotliEncoder, body)),
+        ("ZStd", encoded!(ZstdEncoder, body)),
+        ("DEFLATE", encoded!(ZlibEncoder, body)),
+        ("identity, gzip", encoded!(GzipEncoder, body)),
+        ("Identity", body.to_vec()),
+    ] {
+        let answer = api.send(Method::POST, "/changes", &[("content-encoding", encoding)], body).await;
+        assert_eq!(answer.status, 200, "{encoding}: {}", answer.text());
+    }
+    let twice = encoded!(GzipEncoder, &encoded!(GzipEncoder, body));
+    let answer = api.send(Method::POST, "/changes", &[("content-encoding", "gzip, gzip")], twice).await;
+    assert_eq!(answer.status, 415, "one encoding over another is none that is known");
+}
+
+pub(super) async fn what_stands_behind_the_encoded_data_is_an_error(api: &Api) {
+    let push = push_of_length(1_000);
+    for (encoding, body) in [
+        ("gzip", encoded!(GzipEncoder, &push)),
+        ("zstd", encoded!(ZstdEncoder, &push)),
+        ("br", encoded!(BrotliEncoder, &push)),
+        ("deflate", encoded!(ZlibEncoder, &push)),
+    ] {
+        for rest in [&b"{}"[..], b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", &body[..body.len() / 2]] {
+            let body = [&body, rest].concat();
+            let answer = api.send(Method::POST, "/operations", &[("content-encoding", encoding)], body).await;
+            assert_eq!(answer.status, 400, "{encoding}: {}", answer.text());
+        }
+    }
+    assert_eq!(api.stats().await["totalOperations"], 0);
+}
+
+pub(super) async fn the_members_and_the_window_of_a_body_are_limited(api: &Api) {
+    // Each fits into the limit of the body, many times.
+    for (encoding, empty) in [("gzip", encoded!(GzipEncoder, b"")), ("zstd", encoded!(ZstdEncoder, b""))] {
+        for (members, status) in [(BODY_MAX_MEMBERS, 200), (BODY_MAX_MEMBERS + 1, 400)] {
+            let headers = [("content-encoding", encoding)];
+            let answer = api.send(Method::POST, "/changes", &headers, empty.repeat(members)).await;
+            assert_eq!(answer.status, status, "{members} of {encoding}: {}", answer.text());
+        }
+    }
+    for (bits, status) in [(ZSTD_WINDOW_MAX_BITS, 200), (ZSTD_WINDOW_MAX_BITS + 1, 400)] {
+        // A frame (RFC 8878, section 3.1.1): its magic number, no options, the window, and one last block as it is.
+        let window = u8::try_from((bits - 10) << 3).unwrap();
+        let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0, window, 2 << 3 | 1, 0, 0], &b"{}"[..]].concat();
+        let answer = api.send(Method::POST, "/changes", &[("content-encoding", "zstd")], frame).await;
+        assert_eq!(answer.status, status, "{bits} bits: {}", answer.text());
+    }
+}
+
+pub(super) async fn a_byte_order_mark_at_the_beginning_is_skipped(api: &Api) {
+    let push = json!({"clientId": "a", "operations": [insert("op-1", "doc-1", "a", 1, 5)]}).to_string();
+    assert_eq!(api.post("/operations", format!("\u{feff}{push}")).await.status, 200);
+    assert_eq!(api.stats().await["totalOperations"], 1);
+    for path in ["/changes", "/compact", "/documents/todos/query"] {
+        for body in ["\u{feff}", "\u{feff} \n", "\u{feff}{}"] {
+            assert_eq!(api.post(path, body).await.status, 200, "{path}");
+        }
+        for body in ["\u{feff}\u{feff}{}", "{}\u{feff}", " \u{feff}{}"] {
+            assert_eq!(api.post(path, body).await.status, 400, "{path}");
+        }
+    }
+    let encoded = encoded!(GzipEncoder, "\u{feff}{\"since\":5}".as_bytes());
+    let answer = api.send(Method::POST, "/changes", &[("content-encoding", "gzip")], encoded).await;
+    assert_eq!(answer.json()["operations"], json!([]));
+}
+
+pub(super) async fn a_transfer_encoding_other_than_chunked_is_501(api: &Api) {
+    let push = push_of_length(1_000);
+    let chunked = [b"3e8\r\n", &push[..], b"\r\n0\r\n\r\n"].concat();
+    let mut connection = Connection::to(api.authority()).await;
+    for codings in [&["gzip, chunked"][..], &["gzip", "chunked"], &["chunked, chunked"], &["identity, chunked"]] {
+        let headers: Vec<_> = codings.iter().map(|coding| ("transfer-encoding", *coding)).collect();
+        connection.head("POST /operations", &headers).await;
+        connection.write(&chunked).await;
+        let answer = connection.answer().await;
+        contract::check(&Method::POST, "/operations", &answer);
+        let error = &answer.json()["error"];
+        assert_eq!((answer.status, error), (501, &json!("Unsupported transfer encoding")), "{codings:?}");
+    }
+    assert_eq!(api.stats().await["totalOperations"], 0);
+    connection.head("POST /operations", &[("transfer-encoding", "Chunked")]).await;
+    connection.write(&chunked).await;
+    assert_eq!(connection.answer().await.status, 200);
 }
 
 pub(super) async fn a_body_that_breaks_off_changes_nothing(api: &Api) {

@@ -93,7 +93,8 @@ fn is_valid(pointer: &str, value: &Value) -> Result<(), String> {
 
 /// The path of the document that a path of a request belongs to; one that says more literally goes first.
 fn template_of(path: &str) -> Option<String> {
-    let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
+    let path = path.split('?').next().unwrap_or_default();
+    let path = path.strip_suffix('/').unwrap_or(path);
     let parts: Vec<&str> = path.split('/').collect();
     let templates = DOCUMENT["paths"].as_object().expect("the document has paths").keys();
     let fitting = templates.filter(|template| {

@@ -112,6 +112,42 @@ pub(super) async fn a_filter_compares_by_type_and_numbers_by_value(api: &Api) {
     }
 }
 
+pub(super) async fn the_greatest_number_of_a_double_is_taken_and_no_greater_one(api: &Api) {
+    // The first is how some print the greatest double; the last of them is just below what is rounded to infinity.
+    let numbers =
+        ["1.7976931348623158e308", "-17976931348623158E292", "1.7976931348623157e+308", "1.79769313486231580e308"];
+    let push = |id: &str, number: &str| {
+        let operation = insert(id, id, "a", 1, 5).to_string().replace(r#"{"n":5}"#, &format!("{{\"n\":{number}}}"));
+        assert!(operation.contains(number), "{operation}");
+        format!("{{\"clientId\":\"a\",\"operations\":[{operation}]}}")
+    };
+    for (id, number) in ["doc-1", "doc-2", "doc-3", "doc-4"].into_iter().zip(numbers) {
+        let answer = api.post("/operations", push(id, number)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let document = api.get(&format!("/documents/todos/{id}")).await.text();
+        assert_eq!(document, format!("{{\"_id\":\"{id}\",\"_rev\":1,\"n\":{number}}}"));
+    }
+    for (number, matched) in [
+        ("1.7976931348623158e308", json!(["doc-4", "doc-1"])),
+        ("179769313486231580e291", json!(["doc-4", "doc-1"])),
+        ("-1.7976931348623158e308", json!(["doc-2"])),
+        ("1.7976931348623157e308", json!(["doc-3"])),
+    ] {
+        let query = format!("{{\"filter\":{{\"n\":{number}}}}}");
+        let answer = api.post("/documents/todos/query", query).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let documents = answer.json()["documents"].as_array().unwrap().clone();
+        let ids: Vec<Value> = documents.iter().map(|document| document["_id"].clone()).collect();
+        assert_eq!(json!(ids), matched, "{number}");
+    }
+    for beyond in ["1.7976931348623159e308", "-1.7976931348623159e308", "1e309", "17976931348623159e292"] {
+        let refused = api.post("/operations", push("doc-9", beyond)).await;
+        assert_eq!(refused.faulty_fields(), ["operations[0].data"], "{beyond}");
+        let refused = api.post("/documents/todos/query", format!("{{\"filter\":{{\"n\":{beyond}}}}}")).await;
+        assert_eq!(refused.faulty_fields(), ["filter.n"], "{beyond}");
+    }
+}
+
 pub(super) async fn keys_and_values_of_a_filter_never_reach_a_query_as_text(api: &Api) {
     put(api, &[("doc-1", json!({"a'b\"c": "'; DROP TABLE documents; --", "$where": "1", "[0]": 2, "": 3}))]).await;
     for filter in

@@ -10,6 +10,7 @@ mod raw;
 pub(crate) mod server;
 
 mod bodies;
+mod browsers;
 mod compaction;
 mod documents;
 mod failures;
@@ -34,6 +35,19 @@ macro_rules! every_check {
                 an_unknown_encoding_is_415
                 a_body_may_be_as_large_as_the_limit_and_no_larger
                 what_a_body_inflates_to_is_limited
+                a_body_of_several_members_is_read_as_one
+                an_encoding_is_known_in_any_case
+                what_stands_behind_the_encoded_data_is_an_error
+                the_members_and_the_window_of_a_body_are_limited
+                a_byte_order_mark_at_the_beginning_is_skipped
+            }
+            browsers {
+                a_page_of_a_foreign_origin_changes_nothing_and_reads_nothing
+                a_write_from_another_site_without_an_origin_is_refused
+                pages_of_this_machine_may_do_everything
+                a_preflight_names_the_headers_that_pages_may_send
+                a_page_may_read_every_answer_errors_included
+                no_answer_is_taken_for_another_type_or_kept_for_somebody_else
             }
             compaction {
                 statistics_count_operations_documents_and_what_clients_have_not_pulled
@@ -52,6 +66,7 @@ macro_rules! every_check {
                 a_query_answers_newest_first_by_last_commit_with_its_count
                 a_query_goes_on_from_its_cursor
                 a_filter_compares_by_type_and_numbers_by_value
+                the_greatest_number_of_a_double_is_taken_and_no_greater_one
                 keys_and_values_of_a_filter_never_reach_a_query_as_text
                 a_collection_that_nobody_wrote_to_has_no_documents
                 every_faulty_field_of_a_query_is_named
@@ -91,6 +106,8 @@ macro_rules! every_check {
                 accepted_operations_are_echoed_byte_for_byte
                 no_operations_are_a_push_too
                 a_known_id_is_accepted_again_and_changes_nothing
+                one_id_for_two_operations_of_a_push_is_refused_and_named
+                an_operation_that_a_push_has_twice_is_accepted_twice_and_applied_once
                 one_id_pushed_eight_times_at_once_is_accepted_in_each_answer
                 a_concurrent_operation_is_answered_with_the_servers_data_and_clock
                 an_operation_that_happens_before_conflicts_with_a_tombstone_as_null
@@ -126,10 +143,9 @@ macro_rules! every_check {
                 every_get_has_a_weak_tag_and_answers_304_to_it
                 a_tag_changes_with_what_it_stands_for
                 head_answers_as_get_without_the_body
-                any_options_is_a_preflight_that_echoes_the_requested_headers
-                every_origin_may_read_every_answer_errors_included
                 unknown_routes_are_404_and_wrong_methods_405_with_allow
                 a_trailing_slash_is_ignored
+                a_path_is_taken_as_it_is_written
                 a_bad_percent_escape_is_400
                 a_client_that_refuses_every_encoding_is_answered_plainly
                 a_request_id_is_taken_or_made_and_returned
@@ -147,6 +163,11 @@ macro_rules! every_check_of_a_listener {
                 a_client_that_asks_first_is_told_before_it_sends_too_much
                 a_body_that_breaks_off_changes_nothing
                 a_body_that_nobody_reads_does_not_break_the_connection
+                a_transfer_encoding_other_than_chunked_is_501
+            }
+            browsers {
+                a_server_is_called_by_an_address_or_by_localhost
+                an_origin_of_odd_bytes_is_refused
             }
             openapi {
                 the_document_is_openapi_3_1_and_has_every_route

@@ -32,6 +32,34 @@ pub(super) async fn a_known_id_is_accepted_again_and_changes_nothing(api: &Api) 
     assert_eq!(api.document("todos", "doc-1").await, Some(json!({"_id": "doc-1", "_rev": 1, "n": 5})));
 }
 
+pub(super) async fn one_id_for_two_operations_of_a_push_is_refused_and_named(api: &Api) {
+    let first = insert("op-1", "doc-1", "a", 1, 5);
+    let same = with(first.clone(), "synced", json!(true));
+    let operations = [
+        first.clone(),
+        insert("op-2", "doc-2", "a", 2, 6),
+        same,
+        with(first.clone(), "data", json!({"n": 6})),
+        with(first.clone(), "docId", json!("doc-3")),
+    ];
+    let push = json!({"clientId": "a", "operations": operations}).to_string();
+    let refused = api.post("/operations", push.clone()).await;
+    assert_eq!(refused.faulty_fields(), ["operations[3].id", "operations[4].id"]);
+    assert_eq!(api.stats().await["totalOperations"], 0);
+    api.accept(&[first]).await;
+    assert_eq!(api.post("/operations", push).await.status, 400, "whether or not the id is known");
+    assert_eq!(api.stats().await["totalOperations"], 1);
+}
+
+pub(super) async fn an_operation_that_a_push_has_twice_is_accepted_twice_and_applied_once(api: &Api) {
+    let data = [r#"{"a":1,"b":[2]}"#, r#"{ "b": [2.0], "a": 10e-1 }"#, r#"{"a":1,"b":[2]}"#];
+    let texts = data.map(|data| insert("op-1", "doc-1", "a", 1, 5).to_string().replace(r#"{"n":5}"#, data));
+    let answer = api.post("/operations", push_of(&texts.join(","))).await;
+    assert_eq!(answer.text(), format!(r#"{{"accepted":[{}],"conflicts":[]}}"#, texts.join(",")));
+    assert_eq!(api.document("todos", "doc-1").await, Some(json!({"_id": "doc-1", "_rev": 1, "a": 1, "b": [2]})));
+    assert_eq!(api.stats().await["totalOperations"], 1);
+}
+
 pub(super) async fn one_id_pushed_eight_times_at_once_is_accepted_in_each_answer(api: &Api) {
     let operation = insert("op-1", "doc-1", "a", 1, 5);
     let pushes = (0..8).map(|_| api.push(std::slice::from_ref(&operation)));

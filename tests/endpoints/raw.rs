@@ -27,7 +27,7 @@ impl Connection {
 
     /// Writes the head of a request.
     pub(super) async fn head(&mut self, request_line: &str, headers: &[(&str, &str)]) {
-        let mut head = format!("{request_line} HTTP/1.1\r\nhost: test\r\n");
+        let mut head = format!("{request_line} HTTP/1.1\r\nhost: localhost\r\n");
         for (name, value) in headers {
             write!(head, "{name}: {value}\r\n").expect("a string takes all");
         }

@@ -1,4 +1,4 @@
-//! What holds for every route: headers, methods, paths, compression, CORS and request ids.
+//! What holds for every route: headers, methods, paths, compression and request ids.
 
 use async_compression::tokio::write::{BrotliDecoder, GzipDecoder, ZstdDecoder};
 use reqwest::Method;
@@ -8,7 +8,6 @@ use tokio::io::AsyncWriteExt as _;
 use super::client::{Answer, Api, insert};
 use super::contract;
 use super::raw::Connection;
-use super::server;
 
 const GETS: [&str; 4] = ["/health", "/stats", "/documents/todos/doc-1", "/documents/todos/query"];
 
@@ -26,7 +25,6 @@ pub(super) async fn every_get_has_a_weak_tag_and_answers_304_to_it(api: &Api) {
         for known in [tag, "*", tag.trim_start_matches("W/"), &format!("\"x\", {tag}")] {
             let again = api.send(Method::GET, path, &[("if-none-match", known)], "").await;
             assert_eq!((again.status, again.header("etag")), (304, tag), "{path} {known}");
-            assert_eq!(again.header("access-control-allow-origin"), "*");
         }
         let other = api.send(Method::GET, path, &[("if-none-match", "W/\"other\"")], "").await;
         assert_eq!((other.status, &other.bytes), (200, &answer.bytes), "{path}");
@@ -49,41 +47,6 @@ pub(super) async fn head_answers_as_get_without_the_body(api: &Api) {
     for path in GETS {
         let (get, head) = (api.get(path).await, api.send(Method::HEAD, path, &[], "").await);
         assert_eq!((head.status, head.header("etag")), (200, get.header("etag")), "{path}");
-    }
-}
-
-pub(super) async fn any_options_is_a_preflight_that_echoes_the_requested_headers(api: &Api) {
-    for path in ["/operations", "/health", "/documents/a/b", "/no/such/route"] {
-        let headers = [
-            ("origin", "https://app.example.com"),
-            ("access-control-request-method", "POST"),
-            ("access-control-request-headers", "content-type,x-custom"),
-        ];
-        let answer = api.send(Method::OPTIONS, path, &headers, "").await;
-        assert_eq!(answer.status, 204, "{path}");
-        assert_eq!(answer.header("access-control-allow-origin"), "*");
-        assert_eq!(answer.header("access-control-allow-headers"), "content-type,x-custom");
-        for method in ["GET", "HEAD", "POST"] {
-            assert!(answer.header("access-control-allow-methods").contains(method));
-        }
-    }
-    assert_eq!(api.send(Method::OPTIONS, "/stats", &[], "").await.status, 204);
-}
-
-pub(super) async fn every_origin_may_read_every_answer_errors_included(api: &Api) {
-    for answer in [
-        api.get("/health").await,
-        api.get("/nope").await,
-        api.get("/documents/todos/nope").await,
-        api.post("/operations", "{").await,
-        api.send(Method::DELETE, "/stats", &[], "").await,
-        api.send(Method::POST, "/changes", &[("content-encoding", "rot13")], "x").await,
-    ] {
-        assert_eq!(answer.header("access-control-allow-origin"), "*", "{}", answer.text());
-        let exposed = answer.header("access-control-expose-headers").to_lowercase();
-        for header in ["etag", "x-request-id", "retry-after"] {
-            assert!(exposed.contains(header), "{exposed}");
-        }
     }
 }
 
@@ -121,6 +84,59 @@ pub(super) async fn a_trailing_slash_is_ignored(api: &Api) {
     }
 }
 
+pub(super) async fn a_path_is_taken_as_it_is_written(api: &Api) {
+    api.accept(&[
+        insert("op-1", "doc-1", "a", 1, 5),
+        insert("op-2", "a/", "a", 2, 6),
+        insert("op-3", "/", "a", 3, 7),
+        insert("op-4", "//b", "a", 4, 8),
+    ])
+    .await;
+    for path in [
+        "//health",
+        "/health//",
+        "//",
+        "/./health//",
+        "//stats",
+        "/stats//",
+        "//documents/todos/doc-1",
+        "/documents//todos/doc-1",
+        "/documents/todos//doc-1",
+        "/documents/todos/doc-1//",
+        "/documents/todos/",
+        "/documents/todos//",
+        "//operations",
+    ] {
+        let answer = raw_get(api, path).await;
+        assert_eq!((answer.status, &answer.json()["error"]), (404, &json!("Not found")), "{path}");
+    }
+    for path in ["//operations", "/operations//", "//changes", "//compact", "/documents/todos/query//"] {
+        let answer = api.post(path, r#"{"clientId":"a","operations":[]}"#).await;
+        assert_eq!(answer.status, 404, "{path}");
+    }
+    for (path, id) in [
+        ("/documents/todos/doc-1/", "doc-1"),
+        ("/documents/todos/a%2F", "a/"),
+        ("/documents/todos/a%2f/", "a/"),
+        ("/documents/todos/%2F", "/"),
+        ("/documents/todos/%2F%2Fb", "//b"),
+    ] {
+        assert_eq!(api.get(path).await.json()["_id"], id, "{path}");
+    }
+    assert_eq!(api.get("/documents/todos/a").await.status, 404);
+    let empty = api.send_unchecked(Method::GET, "/documents//doc-1", &[], vec![]).await;
+    assert_eq!(empty.faulty_fields(), ["collection"], "an empty segment is an empty name");
+}
+
+/// A `GET` of just this path; other clients tidy it up.
+async fn raw_get(api: &Api, path: &str) -> Answer {
+    let mut connection = Connection::to(api.authority()).await;
+    connection.head(&format!("GET {path}"), &[]).await;
+    let answer = connection.answer().await;
+    contract::check(&Method::GET, path, &answer);
+    answer
+}
+
 pub(super) async fn a_bad_percent_escape_is_400(api: &Api) {
     for path in [
         "/documents/todos/%",
@@ -129,10 +145,7 @@ pub(super) async fn a_bad_percent_escape_is_400(api: &Api) {
         "/documents/%C3/doc-1",
         "/documents/todos/%ff",
     ] {
-        let mut connection = Connection::to(api.authority()).await;
-        connection.head(&format!("GET {path}"), &[]).await;
-        let answer = connection.answer().await;
-        contract::check(&Method::GET, path, &answer);
+        let answer = raw_get(api, path).await;
         assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("Bad request")), "{path}");
     }
     assert_eq!(api.post("/documents/%/query", "{}").await.status, 400);
@@ -194,22 +207,5 @@ pub(super) async fn a_connection_serves_requests_one_after_the_other(api: &Api) 
         connection.head(&format!("GET {path}"), &[]).await;
         let answer = connection.answer().await;
         contract::check(&Method::GET, path, &answer);
-    }
-}
-
-/// Not a check of the list: it needs a setting.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_listed_origins_may_read_answers_where_they_are_listed() {
-    let settings = [("ADAPTER", "memory"), ("ALLOWED_ORIGINS", "https://app.example.com,http://localhost:5173")];
-    let server = server::start(&settings, ()).await;
-    for (origin, allowed) in [
-        ("https://app.example.com", "https://app.example.com"),
-        ("http://localhost:5173", "http://localhost:5173"),
-        ("https://evil.example.com", ""),
-    ] {
-        for (method, path) in [(Method::GET, "/health"), (Method::GET, "/nope"), (Method::OPTIONS, "/changes")] {
-            let answer = server.api.send(method, path, &[("origin", origin)], "").await;
-            assert_eq!(answer.header("access-control-allow-origin"), allowed, "{path}");
-        }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, Method};
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method};
 use reqwest::Client;
 use serde_json::{Value, json};
 use syncflow_server::api::Endpoint;
@@ -198,10 +199,12 @@ async fn a_wrong_setting_ends_the_function_with_a_line_that_names_the_variable()
 async fn a_request_is_answered_before_the_deadline() {
     let (_directory, path) = directory();
     let mut instance = Instance::start(binary_of(Endpoint::GetStats), &sqlite_in(&path)).await;
+    let page = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("http://localhost:5173"))]);
+    let from_a_page = Source::FunctionUrl.event(&Method::GET, "/stats", &page, b"");
     // Nothing is left of a time that is shorter than the margin.
-    let outcome = instance.invoke_within(&event(&Method::GET, "/stats", ""), Duration::from_millis(1)).await;
+    let outcome = instance.invoke_within(&from_a_page, Duration::from_millis(1)).await;
     let answer = outcome.as_ref().expect("an answer");
-    assert_eq!(answer["headers"]["access-control-allow-origin"], "*");
+    assert_eq!(answer["headers"]["access-control-allow-origin"], "http://localhost:5173");
     let (status, answer) = read(outcome);
     assert_eq!((status, &answer["error"]), (503, &json!("Unavailable")));
     assert_eq!(read(instance.invoke(&event(&Method::GET, "/stats", "")).await).0, 200);
@@ -278,4 +281,31 @@ async fn lambdas_request_id_is_that_of_the_answer_and_the_log_where_the_client_h
     let line = log.lines().find(|line| line.contains("\"answered\"")).expect("an access log");
     let line: Value = serde_json::from_str(line).expect("JSON");
     assert_eq!(line["span"]["request.id"], id);
+}
+
+#[tokio::test]
+async fn pages_are_let_in_by_their_origin_whoever_sends_the_event_and_the_host_is_not_asked() {
+    let (_directory, path) = directory();
+    let mut settings = sqlite_in(&path);
+    settings.push(("ALLOWED_ORIGINS".to_owned(), "https://app.example.com".to_owned()));
+    settings.push(("ALLOWED_HOSTS".to_owned(), "no name at all".to_owned()));
+    let mut instance = Instance::start(binary_of(Endpoint::GetStats), &settings).await;
+    for source in Source::ALL {
+        for (host, origin, status) in [
+            ("api.example.com", "https://app.example.com", 200),
+            ("api.example.com", "https://api.example.com", 200),
+            ("api.example.com", "https://evil.example", 403),
+            ("api.example.com", "http://localhost:5173", 403),
+            ("api.example.com", "null", 403),
+            ("any.example", "", 200),
+        ] {
+            let mut headers = HeaderMap::from_iter([(HOST, HeaderValue::from_str(host).unwrap())]);
+            if !origin.is_empty() {
+                headers.insert(ORIGIN, HeaderValue::from_str(origin).unwrap());
+            }
+            let answer = instance.invoke(&source.event(&Method::GET, "/stats", &headers, b"")).await;
+            let answer = source.answer(&answer.expect("an answer"));
+            assert_eq!(answer.status(), status, "{source:?} {host} {origin}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::support::random::for_random;
 use crate::support::{block_on, stores};
 
 /// Numbers around what PostgreSQL can hold, some of them equal.
-const NUMBERS: [&str; 12] = [
+const NUMBERS: [&str; 14] = [
     "0",
     "-0.0",
     "1",
@@ -23,6 +23,8 @@ const NUMBERS: [&str; 12] = [
     "1e-99999999999999999999",
     "12345678901234567890",
     "1.7976931348623157e308",
+    "1.7976931348623158e308",
+    "17976931348623158e292",
 ];
 
 /// Values that are no numbers.

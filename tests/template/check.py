@@ -426,15 +426,24 @@ class Template(unittest.TestCase):
             ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): {"CompactionDeadLetters"},
         })
 
-    def test_the_api_is_throttled_and_lets_pages_of_other_origins_in(self):
+    def test_the_api_is_throttled_and_lets_pages_of_allowed_origins_in(self):
         [stage] = of_type("AWS::ApiGatewayV2::Stage").values()
         settings = stage["Properties"]["DefaultRouteSettings"]
         self.assertEqual(referenced(settings), {"ThrottleRatePerSecond", "ThrottleBurst"})
         [api] = of_type("AWS::ApiGatewayV2::Api").values()
         cors = api["Properties"]["Body"]["x-amazon-apigateway-cors"]
-        self.assertEqual(cors["allowOrigins"], ["*"])
+        self.assertEqual(PLAIN["Parameters"]["AllowedOrigins"]["Default"], "http://localhost:5173")
+        self.assertEqual(cors["allowOrigins"], ["http://localhost:5173"], "no website is let in without a word")
         self.assertEqual(SOURCE["Resources"]["Api"]["Properties"]["CorsConfiguration"]["AllowOrigins"],
                          {"Ref": "AllowedOrigins"})
+        # `*` does not stand for authorization.
+        self.assertIn("authorization", cors["allowHeaders"])
+        layers = (ROOT / "src/runtime/layers.rs").read_text()
+        [listed] = re.findall(r"const ALLOWED_HEADERS.*?= \[(.*?)\];", layers, re.DOTALL)
+        self.assertEqual(len(cors["allowHeaders"]), listed.count(",\n"), "the functions let the same headers in")
+        for _, properties in functions().values():
+            self.assertEqual(properties["Environment"]["Variables"]["ALLOWED_ORIGINS"],
+                             {"Fn::Join": [",", {"Ref": "AllowedOrigins"}]})
         self.assertEqual(set(cors["exposeHeaders"]), {"etag", "retry-after", "x-request-id"})
 
     def test_every_build_of_the_functions_has_one_store_and_what_it_needs(self):

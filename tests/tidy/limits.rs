@@ -3,8 +3,9 @@
 use super::{Findings, files_ending, names, read};
 
 /// Units, as last words.
-const UNITS: [&str; 16] = [
+const UNITS: [&str; 18] = [
     "ATTEMPTS",
+    "BITS",
     "BYTES",
     "CHARACTERS",
     "CONDITIONS",
@@ -14,6 +15,7 @@ const UNITS: [&str; 16] = [
     "ENTRIES",
     "FAULTS",
     "LEVELS",
+    "MEMBERS",
     "MS",
     "OPERATIONS",
     "PLACES",

@@ -1,0 +1,336 @@
+//! Whose pages may call the server, and by which names the server is called.
+//!
+//! A browser says in `Origin` which page sends a request, and in `Host` by which name it called the server. Neither can
+//! be forged by a page.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use http::HeaderValue;
+
+/// Whose pages may call the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedOrigins {
+    /// Everybody's.
+    Any,
+    /// Those of this machine, at any port: `localhost`, names below it, and loopback addresses.
+    Loopback,
+    /// Those of these origins, written as browsers send them.
+    List(Vec<HeaderValue>),
+}
+
+impl AllowedOrigins {
+    /// Reads a comma-separated list, or `*`; gives the part that is no origin.
+    pub(super) fn parse(list: &str) -> Result<Self, &str> {
+        if list == "*" {
+            return Ok(Self::Any);
+        }
+        let origins = list.split(',').map(str::trim).map(|text| {
+            let origin = Origin::parse(&text.to_ascii_lowercase());
+            origin.and_then(|origin| HeaderValue::from_str(&origin.to_string()).ok()).ok_or(text)
+        });
+        origins.collect::<Result<_, _>>().map(Self::List)
+    }
+
+    /// Whether pages of this origin may call the server, without a look at the server's own.
+    #[must_use]
+    pub fn contains(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Loopback => origin.to_str().ok().and_then(Origin::parse).is_some_and(|origin| origin.is_loopback()),
+            Self::List(origins) => origins.contains(origin),
+        }
+    }
+}
+
+/// By which names the server may be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedHosts {
+    /// By any name, since what stands in front of the server has looked at it.
+    Any,
+    /// By `localhost`, by any IP address, and by these.
+    Listed(Vec<Authority>),
+}
+
+impl AllowedHosts {
+    /// Reads a comma-separated list, which may be empty; gives the part that is no name.
+    pub(super) fn parse(list: &str) -> Result<Self, &str> {
+        let texts = list.split(',').map(str::trim).filter(|_| !list.is_empty());
+        texts.map(|text| Authority::parse(text).ok_or(text)).collect::<Result<_, _>>().map(Self::Listed)
+    }
+
+    /// Whether the server may be called so.
+    #[must_use]
+    pub fn contains(&self, called: &Authority) -> bool {
+        match (self, &called.host) {
+            (Self::Any, _) | (Self::Listed(_), HostName::V4(_) | HostName::V6(_)) => true,
+            (Self::Listed(listed), HostName::Name(name)) => {
+                name == LOCALHOST || listed.iter().any(|listed| listed.stands_for(called))
+            }
+        }
+    }
+}
+
+const LOCALHOST: &str = "localhost";
+
+/// A host and perhaps a port, as in `Host`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    host: HostName,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum HostName {
+    /// A name, in lower case.
+    Name(String),
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+}
+
+impl Authority {
+    /// Reads one; nothing where the text has anything else in it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (address, rest) = rest.split_once(']')?;
+                let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
+                (HostName::V6(address.parse().ok()?), port)
+            }
+            None => {
+                let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+                (host.parse().map(HostName::V4).ok().or_else(|| name(host))?, port)
+            }
+        };
+        let is_number = |port: &&str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = match port {
+            Some(port) => Some(Some(port).filter(is_number)?.parse().ok()?),
+            None => None,
+        };
+        Some(Self { host, port })
+    }
+
+    /// Whether a setting means what the server was called: the same name, and the same port if it has one.
+    ///
+    /// A browser leaves the port of its scheme out.
+    fn stands_for(&self, called: &Self) -> bool {
+        let is_port = match (self.port, called.port) {
+            (None, _) => true,
+            (Some(listed), None) => [HTTP_PORT, HTTPS_PORT].contains(&listed),
+            (Some(listed), Some(called)) => listed == called,
+        };
+        self.host == called.host && is_port
+    }
+}
+
+fn name(text: &str) -> Option<HostName> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_name = !text.is_empty() && text.bytes().all(is_part);
+    is_name.then(|| HostName::Name(text.to_ascii_lowercase()))
+}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            HostName::Name(name) => formatter.write_str(name)?,
+            HostName::V4(address) => write!(formatter, "{address}")?,
+            HostName::V6(address) => write!(formatter, "[{address}]")?,
+        }
+        self.port.map_or(Ok(()), |port| write!(formatter, ":{port}"))
+    }
+}
+
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+
+/// A scheme, a host and perhaps a port, as a browser's `Origin` has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    scheme: String,
+    authority: Authority,
+}
+
+impl Origin {
+    /// Reads one; nothing where the text has anything else in it, such as a path.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase()) && scheme.bytes().all(is_part);
+        let mut authority = Authority::parse(authority).filter(|_| is_scheme)?;
+        if authority.port == default_port(scheme) {
+            authority.port = None;
+        }
+        Some(Self { scheme: scheme.to_owned(), authority })
+    }
+
+    fn is_web(&self) -> bool {
+        default_port(&self.scheme).is_some()
+    }
+
+    fn is_loopback(&self) -> bool {
+        let is_of_this_machine = match &self.authority.host {
+            HostName::Name(name) => match name.strip_suffix(LOCALHOST) {
+                Some(below) => below.is_empty() || (below.ends_with('.') && below != "."),
+                None => false,
+            },
+            HostName::V4(address) => address.is_loopback(),
+            HostName::V6(address) => *address == Ipv6Addr::LOCALHOST,
+        };
+        self.is_web() && is_of_this_machine
+    }
+
+    /// Whether its pages come from the server itself, if the server was called so.
+    ///
+    /// A server behind a proxy does not know whether it was called over TLS, so the scheme is not compared.
+    #[must_use]
+    pub fn is_of(&self, called: &Authority) -> bool {
+        let default = default_port(&self.scheme);
+        let is_port = self.authority.port.or(default) == called.port.or(default);
+        self.is_web() && self.authority.host == called.host && is_port
+    }
+}
+
+/// The port that a browser leaves out.
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(HTTP_PORT),
+        "https" => Some(HTTPS_PORT),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_origins_are_those_of_this_machine_at_any_port_and_no_lookalikes() {
+        for origin in [
+            "http://localhost",
+            "http://localhost:5173",
+            "https://localhost:8443",
+            "http://app.localhost:3000",
+            "http://127.0.0.1:3000",
+            "https://127.9.8.7",
+            "http://[::1]",
+            "http://[::1]:8080",
+        ] {
+            assert!(AllowedOrigins::Loopback.contains(&HeaderValue::from_static(origin)), "{origin}");
+        }
+        for origin in [
+            "null",
+            "",
+            "localhost",
+            "http://localhost.evil.example",
+            "http://evillocalhost",
+            "http://.localhost",
+            "http://127.0.0.1.evil.example",
+            "http://128.0.0.1",
+            "http://127.1",
+            "http://localhost@evil.example",
+            "http://localhost:80@evil.example",
+            "http://localhost/",
+            "http://localhost:",
+            "http://localhost:+80",
+            "http://localhost:99999",
+            "http://localhost,http://evil.example",
+            "http://localhost http://evil.example",
+            "http://[::1]evil",
+            "http://[::2]",
+            "http://[::1",
+            "capacitor://localhost",
+            "file://localhost",
+            "HTTP://localhost",
+        ] {
+            assert!(!AllowedOrigins::Loopback.contains(&HeaderValue::from_static(origin)), "{origin}");
+        }
+    }
+
+    #[test]
+    fn listed_origins_are_kept_as_browsers_send_them() {
+        let parse = |list: &'static str| match AllowedOrigins::parse(list)? {
+            AllowedOrigins::List(origins) => Ok(origins),
+            other => panic!("{other:?}"),
+        };
+        let origins = parse("https://App.Example.com:443, capacitor://localhost,http://a.example:8080").unwrap();
+        assert_eq!(origins, ["https://app.example.com", "capacitor://localhost", "http://a.example:8080"]);
+        for wrong in ["null", "https://a.example/", "a.example", "https://a.example?x", "https://a b", "://a", "*.a"] {
+            assert_eq!(parse(wrong), Err(wrong));
+        }
+        assert_eq!(parse("https://a.example,"), Err(""));
+        assert_eq!(AllowedOrigins::parse("*"), Ok(AllowedOrigins::Any));
+    }
+
+    #[test]
+    fn a_server_is_called_by_an_address_by_localhost_or_by_a_listed_name() {
+        let allowed = AllowedHosts::parse("sync.example.com, Other.example:8443,plain.example:443").unwrap();
+        let contains = |text: &str| allowed.contains(&Authority::parse(text).unwrap());
+        for called in [
+            "localhost",
+            "LocalHost:3000",
+            "127.0.0.1",
+            "192.0.2.7:8080",
+            "[::1]:3000",
+            "[2001:db8::7]",
+            "sync.example.com",
+            "SYNC.example.com:8443",
+            "other.example:8443",
+            "plain.example",
+            "plain.example:443",
+        ] {
+            assert!(contains(called), "{called}");
+        }
+        for called in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "x.sync.example.com",
+            "sync.example.com.evil.example",
+            "other.example",
+            "other.example:443",
+            "plain.example:8443",
+        ] {
+            assert!(!contains(called), "{called}");
+        }
+        assert!(AllowedHosts::Any.contains(&Authority::parse("evil.example").unwrap()));
+        assert_eq!(AllowedHosts::parse(""), Ok(AllowedHosts::Listed(Vec::new())));
+        for wrong in ["https://a.example", "a.example/", "*", "a b", "u@a", "a:b", "a:+1", "a:", "[::1", "é"] {
+            assert_eq!(AllowedHosts::parse(wrong), Err(wrong));
+        }
+        assert_eq!(AllowedHosts::parse("a,,b"), Err(""));
+    }
+
+    #[test]
+    fn an_origin_is_the_servers_own_where_host_and_port_are_the_same() {
+        let is_own = |origin: &str, called: &str| {
+            Origin::parse(origin).is_some_and(|origin| origin.is_of(&Authority::parse(called).unwrap()))
+        };
+        for (origin, called) in [
+            ("http://localhost:3000", "localhost:3000"),
+            ("https://sync.example.com", "sync.example.com"),
+            ("https://sync.example.com", "Sync.example.com:443"),
+            ("http://192.0.2.7", "192.0.2.7:80"),
+            ("http://[::1]:3000", "[::1]:3000"),
+        ] {
+            assert!(is_own(origin, called), "{origin} {called}");
+        }
+        for (origin, called) in [
+            ("http://localhost:5173", "localhost:3000"),
+            ("http://localhost", "localhost:3000"),
+            ("https://sync.example.com", "sync.example.com:80"),
+            ("https://evil.example", "sync.example.com"),
+            ("app://localhost:3000", "localhost:3000"),
+            ("null", "null"),
+        ] {
+            assert!(!is_own(origin, called), "{origin} {called}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The routes with their layers as one service, which takes a path as it is written.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use axum::body::{Bytes, HttpBody};
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::future::RouteFuture;
+use axum::{BoxError, Router};
+use http::Uri;
+use http::uri::PathAndQuery;
+use tower::Service;
+
+/// The routes with everything around them: one service for every transport.
+///
+/// It takes a path with one slash at its end for the path without it, and changes nothing else about a path: a proxy
+/// that lets requests through by their paths must read a path as this server does.
+#[derive(Debug, Clone)]
+pub struct App(Router);
+
+impl App {
+    /// Layers of a router run behind its routing, so what they serve is layered already.
+    pub(super) fn new(layered: Router) -> Self {
+        Self(layered)
+    }
+}
+
+impl<B> Service<Request<B>> for App
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<B>>::poll_ready(&mut self.0, context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> RouteFuture<Infallible> {
+        if let Some(uri) = without_trailing_slash(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        self.0.call(request)
+    }
+}
+
+/// The same place without the slash at the end of its path, if there is one and something in front of it.
+fn without_trailing_slash(uri: &Uri) -> Option<Uri> {
+    let path = uri.path().strip_suffix('/').filter(|path| !path.is_empty())?;
+    let path_and_query = match uri.query() {
+        Some(query) => format!("{path}?{query}").parse(),
+        None => path.parse::<PathAndQuery>(),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path_and_query.ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trimmed(uri: &str) -> String {
+        let uri: Uri = uri.parse().unwrap();
+        without_trailing_slash(&uri).unwrap_or(uri).to_string()
+    }
+
+    #[test]
+    fn one_slash_at_the_end_is_dropped_and_every_other_one_stays() {
+        for (uri, expected) in [
+            ("/health", "/health"),
+            ("/health/", "/health"),
+            ("/health//", "/health/"),
+            ("/", "/"),
+            ("//", "/"),
+            ("//health/", "//health"),
+            ("/documents//x/", "/documents//x"),
+            ("/documents/todos/a%2F/", "/documents/todos/a%2F"),
+            ("/stats/?x=/", "/stats?x=/"),
+            ("/stats?x=/", "/stats?x=/"),
+            ("http://localhost:3000/stats/", "http://localhost:3000/stats"),
+        ] {
+            assert_eq!(trimmed(uri), expected, "{uri}");
+        }
+    }
+}
