@@ -23,7 +23,7 @@ test_template() {
 # is installed. They are not optimised, which changes nothing about whether they build and link.
 test_lambda_build() {
   local host target function
-  export PYTHONPATH=$aws_tools PATH=$aws_tools/bin:$PATH CARGO_TARGET_DIR=$PWD/target/lambda-build
+  export PYTHONPATH=$aws_tools PATH=$aws_tools/bin:$PATH CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
   host=$(rustc --version --verbose | sed -n 's/^host: //p')
   host=${host%%-*}-unknown-linux-gnu
   for target in "$host" aarch64-unknown-linux-gnu; do
