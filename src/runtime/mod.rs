@@ -5,7 +5,9 @@ mod layers;
 pub mod logging;
 mod rest;
 mod store;
+mod trouble;
 
 pub use host::TokioHost;
 pub use layers::{App, OpenSpan, app};
 pub use store::open_store;
+pub use trouble::{advice, wait_for_store};
