@@ -1,40 +1,58 @@
 //! The local server: reads the settings, opens the store, and serves the routes until it is told to stop.
 
+mod arguments;
+mod check;
 mod serve;
+mod settings;
 
-use std::collections::HashMap;
 use std::error::Error;
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use syncflow_server::config::{Adapter, Config, ConfigError, Listen};
+use syncflow_server::core::limits::STORE_CONNECT_TIME_MAX_MS;
 use syncflow_server::runtime::{self, TokioHost, logging};
 use syncflow_server::service::SyncService;
 use syncflow_server::{api, store::Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a server that cannot start ends with.
+use self::arguments::Task;
+
+/// What a program ends with that is started wrongly: an unknown argument, or settings that it cannot use.
 const CANNOT_START: u8 = 2;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(CANNOT_START)
+    let done = match arguments::read(std::env::args_os()) {
+        Task::Serve => run().map(|()| ExitCode::SUCCESS),
+        Task::Check => check::check(),
+        Task::Say(text) => {
+            // Nobody may be listening.
+            let _ = write!(io::stdout(), "{text}");
+            return ExitCode::SUCCESS;
         }
-    }
+        Task::Refuse(problem) => Err(problem.into()),
+    };
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "{error}");
+        ExitCode::from(CANNOT_START)
+    })
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let config = settings()?;
+    let settings = settings::read()?;
+    let config = &settings.config;
     logging::start(&config.log)?;
+    settings.warn_of_near_misses();
     let tokio = tokio::runtime::Runtime::new()?;
+    if let Adapter::Mongodb { .. } = config.store.adapter {
+        let seconds = STORE_CONNECT_TIME_MAX_MS / 1_000;
+        tracing::info!("waiting for an answer of MongoDB, for {seconds} s at most");
+    }
     let store = tokio.block_on(runtime::open_store(&config.store))?;
-    tokio.block_on(serve(&config, Arc::clone(&store)))?;
+    tokio.block_on(serve(config, Arc::clone(&store)))?;
     // Ends the tasks that are left. The store closes with the last of those who hold it, which is this function then.
     drop(tokio);
     drop(store);
@@ -42,45 +60,32 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(config: &Config, store: Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
-    let service = SyncService::new(store, Arc::new(TokioHost));
+    let service = SyncService::new(Arc::clone(&store), Arc::new(TokioHost));
     let app = runtime::app(api::router(Arc::new(service)), &config.http);
     let mut signals = Signals::new()?;
     let listener = listen(config.listen).await?;
     greet(listener.local_addr()?, &config.store.adapter);
+    let store_config = config.store.clone();
+    tokio::spawn(async move { runtime::wait_for_store(store, &store_config).await });
     serve::serve(listener, app, async || signals.next().await).await;
     Ok(())
 }
 
-/// The settings: those of the environment, and those of `.env` where the environment has none.
-fn settings() -> Result<Config, ConfigError> {
-    let file = env_file()?;
-    Config::read(|name| match std::env::var_os(name) {
-        Some(value) => Some(value.to_string_lossy().into_owned()),
-        None => file.get(name).cloned(),
-    })
-}
-
-fn env_file() -> Result<HashMap<String, String>, ConfigError> {
-    let lines = match dotenvy::from_path_iter(".env") {
-        Ok(lines) => lines,
-        Err(error) if error.not_found() => return Ok(HashMap::new()),
-        Err(error) => return Err(ConfigError::new(".env", error)),
-    };
-    let lines: Result<HashMap<_, _>, _> = lines.collect();
-    lines.map_err(|error| match error {
-        // What is behind the name may be a secret.
-        dotenvy::Error::LineParse(line, _) => {
-            let name = line.split('=').next().unwrap_or_default().trim();
-            ConfigError::new(".env", format_args!("the line of {name:?} is not NAME=value or NAME='value'"))
-        }
-        error => ConfigError::new(".env", error),
-    })
-}
-
 async fn listen(Listen { bind, port }: Listen) -> Result<TcpListener, ConfigError> {
-    let listener = TcpListener::bind((bind, port)).await;
-    listener
-        .map_err(|problem| ConfigError::new("PORT", format_args!("cannot listen on {bind}, port {port}: {problem}")))
+    TcpListener::bind((bind, port)).await.map_err(|problem| match problem.kind() {
+        ErrorKind::AddrInUse => {
+            let what = format_args!("port {port} of {bind} is in use; stop what listens there, or choose another port");
+            ConfigError::new("PORT", what)
+        }
+        ErrorKind::AddrNotAvailable => {
+            ConfigError::new("BIND", format_args!("{bind} is no address of this machine; 0.0.0.0 is all of them"))
+        }
+        ErrorKind::PermissionDenied => {
+            let what = format_args!("this user may not listen on port {port}; choose one from 1024");
+            ConfigError::new("PORT", what)
+        }
+        _ => ConfigError::new("BIND", format_args!("cannot listen on {bind}, port {port}: {problem}")),
+    })
 }
 
 /// Says where the server listens, on what store, and what to try. Nobody may be listening to that.

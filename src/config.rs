@@ -2,11 +2,12 @@
 //!
 //! | variable | default | meaning |
 //! |---|---|---|
-//! | `BIND` | `127.0.0.1` | address to listen on; `0.0.0.0` for every IPv4 one |
+//! | `BIND` | `127.0.0.1` | address or name of this machine to listen on; `0.0.0.0` for every IPv4 address |
 //! | `PORT` | `3000` | port to listen on; `0` for any that is free |
 //! | `ADAPTER` | see below | `sqlite`, `postgres`, `mongodb` or `memory` (nothing is kept when the server ends) |
 //! | `SQLITE_PATH` | `./syncflow.db` | the SQLite database; made where there is none |
 //! | `POSTGRES_CONNECTION_STRING` | | the PostgreSQL database, `postgresql://user:pass@host:5432/name` |
+//! | `POSTGRES_CONNECTION_STRING_FILE` | | a file that has the connection string instead |
 //! | `POSTGRES_SECRET_ARN` | | ARN or name of an AWS secret with user and password, or the whole connection string |
 //! | `POSTGRES_PARAMETER` | | ARN or name of a parameter of AWS Systems Manager with the same |
 //! | `POSTGRES_IAM_AUTH` | `false` | `true` to log in to RDS as the role that the process has in AWS, without a password |
@@ -14,6 +15,7 @@
 //! | `POSTGRES_CA_FILE` | | a PEM file with the certificates to trust, in place of those of the system |
 //! | `POSTGRES_POOLER` | `false` | `true` where a pooler such as PgBouncer or RDS Proxy stands before the server |
 //! | `MONGO_URI` | | the MongoDB servers, `mongodb://host:27017/?replicaSet=rs0` or `mongodb+srv://host` |
+//! | `MONGO_URI_FILE` | | a file that has the URI instead |
 //! | `MONGO_SECRET_ARN` | | ARN or name of an AWS secret with user and password, or the whole URI |
 //! | `MONGO_PARAMETER` | | ARN or name of a parameter of AWS Systems Manager with the same |
 //! | `MONGO_DB_NAME` | `syncflow` | the database on that server |
@@ -30,20 +32,26 @@
 //!
 //! In a Lambda the defaults of `POOL_SIZE` and `LOG_FORMAT` are `1` and `json`.
 //!
-//! Without `ADAPTER` the store is the one of which `POSTGRES_CONNECTION_STRING`, `MONGO_URI`, a secret or a parameter is
-//! set, and SQLite where there is none. Without `ALLOWED_ORIGINS` the pages of this machine may call the server: those of
-//! `localhost`, of names below it and of loopback addresses, at any port. A variable that is empty counts as not set.
+//! Without `ADAPTER` the store is the one of which `POSTGRES_CONNECTION_STRING`, `MONGO_URI`, a file, a secret or a
+//! parameter is set, and SQLite where there is none. Without `ALLOWED_ORIGINS` the pages of this machine may call the
+//! server: those of `localhost`, of names below it and of loopback addresses, at any port. A variable that is empty counts
+//! as not set.
 
+mod file;
+mod names;
 mod origins;
+mod secret;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+pub use self::names::{NearMiss, VARIABLES, near_misses};
 pub use self::origins::{AllowedHosts, AllowedOrigins, Authority, Origin};
+pub use self::secret::Secret;
 use crate::core::limits::{
     COMPACT_DEFAULT_DAYS, LAMBDA_BODY_MAX_BYTES, METRICS_NAMESPACE_MAX_BYTES, REQUEST_BODY_MAX_BYTES,
     REQUEST_TIME_MAX_SECONDS,
@@ -212,30 +220,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// A text that never shows in `Debug` or logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text, to connect with.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("[redacted]")
-    }
-}
-
 /// A wrong setting: the variable, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
@@ -272,7 +256,7 @@ impl Config {
         let variables = Variables(&look_up);
         Ok(Self {
             listen: Listen {
-                bind: variables.parse("BIND", "127.0.0.1", "must be an IP address")?,
+                bind: bind(&variables)?,
                 port: variables.parse("PORT", "3000", "must be an integer from 0 to 65535")?,
             },
             store: StoreConfig {
@@ -334,40 +318,86 @@ impl Variables<'_> {
 }
 
 fn wrong(variable: &'static str, rule: &str, value: &str) -> ConfigError {
+    if secret::may_be_in(value) {
+        return ConfigError::new(variable, format_args!("{rule}, not what it is set to"));
+    }
     ConfigError::new(variable, format_args!("{rule}, not {value:?}"))
+}
+
+/// The address to listen on; of a name that has several, the first IPv4 one.
+fn bind(variables: &Variables<'_>) -> Result<IpAddr, ConfigError> {
+    const VARIABLE: &str = "BIND";
+    let name = variables.get_or(VARIABLE, "127.0.0.1");
+    if let Ok(address) = name.parse() {
+        return Ok(address);
+    }
+    let addresses: Vec<IpAddr> =
+        (name.as_str(), 0).to_socket_addrs().map(|found| found.map(|found| found.ip()).collect()).unwrap_or_default();
+    let first = addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
+    let rule = "must be an IP address, or a name such as localhost that has one";
+    first.copied().ok_or_else(|| wrong(VARIABLE, rule, &name))
+}
+
+fn sqlite_path(variables: &Variables<'_>) -> Result<PathBuf, ConfigError> {
+    const VARIABLE: &str = "SQLITE_PATH";
+    let path = variables.get_or(VARIABLE, "./syncflow.db");
+    if path == ":memory:" {
+        let problem = "is a path; set ADAPTER=memory for a store that is gone when the server ends";
+        return Err(ConfigError::new(VARIABLE, problem));
+    }
+    if path.contains("://") {
+        return Err(ConfigError::new(VARIABLE, "is a path and no URL; set the variable of the store that you mean"));
+    }
+    Ok(path.into())
 }
 
 /// The variables that say how a database server is reached.
 struct ConnectionVariables {
     given: &'static str,
+    file: &'static str,
     secret: &'static str,
     parameter: &'static str,
 }
 
 const POSTGRES: ConnectionVariables = ConnectionVariables {
     given: "POSTGRES_CONNECTION_STRING",
+    file: "POSTGRES_CONNECTION_STRING_FILE",
     secret: "POSTGRES_SECRET_ARN",
     parameter: "POSTGRES_PARAMETER",
 };
 
-const MONGO: ConnectionVariables =
-    ConnectionVariables { given: "MONGO_URI", secret: "MONGO_SECRET_ARN", parameter: "MONGO_PARAMETER" };
+const MONGO: ConnectionVariables = ConnectionVariables {
+    given: "MONGO_URI",
+    file: "MONGO_URI_FILE",
+    secret: "MONGO_SECRET_ARN",
+    parameter: "MONGO_PARAMETER",
+};
 
 impl ConnectionVariables {
     /// The first of them that is set.
     fn set(&self, variables: &Variables<'_>) -> Option<&'static str> {
-        [self.given, self.secret, self.parameter].into_iter().find(|variable| variables.get(variable).is_some())
+        [self.given, self.file, self.secret, self.parameter]
+            .into_iter()
+            .find(|variable| variables.get(variable).is_some())
     }
 
     fn read(&self, variables: &Variables<'_>, adapter: &str) -> Result<Connection, ConfigError> {
-        let given = variables.get(self.given).map(Secret);
-        let place = |variable, keeper, id| SecretPlace { variable, keeper, id };
+        let given = self.given(variables)?;
+        let place = |variable, keeper, id: String| {
+            if secret::may_be_in(&id) {
+                return Err(ConfigError::new(
+                    variable,
+                    "must be the ARN or the name of a secret, not the secret itself",
+                ));
+            }
+            Ok(SecretPlace { variable, keeper, id })
+        };
         let place = match (variables.get(self.secret), variables.get(self.parameter)) {
             (Some(_), Some(_)) => {
                 return Err(ConfigError::new(self.parameter, format_args!("cannot be set beside {}", self.secret)));
             }
-            (Some(id), None) => place(self.secret, SecretKeeper::SecretsManager, id),
-            (None, Some(id)) => place(self.parameter, SecretKeeper::ParameterStore, id),
+            (Some(id), None) => place(self.secret, SecretKeeper::SecretsManager, id)?,
+            (None, Some(id)) => place(self.parameter, SecretKeeper::ParameterStore, id)?,
             (None, None) => {
                 let missing =
                     || ConfigError::new(self.given, format_args!("must be set, since the adapter is {adapter}"));
@@ -375,6 +405,16 @@ impl ConnectionVariables {
             }
         };
         Ok(Connection::Stored { place, given })
+    }
+
+    /// The connection string, from its variable or from the file that another one names.
+    fn given(&self, variables: &Variables<'_>) -> Result<Option<Secret>, ConfigError> {
+        match (variables.get(self.given), variables.get(self.file)) {
+            (Some(_), Some(_)) => Err(ConfigError::new(self.file, format_args!("cannot be set beside {}", self.given))),
+            (Some(text), None) => Ok(Some(Secret::new(self.given, text))),
+            (None, Some(path)) => Ok(Some(Secret::new(self.file, file::read(self.file, &path)?))),
+            (None, None) => Ok(None),
+        }
     }
 }
 
@@ -391,7 +431,7 @@ fn adapter(variables: &Variables<'_>) -> Result<Adapter, ConfigError> {
     };
     match name.as_str() {
         "memory" => Ok(Adapter::Memory),
-        "sqlite" => Ok(Adapter::Sqlite { path: variables.get_or("SQLITE_PATH", "./syncflow.db").into() }),
+        "sqlite" => Ok(Adapter::Sqlite { path: sqlite_path(variables)? }),
         "postgres" => {
             let connection = POSTGRES.read(variables, &name)?;
             Ok(Adapter::Postgres {

@@ -35,6 +35,10 @@ pub(super) enum Port {
     Text(String),
 }
 
+/// The engines that an error may name: those of AWS, since any other text may be a misplaced password.
+const ENGINES: [&str; 10] =
+    ["aurora", "aurora-mysql", "db2", "mariadb", "mongo", "mysql", "oracle", "postgres", "redshift", "sqlserver"];
+
 /// Why a secret cannot be used; never says anything of what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ContentError {
@@ -45,8 +49,8 @@ pub(super) enum ContentError {
     #[error("the secret is JSON without the texts \"username\" and \"password\" as RDS has them")]
     Layout,
     /// It is of another database.
-    #[error("the secret is one of the engine {0:?}")]
-    Engine(String),
+    #[error("the secret is one of {0}")]
+    Engine(&'static str),
     /// Nobody says where the database is.
     #[error("the secret does not say where the database is; set {0}, without a password")]
     NoHost(&'static str),
@@ -74,7 +78,10 @@ impl Fields {
     /// Refuses the secret of another kind of database.
     pub(super) fn of_engine(self, is_known: impl Fn(&str) -> bool) -> Result<Self, ContentError> {
         match self.engine {
-            Some(engine) if !is_known(&engine) => Err(ContentError::Engine(engine)),
+            Some(engine) if !is_known(&engine) => {
+                let named = ENGINES.into_iter().find(|known| *known == engine);
+                Err(ContentError::Engine(named.unwrap_or("another kind of database")))
+            }
             _ => Ok(self),
         }
     }
@@ -131,9 +138,6 @@ mod tests {
         }
         assert_eq!(Content::read(" ").err(), Some(ContentError::Empty));
         let mysql = fields(r#"{"engine":"mysql","username":"u","password":"p"}"#);
-        assert_eq!(
-            mysql.of_engine(|engine| engine == "postgres").err(),
-            Some(ContentError::Engine("mysql".to_owned()))
-        );
+        assert_eq!(mysql.of_engine(|engine| engine == "postgres").err(), Some(ContentError::Engine("mysql")));
     }
 }

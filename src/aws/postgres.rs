@@ -152,4 +152,35 @@ mod tests {
         }
         assert!(!format!("{:?}", login(Some("u"), "hunter2")).contains("hunter2"));
     }
+
+    #[test]
+    fn no_change_of_a_secret_makes_an_error_repeat_it() {
+        let mut rng = fastrand::Rng::with_seed(42);
+        for good in [
+            r#"{"engine":"postgres","host":"h","port":1,"username":"u","password":"hunter2"}"#,
+            "postgresql://u:hunter2@h/d",
+            "host=h user=u password=hunter2",
+            "hunter2",
+        ] {
+            for _ in 0..500 {
+                let (before, after) = good.split_once("hunter2").unwrap();
+                let (mut before, mut after) = (before.to_owned(), after.to_owned());
+                for _ in 0..rng.usize(1..4) {
+                    let part = if rng.bool() { &mut before } else { &mut after };
+                    let at = rng.usize(..=part.len());
+                    match rng.u8(..3) {
+                        0 => part.truncate(at),
+                        1 if at < part.len() => drop(part.remove(at)),
+                        _ => part.insert_str(at, ["@", "/", "?", "%", "\"", "engine\":\"", ":", " "][rng.usize(..8)]),
+                    }
+                }
+                let secret = format!("{before}hunter2{after}");
+                for given in [None, Some("postgresql://h/d")] {
+                    if let Err(problem) = access(&secret, given) {
+                        assert!(!problem.to_string().contains("hunter2"), "{secret}: {problem}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -63,14 +63,14 @@ fn a_uri_alone_selects_its_adapter_and_two_need_a_word() {
     let postgres = ("POSTGRES_CONNECTION_STRING", "postgresql://u:p@h/d");
     let mongo = ("MONGO_URI", "mongodb://h");
     let on_postgres = Adapter::Postgres {
-        connection: Connection::Given(Secret(postgres.1.to_owned())),
+        connection: Connection::Given(Secret::from(postgres.1.to_owned())),
         has_iam_auth: false,
         schema: "public".to_owned(),
         ca_file: None,
         has_pooler: false,
     };
     let on_mongo = Adapter::Mongodb {
-        connection: Connection::Given(Secret(mongo.1.to_owned())),
+        connection: Connection::Given(Secret::from(mongo.1.to_owned())),
         database: "syncflow".to_owned(),
         operations_collection: "operations".to_owned(),
         documents_collection: "documents".to_owned(),
@@ -115,7 +115,7 @@ fn a_wrong_setting_is_one_line_that_names_its_variable() {
         ("PORT", "http"),
         ("PORT", "65536"),
         ("PORT", "-1"),
-        ("BIND", "localhost"),
+        ("BIND", "no such host"),
         ("ADAPTER", "mysql"),
         ("POOL_SIZE", "0"),
         ("POOL_SIZE", "1001"),
@@ -168,4 +168,41 @@ fn secrets_never_show() {
         let config = read(&[(variable, value)]).unwrap();
         assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
     }
+}
+
+#[test]
+fn a_name_to_listen_on_stands_for_its_address() {
+    assert!(read(&[("BIND", "localhost")]).unwrap().listen.bind.is_loopback());
+    assert_eq!(read(&[("BIND", "::1")]).unwrap().listen.bind, "::1".parse::<IpAddr>().unwrap());
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_whose_variable_is_named_when_it_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("uri");
+    std::fs::write(&path, "mongodb://u:hunter2@h\n").unwrap();
+    let file = ("MONGO_URI_FILE", path.to_str().unwrap());
+    match read(&[file]).unwrap().store.adapter {
+        Adapter::Mongodb { connection: Connection::Given(secret), .. } => {
+            assert_eq!((secret.reveal(), secret.variable()), ("mongodb://u:hunter2@h", Some("MONGO_URI_FILE")));
+        }
+        other => panic!("{other:?}"),
+    }
+    let line = read(&[file, ("MONGO_URI", "mongodb://u:hunter2@h")]).unwrap_err();
+    assert_eq!(line, "MONGO_URI_FILE: cannot be set beside MONGO_URI");
+    let line = read(&[("POSTGRES_CONNECTION_STRING_FILE", "/no/such/file")]).unwrap_err();
+    assert!(line.starts_with("POSTGRES_CONNECTION_STRING_FILE: the file /no/such/file "), "{line}");
+}
+
+#[test]
+fn a_secret_in_the_wrong_variable_is_not_repeated() {
+    for variable in ["ADAPTER", "PORT", "BIND", "SQLITE_PATH", "ALLOWED_ORIGINS", "LOG_LEVEL", "POSTGRES_SECRET_ARN"] {
+        let line = read(&[(variable, "postgresql://u:hunter2@h/d")]).unwrap_err();
+        assert!(line.starts_with(&format!("{variable}: ")) && !line.contains("hunter2"), "{line}");
+    }
+}
+
+#[test]
+fn sqlite_in_memory_is_the_adapter_memory() {
+    assert!(read(&[("SQLITE_PATH", ":memory:")]).unwrap_err().contains("ADAPTER=memory"));
 }

@@ -193,6 +193,16 @@ pub const LOGIN_MAX_ATTEMPTS: u32 = 2;
 /// this pause a database that refuses everything would make a call to AWS of every request.
 pub const SECRET_READ_PAUSE_MS: u64 = 1_000;
 
+/// The first pause before a store that did not answer at the start is asked again, in milliseconds; each further one is
+/// twice as long.
+pub const STORE_RETRY_PAUSE_MIN_MS: u64 = 500;
+
+/// The longest such pause, in milliseconds.
+pub const STORE_RETRY_PAUSE_MAX_MS: u64 = 15_000;
+
+/// Largest file that a secret or a `.env` is read from, in bytes.
+pub const SECRET_FILE_MAX_BYTES: usize = 64 * 1024;
+
 /// How long one call to AWS may take, in milliseconds.
 pub const AWS_CALL_TIME_MAX_MS: u64 = 2_000;
 

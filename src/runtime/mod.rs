@@ -8,8 +8,10 @@ mod layers;
 pub mod logging;
 mod rest;
 mod store;
+mod trouble;
 
 pub use app::App;
 pub use host::TokioHost;
 pub use layers::{OpenSpan, app};
 pub use store::open_store;
+pub use trouble::{advice, wait_for_store};

@@ -134,7 +134,7 @@ fn not_built_with_aws(variable: &'static str) -> ConfigError {
 #[cfg(feature = "postgres")]
 fn wrong_postgres_option(problem: &PostgresOptionsError, connection: &Connection) -> ConfigError {
     let variable = match problem {
-        PostgresOptionsError::ConnectionString(_) => uri_variable(connection, "POSTGRES_CONNECTION_STRING"),
+        PostgresOptionsError::ConnectionString(_) => connection_variable(connection, "POSTGRES_CONNECTION_STRING"),
         PostgresOptionsError::Schema => "POSTGRES_SCHEMA",
         PostgresOptionsError::CaFile(_) => "POSTGRES_CA_FILE",
         PostgresOptionsError::PoolSize => "POOL_SIZE",
@@ -145,7 +145,7 @@ fn wrong_postgres_option(problem: &PostgresOptionsError, connection: &Connection
 #[cfg(feature = "mongodb")]
 fn wrong_mongo_option(problem: &MongoOptionsError, connection: &Connection) -> ConfigError {
     let variable = match problem {
-        MongoOptionsError::Uri(_) => uri_variable(connection, "MONGO_URI"),
+        MongoOptionsError::Uri(_) => connection_variable(connection, "MONGO_URI"),
         MongoOptionsError::Database => "MONGO_DB_NAME",
         MongoOptionsError::OperationsCollection(_) => "MONGO_OPERATIONS_COLLECTION",
         MongoOptionsError::DocumentsCollection(_) => "MONGO_DOCUMENTS_COLLECTION",
@@ -160,10 +160,11 @@ fn not_built(store: &str) -> ConfigError {
 }
 
 /// The variable to look at when a connection string is wrong: the one that it was given in, or the one of the secret.
-#[cfg(any(feature = "postgres", feature = "mongodb"))]
-fn uri_variable(connection: &Connection, given_in: &'static str) -> &'static str {
+pub(super) fn connection_variable(connection: &Connection, given_in: &'static str) -> &'static str {
     match connection {
         Connection::Stored { place, given: None } => place.variable,
-        Connection::Stored { .. } | Connection::Given(_) => given_in,
+        Connection::Stored { given: Some(given), .. } | Connection::Given(given) => {
+            given.variable().unwrap_or(given_in)
+        }
     }
 }

@@ -14,12 +14,35 @@ pub enum ErrorKind {
     Failed,
 }
 
+/// What stands between a store and its database, where that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// Nobody listens at the address.
+    Refused,
+    /// The host's name has no address.
+    UnknownHost,
+    /// There is no answer in time.
+    Silent,
+    /// The server cannot be reached, for another reason.
+    Unreachable,
+    /// The server does not take user and password.
+    Login,
+    /// The server has no such database.
+    Database,
+    /// The user may not do what the store needs.
+    Rights,
+    /// There is no encrypted connection that can be trusted.
+    Tls,
+}
+
 /// An accident in a store: which store, which of the port's methods, what kind, and why.
 #[derive(Debug)]
 pub struct StoreError {
     store: &'static str,
     operation: &'static str,
     kind: ErrorKind,
+    obstacle: Option<Obstacle>,
     source: Box<dyn Error + Send + Sync>,
 }
 
@@ -31,7 +54,19 @@ impl StoreError {
         kind: ErrorKind,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { store, operation, kind, source: source.into() }
+        Self { store, operation, kind, obstacle: None, source: source.into() }
+    }
+
+    /// The same error with what stands between the store and its database.
+    #[must_use]
+    pub fn with_obstacle(self, obstacle: Option<Obstacle>) -> Self {
+        Self { obstacle, ..self }
+    }
+
+    /// What stands between the store and its database, where that is known.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        self.obstacle
     }
 
     /// The adapter.

@@ -11,6 +11,8 @@
 //!
 //! The in-memory store ([`memory`]) is the reference: every other one answers as it does.
 
+#[cfg(any(feature = "postgres", feature = "mongodb"))]
+mod address;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
@@ -34,7 +36,7 @@ use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, TenantI
 use crate::core::page::{LogPage, Runs, TimePage, TimePlace};
 use crate::core::places::Places;
 
-pub use error::{ErrorKind, StoreError};
+pub use error::{ErrorKind, Obstacle, StoreError};
 
 /// What every method of the port answers.
 pub type Result<T> = std::result::Result<T, StoreError>;

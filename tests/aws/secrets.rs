@@ -78,7 +78,7 @@ async fn what_is_wrong_with_a_secret_stops_the_local_server_with_one_line_that_n
     let secret = "POSTGRES_SECRET_ARN";
     for (variables, expected) in [
         ([(secret, "missing"), ("", "")], "POSTGRES_SECRET_ARN: AWS refuses GetSecretValue: ResourceNotFoundException"),
-        ([(secret, mysql.arn.as_str()), ("", "")], "POSTGRES_SECRET_ARN: the secret is one of the engine \"mysql\""),
+        ([(secret, mysql.arn.as_str()), ("", "")], "POSTGRES_SECRET_ARN: the secret is one of mysql"),
         ([(secret, unknown.arn.as_str()), ("", "")], "POSTGRES_SECRET_ARN: the secret is JSON without"),
         ([(secret, homeless.arn.as_str()), ("", "")], "POSTGRES_SECRET_ARN: the secret does not say where"),
         ([(secret, password.arn.as_str()), ("", "")], "POSTGRES_SECRET_ARN: the secret is neither"),

@@ -20,7 +20,9 @@ mod openapi;
 mod pull;
 mod push;
 mod readme;
+mod secrets;
 mod seed;
+mod starting;
 mod transport;
 
 /// Hands the list of checks to a macro, of what every transport has to keep.

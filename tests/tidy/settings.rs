@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use proc_macro2::{TokenStream, TokenTree};
 
+use syncflow_server::config::VARIABLES;
+
 use super::{Findings, read};
 
 const CODE: &str = "src/config.rs";
@@ -71,6 +73,15 @@ fn every_setting_is_in_the_code_the_example_and_the_readme() {
     }
     findings
         .none_or("name it in the table at the top of the code, in the example and in the README's table, or nowhere");
+}
+
+#[test]
+fn the_list_of_the_names_has_every_setting() {
+    assert_eq!(
+        variables_of_code(),
+        VARIABLES,
+        "src/config/names.rs lists what {CODE} reads, in the order of the alphabet"
+    );
 }
 
 #[test]

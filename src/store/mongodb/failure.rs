@@ -8,13 +8,16 @@ use mongodb::error::{
 };
 
 use super::NAME;
-use crate::store::{ErrorKind, StoreError};
+use crate::store::{ErrorKind, Obstacle, StoreError};
 
 /// Two transactions wrote the same document.
 const WRITE_CONFLICT: i32 = 112;
 
 /// User and password do not fit, in the answer to a command.
 const AUTHENTICATION_FAILED: i32 = 18;
+
+/// The user may not do it, or nobody has logged in.
+const UNAUTHORIZED: i32 = 13;
 
 /// A key is there already.
 const DUPLICATE_KEY: i32 = 11_000;
@@ -128,7 +131,42 @@ impl Failure {
 
     /// The error of the port, in one of its methods.
     pub(super) fn during(self, operation: &'static str) -> StoreError {
-        StoreError::new(NAME, operation, self.kind(), self)
+        let obstacle = self.obstacle();
+        StoreError::new(NAME, operation, self.kind(), self).with_obstacle(obstacle)
+    }
+
+    /// What stands between the store and its database, where that is known.
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+        if self.is_refused_login() {
+            return Some(Obstacle::Login);
+        }
+        if self.code() == Some(UNAUTHORIZED) {
+            return Some(Obstacle::Rights);
+        }
+        match self {
+            Self::Late => Some(Obstacle::Silent),
+            Self::Driver(error) => match &*error.kind {
+                // The driver tells why only in words, together with the addresses of its servers.
+                DriverKind::ServerSelection { message, .. } => Some(obstacle(message)),
+                DriverKind::DnsResolve { .. } => Some(Obstacle::UnknownHost),
+                DriverKind::InvalidTlsConfig { .. } => Some(Obstacle::Tls),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// What keeps the driver from all of its servers, by what it says of the last attempt.
+fn obstacle(message: &str) -> Obstacle {
+    let message = message.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    match () {
+        () if has(&["connection refused", "no such file"]) => Obstacle::Refused,
+        () if has(&["lookup", "dns", "resolve", "no such host"]) => Obstacle::UnknownHost,
+        () if has(&["certificate", "handshake", "invalidcontenttype", "alert"]) => Obstacle::Tls,
+        () if has(&["timed out", "timeout:", "deadline"]) && !has(&["error:"]) => Obstacle::Silent,
+        () => Obstacle::Unreachable,
     }
 }
 
@@ -157,7 +195,22 @@ fn code_of(error: &mongodb::error::Error) -> Option<i32> {
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Driver(error) => error.fmt(formatter),
+            // What the driver says of these repeats hosts, users and options, which may be pieces of a password where a
+            // URI is not what it was meant to be.
+            Self::Driver(error) => match self.obstacle() {
+                Some(Obstacle::Login) => formatter.write_str("the login is refused"),
+                Some(Obstacle::Refused) => formatter.write_str("no server can be reached: nobody listens there"),
+                Some(Obstacle::UnknownHost) => formatter.write_str("no server can be reached: the host is unknown"),
+                Some(Obstacle::Tls) => formatter.write_str("no server can be reached: TLS fails"),
+                Some(Obstacle::Silent) => formatter.write_str("no server can be reached: there is no answer in time"),
+                Some(Obstacle::Unreachable) => formatter.write_str("no server can be reached, or none is a primary"),
+                _ => match &*error.kind {
+                    DriverKind::InvalidArgument { .. } => {
+                        formatter.write_str("the driver cannot use an argument, which may be a part of the URI")
+                    }
+                    _ => error.fmt(formatter),
+                },
+            },
             Self::Statement { code, message } => write!(formatter, "a statement was refused with {code}: {message}"),
             Self::Late => formatter.write_str("no answer in time"),
             Self::Crowded => formatter.write_str("others were in the way for too long"),

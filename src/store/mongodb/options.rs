@@ -9,6 +9,7 @@ use mongodb::options::{ClientOptions, ConnectionString};
 use super::failure::Failure;
 use super::uris::Uris;
 use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_STATEMENT_TIME_MAX_MS};
+use crate::store::address::{ESCAPES, seems_unescaped, wrong_scheme};
 
 /// Longest name of a collection that is taken, in bytes; with a database's name before it, it stays below MongoDB's limit.
 const COLLECTION_MAX_BYTES: usize = 120;
@@ -19,6 +20,26 @@ const DATABASE_MAX_BYTES: usize = 63;
 /// Why a build without the feature cannot log in.
 const NOT_BUILT_WITH_IAM: &str =
     "this build cannot log in with authMechanism=MONGODB-AWS; build it with the feature mongodb-iam";
+
+/// Options of a URI with values that the driver checks.
+const OPTIONS: [&str; 16] = [
+    "authMechanism",
+    "authSource",
+    "compressors",
+    "connectTimeoutMS",
+    "directConnection",
+    "heartbeatFrequencyMS",
+    "loadBalanced",
+    "maxIdleTimeMS",
+    "maxPoolSize",
+    "minPoolSize",
+    "readPreference",
+    "retryReads",
+    "retryWrites",
+    "serverSelectionTimeoutMS",
+    "ssl",
+    "tls",
+];
 
 /// What the names of the collections begin with that cannot be chosen.
 pub(super) const OUR_PREFIX: &str = "syncflow_";
@@ -105,19 +126,33 @@ impl MongoOptions {
         Ok(connection)
     }
 
-    /// What the driver has to say about a URI, unless it repeats a password.
+    /// What is wrong with a URI, without a word of it: the driver's own errors repeat parts.
     fn refused(&self, error: &mongodb::error::Error) -> MongoOptionsError {
         let reason = error.kind.to_string();
         // The driver would name a feature of its own.
         if !cfg!(feature = "mongodb-iam") && reason.contains("MONGODB-AWS") {
             return MongoOptionsError::Uri(NOT_BUILT_WITH_IAM.to_owned());
         }
-        let credentials = self.uri.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
-        let is_told = credentials.is_some_and(|credentials| {
-            let password = credentials.split_once(':').map_or(credentials, |(_, password)| password);
-            !password.is_empty() && reason.contains(password)
-        });
-        MongoOptionsError::Uri(if is_told { "is no URI that the driver can read".to_owned() } else { reason })
+        if let Some(problem) = wrong_scheme(&self.uri, ["mongodb", "mongodb+srv"]) {
+            return MongoOptionsError::Uri(problem);
+        }
+        if seems_unescaped(&self.uri) {
+            return MongoOptionsError::Uri(format!(
+                "the user or the password seems to have a character in it that is not escaped; {ESCAPES}"
+            ));
+        }
+        let (uri, reason) = (self.uri.to_lowercase(), reason.to_lowercase());
+        let is_named = |option: &&&str| {
+            let option = option.to_lowercase();
+            uri.contains(&format!("{option}=")) && reason.contains(&option)
+        };
+        MongoOptionsError::Uri(match OPTIONS.iter().find(is_named) {
+            Some(option) => format!("the value of {option} is none that it can have"),
+            None if reason.contains("is an invalid option") => {
+                "has an option that the driver does not know; they stand behind the ?, with & between them".to_owned()
+            }
+            None => "must be a URI such as mongodb://user:password@host:27017/?replicaSet=rs0".to_owned(),
+        })
     }
 
     /// The driver's settings; of a `mongodb+srv` URI this asks the domain name system.
@@ -204,6 +239,25 @@ mod tests {
         }
         let options = format!("{:?}", MongoOptions::new("mongodb://u:hunter2@h"));
         assert!(!options.contains("hunter2"), "{options}");
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        for (uri, what) in [
+            ("mysql://u:hunter2@h/d", "mysql:// is the scheme of MySQL; it must begin with mongodb://"),
+            ("postgresql://u:hunter2@h/d", "postgresql:// is the scheme of PostgreSQL"),
+            ("mongodb://u:pass?hunter2@h", "%3F for ?"),
+            ("mongodb://u:hunter2@pass@h", "%40 for @"),
+            ("mongodb://u:pass/hunter2@h", "%2F for /"),
+            ("mongodb://u:100%hunter2@h", "%25 for %"),
+            ("mongodb://u:p@h/?hunter2=x", "an option that the driver does not know"),
+            ("mongodb://u:p@h/?tls=hunter2", "the value of tls"),
+            ("mongodb://u:p@h/?maxPoolSize=hunter2", "the value of maxPoolSize"),
+            ("hunter2", "must be a URI"),
+        ] {
+            let refusal = refusal(|options| options.uri = uri.to_owned());
+            assert!(refusal.contains(what) && !refusal.contains("hunter2"), "{uri}: {refusal}");
+        }
     }
 
     #[test]

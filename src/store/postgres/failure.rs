@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::ErrorKind as ErrorOfSystem;
 
 use deadpool::managed::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::NAME;
 use super::manager::ConnectError;
-use crate::store::{ErrorKind, StoreError};
+use crate::store::{ErrorKind, Obstacle, StoreError};
 
 /// Why there is no answer of the protocol.
 #[derive(Debug)]
@@ -85,7 +86,18 @@ impl Failure {
 
     /// The error of the port, for one of its methods.
     pub(super) fn during(self, operation: &'static str) -> StoreError {
-        StoreError::new(NAME, operation, self.kind(), self)
+        let obstacle = self.obstacle();
+        StoreError::new(NAME, operation, self.kind(), self).with_obstacle(obstacle)
+    }
+
+    /// What stands between the store and its database, where that is known.
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            Self::Pool(PoolError::Backend(ConnectError::Driver(error))) => Some(obstacle(error)),
+            Self::Pool(PoolError::Timeout(TimeoutType::Create)) | Self::Late => Some(Obstacle::Silent),
+            Self::Driver(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Some(Obstacle::Rights),
+            _ => None,
+        }
     }
 }
 
@@ -120,6 +132,48 @@ fn meaning(error: &tokio_postgres::Error) -> Meaning {
     }
 }
 
+/// What an error means that a new connection met.
+fn obstacle(error: &tokio_postgres::Error) -> Obstacle {
+    if let Some(code) = error.code() {
+        return match code.code() {
+            "3D000" => Obstacle::Database,
+            "42501" => Obstacle::Rights,
+            code if code.starts_with("28") => Obstacle::Login,
+            _ => Obstacle::Unreachable,
+        };
+    }
+    // The driver keeps the kinds of its errors to itself.
+    let text = error.to_string();
+    let source = error.source().map(ToString::to_string).unwrap_or_default();
+    if text.contains("TLS") {
+        return Obstacle::Tls;
+    }
+    if text.contains("authentication") || source.contains("password missing") {
+        return Obstacle::Login;
+    }
+    let Some(io) = error.source().and_then(|source| source.downcast_ref::<std::io::Error>()) else {
+        let is_late = text.contains("timeout");
+        return if is_late { Obstacle::Silent } else { Obstacle::Unreachable };
+    };
+    match io.kind() {
+        ErrorOfSystem::ConnectionRefused | ErrorOfSystem::NotFound => Obstacle::Refused,
+        ErrorOfSystem::TimedOut => Obstacle::Silent,
+        _ if source.contains("lookup") => Obstacle::UnknownHost,
+        _ => Obstacle::Unreachable,
+    }
+}
+
+/// What the server says of a login repeats the user and the database, which may be pieces of a password where a
+/// connection string is not what it was meant to be.
+fn without_names(error: &tokio_postgres::Error) -> Option<&'static str> {
+    match obstacle(error) {
+        Obstacle::Login => Some("the login is refused"),
+        Obstacle::Database => Some("there is no such database"),
+        Obstacle::Rights => Some("the user may not connect to the database"),
+        _ => None,
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error: &dyn Error = match self {
@@ -129,7 +183,14 @@ impl fmt::Display for Failure {
             Self::Pool(PoolError::Timeout(_)) => return formatter.write_str("could not connect in time"),
             Self::Late => return formatter.write_str("no answer in time"),
             Self::Answer(what) => return write!(formatter, "the answer had {what}"),
-            Self::Pool(PoolError::Backend(ConnectError::Driver(error))) | Self::Driver(error) => error,
+            Self::Pool(PoolError::Backend(ConnectError::Driver(error))) => match without_names(error) {
+                Some(what) => {
+                    let code = error.code().map_or("no code", SqlState::code);
+                    return write!(formatter, "{what} ({code})");
+                }
+                None => error,
+            },
+            Self::Driver(error) => error,
             Self::Pool(PoolError::Backend(error)) => error,
             Self::Pool(error) => error,
         };

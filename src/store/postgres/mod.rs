@@ -18,6 +18,7 @@ mod manager;
 mod options;
 mod query;
 mod read;
+mod refusal;
 mod row;
 mod tls;
 mod write;

@@ -10,6 +10,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 use super::login::{Login, Logins};
+use super::refusal;
 use super::tls::TlsMode;
 use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS};
 
@@ -137,7 +138,11 @@ impl PostgresOptions {
             None if self.ca_file.is_some() => TlsMode::VerifyFull,
             None => TlsMode::Prefer,
         };
-        let mut config = Config::from_str(&rest).map_err(|error| refused(reason(&error)))?;
+        let mut config =
+            Config::from_str(&rest).map_err(|error| refused(refusal::of(&self.connection_string, &error)))?;
+        if has_login_in_host(&config) {
+            return Err(refused(refusal::UNESCAPED.to_owned()));
+        }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(refused("names no host".to_owned()));
         }
@@ -193,10 +198,9 @@ impl fmt::Debug for PostgresOptions {
     }
 }
 
-/// What the driver has to say about a connection string; it names keys and places, never values.
-fn reason(error: &tokio_postgres::Error) -> String {
-    let source = std::error::Error::source(error);
-    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+/// Whether what is left of a login stands where a host belongs: the password had an `@` in it.
+fn has_login_in_host(config: &Config) -> bool {
+    config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@')))
 }
 
 /// Takes `sslmode` out of a connection string, since the driver does not know all of its values.
@@ -285,6 +289,23 @@ mod tests {
         );
         options.peer = Peer::Pooler;
         assert_eq!(options.parse().unwrap().0.get_options(), Some("-c statement_timeout=5"));
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        for (text, what) in [
+            ("mysql://u:hidden@h/d", "mysql:// is the scheme of MySQL; it must begin with postgresql://"),
+            ("mongodb://u:hidden@h/d", "mongodb:// is the scheme of MongoDB"),
+            ("postgresql://u:hid@den@h/d", "write %40 for @"),
+            ("postgresql://u:hid@den:x@h/d", "write %40 for @"),
+            ("postgresql://u:p@h:port/d", "the value of port"),
+            ("host=h password=a hidden=x", "single quotes"),
+            ("host=h password='a hidden", "not closed"),
+            ("hidden", "must be a URL"),
+        ] {
+            let refusal = parse(text).unwrap_err().to_string();
+            assert!(refusal.contains(what) && !refusal.contains("hidden"), "{text}: {refusal}");
+        }
     }
 
     #[test]

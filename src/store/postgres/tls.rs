@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -112,7 +112,15 @@ impl Authorities {
 fn certificates_of(file: &Path) -> Result<Vec<CertificateDer<'static>>, PostgresOptionsError> {
     CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)
-        .map_err(|error| PostgresOptionsError::CaFile(format!("cannot read {}: {error}", file.display())))
+        .map_err(|error| PostgresOptionsError::CaFile(format!("cannot read {}: {}", file.display(), reason(&error))))
+}
+
+/// Why there are no certificates in a file, without a line of it: it may be the wrong file, with a secret in it.
+fn reason(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        _ => "it is no PEM file with certificates".to_owned(),
+    }
 }
 
 #[derive(Debug)]

@@ -5,6 +5,8 @@
 //! decides about speed only. A transaction of the writer is flushed to the disk before it is answered
 //! (`synchronous=FULL`), except the note of how far a client has pulled, which only the statistics use.
 
+mod erase;
+mod file;
 mod read;
 mod row;
 mod schema;
@@ -12,9 +14,11 @@ mod threads;
 mod write;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use self::erase::Eraser;
 use self::read::Pull;
 use self::schema::{OpenError, open_for_reading, open_for_writing};
 use self::threads::Threads;
@@ -36,19 +40,24 @@ pub struct SqliteStore {
     // Fields are dropped in order: the writer is the last to close, and takes the write-ahead log with it.
     readers: Threads,
     writer: Threads,
+    eraser: Arc<Eraser>,
 }
 
 impl SqliteStore {
     /// Opens a file with this many reading threads (at least one), creating it where there is none; blocks meanwhile.
     ///
+    /// The path is a path and never a URI. A new file can be read and written by its owner alone.
+    ///
     /// # Errors
-    /// When the file cannot be opened or created, is no SQLite database, belongs to another program, or was written by a
-    /// later version of this one.
+    /// When the path is empty or `:memory:`, or the file system has no write-ahead logging; when the file cannot be
+    /// opened or created, is no SQLite database, belongs to another program, or was written by a later version.
     pub fn open(path: &Path, readers: usize) -> Result<Self> {
         let open_error = |error: OpenError| {
             let kind = match error {
-                OpenError::Sqlite(_) => ErrorKind::Unavailable,
-                OpenError::Foreign | OpenError::TooNew { .. } => ErrorKind::Failed,
+                OpenError::Sqlite(_) | OpenError::Path(_) => ErrorKind::Unavailable,
+                OpenError::Foreign | OpenError::TooNew { .. } | OpenError::NoWriteAheadLog(_) | OpenError::ReadOnly => {
+                    ErrorKind::Failed
+                }
             };
             StoreError::new(NAME, "open", kind, format!("{}: {error}", path.display()))
         };
@@ -61,6 +70,7 @@ impl SqliteStore {
         Ok(Self {
             readers: start("sqlite-reader", readers.map_err(open_error)?)?,
             writer: start("sqlite-writer", vec![writer])?,
+            eraser: Arc::default(),
         })
     }
 }
@@ -131,8 +141,16 @@ impl Store for SqliteStore {
     }
 
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
-        let tenant = tenant.clone();
-        self.writer.run("compact", move |connection, _| write::compact(connection, &tenant, step)).await
+        let (tenant, eraser) = (tenant.clone(), Arc::clone(&self.eraser));
+        self.writer
+            .run("compact", move |connection, _| {
+                let compaction = write::compact(connection, &tenant, step)?;
+                if compaction.is_finished && compaction.deleted_entries > 0 {
+                    eraser.erase(connection)?;
+                }
+                Ok(compaction)
+            })
+            .await
     }
 
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+use super::file::{self, PathError};
+
 /// The steps from an empty file to the current schema; the file's `user_version` counts those that were taken.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 
@@ -13,7 +15,7 @@ const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 const APPLICATION_ID: i32 = 0x7379_6e63;
 
 /// How long a connection waits for another process that holds a lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the change to WAL mode is tried again; SQLite does not wait for that lock by itself.
 const WAL_ATTEMPTS: u32 = 100;
@@ -40,6 +42,18 @@ pub(super) enum OpenError {
     /// SQLite's own reason.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    /// There is no file with this path, and there can be none.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The file, or what it lies on, has no write-ahead log.
+    #[error(
+        "the file has no write-ahead log (its journal mode stays {0:?}), as on a network or read-only file system; \
+         choose a path on a local disk"
+    )]
+    NoWriteAheadLog(String),
+    /// Nothing can be written to the file.
+    #[error("the file is read-only")]
+    ReadOnly,
     /// The file belongs to another program.
     #[error("the file is a database of another program")]
     Foreign,
@@ -53,14 +67,24 @@ pub(super) enum OpenError {
     },
 }
 
+/// How every connection opens the file; each is used by one thread.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
 /// Opens the connection that writes: creates the file where there is none, and brings its schema up to date.
 ///
 /// Safe when several processes do so at the same time: each migration is one transaction.
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
-    let mut connection = Connection::open(path)?;
+    file::prepare(path)?;
+    let mut connection =
+        Connection::open_with_flags(file::without_scheme(path), FLAGS | OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    if connection.is_readonly("main")? {
+        return Err(OpenError::ReadOnly);
+    }
     refuse_foreign(&mut connection)?;
     enter_wal_mode(&connection)?;
+    // What is deleted is overwritten, in pages that stay in use and in those that become free; see `erase.rs`.
+    connection.pragma_update(None, "secure_delete", "ON")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
@@ -72,8 +96,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
 /// Opens a connection that only reads a file which [`open_for_writing`] has prepared.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
     // Read-write for SQLite, since even a reader of a WAL file may have to recover it; `query_only` forbids the rest.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(file::without_scheme(path), FLAGS)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "query_only", true)?;
     configure(&connection, READER_CACHE_KIB)?;
@@ -98,15 +121,19 @@ fn refuse_foreign(connection: &mut Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn enter_wal_mode(connection: &Connection) -> rusqlite::Result<()> {
+/// Changes to WAL mode, which SQLite does not do everywhere, and without an error where it does not.
+pub(super) fn enter_wal_mode(connection: &Connection) -> Result<(), OpenError> {
     let mut attempts_left = WAL_ATTEMPTS;
     loop {
-        match connection.pragma_update(None, "journal_mode", "WAL") {
+        let change = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+        match change {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && attempts_left > 0 => {
                 attempts_left -= 1;
                 thread::sleep(WAL_PAUSE);
             }
-            result => return result,
+            Ok(mode) if mode != "wal" => return Err(OpenError::NoWriteAheadLog(mode)),
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -107,3 +107,61 @@ fn work_that_panics_fails_alone() {
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
+
+#[test]
+fn a_path_is_a_path_and_no_name_of_sqlite_s_own() {
+    for path in ["", ":memory:"] {
+        let error = SqliteStore::open(Path::new(path), 1).unwrap_err();
+        assert!(error.to_string().contains("ADAPTER=memory"), "{error}");
+    }
+    let (directory, _) = file();
+    for name in ["file::memory:?cache=shared", "file:x.db?mode=memory", "a b?#%41.db"] {
+        let path = directory.path().join(name);
+        drop(SqliteStore::open(&path, 1).unwrap());
+        assert!(std::fs::metadata(&path).unwrap().len() > 0, "{name}");
+    }
+    assert_eq!(file::without_scheme(Path::new("file:x")), Path::new("./file:x"));
+}
+
+#[test]
+fn what_cannot_be_a_database_is_refused_with_the_reason() {
+    let (directory, path) = file();
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(directory.path().join("nothing"), &link).unwrap();
+    std::fs::write(&path, "").unwrap();
+    for (path, reason) in [
+        (directory.path().to_owned(), "a directory"),
+        (directory.path().join("no/such/x.db"), "does not exist"),
+        (path.join("x.db"), "cannot be made or read"),
+        ("/dev/null".into(), "not one of a regular file"),
+        (link, "symbolic link"),
+    ] {
+        let error = SqliteStore::open(&path, 1).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn a_database_that_takes_no_write_ahead_log_is_refused() {
+    // One in memory is such a one, as are files on many network file systems.
+    let error = schema::enter_wal_mode(&Connection::open_in_memory().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("write-ahead log") && error.to_string().contains("memory"), "{error}");
+}
+
+#[test]
+fn new_files_are_their_owner_s_alone_and_an_old_one_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let (directory, path) = file();
+    let modes = || {
+        let files = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap());
+        let modes = files.map(|file| file.metadata().unwrap().permissions().mode() & 0o777);
+        modes.collect::<Vec<_>>()
+    };
+    let store = SqliteStore::open(&path, 1).unwrap();
+    assert_eq!(modes(), [0o600; 3], "the file, its log and the index of that");
+    drop(store);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let _store = SqliteStore::open(&path, 1).unwrap();
+    assert_eq!(modes(), [0o640; 3]);
+}

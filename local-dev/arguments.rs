@@ -1,0 +1,69 @@
+//! What the program is asked to do.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+/// What to do.
+pub(crate) enum Task {
+    /// Serve until told to stop.
+    Serve,
+    /// Look whether the server could work.
+    Check,
+    /// Say something, and end.
+    Say(String),
+    /// Say what is wrong with the arguments.
+    Refuse(String),
+}
+
+/// Reads the arguments, the first of which is the program's own name.
+pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
+    let mut arguments = arguments.into_iter();
+    let name = arguments.next().unwrap_or_default();
+    let name = Path::new(&name).file_name().unwrap_or("syncflow-server".as_ref()).to_string_lossy().into_owned();
+    let arguments: Vec<OsString> = arguments.collect();
+    let [argument] = &arguments[..] else {
+        return if arguments.is_empty() { Task::Serve } else { refuse(&name) };
+    };
+    match argument.to_str() {
+        Some("--help" | "-h") => Task::Say(help(&name)),
+        Some("--version" | "-V") => Task::Say(format!("syncflow-server {}\n", env!("CARGO_PKG_VERSION"))),
+        Some("--check") => Task::Check,
+        _ => refuse(&name),
+    }
+}
+
+/// An argument is not repeated: somebody may have put a connection string there.
+fn refuse(name: &str) -> Task {
+    Task::Refuse(format!(
+        "{name}: takes one argument at most, --check, --help or --version; settings are environment variables"
+    ))
+}
+
+fn help(name: &str) -> String {
+    format!(
+        "{name}: an offline-first sync server\n\
+         \n\
+         {name}            serves until it is told to stop\n\
+         {name} --check    opens the store as a start does and says whether it works;\n\
+         {pad}            makes no SQLite file\n\
+         {name} --version  says the version\n\
+         {name} --help     says this\n\
+         \n\
+         Settings are environment variables, or lines NAME=value of a file .env in the\n\
+         working directory. The ones to begin with:\n\
+         \n\
+         PORT                        the port to listen on, 3000\n\
+         BIND                        the address to listen on, 127.0.0.1\n\
+         SQLITE_PATH                 the SQLite file, ./syncflow.db\n\
+         POSTGRES_CONNECTION_STRING  for PostgreSQL, postgresql://user:password@host/database\n\
+         MONGO_URI                   for MongoDB, mongodb://host/?replicaSet=rs0\n\
+         ADAPTER                     sqlite, postgres, mongodb or memory\n\
+         LOG_LEVEL                   error, warn, info, debug, trace or off\n\
+         \n\
+         README.md has all of them.\n\
+         \n\
+         Ends with 0 when all is well, 1 when --check finds that the store does not work,\n\
+         and 2 when an argument or a setting is wrong.\n",
+        pad = " ".repeat(name.chars().count()),
+    )
+}

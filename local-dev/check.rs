@@ -1,0 +1,62 @@
+//! Whether the server could work with its settings: what `--check` does.
+
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use syncflow_server::config::{Adapter, StoreConfig};
+use syncflow_server::runtime::{self, logging};
+
+use crate::settings;
+
+/// What the program ends with when the store does not work.
+const DOES_NOT_WORK: u8 = 1;
+
+/// Reads the settings, opens the store as a start does, asks it something, and says what came of it.
+///
+/// A database that is there gets its tables as at a start, since only that shows whether the rights are there. A file
+/// of SQLite that does not exist is not made.
+pub(crate) fn check() -> Result<ExitCode, Box<dyn Error>> {
+    let settings = settings::read()?;
+    logging::start(&settings.config.log)?;
+    settings.warn_of_near_misses();
+    let config = &settings.config.store;
+    let name = config.adapter.name();
+    let (text, code) = match &config.adapter {
+        Adapter::Sqlite { path } if fs::symlink_metadata(path).is_err() => match make_room(path) {
+            Ok(()) => (format!("{name}: well; there is no file yet, and the server can make it"), ExitCode::SUCCESS),
+            Err(problem) => {
+                (format!("SQLITE_PATH: no file can be made there: {problem}"), ExitCode::from(DOES_NOT_WORK))
+            }
+        },
+        _ => match ask(config) {
+            Ok(()) => (format!("{name}: well"), ExitCode::SUCCESS),
+            Err(problem) => (problem, ExitCode::from(DOES_NOT_WORK)),
+        },
+    };
+    // Nobody may be listening.
+    let _ = if code == ExitCode::SUCCESS { writeln!(io::stdout(), "{text}") } else { writeln!(io::stderr(), "{text}") };
+    Ok(code)
+}
+
+fn ask(config: &StoreConfig) -> Result<(), String> {
+    let tokio = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let asked = tokio.block_on(async {
+        let store = runtime::open_store(config).await.map_err(|error| error.to_string())?;
+        let answer = store.check().await;
+        answer.map_err(|error| format!("{} ({error})", runtime::advice(&error, config)))
+    });
+    drop(tokio);
+    asked
+}
+
+/// Makes a file beside the one that is to be, and removes it.
+fn make_room(path: &Path) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!("-check-{}", std::process::id()));
+    let trial = path.with_file_name(name);
+    OpenOptions::new().write(true).create_new(true).open(&trial)?;
+    fs::remove_file(trial)
+}

@@ -1,0 +1,73 @@
+//! The settings: those of the environment, and those of `.env` where the environment has none.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+
+use syncflow_server::config::{Config, ConfigError, NearMiss, VARIABLES, near_misses};
+use syncflow_server::core::limits::SECRET_FILE_MAX_BYTES;
+
+/// What errors about the file name in place of a variable.
+const FILE: &str = ".env";
+
+/// The settings, and what looks like one.
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    near_misses: Vec<NearMiss>,
+}
+
+/// Reads all settings.
+pub(crate) fn read() -> Result<Settings, ConfigError> {
+    let file = variables_of_file()?;
+    let config = Config::read(|name| match std::env::var_os(name) {
+        Some(value) => Some(value.to_string_lossy().into_owned()),
+        None => file.get(name).cloned(),
+    })?;
+    let is_set = |value: &str| !value.trim().is_empty();
+    let of_environment = std::env::vars_os().filter(|(_, value)| is_set(&value.to_string_lossy()));
+    let of_file = file.iter().filter(|(_, value)| is_set(value)).map(|(name, _)| name.clone());
+    let names: Vec<String> = of_environment.filter_map(|(name, _)| name.into_string().ok()).chain(of_file).collect();
+    Ok(Settings { config, near_misses: near_misses(&names) })
+}
+
+impl Settings {
+    /// Says which variables are set that nobody reads and that look like one of ours.
+    pub(crate) fn warn_of_near_misses(&self) {
+        for NearMiss { name, meant } in &self.near_misses {
+            tracing::warn!("the variable {name} is set, but not read; {meant} may be meant");
+        }
+    }
+}
+
+fn variables_of_file() -> Result<HashMap<String, String>, ConfigError> {
+    let wrong = |problem: String| ConfigError::new(FILE, problem);
+    let mut text = String::new();
+    match File::open(FILE) {
+        Ok(file) => {
+            let read = file.take(SECRET_FILE_MAX_BYTES as u64 + 1).read_to_string(&mut text);
+            read.map_err(|error| wrong(format!("cannot be read: {}", error.kind())))?;
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) => return Err(wrong(format!("cannot be read: {}", error.kind()))),
+    }
+    if text.len() > SECRET_FILE_MAX_BYTES {
+        return Err(wrong(format!("has more than {SECRET_FILE_MAX_BYTES} bytes")));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let variables = dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>();
+    variables.map_err(|error| match error {
+        dotenvy::Error::LineParse(line, _) => wrong(malformed(text, &line)),
+        _ => wrong("cannot be read".to_owned()),
+    })
+}
+
+/// What is wrong with a line: its number, and its variable if that is one of ours. Anything else may be a secret.
+fn malformed(text: &str, line: &str) -> String {
+    let first = line.lines().next().unwrap_or_default().trim();
+    let number = text.lines().position(|candidate| candidate.trim() == first).map(|index| index + 1);
+    let number = number.map_or_else(|| "a line".to_owned(), |number| format!("line {number}"));
+    let name = first.split('=').next().unwrap_or_default().trim();
+    let name = name.strip_prefix("export ").unwrap_or(name).trim();
+    let of = VARIABLES.iter().find(|known| **known == name).map(|known| format!(", {known},")).unwrap_or_default();
+    format!("{number}{of} is not NAME=value or NAME='value'")
+}
