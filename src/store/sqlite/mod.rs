@@ -5,6 +5,7 @@
 //! decides about speed only. A transaction of the writer is flushed to the disk before it is answered
 //! (`synchronous=FULL`), except the note of how far a client has pulled, which only the statistics use.
 
+mod place;
 mod read;
 mod row;
 mod schema;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
+use self::place::Place;
 use self::read::Pull;
 use self::schema::{OpenError, open_for_reading, open_for_writing};
 use self::threads::Threads;
@@ -53,9 +55,10 @@ impl SqliteStore {
             StoreError::new(NAME, "open", kind, format!("{}: {error}", path.display()))
         };
         let writer = open_for_writing(path).map_err(open_error)?;
+        let place = Place::of(path);
         let readers = (0..readers.max(1)).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
         let start = |name, connections| {
-            Threads::start(name, connections)
+            Threads::start(name, connections, place.clone())
                 .map_err(|error| StoreError::new(NAME, "open", ErrorKind::Unavailable, error))
         };
         Ok(Self {
