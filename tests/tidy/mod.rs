@@ -7,6 +7,7 @@ mod layers;
 mod limits;
 mod names;
 mod settings;
+mod sql;
 mod text;
 
 use std::fmt::Write as _;
