@@ -11,7 +11,7 @@
 //! | `POSTGRES_SECRET_ARN` | | ARN or name of an AWS secret with user and password, or the whole connection string |
 //! | `POSTGRES_PARAMETER` | | ARN or name of a parameter of AWS Systems Manager with the same |
 //! | `POSTGRES_IAM_AUTH` | `false` | `true` to log in to RDS as the role that the process has in AWS, without a password |
-//! | `POSTGRES_SCHEMA` | `public` | the schema of its tables; made where there is none |
+//! | `POSTGRES_SCHEMA` | see below | the schema of its tables; made where there is none |
 //! | `POSTGRES_CA_FILE` | | a PEM file with the certificates to trust, in place of those of the system |
 //! | `POSTGRES_POOLER` | `false` | `true` where a pooler such as PgBouncer or RDS Proxy stands before the server |
 //! | `MONGO_URI` | | the MongoDB servers, `mongodb://host:27017/?replicaSet=rs0` or `mongodb+srv://host` |
@@ -31,6 +31,8 @@
 //! | `LOG_LEVEL` | `info` | `error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `warn,syncflow_server=debug` |
 //!
 //! In a Lambda the defaults of `POOL_SIZE` and `LOG_FORMAT` are `1` and `json`.
+//!
+//! Without `POSTGRES_SCHEMA` the schema is `syncflow`, or `public` if an earlier version has its tables there.
 //!
 //! Without `ADAPTER` the store is the one of which `POSTGRES_CONNECTION_STRING`, `MONGO_URI`, a file, a secret or a
 //! parameter is set, and SQLite where there is none. Without `ALLOWED_ORIGINS` the pages of this machine may call the
@@ -108,8 +110,8 @@ pub enum Adapter {
         connection: Connection,
         /// Whether the process logs in to RDS as the role that it has in AWS; only with a connection that is given.
         has_iam_auth: bool,
-        /// The schema.
-        schema: String,
+        /// The schema, if it is not the store's default.
+        schema: Option<String>,
         /// The certificates to trust, in place of those of the system.
         ca_file: Option<PathBuf>,
         /// Whether a pooler stands before the server.
@@ -437,7 +439,7 @@ fn adapter(variables: &Variables<'_>) -> Result<Adapter, ConfigError> {
             Ok(Adapter::Postgres {
                 has_iam_auth: has_iam_auth(variables, &connection)?,
                 connection,
-                schema: variables.get_or("POSTGRES_SCHEMA", "public"),
+                schema: variables.get("POSTGRES_SCHEMA"),
                 ca_file: variables.get("POSTGRES_CA_FILE").map(PathBuf::from),
                 has_pooler: variables.parse("POSTGRES_POOLER", "false", "must be true or false")?,
             })

@@ -1,7 +1,7 @@
 //! The names of all variables, and names that look like one of them.
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 26] = [
+pub const VARIABLES: [&str; 27] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",

@@ -65,7 +65,7 @@ fn a_uri_alone_selects_its_adapter_and_two_need_a_word() {
     let on_postgres = Adapter::Postgres {
         connection: Connection::Given(Secret::from(postgres.1.to_owned())),
         has_iam_auth: false,
-        schema: "public".to_owned(),
+        schema: None,
         ca_file: None,
         has_pooler: false,
     };

@@ -34,7 +34,7 @@ pub fn advice(error: &StoreError, config: &StoreConfig) -> String {
     let variable = variable(&config.adapter, error.obstacle());
     match (&config.adapter, error.obstacle()) {
         (Adapter::Postgres { schema, .. }, Some(obstacle)) => {
-            let advice = postgres(obstacle, schema);
+            let advice = postgres(obstacle, schema.as_deref());
             format!("{variable}: {advice}")
         }
         (Adapter::Mongodb { .. }, Some(obstacle)) => format!("{variable}: {}", mongodb(obstacle)),
@@ -52,7 +52,7 @@ fn variable(adapter: &Adapter, obstacle: Option<Obstacle>) -> &'static str {
     }
 }
 
-fn postgres(obstacle: Obstacle, schema: &str) -> String {
+fn postgres(obstacle: Obstacle, schema: Option<&str>) -> String {
     match obstacle {
         Obstacle::Refused => "nobody listens at the host and port; start PostgreSQL there, or correct them".to_owned(),
         Obstacle::UnknownHost => "the host is unknown; correct its name".to_owned(),
@@ -64,11 +64,18 @@ fn postgres(obstacle: Obstacle, schema: &str) -> String {
         Obstacle::Database => {
             "PostgreSQL has no such database; make it with CREATE DATABASE, or correct its name".to_owned()
         }
-        Obstacle::Rights => format!(
-            "the user lacks rights; as its owner, run GRANT USAGE, CREATE ON SCHEMA \"{}\" TO the user, or name a \
-             schema of the user's own, which needs the right to create in the database",
-            schema.replace('"', "\"\"")
-        ),
+        Obstacle::Rights => match schema {
+            Some(schema) => format!(
+                "the user lacks rights; as its owner, run GRANT USAGE, CREATE ON SCHEMA \"{}\" TO the user, or name a \
+                 schema of the user's own, which needs the right to create in the database",
+                schema.replace('"', "\"\"")
+            ),
+            None => {
+                "the user lacks rights; as the owner of the database, run CREATE SCHEMA syncflow AUTHORIZATION the \
+                     user, or set it to a schema in which the user may create"
+                    .to_owned()
+            }
+        },
         Obstacle::Tls => {
             "there is no TLS connection that can be trusted; see to sslmode in the connection string and to \
              POSTGRES_CA_FILE"

@@ -4,8 +4,10 @@ pub(crate) mod proxy;
 
 mod contention;
 mod faults;
+mod hijack;
 mod plans;
 mod pooler;
+mod rights;
 mod round_trips;
 mod schema;
 mod tls;

@@ -26,7 +26,7 @@ async fn of_many_cold_starts_at_once_one_makes_the_schema_and_all_can_use_it() {
         start.expect("a start succeeds");
     }
     assert_eq!(world(&schema.options()).stats().await.operations, 24);
-    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 2);
+    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 3);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_schema_of_a_later_version_is_used_as_it_is() {
     let later = format!("INSERT INTO {}.syncflow_migrations DEFAULT VALUES", schema.quoted());
     admin.batch_execute(&later).await.expect("a later version takes a step");
     world(&schema.options()).apply([insert("op-2", "doc-2")]).await;
-    assert_eq!(steps_taken(&admin, &schema).await, 3);
+    assert_eq!(steps_taken(&admin, &schema).await, 4);
 }
 
 #[tokio::test]
@@ -87,6 +87,7 @@ async fn tables_of_others_with_our_names_are_left_alone() {
     let error = world(&schema.options()).store.check().await.expect_err("the name is taken");
     assert_eq!(error.kind(), ErrorKind::Failed);
     assert!(error.to_string().contains("\"syncflow_heads\" already exists"), "{error}");
+    assert!(error.to_string().contains("set another schema"), "{error}");
     let sql = "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'";
     let tables: i64 = admin.query_one(sql, &[&schema.quoted()]).await.expect("they are counted").get(0);
     assert_eq!(tables, 1, "nothing of ours is left");
@@ -126,20 +127,20 @@ async fn a_database_in_another_encoding_is_refused() {
 }
 
 /// A role without any rights of its own, dropped with the test.
-struct Role {
-    name: String,
+pub(super) struct Role {
+    pub(super) name: String,
     _clean_up: CleanUp,
 }
 
 impl Role {
-    async fn new(admin: &Client) -> Self {
+    pub(super) async fn new(admin: &Client) -> Self {
         let name = unique_name();
         admin.batch_execute(&format!("CREATE ROLE {name} LOGIN PASSWORD '{name}'")).await.expect("a role can be made");
         let clean_up = CleanUp::new(&server_url(), format!("DROP OWNED BY {name}; DROP ROLE {name}"));
         Self { name, _clean_up: clean_up }
     }
 
-    fn connection_string(&self) -> String {
+    pub(super) fn connection_string(&self) -> String {
         format!("{} user={name} password={name}", key_values(&server_url()), name = self.name)
     }
 }

@@ -121,6 +121,65 @@ async fn a_server_without_tls_is_refused_where_it_is_required() {
     check("prefer").await.expect("it works without");
     let error = check("require").await.expect_err("it is required");
     assert!(error.to_string().contains("does not support TLS"), "{error}");
+    assert!(error.to_string().contains("set sslmode=disable"), "{error}");
+}
+
+/// An address that leads to this machine and is none of its loopback addresses.
+const ELSEWHERE: &str = "0.0.0.0";
+
+/// A server that asks for passwords in clear; it may have TLS.
+async fn curious_server(settings: &[&str]) -> PostgresServer {
+    let server = PostgresServer::start_with(settings, |data| {
+        let rules = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 password\n";
+        write_for_server(&data.join("pg_hba.conf"), rules);
+    })
+    .await;
+    let admin = crate::support::postgres::connect(&server.url()).await;
+    let role = "CREATE ROLE guest LOGIN PASSWORD 'hunter2'; GRANT CREATE ON DATABASE postgres TO guest";
+    admin.batch_execute(role).await.expect("a role can be made");
+    server
+}
+
+#[tokio::test]
+async fn a_password_is_never_sent_in_clear_to_another_machine() {
+    let server = curious_server(&[]).await;
+    let check = async |host: &str, sslmode: &str| {
+        let url = format!("postgresql://guest:hunter2@{host}:{}/postgres{sslmode}", server.port());
+        PostgresStore::new(&PostgresOptions::new(&url)).expect("the options are right").check().await
+    };
+    for sslmode in ["?sslmode=disable", "?sslmode=allow", "?sslmode=prefer"] {
+        let error = check(ELSEWHERE, sslmode).await.expect_err("the password stays here");
+        assert!(error.to_string().contains("it was not sent"), "{sslmode}: {error}");
+        assert!(error.to_string().contains("set sslmode=verify-full"), "{sslmode}: {error}");
+        check(ADDRESS, sslmode).await.expect("only the administrator listens on this machine");
+    }
+    let error = check(ELSEWHERE, "").await.expect_err("there is no TLS");
+    assert!(error.to_string().contains("does not support TLS"), "{error}");
+    // A login that sends no password in clear goes on.
+    let trusted = format!("postgresql://postgres@{ELSEWHERE}:{}/postgres?sslmode=prefer", server.port());
+    let store = PostgresStore::new(&PostgresOptions::new(&trusted)).expect("the options are right");
+    store.check().await.expect("nothing is asked for");
+}
+
+#[tokio::test]
+async fn tls_is_taken_where_it_is_offered_and_asked_for_with_channel_binding() {
+    let secured = Secured::start().await;
+    let admin = crate::support::postgres::connect(&secured.server.url()).await;
+    let check = async |sslmode: &str| {
+        let name = sslmode.replace(['?', '=', '&'], "-");
+        let url = format!("postgresql://postgres@{ELSEWHERE}:{}/postgres{sslmode}", secured.server.port());
+        let url = format!("{url}&application_name={name}");
+        let store = PostgresStore::new(&PostgresOptions::new(&url)).expect("the options are right");
+        let checked = store.check().await;
+        let sql = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = $1";
+        let is_encrypted: Option<bool> = admin.query_one(sql, &[&name]).await.expect("the server knows").get(0);
+        (checked, is_encrypted)
+    };
+    assert_eq!(check("?sslmode=prefer").await.1, Some(true));
+    assert_eq!(check("?sslmode=disable").await.1, Some(false));
+    // A server that lets somebody in without asking has not shown that it knows the password.
+    let error = check("?sslmode=require&channel_binding=require").await.0.expect_err("nobody is in between");
+    assert!(error.to_string().contains("channel binding"), "{error}");
 }
 
 #[test]

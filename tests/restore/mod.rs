@@ -1,5 +1,7 @@
 //! A database that is restored from a backup: clients from the future that was lost are told so, and then converge.
 
+mod running;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -68,7 +68,7 @@ impl Schema {
 
     /// How a store finds it.
     pub(crate) fn options(&self) -> PostgresOptions {
-        PostgresOptions { schema: self.name.clone(), pool_size: 4, ..PostgresOptions::new(&self.url) }
+        PostgresOptions { schema: Some(self.name.clone()), pool_size: 4, ..PostgresOptions::new(&self.url) }
     }
 
     /// Its name.

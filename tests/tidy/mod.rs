@@ -8,6 +8,7 @@ mod licences;
 mod limits;
 mod names;
 mod settings;
+mod sql;
 mod text;
 
 use std::fmt::Write as _;

@@ -5,6 +5,7 @@
 //! own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
@@ -13,7 +14,7 @@ use mongodb::{ClientSession, Namespace};
 
 use super::database::{Collections, Database};
 use super::failure::Failure;
-use super::row::{Row, document_row, entry_row};
+use super::row::{Row, document_row, entry_key, entry_row};
 use super::tails::Tail;
 use super::transaction::{self, Verdict, Work};
 use crate::core::clock::VectorClock;
@@ -36,7 +37,8 @@ const FINGERPRINTS: i64 = 1 << 48;
 
 /// See [`crate::store::Store::commit`].
 pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch) -> Result<Commit, Failure> {
-    let committing = Committing { database, tenant, batch, may_be_at_once: AtomicBool::new(true) };
+    let committing =
+        Committing { database, tenant, batch, may_be_at_once: AtomicBool::new(true), missed: Mutex::new(None) };
     match transaction::run(database, tenant, &committing).await? {
         Some(Moved { before, tail }) => {
             database.tails.moved(tenant, before, tail);
@@ -52,6 +54,8 @@ struct Committing<'a> {
     batch: &'a Batch,
     /// Whether one command for everything was not tried yet.
     may_be_at_once: AtomicBool,
+    /// The end of the log that one command for everything did not find.
+    missed: Mutex<Option<Tail>>,
 }
 
 /// How a commit has moved the end of the log.
@@ -122,7 +126,7 @@ impl Committing<'_> {
                 tracing::warn!(error = %failure, "the server takes no bulk writes; commits take a few commands more");
                 collections.has_bulk_writes.store(false, Ordering::Relaxed);
             }
-            Ok(_) => {}
+            Ok(_) => *self.missed.lock().unwrap_or_else(PoisonError::into_inner) = Some(before),
             Err(failure) if failure.kind() == ErrorKind::Failed => {
                 tracing::debug!(error = %failure, "a commit at once has failed, and is made step by step");
             }
@@ -169,7 +173,27 @@ impl Committing<'_> {
                 }
             }
         });
-        std::iter::once(WriteModel::from(head.build())).chain(entries).chain(documents).collect()
+        // Changes nothing, but has to find the last entry: somebody may have dropped the log, and its indexes with it.
+        let last = doc! { "_id": entry_key(self.tenant, before.position.seq), "tenant": self.tenant.as_str() };
+        let touch = doc! { "$set": { "tenant": self.tenant.as_str() } };
+        let last = UpdateOneModel::builder().namespace(collections.operations.namespace()).filter(last).update(touch);
+        let guards = [WriteModel::from(head.build()), WriteModel::from(last.build())];
+        guards.into_iter().chain(entries).chain(documents).collect()
+    }
+
+    /// Whether nobody has dropped the database, or the log in it.
+    ///
+    /// This is asked where the head tells of it: it is not there, as of a new tenant, or it is where the log should end,
+    /// and the log's last entry is not.
+    async fn is_as_it_was(&self, collections: &Collections, before: Position) -> Result<bool, Failure> {
+        if before == Position::START {
+            return self.database.is_still_ours(collections).await;
+        }
+        let missed = *self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        if missed.is_some_and(|tail| tail.position == before) {
+            return self.database.still_has_unique_ids(collections).await;
+        }
+        Ok(true)
     }
 
     /// Asks for the head, then writes with a command for each collection.
@@ -179,6 +203,10 @@ impl Committing<'_> {
         session: &mut ClientSession,
     ) -> Result<Verdict<Option<Moved>>, Failure> {
         let (before, received_at_ms) = self.take_numbers(collections, session).await?;
+        if !self.is_as_it_was(collections, before).await? {
+            self.database.forget();
+            return Ok(Verdict::Undo(None));
+        }
         let positions = self.positions(before);
         let written = async {
             self.insert_entries(collections, session, &positions, received_at_ms).await?;

@@ -71,6 +71,11 @@ pub(super) struct Collections {
     pub(super) has_bulk_writes: AtomicBool,
 }
 
+/// The index on which it rests that an operation takes effect once.
+fn unique_ids() -> Bson {
+    doc! { "tenant": 1, "id": 1 }
+}
+
 /// What is written survives the death of any minority of machines.
 pub(super) fn durable() -> WriteConcern {
     let mut concern = WriteConcern::majority();
@@ -117,6 +122,42 @@ impl Database {
             self.is_ready.store(true, Ordering::Release);
         }
         Ok(collections)
+    }
+
+    /// Whether the database still has the mark that it is ours. A database that was dropped has lost it, and with it the
+    /// indexes; whatever is written next would make the collections again, without any index.
+    pub(super) async fn is_still_ours(&self, collections: &Collections) -> Result<bool, Failure> {
+        Ok(collections.schema().await?.is_some())
+    }
+
+    /// Whether the log still has the index that lets no operation in twice. If not, the mark is told so, and the indexes
+    /// are made again.
+    pub(super) async fn still_has_unique_ids(&self, collections: &Collections) -> Result<bool, Failure> {
+        let has_index = match collections.in_time(collections.operations.list_indexes()).await {
+            Ok(mut indexes) => {
+                let mut has_index = false;
+                while collections.in_time(indexes.advance()).await? {
+                    let index = indexes.deserialize_current()?;
+                    has_index |= index.keys == unique_ids() && index.options.is_some_and(|o| o.unique == Some(true));
+                }
+                has_index
+            }
+            Err(failure) if failure.is_missing_collection() => false,
+            Err(failure) => return Err(failure),
+        };
+        if !has_index {
+            let incomplete = doc! { "$set": { "indexes": false } };
+            collections.in_time(collections.schema.update_one(doc! { "_id": "schema" }, incomplete)).await?;
+        }
+        Ok(has_index)
+    }
+
+    /// Somebody dropped what was there: what is known of it no longer holds.
+    pub(super) fn forget(&self) {
+        tracing::warn!(mongodb.database = self.options.database, "collections were dropped; they are made again");
+        self.is_ready.store(false, Ordering::Release);
+        self.tails.clear();
+        self.announcements.clear();
     }
 
     /// Whether the deployment can hold a store at all, if one can be reached.
@@ -267,10 +308,7 @@ impl Collections {
         let wanted = [
             (
                 &self.operations,
-                vec![
-                    with(doc! { "tenant": 1, "id": 1 }, unique),
-                    with(doc! { "tenant": 1, "timestamp": 1, "seq": 1 }, by_time),
-                ],
+                vec![with(unique_ids(), unique), with(doc! { "tenant": 1, "timestamp": 1, "seq": 1 }, by_time)],
             ),
             (
                 &self.documents,

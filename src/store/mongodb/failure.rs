@@ -22,6 +22,9 @@ const UNAUTHORIZED: i32 = 13;
 /// A key is there already.
 const DUPLICATE_KEY: i32 = 11_000;
 
+/// There is no such collection.
+const NAMESPACE_NOT_FOUND: i32 = 26;
+
 /// Codes of a server that does not know a command, or is not to carry it out as it is set up.
 const UNKNOWN_COMMAND_CODES: [i32; 3] = [59, 115, 8_000];
 
@@ -59,6 +62,11 @@ impl Failure {
     /// Whether a key is there already.
     pub(super) fn is_duplicate_key(&self) -> bool {
         self.code() == Some(DUPLICATE_KEY)
+    }
+
+    /// Whether there is no such collection.
+    pub(super) fn is_missing_collection(&self) -> bool {
+        self.code() == Some(NAMESPACE_NOT_FOUND)
     }
 
     /// Whether the server does not take the command at all.

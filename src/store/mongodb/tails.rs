@@ -53,6 +53,11 @@ impl Tails {
         }
     }
 
+    /// Nothing is known any more.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -51,6 +51,11 @@ impl Announcements {
         Ok(writer)
     }
 
+    /// No session counts as announced any more.
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn is_recent(&self, key: &str) -> bool {
         let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // By the time of day, since other clocks may stand still while a process is frozen.

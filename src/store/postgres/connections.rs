@@ -111,6 +111,11 @@ impl Connections {
         answer
     }
 
+    /// Closes the connections that nobody uses.
+    pub(super) fn close_idle(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
     /// A connection for more than one statement.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, Failure> {
         self.trust.suspect_all_after_a_pause();

@@ -22,6 +22,8 @@ pub(super) enum Failure {
     Late,
     /// The answer is none that the store's statements give.
     Answer(&'static str),
+    /// The database has something that must not be used as ours.
+    Unsuitable(String),
 }
 
 /// What a failure means.
@@ -57,9 +59,25 @@ impl Failure {
         self.code().is_some_and(|code| codes.contains(code))
     }
 
+    /// Whether the statement names what is not there, or what is no longer as the connection knows it. So it is after
+    /// somebody dropped the schema or the database, or restored it from a backup; the statement has had no effect then.
+    pub(super) fn is_about_schema(&self) -> bool {
+        let codes = [
+            SqlState::UNDEFINED_TABLE,
+            SqlState::INVALID_SCHEMA_NAME,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::UNDEFINED_OBJECT,
+            // A plan whose columns have changed, or the cache of a type or table that is gone.
+            SqlState::FEATURE_NOT_SUPPORTED,
+            SqlState::INTERNAL_ERROR,
+        ];
+        self.code().is_some_and(|code| codes.contains(code))
+    }
+
     /// Whether the connection is in a known state still.
     pub(super) fn leaves_connection_usable(&self) -> bool {
-        matches!(self, Self::Driver(error) if error.as_db_error().is_some() && !self.is_lost_connection())
+        let is_answered = matches!(self, Self::Driver(error) if error.as_db_error().is_some());
+        is_answered && !self.is_lost_connection() && !self.is_about_schema()
     }
 
     /// The code that the server gave, if it did.
@@ -75,7 +93,7 @@ impl Failure {
             Self::Pool(PoolError::Timeout(TimeoutType::Wait)) => Meaning::Busy,
             Self::Pool(PoolError::Backend(ConnectError::Driver(error))) | Self::Driver(error) => meaning(error),
             Self::Pool(_) | Self::Late => Meaning::Unavailable,
-            Self::Answer(_) => Meaning::Refused,
+            Self::Answer(_) | Self::Unsuitable(_) => Meaning::Refused,
         };
         match meaning {
             Meaning::LostConnection | Meaning::Unavailable => ErrorKind::Unavailable,
@@ -119,8 +137,8 @@ fn meaning(error: &tokio_postgres::Error) -> Meaning {
             Meaning::Contended
         }
         "55P03" => Meaning::Busy,
-        // A statement that took too long, a transaction that was idle, a database that was dropped.
-        "57014" | "25P03" | "57P04" => Meaning::Unavailable,
+        // A statement that took too long, a transaction that was idle, a database that was dropped, or is not there.
+        "57014" | "25P03" | "57P04" | "3D000" => Meaning::Unavailable,
         code => match code.get(..2) {
             // The connection, or what a pooler has to say about its own.
             Some("08") => Meaning::LostConnection,
@@ -183,6 +201,7 @@ impl fmt::Display for Failure {
             Self::Pool(PoolError::Timeout(_)) => return formatter.write_str("could not connect in time"),
             Self::Late => return formatter.write_str("no answer in time"),
             Self::Answer(what) => return write!(formatter, "the answer had {what}"),
+            Self::Unsuitable(why) => return formatter.write_str(why),
             Self::Pool(PoolError::Backend(ConnectError::Driver(error))) => match without_names(error) {
                 Some(what) => {
                     let code = error.code().map_or("no code", SqlState::code);
@@ -208,11 +227,32 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What helps against errors that poolers answer when a connection is set up as if to a server.
+/// What helps against errors whose cause is a setting.
 fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let message = error.downcast_ref::<tokio_postgres::Error>()?.as_db_error()?.message();
-    let is_refused_setting = ["startup parameter", "command-line options"].iter().any(|words| message.contains(words));
-    is_refused_setting.then_some("a pooler must be declared as one")
+    let error = error.downcast_ref::<tokio_postgres::Error>()?;
+    let Some(of_server) = error.as_db_error() else { return hint_about_tls(error) };
+    let is_refused_setting =
+        ["startup parameter", "command-line options"].iter().any(|words| of_server.message().contains(words));
+    if is_refused_setting {
+        return Some("a pooler must be declared as one");
+    }
+    let is_taken = [SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_FUNCTION].contains(of_server.code());
+    is_taken.then_some("another program has a name of ours in this schema; set another schema")
+}
+
+/// What helps where TLS is asked for and cannot be had.
+fn hint_about_tls(error: &tokio_postgres::Error) -> Option<&'static str> {
+    let reason = error.source()?.to_string();
+    if reason.contains("does not support TLS") {
+        return Some(
+            "switch TLS on in the server, or if the network on the way to it is yours alone, set sslmode=disable in the \
+             connection string",
+        );
+    }
+    reason.contains("invalid peer certificate").then_some(
+        "name the file of its authority in POSTGRES_CA_FILE, or set sslmode=require in the connection string to encrypt \
+         without asking who answers",
+    )
 }
 
 impl Error for Failure {
@@ -220,7 +260,7 @@ impl Error for Failure {
         match self {
             Self::Pool(error) => Some(error),
             Self::Driver(error) => Some(error),
-            Self::Late | Self::Answer(_) => None,
+            Self::Late | Self::Answer(_) | Self::Unsuitable(_) => None,
         }
     }
 }

@@ -8,15 +8,15 @@ use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Config;
 use tokio_postgres::error::SqlState;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::login::{Login, Logins};
+use super::transport::MakeTransport;
 use crate::core::limits::LOGIN_MAX_ATTEMPTS;
 
 /// Connects to one database.
 pub(super) struct Connector {
     pub(super) config: Config,
-    pub(super) tls: MakeRustlsConnect,
+    pub(super) transport: MakeTransport,
     /// Who connects, where that is not for the connection string to say.
     pub(super) logins: Option<Arc<dyn Logins>>,
 }
@@ -60,7 +60,7 @@ impl Connector {
     }
 
     async fn connect_with(&self, config: Config) -> Result<ClientWrapper, ConnectError> {
-        let (client, connection) = config.connect(self.tls.clone()).await.map_err(ConnectError::Driver)?;
+        let (client, connection) = config.connect(self.transport.clone()).await.map_err(ConnectError::Driver)?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error.cause = %error, "connection to the database broke");

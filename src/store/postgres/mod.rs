@@ -7,6 +7,10 @@
 //! How the laws hold here is said where they do: durability, guards and the order of locks at `syncflow_commit` in
 //! `migrations/0002_functions.sql`, what a reader sees of one moment at the other functions there.
 //!
+//! No statement depends on the search path: what is ours is named with its schema, and each function and operator of
+//! PostgreSQL's own with `pg_catalog`. Otherwise a function that another role made could be found in place of it, and
+//! would run with the rights of the server.
+//!
 //! The schema is brought up to date by the first request of a process; see [`PostgresStore::new`].
 
 mod connections;
@@ -20,7 +24,9 @@ mod query;
 mod read;
 mod refusal;
 mod row;
+mod schema;
 mod tls;
+mod transport;
 mod write;
 
 use async_trait::async_trait;
@@ -31,6 +37,7 @@ use self::failure::Failure;
 pub use self::login::{Login, Logins};
 use self::manager::Connector;
 pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};
+use self::transport::MakeTransport;
 use super::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
     Remember, Result, Stats, Store, TimeRequest,
@@ -53,17 +60,22 @@ impl PostgresStore {
     /// A store that connects, and brings its schema up to date, when it is first asked for something. So a process
     /// starts while its database is down, and answers as soon as that is up.
     ///
-    /// The role needs the right to create the schema, or to create in it, only for a schema that is not up to date;
-    /// afterwards `USAGE` of the schema and the right to read and write its tables will do.
+    /// The role needs the right to create the schema, or `USAGE` of it and the right to create in it, only for a schema
+    /// that is not up to date; afterwards `USAGE` and the right to read and write its tables will do.
+    ///
+    /// If the schema or the whole database is dropped or replaced while the store is open, the next request brings it up
+    /// to date again.
     ///
     /// # Errors
     /// When the options cannot be used, whatever the database is.
     pub fn new(options: &PostgresOptions) -> std::result::Result<Self, PostgresOptionsError> {
-        let (config, tls_mode) = options.parse()?;
+        let (mut config, tls_mode) = options.parse()?;
         let tls = tls::connector(tls_mode, options.ca_file.as_deref())?;
-        let connector = Connector { config, tls, logins: options.logins.clone() };
+        let beginning = options::begin(&mut config, tls_mode)?;
+        let transport = MakeTransport { tls, beginning };
+        let connector = Connector { config, transport, logins: options.logins.clone() };
         let connections = Connections::new(connector, options.pool_size, options.peer);
-        Ok(Self { database: Database::new(connections, &options.schema) })
+        Ok(Self { database: Database::new(connections, options.schema.as_deref()) })
     }
 }
 

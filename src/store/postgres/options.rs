@@ -1,17 +1,19 @@
 //! Settings of the store, and the connection string.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
 use super::login::{Login, Logins};
 use super::refusal;
 use super::tls::TlsMode;
+use super::transport::Beginning;
 use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS};
 
 /// The port of a server whose connection string names none.
@@ -33,13 +35,17 @@ const KEEPALIVE_RETRIES: u32 = 3;
 #[derive(Clone)]
 pub struct PostgresOptions {
     /// A URL (`postgresql://user:password@host:5432/database?sslmode=verify-full`) or `key=value` pairs, as libpq reads
-    /// them. Of the parameter `sslmode` all values work: `allow` as `prefer`, the others as in libpq; without it,
-    /// `verify-full` where there is a `ca_file`, else `prefer`.
+    /// them. Of the parameter `sslmode` all values work: `allow` as `prefer`, the others as in libpq. Without it, it is
+    /// `verify-full`, or `prefer` where there is no `ca_file` and every host is this machine: a Unix socket, `localhost`
+    /// or a loopback address.
+    ///
+    /// Whatever it is, a password is never sent in clear over a connection without TLS to another machine.
     pub connection_string: String,
     /// Who connects, where that is not for the connection string to say.
     pub logins: Option<Arc<dyn Logins>>,
-    /// The schema of the tables and functions, created if need be; 1 to 63 bytes.
-    pub schema: String,
+    /// The schema of the tables and functions, created if need be; 1 to 63 bytes. With `None` it is `syncflow`, or
+    /// `public` where an earlier version has its tables there.
+    pub schema: Option<String>,
     /// A PEM file with the certificates to trust, in place of those of the system.
     pub ca_file: Option<PathBuf>,
     /// What is at the other end of a connection.
@@ -89,13 +95,13 @@ pub enum PostgresOptionsError {
 }
 
 impl PostgresOptions {
-    /// The defaults for a connection string: schema `public`, a direct connection, a pool of 10.
+    /// The defaults for a connection string: no schema, a direct connection, a pool of 10.
     #[must_use]
     pub fn new(connection_string: &str) -> Self {
         Self {
             connection_string: connection_string.to_owned(),
             logins: None,
-            schema: "public".to_owned(),
+            schema: None,
             ca_file: None,
             peer: Peer::Server,
             pool_size: 10,
@@ -117,13 +123,14 @@ impl PostgresOptions {
             host,
             port: config.get_ports().first().copied().unwrap_or(PORT),
             login: Login { user: config.get_user().map(str::to_owned), password },
-            is_always_encrypted: !matches!(tls, TlsMode::Disable | TlsMode::Prefer),
+            is_always_encrypted: tls.is_always_encrypted(),
         })
     }
 
     /// The driver's settings, and what is asked of TLS.
     pub(super) fn parse(&self) -> Result<(Config, TlsMode), PostgresOptionsError> {
-        if self.schema.is_empty() || self.schema.len() > SCHEMA_MAX_BYTES || self.schema.contains('\0') {
+        let is_name = |name: &String| !name.is_empty() && name.len() <= SCHEMA_MAX_BYTES && !name.contains('\0');
+        if !self.schema.as_ref().is_none_or(is_name) {
             return Err(PostgresOptionsError::Schema);
         }
         if self.pool_size == 0 {
@@ -131,13 +138,6 @@ impl PostgresOptions {
         }
         let refused = PostgresOptionsError::ConnectionString;
         let (rest, sslmode) = take_sslmode(&self.connection_string);
-        let tls = match sslmode {
-            Some(word) => TlsMode::parse(word).ok_or_else(|| {
-                refused("sslmode must be disable, allow, prefer, require, verify-ca or verify-full".to_owned())
-            })?,
-            None if self.ca_file.is_some() => TlsMode::VerifyFull,
-            None => TlsMode::Prefer,
-        };
         let mut config =
             Config::from_str(&rest).map_err(|error| refused(refusal::of(&self.connection_string, &error)))?;
         if has_login_in_host(&config) {
@@ -146,6 +146,13 @@ impl PostgresOptions {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(refused("names no host".to_owned()));
         }
+        let tls = match sslmode {
+            Some(word) => TlsMode::parse(word).ok_or_else(|| {
+                refused("sslmode must be disable, allow, prefer, require, verify-ca or verify-full".to_owned())
+            })?,
+            None if self.ca_file.is_none() && is_this_machine(&config) => TlsMode::Prefer,
+            None => TlsMode::VerifyFull,
+        };
         config.ssl_mode(tls.negotiation());
         self.complete(&mut config);
         Ok((config, tls))
@@ -178,7 +185,7 @@ impl PostgresOptions {
             // for rows that fit a page, whatever a table of millions makes the planner expect.
             let options = format!(
                 "-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit} -c enable_seqscan=off \
-                 -c jit=off {theirs}"
+                 -c jit=off -c search_path=pg_catalog,pg_temp {theirs}"
             );
             config.options(options.trim_end());
         }
@@ -201,6 +208,46 @@ impl fmt::Debug for PostgresOptions {
 /// Whether what is left of a login stands where a host belongs: the password had an `@` in it.
 fn has_login_in_host(config: &Config) -> bool {
     config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@')))
+}
+
+/// Whether every host is the machine that the process runs on.
+fn is_this_machine(config: &Config) -> bool {
+    let is_local_name = |name: &str| {
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    };
+    let is_local = |host: &Host| match host {
+        Host::Tcp(name) => is_local_name(name),
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    };
+    // The addresses, if there are any, are what is connected to; the names are then for certificates alone.
+    match config.get_hostaddrs() {
+        [] => config.get_hosts().iter().all(is_local),
+        addresses => addresses.iter().all(IpAddr::is_loopback),
+    }
+}
+
+/// How connections begin. Where one may be without TLS and leads to another machine, the driver is told that there is
+/// TLS without asking the server for it: so all of the connection is left to [`super::transport`].
+pub(super) fn begin(config: &mut Config, tls: TlsMode) -> Result<Beginning, PostgresOptionsError> {
+    if tls.is_always_encrypted() || is_this_machine(config) {
+        return Ok(Beginning::AsTheDriverSays);
+    }
+    let refused = |why: &str| Err(PostgresOptionsError::ConnectionString(why.to_owned()));
+    if config.get_ssl_negotiation() == SslNegotiation::Direct {
+        return refused("sslnegotiation=direct needs sslmode=require or a stricter one");
+    }
+    if config.get_hosts().iter().any(|host| !matches!(host, Host::Tcp(_))) {
+        return refused("names a socket beside other hosts");
+    }
+    if config.get_hosts().is_empty() {
+        for address in config.get_hostaddrs().to_vec() {
+            config.host(address.to_string());
+        }
+    }
+    config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    Ok(if tls == TlsMode::Disable { Beginning::Clear } else { Beginning::TlsIfOffered })
 }
 
 /// Takes `sslmode` out of a connection string, since the driver does not know all of its values.
@@ -270,11 +317,44 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_trusted_certificates_alone_asks_for_full_verification() {
-        let mut options = PostgresOptions::new("postgresql://h/d");
-        assert_eq!(options.parse().unwrap().1, TlsMode::Prefer);
-        options.ca_file = Some("ca.pem".into());
-        assert_eq!(options.parse().unwrap().1, TlsMode::VerifyFull);
+    fn full_verification_is_the_default_except_on_this_machine() {
+        for (text, expected) in [
+            ("postgresql://h/d", TlsMode::VerifyFull),
+            ("postgresql://10.0.0.1/d", TlsMode::VerifyFull),
+            ("postgresql://0.0.0.0/d", TlsMode::VerifyFull),
+            ("postgresql://localhost.example/d", TlsMode::VerifyFull),
+            ("postgresql://localhost,h/d", TlsMode::VerifyFull),
+            ("host=localhost hostaddr=10.0.0.1", TlsMode::VerifyFull),
+            ("postgresql://localhost/d", TlsMode::Prefer),
+            ("postgresql://127.0.0.1/d", TlsMode::Prefer),
+            ("host=::1", TlsMode::Prefer),
+            ("host=/var/run/postgresql", TlsMode::Prefer),
+            ("host=h hostaddr=127.0.0.2", TlsMode::Prefer),
+        ] {
+            let mut options = PostgresOptions::new(text);
+            assert_eq!(options.parse().unwrap().1, expected, "{text}");
+            options.ca_file = Some("ca.pem".into());
+            assert_eq!(options.parse().unwrap().1, TlsMode::VerifyFull, "{text} with a file of certificates");
+        }
+    }
+
+    #[test]
+    fn connections_that_may_be_without_tls_are_guarded_except_on_this_machine() {
+        for (text, expected) in [
+            ("postgresql://h/d?sslmode=disable", Beginning::Clear),
+            ("postgresql://h/d?sslmode=prefer", Beginning::TlsIfOffered),
+            ("hostaddr=10.0.0.1 sslmode=allow", Beginning::TlsIfOffered),
+            ("postgresql://h/d", Beginning::AsTheDriverSays),
+            ("postgresql://h/d?sslmode=require", Beginning::AsTheDriverSays),
+            ("postgresql://localhost/d?sslmode=disable", Beginning::AsTheDriverSays),
+        ] {
+            let (mut config, tls) = parse(text).unwrap();
+            assert_eq!(begin(&mut config, tls).unwrap(), expected, "{text}");
+        }
+        for text in ["host=h sslmode=prefer sslnegotiation=direct", "host=/tmp,h sslmode=disable"] {
+            let (mut config, tls) = parse(text).unwrap();
+            assert!(begin(&mut config, tls).is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -284,7 +364,8 @@ mod tests {
         assert_eq!(
             config.get_options(),
             Some(
-                "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=10000 -c enable_seqscan=off -c jit=off -c statement_timeout=5"
+                "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=10000 -c enable_seqscan=off -c jit=off \
+                 -c search_path=pg_catalog,pg_temp -c statement_timeout=5"
             )
         );
         options.peer = Peer::Pooler;
@@ -324,7 +405,7 @@ mod tests {
         };
         for schema in [String::new(), "s".repeat(64), "a\0b".to_owned()] {
             let mut options = PostgresOptions::new("host=h");
-            options.schema = schema;
+            options.schema = Some(schema);
             assert!(matches!(options.parse().unwrap_err(), PostgresOptionsError::Schema));
         }
         assert!(matches!(with(|options| options.pool_size = 0), PostgresOptionsError::PoolSize));

@@ -115,7 +115,7 @@ impl<'a> Search<'a> {
         let mut conditions = String::new();
         let mut texts = Vec::new();
         // By the primary key where the id is known, else by the index of collections; see the migrations about collations.
-        let mut tenant_collation = " COLLATE \"POSIX\"";
+        let mut tenant_collation = " COLLATE pg_catalog.\"POSIX\"";
         for condition in query.filter.conditions() {
             let number = FIRST_TEXT + texts.len();
             // Writing to a string cannot fail.
@@ -125,31 +125,38 @@ impl<'a> Search<'a> {
                 Narrowed::Id(id) => {
                     texts.push(id);
                     tenant_collation = "";
-                    write!(conditions, " AND d.doc_id = ${number}")
+                    write!(conditions, " AND d.doc_id OPERATOR(pg_catalog.=) ${number}")
                 }
                 Narrowed::Revision(revision) => {
                     texts.push(revision);
-                    write!(conditions, " AND d.rev = ${number}::bigint")
+                    write!(conditions, " AND d.rev OPERATOR(pg_catalog.=) ${number}::bigint")
                 }
                 Narrowed::Containing(contained) => {
                     texts.extend(contained);
-                    write!(conditions, " AND (d.data @> ${number}::jsonb OR d.data @> ${}::jsonb)", number + 1)
+                    let contains = "d.data OPERATOR(pg_catalog.@>)";
+                    let in_array = number + 1;
+                    write!(
+                        conditions,
+                        " AND ({contains} ${number}::pg_catalog.jsonb OR {contains} ${in_array}::pg_catalog.jsonb)"
+                    )
                 }
             };
         }
         let sql = format!(
             "SELECT collection, doc_id, rev, seq, operation_id, body
              FROM (
-                 SELECT d.*, sum(octet_length(d.body)) OVER (
+                 SELECT d.*, pg_catalog.sum(pg_catalog.octet_length(d.body)) OVER (
                      ORDER BY d.seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                  ) AS bytes_before
                  FROM {{schema}}.syncflow_documents AS d
-                 WHERE d.tenant = $1{tenant_collation} AND d.collection = $2 AND d.seq < $3
+                 WHERE d.tenant OPERATOR(pg_catalog.=) ($1{tenant_collation})
+                     AND d.collection OPERATOR(pg_catalog.=) $2
+                     AND d.seq OPERATOR(pg_catalog.<) $3
                      AND d.body IS NOT NULL{conditions}
                  ORDER BY d.seq DESC
-                 LIMIT $4 + 1
+                 LIMIT $4 OPERATOR(pg_catalog.+) 1
              ) AS found
-             WHERE coalesce(bytes_before, 0) <= $5
+             WHERE coalesce(bytes_before, 0) OPERATOR(pg_catalog.<=) $5
              ORDER BY seq DESC"
         );
         let collection = query.collection.as_str();

@@ -99,28 +99,44 @@ const PAGE: &str = "SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, 
 /// plan by an index can be far off: the log is dense, so the range has no more rows than the page.
 const LARGE_LOG_PAGE: &str = r#"
     WITH asked AS MATERIALIZED (
-        SELECT $1 AS tenant, $3 AS after, $3 + $5 + 1 AS last
+        SELECT $1 AS tenant, $3 AS after, $3 OPERATOR(pg_catalog.+) $5 OPERATOR(pg_catalog.+) 1 AS last
     ), head AS MATERIALIZED (
         SELECT h.seq, h.fingerprint, h.horizon FROM {schema}.syncflow_heads AS h
-        WHERE h.tenant = (SELECT a.tenant FROM asked AS a)
+        WHERE h.tenant OPERATOR(pg_catalog.=) (SELECT a.tenant FROM asked AS a)
     ), page AS MATERIALIZED (
-        SELECT $2 AND a.after >= coalesce((SELECT h.horizon FROM head AS h), 0) AND coalesce((
-            SELECT sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock))
-            FROM {schema}.syncflow_operations AS o
-            WHERE o.tenant = a.tenant AND o.seq > a.after AND o.seq <= a.last
-        ), 0) <= $6 AS is_whole FROM asked AS a
+        SELECT
+            $2
+            AND a.after OPERATOR(pg_catalog.>=) coalesce((SELECT h.horizon FROM head AS h), 0)
+            AND coalesce((
+                SELECT pg_catalog.sum(
+                    pg_catalog.octet_length(coalesce(o.data, '')) OPERATOR(pg_catalog.+) pg_catalog.octet_length(o.clock)
+                )
+                FROM {schema}.syncflow_operations AS o
+                WHERE
+                    o.tenant OPERATOR(pg_catalog.=) a.tenant
+                    AND o.seq OPERATOR(pg_catalog.>) a.after
+                    AND o.seq OPERATOR(pg_catalog.<=) a.last
+            ), 0) OPERATOR(pg_catalog.<=) $6 AS is_whole
+        FROM asked AS a
     )
     SELECT
         coalesce(h.seq, 0) AS head_seq, coalesce(h.fingerprint, 0), coalesce(h.horizon, 0),
-        CASE WHEN a.after = 0 THEN 0 ELSE coalesce(
-            (SELECT o.fingerprint FROM {schema}.syncflow_operations AS o WHERE o.tenant = a.tenant AND o.seq = a.after),
-            (SELECT f.fingerprint FROM {schema}.syncflow_fingerprints AS f WHERE f.tenant = a.tenant AND f.seq = a.after)
+        CASE WHEN a.after OPERATOR(pg_catalog.=) 0 THEN 0 ELSE coalesce(
+            (
+                SELECT o.fingerprint FROM {schema}.syncflow_operations AS o
+                WHERE o.tenant OPERATOR(pg_catalog.=) a.tenant AND o.seq OPERATOR(pg_catalog.=) a.after
+            ),
+            (
+                SELECT f.fingerprint FROM {schema}.syncflow_fingerprints AS f
+                WHERE f.tenant OPERATOR(pg_catalog.=) a.tenant AND f.seq OPERATOR(pg_catalog.=) a.after
+            )
         ) END,
         c.pulled_seq, c.seen_at_ms,
         NULL::bigint, NULL::bigint, NULL, NULL, NULL, NULL, NULL, NULL::bigint, NULL, NULL
     FROM asked AS a
     LEFT JOIN head AS h ON true
-    LEFT JOIN {schema}.syncflow_clients AS c ON c.tenant = a.tenant AND c.client_id = $7
+    LEFT JOIN {schema}.syncflow_clients AS c
+        ON c.tenant OPERATOR(pg_catalog.=) a.tenant AND c.client_id OPERATOR(pg_catalog.=) $7
     WHERE (SELECT p.is_whole FROM page AS p)
     UNION ALL (
         SELECT
@@ -129,9 +145,9 @@ const LARGE_LOG_PAGE: &str = r#"
         FROM {schema}.syncflow_operations AS o
         WHERE
             (SELECT p.is_whole FROM page AS p)
-            AND o.tenant = (SELECT a.tenant FROM asked AS a)
-            AND o.seq > (SELECT a.after FROM asked AS a)
-            AND o.seq <= (SELECT a.last FROM asked AS a)
+            AND o.tenant OPERATOR(pg_catalog.=) (SELECT a.tenant FROM asked AS a)
+            AND o.seq OPERATOR(pg_catalog.>) (SELECT a.after FROM asked AS a)
+            AND o.seq OPERATOR(pg_catalog.<=) (SELECT a.last FROM asked AS a)
         ORDER BY o.seq
     )
     UNION ALL
@@ -243,7 +259,7 @@ pub(super) async fn client(
     client: &ClientId,
 ) -> Result<Option<ClientMemory>, Failure> {
     let sql = "SELECT revision, places, pulled_seq, seen_at_ms FROM {schema}.syncflow_clients
-               WHERE tenant = $1 AND client_id = $2";
+               WHERE tenant OPERATOR(pg_catalog.=) $1 AND client_id OPERATOR(pg_catalog.=) $2";
     let parameters: [Parameter<'_>; 2] = [(&tenant.as_str(), Type::TEXT), (&client.as_str(), Type::TEXT)];
     let rows = database.rows(sql, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(None) };
@@ -263,7 +279,8 @@ pub(super) async fn document(
     key: &DocumentKey,
 ) -> Result<Option<LiveDocument>, Failure> {
     let sql = "SELECT collection, doc_id, rev, seq, operation_id, body FROM {schema}.syncflow_documents
-               WHERE tenant = $1 AND collection = $2 AND doc_id = $3 AND body IS NOT NULL";
+               WHERE tenant OPERATOR(pg_catalog.=) $1 AND collection OPERATOR(pg_catalog.=) $2
+                   AND doc_id OPERATOR(pg_catalog.=) $3 AND body IS NOT NULL";
     let parameters: [Parameter<'_>; 3] =
         [(&tenant.as_str(), Type::TEXT), (&key.collection.as_str(), Type::TEXT), (&key.id.as_str(), Type::TEXT)];
     let rows = database.rows(sql, &parameters).await?;
@@ -276,14 +293,15 @@ pub(super) async fn document(
 /// the difference to its place is null, which `greatest` passes over.
 pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: u64) -> Result<Stats, Failure> {
     let sql = "SELECT
-                   h.seq - h.horizon,
+                   h.seq OPERATOR(pg_catalog.-) h.horizon,
                    h.live_documents,
-                   least(h.seq - h.horizon, greatest(0, h.seq - (
+                   least(h.seq OPERATOR(pg_catalog.-) h.horizon, greatest(0, h.seq OPERATOR(pg_catalog.-) (
                        SELECT c.pulled_seq FROM {schema}.syncflow_clients AS c
-                       WHERE c.tenant = $1 COLLATE \"POSIX\" AND c.seen_at_ms >= $2
+                       WHERE c.tenant OPERATOR(pg_catalog.=) ($1 COLLATE pg_catalog.\"POSIX\")
+                           AND c.seen_at_ms OPERATOR(pg_catalog.>=) $2
                        ORDER BY c.pulled_seq LIMIT 1
                    )))
-               FROM {schema}.syncflow_heads AS h WHERE h.tenant = $1";
+               FROM {schema}.syncflow_heads AS h WHERE h.tenant OPERATOR(pg_catalog.=) $1";
     let parameters: [Parameter<'_>; 2] = [(&tenant.as_str(), Type::TEXT), (&signed(active_since_ms), Type::INT8)];
     let rows = database.rows(sql, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(Stats::default()) };
@@ -297,7 +315,8 @@ pub(super) async fn tenants(
     after: Option<&TenantId>,
     limit: usize,
 ) -> Result<Vec<TenantId>, Failure> {
-    let sql = "SELECT h.tenant FROM {schema}.syncflow_heads AS h WHERE h.tenant > $1 ORDER BY h.tenant LIMIT $2";
+    let sql = "SELECT h.tenant FROM {schema}.syncflow_heads AS h WHERE h.tenant OPERATOR(pg_catalog.>) $1
+               ORDER BY h.tenant LIMIT $2";
     // No name is empty, so every one stands behind the empty text.
     let after = after.map_or("", TenantId::as_str);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

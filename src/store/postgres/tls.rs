@@ -43,6 +43,14 @@ impl TlsMode {
         }
     }
 
+    /// Whether nothing travels unless it is encrypted.
+    pub(super) fn is_always_encrypted(self) -> bool {
+        match self {
+            Self::Disable | Self::Prefer => false,
+            Self::Require | Self::VerifyCa | Self::VerifyFull => true,
+        }
+    }
+
     /// What the driver is to ask the server for.
     pub(super) fn negotiation(self) -> SslMode {
         match self {
@@ -103,7 +111,8 @@ impl Authorities {
         roots.add_parsable_certificates(certificates.iter().cloned());
         if roots.is_empty() {
             let place = file.map_or_else(|| "the system".to_owned(), |file| file.display().to_string());
-            return Err(PostgresOptionsError::CaFile(format!("no trusted certificates in {place}")));
+            let why = format!("no trusted certificates in {place}, and sslmode=verify-full or verify-ca needs some");
+            return Err(PostgresOptionsError::CaFile(why));
         }
         Ok(Self { roots, certificates })
     }

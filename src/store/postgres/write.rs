@@ -147,7 +147,7 @@ pub(super) async fn note_pulled(
     pulled_seq: u64,
 ) -> Result<(), Failure> {
     // Only the statistics use it, so nobody waits for it to reach the disk.
-    let sql = "WITH settings AS (SELECT set_config('synchronous_commit', 'off', true))
+    let sql = "WITH settings AS (SELECT pg_catalog.set_config('synchronous_commit', 'off', true))
                INSERT INTO {schema}.syncflow_clients AS c (tenant, client_id, revision, places, pulled_seq, seen_at_ms)
                SELECT $1, $2, 0, '', $3, $4 FROM settings
                ON CONFLICT (tenant, client_id) DO UPDATE SET pulled_seq = excluded.pulled_seq,

@@ -7,6 +7,7 @@
 
 mod erase;
 mod file;
+mod place;
 mod read;
 mod row;
 mod schema;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::erase::Eraser;
+use self::place::Place;
 use self::read::Pull;
 use self::schema::{OpenError, open_for_reading, open_for_writing};
 use self::threads::Threads;
@@ -62,9 +64,10 @@ impl SqliteStore {
             StoreError::new(NAME, "open", kind, format!("{}: {error}", path.display()))
         };
         let writer = open_for_writing(path).map_err(open_error)?;
+        let place = Place::of(path);
         let readers = (0..readers.max(1)).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
         let start = |name, connections| {
-            Threads::start(name, connections)
+            Threads::start(name, connections, place.clone())
                 .map_err(|error| StoreError::new(NAME, "open", ErrorKind::Unavailable, error))
         };
         Ok(Self {

@@ -8,6 +8,7 @@ use futures_channel::oneshot;
 use rusqlite::{Connection, ErrorCode};
 
 use super::NAME;
+use super::place::{Gone, Place};
 use crate::store::{ErrorKind, Result, StoreError};
 
 /// Most jobs that wait for a thread; a further one waits for its place in the queue.
@@ -21,6 +22,13 @@ pub(super) struct Threads {
     /// Closed to tell the threads to end.
     queue: async_channel::Sender<Job>,
     threads: Vec<JoinHandle<()>>,
+    place: Place,
+}
+
+/// Why a job has no result.
+enum Failure {
+    Sqlite(rusqlite::Error),
+    Gone(Gone),
 }
 
 /// Who waits for a job.
@@ -34,38 +42,52 @@ impl Caller<'_> {
 }
 
 impl Threads {
-    /// Starts a thread for each connection.
-    pub(super) fn start(name: &str, connections: Vec<Connection>) -> io::Result<Self> {
+    /// Starts a thread for each connection to the file at a place.
+    pub(super) fn start(name: &str, connections: Vec<Connection>, place: Place) -> io::Result<Self> {
         let (queue, jobs) = async_channel::bounded::<Job>(QUEUE_MAX_JOBS);
         let start = |connection| {
             let jobs = jobs.clone();
             thread::Builder::new().name(name.to_owned()).spawn(move || work(connection, &jobs))
         };
         let threads = connections.into_iter().map(start).collect::<io::Result<_>>()?;
-        Ok(Self { queue, threads })
+        Ok(Self { queue, threads, place })
     }
 
     /// Runs a job on one of the threads. A caller that goes away before the job has begun takes it along; one that has
     /// begun is done to its end unless it asks [`Caller::is_gone`].
+    ///
+    /// A job fails if the file is gone before it, or behind it: what it wrote may be lost then.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
         job: impl FnOnce(&mut Connection, &Caller<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
+        let place = self.place.clone();
         let job: Job = Box::new(move |connection| {
             if sender.is_canceled() {
                 return;
             }
-            let result = job(connection, &Caller(&|| sender.is_canceled()));
+            let result = in_place(&place, || job(connection, &Caller(&|| sender.is_canceled())));
             // A caller that went away meanwhile does not need the answer.
             let _ = sender.send(result);
         });
         let ended = || StoreError::new(NAME, operation, ErrorKind::Failed, "the thread of the database has ended");
         self.queue.send(job).await.map_err(|_| ended())?;
         let panicked = |_| StoreError::new(NAME, operation, ErrorKind::Failed, "the work on the database panicked");
-        receiver.await.map_err(panicked)?.map_err(|error| store_error(operation, error))
+        receiver.await.map_err(panicked)?.map_err(|failure| match failure {
+            Failure::Sqlite(error) => store_error(operation, error),
+            Failure::Gone(gone) => StoreError::new(NAME, operation, ErrorKind::Unavailable, gone),
+        })
     }
+}
+
+/// Does something with a file that has to be in its place before and after.
+fn in_place<T>(place: &Place, work: impl FnOnce() -> rusqlite::Result<T>) -> std::result::Result<T, Failure> {
+    place.check().map_err(Failure::Gone)?;
+    let done = work().map_err(Failure::Sqlite)?;
+    place.check().map_err(Failure::Gone)?;
+    Ok(done)
 }
 
 fn work(mut connection: Connection, jobs: &async_channel::Receiver<Job>) {

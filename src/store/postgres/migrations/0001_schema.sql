@@ -1,5 +1,8 @@
 -- The tables of the store.
 --
+-- The steps run with the search path "pg_catalog, pg_temp": what is ours is named with its schema, and any other name is
+-- one of PostgreSQL's own.
+--
 -- Every key begins with the tenant, so that the schema can be distributed by it as it stands.
 -- Texts of keys are compared by their bytes: no index depends on the collations of the operating system.
 --
@@ -17,7 +20,7 @@ $$;
 
 -- One row for each tenant: its newest position, its horizon and its counters. Every commit updates it, so its page
 -- keeps room for the versions that are not yet cleaned up.
-CREATE TABLE syncflow_heads (
+CREATE TABLE {schema}.syncflow_heads (
     tenant text COLLATE "C" NOT NULL,
     seq bigint NOT NULL,
     fingerprint bigint NOT NULL,
@@ -28,7 +31,7 @@ CREATE TABLE syncflow_heads (
 ) WITH (fillfactor = 20);
 
 -- The log. The data and the clock are texts, for they are answered byte for byte.
-CREATE TABLE syncflow_operations (
+CREATE TABLE {schema}.syncflow_operations (
     tenant text COLLATE "C" NOT NULL,
     seq bigint NOT NULL,
     fingerprint bigint NOT NULL,
@@ -45,17 +48,17 @@ CREATE TABLE syncflow_operations (
 );
 
 -- Pulls by the reference's rule.
-CREATE INDEX syncflow_operations_by_time ON syncflow_operations (tenant COLLATE "POSIX", "timestamp", seq);
+CREATE INDEX syncflow_operations_by_time ON {schema}.syncflow_operations (tenant COLLATE "POSIX", "timestamp", seq);
 
 -- The ids of all operations that ever took effect: compaction leaves them.
-CREATE TABLE syncflow_operation_ids (
+CREATE TABLE {schema}.syncflow_operation_ids (
     tenant text COLLATE "C" NOT NULL,
     id text COLLATE "C" NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 -- The fingerprints of the log entries that compaction has removed: cursors from before the horizon still verify.
-CREATE TABLE syncflow_fingerprints (
+CREATE TABLE {schema}.syncflow_fingerprints (
     tenant text COLLATE "C" NOT NULL,
     seq bigint NOT NULL,
     fingerprint bigint NOT NULL,
@@ -65,7 +68,7 @@ CREATE TABLE syncflow_fingerprints (
 -- The documents, tombstones included: those have neither `body` nor `data`.
 -- `body` is the document byte for byte and what is answered; `data` is the same for indexes and for people who look.
 -- It leaves out numbers that PostgreSQL cannot hold.
-CREATE TABLE syncflow_documents (
+CREATE TABLE {schema}.syncflow_documents (
     tenant text COLLATE "C" NOT NULL,
     collection text COLLATE "C" NOT NULL,
     doc_id text COLLATE "C" NOT NULL,
@@ -82,20 +85,20 @@ CREATE TABLE syncflow_documents (
 );
 
 -- Pulls in state mode.
-CREATE INDEX syncflow_documents_by_seq ON syncflow_documents (tenant COLLATE "POSIX", seq);
+CREATE INDEX syncflow_documents_by_seq ON {schema}.syncflow_documents (tenant COLLATE "POSIX", seq);
 
 -- Pulls by the reference's rule once history has been compacted.
-CREATE INDEX syncflow_documents_by_time ON syncflow_documents (tenant COLLATE "POSIX", "timestamp", seq);
+CREATE INDEX syncflow_documents_by_time ON {schema}.syncflow_documents (tenant COLLATE "POSIX", "timestamp", seq);
 
 -- Queries, newest first.
-CREATE INDEX syncflow_documents_of_collection ON syncflow_documents (tenant COLLATE "POSIX", collection, seq)
+CREATE INDEX syncflow_documents_of_collection ON {schema}.syncflow_documents (tenant COLLATE "POSIX", collection, seq)
 WHERE body IS NOT NULL;
 
 -- Queries whose filter leaves little of a collection.
-CREATE INDEX syncflow_documents_data ON syncflow_documents USING gin (data jsonb_path_ops) WHERE data IS NOT NULL;
+CREATE INDEX syncflow_documents_data ON {schema}.syncflow_documents USING gin (data jsonb_path_ops) WHERE data IS NOT NULL;
 
 -- The clients that pull: what a legacy client's `since` stands for, and how far each has pulled.
-CREATE TABLE syncflow_clients (
+CREATE TABLE {schema}.syncflow_clients (
     tenant text COLLATE "C" NOT NULL,
     client_id text COLLATE "C" NOT NULL,
     revision bigint NOT NULL,
@@ -106,7 +109,7 @@ CREATE TABLE syncflow_clients (
 );
 
 -- The client that is farthest behind.
-CREATE INDEX syncflow_clients_by_pulled ON syncflow_clients (tenant COLLATE "POSIX", pulled_seq, seen_at_ms);
+CREATE INDEX syncflow_clients_by_pulled ON {schema}.syncflow_clients (tenant COLLATE "POSIX", pulled_seq, seen_at_ms);
 
 -- Clients that were silent for long enough to be forgotten.
-CREATE INDEX syncflow_clients_by_seen ON syncflow_clients (tenant COLLATE "POSIX", seen_at_ms);
+CREATE INDEX syncflow_clients_by_seen ON {schema}.syncflow_clients (tenant COLLATE "POSIX", seen_at_ms);

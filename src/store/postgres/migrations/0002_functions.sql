@@ -4,9 +4,13 @@
 -- to be right when the table has grown. So they read by index, and what is to be looked up key by key is a lateral
 -- subquery behind `OFFSET 0`, which leaves no other way.
 
+-- Each function has a search path of its own, in which only what belongs to PostgreSQL is found. Functions and operators
+-- of other roles do not matter then, not even those that suit the arguments better. So what is ours is named with its
+-- schema.
+
 -- What a decision needs of some ids and documents. One statement sees one moment, and the statements of a function that
 -- is STABLE see the moment of the statement that called it.
-CREATE FUNCTION syncflow_load(of_tenant text, ids text[], collections text[], doc_ids text[])
+CREATE FUNCTION {schema}.syncflow_load(of_tenant text, ids text[], collections text[], doc_ids text[])
 RETURNS TABLE (
     known_id text,
     collection text,
@@ -19,7 +23,7 @@ RETURNS TABLE (
     clock text
 )
 LANGUAGE plpgsql STABLE
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
@@ -29,14 +33,14 @@ BEGIN
         SELECT known.id, NULL, NULL, NULL::bigint, NULL, NULL, NULL, NULL::bigint, NULL
         FROM unnest(ids) AS asked (id)
         CROSS JOIN LATERAL (
-            SELECT k.id FROM syncflow_operation_ids AS k WHERE k.tenant = of_tenant AND k.id = asked.id OFFSET 0
+            SELECT k.id FROM {schema}.syncflow_operation_ids AS k WHERE k.tenant = of_tenant AND k.id = asked.id OFFSET 0
         ) AS known;
     RETURN QUERY
         SELECT NULL, d.collection, d.doc_id, d.rev, d.body, d.operation_id, d.client_id, d."timestamp", d.clock
         FROM unnest(collections, doc_ids) AS asked (collection, doc_id)
         CROSS JOIN LATERAL (
             SELECT *
-            FROM syncflow_documents AS d
+            FROM {schema}.syncflow_documents AS d
             WHERE d.tenant = of_tenant AND d.collection = asked.collection AND d.doc_id = asked.doc_id
             OFFSET 0
         ) AS d;
@@ -54,7 +58,7 @@ $$;
 --
 -- The lock on the head is held until the commit is visible, so the next commit takes its numbers only when everybody
 -- can see the ones below: numbers become visible in order.
-CREATE FUNCTION syncflow_commit(
+CREATE FUNCTION {schema}.syncflow_commit(
     of_tenant text,
     live_documents_delta bigint,
     batch_received_at_ms bigint,
@@ -86,7 +90,7 @@ CREATE FUNCTION syncflow_commit(
 )
 RETURNS void
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
@@ -104,10 +108,10 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
 
-    INSERT INTO syncflow_operation_ids (tenant, id)
+    INSERT INTO {schema}.syncflow_operation_ids (tenant, id)
     SELECT of_tenant, e.id FROM unnest(entry_ids) AS e (id) ORDER BY e.id COLLATE "C";
 
-    INSERT INTO syncflow_heads AS h (tenant, seq, fingerprint, horizon, live_documents, received_at_ms)
+    INSERT INTO {schema}.syncflow_heads AS h (tenant, seq, fingerprint, horizon, live_documents, received_at_ms)
     VALUES (of_tenant, entry_count, entry_fingerprints[entry_count], 0, live_documents_delta, batch_received_at_ms)
     ON CONFLICT (tenant) DO UPDATE SET
         seq = h.seq + excluded.seq,
@@ -123,7 +127,7 @@ BEGIN
         FROM unnest(document_collections, document_ids, document_seen_revs) AS w (collection, doc_id, seen_rev)
         CROSS JOIN LATERAL (
             SELECT d.rev
-            FROM syncflow_documents AS d
+            FROM {schema}.syncflow_documents AS d
             WHERE d.tenant = of_tenant AND d.collection = w.collection AND d.doc_id = w.doc_id
             OFFSET 0
         ) AS found
@@ -133,7 +137,7 @@ BEGIN
         END IF;
 
         -- They are there, so all of them conflict and are updated, by the very key that they are looked up by.
-        INSERT INTO syncflow_documents (
+        INSERT INTO {schema}.syncflow_documents (
             tenant, collection, doc_id, rev, seq, fingerprint, body, data, operation_id, client_id, "timestamp", clock
         )
         SELECT
@@ -159,7 +163,7 @@ BEGIN
             clock = excluded.clock;
     END IF;
     IF known_documents < cardinality(document_ids) THEN
-        INSERT INTO syncflow_documents (
+        INSERT INTO {schema}.syncflow_documents (
             tenant, collection, doc_id, rev, seq, fingerprint, body, data, operation_id, client_id, "timestamp", clock
         )
         SELECT
@@ -175,7 +179,7 @@ BEGIN
         WHERE w.seen_rev IS NULL;
     END IF;
 
-    INSERT INTO syncflow_operations (
+    INSERT INTO {schema}.syncflow_operations (
         tenant, seq, fingerprint, id, kind, collection, doc_id, data, "timestamp", client_id, clock, received_at_ms
     )
     SELECT
@@ -197,7 +201,7 @@ $$;
 -- The page is cut by its reader; here only what surely exceeds it is left out: rows before whose predecessor there are
 -- more bytes than a page has. So a row beyond the page always travels, which tells that there is more, and hardly more
 -- than one does. The length of a text is known without reading it.
-CREATE FUNCTION syncflow_changes(
+CREATE FUNCTION {schema}.syncflow_changes(
     of_tenant text,
     in_log boolean,
     after_seq bigint,
@@ -227,18 +231,18 @@ RETURNS TABLE (
     clock text
 )
 LANGUAGE plpgsql STABLE
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    head syncflow_heads;
+    head {schema}.syncflow_heads;
     there bigint;
-    client syncflow_clients;
+    client {schema}.syncflow_clients;
 BEGIN
-    SELECT * INTO head FROM syncflow_heads AS h WHERE h.tenant = of_tenant;
+    SELECT * INTO head FROM {schema}.syncflow_heads AS h WHERE h.tenant = of_tenant;
     head.seq := coalesce(head.seq, 0);
     head.fingerprint := coalesce(head.fingerprint, 0);
     head.horizon := coalesce(head.horizon, 0);
@@ -246,11 +250,11 @@ BEGIN
         there := 0;
     ELSE
         SELECT coalesce(
-            (SELECT o.fingerprint FROM syncflow_operations AS o WHERE o.tenant = of_tenant AND o.seq = after_seq),
-            (SELECT f.fingerprint FROM syncflow_fingerprints AS f WHERE f.tenant = of_tenant AND f.seq = after_seq)
+            (SELECT o.fingerprint FROM {schema}.syncflow_operations AS o WHERE o.tenant = of_tenant AND o.seq = after_seq),
+            (SELECT f.fingerprint FROM {schema}.syncflow_fingerprints AS f WHERE f.tenant = of_tenant AND f.seq = after_seq)
         ) INTO there;
     END IF;
-    SELECT * INTO client FROM syncflow_clients AS c WHERE c.tenant = of_tenant AND c.client_id = pulling_client;
+    SELECT * INTO client FROM {schema}.syncflow_clients AS c WHERE c.tenant = of_tenant AND c.client_id = pulling_client;
 
     RETURN QUERY
         SELECT
@@ -267,7 +271,7 @@ BEGIN
                     sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock)) OVER (
                         ORDER BY o.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
-                FROM syncflow_operations AS o
+                FROM {schema}.syncflow_operations AS o
                 WHERE o.tenant = of_tenant AND o.seq > after_seq
                 ORDER BY o.seq
                 LIMIT max_rows + 1
@@ -287,7 +291,7 @@ BEGIN
                     sum(octet_length(coalesce(d.body, '')) + octet_length(d.clock)) OVER (
                         ORDER BY d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
-                FROM syncflow_documents AS d
+                FROM {schema}.syncflow_documents AS d
                 WHERE
                     d.tenant = of_tenant COLLATE "POSIX"
                     AND d.seq > after_seq
@@ -303,7 +307,7 @@ $$;
 
 -- Rows for a page by the reference's rule behind a place in the order of (timestamp, sequence number), with the head of
 -- the same moment: operations, or documents once history has been compacted. Cut as in syncflow_changes.
-CREATE FUNCTION syncflow_changes_by_time(
+CREATE FUNCTION {schema}.syncflow_changes_by_time(
     of_tenant text,
     after_timestamp bigint,
     after_seq bigint,
@@ -326,16 +330,16 @@ RETURNS TABLE (
     clock text
 )
 LANGUAGE plpgsql STABLE
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    head syncflow_heads;
+    head {schema}.syncflow_heads;
 BEGIN
-    SELECT * INTO head FROM syncflow_heads AS h WHERE h.tenant = of_tenant;
+    SELECT * INTO head FROM {schema}.syncflow_heads AS h WHERE h.tenant = of_tenant;
     head.seq := coalesce(head.seq, 0);
     head.fingerprint := coalesce(head.fingerprint, 0);
     head.horizon := coalesce(head.horizon, 0);
@@ -354,7 +358,7 @@ BEGIN
                     sum(octet_length(coalesce(o.data, '')) + octet_length(o.clock)) OVER (
                         ORDER BY o."timestamp", o.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
-                FROM syncflow_operations AS o
+                FROM {schema}.syncflow_operations AS o
                 WHERE o.tenant = of_tenant COLLATE "POSIX" AND (o."timestamp", o.seq) > (after_timestamp, after_seq)
                 ORDER BY o."timestamp", o.seq
                 LIMIT max_rows + 1
@@ -373,7 +377,7 @@ BEGIN
                     sum(octet_length(coalesce(d.body, '')) + octet_length(d.clock)) OVER (
                         ORDER BY d."timestamp", d.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                     ) AS bytes_before
-                FROM syncflow_documents AS d
+                FROM {schema}.syncflow_documents AS d
                 WHERE d.tenant = of_tenant COLLATE "POSIX" AND (d."timestamp", d.seq) > (after_timestamp, after_seq)
                 ORDER BY d."timestamp", d.seq
                 LIMIT max_rows + 1
@@ -386,7 +390,7 @@ $$;
 
 -- Replaces what is remembered of a client if it still has the revision that the caller saw (0 for none); answers
 -- whether it was replaced.
-CREATE FUNCTION syncflow_remember(
+CREATE FUNCTION {schema}.syncflow_remember(
     of_tenant text,
     of_client text,
     seen_revision bigint,
@@ -396,7 +400,7 @@ CREATE FUNCTION syncflow_remember(
 )
 RETURNS boolean
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
@@ -404,14 +408,14 @@ BEGIN
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
-    UPDATE syncflow_clients AS c SET
+    UPDATE {schema}.syncflow_clients AS c SET
         revision = c.revision + 1,
         places = new_places,
         pulled_seq = new_pulled_seq,
         seen_at_ms = new_seen_at_ms
     WHERE c.tenant = of_tenant AND c.client_id = of_client AND c.revision = seen_revision;
     IF NOT FOUND AND seen_revision = 0 THEN
-        INSERT INTO syncflow_clients (tenant, client_id, revision, places, pulled_seq, seen_at_ms)
+        INSERT INTO {schema}.syncflow_clients (tenant, client_id, revision, places, pulled_seq, seen_at_ms)
         VALUES (of_tenant, of_client, 1, new_places, new_pulled_seq, new_seen_at_ms)
         ON CONFLICT DO NOTHING;
     END IF;
@@ -423,7 +427,7 @@ $$;
 --
 -- Pushes add behind the horizon and so never wait for the entries that go; they wait only for the end of the step, when
 -- the horizon moves. Two steps at once wait for each other's entries, and each counts those that it removed itself.
-CREATE FUNCTION syncflow_compact(
+CREATE FUNCTION {schema}.syncflow_compact(
     of_tenant text,
     received_until_ms bigint,
     forget_clients_before_ms bigint,
@@ -432,7 +436,7 @@ CREATE FUNCTION syncflow_compact(
     OUT is_finished boolean
 )
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
@@ -441,22 +445,22 @@ DECLARE
     horizon_before bigint;
     last_seq bigint;
 BEGIN
-    DELETE FROM syncflow_clients AS c
+    DELETE FROM {schema}.syncflow_clients AS c
     WHERE c.tenant = of_tenant AND c.client_id IN (
         SELECT silent.client_id
-        FROM syncflow_clients AS silent
+        FROM {schema}.syncflow_clients AS silent
         WHERE silent.tenant = of_tenant COLLATE "POSIX" AND silent.seen_at_ms < forget_clients_before_ms
         ORDER BY silent.seen_at_ms
         LIMIT max_entries
     );
 
-    SELECT h.horizon INTO horizon_before FROM syncflow_heads AS h WHERE h.tenant = of_tenant;
+    SELECT h.horizon INTO horizon_before FROM {schema}.syncflow_heads AS h WHERE h.tenant = of_tenant;
 
     -- Times of reception never run backwards in the log, so the entries that go are its first ones.
     SELECT coalesce(max(o.seq), horizon_before) INTO last_seq
     FROM (
         SELECT o.seq, o.received_at_ms
-        FROM syncflow_operations AS o
+        FROM {schema}.syncflow_operations AS o
         WHERE o.tenant = of_tenant AND o.seq > horizon_before
         ORDER BY o.seq
         LIMIT max_entries
@@ -464,20 +468,20 @@ BEGIN
     WHERE o.received_at_ms <= received_until_ms;
 
     WITH gone AS (
-        DELETE FROM syncflow_operations AS o
+        DELETE FROM {schema}.syncflow_operations AS o
         WHERE o.tenant = of_tenant AND o.seq > horizon_before AND o.seq <= last_seq
         RETURNING o.seq, o.fingerprint
     )
-    INSERT INTO syncflow_fingerprints (tenant, seq, fingerprint)
+    INSERT INTO {schema}.syncflow_fingerprints (tenant, seq, fingerprint)
     SELECT of_tenant, gone.seq, gone.fingerprint FROM gone;
     GET DIAGNOSTICS deleted_entries = ROW_COUNT;
 
-    UPDATE syncflow_heads AS h SET horizon = last_seq WHERE h.tenant = of_tenant AND h.horizon < last_seq;
+    UPDATE {schema}.syncflow_heads AS h SET horizon = last_seq WHERE h.tenant = of_tenant AND h.horizon < last_seq;
 
     is_finished := NOT coalesce(
         (
             SELECT o.received_at_ms <= received_until_ms
-            FROM syncflow_operations AS o
+            FROM {schema}.syncflow_operations AS o
             WHERE o.tenant = of_tenant AND o.seq > last_seq
             ORDER BY o.seq
             LIMIT 1

@@ -1,0 +1,249 @@
+//! Which schema is ours, and the steps that bring it up to date.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::connections::{Connections, Lease, Text, in_time};
+use super::database::in_schema;
+use super::failure::Failure;
+
+/// The schema of a new database, if none is set.
+const DEFAULT: &str = "syncflow";
+
+/// The schema that an earlier version used if none was set.
+const DEFAULT_BEFORE: &str = "public";
+
+/// A step towards the current schema.
+enum Step {
+    /// Creates what must not be there yet.
+    Create(&'static str),
+    /// Creates functions again in place of those that an earlier version has made.
+    Replace(&'static str),
+}
+
+/// The steps from nothing to the current schema, in order; `syncflow_migrations` has a row for each that was taken.
+///
+/// A step must leave the functions that the version before calls: processes of both run side by side during an update.
+/// The functions of the second step once had the schema itself in their search path, hence the third one.
+const STEPS: [Step; 3] = [
+    Step::Create(include_str!("migrations/0001_schema.sql")),
+    Step::Create(include_str!("migrations/0002_functions.sql")),
+    Step::Replace(include_str!("migrations/0002_functions.sql")),
+];
+
+/// A schema that may be ours.
+#[derive(Debug)]
+struct Candidate {
+    name: String,
+    exists: bool,
+    /// Who owns the table of the steps, if it is there.
+    owner: Option<String>,
+    /// Whether the owner is the server's own role, the owner of the schema or of the database, or a superuser.
+    is_owner_trusted: bool,
+    may_everybody_create: bool,
+}
+
+impl Candidate {
+    /// Whether somebody who is trusted must have made the tables.
+    fn is_beyond_doubt(&self) -> bool {
+        self.is_owner_trusted || !self.may_everybody_create
+    }
+
+    /// Why tables that anybody may have made are not used.
+    fn doubt(&self) -> String {
+        let Self { name, owner, .. } = self;
+        format!(
+            "the table syncflow_migrations in the schema {name} belongs to the role {}, and everybody may create in that \
+             schema; to use it all the same, set the schema to {name}, and to use another one, set that",
+            owner.as_deref().unwrap_or_default()
+        )
+    }
+}
+
+/// A name as SQL has it, in quotes.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Finds the schema, takes the steps that are missing, and tells its name. With none missing this only reads, so that a
+/// role without any right to create will do once the schema is there.
+pub(super) async fn bring_up_to_date(connections: &Connections, given: Option<&str>) -> Result<String, Failure> {
+    let names = given.map_or_else(|| vec![DEFAULT, DEFAULT_BEFORE], |given| vec![given]);
+    let rows = connections.rows(Text::OfOneRequest, CANDIDATES, &[(&names, Type::TEXT_ARRAY)]).await?;
+    let schema = choose(rows.iter().map(candidate).collect::<Result<_, _>>()?, given.is_some())?;
+    let taken = match schema.owner {
+        None => 0,
+        Some(_) => {
+            let sql = in_schema(STEPS_TAKEN, &quoted(&schema.name));
+            steps_taken(&connections.rows(Text::OfOneRequest, &sql, &[]).await?)?
+        }
+    };
+    if taken < STEPS.len() {
+        let lease = connections.lease().await?;
+        take_steps(&lease, &schema.name).await?;
+        lease.give_back();
+    }
+    if schema.may_everybody_create {
+        tracing::warn!(
+            postgres.schema = schema.name,
+            "everybody may create in the schema of the tables; end that with REVOKE CREATE ON SCHEMA {} FROM PUBLIC",
+            quoted(&schema.name),
+        );
+    }
+    Ok(schema.name)
+}
+
+/// The schema that is set, else the first that has our tables, else the default one.
+fn choose(candidates: Vec<Candidate>, is_given: bool) -> Result<Candidate, Failure> {
+    let mut candidates = candidates;
+    let found = candidates.iter().position(|candidate| candidate.owner.is_some());
+    if candidates.is_empty() {
+        return Err(Failure::Answer("no row"));
+    }
+    let chosen = candidates.swap_remove(found.unwrap_or(0));
+    let is_in_doubt = found.is_some() && !is_given && !chosen.is_beyond_doubt();
+    if is_in_doubt { Err(Failure::Unsuitable(chosen.doubt())) } else { Ok(chosen) }
+}
+
+/// Takes the missing steps in one transaction, behind a lock that makes others who would do the same wait.
+async fn take_steps(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
+    let schema = quoted(name);
+    in_time(lease.batch_execute(BEGIN_STEPS)).await?;
+    in_time(lease.query_typed(LOCK, &[(&schema, Type::TEXT)])).await?;
+    let found = candidate(&in_time(lease.query_typed_one(CANDIDATES, &[(&vec![name], Type::TEXT_ARRAY)])).await?)?;
+    if !found.exists {
+        in_time(lease.batch_execute(&in_schema("CREATE SCHEMA {schema}", &schema))).await?;
+    }
+    let taken = match &found.owner {
+        // Whoever owns the table may have put a trigger on it, which would run as the server's role.
+        Some(owner) if !found.is_owner_trusted => {
+            let why = format!("the table syncflow_migrations in the schema {name} belongs to the role {owner}");
+            return Err(Failure::Unsuitable(why));
+        }
+        Some(_) => steps_taken(&in_time(lease.query_typed(&in_schema(STEPS_TAKEN, &schema), &[])).await?)?,
+        None => {
+            tell_of_express(lease, name).await?;
+            in_time(lease.batch_execute(&in_schema(CREATE_STEPS, &schema))).await?;
+            0
+        }
+    };
+    for (index, step) in STEPS.iter().enumerate().skip(taken) {
+        in_time(lease.batch_execute(&step.sql(&schema))).await?;
+        in_time(lease.batch_execute(&in_schema(NOTE_STEP, &schema))).await?;
+        tracing::info!(postgres.schema = name, postgres.step = index + 1, "schema brought up to date");
+    }
+    in_time(lease.batch_execute("COMMIT")).await
+}
+
+impl Step {
+    fn sql(&self, schema: &str) -> String {
+        let template = match self {
+            Self::Create(template) => (*template).to_owned(),
+            Self::Replace(template) => template.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"),
+        };
+        // The name of the schema stands in the functions, and must not end them.
+        let mut tags = (0_u64..).map(|number| format!("$body{number}$"));
+        let tag = tags.find(|tag| !schema.contains(tag)).unwrap_or_default();
+        in_schema(&template.replace("$$", &tag), schema)
+    }
+}
+
+/// Tells of tables that the Express server has left: whoever has them may expect their documents here.
+async fn tell_of_express(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
+    let tables: Vec<String> = in_time(lease.query_typed(TABLES_OF_EXPRESS, &[]))
+        .await?
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?;
+    if !tables.is_empty() {
+        tracing::error!(
+            postgres.schema = name,
+            postgres.tables = tables.join(", "),
+            "the database has tables of the Express server, and nothing is taken over from them: this server begins \
+             without documents, and clients have to push theirs again",
+        );
+    }
+    Ok(())
+}
+
+fn candidate(row: &Row) -> Result<Candidate, Failure> {
+    Ok(Candidate {
+        name: row.try_get(0)?,
+        exists: row.try_get(1)?,
+        owner: row.try_get(2)?,
+        is_owner_trusted: row.try_get(3)?,
+        may_everybody_create: row.try_get(4)?,
+    })
+}
+
+fn steps_taken(rows: &[Row]) -> Result<usize, Failure> {
+    let row = rows.first().ok_or(Failure::Answer("no row"))?;
+    usize::try_from(row.try_get::<_, i64>(0)?).map_err(|_| Failure::Answer("a negative count"))
+}
+
+/// What there is of some schemas, in the order of their names. A superuser counts as a member of every role, so only the
+/// membership of other roles says something.
+const CANDIDATES: &str = "
+    SELECT
+        asked.name,
+        n.oid IS NOT NULL,
+        pg_catalog.pg_get_userbyid(m.relowner)::pg_catalog.text,
+        coalesce(
+            m.relowner OPERATOR(pg_catalog.=) n.nspowner
+            OR owner.rolsuper
+            OR owner.rolname OPERATOR(pg_catalog.=) current_user
+            OR m.relowner OPERATOR(pg_catalog.=) d.datdba
+            OR (NOT me.rolsuper AND pg_catalog.pg_has_role(m.relowner, 'MEMBER')),
+            false
+        ),
+        coalesce(pg_catalog.has_schema_privilege('public', n.oid, 'CREATE'), false)
+    FROM pg_catalog.unnest($1) WITH ORDINALITY AS asked (name, place)
+    JOIN pg_catalog.pg_roles AS me ON me.rolname OPERATOR(pg_catalog.=) current_user
+    JOIN pg_catalog.pg_database AS d ON d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+    LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) asked.name
+    LEFT JOIN pg_catalog.pg_class AS m
+        ON m.relnamespace OPERATOR(pg_catalog.=) n.oid
+        AND m.relname OPERATOR(pg_catalog.=) 'syncflow_migrations'
+        AND m.relkind OPERATOR(pg_catalog.=) 'r'
+    LEFT JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) m.relowner
+    ORDER BY asked.place";
+
+/// How many steps were taken.
+const STEPS_TAKEN: &str = "SELECT pg_catalog.count(*) FROM {schema}.syncflow_migrations";
+
+/// From here on a name without a schema is one of PostgreSQL's own.
+const BEGIN_STEPS: &str = "
+    BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL search_path = pg_catalog, pg_temp";
+
+const LOCK: &str = "
+    SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('syncflow ' OPERATOR(pg_catalog.||) $1, 0))";
+
+const CREATE_STEPS: &str = "
+    CREATE TABLE {schema}.syncflow_migrations (
+        step integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        taken_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+    )";
+
+const NOTE_STEP: &str = "INSERT INTO {schema}.syncflow_migrations DEFAULT VALUES";
+
+/// Tables with the columns that the Express server keeps of an operation, but for those of a store of ours.
+const TABLES_OF_EXPRESS: &str = "
+    SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE
+        c.relkind OPERATOR(pg_catalog.=) 'r'
+        AND (
+            SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute AS a
+            WHERE
+                a.attrelid OPERATOR(pg_catalog.=) c.oid
+                AND a.attname OPERATOR(pg_catalog.=) ANY ('{timestamp,client_id,collection}')
+        ) OPERATOR(pg_catalog.=) 3
+        AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_class AS m
+            WHERE
+                m.relnamespace OPERATOR(pg_catalog.=) c.relnamespace
+                AND m.relname OPERATOR(pg_catalog.=) 'syncflow_migrations'
+        )
+    ORDER BY 1";

@@ -1,0 +1,202 @@
+//! What a connection goes through: TLS, or a bare socket that never carries a password in clear.
+//!
+//! The driver sends the password as it is when the server asks for that (`AuthenticationCleartextPassword`, as with LDAP,
+//! PAM and tokens). Whoever listens on the way, or answers in place of the server, would have it. So on a connection
+//! without TLS the server's first message is read before the driver reads it.
+//!
+//! On the machine itself nothing is guarded: only its administrator can listen there. An impostor could, but TLS without
+//! verification, which is all that such a connection usually has, would not keep one away either.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio_postgres::Socket;
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// The message by which a client asks for TLS.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// The message by which a server asks for the password in clear.
+const CLEARTEXT_PASSWORD: [u8; 9] = [b'R', 0, 0, 0, 8, 0, 0, 0, 3];
+
+type RustlsConnect = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
+type RustlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+
+/// How a connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// The driver has settled with the server that there is TLS; without it, it goes on by itself.
+    AsTheDriverSays,
+    /// TLS where the server offers it, else a guarded socket.
+    TlsIfOffered,
+    /// A guarded socket.
+    Clear,
+}
+
+/// Makes the transport of each new connection.
+#[derive(Clone)]
+pub(super) struct MakeTransport {
+    pub(super) tls: MakeRustlsConnect,
+    pub(super) beginning: Beginning,
+}
+
+/// Makes the transport of one connection.
+pub(super) struct ConnectTransport {
+    tls: RustlsConnect,
+    beginning: Beginning,
+}
+
+impl MakeTlsConnect<Socket> for MakeTransport {
+    type Stream = Transport;
+    type TlsConnect = ConnectTransport;
+    type Error = Infallible;
+
+    fn make_tls_connect(&mut self, domain: &str) -> Result<ConnectTransport, Infallible> {
+        let tls = MakeTlsConnect::<Socket>::make_tls_connect(&mut self.tls, domain)?;
+        Ok(ConnectTransport { tls, beginning: self.beginning })
+    }
+}
+
+impl TlsConnect<Socket> for ConnectTransport {
+    type Stream = Transport;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send>>;
+
+    fn connect(self, mut socket: Socket) -> Self::Future {
+        Box::pin(async move {
+            let has_tls = match self.beginning {
+                Beginning::AsTheDriverSays => true,
+                Beginning::TlsIfOffered => {
+                    socket.write_all(&SSL_REQUEST).await?;
+                    socket.flush().await?;
+                    socket.read_u8().await? == b'S'
+                }
+                Beginning::Clear => false,
+            };
+            if has_tls {
+                self.tls.connect(socket).await.map(Transport::Tls)
+            } else {
+                Ok(Transport::Clear { socket, first: FirstMessage::default() })
+            }
+        })
+    }
+}
+
+/// What a connection goes through.
+pub(super) enum Transport {
+    Tls(RustlsStream),
+    Clear { socket: Socket, first: FirstMessage },
+}
+
+/// The beginning of a server's first message. How the client has to authenticate is said in no later one.
+#[derive(Debug, Default)]
+pub(super) struct FirstMessage {
+    bytes: [u8; CLEARTEXT_PASSWORD.len()],
+    length: usize,
+}
+
+impl FirstMessage {
+    /// Takes the next bytes from the server; fails where it asks for the password in clear.
+    fn take(&mut self, bytes: &[u8]) -> Result<(), PasswordInClear> {
+        if self.length == self.bytes.len() {
+            return Ok(());
+        }
+        for (place, byte) in self.bytes[self.length..].iter_mut().zip(bytes) {
+            *place = *byte;
+            self.length += 1;
+        }
+        if self.bytes == CLEARTEXT_PASSWORD { Err(PasswordInClear) } else { Ok(()) }
+    }
+}
+
+/// The server asks for what is not sent.
+#[derive(Debug)]
+struct PasswordInClear;
+
+impl fmt::Display for PasswordInClear {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(
+            "the server asks for the password in clear over a connection without TLS, so it was not sent; set \
+             sslmode=verify-full in the connection string, or let the server ask by scram-sha-256",
+        )
+    }
+}
+
+impl Error for PasswordInClear {}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Clear { socket, first } => {
+                let before = buffer.filled().len();
+                ready!(Pin::new(socket).poll_read(context, buffer))?;
+                let read = buffer.filled().get(before..).unwrap_or_default();
+                Poll::Ready(first.take(read).map_err(io::Error::other))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Clear { socket, .. } => Pin::new(socket).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Self::Clear { socket, .. } => Pin::new(socket).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Clear { socket, .. } => Pin::new(socket).poll_shutdown(context),
+        }
+    }
+}
+
+impl TlsStream for Transport {
+    fn channel_binding(&self) -> ChannelBinding {
+        match self {
+            Self::Tls(stream) => stream.channel_binding(),
+            Self::Clear { .. } => ChannelBinding::none(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_for_a_password_in_clear_is_seen_however_it_is_cut() {
+        for cut in 0..CLEARTEXT_PASSWORD.len() {
+            let mut first = FirstMessage::default();
+            let (head, tail) = CLEARTEXT_PASSWORD.split_at(cut);
+            first.take(head).unwrap();
+            assert!(first.take(tail).is_err(), "cut at {cut}");
+        }
+        let mut with_more = CLEARTEXT_PASSWORD.to_vec();
+        with_more.extend(b"more");
+        assert!(FirstMessage::default().take(&with_more).is_err());
+    }
+
+    #[test]
+    fn other_messages_and_later_ones_pass() {
+        let mut first = FirstMessage::default();
+        first.take(&[b'R', 0, 0, 0, 8, 0, 0, 0, 0]).unwrap();
+        first.take(&CLEARTEXT_PASSWORD).unwrap();
+    }
+}

@@ -1,0 +1,205 @@
+//! Functions, operators and types that another role made are never found in place of PostgreSQL's own.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use syncflow_server::core::cursor::{Cursor, Origin, Position};
+use syncflow_server::store::conformance::World;
+use syncflow_server::store::conformance::draft::{delete, insert, inserts, update};
+use syncflow_server::store::postgres::{Peer, PostgresOptions};
+use tokio_postgres::Client;
+
+use super::world;
+use crate::support::postgres::connect;
+use crate::support::postgres_server::PostgresServer;
+
+/// Types that arguments of our statements have, or come close to.
+const TYPES: [&str; 7] = ["text", "bigint", "integer", "boolean", "jsonb", "text[]", "bigint[]"];
+
+const OPERATORS: [&str; 14] = ["=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "||", "&", "<<", "@>", "->"];
+
+/// The names in our SQL that an opening parenthesis follows, whatever they are.
+fn names_called() -> BTreeSet<String> {
+    let sources = [
+        include_str!("../../src/store/postgres/migrations/0001_schema.sql"),
+        include_str!("../../src/store/postgres/migrations/0002_functions.sql"),
+        include_str!("../../src/store/postgres/database.rs"),
+        include_str!("../../src/store/postgres/schema.rs"),
+        include_str!("../../src/store/postgres/read.rs"),
+        include_str!("../../src/store/postgres/write.rs"),
+        include_str!("../../src/store/postgres/query.rs"),
+    ];
+    let mut names = BTreeSet::new();
+    for source in sources {
+        for (place, _) in source.match_indices('(') {
+            let before = &source[..place];
+            let name = before.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+            names.insert(name.to_owned());
+        }
+    }
+    names
+}
+
+/// Makes functions, operators and types in a schema, each of which ends the statement that finds it.
+async fn plant(attacker: &Client, schema: &str) {
+    let names: Vec<String> = names_called().into_iter().collect();
+    let known = "SELECT DISTINCT p.proname::text, least(p.pronargs, 3)::int
+                 FROM pg_proc AS p
+                 WHERE p.proname = ANY ($1) AND p.pronamespace = 'pg_catalog'::regnamespace";
+    let found = attacker.query(known, &[&names]).await.expect("functions are listed");
+    assert!(found.len() > 15, "our SQL calls more functions than {found:?}");
+    let mut sql = String::new();
+    let add = |sql: &mut String, statement: &str| writeln!(sql, "{statement}").expect("a string takes everything");
+    for row in &found {
+        let (name, arguments): (String, i32) = (row.get(0), row.get(1));
+        for number in 0..TYPES.len().pow(u32::try_from(arguments.min(2)).expect("small")) {
+            let kinds: Vec<&str> = match arguments {
+                0 => Vec::new(),
+                1 => vec![TYPES[number]],
+                2 => vec![TYPES[number % TYPES.len()], TYPES[number / TYPES.len()]],
+                _ => vec![TYPES[number % TYPES.len()], TYPES[number / TYPES.len()], "boolean"],
+            };
+            let kinds = kinds.join(", ");
+            add(
+                &mut sql,
+                &format!(
+                    "CREATE FUNCTION {schema}.{name}({kinds}) RETURNS bigint LANGUAGE plpgsql AS \
+                     $$ BEGIN RAISE EXCEPTION 'hijacked by {name}'; END $$;"
+                ),
+            );
+        }
+    }
+    for left in TYPES {
+        for right in TYPES {
+            add(
+                &mut sql,
+                &format!(
+                    "CREATE FUNCTION {schema}.evil({left}, {right}) RETURNS boolean LANGUAGE plpgsql AS \
+                     $$ BEGIN RAISE EXCEPTION 'hijacked by an operator'; END $$;"
+                ),
+            );
+            for operator in OPERATORS {
+                add(
+                    &mut sql,
+                    &format!(
+                        "CREATE OPERATOR {schema}.{operator} \
+                         (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = {schema}.evil);"
+                    ),
+                );
+            }
+        }
+    }
+    for kind in ["text", "jsonb", "timestamptz", "name", "oid"] {
+        add(&mut sql, &format!("CREATE DOMAIN {schema}.{kind} AS boolean CHECK (false);"));
+    }
+    attacker.batch_execute(&sql).await.expect("everybody may create there");
+}
+
+/// Does everything that a store can do.
+async fn use_everything(world: &World) {
+    world.store.check().await.expect("the store is there");
+    world.apply(inserts(20)).await;
+    // Often enough that statements are prepared.
+    for number in 0..40 {
+        let id = format!("again-{number}");
+        world.apply([update(&id, "doc-1").data(r#"{"n":1}"#), insert(&format!("{id}-new"), &id)]).await;
+        assert!(!world.changes(Origin::Beginning, 1_000).await.entries.is_empty());
+    }
+    world.apply([delete("gone", "doc-2")]).await;
+    world.push([insert("gone", "doc-2")]).await;
+    world.page(None, 10).await;
+    let state = Cursor::State { after: Position::START, tombstones_after: 0 };
+    world.changes(Origin::Cursor(state), 10).await;
+    world.since("me", 0, 10).await;
+    world.since_of_nobody(0, 10).await;
+    assert_eq!(world.query(&[("n", "1")]).await.len(), 1);
+    assert_eq!(world.query(&[("_id", "\"doc-1\""), ("_rev", "41")]).await.len(), 1);
+    assert!(world.document("doc-1").await.is_some());
+    assert!(world.stats().await.documents > 20);
+    assert!(!world.store.tenants(None, 10).await.expect("tenants are listed").is_empty());
+    assert!(world.compact(0).await > 20);
+    world.since_of_nobody(0, 10).await;
+}
+
+/// A server on which everybody may create in `public`, as on PostgreSQL 13 and 14.
+async fn generous_server() -> (PostgresServer, Client) {
+    let server = PostgresServer::start(&[]).await;
+    let admin = connect(&server.url()).await;
+    let sql = "GRANT CREATE ON SCHEMA public TO PUBLIC;
+               CREATE ROLE attacker LOGIN;
+               CREATE ROLE victim LOGIN;
+               GRANT CREATE ON DATABASE postgres TO victim";
+    admin.batch_execute(sql).await.expect("roles can be made");
+    (server, admin)
+}
+
+fn as_role(server: &PostgresServer, role: &str) -> String {
+    server.url().replace("postgres@", &format!("{role}@"))
+}
+
+#[tokio::test]
+async fn nothing_that_another_role_made_is_run_by_the_server() {
+    let (server, admin) = generous_server().await;
+    let attacker = connect(&as_role(&server, "attacker")).await;
+    plant(&attacker, "public").await;
+    // Before PostgreSQL's own: no statement may depend on the search path.
+    admin.batch_execute("ALTER ROLE victim SET search_path = public, pg_catalog").await.expect("it is set");
+    for schema in [None, Some("public".to_owned())] {
+        // As through a pooler, which is sent no settings.
+        for peer in [Peer::Pooler, Peer::Server] {
+            let options = PostgresOptions::new(&as_role(&server, "victim"));
+            let world = world(&PostgresOptions { schema: schema.clone(), peer, pool_size: 1, ..options });
+            use_everything(&world.as_tenant(&format!("{schema:?}-{peer:?}"))).await;
+        }
+    }
+    admin.batch_execute("GRANT USAGE, CREATE ON SCHEMA syncflow TO attacker").await.expect("it is granted");
+    plant(&attacker, "syncflow").await;
+    let options = PostgresOptions {
+        pool_size: 1,
+        schema: Some("syncflow".to_owned()),
+        ..PostgresOptions::new(&as_role(&server, "victim"))
+    };
+    use_everything(&world(&options).as_tenant("last")).await;
+}
+
+#[tokio::test]
+async fn functions_of_an_earlier_version_get_a_safe_search_path() {
+    let (server, admin) = generous_server().await;
+    let options = PostgresOptions::new(&as_role(&server, "victim"));
+    world(&options).apply([insert("op-1", "doc-1")]).await;
+    let before = "ALTER FUNCTION syncflow.syncflow_load SET search_path = syncflow, pg_temp;
+                  DELETE FROM syncflow.syncflow_migrations WHERE step = 3";
+    admin.batch_execute(before).await.expect("it is as it was before");
+    world(&options).apply([insert("op-2", "doc-2")]).await;
+    let sql = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
+               AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)";
+    let safe: i64 = admin.query_one(sql, &[]).await.expect("they are counted").get(0);
+    assert_eq!(safe, 6);
+}
+
+#[tokio::test]
+async fn tables_that_another_role_made_in_advance_are_not_taken_for_ours() {
+    let (server, _admin) = generous_server().await;
+    let attacker = connect(&as_role(&server, "attacker")).await;
+    let trap =
+        "CREATE TABLE public.syncflow_migrations (step integer GENERATED ALWAYS AS IDENTITY, taken_at timestamptz);
+                GRANT ALL ON public.syncflow_migrations TO PUBLIC";
+    attacker.batch_execute(trap).await.expect("everybody may create there");
+    let options = PostgresOptions::new(&as_role(&server, "victim"));
+    for schema in [None, Some("public".to_owned())] {
+        let store = world(&PostgresOptions { schema, ..options.clone() }).store;
+        let error = store.check().await.expect_err("they are not ours");
+        assert!(error.to_string().contains("belongs to the role attacker"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn tables_of_an_earlier_version_in_public_go_on_being_used() {
+    let (server, admin) = generous_server().await;
+    let options = PostgresOptions::new(&as_role(&server, "victim"));
+    let before = PostgresOptions { schema: Some("public".to_owned()), ..options.clone() };
+    world(&before).apply([insert("op-1", "doc-1")]).await;
+    assert_eq!(world(&options).stats().await.operations, 1);
+    let sql = "SELECT to_regnamespace('syncflow') IS NULL";
+    assert!(admin.query_one(sql, &[]).await.expect("the server knows").get::<_, bool>(0));
+}

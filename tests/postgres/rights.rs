@@ -1,0 +1,88 @@
+//! What the README says of rights and of the tables of others, and what the log says of them.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use syncflow_server::store::conformance::draft::insert;
+use syncflow_server::store::postgres::PostgresOptions;
+
+use super::world;
+use crate::support::postgres::connect;
+use crate::support::postgres_server::PostgresServer;
+
+/// The blocks of SQL in the README's section about PostgreSQL.
+fn blocks_of_readme() -> Vec<&'static str> {
+    let readme = include_str!("../../README.md");
+    let section = readme.split("### PostgreSQL\n").nth(1).and_then(|rest| rest.split("\n### ").next());
+    let blocks = section.unwrap_or_default().split("```sql\n").skip(1);
+    blocks.filter_map(|block| block.split("```").next()).filter(|block| block.contains("SCHEMA")).collect()
+}
+
+#[tokio::test]
+async fn the_rights_that_the_readme_gives_are_enough_for_fresh_roles() {
+    let [first_start, afterwards, owns_nothing] = blocks_of_readme()[..] else { panic!("three blocks about rights") };
+    let server = PostgresServer::start(&[]).await;
+    let admin = connect(&server.url()).await;
+    admin.batch_execute("CREATE ROLE syncflow LOGIN; CREATE ROLE syncflow_app LOGIN").await.expect("two roles");
+    let options = |role: &str| PostgresOptions::new(&server.url().replace("postgres@", &format!("{role}@")));
+    let error = world(&options("syncflow")).store.check().await.expect_err("it has no rights yet");
+    assert!(error.to_string().contains("permission denied"), "{error}");
+
+    admin.batch_execute(first_start).await.expect("the rights for the first start");
+    world(&options("syncflow")).apply([insert("op-1", "doc-1")]).await;
+    admin.batch_execute(afterwards).await.expect("the right that is no longer needed");
+    world(&options("syncflow")).apply([insert("op-2", "doc-2")]).await;
+    assert_eq!(world(&options("syncflow")).compact(0).await, 2);
+
+    admin.batch_execute(owns_nothing).await.expect("the rights of a role that owns nothing");
+    let app = world(&options("syncflow_app"));
+    app.apply([insert("op-3", "doc-3")]).await;
+    app.since("me", 0, 10).await;
+    app.query(&[("n", "1")]).await;
+    assert_eq!(app.stats().await.documents, 3);
+    assert_eq!(app.compact(0).await, 1);
+}
+
+/// What is logged while this is alive, on the thread that made it.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no test panics here").extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logged {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no test panics here")).into_owned()
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_of_tables_of_the_express_server_and_of_a_schema_where_everybody_may_create() {
+    let server = PostgresServer::start(&[]).await;
+    let admin = connect(&server.url()).await;
+    let theirs =
+        "CREATE TABLE public.operations (id text, \"timestamp\" bigint, client_id text, collection text, data jsonb);
+                  GRANT CREATE ON SCHEMA public TO PUBLIC";
+    admin.batch_execute(theirs).await.expect("the tables of the Express server");
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    world(&PostgresOptions::new(&server.url())).store.check().await.expect("it has a schema of its own");
+    let text = logged.text();
+    assert!(text.contains("ERROR") && text.contains("tables of the Express server"), "{text}");
+    assert!(text.contains("public.operations"), "{text}");
+    assert!(!text.contains("everybody may create"), "{text}");
+    let in_public = PostgresOptions { schema: Some("public".to_owned()), ..PostgresOptions::new(&server.url()) };
+    world(&in_public).store.check().await.expect("no name collides");
+    let text = logged.text();
+    assert!(text.contains("REVOKE CREATE ON SCHEMA \"public\" FROM PUBLIC"), "{text}");
+}
