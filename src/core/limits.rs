@@ -42,9 +42,14 @@ pub const CLOCK_MAX_ENTRIES: usize = 1_000;
 /// Greatest counter and greatest timestamp: the greatest integer that a double holds without a gap below it.
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// Greatest `since` of a pull: a little more than the greatest timestamp, since a page may end with one that was raised
-/// to tell two places of a client apart (see `places`).
-pub const SINCE_MAX: u64 = INTEGER_MAX + 1_000;
+/// Greatest `since` of a pull. It is far above the greatest timestamp, since a page may end with one that was raised to
+/// tell two places of a client apart (see `places`); up to here a double holds every second integer.
+pub const SINCE_MAX: u64 = 1 << 54;
+
+/// Greatest `since` that may have come from another server's memory or from one that was lost, so that it is never given
+/// to the client again. No client gets here, one page for each second integer, and one that sends a number of its own
+/// leaves as many again to the server.
+pub const SINCE_FOREIGN_MAX: u64 = (1 << 53) + (1 << 52);
 
 /// Page size of a pull that asks for none, in operations.
 pub const PAGE_DEFAULT_OPERATIONS: usize = 100;
@@ -148,7 +153,8 @@ pub const PULL_MAX_ATTEMPTS: u32 = 8;
 /// How many places the server remembers of one legacy client.
 pub const CLIENT_MAX_PLACES: usize = 8;
 
-/// How long the server remembers a silent client, in milliseconds (90 days).
+/// How long the server remembers how far a silent client has pulled, in milliseconds (90 days). What the `since` of a
+/// legacy client stand for is kept for ever: who forgot which numbers were given could give one for another place.
 pub const CLIENT_FORGOTTEN_AFTER_MS: u64 = 90 * DAY_MS;
 
 /// How long a silent client counts in the statistics, in milliseconds (30 days).

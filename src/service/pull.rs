@@ -2,11 +2,11 @@
 
 use super::{Done, ServiceError, SyncService};
 use crate::core::cursor::{Cursor, Origin};
-use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, CLIENT_SEEN_PRECISION_MS, PULL_MAX_ATTEMPTS};
+use crate::core::limits::{CLIENT_SEEN_PRECISION_MS, PULL_MAX_ATTEMPTS};
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::LogEntry;
-use crate::core::page::{LogPage, Runs, TimePage, TimePlace};
-use crate::core::places::{Places, Settled, Start};
+use crate::core::page::{LogPage, TimePage, TimePlace};
+use crate::core::places::Settled;
 use crate::store::{
     Changes, ChangesRequest, ClientMemory, ErrorKind, NewMemory, Remember, Seen, StoreError, TimeRequest,
 };
@@ -93,8 +93,7 @@ impl SyncService {
             }
             (PullFrom::Since(since), None) => {
                 let after = TimePlace::after_timestamp(since);
-                let request = TimeRequest { after, max_operations, runs: Runs::Whole };
-                let page = self.store.changes_by_time(tenant, request).await?;
+                let page = self.store.changes_by_time(tenant, TimeRequest { after, max_operations }).await?;
                 let is_stuck = page.has_more && page.entries.is_empty();
                 Ok(if is_stuck { Pulled::RunTooLong } else { Pulled::Page(page.into()) })
             }
@@ -118,20 +117,20 @@ impl SyncService {
         for _ in 0..PULL_MAX_ATTEMPTS {
             let now_ms = self.host.now_ms();
             let memory = self.store.client(tenant, client_id).await?;
-            let places = match &memory {
-                Some(memory) if memory.seen_at_ms + CLIENT_FORGOTTEN_AFTER_MS >= now_ms => memory.places.clone(),
-                _ => Places::default(),
-            };
-            let (mut page, settled) = self.page_at(tenant, places, since, max_operations).await?;
-            if let Some(timestamp) = settled.repeat_with {
+            let places = memory.as_ref().map(|memory| memory.places.clone()).unwrap_or_default();
+            let page = self.page_from(tenant, places.start(since), max_operations).await?;
+            let Settled { repeat_with, places } = places.settle(since, &page);
+            let pulled_seq = page.next.position().seq;
+            let mut page = PulledPage::from(page);
+            if let Some(timestamp) = repeat_with {
                 // The smallest: a page has room for it once more.
                 let smallest = page.entries.iter().min_by_key(|entry| entry.wire_bytes()).cloned();
                 page.entries.extend(smallest.map(|entry| LogEntry { timestamp, ..entry }));
             }
             let new = NewMemory {
                 seen_revision: memory.as_ref().map_or(0, |memory| memory.revision),
-                pulled_seq: settled.place.pulled_seq(),
-                places: settled.places,
+                places,
+                pulled_seq,
                 seen_at_ms: now_ms,
             };
             if !is_worth_keeping(memory.as_ref(), &new)
@@ -143,34 +142,24 @@ impl SyncService {
         Err(ServiceError::Contended { attempts: PULL_MAX_ATTEMPTS })
     }
 
-    /// The page that a `since` asks for, and what to remember of it.
-    async fn page_at(
+    /// A page in log order from a place of a client, or from the beginning if the log has no such place.
+    async fn page_from(
         &self,
         tenant: &TenantId,
-        places: Places,
-        since: u64,
+        origin: Origin,
         max_operations: usize,
-    ) -> Result<(PulledPage, Settled), ServiceError> {
-        match places.start(since) {
-            Start::Log(origin) => {
-                let request = |origin| ChangesRequest { origin, max_operations, seen: None };
-                let changes = match self.store.changes(tenant, request(origin)).await? {
-                    // The memory is of another log than the store has now: only the beginning is sure to lose nothing.
-                    Changes::Reset => self.store.changes(tenant, request(Origin::Beginning)).await?,
-                    page @ Changes::Page(_) => page,
-                };
-                let Changes::Page(page) = changes else {
-                    let wrong = "a pull from the beginning was answered with a reset";
-                    return Err(StoreError::new(self.adapter(), "changes", ErrorKind::Failed, wrong).into());
-                };
-                let settled = places.settle_log(since, &page);
-                Ok((page.into(), settled))
-            }
-            Start::Time { after, then } => {
-                let request = TimeRequest { after, max_operations, runs: Runs::Cut };
-                let page = self.store.changes_by_time(tenant, request).await?;
-                let settled = places.settle_time(since, then, &page);
-                Ok((page.into(), settled))
+    ) -> Result<LogPage, ServiceError> {
+        let request = |origin| ChangesRequest { origin, max_operations, seen: None };
+        let changes = match self.store.changes(tenant, request(origin)).await? {
+            // The memory is of another log than the store has now: only the beginning is sure to lose nothing.
+            Changes::Reset => self.store.changes(tenant, request(Origin::Beginning)).await?,
+            page @ Changes::Page(_) => page,
+        };
+        match changes {
+            Changes::Page(page) => Ok(page),
+            Changes::Reset => {
+                let wrong = "a pull from the beginning was answered with a reset";
+                Err(StoreError::new(self.adapter(), "changes", ErrorKind::Failed, wrong).into())
             }
         }
     }

@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
-    Remember, Result, Stats, Store, TimeRequest,
+    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, LoadRequest,
+    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, TimeRequest,
 };
 use crate::core::cursor::{Head, Origin, Position, Scan};
 use crate::core::decide::{Batch, Snapshot};
@@ -153,7 +153,7 @@ impl Tenant {
             if self.horizon == 0 { self.entries_after(0).collect() } else { self.states().collect() };
         rows.retain(|entry| place(entry) > request.after);
         rows.sort_unstable_by_key(place);
-        let mut page = TimePageBuilder::new(request.max_operations, request.runs);
+        let mut page = TimePageBuilder::new(request.max_operations);
         for row in rows {
             if !page.push(row) {
                 break;
@@ -205,7 +205,11 @@ impl Tenant {
     }
 
     fn compact(&mut self, step: CompactStep) -> Compaction {
-        self.clients.retain(|_, memory| memory.seen_at_ms >= step.forget_clients_before_ms);
+        self.clients.retain(|_, memory| memory.revision > 0 || memory.seen_at_ms >= step.forget_clients_before_ms);
+        for memory in self.clients.values_mut().filter(|memory| memory.seen_at_ms < step.forget_clients_before_ms) {
+            memory.seen_at_ms = 0;
+            memory.pulled_seq = FORGOTTEN_PULLED_SEQ;
+        }
         let is_old = |logged: &Logged| logged.received_at_ms <= step.received_until_ms;
         let old: Vec<u64> = self
             .log

@@ -30,8 +30,9 @@ use crate::core::cursor::Origin;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::filter::Filter;
+use crate::core::limits::INTEGER_MAX;
 use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, TenantId};
-use crate::core::page::{LogPage, Runs, TimePage, TimePlace};
+use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Places;
 
 pub use error::{ErrorKind, StoreError};
@@ -165,8 +166,6 @@ pub struct TimeRequest {
     pub after: TimePlace,
     /// Most operations of the page; a run of equal timestamps at its beginning may exceed it.
     pub max_operations: usize,
-    /// What happens to a run of equal timestamps at the page's end.
-    pub runs: Runs,
 }
 
 /// What is remembered of a client.
@@ -204,6 +203,9 @@ pub enum Remember {
     /// Another request of the same client was faster; nothing is written.
     Contended,
 }
+
+/// How far a client has pulled that is only kept for its places: so far that it is never the one that has pulled least.
+pub const FORGOTTEN_PULLED_SEQ: u64 = INTEGER_MAX;
 
 /// What [`Store::query`] is to find.
 #[derive(Debug, Clone)]
@@ -243,7 +245,8 @@ pub struct Stats {
 pub struct CompactStep {
     /// The cut: entries that were received then or before go, in milliseconds since 1970.
     pub received_until_ms: u64,
-    /// Clients that were last seen before this are forgotten, in milliseconds since 1970.
+    /// Clients that were last seen before this are forgotten, in milliseconds since 1970. Those that [`Store::remember`]
+    /// has kept something of stay, as clients that were never seen and have pulled [`FORGOTTEN_PULLED_SEQ`].
     pub forget_clients_before_ms: u64,
     /// Most entries to remove.
     pub max_entries: usize,

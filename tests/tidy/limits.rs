@@ -23,7 +23,7 @@ const UNITS: [&str; 16] = [
 ];
 
 /// Numbers that count nothing.
-const WITHOUT_UNIT: [&str; 2] = ["INTEGER_MAX", "SINCE_MAX"];
+const WITHOUT_UNIT: [&str; 3] = ["INTEGER_MAX", "SINCE_MAX", "SINCE_FOREIGN_MAX"];
 
 fn limits() -> Vec<String> {
     let text = read("src/core/limits.rs");

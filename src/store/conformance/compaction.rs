@@ -5,7 +5,8 @@ use super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::Cursor;
 use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, COMPACT_STEP_MAX_ENTRIES, INTEGER_MAX};
 use crate::core::operation::OperationKind;
-use crate::store::{CompactStep, Compaction};
+use crate::service::PullFrom;
+use crate::store::{ClientMemory, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ};
 
 async fn step(world: &World, received_until_ms: u64, max_entries: usize) -> Compaction {
     let step = CompactStep { received_until_ms, forget_clients_before_ms: 0, max_entries };
@@ -113,17 +114,29 @@ pub async fn a_compaction_without_time_does_one_step_and_is_gone_on_with(world: 
     assert_eq!(world.stats().await.documents, count);
 }
 
-/// Clients that were silent for 90 days are forgotten, the others are not.
+/// Clients that were silent for 90 days are forgotten, the others are not. What a `since` stands for is never forgotten.
 pub async fn silent_clients_are_forgotten(world: &World) {
     world.apply(inserts(2)).await;
-    world.since("silent", 0, 9).await;
+    let pull = async |client: &str| world.pull(PullFrom::Cursor(None), Some(client), 9).await;
+    pull("silent").await;
+    world.since("legacy", 0, 1).await;
+    let before = world.memory("legacy").await.expect("it is remembered");
     world.host.advance_ms(1);
-    world.since("seen", 0, 9).await;
+    pull("seen").await;
+    world.since("seen too", 0, 9).await;
     world.host.advance_ms(CLIENT_FORGOTTEN_AFTER_MS);
     world.compact(INTEGER_MAX).await;
     assert_eq!(world.memory("silent").await, None);
-    assert!(world.memory("seen").await.is_some());
+    let forgotten = ClientMemory { seen_at_ms: 0, pulled_seq: FORGOTTEN_PULLED_SEQ, ..before };
+    assert_eq!(world.memory("legacy").await, Some(forgotten.clone()));
+    for client in ["seen", "seen too"] {
+        assert!(world.memory(client).await.is_some_and(|memory| memory.seen_at_ms > BEGINNING_MS));
+    }
     assert_eq!(world.stats().await.operations, 2, "nothing is that old");
+    world.compact(INTEGER_MAX).await;
+    assert_eq!(world.memory("legacy").await, Some(forgotten), "it is forgotten once");
+    world.since("legacy", 0, 1).await;
+    assert_eq!(world.stats().await.unsynced_operations, 1, "it came back and counts again");
 }
 
 /// Deletes and revivals across a compaction: the log behind it still begins with what a client needs.

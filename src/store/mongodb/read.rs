@@ -393,7 +393,7 @@ async fn read_by_time(
     let pipeline = page_pipeline(collections, tenant, Vec::new(), rows);
     let batch_rows = max_rows.saturating_add(ROWS_BESIDE);
     let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, moment).await?;
-    let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations, request.runs), TextPool::default());
+    let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations), TextPool::default());
     let (mut head, mut head_behind, mut found, mut is_full) = (Head::default(), Head::default(), 0, false);
     while let Some(row) = rows.next(collections).await? {
         match row.optional_text("part")? {

@@ -11,7 +11,7 @@ use super::row::{COMPACTED_FIELDS, Row, client_key, entries_after, entries_betwe
 use super::transaction::{self, Verdict, Work};
 use crate::core::names::{ClientId, TenantId};
 use crate::store::integers::signed;
-use crate::store::{CompactStep, Compaction, NewMemory, Remember, Seen};
+use crate::store::{CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember, Seen};
 
 /// Notes how far a client has pulled; see [`crate::store::Store::changes`].
 pub(super) async fn note_pulled(
@@ -79,20 +79,35 @@ pub(super) async fn compact(database: &Database, tenant: &TenantId, step: Compac
     })
 }
 
+/// Forgets silent clients. Places are kept, in rows that are never looked at again for this and for the statistics.
 async fn forget_clients(collections: &Collections, tenant: &TenantId, step: CompactStep) -> Result<(), Failure> {
-    let silent = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$lt": signed(step.forget_clients_before_ms) } };
-    let find = collections.clients.find(silent.clone()).sort(doc! { "seenAtMs": 1 }).projection(doc! { "_id": 1 });
+    let before_ms = signed(step.forget_clients_before_ms);
+    let silent = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gt": 0_i64, "$lt": before_ms } };
+    let fields = doc! { "_id": 1, "revision": 1 };
+    let find = collections.clients.find(silent.clone()).sort(doc! { "seenAtMs": 1 }).projection(fields);
     let mut found = collections.in_time(find.limit(signed(step.max_entries as u64))).await?;
-    let mut keys = Vec::new();
+    let (mut with_places, mut noted) = (Vec::new(), Vec::new());
     while collections.in_time(found.advance()).await? {
-        keys.push(Row(found.current()).text("_id")?.to_owned());
+        let row = Row(found.current());
+        let keys = if row.integer("revision")? > 0 { &mut with_places } else { &mut noted };
+        keys.push(row.text("_id")?.to_owned());
     }
-    if keys.is_empty() {
-        return Ok(());
+    let those = |keys: Vec<String>, revision: Bson| {
+        let mut those = silent.clone();
+        those.insert("_id", doc! { "$in": keys });
+        those.insert("revision", revision);
+        those
+    };
+    if !with_places.is_empty() {
+        let forgotten = doc! { "$set": { "seenAtMs": 0_i64, "pulledSeq": signed(FORGOTTEN_PULLED_SEQ) } };
+        let those = those(with_places, doc! { "$gt": 0_i64 });
+        collections.in_time(collections.clients.update_many(those, forgotten)).await?;
     }
-    let mut those = silent;
-    those.insert("_id", doc! { "$in": keys });
-    collections.in_time(collections.clients.delete_many(those)).await.map(drop)
+    if !noted.is_empty() {
+        let those = those(noted, doc! { "$eq": 0_i64 });
+        collections.in_time(collections.clients.delete_many(those)).await?;
+    }
+    Ok(())
 }
 
 /// The log entries that a step removes: those behind the horizon up to the new one.

@@ -12,8 +12,11 @@ use super::failure::Failure;
 /// The steps from nothing to the current schema, in order; `syncflow_migrations` has a row for each that was taken.
 ///
 /// A step must leave the functions that the version before calls: processes of both run side by side during an update.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_schema.sql"), include_str!("migrations/0002_functions.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_schema.sql"),
+    include_str!("migrations/0002_functions.sql"),
+    include_str!("migrations/0003_compaction.sql"),
+];
 
 /// A database and the schema in it that is ours.
 #[derive(Debug)]

@@ -206,7 +206,7 @@ pub(super) async fn changes_by_time(
             (&byte_limit(), Type::INT8),
         ];
         let rows = database.rows(sql, &parameters).await?;
-        let mut page = TimePageBuilder::new(request.max_operations, request.runs);
+        let mut page = TimePageBuilder::new(request.max_operations);
         let (first, found) = rows.split_first().ok_or(Failure::Answer("no row"))?;
         let head = Columns::of(first).head()?;
         let (mut wants_more, mut pool) = (true, TextPool::default());

@@ -188,7 +188,7 @@ pub(super) fn changes_by_time(
     let mut find = transaction.prepare_cached(&time_query(head))?;
     let parameters = params![tenant.as_str(), signed(request.after.timestamp), signed(request.after.seq)];
     let mut rows = find.query(parameters)?;
-    let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations, request.runs), TextPool::default());
+    let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations), TextPool::default());
     while let Some(row) = rows.next()? {
         if !page.push(read_log_entry(row, &mut pool)?) {
             break;

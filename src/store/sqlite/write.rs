@@ -9,7 +9,7 @@ use crate::core::json::RawJson;
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::Operation;
 use crate::store::integers::{signed, unsigned};
-use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember};
+use crate::store::{Commit, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 
 /// What a transaction must survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,12 +227,7 @@ pub(super) fn compact(
 ) -> rusqlite::Result<Compaction> {
     let transaction = begin(connection, Durability::Machine)?;
     let max_entries = i64::try_from(step.max_entries).unwrap_or(i64::MAX);
-    transaction
-        .prepare_cached(
-            "DELETE FROM clients WHERE tenant = ?1 AND id IN
-                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms < ?2 LIMIT ?3)",
-        )?
-        .execute(params![tenant.as_str(), signed(step.forget_clients_before_ms), max_entries])?;
+    forget_clients(&transaction, tenant, step, max_entries)?;
 
     // The time of reception never runs backwards in the log, so the old entries are those up to some number.
     let horizon: i64 = transaction
@@ -255,6 +250,31 @@ pub(super) fn compact(
     let is_finished = new_horizon < last_of_step || !is_old(&transaction, tenant, last_of_step + 1, step)?;
     transaction.commit()?;
     Ok(Compaction { deleted_entries: unsigned(new_horizon - horizon), is_finished })
+}
+
+/// Forgets silent clients. Places are kept, in rows that are never looked at again for this and for the statistics.
+fn forget_clients(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    step: CompactStep,
+    max_clients: i64,
+) -> rusqlite::Result<()> {
+    let before_ms = signed(step.forget_clients_before_ms);
+    transaction
+        .prepare_cached(
+            "UPDATE clients SET seen_at_ms = 0, pulled_seq = ?4 WHERE tenant = ?1 AND id IN
+                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > 0 AND seen_at_ms < ?2 AND revision > 0
+                  LIMIT ?3)",
+        )?
+        .execute(params![tenant.as_str(), before_ms, max_clients, signed(FORGOTTEN_PULLED_SEQ)])?;
+    transaction
+        .prepare_cached(
+            "DELETE FROM clients WHERE tenant = ?1 AND id IN
+                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > 0 AND seen_at_ms < ?2 AND revision = 0
+                  LIMIT ?3)",
+        )?
+        .execute(params![tenant.as_str(), before_ms, max_clients])?;
+    Ok(())
 }
 
 fn move_horizon(

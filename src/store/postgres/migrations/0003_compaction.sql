@@ -1,0 +1,101 @@
+-- Compaction: what is forgotten of clients.
+
+-- Forgets clients that were silent for long. What the `since` of a legacy client stand for is kept for ever: who forgets
+-- which numbers were given could give one of them for another place. Such a client becomes one that was never seen and
+-- has pulled more than there is, so that neither this nor the statistics look at it again.
+CREATE FUNCTION syncflow_forget_clients(of_tenant text, seen_before_ms bigint, max_clients bigint)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+BEGIN
+    UPDATE syncflow_clients AS c SET seen_at_ms = 0, pulled_seq = (1::bigint << 53) - 1
+    WHERE c.tenant = of_tenant AND c.revision > 0 AND c.client_id IN (
+        SELECT silent.client_id
+        FROM syncflow_clients AS silent
+        WHERE
+            silent.tenant = of_tenant COLLATE "POSIX"
+            AND silent.seen_at_ms > 0
+            AND silent.seen_at_ms < seen_before_ms
+            AND silent.revision > 0
+        ORDER BY silent.seen_at_ms
+        LIMIT max_clients
+    );
+    DELETE FROM syncflow_clients AS c
+    WHERE c.tenant = of_tenant AND c.revision = 0 AND c.client_id IN (
+        SELECT silent.client_id
+        FROM syncflow_clients AS silent
+        WHERE
+            silent.tenant = of_tenant COLLATE "POSIX"
+            AND silent.seen_at_ms > 0
+            AND silent.seen_at_ms < seen_before_ms
+            AND silent.revision = 0
+        ORDER BY silent.seen_at_ms
+        LIMIT max_clients
+    );
+END
+$$;
+
+-- One step of a compaction; answers how many entries it removed and whether none is left for this cut.
+--
+-- Pushes add behind the horizon and so never wait for the entries that go; they wait only for the end of the step, when
+-- the horizon moves. Two steps at once wait for each other's entries, and each counts those that it removed itself.
+CREATE OR REPLACE FUNCTION syncflow_compact(
+    of_tenant text,
+    received_until_ms bigint,
+    forget_clients_before_ms bigint,
+    max_entries bigint,
+    OUT deleted_entries bigint,
+    OUT is_finished boolean
+)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+    horizon_before bigint;
+    last_seq bigint;
+BEGIN
+    PERFORM syncflow_forget_clients(of_tenant, forget_clients_before_ms, max_entries);
+
+    SELECT h.horizon INTO horizon_before FROM syncflow_heads AS h WHERE h.tenant = of_tenant;
+
+    -- Times of reception never run backwards in the log, so the entries that go are its first ones.
+    SELECT coalesce(max(o.seq), horizon_before) INTO last_seq
+    FROM (
+        SELECT o.seq, o.received_at_ms
+        FROM syncflow_operations AS o
+        WHERE o.tenant = of_tenant AND o.seq > horizon_before
+        ORDER BY o.seq
+        LIMIT max_entries
+    ) AS o
+    WHERE o.received_at_ms <= received_until_ms;
+
+    WITH gone AS (
+        DELETE FROM syncflow_operations AS o
+        WHERE o.tenant = of_tenant AND o.seq > horizon_before AND o.seq <= last_seq
+        RETURNING o.seq, o.fingerprint
+    )
+    INSERT INTO syncflow_fingerprints (tenant, seq, fingerprint)
+    SELECT of_tenant, gone.seq, gone.fingerprint FROM gone;
+    GET DIAGNOSTICS deleted_entries = ROW_COUNT;
+
+    UPDATE syncflow_heads AS h SET horizon = last_seq WHERE h.tenant = of_tenant AND h.horizon < last_seq;
+
+    is_finished := NOT coalesce(
+        (
+            SELECT o.received_at_ms <= received_until_ms
+            FROM syncflow_operations AS o
+            WHERE o.tenant = of_tenant AND o.seq > last_seq
+            ORDER BY o.seq
+            LIMIT 1
+        ),
+        false
+    );
+END
+$$;
