@@ -98,6 +98,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// One small step of a compaction: moves the horizon and removes the log entries up to it, both or neither.
     ///
     /// Entries go that the server received at the cut or before; the ids stay known, fingerprints and documents stay.
+    ///
+    /// Times that lie in the future were written under a clock that ran ahead, and nothing would go until then. They are
+    /// set to now first: those of clients, and those of the newest entries, the oldest of these first, so that the times
+    /// of reception never run backwards in the log. A step that does this to entries removes none and is not the last.
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction>;
 
     /// The tenants that anything was ever committed to, in the order of their names' bytes: the first `limit` of those
@@ -243,12 +247,14 @@ pub struct Stats {
 /// One step of a compaction.
 #[derive(Debug, Clone, Copy)]
 pub struct CompactStep {
+    /// The time, in milliseconds since 1970.
+    pub now_ms: u64,
     /// The cut: entries that were received then or before go, in milliseconds since 1970.
     pub received_until_ms: u64,
     /// Clients that were last seen before this are forgotten, in milliseconds since 1970. Those that [`Store::remember`]
     /// has kept something of stay, as clients that were never seen and have pulled [`FORGOTTEN_PULLED_SEQ`].
     pub forget_clients_before_ms: u64,
-    /// Most entries to remove.
+    /// Most entries to remove, or to set to now.
     pub max_entries: usize,
 }
 

@@ -178,8 +178,12 @@ async fn every_command_is_served_by_an_index() {
     served("a page of the log");
     world.store.tenants(None, 5).await.expect("the tenants");
     served("the tenants");
-    let step =
-        CompactStep { received_until_ms: u64::MAX >> 12, max_entries: 2, forget_clients_before_ms: u64::MAX >> 12 };
+    let step = CompactStep {
+        now_ms: u64::MAX >> 12,
+        received_until_ms: u64::MAX >> 12,
+        max_entries: 2,
+        forget_clients_before_ms: u64::MAX >> 12,
+    };
     world.store.compact(&world.tenant, step).await.expect("a step");
     served("a compaction");
     world.since_of_nobody(0, 5).await;

@@ -202,6 +202,10 @@ macro_rules! for_each_conformance_check {
                 a_step_that_leaves_nothing_says_so,
                 a_compaction_without_time_does_one_step_and_is_gone_on_with,
                 silent_clients_are_forgotten,
+                a_clock_that_ran_ahead_does_not_end_compaction,
+                a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order,
+                a_clock_that_ran_ahead_is_forgotten_with_the_entries,
+                a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future,
                 a_revival_after_a_compaction_is_still_an_insert,
             ]
             tenants: [

@@ -7,7 +7,7 @@ use mongodb::options::WriteConcern;
 
 use super::database::{Collections, Database};
 use super::failure::Failure;
-use super::row::{COMPACTED_FIELDS, Row, client_key, entries_after, entries_between};
+use super::row::{COMPACTED_FIELDS, Row, client_key, entries_after, entries_between, entry_key};
 use super::transaction::{self, Verdict, Work};
 use crate::core::names::{ClientId, TenantId};
 use crate::store::integers::signed;
@@ -68,6 +68,9 @@ pub(super) async fn remember(
 pub(super) async fn compact(database: &Database, tenant: &TenantId, step: CompactStep) -> Result<Compaction, Failure> {
     let collections = database.ready().await?;
     forget_clients(collections, tenant, step).await?;
+    if end_the_future(database, collections, tenant, step).await? {
+        return Ok(Compaction { deleted_entries: 0, is_finished: false });
+    }
     let Some(part) = find_old_entries(collections, tenant, step).await? else {
         return Ok(Compaction { deleted_entries: 0, is_finished: true });
     };
@@ -108,6 +111,81 @@ async fn forget_clients(collections: &Collections, tenant: &TenantId, step: Comp
         collections.in_time(collections.clients.delete_many(those)).await?;
     }
     Ok(())
+}
+
+/// Sets times that lie in the future to now; answers whether there were any of entries.
+///
+/// Those are of the newest entries. The head keeps the greatest one until all are done, for the entries to come.
+async fn end_the_future(
+    database: &Database,
+    collections: &Collections,
+    tenant: &TenantId,
+    step: CompactStep,
+) -> Result<bool, Failure> {
+    let now_ms = signed(step.now_ms);
+    let to_now = |field: &str| doc! { "$set": { field: now_ms } };
+    let later = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gt": now_ms } };
+    let is_any = collections.in_time(collections.clients.find_one(later.clone())).await?.is_some();
+    if is_any {
+        collections.in_time(collections.clients.update_many(later, to_now("seenAtMs"))).await?;
+    }
+    let filter = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str(), "receivedAtMs": { "$gt": now_ms } };
+    let Some(head) = collections.in_time(collections.heads.find_one(filter)).await? else { return Ok(false) };
+    let (horizon, newest) = (Row(&head).integer("horizon")?, Row(&head).integer("seq")?);
+    // The first of them, by bisection; behind the newest entry where compaction has removed all of them.
+    let (mut first, mut behind) = (horizon + 1, newest + 1);
+    while first < behind {
+        let middle = first + (behind - first) / 2;
+        let entry = doc! { "_id": entry_key(tenant, middle), "tenant": tenant.as_str() };
+        let found = collections.in_time(collections.operations.find_one(entry)).await?;
+        let received_at_ms = found.map(|found| Row(&found).optional_integer("receivedAtMs")).transpose()?.flatten();
+        if received_at_ms.is_some_and(|time| time > step.now_ms) {
+            behind = middle;
+        } else {
+            first = middle + 1;
+        }
+    }
+    let last = newest.min(first.saturating_add(step.max_entries as u64) - 1);
+    if last < newest {
+        // Others that write meanwhile do so behind the newest entry. The entries are written in the order of their keys.
+        let mut entries = entries_between(tenant, first - 1, last);
+        entries.insert("receivedAtMs", doc! { "$gt": now_ms });
+        let update = collections.operations.update_many(entries, to_now("receivedAtMs"));
+        collections.in_time(update).await?;
+    } else {
+        let ending = EndingTheFuture { tenant, now_ms, first, newest };
+        transaction::run(database, tenant, &ending).await?;
+    }
+    Ok(true)
+}
+
+/// Sets the last times that lie in the future to now, and that of the head with them.
+struct EndingTheFuture<'a> {
+    tenant: &'a TenantId,
+    now_ms: i64,
+    first: u64,
+    newest: u64,
+}
+
+#[async_trait]
+impl Work for EndingTheFuture<'_> {
+    type Outcome = ();
+
+    async fn run(&self, collections: &Collections, session: &mut ClientSession) -> Result<Verdict<()>, Failure> {
+        let to_now = doc! { "$set": { "receivedAtMs": self.now_ms } };
+        let tenant = self.tenant.as_str();
+        let later = doc! { "$gt": self.now_ms };
+        let head = doc! { "_id": tenant, "tenant": tenant, "seq": signed(self.newest), "receivedAtMs": later.clone() };
+        let moved = collections.heads.update_one(head, to_now.clone()).session(&mut *session);
+        if collections.in_time(moved).await?.matched_count == 0 {
+            // Somebody else has written to the log; the next step looks again.
+            return Ok(Verdict::Undo(()));
+        }
+        let mut entries = entries_between(self.tenant, self.first - 1, self.newest);
+        entries.insert("receivedAtMs", later);
+        collections.in_time(collections.operations.update_many(entries, to_now).session(session)).await?;
+        Ok(Verdict::Keep(()))
+    }
 }
 
 /// The log entries that a step removes: those behind the horizon up to the new one.

@@ -228,6 +228,10 @@ pub(super) fn compact(
     let transaction = begin(connection, Durability::Machine)?;
     let max_entries = i64::try_from(step.max_entries).unwrap_or(i64::MAX);
     forget_clients(&transaction, tenant, step, max_entries)?;
+    if end_the_future(&transaction, tenant, signed(step.now_ms), max_entries)? {
+        transaction.commit()?;
+        return Ok(Compaction { deleted_entries: 0, is_finished: false });
+    }
 
     // The time of reception never runs backwards in the log, so the old entries are those up to some number.
     let horizon: i64 = transaction
@@ -274,7 +278,51 @@ fn forget_clients(
                   LIMIT ?3)",
         )?
         .execute(params![tenant.as_str(), before_ms, max_clients])?;
+    transaction
+        .prepare_cached(
+            "UPDATE clients SET seen_at_ms = ?2 WHERE tenant = ?1 AND id IN
+                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > ?2 LIMIT ?3)",
+        )?
+        .execute(params![tenant.as_str(), signed(step.now_ms), max_clients])?;
     Ok(())
+}
+
+/// Sets times of reception that lie in the future to now; answers whether there were any.
+///
+/// They are those of the newest entries. The head keeps the greatest one until all are done, for the entries to come.
+fn end_the_future(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    now_ms: i64,
+    max_entries: i64,
+) -> rusqlite::Result<bool> {
+    let head = transaction
+        .prepare_cached("SELECT horizon, seq FROM heads WHERE tenant = ?1 AND received_at_ms > ?2")?
+        .query_row(params![tenant.as_str(), now_ms], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .optional()?;
+    let Some((horizon, newest)) = head else { return Ok(false) };
+    let mut is_later = transaction
+        .prepare_cached("SELECT 1 FROM operations WHERE tenant = ?1 AND seq = ?2 AND received_at_ms > ?3")?;
+    // The first of them, by bisection; behind the newest entry where compaction has removed all of them.
+    let (mut first, mut behind) = (horizon + 1, newest + 1);
+    while first < behind {
+        let middle = first + (behind - first) / 2;
+        if is_later.exists(params![tenant.as_str(), middle, now_ms])? {
+            behind = middle;
+        } else {
+            first = middle + 1;
+        }
+    }
+    let last = newest.min(first.saturating_add(max_entries) - 1);
+    transaction
+        .prepare_cached("UPDATE operations SET received_at_ms = ?4 WHERE tenant = ?1 AND seq >= ?2 AND seq <= ?3")?
+        .execute(params![tenant.as_str(), first, last, now_ms])?;
+    if last == newest {
+        transaction
+            .prepare_cached("UPDATE heads SET received_at_ms = ?2 WHERE tenant = ?1")?
+            .execute(params![tenant.as_str(), now_ms])?;
+    }
+    Ok(true)
 }
 
 fn move_horizon(

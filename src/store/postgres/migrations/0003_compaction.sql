@@ -1,4 +1,4 @@
--- Compaction: what is forgotten of clients.
+-- Compaction: what is forgotten of clients, and clocks that ran ahead.
 
 -- Forgets clients that were silent for long. What the `since` of a legacy client stand for is kept for ever: who forgets
 -- which numbers were given could give one of them for another place. Such a client becomes one that was never seen and
@@ -39,15 +39,76 @@ BEGIN
 END
 $$;
 
+-- Sets times that lie in the future to now: they were written under a clock that ran ahead, and nothing would go until
+-- then. Answers whether there were any of entries.
+--
+-- Times of reception never run backwards in the log, so those are of the newest entries. The head keeps the greatest one
+-- until all are done, for the entries to come; its lock keeps these away meanwhile.
+CREATE FUNCTION syncflow_end_the_future(of_tenant text, now_ms bigint, max_rows bigint)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+    first_seq bigint;
+    behind_seq bigint;
+    middle_seq bigint;
+    last_seq bigint;
+    newest_seq bigint;
+BEGIN
+    UPDATE syncflow_clients AS c SET seen_at_ms = now_ms
+    WHERE c.tenant = of_tenant AND c.client_id IN (
+        SELECT later.client_id
+        FROM syncflow_clients AS later
+        WHERE later.tenant = of_tenant COLLATE "POSIX" AND later.seen_at_ms > now_ms
+        ORDER BY later.seen_at_ms
+        LIMIT max_rows
+    );
+
+    IF NOT EXISTS (SELECT FROM syncflow_heads AS h WHERE h.tenant = of_tenant AND h.received_at_ms > now_ms) THEN
+        RETURN false;
+    END IF;
+    SELECT h.horizon + 1, h.seq + 1, h.seq INTO first_seq, behind_seq, newest_seq
+    FROM syncflow_heads AS h WHERE h.tenant = of_tenant AND h.received_at_ms > now_ms
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN true;
+    END IF;
+    -- The first of them, by bisection; behind the newest entry where compaction has removed all of them.
+    WHILE first_seq < behind_seq LOOP
+        middle_seq := first_seq + (behind_seq - first_seq) / 2;
+        IF EXISTS (
+            SELECT FROM syncflow_operations AS o
+            WHERE o.tenant = of_tenant AND o.seq = middle_seq AND o.received_at_ms > now_ms
+        ) THEN
+            behind_seq := middle_seq;
+        ELSE
+            first_seq := middle_seq + 1;
+        END IF;
+    END LOOP;
+    last_seq := least(newest_seq, first_seq + max_rows - 1);
+    UPDATE syncflow_operations AS o SET received_at_ms = now_ms
+    WHERE o.tenant = of_tenant AND o.seq >= first_seq AND o.seq <= last_seq;
+    IF last_seq = newest_seq THEN
+        UPDATE syncflow_heads AS h SET received_at_ms = now_ms WHERE h.tenant = of_tenant;
+    END IF;
+    RETURN true;
+END
+$$;
+
 -- One step of a compaction; answers how many entries it removed and whether none is left for this cut.
 --
 -- Pushes add behind the horizon and so never wait for the entries that go; they wait only for the end of the step, when
 -- the horizon moves. Two steps at once wait for each other's entries, and each counts those that it removed itself.
-CREATE OR REPLACE FUNCTION syncflow_compact(
+CREATE FUNCTION syncflow_compact(
     of_tenant text,
     received_until_ms bigint,
     forget_clients_before_ms bigint,
     max_entries bigint,
+    now_ms bigint,
     OUT deleted_entries bigint,
     OUT is_finished boolean
 )
@@ -62,6 +123,11 @@ DECLARE
     last_seq bigint;
 BEGIN
     PERFORM syncflow_forget_clients(of_tenant, forget_clients_before_ms, max_entries);
+    IF syncflow_end_the_future(of_tenant, now_ms, max_entries) THEN
+        deleted_entries := 0;
+        is_finished := false;
+        RETURN;
+    END IF;
 
     SELECT h.horizon INTO horizon_before FROM syncflow_heads AS h WHERE h.tenant = of_tenant;
 
@@ -97,5 +163,25 @@ BEGIN
         ),
         false
     );
+END
+$$;
+
+-- What the version before calls while it is replaced.
+CREATE OR REPLACE FUNCTION syncflow_compact(
+    of_tenant text,
+    received_until_ms bigint,
+    forget_clients_before_ms bigint,
+    max_entries bigint,
+    OUT deleted_entries bigint,
+    OUT is_finished boolean
+)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    SELECT step.deleted_entries, step.is_finished INTO deleted_entries, is_finished
+    FROM syncflow_compact(
+        of_tenant, received_until_ms, forget_clients_before_ms, max_entries, 9223372036854775807
+    ) AS step;
 END
 $$;
