@@ -163,6 +163,9 @@ pub const CLIENT_ACTIVE_MS: u64 = 30 * DAY_MS;
 /// How stale the time of a client's last pull may become before it is written again, in milliseconds (one hour).
 pub const CLIENT_SEEN_PRECISION_MS: u64 = 60 * 60 * 1_000;
 
+/// How long a pull waits for a note that only the statistics use, in milliseconds; it is answered without it then.
+pub const NOTE_TIME_MAX_MS: u64 = 500;
+
 /// Age of the log entries that a compaction removes when it is not told, in days.
 pub const COMPACT_DEFAULT_DAYS: f64 = 30.0;
 

@@ -62,6 +62,14 @@ impl Places {
         Settled { repeat_with: (expected != greatest).then_some(expected), places: self }
     }
 
+    /// Whether no client could tell that these are remembered in place of the others: what the others stand for these do,
+    /// and what the others never give again these do not.
+    #[must_use]
+    pub fn cover(&self, others: &Self) -> bool {
+        let is_known = |(since, place): &(u64, Cursor)| self.find(*since) == Some(*place);
+        self.forgotten_up_to >= others.forgotten_up_to && others.known.iter().all(is_known)
+    }
+
     /// The smallest number from `least` on that stands for this place, or may.
     fn number_for(&self, place: Cursor, least: u64) -> u64 {
         let given = self.known.iter().filter(|(since, known)| *known == place && *since >= least);
@@ -325,6 +333,17 @@ mod tests {
         assert_eq!(settled.repeat_with, Some(8), "the answer may be lost, and 7 comes again");
         assert_eq!(settled.places.start(7), Origin::Beginning);
         assert_eq!(settled.places.start(8), Origin::Cursor(log(2)));
+    }
+
+    #[test]
+    fn places_in_another_order_say_nothing_new() {
+        let first = Places::default().settle(0, &page(&[5], log(1))).places;
+        let second = first.clone().settle(5, &page(&[9], log(2))).places;
+        let again = second.clone().settle(0, &page(&[5], log(1))).places;
+        assert_ne!(again, second);
+        assert!(second.cover(&again) && second.cover(&first) && !first.cover(&second));
+        let unknown = second.clone().settle(7, &page(&[], log(2))).places;
+        assert!(!second.cover(&unknown), "7 is never given from now on");
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! Pull: both modes, and the memory of legacy clients.
 
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+
 use super::{Done, ServiceError, SyncService};
 use crate::core::cursor::{Cursor, Origin};
-use crate::core::limits::{CLIENT_SEEN_PRECISION_MS, PULL_MAX_ATTEMPTS};
+use crate::core::limits::{NOTE_TIME_MAX_MS, PULL_MAX_ATTEMPTS};
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Settled;
-use crate::store::{
-    Changes, ChangesRequest, ClientMemory, ErrorKind, NewMemory, Remember, Seen, StoreError, TimeRequest,
-};
+use crate::core::progress::Progress;
+use crate::store::{Changes, ChangesRequest, ClientMemory, ErrorKind, NewMemory, Remember, StoreError, TimeRequest};
 
 /// Where a client says that it is.
 #[derive(Debug, Clone)]
@@ -84,12 +88,16 @@ impl SyncService {
         match (from, client_id) {
             (PullFrom::Cursor(cursor), client_id) => {
                 let origin = cursor.map_or(Origin::Nothing, Origin::Cursor);
-                let seen = client_id.map(|client_id| Seen { client_id, now_ms: self.host.now_ms() });
-                let request = ChangesRequest { origin, max_operations, seen };
-                Ok(match self.store.changes(tenant, request).await? {
-                    Changes::Page(page) => Pulled::Page(page.into()),
-                    Changes::Reset => Pulled::Reset,
-                })
+                let now_ms = self.host.now_ms();
+                let request = ChangesRequest { origin, max_operations, client_id: client_id.clone() };
+                let Changes::Page { page, noted } = self.store.changes(tenant, request).await? else {
+                    return Ok(Pulled::Reset);
+                };
+                if let Some(client_id) = client_id {
+                    let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
+                    self.note_progress(tenant, &client_id, noted, progress).await;
+                }
+                Ok(Pulled::Page(page.into()))
             }
             (PullFrom::Since(since), None) => {
                 let after = TimePlace::after_timestamp(since);
@@ -117,29 +125,70 @@ impl SyncService {
         for _ in 0..PULL_MAX_ATTEMPTS {
             let now_ms = self.host.now_ms();
             let memory = self.store.client(tenant, client_id).await?;
-            let places = memory.as_ref().map(|memory| memory.places.clone()).unwrap_or_default();
-            let page = self.page_from(tenant, places.start(since), max_operations).await?;
-            let Settled { repeat_with, places } = places.settle(since, &page);
-            let pulled_seq = page.next.position().seq;
+            let known = memory.as_ref().map(|memory| memory.places.clone()).unwrap_or_default();
+            let page = self.page_from(tenant, known.start(since), max_operations).await?;
+            let Settled { repeat_with, places } = known.clone().settle(since, &page);
+            let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
             let mut page = PulledPage::from(page);
             if let Some(timestamp) = repeat_with {
                 // The smallest: a page has room for it once more.
                 let smallest = page.entries.iter().min_by_key(|entry| entry.wire_bytes()).cloned();
                 page.entries.extend(smallest.map(|entry| LogEntry { timestamp, ..entry }));
             }
+            if places == known {
+                let noted = memory.as_ref().map(ClientMemory::progress);
+                self.note_progress(tenant, client_id, noted, progress).await;
+                return Ok(page);
+            }
+            let is_needed = !known.cover(&places);
             let new = NewMemory {
                 seen_revision: memory.as_ref().map_or(0, |memory| memory.revision),
                 places,
-                pulled_seq,
-                seen_at_ms: now_ms,
+                pulled_seq: progress.pulled_seq,
+                seen_at_ms: progress.seen_at_ms,
             };
-            if !is_worth_keeping(memory.as_ref(), &new)
-                || self.store.remember(tenant, client_id, new).await? == Remember::Done
-            {
+            let remember = self.store.remember(tenant, client_id, new);
+            if !is_needed {
+                self.try_for_a_while(tenant, remember).await;
+                return Ok(page);
+            }
+            if remember.await? == Remember::Done {
                 return Ok(page);
             }
         }
         Err(ServiceError::Contended { attempts: PULL_MAX_ATTEMPTS })
+    }
+
+    /// Notes how far a client has come, if that is news. Whatever becomes of the note, the page is answered, and soon.
+    async fn note_progress(
+        &self,
+        tenant: &TenantId,
+        client_id: &ClientId,
+        noted: Option<Progress>,
+        progress: Progress,
+    ) {
+        if progress.is_news(noted) {
+            self.try_for_a_while(tenant, self.store.note_pulled(tenant, client_id, progress)).await;
+        }
+    }
+
+    /// Writes what no answer depends on, if this can be done in a short time.
+    async fn try_for_a_while<T>(&self, tenant: &TenantId, write: impl Future<Output = crate::store::Result<T>>) {
+        let patience = self.host.patience(Duration::from_millis(NOTE_TIME_MAX_MS));
+        let (store, tenant) = (self.adapter(), tenant.as_str());
+        match select(pin!(write), patience).await {
+            Either::Left((Ok(_), _)) => {}
+            Either::Left((Err(error), _)) => {
+                tracing::warn!(store.name = store, tenant, error.cause = %error, "a client's progress is not noted");
+            }
+            Either::Right(_) => {
+                tracing::warn!(
+                    store.name = store,
+                    tenant,
+                    "a client's progress is not noted, the store takes too long"
+                );
+            }
+        }
     }
 
     /// A page in log order from a place of a client, or from the beginning if the log has no such place.
@@ -149,27 +198,18 @@ impl SyncService {
         origin: Origin,
         max_operations: usize,
     ) -> Result<LogPage, ServiceError> {
-        let request = |origin| ChangesRequest { origin, max_operations, seen: None };
+        let request = |origin| ChangesRequest { origin, max_operations, client_id: None };
         let changes = match self.store.changes(tenant, request(origin)).await? {
             // The memory is of another log than the store has now: only the beginning is sure to lose nothing.
             Changes::Reset => self.store.changes(tenant, request(Origin::Beginning)).await?,
-            page @ Changes::Page(_) => page,
+            page @ Changes::Page { .. } => page,
         };
         match changes {
-            Changes::Page(page) => Ok(page),
+            Changes::Page { page, .. } => Ok(page),
             Changes::Reset => {
                 let wrong = "a pull from the beginning was answered with a reset";
                 Err(StoreError::new(self.adapter(), "changes", ErrorKind::Failed, wrong).into())
             }
         }
     }
-}
-
-/// Whether a memory says enough more than the one before to be written.
-fn is_worth_keeping(before: Option<&ClientMemory>, new: &NewMemory) -> bool {
-    before.is_none_or(|before| {
-        before.places != new.places
-            || before.pulled_seq != new.pulled_seq
-            || before.seen_at_ms + CLIENT_SEEN_PRECISION_MS <= new.seen_at_ms
-    })
 }

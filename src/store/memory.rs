@@ -15,11 +15,11 @@ use crate::core::cursor::{Head, Origin, Position, Scan};
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::CLIENT_SEEN_PRECISION_MS;
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::operation::{LogEntry, Operation, OperationKind};
 use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder, TimePlace};
 use crate::core::places::Places;
+use crate::core::progress::Progress;
 
 /// A store in the memory of this process.
 #[derive(Debug, Default)]
@@ -115,7 +115,7 @@ impl Tenant {
         states
     }
 
-    fn changes(&mut self, request: ChangesRequest) -> Changes {
+    fn changes(&self, request: ChangesRequest) -> Changes {
         let head = self.head();
         let fingerprint_there = match request.origin {
             Origin::Cursor(cursor) => self.position(cursor.position().seq).map(|there| there.fingerprint),
@@ -132,19 +132,16 @@ impl Tenant {
         let has_more = entries.len() < found;
         let last = entries.last().and_then(|entry| self.position(entry.seq));
         let next = scan.next(last, has_more, head);
-        if let Some(seen) = request.seen {
-            self.note_pulled(seen.client_id, next.position().seq, seen.now_ms);
-        }
-        Changes::Page(LogPage { entries, next, has_more })
+        let noted = request.client_id.and_then(|client| self.clients.get(&client)).map(ClientMemory::progress);
+        Changes::Page { page: LogPage { entries, next, has_more }, noted }
     }
 
-    fn note_pulled(&mut self, client: ClientId, pulled_seq: u64, now_ms: u64) {
-        let nothing = ClientMemory { revision: 0, places: Places::default(), pulled_seq: 0, seen_at_ms: 0 };
-        let memory = self.clients.entry(client).or_insert(nothing);
-        if memory.pulled_seq != pulled_seq || memory.seen_at_ms + CLIENT_SEEN_PRECISION_MS <= now_ms {
-            memory.pulled_seq = pulled_seq;
-            memory.seen_at_ms = now_ms;
-        }
+    fn note_pulled(&mut self, client: &ClientId, progress: Progress) {
+        let Progress { pulled_seq, seen_at_ms } = progress;
+        let nothing = ClientMemory { revision: 0, places: Places::default(), pulled_seq, seen_at_ms };
+        let memory = self.clients.entry(client.clone()).or_insert(nothing);
+        memory.pulled_seq = pulled_seq;
+        memory.seen_at_ms = seen_at_ms;
     }
 
     fn changes_by_time(&self, request: TimeRequest) -> TimePage {
@@ -291,6 +288,11 @@ impl Store for MemoryStore {
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
         Ok(self.with(tenant, |tenant| tenant.changes(request)))
+    }
+
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
+        self.with(tenant, |tenant| tenant.note_pulled(client, progress));
+        Ok(())
     }
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {

@@ -34,6 +34,7 @@ use crate::core::limits::INTEGER_MAX;
 use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, TenantId};
 use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Places;
+use crate::core::progress::Progress;
 
 pub use error::{ErrorKind, StoreError};
 
@@ -69,8 +70,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// A page in log order, all of one moment; see [`crate::core::cursor::Scan`] for what is read.
     ///
-    /// With `seen`, the store also notes how far this client has pulled, which [`Store::stats`] counts.
+    /// With a client, what is noted of its progress is read in the same round trip.
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes>;
+
+    /// Notes how far a client has pulled, which [`Store::stats`] counts and nothing else depends on. Nobody waits for it
+    /// to reach a disk, and it leaves what its `since` stand for alone.
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()>;
 
     /// A page by the reference's rule, all of one moment: operations behind a place in the order of (timestamp, sequence
     /// number), as [`crate::core::page::TimePageBuilder`] cuts it; documents once history has been compacted, tombstones
@@ -81,7 +86,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>>;
 
     /// Replaces what is remembered of a client, if the memory still has `seen_revision` (nothing: if there is none yet,
-    /// or one that only [`Store::changes`] made); durable as a commit is.
+    /// or one that only [`Store::note_pulled`] made); durable as a commit is.
     async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember>;
 
     /// A document that is not deleted.
@@ -141,24 +146,20 @@ pub struct ChangesRequest {
     pub origin: Origin,
     /// Most operations of the page.
     pub max_operations: usize,
-    /// Who pulls, where this is to be noted.
-    pub seen: Option<Seen>,
-}
-
-/// A client that pulls with a cursor.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    /// The client.
-    pub client_id: ClientId,
-    /// The time, in milliseconds since 1970.
-    pub now_ms: u64,
+    /// Who pulls, if what is noted of it is to be read too.
+    pub client_id: Option<ClientId>,
 }
 
 /// The outcome of [`Store::changes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changes {
     /// A page.
-    Page(LogPage),
+    Page {
+        /// The page.
+        page: LogPage,
+        /// What is noted of the client that was named, if anything.
+        noted: Option<Progress>,
+    },
     /// The cursor is not of this log: the client must start again from nothing.
     Reset,
 }
@@ -183,6 +184,14 @@ pub struct ClientMemory {
     pub pulled_seq: u64,
     /// When it pulled last, in milliseconds since 1970.
     pub seen_at_ms: u64,
+}
+
+impl ClientMemory {
+    /// How far the client has come.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress { pulled_seq: self.pulled_seq, seen_at_ms: self.seen_at_ms }
+    }
 }
 
 /// What [`Store::remember`] is to keep.

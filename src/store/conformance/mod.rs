@@ -69,6 +69,8 @@ macro_rules! for_each_conformance_check {
                 a_pull_without_a_client_notes_nobody,
                 the_time_of_a_silent_poll_is_written_once_an_hour,
                 a_refused_cursor_notes_nobody,
+                a_page_is_answered_if_it_cannot_be_noted,
+                a_page_is_answered_if_nothing_new_has_to_be_remembered,
             ]
             push: [
                 every_operation_of_a_push_has_an_outcome_in_its_place,
@@ -206,6 +208,7 @@ macro_rules! for_each_conformance_check {
                 a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order,
                 a_clock_that_ran_ahead_is_forgotten_with_the_entries,
                 a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future,
+                a_pull_corrects_the_time_of_a_clock_that_ran_ahead,
                 a_revival_after_a_compaction_is_still_an_insert,
             ]
             tenants: [

@@ -10,20 +10,21 @@ use super::failure::Failure;
 use super::row::{COMPACTED_FIELDS, Row, client_key, entries_after, entries_between, entry_key};
 use super::transaction::{self, Verdict, Work};
 use crate::core::names::{ClientId, TenantId};
+use crate::core::progress::Progress;
 use crate::store::integers::signed;
-use crate::store::{CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember, Seen};
+use crate::store::{CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 
-/// Notes how far a client has pulled; see [`crate::store::Store::changes`].
+/// See [`crate::store::Store::note_pulled`].
 pub(super) async fn note_pulled(
     database: &Database,
     tenant: &TenantId,
-    seen: &Seen,
-    pulled_seq: u64,
+    client: &ClientId,
+    progress: Progress,
 ) -> Result<(), Failure> {
     let collections = database.ready().await?;
-    let filter = doc! { "_id": client_key(tenant, &seen.client_id), "tenant": tenant.as_str() };
+    let filter = doc! { "_id": client_key(tenant, client), "tenant": tenant.as_str() };
     let change = doc! {
-        "$set": { "pulledSeq": signed(pulled_seq), "seenAtMs": signed(seen.now_ms) },
+        "$set": { "pulledSeq": signed(progress.pulled_seq), "seenAtMs": signed(progress.seen_at_ms) },
         "$setOnInsert": { "revision": 0_i64, "places": "" },
     };
     // Only the statistics use it, so nobody waits for it to reach a disk.

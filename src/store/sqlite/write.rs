@@ -8,6 +8,7 @@ use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::json::RawJson;
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::Operation;
+use crate::core::progress::Progress;
 use crate::store::integers::{signed, unsigned};
 use crate::store::{Commit, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 
@@ -165,13 +166,12 @@ fn write_operations(
     Ok(after)
 }
 
-/// Notes how far a client has pulled; see [`crate::store::Store::changes`].
+/// See [`crate::store::Store::note_pulled`].
 pub(super) fn note_pulled(
     connection: &mut Connection,
     tenant: &TenantId,
     client: &ClientId,
-    pulled_seq: u64,
-    now_ms: u64,
+    progress: Progress,
 ) -> rusqlite::Result<()> {
     let transaction = begin(connection, Durability::Process)?;
     transaction
@@ -179,7 +179,9 @@ pub(super) fn note_pulled(
             "INSERT INTO clients (tenant, id, revision, places, pulled_seq, seen_at_ms) VALUES (?1, ?2, 0, '', ?3, ?4)
              ON CONFLICT (tenant, id) DO UPDATE SET pulled_seq = ?3, seen_at_ms = ?4",
         )?
-        .execute(params![tenant.as_str(), client.as_str(), signed(pulled_seq), signed(now_ms)])?;
+        .execute(
+            params![tenant.as_str(), client.as_str(), signed(progress.pulled_seq), signed(progress.seen_at_ms),],
+        )?;
     transaction.commit()
 }
 
