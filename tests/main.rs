@@ -10,6 +10,7 @@ mod fuzzed;
 mod history;
 mod lambda;
 mod mongodb;
+mod notes;
 mod postgres;
 mod properties;
 mod races;

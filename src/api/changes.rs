@@ -28,8 +28,7 @@
 //!
 //! *With `since` and a `clientId`* it gets the same, and misses nothing: the server remembers which `since` to expect
 //! after each page. To tell pages apart whose greatest timestamps are equal, a page may end with one of its operations
-//! once more, with a greater timestamp. A `since` that the server does not know is served by the rule below until the
-//! client has caught up.
+//! once more, with a greater timestamp. A `since` that the server does not remember is answered from the beginning.
 //!
 //! *With `since` alone* it gets the operations with a greater `timestamp`, ordered by timestamp, a page never ending
 //! between equal ones; no `cursor` is answered then. What is pushed late with an older timestamp is not seen this way.

@@ -164,7 +164,7 @@ pub(super) struct ChangesRequest {
     #[schema(required = false)]
     cursor: Option<String>,
     /// The greatest `timestamp` of the last page that the client applied.
-    #[schema(required = false, default = 0, maximum = 9_007_199_254_741_991_i64, example = 1_234_567_890)]
+    #[schema(required = false, default = 0, maximum = 18_014_398_509_481_984_i64, example = 1_234_567_890)]
     since: u64,
     /// Most operations of the page; more than 1,000 count as 1,000.
     #[schema(required = false, minimum = 1, default = 100, example = 100)]

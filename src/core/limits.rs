@@ -52,9 +52,14 @@ pub const CLOCK_MAX_ENTRIES: usize = 1_000;
 /// Greatest counter and greatest timestamp: the greatest integer that a double holds without a gap below it.
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// Greatest `since` of a pull: a little more than the greatest timestamp, since a page may end with one that was raised
-/// to tell two places of a client apart (see `places`).
-pub const SINCE_MAX: u64 = INTEGER_MAX + 1_000;
+/// Greatest `since` of a pull. It is far above the greatest timestamp, since a page may end with one that was raised to
+/// tell two places of a client apart (see `places`); up to here a double holds every second integer.
+pub const SINCE_MAX: u64 = 1 << 54;
+
+/// Greatest `since` that may have come from another server's memory or from one that was lost, so that it is never given
+/// to the client again. No client gets here, one page for each second integer, and one that sends a number of its own
+/// leaves as many again to the server.
+pub const SINCE_FOREIGN_MAX: u64 = (1 << 53) + (1 << 52);
 
 /// Page size of a pull that asks for none, in operations.
 pub const PAGE_DEFAULT_OPERATIONS: usize = 100;
@@ -158,7 +163,8 @@ pub const PULL_MAX_ATTEMPTS: u32 = 8;
 /// How many places the server remembers of one legacy client.
 pub const CLIENT_MAX_PLACES: usize = 8;
 
-/// How long the server remembers a silent client, in milliseconds (90 days).
+/// How long the server remembers how far a silent client has pulled, in milliseconds (90 days). What the `since` of a
+/// legacy client stand for is kept for ever: who forgot which numbers were given could give one for another place.
 pub const CLIENT_FORGOTTEN_AFTER_MS: u64 = 90 * DAY_MS;
 
 /// How long a silent client counts in the statistics, in milliseconds (30 days).
@@ -166,6 +172,9 @@ pub const CLIENT_ACTIVE_MS: u64 = 30 * DAY_MS;
 
 /// How stale the time of a client's last pull may become before it is written again, in milliseconds (one hour).
 pub const CLIENT_SEEN_PRECISION_MS: u64 = 60 * 60 * 1_000;
+
+/// How long a pull waits for a note that only the statistics use, in milliseconds; it is answered without it then.
+pub const NOTE_TIME_MAX_MS: u64 = 500;
 
 /// Age of the log entries that a compaction removes when it is not told, in days.
 pub const COMPACT_DEFAULT_DAYS: f64 = 30.0;

@@ -14,4 +14,5 @@ pub mod names;
 pub mod operation;
 pub mod page;
 pub mod places;
+pub mod progress;
 pub mod text;

@@ -72,18 +72,10 @@ impl TimePlace {
     }
 }
 
-/// What happens to a run of equal timestamps that does not fit the rest of a page by the reference's rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Runs {
-    /// It waits for the next page as a whole: the client knows no more of its place than the timestamp.
-    Whole,
-    /// It is cut anywhere: the server remembers the client's place in it.
-    Cut,
-}
-
 /// A page by the reference's rule: operations with a greater timestamp, in the order of (timestamp, sequence number).
 ///
-/// One of whole runs that is empty although there is more stands before a run that alone exceeds the largest page.
+/// It never ends inside a run of equal timestamps, since the client knows no more of its place than the timestamp. One
+/// that is empty although there is more stands before a run that alone exceeds the largest page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimePage {
     /// The operations, or documents in the form of operations once history has been compacted.
@@ -97,7 +89,6 @@ pub struct TimePage {
 /// Builds a page by the reference's rule from rows in the order of (timestamp, sequence number).
 #[derive(Debug)]
 pub struct TimePageBuilder {
-    runs: Runs,
     asked: PageBudget,
     largest: PageBudget,
     entries: Vec<LogEntry>,
@@ -105,12 +96,10 @@ pub struct TimePageBuilder {
 }
 
 impl TimePageBuilder {
-    /// A page of at most `max_operations`; of whole runs, it grows up to [`PAGE_MAX_OPERATIONS`] where the first run
-    /// asks for it.
+    /// A page of at most `max_operations`; it grows up to [`PAGE_MAX_OPERATIONS`] where the first run asks for it.
     #[must_use]
-    pub fn new(max_operations: usize, runs: Runs) -> Self {
+    pub fn new(max_operations: usize) -> Self {
         Self {
-            runs,
             asked: PageBudget::new(max_operations),
             largest: PageBudget::new(PAGE_MAX_OPERATIONS),
             entries: Vec::new(),
@@ -122,7 +111,7 @@ impl TimePageBuilder {
     pub fn push(&mut self, entry: LogEntry) -> bool {
         let bytes = entry.wire_bytes();
         let is_first_run = self.entries.first().is_none_or(|first| first.timestamp == entry.timestamp);
-        let fits = self.largest.admit(bytes) && (self.asked.admit(bytes) || (self.runs == Runs::Whole && is_first_run));
+        let fits = self.largest.admit(bytes) && (self.asked.admit(bytes) || is_first_run);
         if fits {
             self.entries.push(entry);
         } else {
@@ -134,7 +123,7 @@ impl TimePageBuilder {
     /// The page; `head` is the tenant's log in the moment that the rows were read.
     #[must_use]
     pub fn finish(mut self, head: Head) -> TimePage {
-        if let (Some(follows), Runs::Whole) = (self.follows, self.runs) {
+        if let Some(follows) = self.follows {
             let last_of_another = self.entries.iter().rposition(|entry| entry.timestamp != follows);
             self.entries.truncate(last_of_another.map_or(0, |index| index + 1));
         }
@@ -162,8 +151,8 @@ mod tests {
         }
     }
 
-    fn page(timestamps: &[u64], max_operations: usize, runs: Runs) -> TimePage {
-        let mut builder = TimePageBuilder::new(max_operations, runs);
+    fn page(timestamps: &[u64], max_operations: usize) -> TimePage {
+        let mut builder = TimePageBuilder::new(max_operations);
         for (seq, timestamp) in (1..).zip(timestamps) {
             if !builder.push(entry(seq, *timestamp)) {
                 break;
@@ -178,20 +167,19 @@ mod tests {
 
     #[test]
     fn a_page_of_whole_runs_never_ends_inside_one() {
-        assert_eq!(timestamps(&page(&[1, 2, 2, 3], 2, Runs::Whole)), (vec![1], true));
-        assert_eq!(timestamps(&page(&[1, 2, 2, 3], 3, Runs::Whole)), (vec![1, 2, 2], true));
-        assert_eq!(timestamps(&page(&[1, 2, 2], 3, Runs::Whole)), (vec![1, 2, 2], false));
-        assert_eq!(timestamps(&page(&[], 3, Runs::Whole)), (vec![], false));
-        assert_eq!(timestamps(&page(&[1, 2, 2, 3], 2, Runs::Cut)), (vec![1, 2], true));
+        assert_eq!(timestamps(&page(&[1, 2, 2, 3], 2)), (vec![1], true));
+        assert_eq!(timestamps(&page(&[1, 2, 2, 3], 3)), (vec![1, 2, 2], true));
+        assert_eq!(timestamps(&page(&[1, 2, 2], 3)), (vec![1, 2, 2], false));
+        assert_eq!(timestamps(&page(&[], 3)), (vec![], false));
     }
 
     #[test]
     fn a_page_grows_for_its_first_run_up_to_the_largest_page() {
-        assert_eq!(timestamps(&page(&[2, 2, 2, 3], 2, Runs::Whole)), (vec![2, 2, 2], true));
+        assert_eq!(timestamps(&page(&[2, 2, 2, 3], 2)), (vec![2, 2, 2], true));
         let most = vec![2; PAGE_MAX_OPERATIONS];
-        assert_eq!(timestamps(&page(&most, 2, Runs::Whole)), (most.clone(), false));
+        assert_eq!(timestamps(&page(&most, 2)), (most.clone(), false));
         let too_many = vec![2; PAGE_MAX_OPERATIONS + 1];
-        assert_eq!(timestamps(&page(&too_many, 2, Runs::Whole)), (vec![], true));
+        assert_eq!(timestamps(&page(&too_many, 2)), (vec![], true));
     }
 
     #[test]

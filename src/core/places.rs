@@ -3,59 +3,27 @@
 //! A client of the reference's protocol sends as next `since` the greatest timestamp of the page that it applied last.
 //! Timestamps are its users' clocks: they repeat, run ahead and come late, so the number alone is no place in the log.
 //! The server therefore keeps, for each client, which `since` to expect after each page that it sent, and the place
-//! that this `since` stands for. No `since` ever stands for two places: a page whose greatest timestamp is taken
-//! already gets one of its operations repeated with a greater timestamp, which the client skips as known but counts.
+//! that this `since` stands for. A `since` that is not kept any more is answered from the beginning.
+//!
+//! No number is ever given for two places, since one client id may have several databases: tabs, devices that were
+//! restored from a backup. A page whose greatest timestamp cannot be used gets one of its operations repeated with a
+//! greater timestamp, which the client skips as known but uses as its next `since`. Of the numbers that are forgotten
+//! only the greatest is kept, and every new number is greater.
 
 use std::fmt::Write as _;
 
-use super::cursor::{Cursor, Origin, Position};
-use super::fingerprint::Fingerprint;
-use super::limits::CLIENT_MAX_PLACES;
-use super::operation::LogEntry;
-use super::page::{LogPage, TimePage, TimePlace};
+use super::cursor::{Cursor, Origin};
+use super::limits::{CLIENT_MAX_PLACES, SINCE_FOREIGN_MAX};
+use super::page::LogPage;
 
-/// What a remembered `since` stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// A cursor like that of every other client.
-    Cursor(Cursor),
-    /// The client came with a `since` that the server did not know, and is being served by the reference's rule.
-    CatchingUp {
-        /// It has what lies up to here in the order of time.
-        after: TimePlace,
-        /// Where the head was when it first asked; it goes on from there once it has caught up.
-        then: Position,
-    },
-}
-
-impl Place {
-    /// The sequence number up to which a client at this place is known to have everything.
-    #[must_use]
-    pub fn pulled_seq(&self) -> u64 {
-        match self {
-            Self::Cursor(cursor) => cursor.position().seq,
-            Self::CatchingUp { .. } => 0,
-        }
-    }
-}
-
-/// Where the answer to a `since` begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// In the order of the log.
-    Log(Origin),
-    /// By the reference's rule.
-    Time {
-        /// What the client has, in the order of time.
-        after: TimePlace,
-        /// Where the head was when it first asked; nothing where that is now.
-        then: Option<Position>,
-    },
-}
-
-/// The places of one client, the one that was used last at the end.
+/// The places of one client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places(Vec<(u64, Place)>);
+pub struct Places {
+    /// What each `since` stands for; the one that was used last is at the end.
+    known: Vec<(u64, Cursor)>,
+    /// The greatest number that may have been given and is not known any more, 0 if there is none.
+    forgotten_up_to: u64,
+}
 
 /// What became of a page: whether one more entry is due, and what to remember.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,108 +32,97 @@ pub struct Settled {
     pub repeat_with: Option<u64>,
     /// The places as they are to be remembered now.
     pub places: Places,
-    /// The place that the client has once it has applied the page.
-    pub place: Place,
 }
 
 impl Places {
-    /// Where to begin for a client that sends this `since`.
+    /// Where to begin for a client that sends this `since`: at the place that it stands for, else at the beginning.
     #[must_use]
-    pub fn start(&self, since: u64) -> Start {
-        if since == 0 {
-            return Start::Log(Origin::Beginning);
-        }
-        match self.find(since) {
-            Some(Place::Cursor(cursor)) => Start::Log(Origin::Cursor(cursor)),
-            Some(Place::CatchingUp { after, then }) => Start::Time { after, then: Some(then) },
-            None => Start::Time { after: TimePlace::after_timestamp(since), then: None },
-        }
+    pub fn start(&self, since: u64) -> Origin {
+        // Law 6: from the beginning nothing is lost. From any later place something might be, since nobody knows what
+        // a client with this number has.
+        self.find(since).map_or(Origin::Beginning, Origin::Cursor)
     }
 
-    /// Remembers what a page in log order leads to.
+    /// Remembers what a page leads to that was read for this `since`.
     #[must_use]
-    pub fn settle_log(self, since: u64, page: &LogPage) -> Settled {
-        self.settle(since, &page.entries, Place::Cursor(page.next))
-    }
-
-    /// Remembers what a page by the reference's rule leads to; `then` is that of [`Start::Time`].
-    ///
-    /// A `since` that was not known is remembered itself too: when the answer is lost and the client asks again, it goes
-    /// on from where the head is now, and not behind what has been pushed meanwhile.
-    #[must_use]
-    pub fn settle_time(mut self, since: u64, then: Option<Position>, page: &TimePage) -> Settled {
-        let is_first = then.is_none();
-        let then = then.unwrap_or(page.head.position);
-        if is_first {
-            self.remember(since, Place::CatchingUp { after: TimePlace::after_timestamp(since), then });
-        }
-        let place = match page.entries.last() {
-            Some(last) if page.has_more => {
-                let after = TimePlace { timestamp: last.timestamp, seq: last.seq };
-                Place::CatchingUp { after, then }
-            }
-            _ => Place::Cursor(Cursor::Log(then)),
-        };
-        self.settle(since, &page.entries, place)
-    }
-
-    fn settle(mut self, since: u64, entries: &[LogEntry], place: Place) -> Settled {
+    pub fn settle(mut self, since: u64, page: &LogPage) -> Settled {
         self.use_again(since);
-        let greatest = entries.iter().map(|entry| entry.timestamp).max();
-        let Some(greatest) = greatest else {
-            // The client keeps its `since`. One that is known stands for the same changes as before; 0 needs no memory.
-            if since != 0 && !matches!(self.find(since), Some(Place::Cursor(_))) {
-                self.remember(since, place);
-            }
-            return Settled { repeat_with: None, places: self, place };
-        };
-        let mut expected = greatest;
-        while self.find(expected).is_some_and(|known| known != place) {
-            expected = next_integer_of_a_double(expected);
+        // Nobody knows for which place an unknown number was given, so it is never given again. If the answer is lost
+        // and the client asks once more, the number is still unknown.
+        if self.find(since).is_none() && since <= SINCE_FOREIGN_MAX {
+            self.forget_up_to(since);
         }
-        self.remember(expected, place);
-        Settled { repeat_with: (expected != greatest).then_some(expected), places: self, place }
+        let greatest = page.entries.iter().map(|entry| entry.timestamp).max();
+        let Some(greatest) = greatest else {
+            // The client keeps its `since`, which stands for the same changes as before.
+            return Settled { repeat_with: None, places: self };
+        };
+        let expected = self.number_for(page.next, greatest);
+        self.remember(expected, page.next);
+        Settled { repeat_with: (expected != greatest).then_some(expected), places: self }
     }
 
-    fn find(&self, since: u64) -> Option<Place> {
-        self.0.iter().find(|(known, _)| *known == since).map(|(_, place)| *place)
+    /// Whether no client could tell that these are remembered in place of the others: what the others stand for these do,
+    /// and what the others never give again these do not.
+    #[must_use]
+    pub fn cover(&self, others: &Self) -> bool {
+        let is_known = |(since, place): &(u64, Cursor)| self.find(*since) == Some(*place);
+        self.forgotten_up_to >= others.forgotten_up_to && others.known.iter().all(is_known)
+    }
+
+    /// The smallest number from `least` on that stands for this place, or may.
+    fn number_for(&self, place: Cursor, least: u64) -> u64 {
+        let given = self.known.iter().filter(|(since, known)| *known == place && *since >= least);
+        if let Some(given) = given.map(|(since, _)| *since).min() {
+            return given;
+        }
+        let mut number = least;
+        if number <= self.forgotten_up_to {
+            number = next_integer_of_a_double(self.forgotten_up_to);
+        }
+        while self.find(number).is_some() {
+            number = next_integer_of_a_double(number);
+        }
+        number
+    }
+
+    fn find(&self, since: u64) -> Option<Cursor> {
+        self.known.iter().find(|(known, _)| *known == since).map(|(_, place)| *place)
     }
 
     /// Moves a known `since` to the end, so that it outlives those that were not used for longer.
     fn use_again(&mut self, since: u64) {
-        if let Some(index) = self.0.iter().position(|(known, _)| *known == since) {
-            let place = self.0.remove(index);
-            self.0.push(place);
+        if let Some(index) = self.known.iter().position(|(known, _)| *known == since) {
+            let place = self.known.remove(index);
+            self.known.push(place);
         }
     }
 
-    fn remember(&mut self, since: u64, place: Place) {
-        self.0.retain(|(known, _)| *known != since);
-        self.0.push((since, place));
-        let excess = self.0.len().saturating_sub(CLIENT_MAX_PLACES);
-        self.0.drain(..excess);
+    fn remember(&mut self, since: u64, place: Cursor) {
+        self.known.retain(|(known, _)| *known != since);
+        self.known.push((since, place));
+        let excess = self.known.len().saturating_sub(CLIENT_MAX_PLACES);
+        let eldest: Vec<_> = self.known.drain(..excess).collect();
+        for (since, _) in eldest {
+            self.forget_up_to(since);
+        }
+    }
+
+    fn forget_up_to(&mut self, since: u64) {
+        self.forgotten_up_to = self.forgotten_up_to.max(since);
     }
 
     /// The places as a text for the store.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = String::new();
-        for (since, place) in &self.0 {
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            // Writing to a string cannot fail.
-            let _ = match place {
-                Place::Cursor(cursor) => write!(text, "{since}={cursor}"),
-                Place::CatchingUp { after, then } => write!(
-                    text,
-                    "{since}=t.{}.{}.{}.{}",
-                    after.timestamp,
-                    after.seq,
-                    then.seq,
-                    then.fingerprint.to_number()
-                ),
-            };
+        // Writing to a string cannot fail.
+        if self.forgotten_up_to > 0 || self.is_full() {
+            let _ = write!(text, "{}={FORGOTTEN}", self.forgotten_up_to);
+        }
+        for (since, place) in &self.known {
+            let space = if text.is_empty() { "" } else { " " };
+            let _ = write!(text, "{space}{since}={place}");
         }
         text
     }
@@ -173,38 +130,63 @@ impl Places {
     /// Reads back what [`Places::to_text`] wrote; nothing where the text is damaged.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        text.split(' ').filter(|part| !part.is_empty()).map(parse_place).collect::<Option<_>>().map(Self)
+        let (mut places, mut says_what_is_forgotten) = (Self::default(), false);
+        for part in text.split(' ').filter(|part| !part.is_empty()) {
+            let (since, place) = part.split_once('=')?;
+            let since = since.parse().ok()?;
+            if let Some(numbers) = place.strip_prefix("t.") {
+                parse_numbers(numbers)?;
+                places.forget_up_to(since);
+                says_what_is_forgotten = true;
+            } else {
+                places.known.push((since, Cursor::parse(place).ok()?));
+            }
+        }
+        if places.is_full() && !says_what_is_forgotten {
+            // Earlier versions did not keep which numbers they had forgotten.
+            let greatest = places.known.iter().map(|(since, _)| *since).max();
+            places.forget_up_to(greatest.unwrap_or(0));
+        }
+        Some(places)
+    }
+
+    /// Whether the next place that is remembered makes another one forgotten.
+    fn is_full(&self) -> bool {
+        self.known.len() >= CLIENT_MAX_PLACES
     }
 }
 
-fn parse_place(part: &str) -> Option<(u64, Place)> {
-    let (since, place) = part.split_once('=')?;
-    let since = since.parse().ok()?;
-    let Some(numbers) = place.strip_prefix("t.") else {
-        return Some((since, Place::Cursor(Cursor::parse(place).ok()?)));
-    };
+/// What stands in a text in place of a cursor behind a number that is not known any more.
+///
+/// Earlier versions wrote such a place, with other numbers in it, for a client that they served by its `since` in the
+/// order of time. They read this one as a client that has nothing, so they can run beside this version.
+const FORGOTTEN: &str = "t.0.0.0.0";
+
+fn parse_numbers(numbers: &str) -> Option<[u64; 4]> {
     let numbers: Vec<u64> = numbers.split('.').map(|number| number.parse().ok()).collect::<Option<_>>()?;
-    let [timestamp, seq, then_seq, fingerprint] = numbers[..] else { return None };
-    let then = Position { seq: then_seq, fingerprint: Fingerprint::from_number(fingerprint) };
-    Some((since, Place::CatchingUp { after: TimePlace { timestamp, seq }, then }))
+    numbers.try_into().ok()
 }
 
 /// The next greater integer that a double holds, so that a JavaScript client keeps it apart from this one.
 ///
-/// Only timestamps at the very limit get beyond 2^53, and only by a few: at most one step for each remembered place.
+/// Only timestamps at the very limit get beyond 2^53, and by one step for each page.
 fn next_integer_of_a_double(integer: u64) -> u64 {
     const GAPS_BEGIN: u64 = 1 << 53;
-    if integer < GAPS_BEGIN { integer + 1 } else { integer + 2 }
+    if integer < GAPS_BEGIN { integer + 1 } else { (integer + 2) & !1 }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::core::cursor::Head;
+    use crate::core::cursor::Position;
+    use crate::core::fingerprint::Fingerprint;
     use crate::core::json::RawJson;
-    use crate::core::limits::INTEGER_MAX;
+    use crate::core::limits::{INTEGER_MAX, SINCE_MAX};
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-    use crate::core::operation::OperationKind;
+    use crate::core::operation::{LogEntry, OperationKind};
 
     fn at(seq: u64) -> Position {
         Position { seq, fingerprint: Fingerprint::from_number(seq + 100) }
@@ -232,122 +214,206 @@ mod tests {
         LogPage { entries: entries(timestamps), next, has_more: false }
     }
 
+    fn is_a_double(number: u64) -> bool {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the point"
+        )]
+        let through_a_double = number as f64 as u64;
+        through_a_double == number
+    }
+
     #[test]
     fn zero_is_the_beginning_whatever_is_remembered() {
-        let settled = Places::default().settle_log(0, &page(&[5], log(1)));
-        assert_eq!(settled.places.start(0), Start::Log(Origin::Beginning));
+        let settled = Places::default().settle(0, &page(&[5], log(1)));
+        assert_eq!(settled.places.start(0), Origin::Beginning);
+        let settled = settled.places.settle(5, &page(&[0], log(2)));
+        assert_eq!(settled.repeat_with, Some(1), "0 can stand for no other place");
+        assert_eq!(settled.places.start(0), Origin::Beginning);
     }
 
     #[test]
     fn the_expected_since_and_the_one_before_lead_to_their_places() {
-        let first = Places::default().settle_log(0, &page(&[5, 9, 2], log(3)));
+        let first = Places::default().settle(0, &page(&[5, 9, 2], log(3)));
         assert_eq!(first.repeat_with, None);
-        let second = first.places.settle_log(9, &page(&[4], log(4)));
+        let second = first.places.settle(9, &page(&[4], log(4)));
         assert_eq!(second.repeat_with, None, "the next since may be smaller than the one before");
-        assert_eq!(second.places.start(4), Start::Log(Origin::Cursor(log(4))));
-        assert_eq!(second.places.start(9), Start::Log(Origin::Cursor(log(3))));
+        assert_eq!(second.places.start(4), Origin::Cursor(log(4)));
+        assert_eq!(second.places.start(9), Origin::Cursor(log(3)));
     }
 
     #[test]
     fn a_since_that_is_taken_is_told_apart_by_a_repeated_operation() {
-        let first = Places::default().settle_log(0, &page(&[9], log(1)));
-        let second = first.places.settle_log(9, &page(&[9], log(2)));
+        let first = Places::default().settle(0, &page(&[9], log(1)));
+        let second = first.places.settle(9, &page(&[9], log(2)));
         assert_eq!(second.repeat_with, Some(10));
-        let third = second.places.settle_log(10, &page(&[9, 10], log(4)));
+        let third = second.places.settle(10, &page(&[9, 10], log(4)));
         assert_eq!(third.repeat_with, Some(11));
         for (since, seq) in [(9, 1), (10, 2), (11, 4)] {
-            assert_eq!(third.places.start(since), Start::Log(Origin::Cursor(log(seq))));
+            assert_eq!(third.places.start(since), Origin::Cursor(log(seq)));
         }
     }
 
     #[test]
     fn the_same_page_again_stands_for_the_same_place() {
-        let first = Places::default().settle_log(0, &page(&[9], log(1)));
-        let again = first.places.clone().settle_log(0, &page(&[9], log(1)));
+        let first = Places::default().settle(0, &page(&[9], log(1)));
+        let again = first.places.clone().settle(0, &page(&[9], log(1)));
         assert_eq!((again.repeat_with, &again.places), (None, &first.places));
     }
 
     #[test]
+    fn a_page_that_leads_to_a_known_place_keeps_the_number_of_that_place() {
+        let mut places = Places::default().settle(0, &page(&[100], log(1))).places;
+        for seq in 2..=9 {
+            places = places.settle(0, &page(&[seq], log(seq))).places;
+        }
+        let kept = places.clone().settle(0, &page(&[9], log(9)));
+        assert_eq!(kept.repeat_with, None, "9 stands for this place, although 100 is forgotten");
+        assert_eq!(places.settle(0, &page(&[9], log(10))).repeat_with, Some(101));
+    }
+
+    #[test]
     fn timestamps_at_the_limit_are_told_apart_by_integers_that_a_double_holds() {
-        let mut settled = Places::default().settle_log(0, &page(&[INTEGER_MAX], log(1)));
+        let mut settled = Places::default().settle(0, &page(&[INTEGER_MAX], log(1)));
         let mut since = INTEGER_MAX;
-        for seq in 2..40 {
-            settled = settled.places.settle_log(since, &page(&[INTEGER_MAX], log(seq)));
+        for seq in 2..2_000 {
+            settled = settled.places.settle(since, &page(&[INTEGER_MAX], log(seq)));
             let next = settled.repeat_with.unwrap_or(INTEGER_MAX);
-            #[expect(
-                clippy::cast_precision_loss,
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "the point"
-            )]
-            let through_a_double = next as f64 as u64;
-            assert_eq!(through_a_double, next);
-            assert_ne!(next, since);
-            assert!(next <= INTEGER_MAX + 2 * CLIENT_MAX_PLACES as u64 + 2);
-            assert_eq!(settled.places.start(next), Start::Log(Origin::Cursor(log(seq))));
+            assert!(is_a_double(next), "{next}");
+            assert!(next > since && next <= INTEGER_MAX + 2 * seq);
+            assert_eq!(settled.places.start(next), Origin::Cursor(log(seq)));
             since = next;
         }
     }
 
     #[test]
-    fn only_so_many_places_are_remembered_and_the_one_in_use_is_kept() {
-        let mut places = Places::default().settle_log(0, &page(&[1_000], log(1))).places;
-        for seq in 2..50 {
-            places = places.settle_log(1_000, &page(&[1_000 + seq], log(seq))).places;
-            assert!(places.0.len() <= CLIENT_MAX_PLACES);
-            assert_eq!(places.start(1_000), Start::Log(Origin::Cursor(log(1))));
-            assert_eq!(places.start(1_000 + seq), Start::Log(Origin::Cursor(log(seq))));
+    fn no_since_that_a_client_may_send_brings_numbers_that_it_may_not_send() {
+        for since in [SINCE_FOREIGN_MAX - 1, SINCE_FOREIGN_MAX, SINCE_FOREIGN_MAX + 1, SINCE_MAX] {
+            let mut places = Places::default();
+            for seq in 1..100 {
+                let settled = places.settle(since, &page(&[INTEGER_MAX], log(seq)));
+                let next = settled.repeat_with.unwrap_or(INTEGER_MAX);
+                assert!(next < SINCE_FOREIGN_MAX + 500 && is_a_double(next), "{next}");
+                places = settled.places;
+            }
         }
-        assert!(matches!(places.start(1_002), Start::Time { then: None, .. }), "the eldest is forgotten");
     }
 
     #[test]
-    fn an_unknown_since_is_served_by_time_and_then_from_where_the_head_was_when_it_first_asked() {
+    fn only_so_many_places_are_remembered_and_the_one_in_use_is_kept() {
+        let mut places = Places::default().settle(0, &page(&[1_000], log(1))).places;
+        for seq in 2..50 {
+            places = places.settle(1_000, &page(&[1_000 + seq], log(seq))).places;
+            assert!(places.known.len() <= CLIENT_MAX_PLACES);
+            assert_eq!(places.start(1_000), Origin::Cursor(log(1)));
+            assert_eq!(places.start(1_000 + seq), Origin::Cursor(log(seq)));
+        }
+        assert_eq!(places.start(1_002), Origin::Beginning, "the eldest is forgotten");
+    }
+
+    #[test]
+    fn a_forgotten_number_is_never_given_again() {
+        let mut places = Places::default().settle(0, &page(&[1_000], log(1))).places;
+        for seq in 2..=9 {
+            places = places.settle(0, &page(&[seq], log(seq))).places;
+        }
+        assert_eq!(places.start(1_000), Origin::Beginning);
+        let settled = places.settle(0, &page(&[1_000], log(50)));
+        assert_eq!(settled.repeat_with, Some(1_001));
+        assert_eq!(settled.places.start(1_000), Origin::Beginning);
+    }
+
+    #[test]
+    fn an_unknown_since_stands_for_no_place_but_the_beginning() {
         let places = Places::default();
-        assert_eq!(places.start(7), Start::Time { after: TimePlace::after_timestamp(7), then: None });
-        let head = |seq| Head { position: at(seq), horizon: 0 };
-        let first = TimePage { entries: entries(&[8, 9]), has_more: true, head: head(5) };
-        let settled = places.settle_time(7, None, &first);
-        let start = settled.places.start(9);
-        assert_eq!(start, Start::Time { after: TimePlace { timestamp: 9, seq: 2 }, then: Some(at(5)) });
-        let last = TimePage { entries: entries(&[12]), has_more: false, head: head(8) };
-        let settled = settled.places.settle_time(9, Some(at(5)), &last);
-        assert_eq!(settled.places.start(12), Start::Log(Origin::Cursor(log(5))));
+        assert_eq!(places.start(7), Origin::Beginning);
+        let settled = places.settle(7, &page(&[3, 7], log(2)));
+        assert_eq!(settled.repeat_with, Some(8), "the answer may be lost, and 7 comes again");
+        assert_eq!(settled.places.start(7), Origin::Beginning);
+        assert_eq!(settled.places.start(8), Origin::Cursor(log(2)));
     }
 
     #[test]
-    fn an_unknown_since_that_comes_again_goes_on_from_where_the_head_was_when_it_first_came() {
-        let page =
-            |seq| TimePage { entries: entries(&[8]), has_more: false, head: Head { position: at(seq), horizon: 0 } };
-        let lost = Places::default().settle_time(7, None, &page(5));
-        let start = lost.places.start(7);
-        assert_eq!(start, Start::Time { after: TimePlace::after_timestamp(7), then: Some(at(5)) });
-        let settled = lost.places.settle_time(7, Some(at(5)), &page(6));
-        assert_eq!(settled.places.start(8), Start::Log(Origin::Cursor(log(5))));
-    }
-
-    #[test]
-    fn an_unknown_since_with_nothing_behind_it_is_known_from_then_on() {
-        let page_of_none = TimePage { entries: vec![], has_more: false, head: Head { position: at(5), horizon: 0 } };
-        let settled = Places::default().settle_time(7, None, &page_of_none);
-        assert_eq!(settled.places.start(7), Start::Log(Origin::Cursor(log(5))));
+    fn places_in_another_order_say_nothing_new() {
+        let first = Places::default().settle(0, &page(&[5], log(1))).places;
+        let second = first.clone().settle(5, &page(&[9], log(2))).places;
+        let again = second.clone().settle(0, &page(&[5], log(1))).places;
+        assert_ne!(again, second);
+        assert!(second.cover(&again) && second.cover(&first) && !first.cover(&second));
+        let unknown = second.clone().settle(7, &page(&[], log(2))).places;
+        assert!(!second.cover(&unknown), "7 is never given from now on");
     }
 
     #[test]
     fn an_empty_page_leaves_the_places_as_they_were() {
-        let places = Places::default().settle_log(0, &page(&[9], log(1))).places;
-        assert_eq!(places.clone().settle_log(9, &page(&[], log(1))).places, places);
+        let places = Places::default().settle(0, &page(&[9], log(1))).places;
+        assert_eq!(places.clone().settle(9, &page(&[], log(1))).places, places);
     }
 
     #[test]
     fn places_come_back_from_their_text() {
-        let catching_up = Place::CatchingUp { after: TimePlace { timestamp: 3, seq: 4 }, then: at(5) };
         let state = Cursor::State { after: at(1), tombstones_after: 2 };
-        let places = Places(vec![(9, Place::Cursor(log(3))), (10, catching_up), (11, Place::Cursor(state))]);
-        assert_eq!(Places::parse(&places.to_text()), Some(places));
+        for forgotten_up_to in [0, 5, 10] {
+            let places = Places { known: vec![(9, log(3)), (11, state)], forgotten_up_to };
+            assert_eq!(Places::parse(&places.to_text()), Some(places));
+            let full = Places { known: (20..).zip([log(1); CLIENT_MAX_PLACES]).collect(), forgotten_up_to };
+            assert_eq!(Places::parse(&full.to_text()), Some(full));
+            let none = Places { known: Vec::new(), forgotten_up_to };
+            assert_eq!(Places::parse(&none.to_text()), Some(none));
+        }
         assert_eq!(Places::parse(""), Some(Places::default()));
         for damaged in ["9", "9=", "x=l.1.2", "9=t.1.2.3", "9=t.1.2.3.4.5", "9=x"] {
             assert_eq!(Places::parse(damaged), None, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn a_place_in_the_order_of_time_that_an_earlier_version_kept_is_an_unknown_since() {
+        let places = Places::parse("9=l.3.4 10=t.3.4.5.6").expect("the text of an earlier version");
+        assert!(matches!(places.start(9), Origin::Cursor(_)));
+        assert_eq!(places.start(10), Origin::Beginning);
+        assert_eq!(places.settle(9, &page(&[10], log(4))).repeat_with, Some(11), "10 was given before");
+        let full = Places::parse("8=l.1.1 9=l.2.2 1=l.3.3 2=l.4.4 3=l.5.5 4=l.6.6 5=l.7.7 6=l.8.8").expect("places");
+        assert_eq!(full.settle(6, &page(&[7], log(9))).repeat_with, Some(10), "others were given and forgotten");
+    }
+
+    proptest! {
+        /// Databases of one client id, some of them restored from backups: each gets a page, or only the server thinks
+        /// so. None of them ever comes to a place beyond what it has.
+        #[test]
+        fn no_number_stands_for_a_place_beyond_what_a_database_has(
+            timestamps in vec(0..20_u64, 1..60),
+            pulls in vec((0..4_usize, 1..4_usize, 0..8_u8, 1..60_u64), 1..150),
+        ) {
+            // The number that a database sends, and up to where it has the log.
+            let mut databases = [(0, 0); 4];
+            let mut backups = databases;
+            let mut places = Places::default();
+            for (database, max_entries, fate, head) in pulls {
+                let (since, has) = databases[database];
+                let after = match places.start(since) {
+                    Origin::Cursor(cursor) => cursor.position().seq,
+                    Origin::Beginning | Origin::Nothing => 0,
+                };
+                prop_assert!(after <= has, "{} stands for {}, the database has {}", since, after, has);
+                let begin = usize::try_from(after).unwrap_or(usize::MAX);
+                let end = (begin + max_entries).min(timestamps.len()).min(usize::try_from(head).unwrap_or(0)).max(begin);
+                let read = &timestamps[begin..end];
+                let Settled { repeat_with, places: settled } = places.clone().settle(since, &page(read, log(end as u64)));
+                places = settled;
+                match fate {
+                    0 => {}
+                    1 => backups[database] = databases[database],
+                    2 => databases[database] = backups[database],
+                    3 => places = Places::parse(&places.to_text()).expect("the text is whole"),
+                    _ => {
+                        let next = read.iter().copied().chain(repeat_with).max().unwrap_or(since);
+                        databases[database] = (next, has.max(end as u64));
+                    }
+                }
+            }
         }
     }
 }

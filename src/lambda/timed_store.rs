@@ -10,6 +10,7 @@ use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::page::TimePage;
+use crate::core::progress::Progress;
 use crate::store::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
     Remember, Result, Stats, Store, TimeRequest,
@@ -54,6 +55,10 @@ impl Store for TimedStore {
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
         timed(self.0.changes(tenant, request)).await
+    }
+
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
+        timed(self.0.note_pulled(tenant, client, progress)).await
     }
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {

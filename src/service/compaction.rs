@@ -31,6 +31,7 @@ impl SyncService {
     ) -> Result<Compaction, ServiceError> {
         let began_ms = self.host.now_ms();
         let step = CompactStep {
+            now_ms: began_ms,
             received_until_ms: began_ms.saturating_sub(older_than_ms),
             forget_clients_before_ms: began_ms.saturating_sub(CLIENT_FORGOTTEN_AFTER_MS),
             max_entries: COMPACT_STEP_MAX_ENTRIES,

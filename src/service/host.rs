@@ -18,6 +18,12 @@ pub trait Host: Send + Sync + Debug {
     /// Completes after a while.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 
+    /// Completes after a while, when something that was not necessary has taken long enough. A host on whose clock
+    /// nothing takes time never completes it.
+    fn patience(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.sleep(duration)
+    }
+
     /// Hears what the service has done, within the request that it was done for; whoever does not count ignores it.
     fn note(&self, _done: &Done<'_>) {}
 }

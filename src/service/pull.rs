@@ -1,15 +1,19 @@
 //! Pull: both modes, and the memory of legacy clients.
 
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+
 use super::{Done, ServiceError, SyncService};
 use crate::core::cursor::{Cursor, Origin};
-use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, CLIENT_SEEN_PRECISION_MS, PULL_MAX_ATTEMPTS};
+use crate::core::limits::{NOTE_TIME_MAX_MS, PULL_MAX_ATTEMPTS};
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::LogEntry;
-use crate::core::page::{LogPage, Runs, TimePage, TimePlace};
-use crate::core::places::{Places, Settled, Start};
-use crate::store::{
-    Changes, ChangesRequest, ClientMemory, ErrorKind, NewMemory, Remember, Seen, StoreError, TimeRequest,
-};
+use crate::core::page::{LogPage, TimePage, TimePlace};
+use crate::core::places::Settled;
+use crate::core::progress::Progress;
+use crate::store::{Changes, ChangesRequest, ClientMemory, ErrorKind, NewMemory, Remember, StoreError, TimeRequest};
 
 /// Where a client says that it is.
 #[derive(Debug, Clone)]
@@ -84,17 +88,20 @@ impl SyncService {
         match (from, client_id) {
             (PullFrom::Cursor(cursor), client_id) => {
                 let origin = cursor.map_or(Origin::Nothing, Origin::Cursor);
-                let seen = client_id.map(|client_id| Seen { client_id, now_ms: self.host.now_ms() });
-                let request = ChangesRequest { origin, max_operations, seen };
-                Ok(match self.store.changes(tenant, request).await? {
-                    Changes::Page(page) => Pulled::Page(page.into()),
-                    Changes::Reset => Pulled::Reset,
-                })
+                let now_ms = self.host.now_ms();
+                let request = ChangesRequest { origin, max_operations, client_id: client_id.clone() };
+                let Changes::Page { page, noted } = self.store.changes(tenant, request).await? else {
+                    return Ok(Pulled::Reset);
+                };
+                if let Some(client_id) = client_id {
+                    let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
+                    self.note_progress(tenant, &client_id, noted, progress).await;
+                }
+                Ok(Pulled::Page(page.into()))
             }
             (PullFrom::Since(since), None) => {
                 let after = TimePlace::after_timestamp(since);
-                let request = TimeRequest { after, max_operations, runs: Runs::Whole };
-                let page = self.store.changes_by_time(tenant, request).await?;
+                let page = self.store.changes_by_time(tenant, TimeRequest { after, max_operations }).await?;
                 let is_stuck = page.has_more && page.entries.is_empty();
                 Ok(if is_stuck { Pulled::RunTooLong } else { Pulled::Page(page.into()) })
             }
@@ -118,69 +125,91 @@ impl SyncService {
         for _ in 0..PULL_MAX_ATTEMPTS {
             let now_ms = self.host.now_ms();
             let memory = self.store.client(tenant, client_id).await?;
-            let places = match &memory {
-                Some(memory) if memory.seen_at_ms + CLIENT_FORGOTTEN_AFTER_MS >= now_ms => memory.places.clone(),
-                _ => Places::default(),
-            };
-            let (mut page, settled) = self.page_at(tenant, places, since, max_operations).await?;
-            if let Some(timestamp) = settled.repeat_with {
+            let known = memory.as_ref().map(|memory| memory.places.clone()).unwrap_or_default();
+            let page = self.page_from(tenant, known.start(since), max_operations).await?;
+            let Settled { repeat_with, places } = known.clone().settle(since, &page);
+            let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
+            let mut page = PulledPage::from(page);
+            if let Some(timestamp) = repeat_with {
                 // The smallest: a page has room for it once more.
                 let smallest = page.entries.iter().min_by_key(|entry| entry.wire_bytes()).cloned();
                 page.entries.extend(smallest.map(|entry| LogEntry { timestamp, ..entry }));
             }
+            if places == known {
+                let noted = memory.as_ref().map(ClientMemory::progress);
+                self.note_progress(tenant, client_id, noted, progress).await;
+                return Ok(page);
+            }
+            let is_needed = !known.cover(&places);
             let new = NewMemory {
                 seen_revision: memory.as_ref().map_or(0, |memory| memory.revision),
-                pulled_seq: settled.place.pulled_seq(),
-                places: settled.places,
-                seen_at_ms: now_ms,
+                places,
+                pulled_seq: progress.pulled_seq,
+                seen_at_ms: progress.seen_at_ms,
             };
-            if !is_worth_keeping(memory.as_ref(), &new)
-                || self.store.remember(tenant, client_id, new).await? == Remember::Done
-            {
+            let remember = self.store.remember(tenant, client_id, new);
+            if !is_needed {
+                self.try_for_a_while(tenant, remember).await;
+                return Ok(page);
+            }
+            if remember.await? == Remember::Done {
                 return Ok(page);
             }
         }
         Err(ServiceError::Contended { attempts: PULL_MAX_ATTEMPTS })
     }
 
-    /// The page that a `since` asks for, and what to remember of it.
-    async fn page_at(
+    /// Notes how far a client has come, if that is news. Whatever becomes of the note, the page is answered, and soon.
+    async fn note_progress(
         &self,
         tenant: &TenantId,
-        places: Places,
-        since: u64,
-        max_operations: usize,
-    ) -> Result<(PulledPage, Settled), ServiceError> {
-        match places.start(since) {
-            Start::Log(origin) => {
-                let request = |origin| ChangesRequest { origin, max_operations, seen: None };
-                let changes = match self.store.changes(tenant, request(origin)).await? {
-                    // The memory is of another log than the store has now: only the beginning is sure to lose nothing.
-                    Changes::Reset => self.store.changes(tenant, request(Origin::Beginning)).await?,
-                    page @ Changes::Page(_) => page,
-                };
-                let Changes::Page(page) = changes else {
-                    let wrong = "a pull from the beginning was answered with a reset";
-                    return Err(StoreError::new(self.adapter(), "changes", ErrorKind::Failed, wrong).into());
-                };
-                let settled = places.settle_log(since, &page);
-                Ok((page.into(), settled))
+        client_id: &ClientId,
+        noted: Option<Progress>,
+        progress: Progress,
+    ) {
+        if progress.is_news(noted) {
+            self.try_for_a_while(tenant, self.store.note_pulled(tenant, client_id, progress)).await;
+        }
+    }
+
+    /// Writes what no answer depends on, if this can be done in a short time.
+    async fn try_for_a_while<T>(&self, tenant: &TenantId, write: impl Future<Output = crate::store::Result<T>>) {
+        let patience = self.host.patience(Duration::from_millis(NOTE_TIME_MAX_MS));
+        let (store, tenant) = (self.adapter(), tenant.as_str());
+        match select(pin!(write), patience).await {
+            Either::Left((Ok(_), _)) => {}
+            Either::Left((Err(error), _)) => {
+                tracing::warn!(store.name = store, tenant, error.cause = %error, "a client's progress is not noted");
             }
-            Start::Time { after, then } => {
-                let request = TimeRequest { after, max_operations, runs: Runs::Cut };
-                let page = self.store.changes_by_time(tenant, request).await?;
-                let settled = places.settle_time(since, then, &page);
-                Ok((page.into(), settled))
+            Either::Right(_) => {
+                tracing::warn!(
+                    store.name = store,
+                    tenant,
+                    "a client's progress is not noted, the store takes too long"
+                );
             }
         }
     }
-}
 
-/// Whether a memory says enough more than the one before to be written.
-fn is_worth_keeping(before: Option<&ClientMemory>, new: &NewMemory) -> bool {
-    before.is_none_or(|before| {
-        before.places != new.places
-            || before.pulled_seq != new.pulled_seq
-            || before.seen_at_ms + CLIENT_SEEN_PRECISION_MS <= new.seen_at_ms
-    })
+    /// A page in log order from a place of a client, or from the beginning if the log has no such place.
+    async fn page_from(
+        &self,
+        tenant: &TenantId,
+        origin: Origin,
+        max_operations: usize,
+    ) -> Result<LogPage, ServiceError> {
+        let request = |origin| ChangesRequest { origin, max_operations, client_id: None };
+        let changes = match self.store.changes(tenant, request(origin)).await? {
+            // The memory is of another log than the store has now: only the beginning is sure to lose nothing.
+            Changes::Reset => self.store.changes(tenant, request(Origin::Beginning)).await?,
+            page @ Changes::Page { .. } => page,
+        };
+        match changes {
+            Changes::Page { page, .. } => Ok(page),
+            Changes::Reset => {
+                let wrong = "a pull from the beginning was answered with a reset";
+                Err(StoreError::new(self.adapter(), "changes", ErrorKind::Failed, wrong).into())
+            }
+        }
+    }
 }

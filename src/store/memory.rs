@@ -8,18 +8,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
-    Remember, Result, Stats, Store, TimeRequest,
+    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, LoadRequest,
+    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, TimeRequest,
 };
 use crate::core::cursor::{Head, Origin, Position, Scan};
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::CLIENT_SEEN_PRECISION_MS;
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::operation::{LogEntry, Operation, OperationKind};
 use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder, TimePlace};
 use crate::core::places::Places;
+use crate::core::progress::Progress;
 
 /// A store in the memory of this process.
 #[derive(Debug, Default)]
@@ -115,7 +115,7 @@ impl Tenant {
         states
     }
 
-    fn changes(&mut self, request: ChangesRequest) -> Changes {
+    fn changes(&self, request: ChangesRequest) -> Changes {
         let head = self.head();
         let fingerprint_there = match request.origin {
             Origin::Cursor(cursor) => self.position(cursor.position().seq).map(|there| there.fingerprint),
@@ -132,19 +132,16 @@ impl Tenant {
         let has_more = entries.len() < found;
         let last = entries.last().and_then(|entry| self.position(entry.seq));
         let next = scan.next(last, has_more, head);
-        if let Some(seen) = request.seen {
-            self.note_pulled(seen.client_id, next.position().seq, seen.now_ms);
-        }
-        Changes::Page(LogPage { entries, next, has_more })
+        let noted = request.client_id.and_then(|client| self.clients.get(&client)).map(ClientMemory::progress);
+        Changes::Page { page: LogPage { entries, next, has_more }, noted }
     }
 
-    fn note_pulled(&mut self, client: ClientId, pulled_seq: u64, now_ms: u64) {
-        let nothing = ClientMemory { revision: 0, places: Places::default(), pulled_seq: 0, seen_at_ms: 0 };
-        let memory = self.clients.entry(client).or_insert(nothing);
-        if memory.pulled_seq != pulled_seq || memory.seen_at_ms + CLIENT_SEEN_PRECISION_MS <= now_ms {
-            memory.pulled_seq = pulled_seq;
-            memory.seen_at_ms = now_ms;
-        }
+    fn note_pulled(&mut self, client: &ClientId, progress: Progress) {
+        let Progress { pulled_seq, seen_at_ms } = progress;
+        let nothing = ClientMemory { revision: 0, places: Places::default(), pulled_seq, seen_at_ms };
+        let memory = self.clients.entry(client.clone()).or_insert(nothing);
+        memory.pulled_seq = pulled_seq;
+        memory.seen_at_ms = seen_at_ms;
     }
 
     fn changes_by_time(&self, request: TimeRequest) -> TimePage {
@@ -153,7 +150,7 @@ impl Tenant {
             if self.horizon == 0 { self.entries_after(0).collect() } else { self.states().collect() };
         rows.retain(|entry| place(entry) > request.after);
         rows.sort_unstable_by_key(place);
-        let mut page = TimePageBuilder::new(request.max_operations, request.runs);
+        let mut page = TimePageBuilder::new(request.max_operations);
         for row in rows {
             if !page.push(row) {
                 break;
@@ -205,7 +202,22 @@ impl Tenant {
     }
 
     fn compact(&mut self, step: CompactStep) -> Compaction {
-        self.clients.retain(|_, memory| memory.seen_at_ms >= step.forget_clients_before_ms);
+        self.clients.retain(|_, memory| memory.revision > 0 || memory.seen_at_ms >= step.forget_clients_before_ms);
+        for memory in self.clients.values_mut().filter(|memory| memory.seen_at_ms < step.forget_clients_before_ms) {
+            memory.seen_at_ms = 0;
+            memory.pulled_seq = FORGOTTEN_PULLED_SEQ;
+        }
+        for memory in self.clients.values_mut() {
+            memory.seen_at_ms = memory.seen_at_ms.min(step.now_ms);
+        }
+        if self.received_at_ms > step.now_ms {
+            let mut of_the_future = self.log.values_mut().filter(|logged| logged.received_at_ms > step.now_ms);
+            of_the_future.by_ref().take(step.max_entries).for_each(|logged| logged.received_at_ms = step.now_ms);
+            if of_the_future.next().is_none() {
+                self.received_at_ms = step.now_ms;
+            }
+            return Compaction { deleted_entries: 0, is_finished: false };
+        }
         let is_old = |logged: &Logged| logged.received_at_ms <= step.received_until_ms;
         let old: Vec<u64> = self
             .log
@@ -276,6 +288,11 @@ impl Store for MemoryStore {
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
         Ok(self.with(tenant, |tenant| tenant.changes(request)))
+    }
+
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
+        self.with(tenant, |tenant| tenant.note_pulled(client, progress));
+        Ok(())
     }
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {

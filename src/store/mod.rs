@@ -32,9 +32,11 @@ use crate::core::cursor::Origin;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::filter::Filter;
+use crate::core::limits::INTEGER_MAX;
 use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, TenantId};
-use crate::core::page::{LogPage, Runs, TimePage, TimePlace};
+use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Places;
+use crate::core::progress::Progress;
 
 pub use error::{ErrorKind, Obstacle, StoreError};
 
@@ -70,8 +72,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// A page in log order, all of one moment; see [`crate::core::cursor::Scan`] for what is read.
     ///
-    /// With `seen`, the store also notes how far this client has pulled, which [`Store::stats`] counts.
+    /// With a client, what is noted of its progress is read in the same round trip.
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes>;
+
+    /// Notes how far a client has pulled, which [`Store::stats`] counts and nothing else depends on. Nobody waits for it
+    /// to reach a disk, and it leaves what its `since` stand for alone.
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()>;
 
     /// A page by the reference's rule, all of one moment: operations behind a place in the order of (timestamp, sequence
     /// number), as [`crate::core::page::TimePageBuilder`] cuts it; documents once history has been compacted, tombstones
@@ -82,7 +88,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>>;
 
     /// Replaces what is remembered of a client, if the memory still has `seen_revision` (nothing: if there is none yet,
-    /// or one that only [`Store::changes`] made); durable as a commit is.
+    /// or one that only [`Store::note_pulled`] made); durable as a commit is.
     async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember>;
 
     /// A document that is not deleted.
@@ -99,6 +105,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// One small step of a compaction: moves the horizon and removes the log entries up to it, both or neither.
     ///
     /// Entries go that the server received at the cut or before; the ids stay known, fingerprints and documents stay.
+    ///
+    /// Times that lie in the future were written under a clock that ran ahead, and nothing would go until then. They are
+    /// set to now first: those of clients, and those of the newest entries, the oldest of these first, so that the times
+    /// of reception never run backwards in the log. A step that does this to entries removes none and is not the last.
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction>;
 
     /// The tenants that anything was ever committed to, in the order of their names' bytes: the first `limit` of those
@@ -138,24 +148,20 @@ pub struct ChangesRequest {
     pub origin: Origin,
     /// Most operations of the page.
     pub max_operations: usize,
-    /// Who pulls, where this is to be noted.
-    pub seen: Option<Seen>,
-}
-
-/// A client that pulls with a cursor.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    /// The client.
-    pub client_id: ClientId,
-    /// The time, in milliseconds since 1970.
-    pub now_ms: u64,
+    /// Who pulls, if what is noted of it is to be read too.
+    pub client_id: Option<ClientId>,
 }
 
 /// The outcome of [`Store::changes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changes {
     /// A page.
-    Page(LogPage),
+    Page {
+        /// The page.
+        page: LogPage,
+        /// What is noted of the client that was named, if anything.
+        noted: Option<Progress>,
+    },
     /// The cursor is not of this log: the client must start again from nothing.
     Reset,
 }
@@ -167,8 +173,6 @@ pub struct TimeRequest {
     pub after: TimePlace,
     /// Most operations of the page; a run of equal timestamps at its beginning may exceed it.
     pub max_operations: usize,
-    /// What happens to a run of equal timestamps at the page's end.
-    pub runs: Runs,
 }
 
 /// What is remembered of a client.
@@ -182,6 +186,14 @@ pub struct ClientMemory {
     pub pulled_seq: u64,
     /// When it pulled last, in milliseconds since 1970.
     pub seen_at_ms: u64,
+}
+
+impl ClientMemory {
+    /// How far the client has come.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress { pulled_seq: self.pulled_seq, seen_at_ms: self.seen_at_ms }
+    }
 }
 
 /// What [`Store::remember`] is to keep.
@@ -206,6 +218,9 @@ pub enum Remember {
     /// Another request of the same client was faster; nothing is written.
     Contended,
 }
+
+/// How far a client has pulled that is only kept for its places: so far that it is never the one that has pulled least.
+pub const FORGOTTEN_PULLED_SEQ: u64 = INTEGER_MAX;
 
 /// What [`Store::query`] is to find.
 #[derive(Debug, Clone)]
@@ -243,11 +258,14 @@ pub struct Stats {
 /// One step of a compaction.
 #[derive(Debug, Clone, Copy)]
 pub struct CompactStep {
+    /// The time, in milliseconds since 1970.
+    pub now_ms: u64,
     /// The cut: entries that were received then or before go, in milliseconds since 1970.
     pub received_until_ms: u64,
-    /// Clients that were last seen before this are forgotten, in milliseconds since 1970.
+    /// Clients that were last seen before this are forgotten, in milliseconds since 1970. Those that [`Store::remember`]
+    /// has kept something of stay, as clients that were never seen and have pulled [`FORGOTTEN_PULLED_SEQ`].
     pub forget_clients_before_ms: u64,
-    /// Most entries to remove.
+    /// Most entries to remove, or to set to now.
     pub max_entries: usize,
 }
 

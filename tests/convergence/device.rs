@@ -17,8 +17,9 @@ use syncflow_server::core::limits::INTEGER_MAX;
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
 use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
 use syncflow_server::service::{PullFrom, PulledPage};
+use syncflow_server::store::conformance::draft::key;
 
-use super::story::{Dialect, WallClock};
+use super::story::{DOCUMENTS, Dialect, WallClock};
 
 /// The data of documents, by document.
 pub(crate) type Documents = BTreeMap<DocumentKey, Map<String, Value>>;
@@ -39,9 +40,13 @@ enum Place {
 }
 
 /// A device of one user.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Device {
     client: ClientId,
+    /// Whose places it uses. A tab signs its operations by itself, since two tabs that count for one client give one
+    /// clock to two operations, and then another device cannot tell that it lacks the second.
+    pulls_as: ClientId,
+    is_tab: bool,
     lives: u64,
     wall_clock: WallClock,
     place: Place,
@@ -57,8 +62,11 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn new(number: usize, dialect: Dialect, wall_clock: WallClock) -> Self {
+        let client = ClientId::trusted(&format!("device-{number}"));
         Self {
-            client: ClientId::trusted(&format!("device-{number}")),
+            pulls_as: client.clone(),
+            is_tab: false,
+            client,
             lives: 1,
             wall_clock,
             place: match dialect {
@@ -76,6 +84,11 @@ impl Device {
         }
     }
 
+    /// The same device as another tab of one that pulls as this client.
+    pub(crate) fn as_tab_of(self, client: ClientId) -> Self {
+        Self { pulls_as: client, is_tab: true, ..self }
+    }
+
     fn dialect(&self) -> Dialect {
         match self.place {
             Place::Cursor(_) => Dialect::Cursor,
@@ -85,6 +98,10 @@ impl Device {
 
     pub(crate) fn client(&self) -> &ClientId {
         &self.client
+    }
+
+    pub(crate) fn pulls_as(&self) -> &ClientId {
+        &self.pulls_as
     }
 
     pub(crate) fn pending(&self) -> &[Operation] {
@@ -161,7 +178,20 @@ impl Device {
     pub(crate) fn restart(&mut self, number: usize) {
         let lives = self.lives + 1;
         let fresh = Self::new(number, self.dialect(), self.wall_clock);
-        *self = Self { client: ClientId::trusted(&format!("device-{number}-{lives}")), lives, ..fresh };
+        let client = ClientId::trusted(&format!("device-{number}-{lives}"));
+        let pulls_as = if self.is_tab { self.pulls_as.clone() } else { client.clone() };
+        *self = Self { client, pulls_as, is_tab: self.is_tab, lives, ..fresh };
+    }
+
+    /// It gets back what it held when the backup was made. Its ids are random, so none comes twice; and as after a reload
+    /// no document gets a clock twice. Until it is up to date its user changes nothing: it lacks operations of its own.
+    pub(crate) fn put_back(&mut self, backup: &Self) {
+        *self = Self {
+            operations_made: self.operations_made,
+            clocks_used: std::mem::take(&mut self.clocks_used),
+            unsettled: DOCUMENTS.map(key).into(),
+            ..backup.clone()
+        };
     }
 
     /// The server's answer to everything that was pending.

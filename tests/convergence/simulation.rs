@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use syncflow_server::core::cursor::{Cursor, Origin, Position};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::fingerprint::Fingerprint;
+use syncflow_server::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, INTEGER_MAX};
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
 use syncflow_server::core::operation::{Operation, OperationKind};
 use syncflow_server::service::{Host as _, PullFrom, PullRequest, Pulled, PulledPage};
@@ -16,7 +17,7 @@ use syncflow_server::store::conformance::World;
 use syncflow_server::store::conformance::draft::key;
 
 use super::device::{Device, Documents, parse};
-use super::story::{DOCUMENTS, Dialect, Event, FIELDS, Fate, WallClock};
+use super::story::{DOCUMENTS, DeviceKind, Event, FIELDS, Fate};
 
 /// How many pages or rounds the devices get to settle; far more than they need.
 const SETTLING_MAX: usize = 1_000;
@@ -53,6 +54,7 @@ impl Account {
 #[derive(Debug)]
 struct Online {
     device: Device,
+    backup: Option<Device>,
     last_push: Vec<Operation>,
     last_sinces: VecDeque<u64>,
     late_pulls: usize,
@@ -67,14 +69,18 @@ pub(crate) struct Simulation {
 }
 
 impl Simulation {
-    pub(crate) fn new(world: World, devices: &[(Dialect, WallClock)]) -> Self {
-        let online = |(number, (dialect, wall_clock)): (usize, &(Dialect, WallClock))| Online {
-            device: Device::new(number, *dialect, *wall_clock),
-            last_push: Vec::new(),
-            last_sinces: VecDeque::new(),
-            late_pulls: 0,
-        };
-        Self { world, devices: devices.iter().enumerate().map(online).collect(), account: Account::default() }
+    pub(crate) fn new(world: World, kinds: &[DeviceKind]) -> Self {
+        let mut devices: Vec<Online> = Vec::new();
+        for (number, kind) in kinds.iter().enumerate() {
+            let device = Device::new(number, kind.dialect, kind.wall_clock);
+            let device = match devices.last() {
+                Some(before) if kind.is_tab => device.as_tab_of(before.device.pulls_as().clone()),
+                _ => device,
+            };
+            let (last_push, last_sinces) = (Vec::new(), VecDeque::new());
+            devices.push(Online { device, backup: None, last_push, last_sinces, late_pulls: 0 });
+        }
+        Self { world, devices, account: Account::default() }
     }
 
     /// Something happens.
@@ -98,8 +104,19 @@ impl Simulation {
             Event::Restart { device } => {
                 let online = &mut self.devices[device % count];
                 online.device.restart(device % count);
+                online.backup = None;
                 online.last_push.clear();
                 online.last_sinces.clear();
+            }
+            Event::BackUp { device } => {
+                let online = &mut self.devices[device % count];
+                online.backup = Some(online.device.clone());
+            }
+            Event::PutBack { device } => {
+                let online = &mut self.devices[device % count];
+                if let Some(backup) = &online.backup {
+                    online.device.put_back(backup);
+                }
             }
             Event::LatePush { device } => {
                 let operations = self.devices[device % count].last_push.clone();
@@ -112,6 +129,10 @@ impl Simulation {
                 self.world.compact(*older_than_ms).await;
             }
             Event::Tick { by_ms } => self.world.host.advance_ms(*by_ms),
+            Event::Silence => {
+                self.world.host.advance_ms(CLIENT_FORGOTTEN_AFTER_MS + 1);
+                self.world.compact(INTEGER_MAX).await;
+            }
         }
         Ok(())
     }
@@ -151,7 +172,7 @@ impl Simulation {
     /// A device pulls a page; answers whether there was news in it, and whether there is more.
     async fn pull(&mut self, device: usize, fate: Fate, max_operations: usize) -> Result<(bool, bool), TestCaseError> {
         let online = &mut self.devices[device];
-        let (from, client) = (online.device.pull_from(), online.device.client().clone());
+        let (from, client) = (online.device.pull_from(), online.device.pulls_as().clone());
         if let PullFrom::Since(since) = from {
             online.last_sinces.push_front(since);
         }
@@ -184,7 +205,7 @@ impl Simulation {
         let since = online.last_sinces.get(back).copied();
         if let Some(since) = since.filter(|_| online.late_pulls < LATE_PULLS_MAX) {
             online.late_pulls += 1;
-            let client = online.device.client().clone();
+            let client = online.device.pulls_as().clone();
             self.request_pull(PullFrom::Since(since), client, max_operations).await?;
         }
         Ok(())

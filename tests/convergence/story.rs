@@ -13,8 +13,17 @@ pub(crate) const FIELDS: [&str; 3] = ["f", "g", "h"];
 /// Devices and what happens to them.
 #[derive(Debug, Clone)]
 pub(crate) struct Story {
-    pub(crate) devices: Vec<(Dialect, WallClock)>,
+    pub(crate) devices: Vec<DeviceKind>,
     pub(crate) events: Vec<Event>,
+}
+
+/// What a device is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DeviceKind {
+    pub(crate) dialect: Dialect,
+    pub(crate) wall_clock: WallClock,
+    /// Whether it is another tab of the device before: a database of its own that pulls with the same client id.
+    pub(crate) is_tab: bool,
 }
 
 /// Which protocol a device speaks.
@@ -65,6 +74,10 @@ pub(crate) enum Event {
     Reload { device: usize },
     /// A device loses everything and comes back as another client.
     Restart { device: usize },
+    /// Everything that a device holds is copied to a backup.
+    BackUp { device: usize },
+    /// A device gets back what its backup has.
+    PutBack { device: usize },
     /// A push that was believed lost arrives, once more perhaps.
     LatePush { device: usize },
     /// A pull that was believed lost arrives, once more perhaps; nobody waits for its answer any more.
@@ -73,6 +86,8 @@ pub(crate) enum Event {
     Compact { older_than_ms: u64 },
     /// Time passes.
     Tick { by_ms: u64 },
+    /// So much time passes that silent clients are forgotten, by a compaction too.
+    Silence,
 }
 
 /// Stories of up to so many events.
@@ -81,8 +96,12 @@ pub(crate) fn stories(max_events: usize) -> impl Strategy<Value = Story> {
     let wall_clock = select(
         &[WallClock::True, WallClock::Stopped, WallClock::FarFuture, WallClock::Backwards, WallClock::Cycling][..],
     );
-    (vec((dialect, wall_clock), 2..=4), vec(event(), 1..=max_events))
-        .prop_map(|(devices, events)| Story { devices, events })
+    let device = (dialect, wall_clock, any::<bool>()).prop_map(|(dialect, wall_clock, is_tab)| DeviceKind {
+        dialect,
+        wall_clock,
+        is_tab,
+    });
+    (vec(device, 2..=4), vec(event(), 1..=max_events)).prop_map(|(devices, events)| Story { devices, events })
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -97,11 +116,14 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(device, fate, max_operations)| Event::Pull { device, fate, max_operations }),
         1 => device().prop_map(|device| Event::Reload { device }),
         1 => device().prop_map(|device| Event::Restart { device }),
+        1 => device().prop_map(|device| Event::BackUp { device }),
+        1 => device().prop_map(|device| Event::PutBack { device }),
         1 => device().prop_map(|device| Event::LatePush { device }),
         1 => (device(), 0..3_usize, 1..4_usize)
             .prop_map(|(device, back, max_operations)| Event::LatePull { device, back, max_operations }),
         2 => (0..20_u64).prop_map(|older_than_ms| Event::Compact { older_than_ms }),
         3 => (1..10_u64).prop_map(|by_ms| Event::Tick { by_ms }),
+        1 => Just(Event::Silence),
     ]
 }
 

@@ -13,6 +13,7 @@ use syncflow_server::core::decide::{Batch, Snapshot};
 use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
 use syncflow_server::core::page::TimePage;
+use syncflow_server::core::progress::Progress;
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::Host;
 use syncflow_server::store::memory::MemoryStore;
@@ -59,6 +60,9 @@ impl Store for Faulty {
     }
     async fn changes(&self, _: &TenantId, _: ChangesRequest) -> Result<Changes> {
         self.meet("changes").await
+    }
+    async fn note_pulled(&self, _: &TenantId, _: &ClientId, _: Progress) -> Result<()> {
+        self.meet("note_pulled").await
     }
     async fn changes_by_time(&self, _: &TenantId, _: TimeRequest) -> Result<TimePage> {
         self.meet("changes_by_time").await

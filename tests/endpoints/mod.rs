@@ -95,7 +95,7 @@ macro_rules! every_check {
                 a_legacy_client_misses_nothing_that_comes_late_or_after_the_far_future
                 a_legacy_client_whose_answer_was_lost_gets_the_same_again
                 timestamps_at_their_limit_are_told_apart_by_a_since_beyond_it
-                an_unknown_since_is_served_by_timestamp_until_the_client_has_caught_up
+                an_unknown_since_is_answered_from_the_beginning
                 without_a_client_id_pages_are_by_timestamp_and_end_between_unequal_ones
                 a_run_of_equal_timestamps_that_fits_no_page_is_422
                 limits_are_integers_from_one_and_clamped

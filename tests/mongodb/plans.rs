@@ -11,7 +11,7 @@ use mongodb::bson::{Bson, Document, doc};
 use syncflow_server::core::cursor::Origin;
 use syncflow_server::core::names::ClientId;
 use syncflow_server::store::conformance::draft::{delete, insert, update};
-use syncflow_server::store::{ChangesRequest, CompactStep, Seen};
+use syncflow_server::store::{ChangesRequest, CompactStep};
 
 use super::proxy::{Proxy, name_of, target_of};
 use super::watched;
@@ -172,14 +172,18 @@ async fn every_command_is_served_by_an_index() {
     served("a page of a legacy client");
     world.changes(Origin::Nothing, 1).await;
     served("a page of documents");
-    let seen = Some(Seen { client_id: ClientId::trusted("you"), now_ms: 5 });
-    let request = ChangesRequest { origin: Origin::Beginning, max_operations: 2, seen };
+    let client_id = Some(ClientId::trusted("you"));
+    let request = ChangesRequest { origin: Origin::Beginning, max_operations: 2, client_id };
     world.store.changes(&world.tenant, request).await.expect("a page");
     served("a page of the log");
     world.store.tenants(None, 5).await.expect("the tenants");
     served("the tenants");
-    let step =
-        CompactStep { received_until_ms: u64::MAX >> 12, max_entries: 2, forget_clients_before_ms: u64::MAX >> 12 };
+    let step = CompactStep {
+        now_ms: u64::MAX >> 12,
+        received_until_ms: u64::MAX >> 12,
+        max_entries: 2,
+        forget_clients_before_ms: u64::MAX >> 12,
+    };
     world.store.compact(&world.tenant, step).await.expect("a step");
     served("a compaction");
     world.since_of_nobody(0, 5).await;

@@ -1,9 +1,9 @@
 //! How often the store speaks to the server, and what for.
 
 use syncflow_server::core::cursor::Origin;
-use syncflow_server::core::names::ClientId;
+use syncflow_server::service::PullFrom;
 use syncflow_server::store::conformance::draft::{Draft, insert, update};
-use syncflow_server::store::{Changes, ChangesRequest, Seen};
+use syncflow_server::store::conformance::world::page_of;
 
 use super::proxy::Guise;
 use super::{watched, watched_in_guise};
@@ -107,14 +107,9 @@ async fn everything_else_costs_one_command_and_a_pull_with_news_a_second_to_note
     world.store.check().await.expect("the store is there");
     assert_eq!(proxy.take_names(), ["find"], "a check");
 
-    let seen = Seen { client_id: ClientId::trusted("me"), now_ms: 5 };
-    let request = |origin| ChangesRequest { origin, max_operations: 20, seen: Some(seen.clone()) };
-    let pull = async |origin| match world.store.changes(&world.tenant, request(origin)).await {
-        Ok(Changes::Page(page)) => page.next,
-        other => panic!("no page but {other:?}"),
-    };
-    let next = pull(Origin::Beginning).await;
+    let pull = async |cursor| page_of(world.pull(PullFrom::Cursor(cursor), Some("me"), 20).await).cursor;
+    let next = pull(None).await;
     assert_eq!(proxy.take_names(), ["aggregate", "update"], "a page that is to be noted");
-    pull(Origin::Cursor(next)).await;
+    pull(next).await;
     assert_eq!(proxy.take_names(), ["aggregate"], "a page without news");
 }

@@ -2,9 +2,11 @@
 
 use syncflow_server::core::cursor::Origin;
 use syncflow_server::core::names::ClientId;
+use syncflow_server::service::PullFrom;
 use syncflow_server::store::conformance::World;
 use syncflow_server::store::conformance::draft::{self, Draft, insert, update};
-use syncflow_server::store::{Changes, ChangesRequest, NewMemory, Remember, Seen};
+use syncflow_server::store::conformance::world::page_of;
+use syncflow_server::store::{NewMemory, Remember};
 
 use super::proxy::Proxy;
 use crate::support::postgres::{Schema, server_url};
@@ -69,17 +71,12 @@ async fn everything_else_costs_one_round_trip_and_a_pull_with_news_a_second_to_n
     world.store.check().await.expect("the store is there");
     assert_eq!(proxy.take_round_trips(), 1, "a check");
 
-    let seen = Seen { client_id: ClientId::trusted("me"), now_ms: 5 };
-    let request = |origin| ChangesRequest { origin, max_operations: 5, seen: Some(seen.clone()) };
-    let pull = async |origin| match world.store.changes(&world.tenant, request(origin)).await {
-        Ok(Changes::Page(page)) => page.next,
-        other => panic!("no page but {other:?}"),
-    };
-    let next = pull(Origin::Beginning).await;
+    let pull = async |cursor| page_of(world.pull(PullFrom::Cursor(cursor), Some("me"), 5).await).cursor;
+    let next = pull(None).await;
     assert_eq!(proxy.take_round_trips(), 2, "a page that is to be noted");
-    let next = pull(Origin::Cursor(next)).await;
+    let next = pull(next).await;
     assert_eq!(proxy.take_round_trips(), 2, "another one");
-    pull(Origin::Cursor(next)).await;
+    pull(next).await;
     assert_eq!(proxy.take_round_trips(), 1, "a page without news");
 
     let memory = world.memory("me").await.expect("it is noted");

@@ -11,6 +11,7 @@ use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use syncflow_server::core::operation::OperationKind;
 use syncflow_server::core::page::{LogPage, TimePage};
+use syncflow_server::core::progress::Progress;
 use syncflow_server::store::memory::MemoryStore;
 use syncflow_server::store::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
@@ -178,9 +179,13 @@ impl Store for PlantedStore {
         self.catch_up().await;
         let origin = request.origin;
         Ok(match self.inner.changes(tenant, request).await? {
-            Changes::Page(page) => Changes::Page(self.spoil(origin, page)),
+            Changes::Page { page, noted } => Changes::Page { page: self.spoil(origin, page), noted },
             Changes::Reset => Changes::Reset,
         })
+    }
+
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
+        self.inner.note_pulled(tenant, client, progress).await
     }
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {

@@ -7,6 +7,7 @@ use syncflow_server::core::decide::{Batch, Snapshot};
 use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
 use syncflow_server::core::page::TimePage;
+use syncflow_server::core::progress::Progress;
 use syncflow_server::store::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
     Remember, Result, Stats, Store, TimeRequest,
@@ -42,6 +43,10 @@ impl Store for SteppedStore {
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
         in_steps(self.0.changes(tenant, request)).await
+    }
+
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
+        in_steps(self.0.note_pulled(tenant, client, progress)).await
     }
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {

@@ -142,9 +142,9 @@ impl Writer {
 async fn poll_until(world: World, is_over: Arc<AtomicBool>) -> u64 {
     let (mut origin, mut seen) = (Origin::Beginning, 0);
     while !is_over.load(Ordering::SeqCst) {
-        let request = ChangesRequest { origin, max_operations: PAGE_MAX_OPERATIONS, seen: None };
+        let request = ChangesRequest { origin, max_operations: PAGE_MAX_OPERATIONS, client_id: None };
         match world.store.changes(&world.tenant, request).await {
-            Ok(Changes::Page(page)) => {
+            Ok(Changes::Page { page, .. }) => {
                 for entry in &page.entries {
                     assert_eq!(entry.seq, seen + 1, "a number became visible before the one below it");
                     seen = entry.seq;

@@ -25,7 +25,7 @@ const UNITS: [&str; 18] = [
 ];
 
 /// Numbers that count nothing.
-const WITHOUT_UNIT: [&str; 2] = ["INTEGER_MAX", "SINCE_MAX"];
+const WITHOUT_UNIT: [&str; 3] = ["INTEGER_MAX", "SINCE_MAX", "SINCE_FOREIGN_MAX"];
 
 fn limits() -> Vec<String> {
     let text = read("src/core/limits.rs");

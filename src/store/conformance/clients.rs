@@ -1,13 +1,16 @@
 //! The port: `client`, `remember`, and what `changes` notes of a client.
 
 use super::draft::inserts;
-use super::world::{BEGINNING_MS, World};
+use super::faults::FaultyStore;
+use super::world::{BEGINNING_MS, World, page_of};
 use crate::core::cursor::{Cursor, Origin, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::limits::CLIENT_SEEN_PRECISION_MS;
 use crate::core::names::ClientId;
 use crate::core::places::Places;
-use crate::store::{Changes, ChangesRequest, ClientMemory, NewMemory, Remember, Seen};
+use crate::core::progress::Progress;
+use crate::service::{PullFrom, PullRequest, Pulled};
+use crate::store::{Changes, ChangesRequest, ClientMemory, NewMemory, Remember};
 
 /// Places that only a memory of exactly these numbers has.
 fn places(number: u64) -> Places {
@@ -26,10 +29,14 @@ async fn remember(world: &World, client: &str, memory: NewMemory) -> Remember {
 
 /// A pull with a cursor by a client that says who it is.
 async fn note(world: &World, client: &str, origin: Origin, max_operations: usize, now_ms: u64) {
-    let seen = Some(Seen { client_id: ClientId::trusted(client), now_ms });
-    let request = ChangesRequest { origin, max_operations, seen };
+    let client = ClientId::trusted(client);
+    let request = ChangesRequest { origin, max_operations, client_id: Some(client.clone()) };
     let changes = world.store.changes(&world.tenant, request).await.expect("the store reads changes");
-    assert!(matches!(changes, Changes::Page(_)));
+    let Changes::Page { page, noted } = changes else { panic!("no page") };
+    let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
+    if progress.is_news(noted) {
+        world.store.note_pulled(&world.tenant, &client, progress).await.expect("the store notes");
+    }
 }
 
 /// A memory is what was remembered last, with a revision that grows.
@@ -115,9 +122,39 @@ pub async fn the_time_of_a_silent_poll_is_written_once_an_hour(world: &World) {
 pub async fn a_refused_cursor_notes_nobody(world: &World) {
     world.apply(inserts(2)).await;
     let bogus = Cursor::Log(Position { seq: 2, fingerprint: Fingerprint::from_number(1) });
-    let seen = Some(Seen { client_id: ClientId::trusted("a"), now_ms: BEGINNING_MS });
-    let request = ChangesRequest { origin: Origin::Cursor(bogus), max_operations: 9, seen };
-    let changes = world.store.changes(&world.tenant, request).await.expect("the store reads changes");
-    assert_eq!(changes, Changes::Reset);
+    let pulled = world.pull(PullFrom::Cursor(Some(bogus)), Some("a"), 9).await;
+    assert_eq!(pulled, Pulled::Reset);
     assert_eq!(world.memory("a").await, None);
+}
+
+/// What only the statistics use decides about no answer: a note that cannot be written is done without.
+pub async fn a_page_is_answered_if_it_cannot_be_noted(world: &World) {
+    world.apply(inserts(3)).await;
+    let faulty = FaultyStore::new(world.store.clone());
+    faulty.become_read_only();
+    let page = page_of(world.over(faulty).pull(PullFrom::Cursor(None), Some("a"), 9).await);
+    assert_eq!(page.entries.len(), 3);
+    assert_eq!(world.memory("a").await, None);
+}
+
+/// Law 6 needs what a `since` stands for: a page is answered without writing only if it says nothing new of that.
+pub async fn a_page_is_answered_if_nothing_new_has_to_be_remembered(world: &World) {
+    world.apply(inserts(3)).await;
+    world.since("a", 0, 2).await;
+    world.since("a", 0, 1).await;
+    let before = world.memory("a").await;
+    let faulty = FaultyStore::new(world.store.clone());
+    faulty.become_read_only();
+    let faulty = world.over(faulty);
+    faulty.host.advance_ms(CLIENT_SEEN_PRECISION_MS);
+    for max_operations in [1, 2] {
+        assert_eq!(faulty.since("a", 0, max_operations).await.entries.len(), max_operations);
+    }
+    for (since, max_operations) in [(0, 3), (1, 1), (77, 1)] {
+        let (from, client_id) = (PullFrom::Since(since), Some(ClientId::trusted("a")));
+        let pulled = faulty.service.pull(&faulty.tenant, PullRequest { from, client_id, max_operations }).await;
+        let is_needed = (since, max_operations) != (1, 1);
+        assert_eq!(pulled.is_err(), is_needed, "{since}: {pulled:?}");
+    }
+    assert_eq!(world.memory("a").await, before);
 }

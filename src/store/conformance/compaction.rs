@@ -3,12 +3,13 @@
 use super::draft::{delete, insert, inserts, update};
 use super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::Cursor;
-use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, COMPACT_STEP_MAX_ENTRIES, INTEGER_MAX};
+use crate::core::limits::{CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS, COMPACT_STEP_MAX_ENTRIES, DAY_MS, INTEGER_MAX};
 use crate::core::operation::OperationKind;
-use crate::store::{CompactStep, Compaction};
+use crate::service::PullFrom;
+use crate::store::{ClientMemory, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ};
 
 async fn step(world: &World, received_until_ms: u64, max_entries: usize) -> Compaction {
-    let step = CompactStep { received_until_ms, forget_clients_before_ms: 0, max_entries };
+    let step = CompactStep { now_ms: INTEGER_MAX, received_until_ms, forget_clients_before_ms: 0, max_entries };
     world.store.compact(&world.tenant, step).await.expect("the store compacts")
 }
 
@@ -113,17 +114,122 @@ pub async fn a_compaction_without_time_does_one_step_and_is_gone_on_with(world: 
     assert_eq!(world.stats().await.documents, count);
 }
 
-/// Clients that were silent for 90 days are forgotten, the others are not.
+/// Clients that were silent for 90 days are forgotten, the others are not. What a `since` stands for is never forgotten.
 pub async fn silent_clients_are_forgotten(world: &World) {
     world.apply(inserts(2)).await;
-    world.since("silent", 0, 9).await;
+    let pull = async |client: &str| world.pull(PullFrom::Cursor(None), Some(client), 9).await;
+    pull("silent").await;
+    world.since("legacy", 0, 1).await;
+    let before = world.memory("legacy").await.expect("it is remembered");
     world.host.advance_ms(1);
-    world.since("seen", 0, 9).await;
+    pull("seen").await;
+    world.since("seen too", 0, 9).await;
     world.host.advance_ms(CLIENT_FORGOTTEN_AFTER_MS);
     world.compact(INTEGER_MAX).await;
     assert_eq!(world.memory("silent").await, None);
-    assert!(world.memory("seen").await.is_some());
+    let forgotten = ClientMemory { seen_at_ms: 0, pulled_seq: FORGOTTEN_PULLED_SEQ, ..before };
+    assert_eq!(world.memory("legacy").await, Some(forgotten.clone()));
+    for client in ["seen", "seen too"] {
+        assert!(world.memory(client).await.is_some_and(|memory| memory.seen_at_ms > BEGINNING_MS));
+    }
     assert_eq!(world.stats().await.operations, 2, "nothing is that old");
+    world.compact(INTEGER_MAX).await;
+    assert_eq!(world.memory("legacy").await, Some(forgotten), "it is forgotten once");
+    world.since("legacy", 0, 1).await;
+    assert_eq!(world.stats().await.unsynced_operations, 1, "it came back and counts again");
+}
+
+const TEN_YEARS_MS: u64 = 3_652 * DAY_MS;
+
+/// A clock that ran ahead does not end compaction: when it is right again the entries go as if received then.
+pub async fn a_clock_that_ran_ahead_does_not_end_compaction(world: &World) {
+    let entries = 2 * COMPACT_STEP_MAX_ENTRIES as u64 + 1;
+    world.apply([insert("first", "first")]).await;
+    world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
+    world.apply(inserts(entries)).await;
+    world.host.set_ms(BEGINNING_MS + DAY_MS);
+    world.apply([insert("last", "last")]).await;
+    assert_eq!(world.compact(DAY_MS).await, 1, "the one from before the clock ran ahead");
+    world.host.advance_ms(DAY_MS);
+    world.apply([insert("new", "new")]).await;
+    assert_eq!(world.compact(DAY_MS).await, entries + 1, "the new one counts as received when it was");
+    world.host.advance_ms(DAY_MS);
+    assert_eq!(world.compact(DAY_MS).await, 1);
+    assert_eq!(world.stats().await.operations, 0);
+}
+
+/// The times of reception are set to now in steps, and never run backwards in the log meanwhile.
+pub async fn a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order(world: &World) {
+    world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
+    world.apply(inserts(3)).await;
+    world.host.set_ms(BEGINNING_MS);
+    let mend = async || {
+        let step = CompactStep {
+            now_ms: BEGINNING_MS,
+            received_until_ms: BEGINNING_MS - 1,
+            forget_clients_before_ms: 0,
+            max_entries: 2,
+        };
+        world.store.compact(&world.tenant, step).await.expect("the store compacts")
+    };
+    assert_eq!(mend().await, Compaction { deleted_entries: 0, is_finished: false });
+    world.apply([insert("op-4", "doc-4")]).await;
+    assert_eq!(step(world, BEGINNING_MS, 1).await, Compaction { deleted_entries: 1, is_finished: false });
+    assert_eq!(mend().await, Compaction { deleted_entries: 0, is_finished: false });
+    world.host.advance_ms(5);
+    world.apply([insert("op-5", "doc-5")]).await;
+    assert!(!mend().await.is_finished, "the newest entry is from the future of this step");
+    world.host.advance_ms(5);
+    world.apply([insert("op-6", "doc-6")]).await;
+    assert!(!mend().await.is_finished);
+    assert_eq!(mend().await, Compaction { deleted_entries: 0, is_finished: true });
+    assert_eq!(step(world, BEGINNING_MS, 9).await, Compaction { deleted_entries: 5, is_finished: true });
+}
+
+/// A log that is compacted whole under a clock that ran ahead does not hand the time on to what comes later.
+pub async fn a_clock_that_ran_ahead_is_forgotten_with_the_entries(world: &World) {
+    world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
+    world.apply(inserts(2)).await;
+    assert_eq!(world.compact(0).await, 2);
+    world.host.set_ms(BEGINNING_MS);
+    assert_eq!(world.compact(0).await, 0);
+    world.apply([insert("op-3", "doc-3")]).await;
+    world.host.advance_ms(1);
+    assert_eq!(world.compact(1).await, 1);
+}
+
+/// A client that was seen under a clock that ran ahead counts, and is kept, as one that was seen when that was mended.
+pub async fn a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future(world: &World) {
+    world.apply(inserts(2)).await;
+    world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
+    for client in ["silent", "back"] {
+        world.pull(PullFrom::Cursor(None), Some(client), 1).await;
+    }
+    world.since("legacy", 0, 1).await;
+    world.host.set_ms(BEGINNING_MS);
+    world.pull(PullFrom::Cursor(None), Some("back"), 1).await;
+    world.compact(INTEGER_MAX).await;
+    for client in ["silent", "back", "legacy"] {
+        assert_eq!(world.memory(client).await.map(|memory| memory.seen_at_ms), Some(BEGINNING_MS), "{client}");
+    }
+    world.host.advance_ms(CLIENT_ACTIVE_MS);
+    assert_eq!(world.stats().await.unsynced_operations, 1);
+    world.host.advance_ms(1);
+    assert_eq!(world.stats().await.unsynced_operations, 0);
+}
+
+/// A pull by a clock that is right again corrects the time that a client was seen, without a compaction.
+pub async fn a_pull_corrects_the_time_of_a_clock_that_ran_ahead(world: &World) {
+    world.apply(inserts(2)).await;
+    world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
+    world.pull(PullFrom::Cursor(None), Some("modern"), 9).await;
+    world.since("legacy", 0, 9).await;
+    world.host.set_ms(BEGINNING_MS);
+    world.pull(PullFrom::Cursor(None), Some("modern"), 9).await;
+    world.since("legacy", 0, 9).await;
+    for client in ["modern", "legacy"] {
+        assert_eq!(world.memory(client).await.map(|memory| memory.seen_at_ms), Some(BEGINNING_MS), "{client}");
+    }
 }
 
 /// Deletes and revivals across a compaction: the log behind it still begins with what a client needs.

@@ -1,7 +1,7 @@
 //! A store that does what databases do on bad days, on demand.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_lock::MutexGuardArc;
@@ -12,6 +12,7 @@ use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::page::TimePage;
+use crate::core::progress::Progress;
 use crate::store::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
     QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
@@ -36,6 +37,7 @@ pub struct FaultyStore {
     meanwhile: Mutex<VecDeque<BoxFuture<'static, ()>>>,
     gate: Mutex<Option<(TenantId, Arc<async_lock::Mutex<()>>)>>,
     commits: AtomicU32,
+    is_read_only: AtomicBool,
 }
 
 impl std::fmt::Debug for FaultyStore {
@@ -58,6 +60,7 @@ impl FaultyStore {
             meanwhile: Mutex::default(),
             gate: Mutex::default(),
             commits: AtomicU32::new(0),
+            is_read_only: AtomicBool::new(false),
         })
     }
 
@@ -81,6 +84,18 @@ impl FaultyStore {
         let gate = Arc::new(async_lock::Mutex::new(()));
         *lock(&self.gate) = Some((tenant.clone(), Arc::clone(&gate)));
         gate.lock_arc().await
+    }
+
+    /// From now on nothing can be written of clients, as on a full disk.
+    pub fn become_read_only(&self) {
+        self.is_read_only.store(true, Ordering::SeqCst);
+    }
+
+    fn fail_if_read_only(&self, operation: &'static str) -> Result<()> {
+        if self.is_read_only.load(Ordering::SeqCst) {
+            return Err(StoreError::new("faulty", operation, ErrorKind::Unavailable, "read-only"));
+        }
+        Ok(())
     }
 
     /// How many commits were tried.
@@ -142,6 +157,11 @@ impl Store for FaultyStore {
         self.inner.changes(tenant, request).await
     }
 
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
+        self.fail_if_read_only("note_pulled")?;
+        self.inner.note_pulled(tenant, client, progress).await
+    }
+
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
         self.inner.changes_by_time(tenant, request).await
     }
@@ -152,6 +172,7 @@ impl Store for FaultyStore {
 
     async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember> {
         self.let_others_in().await;
+        self.fail_if_read_only("remember")?;
         self.inner.remember(tenant, client, memory).await
     }
 

@@ -13,6 +13,7 @@ pub mod world;
 pub mod clients;
 pub mod commit;
 pub mod compaction;
+pub mod databases;
 pub mod documents;
 pub mod group;
 pub mod legacy;
@@ -68,6 +69,8 @@ macro_rules! for_each_conformance_check {
                 a_pull_without_a_client_notes_nobody,
                 the_time_of_a_silent_poll_is_written_once_an_hour,
                 a_refused_cursor_notes_nobody,
+                a_page_is_answered_if_it_cannot_be_noted,
+                a_page_is_answered_if_nothing_new_has_to_be_remembered,
             ]
             push: [
                 every_operation_of_a_push_has_an_outcome_in_its_place,
@@ -134,7 +137,7 @@ macro_rules! for_each_conformance_check {
                 a_run_that_does_not_fit_the_largest_page_is_said_to_be_too_long,
                 a_run_of_more_bytes_than_the_largest_page_is_said_to_be_too_long,
                 documents_stand_in_for_a_history_that_is_gone,
-                a_page_that_may_cut_runs_goes_on_behind_any_place,
+                a_page_goes_on_behind_any_place,
             ]
             legacy: [
                 from_zero_the_log_is_delivered_in_its_order,
@@ -145,19 +148,27 @@ macro_rules! for_each_conformance_check {
                 places_at_the_greatest_timestamp_are_told_apart_by_doubles,
                 a_lost_answer_is_given_again,
                 a_since_in_use_outlives_many_lost_answers,
-                an_unknown_since_is_caught_up_by_the_reference_rule,
+                an_unknown_since_is_answered_from_the_beginning,
                 a_lost_answer_to_an_unknown_since_hides_nothing,
-                an_unknown_since_with_nothing_behind_it_is_known_from_then_on,
-                an_unknown_since_is_caught_up_with_documents_after_a_compaction,
+                an_unknown_since_of_an_empty_log_hides_nothing,
+                an_unknown_since_is_answered_with_all_documents_after_a_compaction,
+                timestamps_of_0_lead_beyond_the_beginning,
+                a_forgotten_number_is_not_given_again,
+                numbers_beyond_the_greatest_timestamp_are_accepted,
                 from_zero_the_documents_are_delivered_where_history_is_gone,
                 the_horizon_may_pass_a_remembered_place,
                 the_last_places_are_remembered,
-                a_client_is_forgotten_after_90_days_of_silence,
+                a_silent_client_is_never_forgotten,
                 a_client_that_polls_is_never_forgotten,
                 clients_have_places_of_their_own,
                 a_repeated_operation_keeps_a_page_below_the_limit,
                 a_run_longer_than_the_largest_page_is_delivered_in_parts,
                 places_of_another_log_lead_to_the_beginning,
+            ]
+            databases: [
+                two_tabs_of_one_client_miss_nothing,
+                a_restored_device_misses_nothing,
+                late_pushes_reach_a_client_that_was_silent_for_long,
             ]
             documents: [
                 a_document_is_read_with_everything_that_belongs_to_it,
@@ -177,7 +188,7 @@ macro_rules! for_each_conformance_check {
                 a_compaction_takes_what_it_removes_off_the_operations,
                 the_slowest_client_decides_what_is_unsynced,
                 legacy_clients_count_too,
-                a_client_that_is_catching_up_has_pulled_nothing_for_certain,
+                a_client_with_an_unknown_since_has_pulled_what_it_is_sent_again,
                 a_client_of_an_empty_log_counts_from_the_first_operation,
                 compacted_operations_are_not_unsynced,
                 a_client_counts_for_30_days,
@@ -193,6 +204,11 @@ macro_rules! for_each_conformance_check {
                 a_step_that_leaves_nothing_says_so,
                 a_compaction_without_time_does_one_step_and_is_gone_on_with,
                 silent_clients_are_forgotten,
+                a_clock_that_ran_ahead_does_not_end_compaction,
+                a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order,
+                a_clock_that_ran_ahead_is_forgotten_with_the_entries,
+                a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future,
+                a_pull_corrects_the_time_of_a_clock_that_ran_ahead,
                 a_revival_after_a_compaction_is_still_an_insert,
             ]
             tenants: [

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use futures_util::future::{BoxFuture, FutureExt as _, pending, ready};
 
 use super::draft::{COLLECTION, Draft, key};
 use crate::core::cursor::{Cursor, Origin};
@@ -76,6 +76,10 @@ impl Host for VirtualHost {
         let slept_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.slept_ms.fetch_add(slept_ms, Ordering::SeqCst);
         ready(()).boxed()
+    }
+
+    fn patience(&self, _: Duration) -> BoxFuture<'static, ()> {
+        pending().boxed()
     }
 }
 
@@ -172,9 +176,9 @@ impl World {
 
     /// A page of the port, which notes nobody.
     pub async fn changes(&self, origin: Origin, max_operations: usize) -> LogPage {
-        let request = ChangesRequest { origin, max_operations, seen: None };
+        let request = ChangesRequest { origin, max_operations, client_id: None };
         match self.store.changes(&self.tenant, request).await.expect("the store reads changes") {
-            Changes::Page(page) => page,
+            Changes::Page { page, .. } => page,
             Changes::Reset => panic!("the cursor was reset"),
         }
     }

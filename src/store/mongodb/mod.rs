@@ -44,6 +44,7 @@ use crate::core::document::LiveDocument;
 use crate::core::limits::STORE_IDLE_TRUSTED_MS;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::page::TimePage;
+use crate::core::progress::Progress;
 
 /// The adapter's name.
 const NAME: &str = "mongodb";
@@ -169,13 +170,14 @@ impl Store for MongoStore {
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
         let request = &request;
-        self.with("changes", |database| async move {
-            let pull = read::changes(&database, tenant, request).await?;
-            if let (Some(pulled_seq), Some(seen)) = (pull.to_note, &request.seen) {
-                write::note_pulled(&database, tenant, seen, pulled_seq).await?;
-            }
-            Ok(pull.changes)
-        })
+        self.with("changes", |database| async move { read::changes(&database, tenant, request).await }).await
+    }
+
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
+        self.with(
+            "note_pulled",
+            |database| async move { write::note_pulled(&database, tenant, client, progress).await },
+        )
         .await
     }
 

@@ -16,11 +16,12 @@ use crate::core::cursor::{Cursor, Head, Origin, Position, Scan};
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::{CLIENT_SEEN_PRECISION_MS, PAGE_MAX_OPERATIONS};
+use crate::core::limits::PAGE_MAX_OPERATIONS;
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
 use crate::core::places::Places;
+use crate::core::progress::Progress;
 use crate::core::text::TextPool;
 use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
@@ -97,15 +98,6 @@ fn page_pipeline(collections: &Collections, tenant: &TenantId, small: Vec<Bson>,
     let mark = |part: &str| doc! { "$set": { "part": part } };
     let again = union(collections.heads.name(), vec![head.clone(), mark("end")]);
     [head].into_iter().chain(small).chain([mark("head"), rows, again]).collect()
-}
-
-/// What a pull found, and whether it is news how far its client has come.
-#[derive(Debug)]
-pub(super) struct Pull {
-    /// The page.
-    pub(super) changes: Changes,
-    /// The sequence number to note for the client that was named, where another one, or none for long, is noted.
-    pub(super) to_note: Option<u64>,
 }
 
 /// The rows that a pull reads, before it knows the head.
@@ -189,13 +181,17 @@ enum Reading<T> {
     Moved,
 }
 
-/// See [`crate::store::Store::changes`]; noting the client's place is left to the caller.
-pub(super) async fn changes(database: &Database, tenant: &TenantId, request: &ChangesRequest) -> Result<Pull, Failure> {
+/// See [`crate::store::Store::changes`].
+pub(super) async fn changes(
+    database: &Database,
+    tenant: &TenantId,
+    request: &ChangesRequest,
+) -> Result<Changes, Failure> {
     let collections = database.ready().await?;
     let (mut guess, mut moment) = (Guess::of(request.origin), Moment::Snapshot);
     for _ in 0..READ_ATTEMPTS {
         match read_changes(collections, tenant, request, guess, moment).await? {
-            Reading::Done(pull) => return Ok(pull),
+            Reading::Done(changes) => return Ok(changes),
             Reading::Other(other) => guess = other,
             Reading::Moved => moment = Moment::Transaction,
         }
@@ -209,7 +205,7 @@ async fn read_changes(
     request: &ChangesRequest,
     guess: Guess,
     moment: Moment,
-) -> Result<Reading<Pull>, Failure> {
+) -> Result<Reading<Changes>, Failure> {
     let mut small = Vec::new();
     if let Origin::Cursor(cursor) = request.origin {
         let place = entry_key(tenant, cursor.position().seq);
@@ -217,8 +213,8 @@ async fn read_changes(
         let from = collections.operations.name();
         small.push(doc! { "$lookup": { "from": from, "localField": "place", "foreignField": "_id", "as": "there" } });
     }
-    if let Some(seen) = &request.seen {
-        let client = match_key(client_key(tenant, &seen.client_id), tenant);
+    if let Some(client) = &request.client_id {
+        let client = match_key(client_key(tenant, client), tenant);
         small.push(lookup(collections.clients.name(), vec![client], "client"));
     }
     let pipeline = page_pipeline(collections, tenant, small, guess.rows(collections, tenant, request.max_operations));
@@ -251,8 +247,7 @@ struct Page<'a> {
     head: Option<Head>,
     head_behind: Option<Head>,
     fingerprint_there: Option<Fingerprint>,
-    /// How far the client was noted to have pulled, and when.
-    noted: Option<(u64, u64)>,
+    noted: Option<Progress>,
     budget: PageBudget,
     pool: TextPool,
     entries: Vec<LogEntry>,
@@ -279,7 +274,9 @@ impl<'a> Page<'a> {
         self.head = Some(row.head()?);
         self.fingerprint_there = row.looked_up("there")?.map(Row::fingerprint).transpose()?;
         self.noted = match row.looked_up("client")? {
-            Some(client) => Some((client.integer("pulledSeq")?, client.integer("seenAtMs")?)),
+            Some(client) => {
+                Some(Progress { pulled_seq: client.integer("pulledSeq")?, seen_at_ms: client.integer("seenAtMs")? })
+            }
             None => None,
         };
         Ok(())
@@ -306,33 +303,25 @@ impl<'a> Page<'a> {
     }
 
     /// Why a row cannot be of the page: the wrong rows were read, or the right ones at another moment.
-    fn moved_or_other(self, guess: Guess) -> Reading<Pull> {
+    fn moved_or_other(self, guess: Guess) -> Reading<Changes> {
         let head = self.head.unwrap_or_default();
         match self.scan() {
-            None => Reading::Done(Pull { changes: Changes::Reset, to_note: None }),
+            None => Reading::Done(Changes::Reset),
             Some(scan) if !guess.suits(scan, head) => Reading::Other(Guess::of_scan(scan, head)),
             Some(_) => Reading::Moved,
         }
     }
 
-    fn finish(self, guess: Guess, has_more: bool) -> Reading<Pull> {
+    fn finish(self, guess: Guess, has_more: bool) -> Reading<Changes> {
         let head = self.head.unwrap_or_default();
         let Some(scan) = self.scan() else {
-            return Reading::Done(Pull { changes: Changes::Reset, to_note: None });
+            return Reading::Done(Changes::Reset);
         };
         if !guess.suits(scan, head) {
             return Reading::Other(Guess::of_scan(scan, head));
         }
         let next = scan.next(self.last, has_more, head);
-        let pulled_seq = next.position().seq;
-        let to_note = self.request.seen.as_ref().filter(|seen| {
-            let is_noted = self.noted.is_some_and(|(noted_seq, seen_at_ms)| {
-                noted_seq == pulled_seq && seen_at_ms + CLIENT_SEEN_PRECISION_MS > seen.now_ms
-            });
-            !is_noted
-        });
-        let to_note = to_note.map(|_| pulled_seq);
-        Reading::Done(Pull { changes: Changes::Page(LogPage { entries: self.entries, next, has_more }), to_note })
+        Reading::Done(Changes::Page { page: LogPage { entries: self.entries, next, has_more }, noted: self.noted })
     }
 }
 
@@ -393,7 +382,7 @@ async fn read_by_time(
     let pipeline = page_pipeline(collections, tenant, Vec::new(), rows);
     let batch_rows = max_rows.saturating_add(ROWS_BESIDE);
     let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, moment).await?;
-    let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations, request.runs), TextPool::default());
+    let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations), TextPool::default());
     let (mut head, mut head_behind, mut found, mut is_full) = (Head::default(), Head::default(), 0, false);
     while let Some(row) = rows.next(collections).await? {
         match row.optional_text("part")? {

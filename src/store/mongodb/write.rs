@@ -7,23 +7,24 @@ use mongodb::options::WriteConcern;
 
 use super::database::{Collections, Database};
 use super::failure::Failure;
-use super::row::{COMPACTED_FIELDS, Row, client_key, entries_after, entries_between};
+use super::row::{COMPACTED_FIELDS, Row, client_key, entries_after, entries_between, entry_key};
 use super::transaction::{self, Verdict, Work};
 use crate::core::names::{ClientId, TenantId};
+use crate::core::progress::Progress;
 use crate::store::integers::signed;
-use crate::store::{CompactStep, Compaction, NewMemory, Remember, Seen};
+use crate::store::{CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 
-/// Notes how far a client has pulled; see [`crate::store::Store::changes`].
+/// See [`crate::store::Store::note_pulled`].
 pub(super) async fn note_pulled(
     database: &Database,
     tenant: &TenantId,
-    seen: &Seen,
-    pulled_seq: u64,
+    client: &ClientId,
+    progress: Progress,
 ) -> Result<(), Failure> {
     let collections = database.ready().await?;
-    let filter = doc! { "_id": client_key(tenant, &seen.client_id), "tenant": tenant.as_str() };
+    let filter = doc! { "_id": client_key(tenant, client), "tenant": tenant.as_str() };
     let change = doc! {
-        "$set": { "pulledSeq": signed(pulled_seq), "seenAtMs": signed(seen.now_ms) },
+        "$set": { "pulledSeq": signed(progress.pulled_seq), "seenAtMs": signed(progress.seen_at_ms) },
         "$setOnInsert": { "revision": 0_i64, "places": "" },
     };
     // Only the statistics use it, so nobody waits for it to reach a disk.
@@ -68,6 +69,9 @@ pub(super) async fn remember(
 pub(super) async fn compact(database: &Database, tenant: &TenantId, step: CompactStep) -> Result<Compaction, Failure> {
     let collections = database.ready().await?;
     forget_clients(collections, tenant, step).await?;
+    if end_the_future(database, collections, tenant, step).await? {
+        return Ok(Compaction { deleted_entries: 0, is_finished: false });
+    }
     let Some(part) = find_old_entries(collections, tenant, step).await? else {
         return Ok(Compaction { deleted_entries: 0, is_finished: true });
     };
@@ -79,20 +83,110 @@ pub(super) async fn compact(database: &Database, tenant: &TenantId, step: Compac
     })
 }
 
+/// Forgets silent clients. Places are kept, in rows that are never looked at again for this and for the statistics.
 async fn forget_clients(collections: &Collections, tenant: &TenantId, step: CompactStep) -> Result<(), Failure> {
-    let silent = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$lt": signed(step.forget_clients_before_ms) } };
-    let find = collections.clients.find(silent.clone()).sort(doc! { "seenAtMs": 1 }).projection(doc! { "_id": 1 });
+    let before_ms = signed(step.forget_clients_before_ms);
+    let silent = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gt": 0_i64, "$lt": before_ms } };
+    let fields = doc! { "_id": 1, "revision": 1 };
+    let find = collections.clients.find(silent.clone()).sort(doc! { "seenAtMs": 1 }).projection(fields);
     let mut found = collections.in_time(find.limit(signed(step.max_entries as u64))).await?;
-    let mut keys = Vec::new();
+    let (mut with_places, mut noted) = (Vec::new(), Vec::new());
     while collections.in_time(found.advance()).await? {
-        keys.push(Row(found.current()).text("_id")?.to_owned());
+        let row = Row(found.current());
+        let keys = if row.integer("revision")? > 0 { &mut with_places } else { &mut noted };
+        keys.push(row.text("_id")?.to_owned());
     }
-    if keys.is_empty() {
-        return Ok(());
+    let those = |keys: Vec<String>, revision: Bson| {
+        let mut those = silent.clone();
+        those.insert("_id", doc! { "$in": keys });
+        those.insert("revision", revision);
+        those
+    };
+    if !with_places.is_empty() {
+        let forgotten = doc! { "$set": { "seenAtMs": 0_i64, "pulledSeq": signed(FORGOTTEN_PULLED_SEQ) } };
+        let those = those(with_places, doc! { "$gt": 0_i64 });
+        collections.in_time(collections.clients.update_many(those, forgotten)).await?;
     }
-    let mut those = silent;
-    those.insert("_id", doc! { "$in": keys });
-    collections.in_time(collections.clients.delete_many(those)).await.map(drop)
+    if !noted.is_empty() {
+        let those = those(noted, doc! { "$eq": 0_i64 });
+        collections.in_time(collections.clients.delete_many(those)).await?;
+    }
+    Ok(())
+}
+
+/// Sets times that lie in the future to now; answers whether there were any of entries.
+///
+/// Those are of the newest entries. The head keeps the greatest one until all are done, for the entries to come.
+async fn end_the_future(
+    database: &Database,
+    collections: &Collections,
+    tenant: &TenantId,
+    step: CompactStep,
+) -> Result<bool, Failure> {
+    let now_ms = signed(step.now_ms);
+    let to_now = |field: &str| doc! { "$set": { field: now_ms } };
+    let later = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gt": now_ms } };
+    let is_any = collections.in_time(collections.clients.find_one(later.clone())).await?.is_some();
+    if is_any {
+        collections.in_time(collections.clients.update_many(later, to_now("seenAtMs"))).await?;
+    }
+    let filter = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str(), "receivedAtMs": { "$gt": now_ms } };
+    let Some(head) = collections.in_time(collections.heads.find_one(filter)).await? else { return Ok(false) };
+    let (horizon, newest) = (Row(&head).integer("horizon")?, Row(&head).integer("seq")?);
+    // The first of them, by bisection; behind the newest entry where compaction has removed all of them.
+    let (mut first, mut behind) = (horizon + 1, newest + 1);
+    while first < behind {
+        let middle = first + (behind - first) / 2;
+        let entry = doc! { "_id": entry_key(tenant, middle), "tenant": tenant.as_str() };
+        let found = collections.in_time(collections.operations.find_one(entry)).await?;
+        let received_at_ms = found.map(|found| Row(&found).optional_integer("receivedAtMs")).transpose()?.flatten();
+        if received_at_ms.is_some_and(|time| time > step.now_ms) {
+            behind = middle;
+        } else {
+            first = middle + 1;
+        }
+    }
+    let last = newest.min(first.saturating_add(step.max_entries as u64) - 1);
+    if last < newest {
+        // Others that write meanwhile do so behind the newest entry. The entries are written in the order of their keys.
+        let mut entries = entries_between(tenant, first - 1, last);
+        entries.insert("receivedAtMs", doc! { "$gt": now_ms });
+        let update = collections.operations.update_many(entries, to_now("receivedAtMs"));
+        collections.in_time(update).await?;
+    } else {
+        let ending = EndingTheFuture { tenant, now_ms, first, newest };
+        transaction::run(database, tenant, &ending).await?;
+    }
+    Ok(true)
+}
+
+/// Sets the last times that lie in the future to now, and that of the head with them.
+struct EndingTheFuture<'a> {
+    tenant: &'a TenantId,
+    now_ms: i64,
+    first: u64,
+    newest: u64,
+}
+
+#[async_trait]
+impl Work for EndingTheFuture<'_> {
+    type Outcome = ();
+
+    async fn run(&self, collections: &Collections, session: &mut ClientSession) -> Result<Verdict<()>, Failure> {
+        let to_now = doc! { "$set": { "receivedAtMs": self.now_ms } };
+        let tenant = self.tenant.as_str();
+        let later = doc! { "$gt": self.now_ms };
+        let head = doc! { "_id": tenant, "tenant": tenant, "seq": signed(self.newest), "receivedAtMs": later.clone() };
+        let moved = collections.heads.update_one(head, to_now.clone()).session(&mut *session);
+        if collections.in_time(moved).await?.matched_count == 0 {
+            // Somebody else has written to the log; the next step looks again.
+            return Ok(Verdict::Undo(()));
+        }
+        let mut entries = entries_between(self.tenant, self.first - 1, self.newest);
+        entries.insert("receivedAtMs", later);
+        collections.in_time(collections.operations.update_many(entries, to_now).session(session)).await?;
+        Ok(Verdict::Keep(()))
+    }
 }
 
 /// The log entries that a step removes: those behind the horizon up to the new one.

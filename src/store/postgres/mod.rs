@@ -46,6 +46,7 @@ use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::page::TimePage;
+use crate::core::progress::Progress;
 
 /// The adapter's name.
 const NAME: &str = "postgres";
@@ -99,11 +100,11 @@ impl Store for PostgresStore {
     }
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
-        let pull = read::changes(&self.database, tenant, &request).await.map_err(during("changes"))?;
-        if let (Some(pulled_seq), Some(seen)) = (pull.to_note, &request.seen) {
-            write::note_pulled(&self.database, tenant, seen, pulled_seq).await.map_err(during("changes"))?;
-        }
-        Ok(pull.changes)
+        read::changes(&self.database, tenant, &request).await.map_err(during("changes"))
+    }
+
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
+        write::note_pulled(&self.database, tenant, client, progress).await.map_err(during("note_pulled"))
     }
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {

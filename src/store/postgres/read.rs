@@ -13,14 +13,15 @@ use crate::core::cursor::{Cursor, Head, Origin, Position, Scan};
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::{CLIENT_SEEN_PRECISION_MS, PAGE_DEFAULT_OPERATIONS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
+use crate::core::limits::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
 use crate::core::places::Places;
+use crate::core::progress::Progress;
 use crate::core::text::TextPool;
 use crate::store::integers::signed;
-use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Seen, Stats, TimeRequest};
+use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
 
 /// See [`crate::store::Store::load`].
 pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot, Failure> {
@@ -47,17 +48,12 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
     Ok(Snapshot { known, documents })
 }
 
-/// What a pull found, and whether it is news how far its client has come.
-#[derive(Debug)]
-pub(super) struct Pull {
-    /// The page.
-    pub(super) changes: Changes,
-    /// The sequence number to note for the client that was named, where another one, or none for long, is noted.
-    pub(super) to_note: Option<u64>,
-}
-
-/// See [`crate::store::Store::changes`]; noting the client's place is left to the caller.
-pub(super) async fn changes(database: &Database, tenant: &TenantId, request: &ChangesRequest) -> Result<Pull, Failure> {
+/// See [`crate::store::Store::changes`].
+pub(super) async fn changes(
+    database: &Database,
+    tenant: &TenantId,
+    request: &ChangesRequest,
+) -> Result<Changes, Failure> {
     let (in_log, after, tombstones_after) = match request.origin {
         Origin::Nothing => (false, Position::START, None),
         Origin::Beginning => (true, Position::START, Some(0)),
@@ -73,7 +69,7 @@ pub(super) async fn changes(database: &Database, tenant: &TenantId, request: &Ch
         (&tombstones_after.map(signed), Type::INT8),
         (&row_limit(request.max_operations), Type::INT8),
         (&byte_limit(), Type::INT8),
-        (&request.seen.as_ref().map(|seen| seen.client_id.as_str()), Type::TEXT),
+        (&request.client_id.as_ref().map(ClientId::as_str), Type::TEXT),
     ];
     let rows = database.rows(sql, &parameters).await?;
     let found = Found::read(&rows)?;
@@ -82,8 +78,8 @@ pub(super) async fn changes(database: &Database, tenant: &TenantId, request: &Ch
         Origin::Nothing | Origin::Beginning => None,
     };
     Ok(match Scan::choose(request.origin, found.head, fingerprint_there) {
-        Some(scan) => found.into_pull(scan, request),
-        None => Pull { changes: Changes::Reset, to_note: None },
+        Some(scan) => found.into_changes(scan, request),
+        None => Changes::Reset,
     })
 }
 
@@ -161,8 +157,7 @@ const TIME_HEAD_COLUMNS: usize = 3;
 struct Found {
     head: Head,
     fingerprint_there: Option<Fingerprint>,
-    /// How far the client was noted to have pulled, and when.
-    noted: Option<(u64, u64)>,
+    noted: Option<Progress>,
     entries: Vec<(LogEntry, Fingerprint)>,
 }
 
@@ -173,6 +168,7 @@ impl Found {
         let head = columns.head()?;
         let fingerprint_there = columns.optional_fingerprint()?;
         let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
+        let noted = noted.map(|(pulled_seq, seen_at_ms)| Progress { pulled_seq, seen_at_ms });
         let mut pool = TextPool::default();
         let entry = |row| Columns::behind(row, PULL_HEAD_COLUMNS).log_entry(&mut pool);
         let entries = page.iter().map(entry).collect::<Result<_, _>>()?;
@@ -180,7 +176,7 @@ impl Found {
     }
 
     /// Cuts the page; the rows were read as `scan` says, for the choice in SQL is the same.
-    fn into_pull(self, scan: Scan, request: &ChangesRequest) -> Pull {
+    fn into_changes(self, scan: Scan, request: &ChangesRequest) -> Changes {
         let mut budget = PageBudget::new(request.max_operations);
         let rows = self.entries.len();
         let mut last = None;
@@ -194,14 +190,7 @@ impl Found {
         }
         let has_more = entries.len() < rows;
         let next = scan.next(last, has_more, self.head);
-        let pulled_seq = next.position().seq;
-        let is_noted = |seen: &Seen| {
-            self.noted.is_some_and(|(noted_seq, seen_at_ms)| {
-                noted_seq == pulled_seq && seen_at_ms + CLIENT_SEEN_PRECISION_MS > seen.now_ms
-            })
-        };
-        let to_note = request.seen.as_ref().filter(|seen| !is_noted(seen)).map(|_| pulled_seq);
-        Pull { changes: Changes::Page(LogPage { entries, next, has_more }), to_note }
+        Changes::Page { page: LogPage { entries, next, has_more }, noted: self.noted }
     }
 }
 
@@ -222,7 +211,7 @@ pub(super) async fn changes_by_time(
             (&byte_limit(), Type::INT8),
         ];
         let rows = database.rows(sql, &parameters).await?;
-        let mut page = TimePageBuilder::new(request.max_operations, request.runs);
+        let mut page = TimePageBuilder::new(request.max_operations);
         let (first, found) = rows.split_first().ok_or(Failure::Answer("no row"))?;
         let head = Columns::of(first).head()?;
         let (mut wants_more, mut pool) = (true, TextPool::default());

@@ -25,10 +25,11 @@ enum Step {
 ///
 /// A step must leave the functions that the version before calls: processes of both run side by side during an update.
 /// The functions of the second step once had the schema itself in their search path, hence the third one.
-const STEPS: [Step; 3] = [
+const STEPS: [Step; 4] = [
     Step::Create(include_str!("migrations/0001_schema.sql")),
     Step::Create(include_str!("migrations/0002_functions.sql")),
     Step::Replace(include_str!("migrations/0002_functions.sql")),
+    Step::Create(include_str!("migrations/0003_compaction.sql")),
 ];
 
 /// A schema that may be ours.

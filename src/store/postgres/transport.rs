@@ -80,7 +80,7 @@ impl TlsConnect<Socket> for ConnectTransport {
                 Beginning::Clear => false,
             };
             if has_tls {
-                self.tls.connect(socket).await.map(Transport::Tls)
+                self.tls.connect(socket).await.map(|stream| Transport::Tls(Box::new(stream)))
             } else {
                 Ok(Transport::Clear { socket, first: FirstMessage::default() })
             }
@@ -90,7 +90,7 @@ impl TlsConnect<Socket> for ConnectTransport {
 
 /// What a connection goes through.
 pub(super) enum Transport {
-    Tls(RustlsStream),
+    Tls(Box<RustlsStream>),
     Clear { socket: Socket, first: FirstMessage },
 }
 

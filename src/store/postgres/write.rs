@@ -13,8 +13,9 @@ use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::RawJson;
 use crate::core::names::{ClientId, TenantId};
+use crate::core::progress::Progress;
 use crate::store::integers::signed;
-use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember, Seen};
+use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember};
 
 /// See [`crate::store::Store::commit`].
 pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch) -> Result<Commit, Failure> {
@@ -139,12 +140,12 @@ impl<'a> Documents<'a> {
     }
 }
 
-/// Notes how far a client has pulled; see [`crate::store::Store::changes`].
+/// See [`crate::store::Store::note_pulled`].
 pub(super) async fn note_pulled(
     database: &Database,
     tenant: &TenantId,
-    seen: &Seen,
-    pulled_seq: u64,
+    client: &ClientId,
+    progress: Progress,
 ) -> Result<(), Failure> {
     // Only the statistics use it, so nobody waits for it to reach the disk.
     let sql = "WITH settings AS (SELECT pg_catalog.set_config('synchronous_commit', 'off', true))
@@ -154,9 +155,9 @@ pub(super) async fn note_pulled(
                    seen_at_ms = excluded.seen_at_ms";
     let parameters: [Parameter<'_>; 4] = [
         (&tenant.as_str(), Type::TEXT),
-        (&seen.client_id.as_str(), Type::TEXT),
-        (&signed(pulled_seq), Type::INT8),
-        (&signed(seen.now_ms), Type::INT8),
+        (&client.as_str(), Type::TEXT),
+        (&signed(progress.pulled_seq), Type::INT8),
+        (&signed(progress.seen_at_ms), Type::INT8),
     ];
     database.rows(sql, &parameters).await?;
     Ok(())
@@ -184,12 +185,13 @@ pub(super) async fn remember(
 
 /// See [`crate::store::Store::compact`].
 pub(super) async fn compact(database: &Database, tenant: &TenantId, step: CompactStep) -> Result<Compaction, Failure> {
-    let sql = "SELECT * FROM {schema}.syncflow_compact($1, $2, $3, $4)";
-    let parameters: [Parameter<'_>; 4] = [
+    let sql = "SELECT * FROM {schema}.syncflow_compact($1, $2, $3, $4, $5)";
+    let parameters: [Parameter<'_>; 5] = [
         (&tenant.as_str(), Type::TEXT),
         (&signed(step.received_until_ms), Type::INT8),
         (&signed(step.forget_clients_before_ms), Type::INT8),
         (&signed(step.max_entries as u64), Type::INT8),
+        (&signed(step.now_ms), Type::INT8),
     ];
     let row = database.row(sql, &parameters).await?;
     let mut columns = Columns::of(&row);

@@ -21,7 +21,6 @@ use async_trait::async_trait;
 
 use self::erase::Eraser;
 use self::place::Place;
-use self::read::Pull;
 use self::schema::{OpenError, open_for_reading, open_for_writing};
 use self::threads::Threads;
 use super::{
@@ -32,6 +31,7 @@ use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::page::TimePage;
+use crate::core::progress::Progress;
 
 /// The adapter's name.
 const NAME: &str = "sqlite";
@@ -95,20 +95,15 @@ impl Store for SqliteStore {
     }
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
-        let (reader_tenant, seen) = (tenant.clone(), request.seen.clone());
-        let Pull { changes, to_note } = self
-            .readers
-            .run("changes", move |connection, _| read::changes(connection, &reader_tenant, &request))
-            .await?;
-        if let (Some(pulled_seq), Some(seen)) = (to_note, seen) {
-            let tenant = tenant.clone();
-            self.writer
-                .run("changes", move |connection, _| {
-                    write::note_pulled(connection, &tenant, &seen.client_id, pulled_seq, seen.now_ms)
-                })
-                .await?;
-        }
-        Ok(changes)
+        let tenant = tenant.clone();
+        self.readers.run("changes", move |connection, _| read::changes(connection, &tenant, &request)).await
+    }
+
+    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
+        let (tenant, client) = (tenant.clone(), client.clone());
+        self.writer
+            .run("note_pulled", move |connection, _| write::note_pulled(connection, &tenant, &client, progress))
+            .await
     }
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {

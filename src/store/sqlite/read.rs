@@ -13,14 +13,15 @@ use crate::core::cursor::{Head, Origin, Position, Scan};
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::{CLIENT_SEEN_PRECISION_MS, PAGE_MAX_OPERATIONS};
+use crate::core::limits::PAGE_MAX_OPERATIONS;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
 use crate::core::places::Places;
+use crate::core::progress::Progress;
 use crate::core::text::TextPool;
 use crate::store::integers::{signed, unsigned};
-use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Query, QueryPage, Seen, Stats, TimeRequest};
+use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Query, QueryPage, Stats, TimeRequest};
 
 /// After how many rows a long read looks whether its caller is still there.
 const ROWS_BETWEEN_CHECKS: usize = 256;
@@ -49,21 +50,12 @@ pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: Load
     Ok(Snapshot { known, documents })
 }
 
-/// What a pull found, and whether it is news how far its client has come.
-#[derive(Debug)]
-pub(super) struct Pull {
-    /// The page.
-    pub(super) changes: Changes,
-    /// The sequence number to note for the client that was named, where another one, or none for long, is noted.
-    pub(super) to_note: Option<u64>,
-}
-
-/// See [`crate::store::Store::changes`]; noting the client's place is left to the writer.
+/// See [`crate::store::Store::changes`].
 pub(super) fn changes(
     connection: &mut Connection,
     tenant: &TenantId,
     request: &ChangesRequest,
-) -> rusqlite::Result<Pull> {
+) -> rusqlite::Result<Changes> {
     let transaction = connection.transaction()?;
     let head = read_head(&transaction, tenant)?;
     let fingerprint_there = match request.origin {
@@ -71,7 +63,7 @@ pub(super) fn changes(
         Origin::Nothing | Origin::Beginning => None,
     };
     let Some(scan) = Scan::choose(request.origin, head, fingerprint_there) else {
-        return Ok(Pull { changes: Changes::Reset, to_note: None });
+        return Ok(Changes::Reset);
     };
     let (entries, has_more) = read_scan(&transaction, tenant, scan, request.max_operations)?;
     let last = match entries.last() {
@@ -83,11 +75,11 @@ pub(super) fn changes(
         None => None,
     };
     let next = scan.next(last, has_more, head);
-    let to_note = match &request.seen {
-        Some(seen) => is_news(&transaction, tenant, seen, next.position().seq)?.then_some(next.position().seq),
+    let noted = match &request.client_id {
+        Some(client) => read_progress(&transaction, tenant, client)?,
         None => None,
     };
-    Ok(Pull { changes: Changes::Page(LogPage { entries, next, has_more }), to_note })
+    Ok(Changes::Page { page: LogPage { entries, next, has_more }, noted })
 }
 
 fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Head> {
@@ -162,19 +154,17 @@ pub(super) fn scan_query(scan: Scan) -> String {
     }
 }
 
-fn is_news(transaction: &Transaction<'_>, tenant: &TenantId, seen: &Seen, pulled_seq: u64) -> rusqlite::Result<bool> {
-    let is_noted = transaction
-        .prepare_cached(
-            "SELECT 1 FROM clients WHERE tenant = ?1 AND id = ?2 AND pulled_seq = ?3 AND seen_at_ms + ?4 > ?5",
-        )?
-        .exists(params![
-            tenant.as_str(),
-            seen.client_id.as_str(),
-            signed(pulled_seq),
-            signed(CLIENT_SEEN_PRECISION_MS),
-            signed(seen.now_ms),
-        ])?;
-    Ok(!is_noted)
+fn read_progress(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    client: &ClientId,
+) -> rusqlite::Result<Option<Progress>> {
+    transaction
+        .prepare_cached("SELECT pulled_seq, seen_at_ms FROM clients WHERE tenant = ?1 AND id = ?2")?
+        .query_row([tenant.as_str(), client.as_str()], |row| {
+            Ok(Progress { pulled_seq: unsigned(row.get(0)?), seen_at_ms: unsigned(row.get(1)?) })
+        })
+        .optional()
 }
 
 /// See [`crate::store::Store::changes_by_time`].
@@ -188,7 +178,7 @@ pub(super) fn changes_by_time(
     let mut find = transaction.prepare_cached(&time_query(head))?;
     let parameters = params![tenant.as_str(), signed(request.after.timestamp), signed(request.after.seq)];
     let mut rows = find.query(parameters)?;
-    let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations, request.runs), TextPool::default());
+    let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations), TextPool::default());
     while let Some(row) = rows.next()? {
         if !page.push(read_log_entry(row, &mut pool)?) {
             break;

@@ -21,7 +21,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 pub(super) struct Threads {
     /// Closed to tell the threads to end.
     queue: async_channel::Sender<Job>,
-    threads: Vec<JoinHandle<()>>,
+    handles: Vec<JoinHandle<()>>,
     place: Place,
 }
 
@@ -49,8 +49,8 @@ impl Threads {
             let jobs = jobs.clone();
             thread::Builder::new().name(name.to_owned()).spawn(move || work(connection, &jobs))
         };
-        let threads = connections.into_iter().map(start).collect::<io::Result<_>>()?;
-        Ok(Self { queue, threads, place })
+        let handles = connections.into_iter().map(start).collect::<io::Result<_>>()?;
+        Ok(Self { queue, handles, place })
     }
 
     /// Runs a job on one of the threads. A caller that goes away before the job has begun takes it along; one that has
@@ -101,7 +101,7 @@ impl Drop for Threads {
     /// Finishes what is in the queue, then closes the connections.
     fn drop(&mut self) {
         self.queue.close();
-        for thread in self.threads.drain(..) {
+        for thread in self.handles.drain(..) {
             // A thread catches the panics of its jobs and has none of its own.
             let _ = thread.join();
         }

@@ -8,8 +8,9 @@ use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::json::RawJson;
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::Operation;
+use crate::core::progress::Progress;
 use crate::store::integers::{signed, unsigned};
-use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember};
+use crate::store::{Commit, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 
 /// What a transaction must survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,13 +166,12 @@ fn write_operations(
     Ok(after)
 }
 
-/// Notes how far a client has pulled; see [`crate::store::Store::changes`].
+/// See [`crate::store::Store::note_pulled`].
 pub(super) fn note_pulled(
     connection: &mut Connection,
     tenant: &TenantId,
     client: &ClientId,
-    pulled_seq: u64,
-    now_ms: u64,
+    progress: Progress,
 ) -> rusqlite::Result<()> {
     let transaction = begin(connection, Durability::Process)?;
     transaction
@@ -179,7 +179,9 @@ pub(super) fn note_pulled(
             "INSERT INTO clients (tenant, id, revision, places, pulled_seq, seen_at_ms) VALUES (?1, ?2, 0, '', ?3, ?4)
              ON CONFLICT (tenant, id) DO UPDATE SET pulled_seq = ?3, seen_at_ms = ?4",
         )?
-        .execute(params![tenant.as_str(), client.as_str(), signed(pulled_seq), signed(now_ms)])?;
+        .execute(
+            params![tenant.as_str(), client.as_str(), signed(progress.pulled_seq), signed(progress.seen_at_ms),],
+        )?;
     transaction.commit()
 }
 
@@ -227,12 +229,11 @@ pub(super) fn compact(
 ) -> rusqlite::Result<Compaction> {
     let transaction = begin(connection, Durability::Machine)?;
     let max_entries = i64::try_from(step.max_entries).unwrap_or(i64::MAX);
-    transaction
-        .prepare_cached(
-            "DELETE FROM clients WHERE tenant = ?1 AND id IN
-                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms < ?2 LIMIT ?3)",
-        )?
-        .execute(params![tenant.as_str(), signed(step.forget_clients_before_ms), max_entries])?;
+    forget_clients(&transaction, tenant, step, max_entries)?;
+    if end_the_future(&transaction, tenant, signed(step.now_ms), max_entries)? {
+        transaction.commit()?;
+        return Ok(Compaction { deleted_entries: 0, is_finished: false });
+    }
 
     // The time of reception never runs backwards in the log, so the old entries are those up to some number.
     let horizon: i64 = transaction
@@ -255,6 +256,75 @@ pub(super) fn compact(
     let is_finished = new_horizon < last_of_step || !is_old(&transaction, tenant, last_of_step + 1, step)?;
     transaction.commit()?;
     Ok(Compaction { deleted_entries: unsigned(new_horizon - horizon), is_finished })
+}
+
+/// Forgets silent clients. Places are kept, in rows that are never looked at again for this and for the statistics.
+fn forget_clients(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    step: CompactStep,
+    max_clients: i64,
+) -> rusqlite::Result<()> {
+    let before_ms = signed(step.forget_clients_before_ms);
+    transaction
+        .prepare_cached(
+            "UPDATE clients SET seen_at_ms = 0, pulled_seq = ?4 WHERE tenant = ?1 AND id IN
+                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > 0 AND seen_at_ms < ?2 AND revision > 0
+                  LIMIT ?3)",
+        )?
+        .execute(params![tenant.as_str(), before_ms, max_clients, signed(FORGOTTEN_PULLED_SEQ)])?;
+    transaction
+        .prepare_cached(
+            "DELETE FROM clients WHERE tenant = ?1 AND id IN
+                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > 0 AND seen_at_ms < ?2 AND revision = 0
+                  LIMIT ?3)",
+        )?
+        .execute(params![tenant.as_str(), before_ms, max_clients])?;
+    transaction
+        .prepare_cached(
+            "UPDATE clients SET seen_at_ms = ?2 WHERE tenant = ?1 AND id IN
+                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > ?2 LIMIT ?3)",
+        )?
+        .execute(params![tenant.as_str(), signed(step.now_ms), max_clients])?;
+    Ok(())
+}
+
+/// Sets times of reception that lie in the future to now; answers whether there were any.
+///
+/// They are those of the newest entries. The head keeps the greatest one until all are done, for the entries to come.
+fn end_the_future(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    now_ms: i64,
+    max_entries: i64,
+) -> rusqlite::Result<bool> {
+    let head = transaction
+        .prepare_cached("SELECT horizon, seq FROM heads WHERE tenant = ?1 AND received_at_ms > ?2")?
+        .query_row(params![tenant.as_str(), now_ms], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .optional()?;
+    let Some((horizon, newest)) = head else { return Ok(false) };
+    let mut is_later = transaction
+        .prepare_cached("SELECT 1 FROM operations WHERE tenant = ?1 AND seq = ?2 AND received_at_ms > ?3")?;
+    // The first of them, by bisection; behind the newest entry where compaction has removed all of them.
+    let (mut first, mut behind) = (horizon + 1, newest + 1);
+    while first < behind {
+        let middle = first + (behind - first) / 2;
+        if is_later.exists(params![tenant.as_str(), middle, now_ms])? {
+            behind = middle;
+        } else {
+            first = middle + 1;
+        }
+    }
+    let last = newest.min(first.saturating_add(max_entries) - 1);
+    transaction
+        .prepare_cached("UPDATE operations SET received_at_ms = ?4 WHERE tenant = ?1 AND seq >= ?2 AND seq <= ?3")?
+        .execute(params![tenant.as_str(), first, last, now_ms])?;
+    if last == newest {
+        transaction
+            .prepare_cached("UPDATE heads SET received_at_ms = ?2 WHERE tenant = ?1")?
+            .execute(params![tenant.as_str(), now_ms])?;
+    }
+    Ok(true)
 }
 
 fn move_horizon(
