@@ -43,10 +43,10 @@ mod file;
 mod names;
 mod origins;
 mod secret;
+mod store;
 
 use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -54,6 +54,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 pub use self::names::{NearMiss, VARIABLES, near_misses};
 pub use self::origins::{AllowedHosts, AllowedOrigins, Authority, Origin};
 pub use self::secret::Secret;
+pub use self::store::{Adapter, Connection, SecretKeeper, SecretPlace, StoreConfig};
 use crate::core::limits::{
     COMPACT_DEFAULT_DAYS, LAMBDA_BODY_MAX_BYTES, METRICS_NAMESPACE_MAX_BYTES, REQUEST_BODY_MAX_BYTES,
     REQUEST_TIME_MAX_SECONDS,
@@ -83,98 +84,6 @@ pub struct Listen {
     pub bind: IpAddr,
     /// The port; 0 for any that is free.
     pub port: u16,
-}
-
-/// Where operations and documents are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreConfig {
-    /// The adapter, with what it alone needs.
-    pub adapter: Adapter,
-    /// Connections that a pool may have.
-    pub pool_size: u32,
-}
-
-/// A store and where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Adapter {
-    /// In the memory of the process.
-    Memory,
-    /// In a file.
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-    },
-    /// On a PostgreSQL server.
-    Postgres {
-        /// How to connect.
-        connection: Connection,
-        /// Whether the process logs in to RDS as the role that it has in AWS; only with a connection that is given.
-        has_iam_auth: bool,
-        /// The schema, if it is not the store's default.
-        schema: Option<String>,
-        /// The certificates to trust, in place of those of the system.
-        ca_file: Option<PathBuf>,
-        /// Whether a pooler stands before the server.
-        has_pooler: bool,
-    },
-    /// On a MongoDB server.
-    Mongodb {
-        /// How to connect.
-        connection: Connection,
-        /// The database.
-        database: String,
-        /// The collection of operations.
-        operations_collection: String,
-        /// The collection of documents.
-        documents_collection: String,
-    },
-}
-
-impl Adapter {
-    /// The store's name, as `/health` answers it.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Sqlite { .. } => "sqlite",
-            Self::Postgres { .. } => "postgres",
-            Self::Mongodb { .. } => "mongodb",
-        }
-    }
-}
-
-/// How a database server is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Connection {
-    /// As a connection string says.
-    Given(Secret),
-    /// With what is stored in AWS; where the database is, a connection string may say instead.
-    Stored {
-        /// Where it is stored.
-        place: SecretPlace,
-        /// The connection string, if there is one.
-        given: Option<Secret>,
-    },
-}
-
-/// Where a secret is stored in AWS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretPlace {
-    /// The variable that names it.
-    pub variable: &'static str,
-    /// The service that keeps it.
-    pub keeper: SecretKeeper,
-    /// Its ARN or name there.
-    pub id: String,
-}
-
-/// A service of AWS that keeps secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SecretKeeper {
-    /// Secrets Manager.
-    SecretsManager,
-    /// The parameter store of Systems Manager.
-    ParameterStore,
 }
 
 /// How requests are treated on their way to the routes.
@@ -262,7 +171,7 @@ impl Config {
                 port: variables.parse("PORT", "3000", "must be an integer from 0 to 65535")?,
             },
             store: StoreConfig {
-                adapter: adapter(&variables)?,
+                adapter: store::adapter(&variables)?,
                 pool_size: variables.integer("POOL_SIZE", defaults.pool_size, 1_000)?,
             },
             http: HttpConfig {
@@ -338,131 +247,6 @@ fn bind(variables: &Variables<'_>) -> Result<IpAddr, ConfigError> {
     let first = addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
     let rule = "must be an IP address, or a name such as localhost that has one";
     first.copied().ok_or_else(|| wrong(VARIABLE, rule, &name))
-}
-
-fn sqlite_path(variables: &Variables<'_>) -> Result<PathBuf, ConfigError> {
-    const VARIABLE: &str = "SQLITE_PATH";
-    let path = variables.get_or(VARIABLE, "./syncflow.db");
-    if path == ":memory:" {
-        let problem = "is a path; set ADAPTER=memory for a store that is gone when the server ends";
-        return Err(ConfigError::new(VARIABLE, problem));
-    }
-    if path.contains("://") {
-        return Err(ConfigError::new(VARIABLE, "is a path and no URL; set the variable of the store that you mean"));
-    }
-    Ok(path.into())
-}
-
-/// The variables that say how a database server is reached.
-struct ConnectionVariables {
-    given: &'static str,
-    file: &'static str,
-    secret: &'static str,
-    parameter: &'static str,
-}
-
-const POSTGRES: ConnectionVariables = ConnectionVariables {
-    given: "POSTGRES_CONNECTION_STRING",
-    file: "POSTGRES_CONNECTION_STRING_FILE",
-    secret: "POSTGRES_SECRET_ARN",
-    parameter: "POSTGRES_PARAMETER",
-};
-
-const MONGO: ConnectionVariables = ConnectionVariables {
-    given: "MONGO_URI",
-    file: "MONGO_URI_FILE",
-    secret: "MONGO_SECRET_ARN",
-    parameter: "MONGO_PARAMETER",
-};
-
-impl ConnectionVariables {
-    /// The first of them that is set.
-    fn set(&self, variables: &Variables<'_>) -> Option<&'static str> {
-        [self.given, self.file, self.secret, self.parameter]
-            .into_iter()
-            .find(|variable| variables.get(variable).is_some())
-    }
-
-    fn read(&self, variables: &Variables<'_>, adapter: &str) -> Result<Connection, ConfigError> {
-        let given = self.given(variables)?;
-        let place = |variable, keeper, id: String| {
-            if secret::may_be_in(&id) {
-                return Err(ConfigError::new(
-                    variable,
-                    "must be the ARN or the name of a secret, not the secret itself",
-                ));
-            }
-            Ok(SecretPlace { variable, keeper, id })
-        };
-        let place = match (variables.get(self.secret), variables.get(self.parameter)) {
-            (Some(_), Some(_)) => {
-                return Err(ConfigError::new(self.parameter, format_args!("cannot be set beside {}", self.secret)));
-            }
-            (Some(id), None) => place(self.secret, SecretKeeper::SecretsManager, id)?,
-            (None, Some(id)) => place(self.parameter, SecretKeeper::ParameterStore, id)?,
-            (None, None) => {
-                let missing =
-                    || ConfigError::new(self.given, format_args!("must be set, since the adapter is {adapter}"));
-                return given.map(Connection::Given).ok_or_else(missing);
-            }
-        };
-        Ok(Connection::Stored { place, given })
-    }
-
-    /// The connection string, from its variable or from the file that another one names.
-    fn given(&self, variables: &Variables<'_>) -> Result<Option<Secret>, ConfigError> {
-        match (variables.get(self.given), variables.get(self.file)) {
-            (Some(_), Some(_)) => Err(ConfigError::new(self.file, format_args!("cannot be set beside {}", self.given))),
-            (Some(text), None) => Ok(Some(Secret::new(self.given, text))),
-            (None, Some(path)) => Ok(Some(Secret::new(self.file, file::read(self.file, &path)?))),
-            (None, None) => Ok(None),
-        }
-    }
-}
-
-fn adapter(variables: &Variables<'_>) -> Result<Adapter, ConfigError> {
-    let name = match (variables.get("ADAPTER"), POSTGRES.set(variables), MONGO.set(variables)) {
-        (Some(name), _, _) => name,
-        (None, Some(postgres), Some(mongo)) => {
-            let problem = format_args!("must say which store is used, since both {mongo} and {postgres} are set");
-            return Err(ConfigError::new("ADAPTER", problem));
-        }
-        (None, Some(_), None) => "postgres".to_owned(),
-        (None, None, Some(_)) => "mongodb".to_owned(),
-        (None, None, None) => "sqlite".to_owned(),
-    };
-    match name.as_str() {
-        "memory" => Ok(Adapter::Memory),
-        "sqlite" => Ok(Adapter::Sqlite { path: sqlite_path(variables)? }),
-        "postgres" => {
-            let connection = POSTGRES.read(variables, &name)?;
-            Ok(Adapter::Postgres {
-                has_iam_auth: has_iam_auth(variables, &connection)?,
-                connection,
-                schema: variables.get("POSTGRES_SCHEMA"),
-                ca_file: variables.get("POSTGRES_CA_FILE").map(PathBuf::from),
-                has_pooler: variables.parse("POSTGRES_POOLER", "false", "must be true or false")?,
-            })
-        }
-        "mongodb" => Ok(Adapter::Mongodb {
-            connection: MONGO.read(variables, &name)?,
-            database: variables.get_or("MONGO_DB_NAME", "syncflow"),
-            operations_collection: variables.get_or("MONGO_OPERATIONS_COLLECTION", "operations"),
-            documents_collection: variables.get_or("MONGO_DOCUMENTS_COLLECTION", "documents"),
-        }),
-        other => Err(wrong("ADAPTER", "must be sqlite, postgres, mongodb or memory", other)),
-    }
-}
-
-fn has_iam_auth(variables: &Variables<'_>, connection: &Connection) -> Result<bool, ConfigError> {
-    const VARIABLE: &str = "POSTGRES_IAM_AUTH";
-    let has_iam_auth = variables.parse(VARIABLE, "false", "must be true or false")?;
-    match connection {
-        Connection::Stored { place, .. } if has_iam_auth => {
-            Err(ConfigError::new(VARIABLE, format_args!("cannot be true beside {}", place.variable)))
-        }
-        _ => Ok(has_iam_auth),
-    }
 }
 
 fn allowed_origins(variables: &Variables<'_>) -> Result<AllowedOrigins, ConfigError> {

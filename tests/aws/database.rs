@@ -24,7 +24,7 @@ impl Guarded {
         .await;
         let admin = connect(&server.url()).await;
         let role = unique_name();
-        let create = format!("CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA public TO {role}");
+        let create = format!("CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE postgres TO {role}");
         admin.batch_execute(&create).await.expect("a role can be made");
         let guarded = Self { server, role, admin };
         guarded.set_password(password).await;

@@ -85,7 +85,7 @@ impl Device {
     }
 
     /// The same device as another tab of one that pulls as this client.
-    pub(crate) fn as_tab_of(self, client: ClientId) -> Self {
+    pub(crate) fn into_tab_of(self, client: ClientId) -> Self {
         Self { pulls_as: client, is_tab: true, ..self }
     }
 

@@ -74,7 +74,7 @@ impl Simulation {
         for (number, kind) in kinds.iter().enumerate() {
             let device = Device::new(number, kind.dialect, kind.wall_clock);
             let device = match devices.last() {
-                Some(before) if kind.is_tab => device.as_tab_of(before.device.pulls_as().clone()),
+                Some(before) if kind.is_tab => device.into_tab_of(before.device.pulls_as().clone()),
                 _ => device,
             };
             let (last_push, last_sinces) = (Vec::new(), VecDeque::new());

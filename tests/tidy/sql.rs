@@ -1,6 +1,8 @@
 //! The SQL of the store on PostgreSQL: no name in it is left to the search path, in which another role may have put a
 //! function or an operator of its own.
 
+use std::path::Path;
+
 use proc_macro2::{TokenStream, TokenTree};
 
 use super::{Findings, SourceFile, files};
@@ -110,7 +112,7 @@ fn no_statement_depends_on_the_search_path() {
     let mut findings = Findings::default();
     let mut count = 0;
     for file in files().iter().filter(|file| file.path.starts_with("src/store/postgres/")) {
-        if file.path.ends_with(".rs") {
+        if Path::new(&file.path).extension().is_some_and(|extension| extension == "rs") {
             for statement in statements(file) {
                 count += 1;
                 for name in unqualified(&statement) {
