@@ -6,7 +6,7 @@ use syncflow_server::api::Endpoint;
 
 use super::database::Guarded;
 use super::moto::{StoredSecret, put_parameter, settings};
-use crate::endpoints::local::{Local, command};
+use crate::endpoints::local::{Local, command, run_to_end};
 use crate::lambda::binaries::binary_of;
 use crate::lambda::emulator::Instance;
 use crate::lambda::functions::{event, read};
@@ -89,7 +89,7 @@ async fn what_is_wrong_with_a_secret_stops_the_local_server_with_one_line_that_n
             "POSTGRES_SECRET_ARN: GetSecretValue of AWS cannot be called: there are no AWS credentials",
         ),
         (
-            [("POSTGRES_CONNECTION_STRING", "postgresql://u@h/d"), ("POSTGRES_IAM_AUTH", "true")],
+            [("POSTGRES_CONNECTION_STRING", "postgresql://u@h/d?sslmode=prefer"), ("POSTGRES_IAM_AUTH", "true")],
             "POSTGRES_IAM_AUTH: needs sslmode",
         ),
     ] {
@@ -99,7 +99,7 @@ async fn what_is_wrong_with_a_secret_stops_the_local_server_with_one_line_that_n
         // A variable that is to be empty is not there at all, as these are for other programs to read.
         let aws = aws.filter(|(name, _)| !variables.contains(&(*name, "")));
         let all: Vec<_> = aws.chain(variables.into_iter().filter(|(_, value)| !value.is_empty())).collect();
-        let output = command(directory.path(), &all).output().await.expect("the server ends");
+        let output = run_to_end(&mut command(directory.path(), &all)).await;
         let log = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{log}");
         assert!(log.starts_with(expected), "{expected}: {log}");

@@ -1,7 +1,7 @@
 //! The local server as a process: what it says, how it is set up, how it stops.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -30,6 +30,13 @@ pub(crate) fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
     command.env_clear().env("PORT", "0").current_dir(directory).envs(settings.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
+}
+
+/// Runs a command that has to end by itself, and soon.
+pub(crate) async fn run_to_end(command: &mut Command) -> Output {
+    const TIME_MAX: Duration = Duration::from_secs(120);
+    let output = tokio::time::timeout(TIME_MAX, command.output()).await;
+    output.unwrap_or_else(|_| panic!("{command:?} does not end")).expect("it runs")
 }
 
 impl Local {
@@ -144,7 +151,7 @@ async fn a_wrong_setting_stops_it_with_one_line_that_names_the_variable() {
         ("LOG_LEVEL", vec![("LOG_LEVEL", "chatty")]),
     ] {
         let directory = directory();
-        let ended = command(directory.path(), &settings).output().await.expect("it runs");
+        let ended = run_to_end(&mut command(directory.path(), &settings)).await;
         let line = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(2), "{settings:?}: {line}");
         assert!(line.starts_with(&format!("{variable}: ")), "{settings:?}: {line}");
@@ -166,7 +173,7 @@ async fn settings_in_dot_env_count_where_the_environment_has_none() {
 async fn a_malformed_dot_env_is_one_line_without_its_secrets() {
     let directory = directory();
     std::fs::write(directory.path().join(".env"), "PORT=0\nMONGO_URI='mongodb://u:hunter2@h\n").unwrap();
-    let ended = command(directory.path(), &[]).output().await.expect("it runs");
+    let ended = run_to_end(&mut command(directory.path(), &[])).await;
     let line = String::from_utf8(ended.stderr).unwrap();
     assert_eq!((ended.status.code(), line.lines().count()), (Some(2), 1), "{line}");
     assert!(line.starts_with(".env: ") && line.contains("MONGO_URI") && !line.contains("hunter2"), "{line}");

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use super::client::insert;
-use super::local::{Local, command};
+use super::local::{Local, command, run_to_end};
 use crate::support::postgres::connect;
 use crate::support::postgres_server::PostgresServer;
 use crate::support::processes::{free_port, write_for_server};
@@ -20,7 +20,7 @@ fn directory() -> TempDir {
 
 /// The exit code, and what was said on the standard output and error.
 async fn run(mut command: Command) -> (Option<i32>, String, String) {
-    let output = command.output().await.expect("it runs");
+    let output = run_to_end(&mut command).await;
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -201,6 +201,9 @@ async fn a_store_that_does_not_work_is_said_at_the_start_in_plain_words() {
     }
     let text = format!("postgresql://u:hunter2@127.0.0.1:{port}/postgres");
     let line = first_error(directory.path(), &[("POSTGRES_CONNECTION_STRING", &text)]).await;
+    assert!(line.contains("POSTGRES_SCHEMA: ") && line.contains("CREATE SCHEMA syncflow AUTHORIZATION"), "{line}");
+    let settings = [("POSTGRES_CONNECTION_STRING", &*text), ("POSTGRES_SCHEMA", "public")];
+    let line = first_error(directory.path(), &settings).await;
     assert!(line.contains("POSTGRES_SCHEMA: ") && line.contains("GRANT USAGE, CREATE ON SCHEMA \"public\""), "{line}");
 
     // Nobody listens here either, and the driver looks for as long as it may.
