@@ -109,8 +109,12 @@ impl Simulation {
                 online.last_sinces.clear();
             }
             Event::BackUp { device } => {
+                // Before its first cursor a device is a client from nothing. One that comes back to that state with
+                // operations that were pushed meanwhile gives them new ids, as README tells it; that is not played here.
                 let online = &mut self.devices[device % count];
-                online.backup = Some(online.device.clone());
+                if online.device.may_push() {
+                    online.backup = Some(online.device.clone());
+                }
             }
             Event::PutBack { device } => {
                 let online = &mut self.devices[device % count];
