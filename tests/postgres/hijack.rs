@@ -168,13 +168,15 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let options = PostgresOptions::new(&as_role(&server, "victim"));
     world(&options).apply([insert("op-1", "doc-1")]).await;
     let before = "ALTER FUNCTION syncflow.syncflow_load SET search_path = syncflow, pg_temp;
-                  DELETE FROM syncflow.syncflow_migrations WHERE step = 3";
+                  DROP FUNCTION syncflow.syncflow_forget_clients, syncflow.syncflow_end_the_future;
+                  DROP FUNCTION syncflow.syncflow_compact(text, bigint, bigint, bigint, bigint);
+                  DELETE FROM syncflow.syncflow_migrations WHERE step >= 3";
     admin.batch_execute(before).await.expect("it is as it was before");
     world(&options).apply([insert("op-2", "doc-2")]).await;
     let sql = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
                AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)";
     let safe: i64 = admin.query_one(sql, &[]).await.expect("they are counted").get(0);
-    assert_eq!(safe, 6);
+    assert_eq!(safe, 9);
 }
 
 #[tokio::test]

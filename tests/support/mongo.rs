@@ -39,6 +39,12 @@ impl Database {
         MongoOptions { database: self.name.clone(), pool_size: 4, ..MongoOptions::new(&self.uri) }
     }
 
+    /// How a store finds it that waits for longer: the emulation works on one command at a time, those of other tests
+    /// among them, and on the largest for seconds.
+    pub(crate) fn patient_options(&self) -> MongoOptions {
+        MongoOptions { command_timeout: Duration::from_secs(120), ..self.options() }
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use syncflow_server::store::Store;
 use syncflow_server::store::memory::MemoryStore;
-use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
+use syncflow_server::store::mongodb::MongoStore;
 use syncflow_server::store::postgres::PostgresStore;
 use syncflow_server::store::sqlite::SqliteStore;
 
@@ -70,13 +69,8 @@ pub(crate) async fn postgres() -> TestStore {
 
 /// The store on MongoDB, in a database of its own.
 pub(crate) async fn mongodb() -> TestStore {
-    // What stands in for the server in tests works on one command at a time, and on the largest for seconds.
-    const PATIENCE: Duration = Duration::from_secs(120);
     let database = Database::new();
-    TestStore::opened_by(move || {
-        let options = MongoOptions { command_timeout: PATIENCE, ..database.options() };
-        Arc::new(MongoStore::new(&options).expect("the options are right"))
-    })
+    TestStore::opened_by(move || Arc::new(MongoStore::new(&database.patient_options()).expect("the options are right")))
 }
 
 /// The embedded store on a file, which others may have open too.

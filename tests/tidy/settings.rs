@@ -9,15 +9,17 @@ use syncflow_server::config::VARIABLES;
 use super::{Findings, read};
 
 const CODE: &str = "src/config.rs";
+const CODE_OF_STORES: &str = "src/config/store.rs";
 const EXAMPLE: &str = "local-dev/.env.example";
 const README: &str = "README.md";
 
 /// The variables that the code asks for: literals of capitals in front of its tests.
 fn variables_of_code() -> Vec<String> {
-    let text = read(CODE);
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let texts = [CODE, CODE_OF_STORES].map(read);
+    let code = texts.iter().map(|text| text.split("#[cfg(test)]").next().unwrap_or_default());
     let mut variables = Vec::new();
-    let mut streams: Vec<TokenStream> = vec![code.parse().expect("a file that compiles consists of tokens")];
+    let mut streams: Vec<TokenStream> =
+        code.map(|code| code.parse().expect("a file that compiles consists of tokens")).collect();
     while let Some(stream) = streams.pop() {
         for token in stream {
             match token {

@@ -8,7 +8,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use super::{Findings, SourceFile, files};
 
 /// Words before a parenthesis that are grammar, or name the columns of what is called before them.
-const GRAMMAR: [&str; 18] = [
+const GRAMMAR: [&str; 19] = [
     "and",
     "any",
     "as",
@@ -16,6 +16,7 @@ const GRAMMAR: [&str; 18] = [
     "by",
     "coalesce",
     "exists",
+    "from",
     "greatest",
     "in",
     "least",

@@ -202,12 +202,10 @@ impl fmt::Display for Failure {
             Self::Late => return formatter.write_str("no answer in time"),
             Self::Answer(what) => return write!(formatter, "the answer had {what}"),
             Self::Unsuitable(why) => return formatter.write_str(why),
-            Self::Pool(PoolError::Backend(ConnectError::Driver(error))) => match without_names(error) {
-                Some(what) => {
-                    let code = error.code().map_or("no code", SqlState::code);
-                    return write!(formatter, "{what} ({code})");
-                }
-                None => error,
+            // Without a code the words are the driver's own, which name nothing.
+            Self::Pool(PoolError::Backend(ConnectError::Driver(error))) => match (error.code(), without_names(error)) {
+                (Some(code), Some(what)) => return write!(formatter, "{what} ({})", code.code()),
+                _ => error,
             },
             Self::Driver(error) => error,
             Self::Pool(PoolError::Backend(error)) => error,
