@@ -38,6 +38,8 @@ impl SyncService {
         };
         let mut deleted_entries = 0;
         loop {
+            // Each step has its own present: what was pushed since the first one is not from the future.
+            let step = CompactStep { now_ms: self.host.now_ms(), ..step };
             let done = self.store.compact(tenant, step).await?;
             deleted_entries += done.deleted_entries;
             self.host.note(&Done::Compacted { entries: done.deleted_entries });
