@@ -182,6 +182,10 @@ pub const COMPACT_DEFAULT_DAYS: f64 = 30.0;
 /// Most log entries that one step of a compaction removes; a push waits for one step at most.
 pub const COMPACT_STEP_MAX_ENTRIES: usize = 1_000;
 
+/// How far the clocks of two servers may be apart, in milliseconds. A time of reception that is further ahead was written
+/// under a wrong clock, and a compaction sets it to now.
+pub const CLOCKS_APART_MAX_MS: u64 = 60_000;
+
 /// How long one compaction request works before it answers and leaves the rest, in milliseconds.
 pub const COMPACT_TIME_MAX_MS: u64 = 20_000;
 

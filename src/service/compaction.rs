@@ -1,7 +1,9 @@
 //! Compaction in small steps, so that no push waits for more than one.
 
 use super::{Done, ServiceError, SyncService};
-use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, COMPACT_LIST_MAX_TENANTS, COMPACT_STEP_MAX_ENTRIES};
+use crate::core::limits::{
+    CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_LIST_MAX_TENANTS, COMPACT_STEP_MAX_ENTRIES,
+};
 use crate::core::names::TenantId;
 use crate::store::{CompactStep, Compaction};
 
@@ -32,14 +34,16 @@ impl SyncService {
         let began_ms = self.host.now_ms();
         let step = CompactStep {
             now_ms: began_ms,
+            future_after_ms: began_ms.saturating_add(CLOCKS_APART_MAX_MS),
             received_until_ms: began_ms.saturating_sub(older_than_ms),
             forget_clients_before_ms: began_ms.saturating_sub(CLIENT_FORGOTTEN_AFTER_MS),
             max_entries: COMPACT_STEP_MAX_ENTRIES,
         };
         let mut deleted_entries = 0;
         loop {
-            // Each step has its own present: what was pushed since the first one is not from the future.
-            let step = CompactStep { now_ms: self.host.now_ms(), ..step };
+            // An operation that was pushed since the first step is not from the future, however long the steps take.
+            let now_ms = self.host.now_ms().max(began_ms);
+            let step = CompactStep { future_after_ms: now_ms.saturating_add(CLOCKS_APART_MAX_MS), ..step };
             let done = self.store.compact(tenant, step).await?;
             deleted_entries += done.deleted_entries;
             self.host.note(&Done::Compacted { entries: done.deleted_entries });

@@ -207,16 +207,16 @@ impl Tenant {
             memory.seen_at_ms = 0;
             memory.pulled_seq = FORGOTTEN_PULLED_SEQ;
         }
-        for memory in self.clients.values_mut() {
-            memory.seen_at_ms = memory.seen_at_ms.min(step.now_ms);
+        for memory in self.clients.values_mut().filter(|memory| memory.seen_at_ms > step.future_after_ms) {
+            memory.seen_at_ms = step.now_ms;
         }
-        if self.received_at_ms > step.now_ms {
+        if self.received_at_ms > step.future_after_ms {
             let mut of_the_future = self.log.values_mut().filter(|logged| logged.received_at_ms > step.now_ms);
             of_the_future.by_ref().take(step.max_entries).for_each(|logged| logged.received_at_ms = step.now_ms);
-            if of_the_future.next().is_none() {
-                self.received_at_ms = step.now_ms;
+            if of_the_future.next().is_some() {
+                return Compaction { deleted_entries: 0, is_finished: false };
             }
-            return Compaction { deleted_entries: 0, is_finished: false };
+            self.received_at_ms = step.now_ms;
         }
         let is_old = |logged: &Logged| logged.received_at_ms <= step.received_until_ms;
         let old: Vec<u64> = self

@@ -258,8 +258,11 @@ pub struct Stats {
 /// One step of a compaction.
 #[derive(Debug, Clone, Copy)]
 pub struct CompactStep {
-    /// The time, in milliseconds since 1970.
+    /// When the compaction began, in milliseconds since 1970.
     pub now_ms: u64,
+    /// Times of reception after this, in milliseconds since 1970, were written under a clock that ran ahead. If there are
+    /// any, all that are after `now_ms` are set to it. Not before `now_ms`.
+    pub future_after_ms: u64,
     /// The cut: entries that were received then or before go, in milliseconds since 1970.
     pub received_until_ms: u64,
     /// Clients that were last seen before this are forgotten, in milliseconds since 1970. Those that [`Store::remember`]

@@ -180,6 +180,7 @@ async fn every_command_is_served_by_an_index() {
     served("the tenants");
     let step = CompactStep {
         now_ms: u64::MAX >> 12,
+        future_after_ms: u64::MAX >> 12,
         received_until_ms: u64::MAX >> 12,
         max_entries: 2,
         forget_clients_before_ms: u64::MAX >> 12,

@@ -107,6 +107,7 @@ async fn writes_read_by_their_indexes(watched: &Watched, prefix: &str) {
         .reads_by("a step of a compaction", &steps, async |world| {
             let step = syncflow_server::store::CompactStep {
                 now_ms: u64::MAX,
+                future_after_ms: u64::MAX,
                 received_until_ms: u64::MAX,
                 forget_clients_before_ms: 0,
                 max_entries: 1_000,

@@ -173,8 +173,13 @@ impl Subject {
 
     async fn compact_step(&self, older_than_ms: u64, max_entries: usize) -> Answer {
         let now_ms = syncflow_server::service::Host::now_ms(&*self.world.host);
-        let step =
-            CompactStep { now_ms, received_until_ms: now_ms - older_than_ms, forget_clients_before_ms: 0, max_entries };
+        let step = CompactStep {
+            now_ms,
+            future_after_ms: now_ms,
+            received_until_ms: now_ms - older_than_ms,
+            forget_clients_before_ms: 0,
+            max_entries,
+        };
         Answer::Compacted(self.world.store.compact(&self.world.tenant, step).await.expect("it compacts"))
     }
 }

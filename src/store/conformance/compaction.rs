@@ -1,15 +1,26 @@
 //! Compaction.
 
+use std::sync::Arc;
+
 use super::draft::{delete, insert, inserts, update};
+use super::faults::FaultyStore;
 use super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::Cursor;
-use crate::core::limits::{CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS, COMPACT_STEP_MAX_ENTRIES, DAY_MS, INTEGER_MAX};
+use crate::core::limits::{
+    CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_STEP_MAX_ENTRIES, DAY_MS, INTEGER_MAX,
+};
 use crate::core::operation::OperationKind;
 use crate::service::PullFrom;
 use crate::store::{ClientMemory, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ};
 
 async fn step(world: &World, received_until_ms: u64, max_entries: usize) -> Compaction {
-    let step = CompactStep { now_ms: INTEGER_MAX, received_until_ms, forget_clients_before_ms: 0, max_entries };
+    let step = CompactStep {
+        now_ms: INTEGER_MAX,
+        future_after_ms: INTEGER_MAX,
+        received_until_ms,
+        forget_clients_before_ms: 0,
+        max_entries,
+    };
     world.store.compact(&world.tenant, step).await.expect("the store compacts")
 }
 
@@ -163,27 +174,48 @@ pub async fn a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order(world
     world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
     world.apply(inserts(3)).await;
     world.host.set_ms(BEGINNING_MS);
-    let mend = async || {
+    let mend = async |future_after_ms, received_until_ms| {
         let step = CompactStep {
             now_ms: BEGINNING_MS,
-            received_until_ms: BEGINNING_MS - 1,
+            future_after_ms,
+            received_until_ms,
             forget_clients_before_ms: 0,
             max_entries: 2,
         };
         world.store.compact(&world.tenant, step).await.expect("the store compacts")
     };
-    assert_eq!(mend().await, Compaction { deleted_entries: 0, is_finished: false });
+    let before = BEGINNING_MS - 1;
+    assert_eq!(mend(BEGINNING_MS, before).await, Compaction { deleted_entries: 0, is_finished: false });
     world.apply([insert("op-4", "doc-4")]).await;
     assert_eq!(step(world, BEGINNING_MS, 1).await, Compaction { deleted_entries: 1, is_finished: false });
-    assert_eq!(mend().await, Compaction { deleted_entries: 0, is_finished: false });
+    assert_eq!(mend(BEGINNING_MS, before).await, Compaction { deleted_entries: 0, is_finished: true });
     world.host.advance_ms(5);
     world.apply([insert("op-5", "doc-5")]).await;
-    assert!(!mend().await.is_finished, "the newest entry is from the future of this step");
     world.host.advance_ms(5);
     world.apply([insert("op-6", "doc-6")]).await;
-    assert!(!mend().await.is_finished);
-    assert_eq!(mend().await, Compaction { deleted_entries: 0, is_finished: true });
-    assert_eq!(step(world, BEGINNING_MS, 9).await, Compaction { deleted_entries: 5, is_finished: true });
+    assert_eq!(mend(BEGINNING_MS + 10, before).await, Compaction { deleted_entries: 0, is_finished: true });
+    assert_eq!(step(world, BEGINNING_MS, 9).await.deleted_entries, 3, "two were received later, by clocks that agree");
+    let done = mend(BEGINNING_MS + 9, BEGINNING_MS).await;
+    assert_eq!(done, Compaction { deleted_entries: 2, is_finished: true }, "the step that mends the last also removes");
+}
+
+/// Operations that are pushed between the steps, by a server whose clock is a little ahead, stay and hold up nothing.
+pub async fn pushes_between_the_steps_do_not_hold_up_a_compaction(world: &World) {
+    let entries = 2 * COMPACT_STEP_MAX_ENTRIES as u64 + 1;
+    world.apply(inserts(entries)).await;
+    let store = FaultyStore::new(Arc::clone(&world.store));
+    for number in 1..=3_u64 {
+        let other = world.clone();
+        store.meanwhile(async move {
+            other.host.set_ms(BEGINNING_MS + number + CLOCKS_APART_MAX_MS - 3);
+            other.apply([insert(&format!("late-{number}"), &format!("late-{number}"))]).await;
+            other.host.set_ms(BEGINNING_MS + number);
+        });
+    }
+    assert_eq!(world.over(store).compact(0).await, entries);
+    assert_eq!(world.stats().await.operations, 3);
+    world.host.advance_ms(CLOCKS_APART_MAX_MS);
+    assert_eq!(world.compact(0).await, 3);
 }
 
 /// A log that is compacted whole under a clock that ran ahead does not hand the time on to what comes later.

@@ -74,7 +74,8 @@ impl FaultyStore {
         *lock(&self.poison) = Some(OperationId::trusted(id));
     }
 
-    /// This happens before the next commit or `remember`, after what that one stands on was read.
+    /// This happens before the next commit, `remember` or step of a compaction; before a write, after what that one stands
+    /// on was read.
     pub fn meanwhile(&self, work: impl Future<Output = ()> + Send + 'static) {
         lock(&self.meanwhile).push_back(work.boxed());
     }
@@ -189,6 +190,7 @@ impl Store for FaultyStore {
     }
 
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
+        self.let_others_in().await;
         self.inner.compact(tenant, step).await
     }
 

@@ -206,6 +206,7 @@ macro_rules! for_each_conformance_check {
                 silent_clients_are_forgotten,
                 a_clock_that_ran_ahead_does_not_end_compaction,
                 a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order,
+                pushes_between_the_steps_do_not_hold_up_a_compaction,
                 a_clock_that_ran_ahead_is_forgotten_with_the_entries,
                 a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future,
                 a_pull_corrects_the_time_of_a_clock_that_ran_ahead,

@@ -114,7 +114,7 @@ async fn forget_clients(collections: &Collections, tenant: &TenantId, step: Comp
     Ok(())
 }
 
-/// Sets times that lie in the future to now; answers whether there were any of entries.
+/// Sets times that lie in the future to now; answers whether some entries are left for the next step.
 ///
 /// Those are of the newest entries. The head keeps the greatest one until all are done, for the entries to come.
 async fn end_the_future(
@@ -123,14 +123,14 @@ async fn end_the_future(
     tenant: &TenantId,
     step: CompactStep,
 ) -> Result<bool, Failure> {
-    let now_ms = signed(step.now_ms);
+    let (now_ms, future_after_ms) = (signed(step.now_ms), signed(step.future_after_ms));
     let to_now = |field: &str| doc! { "$set": { field: now_ms } };
-    let later = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gt": now_ms } };
+    let later = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gt": future_after_ms } };
     let is_any = collections.in_time(collections.clients.find_one(later.clone())).await?.is_some();
     if is_any {
         collections.in_time(collections.clients.update_many(later, to_now("seenAtMs"))).await?;
     }
-    let filter = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str(), "receivedAtMs": { "$gt": now_ms } };
+    let filter = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str(), "receivedAtMs": { "$gt": future_after_ms } };
     let Some(head) = collections.in_time(collections.heads.find_one(filter)).await? else { return Ok(false) };
     let (horizon, newest) = (Row(&head).integer("horizon")?, Row(&head).integer("seq")?);
     // The first of them, by bisection; behind the newest entry where compaction has removed all of them.
@@ -153,11 +153,10 @@ async fn end_the_future(
         entries.insert("receivedAtMs", doc! { "$gt": now_ms });
         let update = collections.operations.update_many(entries, to_now("receivedAtMs"));
         collections.in_time(update).await?;
-    } else {
-        let ending = EndingTheFuture { tenant, now_ms, first, newest };
-        transaction::run(database, tenant, &ending).await?;
+        return Ok(true);
     }
-    Ok(true)
+    let is_done = transaction::run(database, tenant, &EndingTheFuture { tenant, now_ms, first, newest }).await?;
+    Ok(!is_done)
 }
 
 /// Sets the last times that lie in the future to now, and that of the head with them.
@@ -170,22 +169,22 @@ struct EndingTheFuture<'a> {
 
 #[async_trait]
 impl Work for EndingTheFuture<'_> {
-    type Outcome = ();
+    /// Whether nobody else has written to the log meanwhile; if somebody has, the next step looks again.
+    type Outcome = bool;
 
-    async fn run(&self, collections: &Collections, session: &mut ClientSession) -> Result<Verdict<()>, Failure> {
+    async fn run(&self, collections: &Collections, session: &mut ClientSession) -> Result<Verdict<bool>, Failure> {
         let to_now = doc! { "$set": { "receivedAtMs": self.now_ms } };
         let tenant = self.tenant.as_str();
         let later = doc! { "$gt": self.now_ms };
         let head = doc! { "_id": tenant, "tenant": tenant, "seq": signed(self.newest), "receivedAtMs": later.clone() };
         let moved = collections.heads.update_one(head, to_now.clone()).session(&mut *session);
         if collections.in_time(moved).await?.matched_count == 0 {
-            // Somebody else has written to the log; the next step looks again.
-            return Ok(Verdict::Undo(()));
+            return Ok(Verdict::Undo(false));
         }
         let mut entries = entries_between(self.tenant, self.first - 1, self.newest);
         entries.insert("receivedAtMs", later);
         collections.in_time(collections.operations.update_many(entries, to_now).session(session)).await?;
-        Ok(Verdict::Keep(()))
+        Ok(Verdict::Keep(true))
     }
 }
 

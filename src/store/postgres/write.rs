@@ -185,13 +185,14 @@ pub(super) async fn remember(
 
 /// See [`crate::store::Store::compact`].
 pub(super) async fn compact(database: &Database, tenant: &TenantId, step: CompactStep) -> Result<Compaction, Failure> {
-    let sql = "SELECT * FROM {schema}.syncflow_compact($1, $2, $3, $4, $5)";
-    let parameters: [Parameter<'_>; 5] = [
+    let sql = "SELECT * FROM {schema}.syncflow_compact($1, $2, $3, $4, $5, $6)";
+    let parameters: [Parameter<'_>; 6] = [
         (&tenant.as_str(), Type::TEXT),
         (&signed(step.received_until_ms), Type::INT8),
         (&signed(step.forget_clients_before_ms), Type::INT8),
         (&signed(step.max_entries as u64), Type::INT8),
         (&signed(step.now_ms), Type::INT8),
+        (&signed(step.future_after_ms), Type::INT8),
     ];
     let row = database.row(sql, &parameters).await?;
     let mut columns = Columns::of(&row);

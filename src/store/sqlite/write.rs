@@ -230,7 +230,7 @@ pub(super) fn compact(
     let transaction = begin(connection, Durability::Machine)?;
     let max_entries = i64::try_from(step.max_entries).unwrap_or(i64::MAX);
     forget_clients(&transaction, tenant, step, max_entries)?;
-    if end_the_future(&transaction, tenant, signed(step.now_ms), max_entries)? {
+    if end_the_future(&transaction, tenant, step, max_entries)? {
         transaction.commit()?;
         return Ok(Compaction { deleted_entries: 0, is_finished: false });
     }
@@ -283,24 +283,27 @@ fn forget_clients(
     transaction
         .prepare_cached(
             "UPDATE clients SET seen_at_ms = ?2 WHERE tenant = ?1 AND id IN
-                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > ?2 LIMIT ?3)",
+                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > ?3 LIMIT ?4)",
         )?
-        .execute(params![tenant.as_str(), signed(step.now_ms), max_clients])?;
+        .execute(params![tenant.as_str(), signed(step.now_ms), signed(step.future_after_ms), max_clients])?;
     Ok(())
 }
 
-/// Sets times of reception that lie in the future to now; answers whether there were any.
+/// Sets times of reception that lie in the future to now; answers whether some are left for the next step.
 ///
 /// They are those of the newest entries. The head keeps the greatest one until all are done, for the entries to come.
 fn end_the_future(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
-    now_ms: i64,
+    step: CompactStep,
     max_entries: i64,
 ) -> rusqlite::Result<bool> {
+    let now_ms = signed(step.now_ms);
     let head = transaction
         .prepare_cached("SELECT horizon, seq FROM heads WHERE tenant = ?1 AND received_at_ms > ?2")?
-        .query_row(params![tenant.as_str(), now_ms], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .query_row(params![tenant.as_str(), signed(step.future_after_ms)], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })
         .optional()?;
     let Some((horizon, newest)) = head else { return Ok(false) };
     let mut is_later = transaction
@@ -324,7 +327,7 @@ fn end_the_future(
             .prepare_cached("UPDATE heads SET received_at_ms = ?2 WHERE tenant = ?1")?
             .execute(params![tenant.as_str(), now_ms])?;
     }
-    Ok(true)
+    Ok(last < newest)
 }
 
 fn move_horizon(

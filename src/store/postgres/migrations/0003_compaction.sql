@@ -40,11 +40,13 @@ END
 $$;
 
 -- Sets times that lie in the future to now: they were written under a clock that ran ahead, and nothing would go until
--- then. Answers whether there were any of entries.
+-- then. Answers whether some entries are left for the next step.
 --
 -- Times of reception never run backwards in the log, so those are of the newest entries. The head keeps the greatest one
 -- until all are done, for the entries to come; its lock keeps these away meanwhile.
-CREATE FUNCTION {schema}.syncflow_end_the_future(of_tenant text, now_ms bigint, max_rows bigint)
+CREATE FUNCTION {schema}.syncflow_end_the_future(
+    of_tenant text, now_ms bigint, future_after_ms bigint, max_rows bigint
+)
 RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -63,16 +65,18 @@ BEGIN
     WHERE c.tenant = of_tenant AND c.client_id IN (
         SELECT later.client_id
         FROM {schema}.syncflow_clients AS later
-        WHERE later.tenant = of_tenant COLLATE "POSIX" AND later.seen_at_ms > now_ms
+        WHERE later.tenant = of_tenant COLLATE "POSIX" AND later.seen_at_ms > future_after_ms
         ORDER BY later.seen_at_ms
         LIMIT max_rows
     );
 
-    IF NOT EXISTS (SELECT FROM {schema}.syncflow_heads AS h WHERE h.tenant = of_tenant AND h.received_at_ms > now_ms) THEN
+    IF NOT EXISTS (
+        SELECT FROM {schema}.syncflow_heads AS h WHERE h.tenant = of_tenant AND h.received_at_ms > future_after_ms
+    ) THEN
         RETURN false;
     END IF;
     SELECT h.horizon + 1, h.seq + 1, h.seq INTO first_seq, behind_seq, newest_seq
-    FROM {schema}.syncflow_heads AS h WHERE h.tenant = of_tenant AND h.received_at_ms > now_ms
+    FROM {schema}.syncflow_heads AS h WHERE h.tenant = of_tenant AND h.received_at_ms > future_after_ms
     FOR UPDATE;
     IF NOT FOUND THEN
         RETURN true;
@@ -95,20 +99,22 @@ BEGIN
     IF last_seq = newest_seq THEN
         UPDATE {schema}.syncflow_heads AS h SET received_at_ms = now_ms WHERE h.tenant = of_tenant;
     END IF;
-    RETURN true;
+    RETURN last_seq < newest_seq;
 END
 $$;
 
 -- One step of a compaction; answers how many entries it removed and whether none is left for this cut.
 --
 -- Pushes add behind the horizon and so never wait for the entries that go; they wait only for the end of the step, when
--- the horizon moves. Two steps at once wait for each other's entries, and each counts those that it removed itself.
+-- the horizon moves. Steps of one tenant exclude each other: one that sets times locks the head before the entries, and
+-- one that removes locks the entries before the head.
 CREATE FUNCTION {schema}.syncflow_compact(
     of_tenant text,
     received_until_ms bigint,
     forget_clients_before_ms bigint,
     max_entries bigint,
     now_ms bigint,
+    future_after_ms bigint,
     OUT deleted_entries bigint,
     OUT is_finished boolean
 )
@@ -122,8 +128,9 @@ DECLARE
     horizon_before bigint;
     last_seq bigint;
 BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('syncflow compaction ' || of_tenant, 0));
     PERFORM {schema}.syncflow_forget_clients(of_tenant, forget_clients_before_ms, max_entries);
-    IF {schema}.syncflow_end_the_future(of_tenant, now_ms, max_entries) THEN
+    IF {schema}.syncflow_end_the_future(of_tenant, now_ms, future_after_ms, max_entries) THEN
         deleted_entries := 0;
         is_finished := false;
         RETURN;
@@ -181,7 +188,7 @@ AS $$
 BEGIN
     SELECT step.deleted_entries, step.is_finished INTO deleted_entries, is_finished
     FROM {schema}.syncflow_compact(
-        of_tenant, received_until_ms, forget_clients_before_ms, max_entries, 9223372036854775807
+        of_tenant, received_until_ms, forget_clients_before_ms, max_entries, 9223372036854775807, 9223372036854775807
     ) AS step;
 END
 $$;
