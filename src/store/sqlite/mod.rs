@@ -20,7 +20,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::erase::Eraser;
-use self::place::Place;
+use self::file::prepare;
+use self::place::{Gone, Place};
 use self::schema::{OpenError, open_for_reading, open_for_writing};
 use self::threads::Threads;
 use super::{
@@ -63,9 +64,12 @@ impl SqliteStore {
             };
             StoreError::new(NAME, "open", kind, format!("{}: {error}", path.display()))
         };
-        let writer = open_for_writing(path).map_err(open_error)?;
+        let open_gone = |gone: Gone| StoreError::new(NAME, "open", ErrorKind::Unavailable, gone);
+        prepare(path).map_err(|error| open_error(error.into()))?;
         let place = Place::of(path);
+        let writer = open_for_writing(path).map_err(open_error)?;
         let readers = (0..readers.max(1)).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
+        place.check().map_err(open_gone)?;
         let start = |name, connections| {
             Threads::start(name, connections, place.clone())
                 .map_err(|error| StoreError::new(NAME, "open", ErrorKind::Unavailable, error))
@@ -143,9 +147,7 @@ impl Store for SqliteStore {
         self.writer
             .run("compact", move |connection, _| {
                 let compaction = write::compact(connection, &tenant, step)?;
-                if compaction.is_finished && compaction.deleted_entries > 0 {
-                    eraser.erase(connection)?;
-                }
+                eraser.compacted(connection, compaction)?;
                 Ok(compaction)
             })
             .await

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     path: PathBuf,
-    /// What the system knows the file by; nothing on a system that does not let an open file be replaced.
+    /// What the system knows the file by; `None` on a system that does not let an open file be replaced, and of a file
+    /// that is not there, which is never found to be there again.
     identity: Option<Identity>,
 }
 
@@ -25,14 +26,15 @@ type Identity = (u64, u64);
 pub(super) struct Gone(PathBuf);
 
 impl Place {
-    /// The place of a file that is open.
+    /// The place of a file that is about to be opened. Ask [`Self::check`] once it is: from then on the answer is about
+    /// the file that was opened.
     pub(super) fn of(path: &Path) -> Self {
         Self { path: path.to_owned(), identity: identity(path) }
     }
 
     /// Fails if the file was deleted or replaced since it was opened.
     pub(super) fn check(&self) -> Result<(), Gone> {
-        let is_there = self.identity.is_none() || self.identity == identity(&self.path);
+        let is_there = cfg!(not(unix)) || self.identity.is_some() && self.identity == identity(&self.path);
         if is_there { Ok(()) } else { Err(Gone(self.path.clone())) }
     }
 }

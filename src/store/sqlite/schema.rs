@@ -74,7 +74,6 @@ const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLI
 ///
 /// Safe when several processes do so at the same time: each migration is one transaction.
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
-    file::prepare(path)?;
     let mut connection =
         Connection::open_with_flags(file::without_scheme(path), FLAGS | OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;

@@ -23,6 +23,7 @@ fn plan(connection: &Connection, query: &str) -> Vec<String> {
 #[test]
 fn every_query_is_one_search_of_an_index_without_a_sort() {
     let (_directory, path) = file();
+    prepare(&path).unwrap();
     let connection = open_for_writing(&path).unwrap();
     let position = Position::START;
     let head = |horizon| Head { position, horizon };
@@ -164,4 +165,27 @@ fn new_files_are_their_owner_s_alone_and_an_old_one_keeps_its_mode() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     let _store = SqliteStore::open(&path, 1).unwrap();
     assert_eq!(modes(), [0o640; 3]);
+}
+
+#[test]
+fn erasing_that_a_reader_hindered_is_done_by_the_next_compaction() {
+    let (_directory, path) = file();
+    prepare(&path).unwrap();
+    let writer = open_for_writing(&path).unwrap();
+    let filled = "CREATE TABLE t (a); INSERT INTO t VALUES ('a-secret-text'); PRAGMA wal_checkpoint(TRUNCATE);
+                  DELETE FROM t; CREATE TABLE u (a)";
+    let eraser = Eraser::default();
+    let wal = path.with_extension("db-wal");
+    let wal_bytes = || std::fs::metadata(&wal).unwrap().len();
+    writer.execute_batch(filled).unwrap();
+    let reader = open_for_reading(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM u").unwrap();
+    eraser.compacted(&writer, Compaction { deleted_entries: 1, is_finished: true }).unwrap();
+    assert!(wal_bytes() > 0, "the reader still needs it");
+    reader.execute_batch("COMMIT").unwrap();
+    eraser.compacted(&writer, Compaction { deleted_entries: 0, is_finished: true }).unwrap();
+    assert_eq!(wal_bytes(), 0);
+    writer.execute_batch("CREATE TABLE v (a)").unwrap();
+    eraser.compacted(&writer, Compaction { deleted_entries: 0, is_finished: true }).unwrap();
+    assert!(wal_bytes() > 0, "nothing was left to erase");
 }
