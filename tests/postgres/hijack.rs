@@ -163,13 +163,36 @@ async fn nothing_that_another_role_made_is_run_by_the_server() {
 }
 
 #[tokio::test]
+async fn a_schema_that_another_role_made_is_used_only_if_it_is_set() {
+    let (server, admin) = generous_server().await;
+    admin.batch_execute("GRANT CREATE ON DATABASE postgres TO attacker").await.expect("it is granted");
+    let attacker = connect(&as_role(&server, "attacker")).await;
+    attacker
+        .batch_execute("CREATE SCHEMA syncflow; GRANT USAGE, CREATE ON SCHEMA syncflow TO victim")
+        .await
+        .expect("it may make schemas");
+    let options = PostgresOptions { pool_size: 1, ..PostgresOptions::new(&as_role(&server, "victim")) };
+    let error = world(&options).store.check().await.expect_err("the schema is a trap");
+    assert!(error.to_string().contains("the schema syncflow belongs to another role"), "{error}");
+    // With tables in it, it looks even more like ours.
+    let theirs = world(&PostgresOptions::new(&as_role(&server, "attacker")));
+    theirs.apply([insert("op-1", "doc-1")]).await;
+    let error = world(&options).store.check().await.expect_err("the tables are a trap");
+    assert!(error.to_string().contains("the schema syncflow belongs to another role"), "{error}");
+    let tables = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA syncflow TO victim";
+    attacker.batch_execute(tables).await.expect("it owns them");
+    let given = PostgresOptions { schema: Some("syncflow".to_owned()), ..options };
+    world(&given).apply([insert("op-2", "doc-2")]).await;
+}
+
+#[tokio::test]
 async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let (server, admin) = generous_server().await;
     let options = PostgresOptions::new(&as_role(&server, "victim"));
     world(&options).apply([insert("op-1", "doc-1")]).await;
     let before = "ALTER FUNCTION syncflow.syncflow_load SET search_path = syncflow, pg_temp;
                   DROP FUNCTION syncflow.syncflow_forget_clients, syncflow.syncflow_end_the_future;
-                  DROP FUNCTION syncflow.syncflow_compact(text, bigint, bigint, bigint, bigint);
+                  DROP FUNCTION syncflow.syncflow_compact(text, bigint, bigint, bigint, bigint, bigint);
                   DELETE FROM syncflow.syncflow_migrations WHERE step >= 3";
     admin.batch_execute(before).await.expect("it is as it was before");
     world(&options).apply([insert("op-2", "doc-2")]).await;

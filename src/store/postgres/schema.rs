@@ -38,26 +38,36 @@ struct Candidate {
     name: String,
     exists: bool,
     /// Who owns the table of the steps, if it is there.
-    owner: Option<String>,
-    /// Whether the owner is the server's own role, the owner of the schema or of the database, or a superuser.
-    is_owner_trusted: bool,
+    owner: Option<Owner>,
+    /// Whether the owner of the schema is trusted; true of a schema that does not exist.
+    is_schema_owner_trusted: bool,
     may_everybody_create: bool,
 }
 
-impl Candidate {
-    /// Whether somebody who is trusted must have made the tables.
-    fn is_beyond_doubt(&self) -> bool {
-        self.is_owner_trusted || !self.may_everybody_create
-    }
+/// The owner of the table of the steps.
+#[derive(Debug)]
+struct Owner {
+    role: String,
+    /// Whether it is the server's own role, one that it is a member of, the owner of the database, or a superuser.
+    is_trusted: bool,
+    owns_schema: bool,
+}
 
-    /// Why tables that anybody may have made are not used.
-    fn doubt(&self) -> String {
-        let Self { name, owner, .. } = self;
-        format!(
-            "the table syncflow_migrations in the schema {name} belongs to the role {}, and everybody may create in that \
-             schema; to use it all the same, set the schema to {name}, and to use another one, set that",
-            owner.as_deref().unwrap_or_default()
-        )
+impl Candidate {
+    /// Why a schema that nobody has set is not used: its owner, or everybody, may have made the tables, and may put
+    /// functions beside ours.
+    fn doubt(&self) -> Option<String> {
+        let Self { name, .. } = self;
+        let set = format!("to use it all the same, set the schema to {name}, and to use another one, set that");
+        if !self.is_schema_owner_trusted {
+            return Some(format!("the schema {name} belongs to another role; {set}"));
+        }
+        let owner = self.owner.as_ref().filter(|owner| !owner.is_trusted && self.may_everybody_create)?;
+        let role = &owner.role;
+        Some(format!(
+            "the table syncflow_migrations in the schema {name} belongs to the role {role}, and everybody may create in \
+             that schema; {set}"
+        ))
     }
 }
 
@@ -102,8 +112,8 @@ fn choose(candidates: Vec<Candidate>, is_given: bool) -> Result<Candidate, Failu
         return Err(Failure::Answer("no row"));
     }
     let chosen = candidates.swap_remove(found.unwrap_or(0));
-    let is_in_doubt = found.is_some() && !is_given && !chosen.is_beyond_doubt();
-    if is_in_doubt { Err(Failure::Unsuitable(chosen.doubt())) } else { Ok(chosen) }
+    let doubt = if is_given { None } else { chosen.doubt() };
+    doubt.map_or(Ok(chosen), |doubt| Err(Failure::Unsuitable(doubt)))
 }
 
 /// Takes the missing steps in one transaction, behind a lock that makes others who would do the same wait.
@@ -117,8 +127,9 @@ async fn take_steps(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
     }
     let taken = match &found.owner {
         // Whoever owns the table may have put a trigger on it, which would run as the server's role.
-        Some(owner) if !found.is_owner_trusted => {
-            let why = format!("the table syncflow_migrations in the schema {name} belongs to the role {owner}");
+        Some(owner) if !(owner.is_trusted || owner.owns_schema) => {
+            let role = &owner.role;
+            let why = format!("the table syncflow_migrations in the schema {name} belongs to the role {role}");
             return Err(Failure::Unsuitable(why));
         }
         Some(_) => steps_taken(&in_time(lease.query_typed(&in_schema(STEPS_TAKEN, &schema), &[])).await?)?,
@@ -168,12 +179,16 @@ async fn tell_of_express(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
 }
 
 fn candidate(row: &Row) -> Result<Candidate, Failure> {
+    let owner = match row.try_get(2)? {
+        Some(role) => Some(Owner { role, is_trusted: row.try_get(3)?, owns_schema: row.try_get(4)? }),
+        None => None,
+    };
     Ok(Candidate {
         name: row.try_get(0)?,
         exists: row.try_get(1)?,
-        owner: row.try_get(2)?,
-        is_owner_trusted: row.try_get(3)?,
-        may_everybody_create: row.try_get(4)?,
+        owner,
+        is_schema_owner_trusted: row.try_get(5)?,
+        may_everybody_create: row.try_get(6)?,
     })
 }
 
@@ -185,28 +200,32 @@ fn steps_taken(rows: &[Row]) -> Result<usize, Failure> {
 /// What there is of some schemas, in the order of their names. A superuser counts as a member of every role, so only the
 /// membership of other roles says something.
 const CANDIDATES: &str = "
+    WITH trusted AS (
+        SELECT r.oid
+        FROM pg_catalog.pg_roles AS r
+        JOIN pg_catalog.pg_roles AS me ON me.rolname OPERATOR(pg_catalog.=) current_user
+        JOIN pg_catalog.pg_database AS d ON d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+        WHERE
+            r.rolsuper
+            OR r.rolname OPERATOR(pg_catalog.=) ANY ('{pg_database_owner}')
+            OR r.oid OPERATOR(pg_catalog.=) me.oid
+            OR r.oid OPERATOR(pg_catalog.=) d.datdba
+            OR (NOT me.rolsuper AND pg_catalog.pg_has_role(r.oid, 'MEMBER'))
+    )
     SELECT
         asked.name,
         n.oid IS NOT NULL,
         pg_catalog.pg_get_userbyid(m.relowner)::pg_catalog.text,
-        coalesce(
-            m.relowner OPERATOR(pg_catalog.=) n.nspowner
-            OR owner.rolsuper
-            OR owner.rolname OPERATOR(pg_catalog.=) current_user
-            OR m.relowner OPERATOR(pg_catalog.=) d.datdba
-            OR (NOT me.rolsuper AND pg_catalog.pg_has_role(m.relowner, 'MEMBER')),
-            false
-        ),
+        EXISTS (SELECT FROM trusted AS t WHERE t.oid OPERATOR(pg_catalog.=) m.relowner),
+        coalesce(m.relowner OPERATOR(pg_catalog.=) n.nspowner, false),
+        n.oid IS NULL OR EXISTS (SELECT FROM trusted AS t WHERE t.oid OPERATOR(pg_catalog.=) n.nspowner),
         coalesce(pg_catalog.has_schema_privilege('public', n.oid, 'CREATE'), false)
     FROM pg_catalog.unnest($1) WITH ORDINALITY AS asked (name, place)
-    JOIN pg_catalog.pg_roles AS me ON me.rolname OPERATOR(pg_catalog.=) current_user
-    JOIN pg_catalog.pg_database AS d ON d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) asked.name
     LEFT JOIN pg_catalog.pg_class AS m
         ON m.relnamespace OPERATOR(pg_catalog.=) n.oid
         AND m.relname OPERATOR(pg_catalog.=) 'syncflow_migrations'
         AND m.relkind OPERATOR(pg_catalog.=) 'r'
-    LEFT JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) m.relowner
     ORDER BY asked.place";
 
 /// How many steps were taken.
