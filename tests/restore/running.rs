@@ -148,3 +148,14 @@ async fn a_log_of_mongodb_that_is_dropped_gets_its_indexes_again_before_anything
     world.apply([insert("new", "doc-9")]).await;
     assert!(is_complete(&theirs).await);
 }
+
+#[tokio::test]
+async fn a_log_of_mongodb_that_is_dropped_gets_its_indexes_again_from_a_process_that_has_not_written_to_it() {
+    let database = Database::new();
+    let (_, theirs) = on_mongodb(&database).await;
+    theirs.collection::<Document>("operations").drop().await.expect("it can be dropped");
+    let store = MongoStore::new(&database.options()).expect("the options are right");
+    let other = world(Arc::new(store));
+    other.apply([insert("new", "new-1")]).await;
+    assert!(is_complete(&theirs).await);
+}

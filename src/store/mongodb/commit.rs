@@ -183,14 +183,14 @@ impl Committing<'_> {
 
     /// Whether nobody has dropped the database, or the log in it.
     ///
-    /// This is asked where the head tells of it: it is not there, as of a new tenant, or it is where the log should end,
-    /// and the log's last entry is not.
+    /// This is asked if the head is not there, as of a new tenant; if it is where the log should end, and the log's last
+    /// entry is not; and once for a log that this process has not written to.
     async fn is_as_it_was(&self, collections: &Collections, before: Position) -> Result<bool, Failure> {
         if before == Position::START {
             return self.database.is_still_ours(collections).await;
         }
         let missed = *self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if missed.is_some_and(|tail| tail.position == before) {
+        if missed.is_some_and(|tail| tail.position == before) || !self.database.tails.knows(self.tenant) {
             return self.database.still_has_unique_ids(collections).await;
         }
         Ok(true)

@@ -36,6 +36,11 @@ impl Tails {
         self.lock().get(tenant).filter(|known| known.is_ours_alone).map(|known| known.tail)
     }
 
+    /// Whether this process has written to a log.
+    pub(super) fn knows(&self, tenant: &TenantId) -> bool {
+        self.lock().contains_key(tenant)
+    }
+
     /// A commit of this process has moved the end of a log.
     pub(super) fn moved(&self, tenant: &TenantId, before: Position, tail: Tail) {
         let mut tails = self.lock();
