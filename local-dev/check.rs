@@ -54,6 +54,9 @@ fn ask(config: &StoreConfig) -> Result<(), String> {
 
 /// Makes a file beside the one that is to be, and removes it.
 fn make_room(path: &Path) -> io::Result<()> {
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(io::Error::other("the path is one of a directory"));
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!("-check-{}", std::process::id()));
     let trial = path.with_file_name(name);

@@ -64,7 +64,10 @@ fn variables_of_file() -> Result<HashMap<String, String>, ConfigError> {
 /// What is wrong with a line: its number, and its variable if that is one of ours. Anything else may be a secret.
 fn malformed(text: &str, line: &str) -> String {
     let first = line.lines().next().unwrap_or_default().trim();
-    let number = text.lines().position(|candidate| candidate.trim() == first).map(|index| index + 1);
+    // Of some lines only the value is handed on.
+    let is_whole = |candidate: &str| candidate.trim() == first;
+    let is_value = |candidate: &str| candidate.trim().ends_with(first) && !candidate.trim().starts_with('#');
+    let number = text.lines().position(is_whole).or_else(|| text.lines().position(is_value)).map(|index| index + 1);
     let number = number.map_or_else(|| "a line".to_owned(), |number| format!("line {number}"));
     let name = first.split('=').next().unwrap_or_default().trim();
     let name = name.strip_prefix("export ").unwrap_or(name).trim();

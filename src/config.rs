@@ -229,7 +229,7 @@ impl Variables<'_> {
 }
 
 fn wrong(variable: &'static str, rule: &str, value: &str) -> ConfigError {
-    if secret::may_be_in(value) {
+    if secret::may_be_in(value) || secret::looks_like_a_password(value) {
         return ConfigError::new(variable, format_args!("{rule}, not what it is set to"));
     }
     ConfigError::new(variable, format_args!("{rule}, not {value:?}"))

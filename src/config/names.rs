@@ -107,6 +107,9 @@ fn alias(name: &str) -> Option<&'static str> {
     ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, meant)| *meant)
 }
 
+/// Most wrong letters in a name that is taken for a slip. The name is shown, so it must not have a password in it.
+const SLIP_MAX_LETTERS: usize = 3;
+
 /// The variable of which a name is a slip: other capitals, or one letter in five that is wrong.
 fn misspelt(name: &str) -> Option<&'static str> {
     if alias(name).is_some() || name.len() > NAME_MAX_BYTES {
@@ -115,7 +118,7 @@ fn misspelt(name: &str) -> Option<&'static str> {
     let capitals = name.to_ascii_uppercase().replace('-', "_");
     let distances = VARIABLES.iter().map(|variable| (edits(capitals.as_bytes(), variable.as_bytes()), *variable));
     let (distance, nearest) = distances.min()?;
-    (distance <= nearest.len() / 5).then_some(nearest)
+    (distance <= (nearest.len() / 5).min(SLIP_MAX_LETTERS)).then_some(nearest)
 }
 
 /// How many letters must be added, removed or replaced, or neighbours exchanged, to make one text of the other.

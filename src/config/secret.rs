@@ -52,11 +52,23 @@ impl fmt::Debug for Secret {
 /// Longest value of a variable that an error repeats, in bytes.
 const SHOWN_MAX_BYTES: usize = 64;
 
+/// Whether a value has letters and digits and is neither a number nor a web page, so that it may have a password in it:
+/// the rest of a line that was broken in two.
+pub(super) fn looks_like_a_password(value: &str) -> bool {
+    value.contains(|c: char| c.is_ascii_digit())
+        && value.contains(char::is_alphabetic)
+        && value.parse::<f64>().is_err()
+        && !is_page(value)
+}
+
 /// Whether a value that is no secret by its name may have a connection string or a password in it, because it was put
 /// into the wrong variable or two lines became one.
 pub(super) fn may_be_in(value: &str) -> bool {
-    let is_page = value.starts_with("http://") || value.starts_with("https://");
     value.len() > SHOWN_MAX_BYTES && !value.starts_with("arn:")
         || value.contains(['@', '='])
-        || value.contains("://") && !is_page
+        || value.contains("://") && !is_page(value)
+}
+
+fn is_page(value: &str) -> bool {
+    value.starts_with("http://") || value.starts_with("https://")
 }

@@ -128,8 +128,18 @@ async fn a_broken_dot_env_is_never_shown() {
         std::fs::write(directory.path().join(".env"), &text).unwrap();
         keeps_quiet(&said(directory.path(), &[]).await, &text);
     }
+    // Lines that were broken in two, so that the secret is a name or the value of another variable.
+    for text in [
+        "POSTGRES_CONNECTION_STRINGhunter2=x\n",
+        "POOL_SIZE=3hunter2\n",
+        "POOL_SIZE=3hunter2rue&x:y\n",
+        "LOG_FORMAT=hunter2\n",
+    ] {
+        std::fs::write(directory.path().join(".env"), text).unwrap();
+        keeps_quiet(&said(directory.path(), &[]).await, text);
+    }
     // The first lines of its errors were made of these.
-    for text in ["hunter2\n", "MONGO_URI='mongodb://u:hunter2@h\n", "A B=hunter2\n", "hunter2 = 'x\n", "\"hunter2\n"] {
+    for text in ["hunter2\n", "MONGO_URI='mongodb://u:hunter2@h\n", "A B=hunter2\n", "hunter2 = 'x\n", "\"hunter2\n", "PORT=30 hunter2\n"] {
         std::fs::write(directory.path().join(".env"), text).unwrap();
         let said = said(directory.path(), &[]).await;
         keeps_quiet(&said, text);

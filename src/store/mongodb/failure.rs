@@ -216,6 +216,10 @@ impl fmt::Display for Failure {
                     DriverKind::InvalidArgument { .. } => {
                         formatter.write_str("the driver cannot use an argument, which may be a part of the URI")
                     }
+                    // The driver would add the whole answer, in hexadecimal digits.
+                    DriverKind::Command(refused) => {
+                        write!(formatter, "the command was refused with {}: {}", refused.code, refused.message)
+                    }
                     _ => error.fmt(formatter),
                 },
             },

@@ -1,15 +1,16 @@
 //! Settings of the store, and the connection string.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::options::{ClientOptions, ConnectionString};
+use mongodb::options::{AuthMechanism, ClientOptions, ConnectionString, HostInfo, ServerAddress, Tls};
 
 use super::failure::Failure;
 use super::uris::Uris;
 use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_STATEMENT_TIME_MAX_MS};
-use crate::store::address::{ESCAPES, seems_unescaped, wrong_scheme};
+use crate::store::address::{ESCAPES, has_bare_percent, seems_unescaped, wrong_scheme};
 
 /// Longest name of a collection that is taken, in bytes; with a database's name before it, it stays below MongoDB's limit.
 const COLLECTION_MAX_BYTES: usize = 120;
@@ -119,7 +120,16 @@ impl MongoOptions {
         if self.pool_size == 0 {
             return Err(MongoOptionsError::PoolSize);
         }
+        // The driver panics if the two bytes behind a % end within a character.
+        if !self.uri.is_ascii() && has_bare_percent(&self.uri) {
+            return Err(unescaped());
+        }
         let connection = ConnectionString::parse(&self.uri).map_err(|error| self.refused(&error))?;
+        if sends_password_in_clear(&connection) {
+            return Err(MongoOptionsError::Uri(
+                "authMechanism=PLAIN sends the password as it is; set tls=true".to_owned(),
+            ));
+        }
         if connection.retry_writes == Some(false) {
             return Err(MongoOptionsError::Uri("retryWrites must not be false".to_owned()));
         }
@@ -137,9 +147,7 @@ impl MongoOptions {
             return MongoOptionsError::Uri(problem);
         }
         if seems_unescaped(&self.uri) {
-            return MongoOptionsError::Uri(format!(
-                "the user or the password seems to have a character in it that is not escaped; {ESCAPES}"
-            ));
+            return unescaped();
         }
         let (uri, reason) = (self.uri.to_lowercase(), reason.to_lowercase());
         let is_named = |option: &&&str| {
@@ -179,6 +187,29 @@ impl MongoOptions {
     }
 }
 
+/// Whether a password could be read on its way to another machine. Every other mechanism proves that it is known.
+fn sends_password_in_clear(connection: &ConnectionString) -> bool {
+    let is_plain = connection.credential.as_ref().is_some_and(|credential| {
+        credential.mechanism.as_ref().is_some_and(|mechanism| matches!(mechanism, AuthMechanism::Plain))
+    });
+    let is_encrypted =
+        matches!((&connection.tls, &connection.host_info), (Some(Tls::Enabled(_)), _) | (None, HostInfo::DnsRecord(_)));
+    let is_loopback = |address: &ServerAddress| match address {
+        ServerAddress::Tcp { host, .. } => {
+            host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        _ => true,
+    };
+    let stays_here = matches!(&connection.host_info, HostInfo::HostIdentifiers(hosts) if hosts.iter().all(is_loopback));
+    is_plain && !is_encrypted && !stays_here
+}
+
+fn unescaped() -> MongoOptionsError {
+    MongoOptionsError::Uri(format!(
+        "the user or the password seems to have a character in it that is not escaped; {ESCAPES}"
+    ))
+}
+
 fn check_collection(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > COLLECTION_MAX_BYTES {
         return Err("must be a name of 1 to 120 bytes");
@@ -208,8 +239,6 @@ impl fmt::Debug for MongoOptions {
 
 #[cfg(test)]
 mod tests {
-    use mongodb::options::HostInfo;
-
     use super::*;
 
     fn refusal(change: impl FnOnce(&mut MongoOptions)) -> String {
@@ -224,7 +253,7 @@ mod tests {
         let connection = options.check().unwrap();
         let credential = connection.credential.unwrap();
         assert_eq!((credential.username.as_deref(), credential.source.as_deref()), (Some("u"), Some("admin")));
-        assert!(matches!(connection.tls, Some(mongodb::options::Tls::Enabled(_))));
+        assert!(matches!(connection.tls, Some(Tls::Enabled(_))));
         assert_eq!(connection.replica_set.as_deref(), Some("rs0"));
         let srv = MongoOptions::new("mongodb+srv://u:p@cluster.example.com/?maxPoolSize=3").check().unwrap();
         assert!(matches!(srv.host_info, HostInfo::DnsRecord(name) if name == "cluster.example.com"));
@@ -250,6 +279,10 @@ mod tests {
             ("mongodb://u:hunter2@pass@h", "%40 for @"),
             ("mongodb://u:pass/hunter2@h", "%2F for /"),
             ("mongodb://u:100%hunter2@h", "%25 for %"),
+            ("mongodb://u:4%4é0hunter2@h", "%25 for %"),
+            ("mongodb://u:hunter2@h/?authMechanism=PLAIN", "set tls=true"),
+            ("mongodb://u:hunter2@127.0.0.1,h/?authMechanism=PLAIN", "set tls=true"),
+            ("mongodb+srv://u:hunter2@h/?authMechanism=PLAIN&tls=false", "set tls=true"),
             ("mongodb://u:p@h/?hunter2=x", "an option that the driver does not know"),
             ("mongodb://u:p@h/?tls=hunter2", "the value of tls"),
             ("mongodb://u:p@h/?maxPoolSize=hunter2", "the value of maxPoolSize"),

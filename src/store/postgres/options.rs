@@ -140,7 +140,7 @@ impl PostgresOptions {
         let (rest, sslmode) = take_sslmode(&self.connection_string);
         let mut config =
             Config::from_str(&rest).map_err(|error| refused(refusal::of(&self.connection_string, &error)))?;
-        if has_login_in_host(&config) {
+        if has_login_in_host(&config) || has_login_in_path(&rest) {
             return Err(refused(refusal::UNESCAPED.to_owned()));
         }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
@@ -205,9 +205,15 @@ impl fmt::Debug for PostgresOptions {
     }
 }
 
-/// Whether what is left of a login stands where a host belongs: the password had an `@` in it.
+/// Whether the rest of a login stands where a host belongs: the password had an `@` in it.
 fn has_login_in_host(config: &Config) -> bool {
     config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@')))
+}
+
+/// Whether the rest of a login stands in the path of a URL: the password had an `@` and then a `/` in it.
+fn has_login_in_path(text: &str) -> bool {
+    let path = text.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
+    path.and_then(|path| path.split('?').next()).is_some_and(|path| path.contains('@'))
 }
 
 /// Whether every host is the machine that the process runs on.
@@ -379,6 +385,7 @@ mod tests {
             ("mongodb://u:hidden@h/d", "mongodb:// is the scheme of MongoDB"),
             ("postgresql://u:hid@den@h/d", "write %40 for @"),
             ("postgresql://u:hid@den:x@h/d", "write %40 for @"),
+            ("postgresql://u:hid@d/en@h/d", "write %40 for @"),
             ("postgresql://u:p@h:port/d", "the value of port"),
             ("host=h password=a hidden=x", "single quotes"),
             ("host=h password='a hidden", "not closed"),
