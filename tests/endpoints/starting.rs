@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use mongodb::bson::doc;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -10,6 +11,8 @@ use tokio::process::Command;
 
 use super::client::insert;
 use super::local::{Local, command, run_to_end};
+use crate::mongodb::proxy::name_of;
+use crate::support::mongo_greeter::Greeter;
 use crate::support::postgres::connect;
 use crate::support::postgres_server::PostgresServer;
 use crate::support::processes::{free_port, write_for_server};
@@ -83,6 +86,9 @@ async fn a_check_says_that_all_is_well_or_what_is_not_and_makes_no_file() {
     let (code, _, log) = run_with(directory.path(), &["--check"], &[("SQLITE_PATH", "./no/x.db")]).await;
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("SQLITE_PATH: "), "{log}");
+    let (code, _, log) = run_with(directory.path(), &["--check"], &[("SQLITE_PATH", "./x.db/")]).await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("is one of a directory"), "{log}");
     let (code, _, log) = run_with(directory.path(), &["--check"], &[("PORT", "none")]).await;
     assert_eq!(code, Some(2), "{log}");
 
@@ -210,6 +216,26 @@ async fn a_store_that_does_not_work_is_said_at_the_start_in_plain_words() {
     let uri = format!("mongodb://u:hunter2@127.0.0.1:{}/?serverSelectionTimeoutMS=200", free_port());
     let line = first_error(directory.path(), &[("MONGO_URI", &uri)]).await;
     assert!(line.contains("MONGO_URI: nobody listens") && !line.contains("hunter2"), "{line}");
+}
+
+#[tokio::test]
+async fn what_mongodb_refuses_is_said_at_the_start_in_plain_words() {
+    let server = Greeter::start(|command| match name_of(command) {
+        "saslStart" => doc! { "ok": 0, "code": 18, "errmsg": "Authentication failed for hunter2." },
+        _ => doc! { "ok": 0, "code": 13, "errmsg": "not authorized on syncflow" },
+    })
+    .await;
+    let directory = directory();
+    for (login, options, what) in [
+        ("u:hunter2@", "", "MongoDB refuses the login; correct user and password"),
+        ("", "", "the user lacks rights"),
+        ("u:hunter2@", "&tls=true&serverSelectionTimeoutMS=500", "no TLS connection"),
+    ] {
+        let uri = format!("mongodb://{login}{}/?replicaSet=rs0&directConnection=true{options}", server.address());
+        let line = first_error(directory.path(), &[("MONGO_URI", &uri)]).await;
+        assert!(line.contains("ERROR") && line.contains("MONGO_URI: "), "{uri}: {line}");
+        assert!(line.contains(what) && !line.contains("hunter2"), "{uri}: {line}");
+    }
 }
 
 #[tokio::test]

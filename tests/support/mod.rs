@@ -2,6 +2,7 @@
 
 pub(crate) mod crowd;
 pub(crate) mod mongo;
+pub(crate) mod mongo_greeter;
 pub(crate) mod mongo_server;
 pub(crate) mod postgres;
 pub(crate) mod postgres_server;
