@@ -10,8 +10,6 @@
 //! greater timestamp, which the client skips as known but uses as its next `since`. Of the numbers that are forgotten
 //! only the greatest is kept, and every new number is greater.
 
-use std::fmt::Write as _;
-
 use super::cursor::{Cursor, Origin};
 use super::limits::{CLIENT_MAX_PLACES, SINCE_FOREIGN_MAX};
 use super::page::LogPage;
@@ -115,16 +113,12 @@ impl Places {
     /// The places as a text for the store.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
+        let mut parts: Vec<String> = self.known.iter().map(|(since, place)| format!("{since}={place}")).collect();
         if self.forgotten_up_to > 0 || self.is_full() {
-            let _ = write!(text, "{}={FORGOTTEN}", self.forgotten_up_to);
+            // Earlier versions forget the first places first, so this is the one that they keep for longest.
+            parts.push(format!("{}={FORGOTTEN}", self.forgotten_up_to));
         }
-        for (since, place) in &self.known {
-            let space = if text.is_empty() { "" } else { " " };
-            let _ = write!(text, "{space}{since}={place}");
-        }
-        text
+        parts.join(" ")
     }
 
     /// Reads back what [`Places::to_text`] wrote; nothing where the text is damaged.
@@ -159,7 +153,8 @@ impl Places {
 /// What stands in a text in place of a cursor behind a number that is not known any more.
 ///
 /// Earlier versions wrote such a place, with other numbers in it, for a client that they served by its `since` in the
-/// order of time. They read this one as a client that has nothing, so they can run beside this version.
+/// order of time. They read this one as a client that has nothing. They can run beside this version for a
+/// while: after eight further pages they have forgotten it.
 const FORGOTTEN: &str = "t.0.0.0.0";
 
 fn parse_numbers(numbers: &str) -> Option<[u64; 4]> {
