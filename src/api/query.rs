@@ -9,7 +9,7 @@
 //! | `cursor` | the `cursor` of the answer before; `null` or empty to start with the newest document |
 //!
 //! A condition is a path and the value that is expected there. A path is keys of nested objects with dots between them,
-//! at most 1,024 bytes. Values are compared by type, numbers by value (`1` equals `1.0` and not `"1"`), objects whatever
+//! at most 1,024 bytes and 64 keys. The values of all conditions have at most 64 KiB together. Values are compared by type, numbers by value (`1` equals `1.0` and not `"1"`), objects whatever
 //! the order of their keys; an array matches if it equals the value or contains it; `null` matches `null` and what is
 //! missing. `_id` and `_rev` are those of the server.
 //!
@@ -18,8 +18,9 @@
 //! | 200 | `{"documents":[{"_id":"doc-1","_rev":1,…}],"count":1,"hasMore":false,"cursor":null}` |
 //! | 400 | the body is not a JSON object, or one of its fields is wrong |
 //!
-//! The newest document is the one that was changed last. `count` is that of this page, which is also limited to 4 MiB;
-//! `hasMore` says whether more documents match, and `cursor` where they begin. A document that changes between two pages
+//! The newest document is the one that was changed last. `count` is that of this page, which is also limited to 4 MiB.
+//! `hasMore` says whether there may be more documents that match, and `cursor` where they begin. A query looks at 64 MiB
+//! of documents for one page, so a page of a filter that few documents match may be short, or empty, and have more. A document that changes between two pages
 //! becomes the newest one, so the pages that follow may miss it. A collection that nobody ever wrote to has no documents.
 
 use std::collections::BTreeMap;
@@ -40,7 +41,10 @@ use super::tenant::Tenant;
 use crate::core::cursor::QueryCursor;
 use crate::core::filter::{Condition, Filter};
 use crate::core::json;
-use crate::core::limits::{FILTER_MAX_CONDITIONS, FILTER_PATH_MAX_BYTES, QUERY_MAX_DOCUMENTS};
+use crate::core::limits::{
+    FILTER_MAX_BYTES, FILTER_MAX_CONDITIONS, FILTER_PATH_MAX_BYTES, FILTER_PATH_MAX_KEYS, FILTER_VALUES_MAX_BYTES,
+    QUERY_MAX_DOCUMENTS,
+};
 use crate::core::names::Collection;
 use crate::service::SyncService;
 use crate::store::{Query, QueryPage};
@@ -99,10 +103,18 @@ fn cursor(text: &str) -> Result<Option<u64>, String> {
 }
 
 fn read_filter(text: &str, name: &str, faults: &mut Faults) -> Option<Filter> {
+    if text.len() > FILTER_MAX_BYTES {
+        faults.add(name, format_args!("must have at most {FILTER_MAX_BYTES} bytes"));
+        return None;
+    }
     let mut fields = Fields::of_object(text, name, faults)?;
     let expected: BTreeMap<String, &str> = fields.last_of_each();
     if expected.len() > FILTER_MAX_CONDITIONS {
         faults.add(name, format_args!("must have at most {FILTER_MAX_CONDITIONS} conditions"));
+        return None;
+    }
+    if expected.values().map(|value| value.len()).sum::<usize>() > FILTER_VALUES_MAX_BYTES {
+        faults.add(name, format_args!("must have values of at most {FILTER_VALUES_MAX_BYTES} bytes together"));
         return None;
     }
     let mut conditions = Vec::with_capacity(expected.len());
@@ -118,6 +130,9 @@ fn read_filter(text: &str, name: &str, faults: &mut Faults) -> Option<Filter> {
 fn check_condition(path: &str, value: &str) -> Result<(), String> {
     if path.len() > FILTER_PATH_MAX_BYTES {
         return Err(format!("must have a path of at most {FILTER_PATH_MAX_BYTES} bytes of UTF-8"));
+    }
+    if path.split('.').count() > FILTER_PATH_MAX_KEYS {
+        return Err(format!("must have a path of at most {FILTER_PATH_MAX_KEYS} keys"));
     }
     if path.contains('\0') {
         return Err("must not have U+0000 in its path".to_owned());
@@ -137,10 +152,10 @@ fn write(page: &QueryPage) -> String {
     }
     let count = page.documents.len();
     // Writing to a string cannot fail.
-    let _ = write!(text, "],\"count\":{count},\"hasMore\":{},\"cursor\":", page.has_more);
-    let _ = match page.documents.last() {
-        Some(last) if page.has_more => write!(text, "\"{}\"}}", QueryCursor { before: last.seq }),
-        _ => write!(text, "null}}"),
+    let _ = write!(text, "],\"count\":{count},\"hasMore\":{},\"cursor\":", page.more_before.is_some());
+    let _ = match page.more_before {
+        Some(before) => write!(text, "\"{}\"}}", QueryCursor { before }),
+        None => write!(text, "null}}"),
     };
     text
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::limits::JSON_MAX_LEVELS;
@@ -251,34 +251,6 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// The value of one key of an object, found without building the others; nothing where `text` is no object.
-#[must_use]
-pub fn member<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    struct Find<'k>(&'k str);
-
-    impl<'de> Visitor<'de> for Find<'_> {
-        type Value = Option<&'de str>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-            let mut found = None;
-            while let Some(name) = members.next_key_seed(Key)? {
-                if name == self.0 {
-                    found = Some(members.next_value::<&RawValue>()?.get());
-                } else {
-                    members.next_value::<IgnoredAny>()?;
-                }
-            }
-            Ok(found)
-        }
-    }
-
-    serde_json::Deserializer::from_str(text).deserialize_map(Find(key)).ok().flatten()
-}
-
 /// The elements of an array, unopened.
 ///
 /// # Errors
@@ -375,8 +347,6 @@ mod tests {
         assert_eq!(members.len(), 3);
         assert!(Members::parse("[1]").is_err());
         assert!(Members::parse("{} x").is_err());
-        assert_eq!(member(r#"{"a":1,"b":2,"a":3}"#, "a"), Some("3"));
-        assert_eq!(member("[1]", "a"), None);
     }
 
     #[test]

@@ -104,11 +104,27 @@ pub const COMPACT_LIST_MAX_TENANTS: usize = 1_000;
 /// Default and largest page of a query, in documents; larger asks are clamped.
 pub const QUERY_MAX_DOCUMENTS: usize = 1_000;
 
+/// How many bytes of documents a query looks at before its page ends, matching or not. A page reads one document more at
+/// most.
+pub const QUERY_MAX_EXAMINED_BYTES: usize = 64 * 1024 * 1024;
+
+/// What looking at a document costs besides its data, in bytes.
+pub const QUERY_DOCUMENT_OVERHEAD_BYTES: usize = 256;
+
 /// Most conditions in one filter.
 pub const FILTER_MAX_CONDITIONS: usize = 100;
 
 /// Longest path of a filter's condition, in bytes of UTF-8.
 pub const FILTER_PATH_MAX_BYTES: usize = 1_024;
+
+/// Most keys in the path of a filter's condition.
+pub const FILTER_PATH_MAX_KEYS: usize = JSON_MAX_LEVELS;
+
+/// Largest sum of the values of a filter's conditions, in bytes of their JSON.
+pub const FILTER_VALUES_MAX_BYTES: usize = 64 * 1024;
+
+/// Longest filter, in bytes of its JSON.
+pub const FILTER_MAX_BYTES: usize = 512 * 1024;
 
 /// Most faults that one 400 names; the rest are counted.
 pub const ERROR_MAX_FAULTS: usize = 20;

@@ -15,4 +15,5 @@ pub mod operation;
 pub mod page;
 pub mod places;
 pub mod progress;
+mod scan;
 pub mod text;

@@ -1,7 +1,9 @@
 //! Pages: how many rows one answer carries, and which.
 
 use super::cursor::{Cursor, Head};
-use super::limits::{PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
+use super::document::LiveDocument;
+use super::filter::Filter;
+use super::limits::{PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS, QUERY_DOCUMENT_OVERHEAD_BYTES, QUERY_MAX_EXAMINED_BYTES};
 use super::operation::LogEntry;
 
 /// What a page may still take.
@@ -40,6 +42,68 @@ impl PageBudget {
             *self = Self { rows_left: self.rows_left - 1, bytes, smallest, ..*self };
         }
         fits
+    }
+}
+
+/// A page of documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryPage {
+    /// The documents that match, newest first.
+    pub documents: Vec<LiveDocument>,
+    /// Where the next page begins: with the newest document whose sequence number is less than this. `None` if no more
+    /// documents match.
+    pub more_before: Option<u64>,
+}
+
+/// Makes a page of the documents of a collection, from the newest on.
+///
+/// The page ends when it is full, and also when [`QUERY_MAX_EXAMINED_BYTES`] were looked at, so that a filter that few
+/// documents match costs a bounded amount of work for each request.
+#[derive(Debug)]
+pub struct QueryPageBuilder<'a> {
+    filter: &'a Filter,
+    budget: PageBudget,
+    examined_bytes: usize,
+    examined_before: Option<u64>,
+    page: QueryPage,
+}
+
+impl<'a> QueryPageBuilder<'a> {
+    /// An empty page of at most `max_documents` that match.
+    #[must_use]
+    pub fn new(filter: &'a Filter, max_documents: usize) -> Self {
+        Self {
+            filter,
+            budget: PageBudget::new(max_documents),
+            examined_bytes: 0,
+            examined_before: None,
+            page: QueryPage { documents: Vec::new(), more_before: None },
+        }
+    }
+
+    /// Looks at the next document; says whether the page wants another.
+    pub fn push(&mut self, document: LiveDocument) -> bool {
+        let (seq, bytes) = (document.seq, document.data.as_str().len());
+        if self.filter.matches(&document) {
+            if !self.budget.admit(document.wire_bytes()) {
+                self.page.more_before = self.examined_before;
+                return false;
+            }
+            self.page.documents.push(document);
+        }
+        self.examined_before = Some(seq);
+        self.examined_bytes = self.examined_bytes.saturating_add(bytes).saturating_add(QUERY_DOCUMENT_OVERHEAD_BYTES);
+        if self.examined_bytes >= QUERY_MAX_EXAMINED_BYTES {
+            self.page.more_before = Some(seq);
+            return false;
+        }
+        true
+    }
+
+    /// The page, if no document is left or it wanted no more.
+    #[must_use]
+    pub fn finish(self) -> QueryPage {
+        self.page
     }
 }
 
@@ -134,6 +198,7 @@ impl TimePageBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::filter::Condition;
     use crate::core::json::RawJson;
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
     use crate::core::operation::OperationKind;
@@ -198,5 +263,32 @@ mod tests {
         assert!(budget.admit(0), "an empty row takes no room, not even again");
         let mut list = PageBudget::of_bytes(9, 3);
         assert!(list.admit(1) && list.admit(2) && !list.admit(1), "a list repeats nothing");
+    }
+
+    #[test]
+    fn a_page_of_a_query_ends_when_it_has_looked_at_enough() {
+        let filter = Filter::new(vec![Condition::new("wanted", "true")]);
+        let document = |seq: u64, is_wanted: bool| {
+            let data = format!(r#"{{"wanted":{is_wanted},"text":"{}"}}"#, "x".repeat(1024 * 1024));
+            LiveDocument {
+                key: DocumentKey { collection: Collection::trusted("c"), id: DocumentId::trusted("d") },
+                rev: 1,
+                seq,
+                operation_id: OperationId::trusted("op"),
+                data: RawJson::trusted(&data),
+            }
+        };
+        let mut page = QueryPageBuilder::new(&filter, 10);
+        assert!((38..100).rev().all(|seq| page.push(document(seq, seq == 70))), "62 of 64 MiB");
+        assert!(page.push(document(37, false)));
+        assert!(!page.push(document(36, false)));
+        let page = page.finish();
+        assert_eq!(page.documents.iter().map(|document| document.seq).collect::<Vec<_>>(), [70]);
+        assert_eq!(page.more_before, Some(36));
+        let mut page = QueryPageBuilder::new(&filter, 1);
+        assert!(page.push(document(9, true)));
+        assert!(page.push(document(8, false)));
+        assert!(!page.push(document(7, true)));
+        assert_eq!(page.finish().more_before, Some(8), "what was looked at is not looked at again");
     }
 }

@@ -17,7 +17,7 @@ use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::operation::{LogEntry, Operation, OperationKind};
-use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder, TimePlace};
+use crate::core::page::{LogPage, PageBudget, QueryPageBuilder, TimePage, TimePageBuilder, TimePlace};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 
@@ -180,14 +180,15 @@ impl Tenant {
             .filter(|(key, _)| key.collection == query.collection)
             .filter_map(|(key, (seq, document))| live_document(key, *seq, document))
             .filter(|document| query.before_seq.is_none_or(|before| document.seq < before))
-            .filter(|document| query.filter.matches(document))
             .collect();
         found.sort_unstable_by_key(|document| std::cmp::Reverse(document.seq));
-        let mut budget = PageBudget::new(query.max_documents);
-        let matching = found.len();
-        let documents: Vec<LiveDocument> =
-            found.into_iter().take_while(|document| budget.admit(document.wire_bytes())).collect();
-        QueryPage { has_more: documents.len() < matching, documents }
+        let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
+        for document in found {
+            if !page.push(document) {
+                break;
+            }
+        }
+        page.finish()
     }
 
     fn stats(&self, active_since_ms: u64) -> Stats {

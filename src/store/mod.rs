@@ -34,6 +34,7 @@ use crate::core::document::LiveDocument;
 use crate::core::filter::Filter;
 use crate::core::limits::INTEGER_MAX;
 use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, TenantId};
+pub use crate::core::page::QueryPage;
 use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -233,15 +234,6 @@ pub struct Query {
     pub max_documents: usize,
     /// Only documents whose last operation has a smaller sequence number, where a page goes on from another.
     pub before_seq: Option<u64>,
-}
-
-/// A page of documents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueryPage {
-    /// The documents, newest first.
-    pub documents: Vec<LiveDocument>,
-    /// Whether more documents match.
-    pub has_more: bool,
 }
 
 /// The counters of a tenant.

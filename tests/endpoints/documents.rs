@@ -177,6 +177,9 @@ pub(super) async fn every_faulty_field_of_a_query_is_named(api: &Api) {
         (r#"{"filter":{"a.b":"\u0000","c":1,"d":"\ud800"}}"#.to_owned(), vec!["filter.a.b", "filter.d"]),
         (r#"{"filter":{"a\u0000":1}}"#.to_owned(), vec!["filter.a\0"]),
         (json!({"filter": many}).to_string(), vec!["filter"]),
+        (json!({"filter": {"a": "x".repeat(64 * 1024)}}).to_string(), vec!["filter"]),
+        (json!({"filter": {"a": 1}}).to_string().replace(':', &format!(":{}", " ".repeat(512 * 1024))), vec!["filter"]),
+        (json!({"filter": {".".repeat(64): 1}}).to_string(), vec![&*format!("filter.{}", ".".repeat(64))]),
     ] {
         assert_eq!(api.post("/documents/todos/query", request.clone()).await.faulty_fields(), fields, "{request}");
     }

@@ -139,7 +139,14 @@ async fn a_broken_dot_env_is_never_shown() {
         keeps_quiet(&said(directory.path(), &[]).await, text);
     }
     // The first lines of its errors were made of these.
-    for text in ["hunter2\n", "MONGO_URI='mongodb://u:hunter2@h\n", "A B=hunter2\n", "hunter2 = 'x\n", "\"hunter2\n", "PORT=30 hunter2\n"] {
+    for text in [
+        "hunter2\n",
+        "MONGO_URI='mongodb://u:hunter2@h\n",
+        "A B=hunter2\n",
+        "hunter2 = 'x\n",
+        "\"hunter2\n",
+        "PORT=30 hunter2\n",
+    ] {
         std::fs::write(directory.path().join(".env"), text).unwrap();
         let said = said(directory.path(), &[]).await;
         keeps_quiet(&said, text);

@@ -9,7 +9,7 @@ use super::row::Row;
 use super::rows::batch_of;
 use crate::core::limits::QUERY_FETCH_MAX_DOCUMENTS;
 use crate::core::names::TenantId;
-use crate::core::page::PageBudget;
+use crate::core::page::QueryPageBuilder;
 use crate::store::integers::signed;
 use crate::store::{Query, QueryPage};
 
@@ -32,20 +32,13 @@ pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query)
     }
     let find = find.batch_size(batch_of(batch_rows));
     let mut found = collections.in_time(find.read_concern(ReadConcern::snapshot())).await?;
-    let mut budget = PageBudget::new(query.max_documents);
-    let mut page = QueryPage { documents: Vec::new(), has_more: false };
+    let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
     while collections.in_time(found.advance()).await? {
-        let document = Row(found.current()).live_document()?;
-        if !query.filter.matches(&document) {
-            continue;
-        }
-        if !budget.admit(document.wire_bytes()) {
-            page.has_more = true;
+        if !page.push(Row(found.current()).live_document()?) {
             break;
         }
-        page.documents.push(document);
     }
-    Ok(page)
+    Ok(page.finish())
 }
 
 /// The documents that a query walks over.

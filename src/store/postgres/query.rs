@@ -11,12 +11,11 @@ use super::failure::Failure;
 use super::jsonb::indexable;
 use super::read::{byte_limit, row_limit};
 use super::row::Columns;
-use crate::core::document::LiveDocument;
-use crate::core::filter::{Condition, Filter};
+use crate::core::filter::Condition;
 use crate::core::json::{integer, push_string, string};
 use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES, QUERY_FETCH_MAX_DOCUMENTS};
 use crate::core::names::TenantId;
-use crate::core::page::PageBudget;
+use crate::core::page::QueryPageBuilder;
 use crate::store::integers::signed;
 use crate::store::{Query, QueryPage};
 
@@ -27,71 +26,50 @@ use crate::store::{Query, QueryPage};
 /// written meanwhile changes its place, and must not slip through between two of them.
 pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query) -> Result<QueryPage, Failure> {
     let Some(search) = Search::new(tenant, query) else {
-        return Ok(QueryPage { documents: Vec::new(), has_more: false });
+        return Ok(QueryPage { documents: Vec::new(), more_before: None });
     };
     let before = query.before_seq.map_or(i64::MAX, signed);
     let rows = database.rows_of_text(&search.sql, &search.parameters(&before, &row_limit(query.max_documents))).await?;
-    let mut reading = Reading::new(query);
-    if let Progress::Done(page) = reading.take(&rows, query.max_documents)? {
-        return Ok(page);
+    let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
+    if let Progress::Done = take(&mut page, &rows, query.max_documents)? {
+        return Ok(page.finish());
     }
     let snapshot = database.snapshot().await?;
-    let mut reading = Reading::new(query);
+    let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
     let (mut before, max_rows) = (before, row_limit(QUERY_FETCH_MAX_DOCUMENTS));
     loop {
         let rows = snapshot.rows(&search.sql, &search.parameters(&before, &max_rows)).await?;
-        match reading.take(&rows, QUERY_FETCH_MAX_DOCUMENTS)? {
-            Progress::Done(page) => {
+        match take(&mut page, &rows, QUERY_FETCH_MAX_DOCUMENTS)? {
+            Progress::Done => {
                 snapshot.end().await?;
-                return Ok(page);
+                return Ok(page.finish());
             }
             Progress::MoreBefore(seq) => before = signed(seq),
         }
     }
 }
 
-/// The page as far as it has been read.
-struct Reading<'a> {
-    filter: &'a Filter,
-    budget: PageBudget,
-    documents: Vec<LiveDocument>,
-}
-
 enum Progress {
     /// The page is full, or there are no more documents.
-    Done(QueryPage),
+    Done,
     /// There may be more documents before this sequence number.
     MoreBefore(u64),
 }
 
-impl<'a> Reading<'a> {
-    fn new(query: &'a Query) -> Self {
-        Self { filter: &query.filter, budget: PageBudget::new(query.max_documents), documents: Vec::new() }
-    }
-
-    /// Takes the rows of a statement that was to answer `max_rows` and one more.
-    fn take(&mut self, rows: &[Row], max_rows: usize) -> Result<Progress, Failure> {
-        let mut bytes = 0;
-        let mut last_seq = 0;
-        for row in rows {
-            let document = Columns::of(row).live_document()?;
-            bytes += document.data.as_str().len();
-            last_seq = document.seq;
-            if !self.filter.matches(&document) {
-                continue;
-            }
-            if !self.budget.admit(document.wire_bytes()) {
-                return Ok(self.done(true));
-            }
-            self.documents.push(document);
+/// Puts the rows of a statement on the page that was to answer `max_rows` and one more.
+fn take(page: &mut QueryPageBuilder<'_>, rows: &[Row], max_rows: usize) -> Result<Progress, Failure> {
+    let mut bytes = 0;
+    let mut last_seq = 0;
+    for row in rows {
+        let document = Columns::of(row).live_document()?;
+        bytes += document.data.as_str().len();
+        last_seq = document.seq;
+        if !page.push(document) {
+            return Ok(Progress::Done);
         }
-        let may_be_cut_short = rows.len() > max_rows || bytes > PAGE_MAX_BYTES;
-        Ok(if may_be_cut_short { Progress::MoreBefore(last_seq) } else { self.done(false) })
     }
-
-    fn done(&mut self, has_more: bool) -> Progress {
-        Progress::Done(QueryPage { documents: std::mem::take(&mut self.documents), has_more })
-    }
+    let may_be_cut_short = rows.len() > max_rows || bytes > PAGE_MAX_BYTES;
+    Ok(if may_be_cut_short { Progress::MoreBefore(last_seq) } else { Progress::Done })
 }
 
 /// A statement that finds the documents of a collection that may match, newest first.

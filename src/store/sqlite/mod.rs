@@ -44,6 +44,8 @@ pub struct SqliteStore {
     readers: Threads,
     writer: Threads,
     eraser: Arc<Eraser>,
+    /// Lets at most half of the readers walk over collections, so that the others are there for short reads.
+    scans: async_lock::Semaphore,
 }
 
 impl SqliteStore {
@@ -68,6 +70,7 @@ impl SqliteStore {
         prepare(path).map_err(|error| open_error(error.into()))?;
         let place = Place::of(path);
         let writer = open_for_writing(path).map_err(open_error)?;
+        let scans = async_lock::Semaphore::new(readers.max(2) / 2);
         let readers = (0..readers.max(1)).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
         place.check().map_err(open_gone)?;
         let start = |name, connections| {
@@ -78,6 +81,7 @@ impl SqliteStore {
             readers: start("sqlite-reader", readers.map_err(open_error)?)?,
             writer: start("sqlite-writer", vec![writer])?,
             eraser: Arc::default(),
+            scans,
         })
     }
 }
@@ -134,6 +138,7 @@ impl Store for SqliteStore {
 
     async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
         let tenant = tenant.clone();
+        let _lane = self.scans.acquire().await;
         self.readers.run("query", move |connection, caller| read::query(connection, &tenant, &query, caller)).await
     }
 

@@ -16,15 +16,12 @@ use crate::core::fingerprint::Fingerprint;
 use crate::core::limits::PAGE_MAX_OPERATIONS;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::operation::LogEntry;
-use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
+use crate::core::page::{LogPage, PageBudget, QueryPageBuilder, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::core::text::TextPool;
 use crate::store::integers::{signed, unsigned};
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Query, QueryPage, Stats, TimeRequest};
-
-/// After how many rows a long read looks whether its caller is still there.
-const ROWS_BETWEEN_CHECKS: usize = 256;
 
 /// See [`crate::store::Store::load`].
 pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: LoadRequest) -> rusqlite::Result<Snapshot> {
@@ -239,25 +236,13 @@ pub(super) fn query(
     let mut find = connection.prepare_cached(&collection_query())?;
     let before = query.before_seq.map_or(i64::MAX, signed);
     let mut rows = find.query(params![tenant.as_str(), query.collection.as_str(), before])?;
-    let mut budget = PageBudget::new(query.max_documents);
-    let mut page = QueryPage { documents: Vec::new(), has_more: false };
-    let mut rows_read = 0_usize;
+    let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
     while let Some(row) = rows.next()? {
-        rows_read += 1;
-        if rows_read.is_multiple_of(ROWS_BETWEEN_CHECKS) && caller.is_gone() {
+        if !page.push(read_live_document(row)?) || caller.is_gone() {
             break;
         }
-        let document = read_live_document(row)?;
-        if !query.filter.matches(&document) {
-            continue;
-        }
-        if !budget.admit(document.wire_bytes()) {
-            page.has_more = true;
-            break;
-        }
-        page.documents.push(document);
     }
-    Ok(page)
+    Ok(page.finish())
 }
 
 /// The query of a collection's documents, newest first.
