@@ -2,7 +2,6 @@
 
 mod arguments;
 mod check;
-mod serve;
 mod settings;
 
 use std::error::Error;
@@ -13,7 +12,7 @@ use std::sync::Arc;
 
 use syncflow_server::config::{Adapter, Config, ConfigError, Listen};
 use syncflow_server::core::limits::STORE_CONNECT_TIME_MAX_MS;
-use syncflow_server::runtime::{self, TokioHost, logging};
+use syncflow_server::runtime::{self, ConnectionLimits, TokioHost, logging};
 use syncflow_server::service::SyncService;
 use syncflow_server::{api, store::Store};
 use tokio::net::TcpListener;
@@ -67,7 +66,7 @@ async fn serve(config: &Config, store: Arc<dyn Store>) -> Result<(), Box<dyn Err
     greet(listener.local_addr()?, &config.store.adapter);
     let store_config = config.store.clone();
     tokio::spawn(async move { runtime::wait_for_store(store, &store_config).await });
-    serve::serve(listener, app, async || signals.next().await).await;
+    runtime::serve(listener, app, ConnectionLimits::default(), async || signals.next().await).await;
     Ok(())
 }
 

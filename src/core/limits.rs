@@ -132,9 +132,23 @@ pub const ERROR_MAX_FAULTS: usize = 20;
 /// Longest request id that is taken from a client, in bytes; a longer one is replaced.
 pub const REQUEST_ID_MAX_BYTES: usize = 128;
 
-/// Most connections that the local server holds open; further ones wait. Fewer than the files that a process may open by
-/// default.
+/// Most connections that the local server holds open. Fewer than the files that a process may open by default.
 pub const SERVER_MAX_CONNECTIONS: usize = 900;
+
+/// How long a connection may be idle, and how long a client may read nothing of an answer, in seconds.
+pub const CONNECTION_IDLE_TIME_MAX_SECONDS: u32 = 75;
+
+/// How long a client may take to read an answer that it goes on reading, in seconds.
+pub const CONNECTION_ANSWER_TIME_MAX_SECONDS: u32 = 300;
+
+/// How long one request may take from its head until its answer is handed to the connection, in seconds.
+pub const CONNECTION_EXCHANGE_TIME_MAX_SECONDS: u32 = 120;
+
+/// How long a connection that has reached a limit may take to close, in seconds.
+pub const CONNECTION_CLOSE_TIME_MAX_SECONDS: u32 = 5;
+
+/// Most requests at once over one connection of HTTP/2.
+pub const CONNECTION_MAX_STREAMS: u32 = 32;
 
 /// How long a client may take to send the head of a request, and to answer when it is asked whether it is still there, in
 /// seconds.

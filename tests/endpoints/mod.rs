@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a check that cannot go on has failed")]
 
 pub(crate) mod client;
+mod connections;
 mod contract;
 mod raw;
 pub(crate) mod server;

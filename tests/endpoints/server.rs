@@ -6,7 +6,7 @@ use std::sync::Arc;
 use syncflow_server::api;
 use syncflow_server::config::Config;
 use syncflow_server::core::limits::LAMBDA_BODY_MAX_BYTES;
-use syncflow_server::runtime::{self, TokioHost};
+use syncflow_server::runtime::{self, ConnectionLimits, TokioHost};
 use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::Store;
 use tokio::net::TcpListener;
@@ -17,9 +17,6 @@ use crate::lambda::events::Source;
 use crate::lambda::front::Front;
 use crate::support::mongo::{Database, server_uri};
 use crate::support::postgres::{Schema, server_url};
-
-#[path = "../../local-dev/serve.rs"]
-mod serve;
 
 /// A server that ends, and whose world is removed, with the check.
 pub(crate) struct Server {
@@ -93,10 +90,27 @@ fn read(settings: &[(&str, &str)]) -> Config {
     Config::read(look_up).expect("the settings are right")
 }
 
+/// Over the in-memory store, with these limits of its connections.
+pub(crate) async fn limited(limits: ConnectionLimits) -> Server {
+    let config = read(&[("ADAPTER", "memory")]);
+    let store = runtime::open_store(&config.store).await.expect("the store opens");
+    listen(store, Arc::new(TokioHost), &config, limits, ()).await
+}
+
 async fn start_on(store: Arc<dyn Store>, host: Arc<dyn Host>, config: &Config, home: impl Any + Send) -> Server {
+    listen(store, host, config, ConnectionLimits::default(), home).await
+}
+
+async fn listen(
+    store: Arc<dyn Store>,
+    host: Arc<dyn Host>,
+    config: &Config,
+    limits: ConnectionLimits,
+    home: impl Any + Send,
+) -> Server {
     let app = runtime::app(api::router(Arc::new(SyncService::new(store, host))), &config.http);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let task = tokio::spawn(serve::serve(listener, app, async || std::future::pending().await));
+    let task = tokio::spawn(runtime::serve(listener, app, limits, async || std::future::pending().await));
     Server { api: Api::at(format!("http://{address}")), _home: Box::new((Task(task), home)) }
 }

@@ -1,0 +1,276 @@
+//! What a connection may cost: every phase of it has a limit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use http_body::{Frame, SizeHint};
+use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::core::limits::{
+    CONNECTION_ANSWER_TIME_MAX_SECONDS, CONNECTION_EXCHANGE_TIME_MAX_SECONDS, CONNECTION_IDLE_TIME_MAX_SECONDS,
+    REQUEST_HEAD_TIME_MAX_SECONDS, SERVER_MAX_CONNECTIONS,
+};
+
+/// The limits of connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Most connections that are open at once. At the limit the one that has been idle for longest is closed for a new
+    /// one; if all are at work, the new one is answered with 503.
+    pub max_connections: usize,
+    /// How long a new connection may take until its first request has begun.
+    pub first_request: Duration,
+    /// How long a connection may be idle, and how long a client may read nothing of an answer.
+    pub idle: Duration,
+    /// How long a client may take to read what was answered, if it goes on reading.
+    pub answer: Duration,
+    /// How long one request may take from its head to the end of its answer.
+    pub exchange: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Self {
+            max_connections: SERVER_MAX_CONNECTIONS,
+            first_request: seconds(REQUEST_HEAD_TIME_MAX_SECONDS),
+            idle: seconds(CONNECTION_IDLE_TIME_MAX_SECONDS),
+            answer: seconds(CONNECTION_ANSWER_TIME_MAX_SECONDS),
+            exchange: seconds(CONNECTION_EXCHANGE_TIME_MAX_SECONDS),
+        }
+    }
+}
+
+/// What one connection is doing.
+#[derive(Debug)]
+pub(super) struct Activity {
+    limits: ConnectionLimits,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When each request that is not answered to its end has begun, by the number of the request.
+    exchanges: BTreeMap<u64, Instant>,
+    next_exchange: u64,
+    idle_since: Instant,
+    wrote_at: Instant,
+    must_leave: bool,
+}
+
+impl Activity {
+    pub(super) fn new(limits: ConnectionLimits) -> Arc<Self> {
+        let now = Instant::now();
+        let exchanges = BTreeMap::new();
+        let state = State { exchanges, next_exchange: 0, idle_since: now, wrote_at: now, must_leave: false };
+        Arc::new(Self { limits, state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    /// A request has begun; it ends when the result is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Exchange {
+        let mut state = self.lock();
+        let number = state.next_exchange;
+        state.next_exchange += 1;
+        state.exchanges.insert(number, Instant::now());
+        self.changed.notify_one();
+        Exchange { activity: Arc::clone(self), number }
+    }
+
+    /// Completes when the connection has reached a limit, or has to make room for another one.
+    pub(super) async fn over(&self) {
+        loop {
+            let end = self.end();
+            if end <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => {}
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    /// When the connection ends if nothing happens meanwhile.
+    fn end(&self) -> Instant {
+        let (state, limits) = (self.lock(), &self.limits);
+        if state.must_leave {
+            return state.idle_since;
+        }
+        if let Some((_, begun_at)) = state.exchanges.first_key_value() {
+            return *begun_at + limits.exchange;
+        }
+        if state.next_exchange == 0 {
+            return state.idle_since + limits.first_request;
+        }
+        // The end of an answer may still be on its way. A client that only asks whether the server is there makes it
+        // write too, so that does not count for ever.
+        let last = state.wrote_at.max(state.idle_since) + limits.idle;
+        last.min(state.idle_since + limits.idle.max(limits.answer))
+    }
+
+    /// Since when the connection has had nothing to do; `None` if it has.
+    fn idle_since(&self) -> Option<Instant> {
+        let state = self.lock();
+        state.exchanges.is_empty().then_some(state.idle_since)
+    }
+
+    fn leave(&self) {
+        self.lock().must_leave = true;
+        self.changed.notify_one();
+    }
+
+    fn wrote(&self) {
+        self.lock().wrote_at = Instant::now();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    activity: Arc<Activity>,
+    number: u64,
+}
+
+impl Exchange {
+    /// The same answer; the request ends with its body.
+    pub(super) fn until_read(self, response: Response) -> Response {
+        response.map(|body| Body::new(Answering { body, _exchange: self }))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let mut state = self.activity.lock();
+        state.exchanges.remove(&self.number);
+        state.idle_since = Instant::now();
+        self.activity.changed.notify_one();
+    }
+}
+
+/// A body that keeps a request from ending.
+struct Answering {
+    body: Body,
+    _exchange: Exchange,
+}
+
+impl http_body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream that notes when something could be written.
+pub(super) struct Noting<S> {
+    pub(super) stream: S,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, out)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Noting<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if written.is_ready() {
+            self.activity.wrote();
+        }
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        if written.is_ready() {
+            self.activity.wrote();
+        }
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// The connections that are open.
+#[derive(Debug)]
+pub(super) struct Connections {
+    max: usize,
+    open: Arc<Mutex<HashMap<u64, Arc<Activity>>>>,
+    next: u64,
+}
+
+impl Connections {
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, open: Arc::default(), next: 0 }
+    }
+
+    /// A place for one more connection; if there is none, the connection that has been idle for longest is told to leave.
+    /// `None` if none is idle.
+    pub(super) fn enter(&mut self, activity: &Arc<Activity>) -> Option<Place> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= self.max {
+            let idle = open.iter().filter_map(|(number, other)| Some((other.idle_since()?, *number)));
+            let (_, longest) = idle.min()?;
+            if let Some(leaving) = open.remove(&longest) {
+                leaving.leave();
+            }
+        }
+        let number = self.next;
+        self.next += 1;
+        open.insert(number, Arc::clone(activity));
+        Some(Place { open: Arc::clone(&self.open), number })
+    }
+}
+
+/// The place of one connection, which is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    open: Arc<Mutex<HashMap<u64, Arc<Activity>>>>,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
