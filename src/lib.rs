@@ -16,3 +16,8 @@ pub mod lambda;
 pub mod runtime;
 pub mod service;
 pub mod store;
+
+/// The examples of the page about embedding, which have to compile.
+#[cfg(all(doctest, feature = "runtime", feature = "sqlite"))]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;
