@@ -60,7 +60,7 @@ fn help(name: &str) -> String {
          ADAPTER                     sqlite, postgres, mongodb or memory\n\
          LOG_LEVEL                   error, warn, info, debug, trace or off\n\
          \n\
-         README.md has all of them.\n\
+         docs/configuration.md has all of them.\n\
          \n\
          Ends with 0 when all is well, 1 when --check finds that the store does not work,\n\
          and 2 when an argument or a setting is wrong.\n",

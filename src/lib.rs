@@ -2,7 +2,7 @@
 //!
 //! Clients that work offline push the operations they made and pull those of others; the server detects conflicts with
 //! vector clocks, keeps an operation log and the current documents, and answers queries, statistics and compaction.
-//! `ARCHITECTURE.md` has the map of the code, `README.md` the protocol.
+//! `ARCHITECTURE.md` has the map of the code, `docs/protocol.md` the protocol.
 
 pub mod api;
 #[cfg(all(feature = "aws", any(feature = "postgres", feature = "mongodb")))]
@@ -16,3 +16,8 @@ pub mod lambda;
 pub mod runtime;
 pub mod service;
 pub mod store;
+
+/// The examples of the page about embedding, which have to compile.
+#[cfg(all(doctest, feature = "runtime", feature = "sqlite"))]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# curl, which runs the commands of the README in a test.
+# curl, which runs the commands of the pages in a test.
 
 find_curl() {
   if ! command -v curl >/dev/null; then

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 #[cfg(all(feature = "aws", any(feature = "postgres", feature = "mongodb")))]
 use crate::aws;
-#[cfg(any(feature = "postgres", feature = "mongodb"))]
-use crate::config::Connection;
-use crate::config::{Adapter, ConfigError, StoreConfig};
+use crate::config::{Adapter, ConfigError, Connection, StoreConfig};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 #[cfg(feature = "mongodb")]

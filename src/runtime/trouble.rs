@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::connection_variable;
-use crate::config::{Adapter, StoreConfig};
+use crate::config::{Adapter, Connection, StoreConfig};
 use crate::core::limits::{STORE_RETRY_PAUSE_MAX_MS, STORE_RETRY_PAUSE_MIN_MS};
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PostgresOptions;
 use crate::store::{Obstacle, Store, StoreError};
 
 /// Asks a store until it answers. What keeps it from that is said at once, and again only when it changes.
@@ -17,7 +19,8 @@ pub async fn wait_for_store(store: Arc<dyn Store>, config: &StoreConfig) {
     while let Err(error) = store.check().await {
         let advice = advice(&error, config);
         if said.as_ref() != Some(&advice) {
-            tracing::error!(error.cause = %error, "{advice}; requests are answered with 503 or 500 until then");
+            let status = if error.can_retry() { 503 } else { 500 };
+            tracing::error!(error.cause = %error, "{advice}; requests are answered with {status} until then");
             said = Some(advice);
         }
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
@@ -33,10 +36,11 @@ pub async fn wait_for_store(store: Arc<dyn Store>, config: &StoreConfig) {
 pub fn advice(error: &StoreError, config: &StoreConfig) -> String {
     let variable = variable(&config.adapter, error.obstacle());
     match (&config.adapter, error.obstacle()) {
-        (Adapter::Postgres { schema, .. }, Some(obstacle)) => {
-            let advice = postgres(obstacle, schema.as_deref());
-            format!("{variable}: {advice}")
+        (Adapter::Postgres { schema, connection, .. }, Some(Obstacle::Rights)) => {
+            let schema = schema.as_deref().unwrap_or("syncflow");
+            format!("{variable}: {}", missing_rights(schema, user_of(connection).as_deref()))
         }
+        (Adapter::Postgres { .. }, Some(obstacle)) => format!("{variable}: {}", postgres(obstacle)),
         (Adapter::Mongodb { .. }, Some(obstacle)) => format!("{variable}: {}", mongodb(obstacle)),
         _ => format!("{variable}: {error}"),
     }
@@ -52,7 +56,30 @@ fn variable(adapter: &Adapter, obstacle: Option<Obstacle>) -> &'static str {
     }
 }
 
-fn postgres(obstacle: Obstacle, schema: Option<&str>) -> String {
+/// What to do about missing rights: SQL that can be pasted, if it is known who connects.
+fn missing_rights(schema: &str, user: Option<&str>) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let (schema, for_user) = (quoted(schema), if user.is_some() { "" } else { " with the user's name for USER" });
+    let user = quoted(user.unwrap_or("USER"));
+    format!(
+        "the user lacks rights; as the owner of the database, run{for_user}: CREATE SCHEMA IF NOT EXISTS {schema}; GRANT \
+         USAGE, CREATE ON SCHEMA {schema} TO {user}; (docs/deploy/server.md lists all rights)"
+    )
+}
+
+/// The user in a connection string, if there is one. A login that lacks rights was taken, so this is no piece of a password.
+#[cfg(feature = "postgres")]
+fn user_of(connection: &Connection) -> Option<String> {
+    let Connection::Given(text) = connection else { return None };
+    PostgresOptions::new(text.reveal()).parts().ok()?.login.user
+}
+
+#[cfg(not(feature = "postgres"))]
+fn user_of(_: &Connection) -> Option<String> {
+    None
+}
+
+fn postgres(obstacle: Obstacle) -> String {
     match obstacle {
         Obstacle::Refused => "nobody listens at the host and port; start PostgreSQL there, or correct them".to_owned(),
         Obstacle::UnknownHost => "the host is unknown; correct its name".to_owned(),
@@ -64,18 +91,6 @@ fn postgres(obstacle: Obstacle, schema: Option<&str>) -> String {
         Obstacle::Database => {
             "PostgreSQL has no such database; make it with CREATE DATABASE, or correct its name".to_owned()
         }
-        Obstacle::Rights => match schema {
-            Some(schema) => format!(
-                "the user lacks rights; as its owner, run GRANT USAGE, CREATE ON SCHEMA \"{}\" TO the user, or name a \
-                 schema of the user's own, which needs the right to create in the database",
-                schema.replace('"', "\"\"")
-            ),
-            None => {
-                "the user lacks rights; as the owner of the database, run CREATE SCHEMA syncflow AUTHORIZATION the \
-                     user, or set it to a schema in which the user may create"
-                    .to_owned()
-            }
-        },
         Obstacle::Tls => {
             "there is no TLS connection that can be trusted; see to sslmode in the connection string and to \
              POSTGRES_CA_FILE"

@@ -110,7 +110,8 @@ impl Simulation {
             }
             Event::BackUp { device } => {
                 // Before its first cursor a device is a client from nothing. One that comes back to that state with
-                // operations that were pushed meanwhile gives them new ids, as README tells it; that is not played here.
+                // operations that were pushed meanwhile gives them new ids, as docs/writing-a-client.md says; that is
+                // not played here.
                 let online = &mut self.devices[device % count];
                 if online.device.may_push() {
                     online.backup = Some(online.device.clone());

@@ -264,6 +264,10 @@ pub(super) async fn a_transfer_encoding_other_than_chunked_is_501(api: &Api) {
     connection.head("POST /operations", &[("transfer-encoding", "Chunked")]).await;
     connection.write(&chunked).await;
     assert_eq!(connection.answer().await.status, 200);
+    // The HTTP library answers this one before a route sees it: a quirk of docs/protocol.md.
+    connection.head("POST /operations", &[("transfer-encoding", "identity")]).await;
+    let answer = connection.answer().await;
+    assert_eq!((answer.status, answer.bytes.len()), (400, 0));
 }
 
 pub(super) async fn a_body_that_breaks_off_changes_nothing(api: &Api) {

@@ -185,7 +185,14 @@ pub(super) async fn a_server_is_called_by_an_address_or_by_localhost(api: &Api) 
         let answer = raw_request(api, "GET /stats", &[("host", host.as_bytes())], "").await;
         assert_eq!(answer.status, 200, "{host}: {}", answer.text());
     }
-    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:3000", "sync.example.com", "test"] {
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:3000",
+        "sync.example.com",
+        "test",
+        "app.localhost",
+    ] {
         // What a page sends whose name was resolved to this server.
         let origin = format!("http://{host}");
         let headers = [("host", host.as_bytes()), ("origin", origin.as_bytes()), ("sec-fetch-site", b"same-origin")];

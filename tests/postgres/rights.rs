@@ -1,4 +1,4 @@
-//! What the README says of rights and of the tables of others, and what the log says of them.
+//! Rights and the tables of others: that the page about servers is right, and what the log says of them.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -10,17 +10,19 @@ use super::world;
 use crate::support::postgres::connect;
 use crate::support::postgres_server::PostgresServer;
 
-/// The blocks of SQL in the README's section about PostgreSQL.
-fn blocks_of_readme() -> Vec<&'static str> {
-    let readme = include_str!("../../README.md");
-    let section = readme.split("### PostgreSQL\n").nth(1).and_then(|rest| rest.split("\n### ").next());
+/// The blocks of SQL in the page's section about rights.
+fn blocks_of_page() -> Vec<&'static str> {
+    let page = include_str!("../../docs/deploy/server.md");
+    let section = page.split("### Rights\n").nth(1).and_then(|rest| rest.split("\n### ").next());
     let blocks = section.unwrap_or_default().split("```sql\n").skip(1);
     blocks.filter_map(|block| block.split("```").next()).filter(|block| block.contains("SCHEMA")).collect()
 }
 
 #[tokio::test]
-async fn the_rights_that_the_readme_gives_are_enough_for_fresh_roles() {
-    let [first_start, afterwards, owns_nothing] = blocks_of_readme()[..] else { panic!("three blocks about rights") };
+async fn the_rights_that_the_page_gives_are_enough_for_fresh_roles() {
+    let [first_start, afterwards, owns_nothing, no_longer_everybody] = blocks_of_page()[..] else {
+        panic!("four blocks about rights")
+    };
     let server = PostgresServer::start(&[]).await;
     let admin = connect(&server.url()).await;
     admin.batch_execute("CREATE ROLE syncflow LOGIN; CREATE ROLE syncflow_app LOGIN").await.expect("two roles");
@@ -41,6 +43,8 @@ async fn the_rights_that_the_readme_gives_are_enough_for_fresh_roles() {
     app.query(&[("n", "1")]).await;
     assert_eq!(app.stats().await.documents, 3);
     assert_eq!(app.compact(0).await, 1);
+
+    admin.batch_execute(no_longer_everybody).await.expect("the right that nobody should have");
 }
 
 /// What is logged while this is alive, on the thread that made it.

@@ -14,6 +14,9 @@ use crate::mongodb::proxy::{command_in, name_of};
 /// The kind of all messages.
 const OP_MSG: i32 = 2013;
 
+/// How a client begins TLS: a record of the handshake, and its version.
+const TLS_GREETING: [u8; 3] = [0x16, 3, 1];
+
 /// Longest message that is read, in bytes.
 const MESSAGE_MAX_BYTES: i32 = 1024 * 1024;
 
@@ -51,8 +54,8 @@ impl Greeter {
 async fn speak(mut client: TcpStream, answer: Arc<Answer>) -> io::Result<()> {
     loop {
         let length = client.read_i32_le().await?;
-        if length > MESSAGE_MAX_BYTES {
-            // Another protocol, such as TLS.
+        // A short greeting of TLS looks like the length of a message.
+        if length > MESSAGE_MAX_BYTES || length.to_le_bytes().starts_with(&TLS_GREETING) {
             return client.write_all(b"what?").await;
         }
         let mut message = length.to_le_bytes().to_vec();

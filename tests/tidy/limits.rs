@@ -3,7 +3,7 @@
 use super::{Findings, files_ending, names, read};
 
 /// Units, as last words.
-const UNITS: [&str; 18] = [
+const UNITS: [&str; 19] = [
     "ATTEMPTS",
     "BITS",
     "BYTES",
@@ -14,6 +14,7 @@ const UNITS: [&str; 18] = [
     "DOCUMENTS",
     "ENTRIES",
     "FAULTS",
+    "KEYS",
     "LEVELS",
     "MEMBERS",
     "MS",

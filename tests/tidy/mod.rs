@@ -3,9 +3,11 @@
 //! Every failure says how to mend it.
 
 mod dependencies;
+mod english;
 mod layers;
 mod licences;
 mod limits;
+mod links;
 mod names;
 mod settings;
 mod sql;
@@ -16,10 +18,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A file of the repository with its text.
-struct SourceFile {
+pub(crate) struct SourceFile {
     /// The path from the repository's root, with slashes.
-    path: String,
-    text: String,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// Everything in the repository that is text and not made by a tool.
@@ -31,7 +33,7 @@ fn files() -> Vec<SourceFile> {
 }
 
 /// The files whose name ends so.
-fn files_ending(suffix: &str) -> Vec<SourceFile> {
+pub(crate) fn files_ending(suffix: &str) -> Vec<SourceFile> {
     let mut files = files();
     files.retain(|file| file.path.ends_with(suffix));
     files

@@ -1,4 +1,4 @@
-//! The settings: the code, the example of the local server and the README know the same ones, with the same defaults.
+//! The settings: the code, the example of the local server and the page know the same ones, with the same defaults.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{Findings, read};
 const CODE: &str = "src/config.rs";
 const CODE_OF_STORES: &str = "src/config/store.rs";
 const EXAMPLE: &str = "local-dev/.env.example";
-const README: &str = "README.md";
+const PAGE: &str = "docs/configuration.md";
 
 /// The variables that the code asks for: literals of capitals in front of its tests.
 fn variables_of_code() -> Vec<String> {
@@ -60,10 +60,10 @@ fn lines_of_example() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_setting_is_in_the_code_the_example_and_the_readme() {
+fn every_setting_is_in_the_code_the_example_and_the_page() {
     let in_code = variables_of_code();
     assert!(in_code.len() > 5, "{CODE} names its variables in literals");
-    let pages = [(CODE, rows(&read(CODE))), (EXAMPLE, lines_of_example()), (README, rows(&read(README)))];
+    let pages = [(CODE, rows(&read(CODE))), (EXAMPLE, lines_of_example()), (PAGE, rows(&read(PAGE)))];
     let mut findings = Findings::default();
     for (page, on_page) in &pages {
         for name in in_code.iter().filter(|name| !on_page.contains_key(*name)) {
@@ -73,8 +73,7 @@ fn every_setting_is_in_the_code_the_example_and_the_readme() {
             findings.add(page, format_args!("{name} is none of the variables that the code reads"));
         }
     }
-    findings
-        .none_or("name it in the table at the top of the code, in the example and in the README's table, or nowhere");
+    findings.none_or("name it in the table at the top of the code, in the example and in the page's table, or nowhere");
 }
 
 #[test]
@@ -88,12 +87,11 @@ fn the_list_of_the_names_has_every_setting() {
 
 #[test]
 fn every_default_is_the_same_everywhere() {
-    let (in_code, in_example, in_readme) = (rows(&read(CODE)), lines_of_example(), rows(&read(README)));
+    let (in_code, in_example, on_page) = (rows(&read(CODE)), lines_of_example(), rows(&read(PAGE)));
     let mut findings = Findings::default();
     for (name, default) in &in_code {
-        if in_readme.get(name) != Some(default) {
-            findings
-                .add(README, format_args!("{name} has the default {:?}, in the code {default:?}", in_readme.get(name)));
+        if on_page.get(name) != Some(default) {
+            findings.add(PAGE, format_args!("{name} has the default {:?}, in the code {default:?}", on_page.get(name)));
         }
         // Where the code explains the default, the example has nothing.
         let expected = if default == "see below" { "" } else { default };

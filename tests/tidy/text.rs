@@ -107,7 +107,7 @@ fn faults_of_markdown(text: &str) -> Vec<(usize, &'static str)> {
             faults.push((index + 1, "a sentence ends within this line"));
         }
         let goes_on = lines.peek().is_some_and(|(_, next)| is_prose(next) && !is_item(next));
-        if goes_on && !sentence.ends_with(['.', ':', '!', '?', ')']) {
+        if goes_on && !sentence.trim_end_matches('*').ends_with(['.', ':', '!', '?', ')']) {
             faults.push((index + 1, "a sentence goes on in the next line"));
         }
     }
@@ -115,7 +115,7 @@ fn faults_of_markdown(text: &str) -> Vec<(usize, &'static str)> {
 }
 
 fn is_prose(line: &str) -> bool {
-    let line = line.trim_start();
+    let line = line.trim_start().trim_start_matches("> ");
     !line.is_empty() && !line.starts_with(['#', '|', '<', '[']) && !line.starts_with("```")
 }
 
@@ -131,7 +131,8 @@ fn without_code(line: &str) -> String {
 
 /// How many sentences end before the end of a line.
 fn ends_of_sentences(line: &str) -> usize {
-    let text = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(['-', '.', ' ']);
+    let text =
+        line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(['-', '.', ' ', '>']);
     let pairs = text.split(['.', '!', '?']).skip(1);
     pairs.filter(|rest| rest.strip_prefix(' ').is_some_and(|next| next.starts_with(char::is_uppercase))).count()
 }
@@ -147,4 +148,6 @@ fn sentences_that_share_a_line_or_span_two_are_found() {
     assert_eq!(faults("```\nOne. Two\nthree\n```\n# Title. Here\n| A. B |\n"), none);
     assert_eq!(faults("One. Two.\n"), [1]);
     assert_eq!(faults("It goes\non.\n"), [1]);
+    assert_eq!(faults("> [!WARNING]\n> **In a box.**\n> Another.\n"), none);
+    assert_eq!(faults("> In a box. Another.\n> It goes\n> on.\n"), [1, 2]);
 }

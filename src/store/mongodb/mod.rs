@@ -4,8 +4,8 @@
 //! with the tenant's head: two writers of one tenant meet there, before either has written anything else, and one of them
 //! tries again. So numbers are taken in the transaction that uses them, and none is ever missing.
 //!
-//! `ARCHITECTURE.md` says step by step why the log is dense whoever dies when; `transaction.rs` and `writers.rs` have the
-//! code of it.
+//! `docs/design/mongodb.md` says step by step why the log is dense whoever dies when; `transaction.rs` and `writers.rs`
+//! have the code of it.
 //!
 //! Texts stay texts: `data` and vector clocks are kept as they came, and nothing that a client sends becomes part of a
 //! query but as a value that something is equal to.

@@ -1,0 +1,160 @@
+//! The English of the pages: phrases that readers stumble over, as far as they can be looked for.
+
+use super::{Findings, files_ending};
+
+/// A phrase, in lower case, and what to write for it. A comma is a word of its own.
+const PHRASES: [(&str, &str); 14] = [
+    ("anew", "again"),
+    ("be it", "such as"),
+    ("would else", "otherwise … would"),
+    ("once more", "again"),
+    ("as a rule", "usually"),
+    ("in any case", "always"),
+    ("counts as", "is treated as"),
+    ("does not count", "has no effect"),
+    ("do not count", "have no effect"),
+    ("whoever", "the noun, such as: the client that …"),
+    ("the reference", "the original protocol, the Express server or the model store"),
+    ("legacy client", "original client"),
+    (", where", "if, when or which"),
+    ("a bit of", "some"),
+];
+
+/// Words that hide the subject at the beginning of a sentence.
+const HEADLESS: [&str; 6] = ["What", "Who", "Whoever", "Those", "Nobody", "Somebody"];
+
+/// A sentence with more words is two sentences.
+const SENTENCE_MAX_WORDS: usize = 30;
+
+#[test]
+fn the_pages_are_in_plain_english() {
+    let mut findings = Findings::default();
+    for page in files_ending(".md") {
+        for (line_number, problem) in faults_of(&page.text) {
+            findings.add(format_args!("{}:{line_number}", page.path), problem);
+        }
+    }
+    findings.none_or("write it as said; CONTRIBUTING.md says how the pages are written");
+}
+
+/// The lines, from 1, that are hard to read, and what to do about each.
+fn faults_of(page: &str) -> Vec<(usize, String)> {
+    let mut faults = Vec::new();
+    let mut is_in_code = false;
+    for (line_number, line) in (1..).zip(page.lines()) {
+        let line = line.trim_start().trim_start_matches("> ");
+        if line.starts_with("```") {
+            is_in_code = !is_in_code;
+        } else if !is_in_code && !line.starts_with('#') {
+            for sentence in sentences(&without_code_and_links(line)) {
+                faults.extend(faults_of_sentence(&sentence).into_iter().map(|fault| (line_number, fault)));
+            }
+        }
+    }
+    faults
+}
+
+/// The sentences of a line: the line itself without the mark of its list, or the parts of the cells of a table.
+fn sentences(line: &str) -> Vec<String> {
+    if let Some(row) = line.strip_prefix('|') {
+        return row.split(['|', ';']).flat_map(|cell| cell.split(". ")).map(|part| part.trim().to_owned()).collect();
+    }
+    let numbered = line.split_once(". ").filter(|(number, _)| number.parse::<u32>().is_ok());
+    let text = numbered.map_or(line, |(_, text)| text);
+    vec![text.trim_start_matches(['-', '*', ' ']).to_owned()]
+}
+
+/// A line with a word in place of each `code`, and without the targets of links.
+fn without_code_and_links(line: &str) -> String {
+    let text: String = line.split('`').enumerate().map(|(at, part)| if at % 2 == 0 { part } else { "code" }).collect();
+    let mut parts = text.split("](");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push(']');
+        plain.push_str(part.split_once(')').map_or("", |(_, rest)| rest));
+    }
+    plain
+}
+
+fn faults_of_sentence(sentence: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let words: Vec<&str> = sentence.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).collect();
+    if words.len() > SENTENCE_MAX_WORDS {
+        faults.push(format!("{} words in a sentence, at most {SENTENCE_MAX_WORDS}: make it two", words.len()));
+    }
+    let first = words.first().copied().unwrap_or_default();
+    if HEADLESS.contains(&first) && !sentence.ends_with('?') {
+        faults.push(format!("begins with {first:?}: name the noun, such as \"The client …\""));
+    }
+    if first == "Where" {
+        faults.push("begins with \"Where\": write \"If\" or \"When\"".to_owned());
+    }
+    let plain = spelt_out(sentence);
+    for (phrase, remedy) in PHRASES {
+        if plain.contains(&format!(" {phrase} ")) {
+            faults.push(format!("{phrase:?}: write {remedy:?}"));
+        }
+    }
+    faults.extend(denied_nouns(&plain));
+    faults
+}
+
+/// The sentence in lower case with one space around each word and each comma; other marks are dots.
+fn spelt_out(sentence: &str) -> String {
+    let mut plain = String::from(" ");
+    for character in sentence.chars() {
+        match character {
+            c if c.is_alphanumeric() || c == '\'' || c == '-' => plain.extend(c.to_lowercase()),
+            ',' => plain.push_str(" , "),
+            ' ' => plain.push(' '),
+            '*' | '_' => {}
+            _ => plain.push_str(" . "),
+        }
+    }
+    plain.push(' ');
+    plain.split_whitespace().fold(String::from(" "), |text, word| text + word + " ")
+}
+
+/// "X is no Y" and "X is none" for "X is not a Y"; "there is no Y" and "is no longer" are usual.
+fn denied_nouns(plain: &str) -> Option<String> {
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    let is_denied = |at: &[&str]| {
+        let [before, is, no, what] = at else { return false };
+        let is_no = *no == "no" && !["longer", "more", "one", "greater"].contains(what);
+        ["is", "are"].contains(is) && *before != "there" && (is_no || *no == "none")
+    };
+    words.windows(4).any(is_denied).then(|| "\"is no …\" or \"is none\": write \"is not a …\"".to_owned())
+}
+
+#[test]
+fn phrases_and_long_sentences_are_found_and_usual_ones_are_not() {
+    let long = "word ".repeat(SENTENCE_MAX_WORDS + 1);
+    for odd in [
+        "The page is read anew.",
+        "A set, be it of one node.",
+        "It would else fail.",
+        "- It is read once more.",
+        "1. An empty variable counts as not set.",
+        "It is created, where it is missing.",
+        "> Where it is missing, it is created.",
+        "What is accepted stays.",
+        "| a | It is no URL |",
+        "A name that is none of these.",
+        &long,
+    ] {
+        assert_eq!(faults_of(odd).len(), 1, "{odd}: {:?}", faults_of(odd));
+    }
+    for usual in [
+        "The page is read again.",
+        "It could be, it is said.",
+        "What does it promise?",
+        "There is no such document, and it is no longer read; there is none.",
+        "`would else` is code, and so is",
+        "```\nWhat is anew\n```",
+        "# What it promises",
+        "| what | meaning |",
+        "[a link](where/be%20it.md#once-more) is not read.",
+    ] {
+        assert_eq!(faults_of(usual), [], "{usual}");
+    }
+}
