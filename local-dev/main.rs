@@ -11,11 +11,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use syncflow_server::api::Api;
 use syncflow_server::config::{Adapter, Config, ConfigError, Listen};
 use syncflow_server::core::limits::STORE_CONNECT_TIME_MAX_MS;
 use syncflow_server::runtime::{self, TokioHost, logging};
 use syncflow_server::service::SyncService;
-use syncflow_server::{api, store::Store};
+use syncflow_server::store::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -61,7 +62,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 
 async fn serve(config: &Config, store: Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
     let service = SyncService::new(Arc::clone(&store), Arc::new(TokioHost));
-    let app = runtime::app(api::router(Arc::new(service)), &config.http);
+    let app = runtime::app(Api::builder(Arc::new(service)).fixed_principal(runtime::anybody()).build(), &config.http);
     let mut signals = Signals::new()?;
     let listener = listen(config.listen).await?;
     greet(listener.local_addr()?, &config.store.adapter);

@@ -12,10 +12,10 @@ use tower::ServiceExt as _;
 
 use super::metrics::CountingHost;
 use super::timed_store::TimedStore;
-use crate::api::{self, Endpoint};
+use crate::api::{self, Api, Endpoint};
 use crate::config::{ConfigError, StoreConfig};
 use crate::core::limits::LAMBDA_ANSWER_MARGIN_MS;
-use crate::runtime::open_store;
+use crate::runtime::{anybody, open_store};
 use crate::service::SyncService;
 
 /// A service whose store is opened when it is first needed; where that fails, whoever needs it next tries again.
@@ -72,7 +72,11 @@ impl LazyRoutes {
     }
 
     async fn route(&self, request: Request) -> Response {
-        let open = async || self.service.get().await.map(|service| api::route(self.endpoint, Arc::clone(service)));
+        let open = async || {
+            self.service.get().await.map(|service| {
+                Api::builder(Arc::clone(service)).fixed_principal(anybody()).build_endpoint(self.endpoint)
+            })
+        };
         match self.routes.get_or_try_init(open).await {
             Ok(routes) => routes.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
             Err(problem) => api::unavailable(problem.to_string()),

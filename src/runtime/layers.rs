@@ -134,7 +134,7 @@ fn span_of(request: &Request) -> Span {
         span.record("request.id", request_id);
         return span.clone();
     }
-    tracing::error_span!("request", http.method = %method, http.path = path, request.id = request_id)
+    tracing::error_span!("request", http.method = %method, http.path = path, request.id = request_id, access.subject = field::Empty)
 }
 
 fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {

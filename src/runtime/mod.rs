@@ -1,5 +1,6 @@
 //! What the routes need around them on a real machine: a clock, layers with a runtime, logs, and an open store.
 
+mod access;
 mod app;
 mod callers;
 mod host;
@@ -10,6 +11,7 @@ mod rest;
 mod store;
 mod trouble;
 
+pub use access::anybody;
 pub use app::App;
 pub use host::TokioHost;
 pub use layers::{OpenSpan, app};

@@ -9,10 +9,13 @@ mod contract;
 mod raw;
 pub(crate) mod server;
 
+mod access;
 mod bodies;
 mod browsers;
 mod compaction;
 mod documents;
+#[path = "../../examples/embed.rs"]
+mod embed;
 mod failures;
 mod input;
 pub(crate) mod local;

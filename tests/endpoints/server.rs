@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use syncflow_server::api;
+use axum::Router;
+use syncflow_server::api::Api as Routes;
 use syncflow_server::config::Config;
 use syncflow_server::core::limits::LAMBDA_BODY_MAX_BYTES;
 use syncflow_server::runtime::{self, TokioHost};
@@ -88,13 +89,19 @@ pub(crate) async fn start_with(store: Arc<dyn Store>, host: Arc<dyn Host>, setti
     start_on(store, host, &read(settings), ()).await
 }
 
-fn read(settings: &[(&str, &str)]) -> Config {
+pub(crate) fn read(settings: &[(&str, &str)]) -> Config {
     let look_up = |name: &str| settings.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     Config::read(look_up).expect("the settings are right")
 }
 
 async fn start_on(store: Arc<dyn Store>, host: Arc<dyn Host>, config: &Config, home: impl Any + Send) -> Server {
-    let app = runtime::app(api::router(Arc::new(SyncService::new(store, host))), &config.http);
+    let routes = Routes::builder(Arc::new(SyncService::new(store, host))).fixed_principal(runtime::anybody()).build();
+    start_routes(routes, config, home).await
+}
+
+/// With these settings, whatever routes there are.
+pub(crate) async fn start_routes(routes: Router, config: &Config, home: impl Any + Send) -> Server {
+    let app = runtime::app(routes, &config.http);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let task = tokio::spawn(serve::serve(listener, app, async || std::future::pending().await));
