@@ -258,3 +258,18 @@ pub const STORE_WRITER_SILENT_MAX_MS: u64 = 2_000;
 
 /// How long a writer on MongoDB is known after it has last shown itself, in seconds.
 pub const STORE_WRITER_FORGOTTEN_AFTER_SECONDS: u64 = 60 * 60;
+
+/// Largest token that is read, in bytes.
+pub const TOKEN_MAX_BYTES: usize = 8 * 1024;
+
+/// How far the clock of whoever makes tokens may be from the server's, in milliseconds.
+pub const TOKEN_LEEWAY_MS: u64 = 30_000;
+
+/// Shortest secret that signs tokens, in bytes. Source: RFC 7518, section 3.2.
+pub const HS256_SECRET_MIN_BYTES: usize = 32;
+
+/// Largest set of keys that is read, in bytes.
+pub const JWKS_MAX_BYTES: usize = 64 * 1024;
+
+/// Most keys of a set.
+pub const JWKS_MAX_ENTRIES: usize = 100;
