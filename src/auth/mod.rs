@@ -9,6 +9,7 @@
 mod grants;
 mod json;
 mod keys;
+pub mod tokens;
 mod verify;
 
 pub use grants::{Grants, TenantSource};

@@ -273,3 +273,15 @@ pub const JWKS_MAX_BYTES: usize = 64 * 1024;
 
 /// Most keys of a set.
 pub const JWKS_MAX_ENTRIES: usize = 100;
+
+/// Largest file of static tokens, in bytes.
+pub const TOKENS_FILE_MAX_BYTES: usize = 1024 * 1024;
+
+/// How long the file of static tokens is trusted until it is read again, in milliseconds.
+pub const TOKENS_FILE_TRUSTED_MS: u64 = 1_000;
+
+/// Most memory for tokens that were verified, in bytes.
+pub const VERIFIED_TOKENS_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a token is valid that is made for trying out, in seconds.
+pub const DEV_TOKEN_TIME_SECONDS: u64 = 60 * 60;

@@ -11,7 +11,7 @@ mod rest;
 mod store;
 mod trouble;
 
-pub use access::anybody;
+pub use access::{Access, anybody};
 pub use app::App;
 pub use host::TokioHost;
 pub use layers::{OpenSpan, app};

@@ -25,6 +25,7 @@ mod push;
 mod readme;
 mod secrets;
 mod seed;
+mod sign_in;
 mod starting;
 mod transport;
 

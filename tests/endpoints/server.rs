@@ -2,12 +2,14 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
-use syncflow_server::api::Api as Routes;
+use futures_util::future::BoxFuture;
 use syncflow_server::config::Config;
 use syncflow_server::core::limits::LAMBDA_BODY_MAX_BYTES;
-use syncflow_server::runtime::{self, TokioHost};
+use syncflow_server::runtime::{self, Access, TokioHost};
 use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::Store;
 use tokio::net::TcpListener;
@@ -34,6 +36,34 @@ struct Task(JoinHandle<()>);
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// A clock that a check sets; everything else is the machine's.
+#[derive(Debug)]
+pub(crate) struct Clock(AtomicU64);
+
+impl Clock {
+    pub(crate) fn at(now_ms: u64) -> Arc<Self> {
+        Arc::new(Self(now_ms.into()))
+    }
+
+    pub(crate) fn advance(&self, by_ms: u64) {
+        self.0.fetch_add(by_ms, Ordering::SeqCst);
+    }
+}
+
+impl Host for Clock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn random_bits(&self) -> u64 {
+        TokioHost.random_bits()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        TokioHost.sleep(duration)
     }
 }
 
@@ -95,7 +125,8 @@ pub(crate) fn read(settings: &[(&str, &str)]) -> Config {
 }
 
 async fn start_on(store: Arc<dyn Store>, host: Arc<dyn Host>, config: &Config, home: impl Any + Send) -> Server {
-    let routes = Routes::builder(Arc::new(SyncService::new(store, host))).fixed_principal(runtime::anybody()).build();
+    let access = Access::open(&config.auth, Arc::clone(&host)).expect("the settings are right");
+    let routes = access.routes(Arc::new(SyncService::new(store, host))).build();
     start_routes(routes, config, home).await
 }
 

@@ -1,0 +1,111 @@
+//! Who a request's token belongs to.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::cache::VerifiedTokens;
+use super::tokens_file::TokensFile;
+use crate::api::{Authenticate, Denied};
+use crate::auth::{Keys, TenantSource, TokenRules, VerifiedToken, tokens, verify};
+use crate::config::{ConfigError, JwtConfig, KeyConfig, TenantConfig, TokenConfig};
+use crate::core::access::Principal;
+use crate::core::limits::TOKEN_MAX_BYTES;
+use crate::service::Host;
+
+/// The header in which a request names one of its token's tenants.
+const TENANT: HeaderName = HeaderName::from_static("x-syncflow-tenant");
+
+/// Takes the tokens that the settings name.
+pub(super) struct SignIn {
+    host: Arc<dyn Host>,
+    static_tokens: Option<TokensFile>,
+    jwt: Option<(Keys, TokenRules)>,
+    verified: VerifiedTokens,
+}
+
+impl SignIn {
+    pub(super) fn open(config: &TokenConfig, host: Arc<dyn Host>) -> Result<Self, ConfigError> {
+        let now_ms = host.now_ms();
+        let static_tokens = config.tokens_file.as_deref().map(|path| TokensFile::open(path, now_ms)).transpose()?;
+        let jwt = config.jwt.as_ref().map(|jwt| Ok((keys(&jwt.keys)?, rules(jwt)))).transpose()?;
+        Ok(Self { host, static_tokens, jwt, verified: VerifiedTokens::default() })
+    }
+
+    fn verify(&self, token: &str) -> Result<Arc<VerifiedToken>, Denied> {
+        let now_ms = self.host.now_ms();
+        let hash = tokens::hash(token);
+        if let Some(file) = &self.static_tokens
+            && let Some(found) = file.tokens(now_ms).find(&hash)
+        {
+            return Ok(Arc::new(found.clone()));
+        }
+        let (keys, rules) = self.jwt.as_ref().ok_or(Denied::InvalidToken)?;
+        if let Some(token) = self.verified.get(&hash) {
+            return Ok(token);
+        }
+        let verified = verify(token, keys, now_ms, rules).map_err(|reason| {
+            tracing::debug!(access.reason = %reason, "a token is refused");
+            Denied::from(reason)
+        })?;
+        let verified = Arc::new(verified);
+        self.verified.insert(hash, Arc::clone(&verified), token.len());
+        Ok(verified)
+    }
+}
+
+#[async_trait]
+impl Authenticate for SignIn {
+    async fn authenticate(&self, head: &Parts) -> Result<Principal, Denied> {
+        let token = bearer(&head.headers)?;
+        let requested_tenant = only(&head.headers, &TENANT)?;
+        let requested_tenant = requested_tenant.map(|name| std::str::from_utf8(name.as_bytes())).transpose();
+        let requested_tenant = requested_tenant.map_err(|_| Denied::ForbiddenTenant)?;
+        // An expired one of the cache is found by whoever uses the principal.
+        self.verify(token)?.principal(requested_tenant)
+    }
+}
+
+/// The token of a request. A query is not looked at, since it stands in logs.
+fn bearer(headers: &HeaderMap) -> Result<&str, Denied> {
+    let credentials = only(headers, &AUTHORIZATION)?.ok_or(Denied::Missing)?;
+    let credentials = credentials.to_str().map_err(|_| Denied::Malformed)?;
+    let (scheme, token) = credentials.split_once(' ').ok_or(Denied::Malformed)?;
+    let token = token.trim_matches(' ');
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return Err(Denied::Malformed);
+    }
+    if token.len() > TOKEN_MAX_BYTES { Err(Denied::InvalidToken) } else { Ok(token) }
+}
+
+/// A header that a request has at most once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Denied> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(Denied::Malformed),
+    }
+}
+
+fn keys(config: &KeyConfig) -> Result<Keys, ConfigError> {
+    let (keys, secret, variable) = match config {
+        KeyConfig::Secret(secret) => (Keys::from_secret(secret.reveal().as_bytes()), secret, "AUTH_HS256_SECRET"),
+        KeyConfig::Set(set) => (Keys::from_jwks(set.reveal()), set, "AUTH_JWKS"),
+    };
+    keys.map_err(|problem| ConfigError::new(secret.variable().unwrap_or(variable), problem))
+}
+
+fn rules(config: &JwtConfig) -> TokenRules {
+    TokenRules {
+        issuer: config.issuer.clone(),
+        audience: config.audience.clone(),
+        tenant: match &config.tenant {
+            TenantConfig::Fixed(tenant) => TenantSource::Fixed(tenant.clone()),
+            TenantConfig::Claim(path) => TenantSource::Claim(path.clone()),
+        },
+        role_claim: config.role_claim.clone(),
+    }
+}
