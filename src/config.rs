@@ -31,6 +31,7 @@
 //! | `AUTH_HS256_SECRET_FILE` | | a file that has the secret instead |
 //! | `AUTH_JWKS` | | the keys of an identity provider that sign tokens, as JSON (RFC 7517) |
 //! | `AUTH_JWKS_FILE` | | a file that has the keys instead |
+//! | `AUTH_JWKS_URL` | | the URL at which the provider publishes the keys instead; `https`, or `http` on this machine |
 //! | `AUTH_ISSUER` | | what `iss` of a token must be; needed with the keys of a provider |
 //! | `AUTH_AUDIENCE` | | what `aud` of a token must be or contain; needed with the keys of a provider |
 //! | `AUTH_TENANT` | | the one tenant of all JSON Web Tokens |

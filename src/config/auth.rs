@@ -49,6 +49,8 @@ pub enum KeyConfig {
     Secret(Secret),
     /// The text of a provider's set of keys.
     Set(Secret),
+    /// The URL at which a provider publishes its set of keys.
+    Url(String),
 }
 
 /// Where the tenant of a token comes from.
@@ -69,7 +71,7 @@ impl AuthConfig {
         match self {
             Self::Off { is_said: false } if is_reachable => Err(ConfigError::new(
                 "AUTH",
-                "nothing says who may make requests; set AUTH_HS256_SECRET, AUTH_JWKS_FILE or AUTH_TOKENS_FILE, or \
+                "nothing says who may make requests; set AUTH_HS256_SECRET, AUTH_JWKS_URL or AUTH_TOKENS_FILE, or \
                  AUTH=off to let everybody read and write",
             )),
             _ => Ok(()),
@@ -101,7 +103,7 @@ pub(super) fn auth(variables: &Variables<'_>) -> Result<AuthConfig, ConfigError>
         Some((_, keys)) => Some(jwt(variables, keys, role_claim)?),
         None => {
             if let Some(variable) = OF_KEYS.into_iter().find(|variable| variables.get(variable).is_some()) {
-                let problem = "is of no use without AUTH_HS256_SECRET, AUTH_JWKS or AUTH_JWKS_FILE";
+                let problem = "is of no use without AUTH_HS256_SECRET, AUTH_JWKS or AUTH_JWKS_URL";
                 return Err(ConfigError::new(variable, problem));
             }
             None
@@ -115,7 +117,7 @@ pub(super) fn auth(variables: &Variables<'_>) -> Result<AuthConfig, ConfigError>
 
 /// The keys, and the variable that has them or names their file.
 fn keys(variables: &Variables<'_>) -> Result<Option<(&'static str, KeyConfig)>, ConfigError> {
-    let all = ["AUTH_HS256_SECRET", "AUTH_HS256_SECRET_FILE", "AUTH_JWKS", "AUTH_JWKS_FILE"];
+    let all = ["AUTH_HS256_SECRET", "AUTH_HS256_SECRET_FILE", "AUTH_JWKS", "AUTH_JWKS_FILE", "AUTH_JWKS_URL"];
     let mut set = all.into_iter().filter_map(|variable| Some((variable, variables.get(variable)?)));
     let Some((variable, value)) = set.next() else { return Ok(None) };
     if let Some((other, _)) = set.next() {
@@ -125,6 +127,7 @@ fn keys(variables: &Variables<'_>) -> Result<Option<(&'static str, KeyConfig)>, 
         "AUTH_HS256_SECRET" => KeyConfig::Secret(Secret::new(variable, value)),
         "AUTH_HS256_SECRET_FILE" => KeyConfig::Secret(Secret::new(variable, file::read(variable, &value)?)),
         "AUTH_JWKS" => KeyConfig::Set(Secret::new(variable, value)),
+        "AUTH_JWKS_URL" => KeyConfig::Url(value),
         _ => {
             const { assert!(JWKS_MAX_BYTES <= SECRET_FILE_MAX_BYTES, "a set of keys fits the file") };
             KeyConfig::Set(Secret::new(variable, file::read_lines(variable, &value)?))
@@ -135,8 +138,12 @@ fn keys(variables: &Variables<'_>) -> Result<Option<(&'static str, KeyConfig)>, 
 
 fn jwt(variables: &Variables<'_>, keys: KeyConfig, role_claim: String) -> Result<JwtConfig, ConfigError> {
     let (issuer, audience) = (variables.get("AUTH_ISSUER"), variables.get("AUTH_AUDIENCE"));
-    if let KeyConfig::Set(set) = &keys {
-        let beside = set.variable().unwrap_or("AUTH_JWKS");
+    let provider = match &keys {
+        KeyConfig::Secret(_) => None,
+        KeyConfig::Set(set) => set.variable(),
+        KeyConfig::Url(_) => Some("AUTH_JWKS_URL"),
+    };
+    if let Some(beside) = provider {
         for (variable, value) in [("AUTH_ISSUER", &issuer), ("AUTH_AUDIENCE", &audience)] {
             if value.is_none() {
                 let problem = format_args!("must be set beside {beside}, since a provider signs tokens for others too");

@@ -1,7 +1,7 @@
 //! The names of all variables, and names that look like one of them.
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 38] = [
+pub const VARIABLES: [&str; 39] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -12,6 +12,7 @@ pub const VARIABLES: [&str; 38] = [
     "AUTH_ISSUER",
     "AUTH_JWKS",
     "AUTH_JWKS_FILE",
+    "AUTH_JWKS_URL",
     "AUTH_ROLE_CLAIM",
     "AUTH_TENANT",
     "AUTH_TENANT_CLAIM",

@@ -285,3 +285,18 @@ pub const VERIFIED_TOKENS_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long a token is valid that is made for trying out, in seconds.
 pub const DEV_TOKEN_TIME_SECONDS: u64 = 60 * 60;
+
+/// How long fetched keys are used until they are fetched again in the background, in milliseconds.
+pub const JWKS_FRESH_MS: u64 = 5 * 60 * 1_000;
+
+/// How long fetched keys are used without asking their provider again, in milliseconds.
+pub const JWKS_TRUSTED_MS: u64 = 10 * 60 * 1_000;
+
+/// Time between two fetches of keys, in milliseconds, whatever unknown keys tokens name.
+pub const JWKS_FETCH_PAUSE_MS: u64 = 30_000;
+
+/// Time between two fetches as long as no keys are known at all, in milliseconds.
+pub const JWKS_FIRST_FETCH_PAUSE_MS: u64 = 1_000;
+
+/// How long a fetch of keys may take, in milliseconds.
+pub const JWKS_FETCH_TIME_MAX_MS: u64 = 5_000;

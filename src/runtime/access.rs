@@ -1,10 +1,14 @@
 //! Who makes the requests to a server.
 
-#[cfg(feature = "auth")]
+#[cfg(feature = "sign-in")]
 mod cache;
-#[cfg(feature = "auth")]
+#[cfg(feature = "sign-in")]
+mod fetch;
+#[cfg(feature = "sign-in")]
+mod key_cache;
+#[cfg(feature = "sign-in")]
 mod sign_in;
-#[cfg(feature = "auth")]
+#[cfg(feature = "sign-in")]
 mod tokens_file;
 
 use std::sync::Arc;
@@ -33,12 +37,12 @@ impl Access {
     pub fn open(config: &AuthConfig, host: Arc<dyn Host>) -> Result<Self, ConfigError> {
         match config {
             AuthConfig::Off { .. } => Ok(Self(None)),
-            #[cfg(feature = "auth")]
+            #[cfg(feature = "sign-in")]
             AuthConfig::On(tokens) => Ok(Self(Some(Arc::new(sign_in::SignIn::open(tokens, host)?)))),
-            #[cfg(not(feature = "auth"))]
+            #[cfg(not(feature = "sign-in"))]
             AuthConfig::On(_) => {
                 drop(host);
-                Err(ConfigError::new("AUTH", "this build has no authentication; build it with the feature auth"))
+                Err(ConfigError::new("AUTH", "this build has no authentication; build it with the feature sign-in"))
             }
         }
     }

@@ -10,6 +10,7 @@ mod raw;
 pub(crate) mod server;
 
 mod access;
+mod access_walk;
 mod bodies;
 mod browsers;
 mod compaction;
@@ -18,6 +19,7 @@ mod documents;
 mod embed;
 mod failures;
 mod input;
+mod jwks;
 pub(crate) mod local;
 mod openapi;
 mod pull;

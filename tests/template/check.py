@@ -404,7 +404,8 @@ class Template(unittest.TestCase):
     def test_a_stack_says_who_may_make_requests(self):
         given = {"DatabaseUri": "postgresql://db/syncflow"}
         self.assertTrue(PLAIN["Parameters"]["AuthHs256Secret"]["NoEcho"])
-        for said in ({"Auth": "off", "AuthHs256Secret": ""}, {"AuthJwks": "{}", "AuthHs256Secret": ""}, {}):
+        for said in ({"Auth": "off", "AuthHs256Secret": ""}, {"AuthJwks": "{}", "AuthHs256Secret": ""},
+                     {"AuthJwksUrl": "https://id.example.com/keys", "AuthHs256Secret": ""}, {}):
             self.assertEqual(refusals(given | said), [], said)
         [refused] = refusals(given | {"AuthHs256Secret": ""})
         self.assertIn("Auth=off is needed", refused)

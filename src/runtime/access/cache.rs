@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::auth::VerifiedToken;
 use crate::auth::tokens::TokenHash;
+use crate::auth::{Keys, VerifiedToken};
 use crate::core::limits::VERIFIED_TOKENS_MAX_BYTES;
 
 /// What an entry takes besides the claims of its token, in bytes: the maps, the names and the pointers.
@@ -29,26 +29,28 @@ struct Generations {
 #[derive(Clone)]
 struct Entry {
     token: Arc<VerifiedToken>,
+    /// The keys that verified it, among which its own was.
+    keys: Arc<Keys>,
     bytes: usize,
 }
 
 impl VerifiedTokens {
-    /// A token that was verified before; whether it is still valid is for the caller to see.
-    pub(super) fn get(&self, hash: &TokenHash) -> Option<Arc<VerifiedToken>> {
+    /// A token that was verified before with these very keys; whether its time is over is for the caller to see.
+    pub(super) fn get(&self, hash: &TokenHash, keys: &Arc<Keys>) -> Option<Arc<VerifiedToken>> {
         let mut generations = self.lock();
         if let Some(entry) = generations.young.get(hash) {
-            return Some(Arc::clone(&entry.token));
+            return Arc::ptr_eq(&entry.keys, keys).then(|| Arc::clone(&entry.token));
         }
-        let entry = generations.old.remove(hash)?;
+        let entry = generations.old.remove(hash).filter(|entry| Arc::ptr_eq(&entry.keys, keys))?;
         let token = Arc::clone(&entry.token);
         generations.add(*hash, entry);
         Some(token)
     }
 
     /// Remembers a token of so many bytes.
-    pub(super) fn insert(&self, hash: TokenHash, token: Arc<VerifiedToken>, token_bytes: usize) {
+    pub(super) fn insert(&self, hash: TokenHash, token: Arc<VerifiedToken>, keys: Arc<Keys>, token_bytes: usize) {
         let bytes = ENTRY_BYTES + token_bytes * CLAIM_BYTES_PER_TOKEN_BYTE;
-        self.lock().add(hash, Entry { token, bytes });
+        self.lock().add(hash, Entry { token, keys, bytes });
     }
 
     /// Nothing panics with the lock.
@@ -87,16 +89,19 @@ mod tests {
             claims: Claims::default(),
             valid_until_ms: None,
         });
+        let keys = Arc::new(Keys::default());
         let hash = |number: u32| {
             let mut hash = TokenHash::default();
             hash[..4].copy_from_slice(&number.to_le_bytes());
             hash
         };
         for number in 0..100_000 {
-            cache.insert(hash(number), Arc::clone(&token), TOKEN_BYTES);
-            assert!(cache.get(&hash(0)).is_some(), "after {number}");
+            cache.insert(hash(number), Arc::clone(&token), Arc::clone(&keys), TOKEN_BYTES);
+            assert!(cache.get(&hash(0), &keys).is_some(), "after {number}");
         }
-        assert!(cache.get(&hash(99_999)).is_some() && cache.get(&hash(1)).is_none());
+        assert!(cache.get(&hash(99_999), &keys).is_some() && cache.get(&hash(1), &keys).is_none());
+        let others = Arc::new(Keys::default());
+        assert!(cache.get(&hash(99_999), &others).is_none(), "a key may have been removed");
         let generations = cache.lock();
         let kept = generations.young.len() + generations.old.len();
         assert!(
