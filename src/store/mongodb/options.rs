@@ -119,6 +119,11 @@ impl MongoOptions {
         if self.pool_size == 0 {
             return Err(MongoOptionsError::PoolSize);
         }
+        if ends_within_a_character(&self.uri) {
+            return Err(MongoOptionsError::Uri(format!(
+                "has a percent sign that two hexadecimal digits do not follow; {ESCAPES}"
+            )));
+        }
         let connection = ConnectionString::parse(&self.uri).map_err(|error| self.refused(&error))?;
         if connection.retry_writes == Some(false) {
             return Err(MongoOptionsError::Uri("retryWrites must not be false".to_owned()));
@@ -206,6 +211,11 @@ impl fmt::Debug for MongoOptions {
     }
 }
 
+/// Whether an escape of a text would end within a character. There the driver panics, and shows what is around it.
+fn ends_within_a_character(uri: &str) -> bool {
+    uri.split('%').skip(1).any(|rest| rest.len() >= 2 && !rest.is_char_boundary(2))
+}
+
 #[cfg(test)]
 mod tests {
     use mongodb::options::HostInfo;
@@ -229,6 +239,14 @@ mod tests {
         let srv = MongoOptions::new("mongodb+srv://u:p@cluster.example.com/?maxPoolSize=3").check().unwrap();
         assert!(matches!(srv.host_info, HostInfo::DnsRecord(name) if name == "cluster.example.com"));
         assert_eq!(srv.max_pool_size, Some(3));
+    }
+
+    #[test]
+    fn an_escape_that_ends_within_a_character_is_refused() {
+        for uri in ["mongodb://u:%4éhunter2@h", "mongodb://%\u{20ac}:p@h", "mongodb://h/?appName=%4é"] {
+            let refused = refusal(|options| options.uri = uri.to_owned());
+            assert!(refused.contains("percent sign") && !refused.contains("hunter2"), "{refused}");
+        }
     }
 
     #[test]
