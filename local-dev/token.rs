@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 use syncflow_server::auth::{sign_hs256, tokens};
-use syncflow_server::config::{AuthConfig, ConfigError, JwtConfig, KeyConfig, TenantConfig, TokenConfig};
+use syncflow_server::config::{AuthConfig, ConfigError, KeyConfig, TenantConfig, TokenConfig};
 use syncflow_server::core::access::Role;
 use syncflow_server::core::limits::DEV_TOKEN_TIME_SECONDS;
 use syncflow_server::core::names::{Subject, TenantId};
@@ -77,11 +77,11 @@ fn make_static(wanted: &Wanted) -> Result<String, Box<dyn Error>> {
 }
 
 fn make_jwt(wanted: &Wanted) -> Result<String, Box<dyn Error>> {
-    let jwt = match settings::read()?.config.auth {
-        AuthConfig::On(TokenConfig { jwt: Some(jwt @ JwtConfig { keys: KeyConfig::Secret(_), .. }), .. }) => jwt,
-        _ => return Err(ConfigError::new("AUTH_HS256_SECRET", "must be set, since it signs the token").into()),
+    let missing = || ConfigError::new("AUTH_HS256_SECRET", "must be set, since it signs the token");
+    let AuthConfig::On(TokenConfig { jwt: Some(jwt), .. }) = settings::read()?.config.auth else {
+        return Err(missing().into());
     };
-    let KeyConfig::Secret(secret) = &jwt.keys else { return Err("there is no secret".into()) };
+    let KeyConfig::Secret(secret) = &jwt.keys else { return Err(missing().into()) };
     let now_seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let mut claims = json!({
         "sub": wanted.subject.as_str(), "iat": now_seconds, "exp": now_seconds + DEV_TOKEN_TIME_SECONDS,

@@ -106,13 +106,12 @@ impl Keys {
         };
         let mut meant = self.0.iter().filter(is_meant).filter(|key| key.algorithms.contains(&algorithm));
         match (id, meant.next(), meant.next()) {
-            (_, None, _) => false,
             (_, Some(key), None) => key.verify(algorithm, message, signature),
-            // Without an id, nobody says which of several keys is meant.
-            (None, Some(_), Some(_)) => false,
             (Some(_), Some(first), Some(second)) => {
                 [first, second].into_iter().chain(meant).any(|key| key.verify(algorithm, message, signature))
             }
+            // No key is meant; or there are several, and without an id nobody says which one.
+            (_, None, _) | (None, Some(_), Some(_)) => false,
         }
     }
 }

@@ -120,7 +120,7 @@ fn beginning_ms(day: &str) -> Option<u64> {
         return None;
     }
     let (year, month, date) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let february = if is_leap(year) { 29 } else { 28 };
     let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let month_index = usize::try_from(month).ok()?.checked_sub(1)?;

@@ -484,7 +484,7 @@ fn keys_that_cannot_be_used_are_left_out_and_weak_ones_refused() {
         json!({"kty": "RSA", "n": "", "e": ""}),
         small_rsa,
     ] {
-        assert_eq!(set(&[unusable.clone()]).err(), Some(BadKeys::NoneUsable), "{unusable}");
+        assert_eq!(set(std::slice::from_ref(&unusable)).err(), Some(BadKeys::NoneUsable), "{unusable}");
         let keys = set(&[unusable, provider.rsa_jwk("RS256")]).unwrap();
         assert!(check(&provider.token("RS256"), &keys).is_ok());
     }

@@ -41,7 +41,8 @@ impl KeyUrl {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let is_loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         let is_https = uri.scheme() == Some(&Scheme::HTTPS);
-        if host.is_empty() || !is_https && !(uri.scheme() == Some(&Scheme::HTTP) && is_loopback) {
+        let is_safe = is_https || uri.scheme() == Some(&Scheme::HTTP) && is_loopback;
+        if host.is_empty() || !is_safe {
             return Err(RULE);
         }
         Ok(Self {

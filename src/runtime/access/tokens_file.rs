@@ -46,7 +46,7 @@ impl TokensFile {
                             seen.tokens = Arc::new(tokens);
                         }
                         Err(problem) => {
-                            tracing::error!(error.cause = problem, "{VARIABLE}: the tokens stay as they were")
+                            tracing::error!(error.cause = problem, "{VARIABLE}: the tokens stay as they were");
                         }
                     }
                     seen.text = text;
