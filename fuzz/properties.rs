@@ -6,8 +6,11 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
+use syncflow_server::api::Api;
+use syncflow_server::core::access::{Principal, Role};
 use syncflow_server::core::clock::{Relation, VectorClock};
 use syncflow_server::core::cursor::{Cursor, QueryCursor};
+use syncflow_server::core::names::{Subject, TenantId};
 use syncflow_server::service::SyncService;
 use syncflow_server::store::conformance::VirtualHost;
 use syncflow_server::store::memory::MemoryStore;
@@ -19,7 +22,8 @@ const ROUTES: [&str; 4] = ["/operations", "/changes", "/documents/todos/query", 
 /// A body of any bytes is answered with JSON, and never by a failure of the server; so is the same once more.
 pub(crate) fn a_body_is_answered(bytes: &[u8]) {
     let service = SyncService::new(Arc::new(MemoryStore::new()), Arc::new(VirtualHost::new()));
-    let routes = syncflow_server::api::router(Arc::new(service));
+    let principal = Principal::new(TenantId::trusted("t"), Subject::trusted("s"), Role::Admin);
+    let routes = Api::builder(Arc::new(service)).fixed_principal(principal).build();
     for route in ROUTES.iter().chain(&ROUTES) {
         let request = Request::post(*route).body(Body::from(bytes.to_vec())).expect("a request");
         // Nothing of this waits for the world, so it is done when it is asked once.

@@ -3,12 +3,16 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::token;
+
 /// What to do.
 pub(crate) enum Task {
     /// Serve until told to stop.
     Serve,
     /// Look whether the server could work.
     Check,
+    /// Make a token.
+    MakeToken(token::Kind, token::Wanted),
     /// Say something, and end.
     Say(String),
     /// Say what is wrong with the arguments.
@@ -21,6 +25,11 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
     let name = arguments.next().unwrap_or_default();
     let name = Path::new(&name).file_name().unwrap_or("syncflow-server".as_ref()).to_string_lossy().into_owned();
     let arguments: Vec<OsString> = arguments.collect();
+    let texts: Option<Vec<&str>> = arguments.iter().map(|argument| argument.to_str()).collect();
+    if let Some(["token", of_token @ ..]) = texts.as_deref() {
+        let wanted = token::read(of_token);
+        return wanted.map_or_else(|| Task::Refuse(token_usage(&name)), |(kind, wanted)| Task::MakeToken(kind, wanted));
+    }
     let [argument] = &arguments[..] else {
         return if arguments.is_empty() { Task::Serve } else { refuse(&name) };
     };
@@ -35,8 +44,16 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
 /// An argument is not repeated: somebody may have put a connection string there.
 fn refuse(name: &str) -> Task {
     Task::Refuse(format!(
-        "{name}: takes one argument at most, --check, --help or --version; settings are environment variables"
+        "{name}: takes one argument at most, --check, --help or --version, or token and its own; settings are \
+         environment variables"
     ))
+}
+
+fn token_usage(name: &str) -> String {
+    format!(
+        "{name}: {name} token new --tenant TENANT --subject SUBJECT [--role ROLE] [--expires YYYY-MM-DD], or {name} token \
+         dev --tenant TENANT --subject SUBJECT [--role ROLE]; a role is reader, writer, admin or service"
+    )
 }
 
 fn help(name: &str) -> String {
@@ -46,6 +63,10 @@ fn help(name: &str) -> String {
          {name}            serves until it is told to stop\n\
          {name} --check    opens the store as a start does and says whether it works;\n\
          {pad}            makes no SQLite file\n\
+         {name} token new  makes a static token and its line for AUTH_TOKENS_FILE;\n\
+         {pad}            needs --tenant and --subject, takes --role and --expires\n\
+         {name} token dev  makes a JSON Web Token for an hour with AUTH_HS256_SECRET;\n\
+         {pad}            needs --tenant and --subject, takes --role\n\
          {name} --version  says the version\n\
          {name} --help     says this\n\
          \n\

@@ -5,9 +5,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use syncflow_server::config::{Adapter, StoreConfig};
-use syncflow_server::runtime::{self, logging};
+use syncflow_server::runtime::{self, Access, TokioHost, logging};
 
 use crate::settings;
 
@@ -22,6 +23,7 @@ pub(crate) fn check() -> Result<ExitCode, Box<dyn Error>> {
     let settings = settings::read()?;
     logging::start(&settings.config.log)?;
     settings.warn_of_near_misses();
+    Access::open(&settings.config.auth, Arc::new(TokioHost))?;
     let config = &settings.config.store;
     let name = config.adapter.name();
     let (text, code) = match &config.adapter {

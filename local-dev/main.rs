@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod settings;
+mod token;
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write as _};
@@ -10,11 +11,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use syncflow_server::config::{Adapter, Config, ConfigError, Listen};
+use syncflow_server::config::{Adapter, AuthConfig, Config, ConfigError, Listen};
 use syncflow_server::core::limits::STORE_CONNECT_TIME_MAX_MS;
-use syncflow_server::runtime::{self, ConnectionLimits, TokioHost, logging};
+use syncflow_server::runtime::{self, Access, ConnectionLimits, TokioHost, logging};
 use syncflow_server::service::SyncService;
-use syncflow_server::{api, store::Store};
+use syncflow_server::store::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -27,17 +28,20 @@ fn main() -> ExitCode {
     let done = match arguments::read(std::env::args_os()) {
         Task::Serve => run().map(|()| ExitCode::SUCCESS),
         Task::Check => check::check(),
-        Task::Say(text) => {
-            // Nobody may be listening.
-            let _ = write!(io::stdout(), "{text}");
-            return ExitCode::SUCCESS;
-        }
+        Task::MakeToken(kind, wanted) => token::make(&kind, &wanted).map(|text| say(&text)),
+        Task::Say(text) => Ok(say(&text)),
         Task::Refuse(problem) => Err(problem.into()),
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "{error}");
         ExitCode::from(CANNOT_START)
     })
+}
+
+/// Nobody may be listening.
+fn say(text: &str) -> ExitCode {
+    let _ = write!(io::stdout(), "{text}");
+    ExitCode::SUCCESS
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
@@ -50,20 +54,21 @@ fn run() -> Result<(), Box<dyn Error>> {
         let seconds = STORE_CONNECT_TIME_MAX_MS / 1_000;
         tracing::info!("waiting for an answer of MongoDB, for {seconds} s at most");
     }
+    let access = Access::open(&config.auth, Arc::new(TokioHost))?;
     let store = tokio.block_on(runtime::open_store(&config.store))?;
-    tokio.block_on(serve(config, Arc::clone(&store)))?;
+    tokio.block_on(serve(config, access, Arc::clone(&store)))?;
     // Ends the tasks that are left. The store closes with the last of those who hold it, which is this function then.
     drop(tokio);
     drop(store);
     Ok(())
 }
 
-async fn serve(config: &Config, store: Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
+async fn serve(config: &Config, access: Access, store: Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
     let service = SyncService::new(Arc::clone(&store), Arc::new(TokioHost));
-    let app = runtime::app(api::router(Arc::new(service)), &config.http);
+    let app = runtime::app(access.routes(Arc::new(service)).build(), &config.http);
     let mut signals = Signals::new()?;
     let listener = listen(config.listen).await?;
-    greet(listener.local_addr()?, &config.store.adapter);
+    greet(listener.local_addr()?, config);
     let store_config = config.store.clone();
     tokio::spawn(async move { runtime::wait_for_store(store, &store_config).await });
     runtime::serve(listener, app, ConnectionLimits::default(), async || signals.next().await).await;
@@ -88,12 +93,16 @@ async fn listen(Listen { bind, port }: Listen) -> Result<TcpListener, ConfigErro
 }
 
 /// Says where the server listens, on what store, and what to try. Nobody may be listening to that.
-fn greet(address: SocketAddr, adapter: &Adapter) {
-    let store = match adapter {
+fn greet(address: SocketAddr, config: &Config) {
+    let store = match &config.store.adapter {
         Adapter::Memory => "memory (gone when the server stops)".to_owned(),
         Adapter::Sqlite { path } => format!("sqlite, {}", path.display()),
         Adapter::Postgres { .. } => "postgres".to_owned(),
         Adapter::Mongodb { database, .. } => format!("mongodb, database {database}"),
+    };
+    let access = match config.auth {
+        AuthConfig::Off { .. } => "everybody who reaches this address, as admin",
+        AuthConfig::On(_) => "with a token",
     };
     let here = SocketAddr::new(reachable(address.ip()), address.port());
     let _ = writeln!(
@@ -102,6 +111,7 @@ fn greet(address: SocketAddr, adapter: &Adapter) {
          \n\
          listening  http://{address}\n\
          store      {store}\n\
+         access     {access}\n\
          try        curl http://{here}/health\n\
          stop       Ctrl-C",
         version = env!("CARGO_PKG_VERSION"),

@@ -23,6 +23,7 @@ pub(crate) fn read() -> Result<Settings, ConfigError> {
         Some(value) => Some(value.to_string_lossy().into_owned()),
         None => file.get(name).cloned(),
     })?;
+    config.auth.refuse_everybody(!config.listen.bind.to_canonical().is_loopback())?;
     let is_set = |value: &str| !value.trim().is_empty();
     let of_environment = std::env::vars_os().filter(|(_, value)| is_set(&value.to_string_lossy()));
     let of_file = file.iter().filter(|(_, value)| is_set(value)).map(|(name, _)| name.clone());

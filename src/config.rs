@@ -26,11 +26,26 @@
 //! | `COMPACT_OLDER_THAN_DAYS` | `30` | what the scheduled compaction of a Lambda removes, a number of days from 0 |
 //! | `ALLOWED_ORIGINS` | see below | origins whose pages may call the server, with commas between them; `*` for all |
 //! | `ALLOWED_HOSTS` | | names by which the server may be called besides `localhost` and IP addresses, perhaps with ports |
+//! | `AUTH` | see below | `off` for a server that everybody may use, as the admin of the tenant `default` |
+//! | `AUTH_HS256_SECRET` | | a secret of at least 32 bytes that signs JSON Web Tokens with HS256 |
+//! | `AUTH_HS256_SECRET_FILE` | | a file that has the secret instead |
+//! | `AUTH_JWKS` | | the keys of an identity provider that sign tokens, as JSON (RFC 7517) |
+//! | `AUTH_JWKS_FILE` | | a file that has the keys instead |
+//! | `AUTH_JWKS_URL` | | the URL at which the provider publishes the keys instead; `https`, or `http` on this machine |
+//! | `AUTH_ISSUER` | | what `iss` of a token must be; needed with the keys of a provider |
+//! | `AUTH_AUDIENCE` | | what `aud` of a token must be or contain; needed with the keys of a provider |
+//! | `AUTH_TENANT` | | the one tenant of all JSON Web Tokens |
+//! | `AUTH_TENANT_CLAIM` | | the claim with the tenant, by its path; `sub` for a tenant for each user |
+//! | `AUTH_ROLE_CLAIM` | `role` | the claim with the role, by its path |
+//! | `AUTH_TOKENS_FILE` | | a file with the hashes of static tokens, one a line |
 //! | `LOG_FORMAT` | `pretty` | `pretty` for people, `json` for machines |
 //! | `METRICS_NAMESPACE` | `syncflow-server` | the CloudWatch namespace of a Lambda's metrics; `off` for none |
 //! | `LOG_LEVEL` | `info` | `error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `warn,syncflow_server=debug` |
 //!
 //! In a Lambda the defaults of `POOL_SIZE` and `LOG_FORMAT` are `1` and `json`.
+//!
+//! Requests need a token if a secret, keys or a file of tokens is set. If none is, and `AUTH` is not `off`, only a server
+//! that listens on a loopback address starts, and everybody may use it.
 //!
 //! Without `POSTGRES_SCHEMA` the schema is `syncflow`, or `public` if an earlier version has its tables there.
 //!
@@ -39,6 +54,7 @@
 //! server: those of `localhost`, of names below it and of loopback addresses, at any port. A variable that is empty counts
 //! as not set.
 
+mod auth;
 mod file;
 mod names;
 mod origins;
@@ -51,6 +67,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+pub use self::auth::{AuthConfig, JwtConfig, KeyConfig, TenantConfig, TokenConfig};
 pub use self::names::{NearMiss, VARIABLES, near_misses};
 pub use self::origins::{AllowedHosts, AllowedOrigins, Authority, Origin};
 pub use self::secret::Secret;
@@ -65,6 +82,8 @@ use crate::core::limits::{
 pub struct Config {
     /// Where the local server listens.
     pub listen: Listen,
+    /// Who may make requests.
+    pub auth: AuthConfig,
     /// Where operations and documents are kept.
     pub store: StoreConfig,
     /// How requests are treated on their way to the routes.
@@ -170,6 +189,7 @@ impl Config {
                 bind: bind(&variables)?,
                 port: variables.parse("PORT", "3000", "must be an integer from 0 to 65535")?,
             },
+            auth: auth::auth(&variables)?,
             store: StoreConfig {
                 adapter: store::adapter(&variables)?,
                 pool_size: variables.integer("POOL_SIZE", defaults.pool_size, 1_000)?,

@@ -5,6 +5,8 @@
 //! `ARCHITECTURE.md` has the map of the code, `docs/protocol.md` the protocol.
 
 pub mod api;
+#[cfg(feature = "auth")]
+pub mod auth;
 #[cfg(all(feature = "aws", any(feature = "postgres", feature = "mongodb")))]
 mod aws;
 #[cfg(feature = "runtime")]

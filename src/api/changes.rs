@@ -40,12 +40,14 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
+use super::access::Reader;
 use super::answer;
 use super::body::BodyText;
 use super::error::{ApiError, Faults};
 use super::fields::{Fields, limit, name, string};
-use super::schema::{BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, RunTooLong, Unavailable};
-use super::tenant::Tenant;
+use super::schema::{
+    BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, RunTooLong, Unauthorized, Unavailable,
+};
 use crate::core::cursor::Cursor;
 use crate::core::json::{self, push_string};
 use crate::core::limits::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_OPERATIONS, SINCE_MAX};
@@ -60,16 +62,16 @@ use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
     request_body(content = ChangesRequest, description = "an empty body counts as `{}`"),
     responses(
         (status = 200, description = "a page of changes", body = ChangesAnswer),
-        BadRequest, CursorGone, RunTooLong, LayerErrors, Unavailable,
+        BadRequest, CursorGone, RunTooLong, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
 pub(super) async fn pull_changes(
     State(service): State<Arc<SyncService>>,
-    Tenant(tenant): Tenant,
+    Reader(principal): Reader,
     body: BodyText,
 ) -> Result<Response, ApiError> {
     let request = read(body.or_empty_object())?;
-    match service.pull(&tenant, request).await? {
+    match service.pull(&principal.tenant, request).await? {
         Pulled::Page(page) => Ok(answer::json(StatusCode::OK, write(&page))),
         Pulled::Reset => Err(ApiError::CursorReset),
         Pulled::RunTooLong => Err(ApiError::RunTooLong),

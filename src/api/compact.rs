@@ -19,12 +19,12 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::Admin;
 use super::answer;
 use super::body::BodyText;
 use super::error::{ApiError, Faults, to_json};
 use super::fields::Fields;
-use super::schema::{BadRequest, CompactRequest, LayerErrors, Unavailable};
-use super::tenant::Tenant;
+use super::schema::{BadRequest, CompactRequest, LayerErrors, Unauthorized, Unavailable};
 use crate::core::limits::{COMPACT_DEFAULT_DAYS, COMPACT_TIME_MAX_MS, DAY_MS};
 use crate::service::SyncService;
 
@@ -46,15 +46,15 @@ struct Compacted {
     post,
     path = "/compact",
     request_body(content = CompactRequest, description = "an empty body counts as `{}`"),
-    responses((status = 200, description = "what was removed", body = Compacted), BadRequest, LayerErrors, Unavailable),
+    responses((status = 200, description = "what was removed", body = Compacted), BadRequest, LayerErrors, Unauthorized, Unavailable),
 )]
 pub(super) async fn compact(
     State(service): State<Arc<SyncService>>,
-    Tenant(tenant): Tenant,
+    Admin(principal): Admin,
     body: BodyText,
 ) -> Result<Response, ApiError> {
     let older_than_ms = read(body.or_empty_object(), COMPACT_DEFAULT_DAYS)?;
-    let done = service.compact(&tenant, older_than_ms, COMPACT_TIME_MAX_MS).await?;
+    let done = service.compact(&principal.tenant, older_than_ms, COMPACT_TIME_MAX_MS).await?;
     let message = if done.is_finished {
         "Compaction completed"
     } else {

@@ -21,11 +21,11 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 
+use super::access::Reader;
 use super::answer;
 use super::error::ApiError;
 use super::path::{AtDocument, InCollection};
-use super::schema::{BadRequest, Document, Known, LayerErrors, Name, NoDocument, Unavailable};
-use super::tenant::Tenant;
+use super::schema::{BadRequest, Document, Known, LayerErrors, Name, NoDocument, Unauthorized, Unavailable};
 use crate::core::names::{DocumentId, DocumentKey, TenantId};
 use crate::service::SyncService;
 
@@ -39,16 +39,16 @@ use crate::service::SyncService;
     ),
     responses(
         (status = 200, description = "the document", body = Document),
-        Known, BadRequest, NoDocument, LayerErrors, Unavailable,
+        Known, BadRequest, NoDocument, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
 pub(super) async fn get_document(
     State(service): State<Arc<SyncService>>,
-    Tenant(tenant): Tenant,
+    Reader(principal): Reader,
     AtDocument(key): AtDocument,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
-    answer_with(&service, &tenant, key, &request).await
+    answer_with(&service, &principal.tenant, key, &request).await
 }
 
 /// The document with the id `query`.
@@ -58,17 +58,17 @@ pub(super) async fn get_document(
     params(("collection" = inline(Name), Path, description = "the collection", example = "todos")),
     responses(
         (status = 200, description = "the document", body = Document),
-        Known, BadRequest, NoDocument, LayerErrors, Unavailable,
+        Known, BadRequest, NoDocument, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
 pub(super) async fn get_document_named_query(
     State(service): State<Arc<SyncService>>,
-    Tenant(tenant): Tenant,
+    Reader(principal): Reader,
     InCollection(collection): InCollection,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
     let key = DocumentKey { collection, id: DocumentId::trusted("query") };
-    answer_with(&service, &tenant, key, &request).await
+    answer_with(&service, &principal.tenant, key, &request).await
 }
 
 async fn answer_with(

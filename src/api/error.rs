@@ -3,11 +3,12 @@
 use std::fmt::{self, Write as _};
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::Denied;
 use super::answer::{is_json, json};
 use crate::core::limits::{
     ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, LAMBDA_BODY_MAX_BYTES, PAGE_MAX_OPERATIONS, REQUEST_BODY_MAX_BYTES,
@@ -38,7 +39,11 @@ pub(super) enum ApiError {
     AnswerTooLarge { max_bytes: usize },
     /// The body's content encoding is unknown.
     UnsupportedEncoding,
-    /// The request is refused for who makes it, or for how it travels.
+    /// The request has no principal.
+    Denied(Denied),
+    /// The role of the principal does not permit this.
+    ForbiddenRole,
+    /// The request is refused for how it travels, or for the page that makes it.
     Refused(Refusal),
     /// More operations than fit a page share a timestamp.
     RunTooLong,
@@ -96,6 +101,37 @@ impl Refusal {
                 (StatusCode::NOT_IMPLEMENTED, "Unsupported transfer encoding", message.to_owned())
             }
         }
+    }
+}
+
+impl Denied {
+    /// As [`ApiError::parts`].
+    fn parts(self) -> (StatusCode, &'static str, String) {
+        let (status, error, message) = match self {
+            Self::Missing => {
+                (StatusCode::UNAUTHORIZED, "missing_token", "The request needs the header Authorization: Bearer TOKEN")
+            }
+            Self::Malformed => (
+                StatusCode::BAD_REQUEST,
+                "malformed_token",
+                "The request needs exactly one header Authorization, in the form Bearer TOKEN",
+            ),
+            Self::InvalidToken => (StatusCode::UNAUTHORIZED, "invalid_token", "The token is not valid"),
+            Self::Expired => (StatusCode::UNAUTHORIZED, "expired", "The token is no longer valid; get a new one"),
+            Self::TenantNeeded => (
+                StatusCode::BAD_REQUEST,
+                "tenant_needed",
+                "The token names several tenants; the header X-Syncflow-Tenant says which one the request is about",
+            ),
+            Self::ForbiddenTenant => {
+                (StatusCode::FORBIDDEN, "forbidden_tenant", "The token does not name the tenant of the request")
+            }
+            Self::NoAccess => {
+                (StatusCode::FORBIDDEN, "no_access", "The token names no tenant, or no role that the server knows")
+            }
+            Self::Unavailable => return try_again(),
+        };
+        (status, error, message.to_owned())
     }
 }
 
@@ -182,6 +218,11 @@ impl ApiError {
                 let message = "A body's Content-Encoding is one of gzip, br, zstd, deflate and identity";
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content encoding", message.to_owned())
             }
+            Self::Denied(denied) => denied.parts(),
+            Self::ForbiddenRole => {
+                let message = "The role of the token does not permit this";
+                (StatusCode::FORBIDDEN, "forbidden_role", message.to_owned())
+            }
             Self::Refused(refusal) => refusal.parts(),
             Self::RunTooLong => {
                 let message = format!(
@@ -196,6 +237,20 @@ impl ApiError {
                 let message = "The server failed; its log has the details under the x-request-id of this answer";
                 (StatusCode::INTERNAL_SERVER_ERROR, "Internal error", message.to_owned())
             }
+        }
+    }
+
+    /// What `WWW-Authenticate` says, by RFC 6750, section 3.
+    fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::Denied(Denied::Missing) => Some("Bearer"),
+            Self::Denied(Denied::Malformed) => Some("Bearer error=\"invalid_request\""),
+            Self::Denied(Denied::InvalidToken) => Some("Bearer error=\"invalid_token\""),
+            Self::Denied(Denied::Expired) => Some("Bearer error=\"invalid_token\", error_description=\"expired\""),
+            Self::Denied(Denied::ForbiddenTenant | Denied::NoAccess) | Self::ForbiddenRole => {
+                Some("Bearer error=\"insufficient_scope\"")
+            }
+            _ => None,
         }
     }
 
@@ -237,6 +292,9 @@ impl IntoResponse for ApiError {
             _ => None,
         };
         let mut response = json(status, to_json(&ErrorBody { error, message: &message, fields }));
+        if let Some(challenge) = self.challenge() {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }

@@ -11,11 +11,27 @@
 //! - Every answer has an `x-request-id`: the request's own, or a new one. The server's log knows the request by it.
 //! - Of equal keys in one object the last one counts; keys that the contract does not name are ignored.
 //!
+//! - Every endpoint but `/health` and `/openapi.json` needs a principal ([`Api`] says where it comes from), and a role:
+//!
+//!   | role | may |
+//!   |---|---|
+//!   | `reader` | `POST /changes`, `GET /documents/…`, `POST /documents/…/query`, `GET /stats` |
+//!   | `writer` | that, and `POST /operations` |
+//!   | `admin`, `service` | that, and `POST /compact` |
+//!
+//!   | status | error | when |
+//!   |---|---|---|
+//!   | 401 | `missing_token`, `invalid_token`, `expired` | the request has no principal; `WWW-Authenticate: Bearer` |
+//!   | 403 | `forbidden_tenant`, `forbidden_role`, `no_access` | the principal may not do this |
+//!   | 400 | `tenant_needed`, `malformed_token` | the request does not say who makes it, or about which tenant |
+//!
 //! Nothing here needs a runtime: what does (time limits, compression, CORS, request ids, logs) is in `runtime`. So is what
 //! keeps foreign pages out, which the routes alone do not ask about.
 
+mod access;
 mod answer;
 mod body;
+mod builder;
 mod changes;
 mod compact;
 mod document;
@@ -29,7 +45,6 @@ mod push;
 mod query;
 mod schema;
 mod stats;
-mod tenant;
 
 use std::sync::Arc;
 
@@ -37,11 +52,14 @@ use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use access::{Authenticate, Denied, SUBJECT_FIELD};
+pub use builder::Api;
 pub use compact::age_ms as compaction_age_ms;
 pub use error::{Refusal, answer_too_large, in_shape, internal_error, unavailable};
 pub use openapi::description;
 pub use operations::AnswerLimit;
 
+use self::access::ApiState;
 use crate::service::SyncService;
 
 /// An endpoint that can be served by itself.
@@ -75,7 +93,7 @@ impl Endpoint {
         Self::Compact,
     ];
 
-    fn routes(self) -> OpenApiRouter<Arc<SyncService>> {
+    fn routes(self) -> OpenApiRouter<ApiState> {
         let router = OpenApiRouter::new();
         match self {
             Self::Health => router.routes(routes!(health::health)),
@@ -91,23 +109,15 @@ impl Endpoint {
     }
 }
 
-/// The routes over a service. Every answer is complete and in JSON, the ones about unknown routes and methods included.
+/// The routes over a service, for a server whose own middleware puts the principal of each request into its extensions.
+///
+/// A request without one is answered with 401; [`Api`] says what else can make a principal.
 pub fn router(service: Arc<SyncService>) -> Router {
-    complete(routes(), service)
+    Api::builder(service).build()
 }
 
-/// One endpoint over a service; every other route is unknown.
-pub fn route(endpoint: Endpoint, service: Arc<SyncService>) -> Router {
-    complete(endpoint.routes(), service)
-}
-
-fn routes() -> OpenApiRouter<Arc<SyncService>> {
+fn routes() -> OpenApiRouter<ApiState> {
     let router = OpenApiRouter::with_openapi(openapi::base());
     let router = Endpoint::ALL.into_iter().fold(router, |router, endpoint| router.merge(endpoint.routes()));
     router.routes(routes!(openapi::get_openapi))
-}
-
-fn complete(routes: OpenApiRouter<Arc<SyncService>>, service: Arc<SyncService>) -> Router {
-    let (plain, _description) = routes.split_for_parts();
-    plain.fallback(error::not_found).method_not_allowed_fallback(error::method_not_allowed).with_state(service)
 }

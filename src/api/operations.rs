@@ -45,12 +45,12 @@ use axum::extract::{Extension, State};
 use axum::response::Response;
 use http::StatusCode;
 
+use super::access::Writer;
 use super::answer;
 use super::body::BodyText;
 use super::error::ApiError;
 use super::push;
-use super::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, Unavailable};
-use super::tenant::Tenant;
+use super::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, Unauthorized, Unavailable};
 use crate::core::decide::{Conflict, Outcome, Refused};
 use crate::core::json::{Members, push_string};
 use crate::core::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
@@ -63,18 +63,18 @@ use crate::service::SyncService;
     request_body = PushRequest,
     responses(
         (status = 200, description = "what became of each operation", body = PushAnswer),
-        BadRequest, LayerErrors, Unavailable,
+        BadRequest, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
 pub(super) async fn push_operations(
     State(service): State<Arc<SyncService>>,
-    Tenant(tenant): Tenant,
+    Writer(principal): Writer,
     limit: Option<Extension<AnswerLimit>>,
     body: BodyText,
 ) -> Result<Response, ApiError> {
     let push = push::read(body.as_str())?;
     let conflicts_max_bytes = conflicts_max_bytes(&push.texts, limit.map(|Extension(limit)| limit))?;
-    match service.push_within(&tenant, push.operations, conflicts_max_bytes).await? {
+    match service.push_within(&principal.tenant, push.operations, conflicts_max_bytes).await? {
         Ok(outcomes) => Ok(answer::json(StatusCode::OK, write(&push.texts, &outcomes))),
         Err(Refused::DocumentTooLarge { index }) => Err(ApiError::bad_field(
             &format!("operations[{index}].data"),

@@ -31,13 +31,13 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
+use super::access::Reader;
 use super::answer;
 use super::body::BodyText;
 use super::error::{ApiError, Faults};
 use super::fields::{Fields, limit, string};
 use super::path::InCollection;
-use super::schema::{BadRequest, LayerErrors, Name, QueryAnswer, QueryRequest, Unavailable};
-use super::tenant::Tenant;
+use super::schema::{BadRequest, LayerErrors, Name, QueryAnswer, QueryRequest, Unauthorized, Unavailable};
 use crate::core::cursor::QueryCursor;
 use crate::core::filter::{Condition, Filter};
 use crate::core::json;
@@ -57,17 +57,17 @@ use crate::store::{Query, QueryPage};
     request_body(content = QueryRequest, description = "an empty body counts as `{}`"),
     responses(
         (status = 200, description = "a page of documents", body = QueryAnswer),
-        BadRequest, LayerErrors, Unavailable,
+        BadRequest, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
 pub(super) async fn query_documents(
     State(service): State<Arc<SyncService>>,
-    Tenant(tenant): Tenant,
+    Reader(principal): Reader,
     InCollection(collection): InCollection,
     body: BodyText,
 ) -> Result<Response, ApiError> {
     let query = read(collection, body.or_empty_object())?;
-    let page = service.query(&tenant, query).await?;
+    let page = service.query(&principal.tenant, query).await?;
     Ok(answer::json(StatusCode::OK, write(&page)))
 }
 

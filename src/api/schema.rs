@@ -272,6 +272,14 @@ pub(super) struct CompactRequest {
 #[response(status = 304, description = "`If-None-Match` names the `ETag` of what would be answered")]
 pub(super) struct Known;
 
+/// A request that is not served for who makes it.
+#[derive(IntoResponses)]
+#[response(
+    status = 401,
+    description = "the request has no token, or one that is not valid; `WWW-Authenticate` says which"
+)]
+pub(super) struct Unauthorized(#[to_schema] ErrorBody<'static>);
+
 /// A request that cannot be read.
 #[derive(IntoResponses)]
 #[response(status = 400, description = "the request, or a field of it that `fields` names, is wrong")]
@@ -300,7 +308,10 @@ pub(super) struct Unavailable(#[to_schema] ErrorBody<'static>);
 /// What goes wrong around an endpoint.
 #[derive(IntoResponses)]
 pub(super) enum LayerErrors {
-    #[response(status = 403, description = "the page's `Origin` may not call the server")]
+    #[response(
+        status = 403,
+        description = "who makes the request may not do this, or the page's `Origin` may not call the server"
+    )]
     ForeignOrigin(#[to_schema] ErrorBody<'static>),
     #[response(status = 413, description = "the body is larger than 10 MiB, as sent or inflated")]
     TooLarge(#[to_schema] ErrorBody<'static>),

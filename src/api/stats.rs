@@ -17,10 +17,10 @@ use http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::Reader;
 use super::answer;
 use super::error::{ApiError, to_json};
-use super::schema::{BadRequest, Known, LayerErrors, Unavailable};
-use super::tenant::Tenant;
+use super::schema::{BadRequest, Known, LayerErrors, Unauthorized, Unavailable};
 use crate::service::SyncService;
 
 /// Counters of what the server keeps.
@@ -44,15 +44,15 @@ struct Statistics {
     path = "/stats",
     responses(
         (status = 200, description = "the counters now", body = Statistics),
-        Known, BadRequest, LayerErrors, Unavailable,
+        Known, BadRequest, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
 pub(super) async fn get_stats(
     State(service): State<Arc<SyncService>>,
-    Tenant(tenant): Tenant,
+    Reader(principal): Reader,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let stats = service.stats(&tenant).await?;
+    let stats = service.stats(&principal.tenant).await?;
     let body = Statistics {
         total_operations: stats.operations,
         total_documents: stats.documents,

@@ -8,6 +8,15 @@ use crate::core::limits::SECRET_FILE_MAX_BYTES;
 
 /// Reads the secret in a file, without the end of its last line. An error names the file, never what is in it.
 pub(super) fn read(variable: &'static str, path: &str) -> Result<String, ConfigError> {
+    let text = read_lines(variable, path)?;
+    if text.contains(['\n', '\r', '\0']) {
+        return Err(ConfigError::new(variable, format_args!("the file {path} has more than one line")));
+    }
+    Ok(text)
+}
+
+/// The same of a text that may have several lines.
+pub(super) fn read_lines(variable: &'static str, path: &str) -> Result<String, ConfigError> {
     if secret::may_be_in(path) && path.contains("://") {
         return Err(ConfigError::new(variable, "must be the path of a file, not the secret itself"));
     }
@@ -27,9 +36,6 @@ pub(super) fn read(variable: &'static str, path: &str) -> Result<String, ConfigE
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).trim_end_matches(['\n', '\r']);
     if text.trim().is_empty() {
         return Err(wrong("is empty"));
-    }
-    if text.contains(['\n', '\r', '\0']) {
-        return Err(wrong("has more than one line"));
     }
     Ok(text.to_owned())
 }

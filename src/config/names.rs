@@ -1,10 +1,22 @@
 //! The names of all variables, and names that look like one of them.
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 27] = [
+pub const VARIABLES: [&str; 39] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
+    "AUTH",
+    "AUTH_AUDIENCE",
+    "AUTH_HS256_SECRET",
+    "AUTH_HS256_SECRET_FILE",
+    "AUTH_ISSUER",
+    "AUTH_JWKS",
+    "AUTH_JWKS_FILE",
+    "AUTH_JWKS_URL",
+    "AUTH_ROLE_CLAIM",
+    "AUTH_TENANT",
+    "AUTH_TENANT_CLAIM",
+    "AUTH_TOKENS_FILE",
     "BIND",
     "COMPACT_OLDER_THAN_DAYS",
     "LOG_FORMAT",

@@ -292,3 +292,45 @@ pub const STORE_WRITER_SILENT_MAX_MS: u64 = 2_000;
 
 /// How long a writer on MongoDB is known after it has last shown itself, in seconds.
 pub const STORE_WRITER_FORGOTTEN_AFTER_SECONDS: u64 = 60 * 60;
+
+/// Largest token that is read, in bytes.
+pub const TOKEN_MAX_BYTES: usize = 8 * 1024;
+
+/// How far the clock of whoever makes tokens may be from the server's, in milliseconds.
+pub const TOKEN_LEEWAY_MS: u64 = 30_000;
+
+/// Shortest secret that signs tokens, in bytes. Source: RFC 7518, section 3.2.
+pub const HS256_SECRET_MIN_BYTES: usize = 32;
+
+/// Largest set of keys that is read, in bytes.
+pub const JWKS_MAX_BYTES: usize = 64 * 1024;
+
+/// Most keys of a set.
+pub const JWKS_MAX_ENTRIES: usize = 100;
+
+/// Largest file of static tokens, in bytes.
+pub const TOKENS_FILE_MAX_BYTES: usize = 1024 * 1024;
+
+/// How long the file of static tokens is trusted until it is read again, in milliseconds.
+pub const TOKENS_FILE_TRUSTED_MS: u64 = 1_000;
+
+/// Most memory for tokens that were verified, in bytes.
+pub const VERIFIED_TOKENS_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a token is valid that is made for trying out, in seconds.
+pub const DEV_TOKEN_TIME_SECONDS: u64 = 60 * 60;
+
+/// How long fetched keys are used until they are fetched again in the background, in milliseconds.
+pub const JWKS_FRESH_MS: u64 = 5 * 60 * 1_000;
+
+/// How long fetched keys are used without asking their provider again, in milliseconds.
+pub const JWKS_TRUSTED_MS: u64 = 10 * 60 * 1_000;
+
+/// Time between two fetches of keys, in milliseconds, whatever unknown keys tokens name.
+pub const JWKS_FETCH_PAUSE_MS: u64 = 30_000;
+
+/// Time between two fetches as long as no keys are known at all, in milliseconds.
+pub const JWKS_FIRST_FETCH_PAUSE_MS: u64 = 1_000;
+
+/// How long a fetch of keys may take, in milliseconds.
+pub const JWKS_FETCH_TIME_MAX_MS: u64 = 5_000;

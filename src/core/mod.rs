@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock, draws a random number, waits or spawns; what a decision needs is an argument.
 
+pub mod access;
 pub mod clock;
 pub mod cursor;
 pub mod decide;

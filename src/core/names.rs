@@ -94,6 +94,10 @@ name! {
     TenantId
 }
 name! {
+    /// A user or program that makes requests.
+    Subject
+}
+name! {
     /// What identifies an operation for ever.
     OperationId
 }

@@ -59,6 +59,7 @@ impl Watch {
             http.method = field::Empty,
             http.path = field::Empty,
             request.id = field::Empty,
+            access.subject = field::Empty,
         );
         let work = work.instrument(span);
         match &self.metrics {

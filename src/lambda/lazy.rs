@@ -15,7 +15,7 @@ use super::timed_store::TimedStore;
 use crate::api::{self, Endpoint};
 use crate::config::{ConfigError, StoreConfig};
 use crate::core::limits::LAMBDA_ANSWER_MARGIN_MS;
-use crate::runtime::open_store;
+use crate::runtime::{Access, open_store};
 use crate::service::SyncService;
 
 /// A service whose store is opened when it is first needed; where that fails, whoever needs it next tries again.
@@ -42,6 +42,7 @@ impl LazyService {
 /// The routes of one endpoint over such a service.
 pub(super) struct LazyRoutes {
     endpoint: Endpoint,
+    access: Access,
     service: LazyService,
     routes: OnceCell<Router>,
 }
@@ -59,8 +60,8 @@ impl Deadline {
 }
 
 impl LazyRoutes {
-    pub(super) fn new(endpoint: Endpoint, config: StoreConfig) -> Self {
-        Self { endpoint, service: LazyService::new(config), routes: OnceCell::new() }
+    pub(super) fn new(endpoint: Endpoint, access: Access, config: StoreConfig) -> Self {
+        Self { endpoint, access, service: LazyService::new(config), routes: OnceCell::new() }
     }
 
     /// Answers a request, with 503 where the store cannot be opened or the function's time is over.
@@ -72,7 +73,12 @@ impl LazyRoutes {
     }
 
     async fn route(&self, request: Request) -> Response {
-        let open = async || self.service.get().await.map(|service| api::route(self.endpoint, Arc::clone(service)));
+        let open = async || {
+            self.service
+                .get()
+                .await
+                .map(|service| self.access.routes(Arc::clone(service)).build_endpoint(self.endpoint))
+        };
         match self.routes.get_or_try_init(open).await {
             Ok(routes) => routes.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
             Err(problem) => api::unavailable(problem.to_string()),

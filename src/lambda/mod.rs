@@ -6,7 +6,8 @@
 //!
 //! What is different from the local server is what Lambda asks for: bodies are at most 4 MiB
 //! ([`LAMBDA_BODY_MAX_BYTES`](crate::core::limits::LAMBDA_BODY_MAX_BYTES)), a request is answered before the function's
-//! deadline, a pool has one connection, and logs are JSON.
+//! deadline, a pool has one connection, and logs are JSON. A function does not start before it is said who may make requests.
+//! It verifies tokens itself: what API Gateway says of them has lost the types of their claims.
 
 mod answer;
 mod event;
@@ -34,13 +35,15 @@ use self::lazy::LazyRoutes;
 use self::schedule::ScheduledCompaction;
 use crate::api::Endpoint;
 use crate::config::Config;
-use crate::runtime::{self, App, OpenSpan, logging};
+use crate::runtime::{self, Access, App, OpenSpan, TokioHost, logging};
 
 /// Serves one endpoint, for as long as Lambda sends requests.
 #[must_use]
 pub fn serve(endpoint: Endpoint) -> ExitCode {
     run(async |config| {
-        let app = app(endpoint, &config);
+        config.auth.refuse_everybody(true)?;
+        let access = Access::open(&config.auth, Arc::new(TokioHost))?;
+        let app = app(endpoint, access, &config);
         let watch = watch(&config);
         lambda_http::run(service_fn(|event| answer(app.clone(), &watch, event))).await
     })
@@ -85,8 +88,8 @@ fn run(function: impl AsyncFnOnce(Config) -> Result<(), lambda_runtime::Error>) 
 }
 
 /// The endpoint with the layers around it, over a store that is not open yet.
-fn app(endpoint: Endpoint, config: &Config) -> App {
-    let lazy = Arc::new(LazyRoutes::new(endpoint, config.store.clone()));
+fn app(endpoint: Endpoint, access: Access, config: &Config) -> App {
+    let lazy = Arc::new(LazyRoutes::new(endpoint, access, config.store.clone()));
     let routes = Router::new().fallback(move |request: Request| {
         let lazy = Arc::clone(&lazy);
         async move { lazy.answer(request).await }

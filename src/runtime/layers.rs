@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::{BoxError, Router};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, RETRY_AFTER,
-    X_CONTENT_TYPE_OPTIONS,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, StatusCode};
 use tower::ServiceBuilder;
@@ -37,12 +37,13 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The headers that a page may send, besides those that every page may.
 ///
 /// They are listed since `*` would not stand for `authorization`. Libraries that trace requests add the last two.
-const ALLOWED_HEADERS: [HeaderName; 7] = [
+const ALLOWED_HEADERS: [HeaderName; 8] = [
     AUTHORIZATION,
     CONTENT_ENCODING,
     CONTENT_TYPE,
     IF_NONE_MATCH,
     REQUEST_ID,
+    HeaderName::from_static("x-syncflow-tenant"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
 ];
@@ -134,7 +135,7 @@ fn span_of(request: &Request) -> Span {
         span.record("request.id", request_id);
         return span.clone();
     }
-    tracing::error_span!("request", http.method = %method, http.path = path, request.id = request_id)
+    tracing::error_span!("request", http.method = %method, http.path = path, request.id = request_id, access.subject = field::Empty)
 }
 
 fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {
@@ -162,7 +163,7 @@ fn cors(allowed: &AllowedOrigins) -> CorsLayer {
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers(ALLOWED_HEADERS)
-        .expose_headers([ETAG, REQUEST_ID, RETRY_AFTER])
+        .expose_headers([ETAG, REQUEST_ID, RETRY_AFTER, WWW_AUTHENTICATE])
         .max_age(Duration::from_secs(PREFLIGHT_KEPT_MAX_SECONDS))
 }
 

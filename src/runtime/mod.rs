@@ -1,5 +1,6 @@
 //! What the routes need around them on a real machine: a clock, layers with a runtime, logs, and an open store.
 
+mod access;
 mod app;
 mod callers;
 #[cfg(feature = "local")]
@@ -14,6 +15,7 @@ mod serve;
 mod store;
 mod trouble;
 
+pub use access::{Access, anybody};
 pub use app::App;
 #[cfg(feature = "local")]
 pub use connections::ConnectionLimits;

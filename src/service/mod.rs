@@ -62,6 +62,11 @@ impl SyncService {
         self.store.name()
     }
 
+    /// The time by the clock of the host, in milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.host.now_ms()
+    }
+
     /// Whether the store can be reached now.
     ///
     /// # Errors

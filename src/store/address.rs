@@ -51,7 +51,7 @@ pub(super) fn seems_unescaped(text: &str) -> bool {
 }
 
 /// Whether there is a `%` without two hexadecimal digits behind it.
-pub(super) fn has_bare_percent(text: &str) -> bool {
+fn has_bare_percent(text: &str) -> bool {
     let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     text.match_indices('%').any(|(at, _)| {
         let behind = &text.as_bytes()[at + 1..];

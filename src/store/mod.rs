@@ -23,6 +23,7 @@ pub mod memory;
 pub mod mongodb;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -10,12 +10,17 @@ mod contract;
 mod raw;
 pub(crate) mod server;
 
+mod access;
+mod access_walk;
 mod bodies;
 mod browsers;
 mod compaction;
 mod documents;
+#[path = "../../examples/embed.rs"]
+mod embed;
 mod failures;
 mod input;
+mod jwks;
 pub(crate) mod local;
 mod openapi;
 mod pages;
@@ -23,6 +28,7 @@ mod pull;
 mod push;
 mod secrets;
 mod seed;
+mod sign_in;
 mod starting;
 mod transport;
 

@@ -2,11 +2,14 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use syncflow_server::api;
+use axum::Router;
+use futures_util::future::BoxFuture;
 use syncflow_server::config::Config;
 use syncflow_server::core::limits::LAMBDA_BODY_MAX_BYTES;
-use syncflow_server::runtime::{self, ConnectionLimits, TokioHost};
+use syncflow_server::runtime::{self, Access, ConnectionLimits, TokioHost};
 use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::Store;
 use tokio::net::TcpListener;
@@ -30,6 +33,34 @@ struct Task(JoinHandle<()>);
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// A clock that a check sets; everything else is the machine's.
+#[derive(Debug)]
+pub(crate) struct Clock(AtomicU64);
+
+impl Clock {
+    pub(crate) fn at(now_ms: u64) -> Arc<Self> {
+        Arc::new(Self(now_ms.into()))
+    }
+
+    pub(crate) fn advance(&self, by_ms: u64) {
+        self.0.fetch_add(by_ms, Ordering::SeqCst);
+    }
+}
+
+impl Host for Clock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn random_bits(&self) -> u64 {
+        TokioHost.random_bits()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        TokioHost.sleep(duration)
     }
 }
 
@@ -85,7 +116,7 @@ pub(crate) async fn start_with(store: Arc<dyn Store>, host: Arc<dyn Host>, setti
     start_on(store, host, &read(settings), ()).await
 }
 
-fn read(settings: &[(&str, &str)]) -> Config {
+pub(crate) fn read(settings: &[(&str, &str)]) -> Config {
     let look_up = |name: &str| settings.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     Config::read(look_up).expect("the settings are right")
 }
@@ -108,7 +139,18 @@ async fn listen(
     limits: ConnectionLimits,
     home: impl Any + Send,
 ) -> Server {
-    let app = runtime::app(api::router(Arc::new(SyncService::new(store, host))), &config.http);
+    let access = Access::open(&config.auth, Arc::clone(&host)).expect("the settings are right");
+    let routes = access.routes(Arc::new(SyncService::new(store, host))).build();
+    serve(routes, config, limits, home).await
+}
+
+/// With these settings, whatever routes there are.
+pub(crate) async fn start_routes(routes: Router, config: &Config, home: impl Any + Send) -> Server {
+    serve(routes, config, ConnectionLimits::default(), home).await
+}
+
+async fn serve(routes: Router, config: &Config, limits: ConnectionLimits, home: impl Any + Send) -> Server {
+    let app = runtime::app(routes, &config.http);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let task = tokio::spawn(runtime::serve(listener, app, limits, async || std::future::pending().await));

@@ -127,7 +127,7 @@ async fn a_name_to_listen_on_is_resolved_and_a_foreign_address_is_not_the_port_s
     let local = Local::start(directory.path(), &[("BIND", "localhost"), ("PORT", "0"), ("ADAPTER", "memory")]).await;
     assert_eq!(local.api.get("/health").await.status, 200);
     // Of a range that is for documents alone.
-    let settings = [("BIND", "192.0.2.1"), ("PORT", "0"), ("ADAPTER", "memory")];
+    let settings = [("AUTH", "off"), ("BIND", "192.0.2.1"), ("PORT", "0"), ("ADAPTER", "memory")];
     let (code, _, log) = run_with(directory.path(), &[], &settings).await;
     assert_eq!(code, Some(2));
     assert!(log.starts_with("BIND: 192.0.2.1 is no address of this machine"), "{log}");

@@ -177,7 +177,8 @@ def evaluated(value: object, given: dict) -> object:
 
 
 def refusals(given: dict) -> list:
-    """What CloudFormation says against a stack with these parameters."""
+    """What CloudFormation says against a stack with these parameters, and with tokens if nothing else is said."""
+    given = {"AuthHs256Secret": "s" * 32} | given
     return [assertion["AssertDescription"]
             for rule in PLAIN["Rules"].values() if evaluated(rule.get("RuleCondition", True), given)
             for assertion in rule["Assertions"] if not evaluated(assertion["Assert"], given)]
@@ -370,7 +371,7 @@ class Template(unittest.TestCase):
                 self.assert_is_cron(wrong)
 
     def test_every_setting_that_is_passed_is_one_that_is_read(self):
-        read = set(re.findall(r"^//! \| `([A-Z_]+)`", (ROOT / "src/config.rs").read_text(), re.MULTILINE))
+        read = set(re.findall(r"^//! \| `([A-Z0-9_]+)`", (ROOT / "src/config.rs").read_text(), re.MULTILINE))
         self.assertGreater(len(read), 10)
         for binary, (_, function) in functions().items():
             variables = function["Environment"]["Variables"]
@@ -399,6 +400,20 @@ class Template(unittest.TestCase):
                    "Fn::Or", "Fn::RefAll", "Fn::ValueOf", "Fn::ValueOfAll"}
         used = set(re.findall(r'"(Ref|Fn::[A-Za-z]+)"', json.dumps(PLAIN["Rules"])))
         self.assertLessEqual(used, allowed)
+
+    def test_a_stack_says_who_may_make_requests(self):
+        given = {"DatabaseUri": "postgresql://db/syncflow"}
+        self.assertTrue(PLAIN["Parameters"]["AuthHs256Secret"]["NoEcho"])
+        for said in ({"Auth": "off", "AuthHs256Secret": ""}, {"AuthJwks": "{}", "AuthHs256Secret": ""},
+                     {"AuthJwksUrl": "https://id.example.com/keys", "AuthHs256Secret": ""}, {}):
+            self.assertEqual(refusals(given | said), [], said)
+        [refused] = refusals(given | {"AuthHs256Secret": ""})
+        self.assertIn("Auth=off is needed", refused)
+        [refused] = refusals(given | {"Auth": "off"})
+        self.assertIn("excludes", refused)
+        for _, function in functions().values():
+            variables = evaluated(function["Environment"]["Variables"], given)
+            self.assertEqual((variables["AUTH"], variables["AUTH_ROLE_CLAIM"]), ("", "role"))
 
     def test_a_network_is_given_as_a_whole_or_not_at_all(self):
         given = {"DatabaseUri": "postgresql://db/syncflow"}
@@ -444,7 +459,7 @@ class Template(unittest.TestCase):
         for _, properties in functions().values():
             self.assertEqual(properties["Environment"]["Variables"]["ALLOWED_ORIGINS"],
                              {"Fn::Join": [",", {"Ref": "AllowedOrigins"}]})
-        self.assertEqual(set(cors["exposeHeaders"]), {"etag", "retry-after", "x-request-id"})
+        self.assertEqual(set(cors["exposeHeaders"]), {"etag", "retry-after", "www-authenticate", "x-request-id"})
 
     def test_every_build_of_the_functions_has_one_store_and_what_it_needs(self):
         features = set(tomllib.loads((ROOT / "Cargo.toml").read_text())["features"])

@@ -10,12 +10,13 @@ use super::{Findings, read};
 
 const CODE: &str = "src/config.rs";
 const CODE_OF_STORES: &str = "src/config/store.rs";
+const CODE_OF_SIGN_IN: &str = "src/config/auth.rs";
 const EXAMPLE: &str = "local-dev/.env.example";
 const PAGE: &str = "docs/configuration.md";
 
 /// The variables that the code asks for: literals of capitals in front of its tests.
 fn variables_of_code() -> Vec<String> {
-    let texts = [CODE, CODE_OF_STORES].map(read);
+    let texts = [CODE, CODE_OF_STORES, CODE_OF_SIGN_IN].map(read);
     let code = texts.iter().map(|text| text.split("#[cfg(test)]").next().unwrap_or_default());
     let mut variables = Vec::new();
     let mut streams: Vec<TokenStream> =

@@ -10,7 +10,7 @@ use mongodb::options::{AuthMechanism, ClientOptions, ConnectionString, HostInfo,
 use super::failure::Failure;
 use super::uris::Uris;
 use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_STATEMENT_TIME_MAX_MS};
-use crate::store::address::{ESCAPES, has_bare_percent, seems_unescaped, wrong_scheme};
+use crate::store::address::{ESCAPES, seems_unescaped, wrong_scheme};
 
 /// Longest name of a collection that is taken, in bytes; with a database's name before it, it stays below MongoDB's limit.
 const COLLECTION_MAX_BYTES: usize = 120;
@@ -120,8 +120,7 @@ impl MongoOptions {
         if self.pool_size == 0 {
             return Err(MongoOptionsError::PoolSize);
         }
-        // The driver panics if the two bytes behind a % end within a character.
-        if !self.uri.is_ascii() && has_bare_percent(&self.uri) {
+        if ends_within_a_character(&self.uri) {
             return Err(unescaped());
         }
         let connection = ConnectionString::parse(&self.uri).map_err(|error| self.refused(&error))?;
@@ -237,6 +236,11 @@ impl fmt::Debug for MongoOptions {
     }
 }
 
+/// Whether an escape of a text would end within a character. There the driver panics, and shows what is around it.
+fn ends_within_a_character(uri: &str) -> bool {
+    uri.split('%').skip(1).any(|rest| rest.len() >= 2 && !rest.is_char_boundary(2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +262,14 @@ mod tests {
         let srv = MongoOptions::new("mongodb+srv://u:p@cluster.example.com/?maxPoolSize=3").check().unwrap();
         assert!(matches!(srv.host_info, HostInfo::DnsRecord(name) if name == "cluster.example.com"));
         assert_eq!(srv.max_pool_size, Some(3));
+    }
+
+    #[test]
+    fn an_escape_that_ends_within_a_character_is_refused() {
+        for uri in ["mongodb://u:%4éhunter2@h", "mongodb://%\u{20ac}:p@h", "mongodb://h/?appName=%4é"] {
+            let refused = refusal(|options| options.uri = uri.to_owned());
+            assert!(refused.contains("%25 for %") && !refused.contains("hunter2"), "{refused}");
+        }
     }
 
     #[test]

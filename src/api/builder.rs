@@ -1,0 +1,78 @@
+//! How the routes are put together: over which service, and for whom.
+
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::access::{ApiState, Authenticate, PrincipalSource};
+use super::{Endpoint, error, routes};
+use crate::core::access::Principal;
+use crate::service::SyncService;
+
+/// The routes of the API, to be mounted into a server.
+///
+/// Every request about data needs a [`Principal`]. It comes from one of three places:
+///
+/// - [`Api::authenticate`]: an [`Authenticate`] finds it out from the request's head.
+/// - [`Api::fixed_principal`]: every request has the same one.
+/// - Neither: a middleware around the routes puts it into the request's extensions. A request without it is answered
+///   with 401.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use syncflow_server::api::Api;
+/// use syncflow_server::core::access::{Principal, Role};
+/// use syncflow_server::core::names::{Subject, TenantId};
+/// use syncflow_server::service::SyncService;
+///
+/// # fn mount(service: Arc<SyncService>) -> Result<axum::Router, syncflow_server::core::names::BadName> {
+/// let principal = Principal::new(TenantId::parse("team-1")?, Subject::parse("me")?, Role::Admin);
+/// let routes = Api::builder(service).fixed_principal(principal).build();
+/// Ok(axum::Router::new().nest("/sync", routes))
+/// # }
+/// ```
+#[must_use]
+pub struct Api {
+    service: Arc<SyncService>,
+    source: PrincipalSource,
+}
+
+impl Api {
+    /// The routes over a service, which take the principal from the extensions of a request.
+    pub fn builder(service: Arc<SyncService>) -> Self {
+        Self { service, source: PrincipalSource::Extension }
+    }
+
+    /// Finds out the principal of each request; what is in its extensions is ignored.
+    pub fn authenticate(self, authenticate: impl Authenticate + 'static) -> Self {
+        self.authenticate_with(Arc::new(authenticate))
+    }
+
+    /// The same with one that is shared.
+    pub fn authenticate_with(self, authenticate: Arc<dyn Authenticate>) -> Self {
+        Self { source: PrincipalSource::Head(authenticate), ..self }
+    }
+
+    /// Serves every request as this principal; what is in its extensions is ignored.
+    pub fn fixed_principal(self, principal: Principal) -> Self {
+        Self { source: PrincipalSource::Fixed(principal), ..self }
+    }
+
+    /// All routes. Every answer is complete and in JSON, the ones about unknown routes and methods included.
+    pub fn build(self) -> Router {
+        self.complete(routes())
+    }
+
+    /// One endpoint; every other route is unknown.
+    pub fn build_endpoint(self, endpoint: Endpoint) -> Router {
+        self.complete(endpoint.routes())
+    }
+
+    fn complete(self, routes: OpenApiRouter<ApiState>) -> Router {
+        let (plain, _description) = routes.split_for_parts();
+        let state = ApiState { service: self.service, source: self.source };
+        plain.fallback(error::not_found).method_not_allowed_fallback(error::method_not_allowed).with_state(state)
+    }
+}

@@ -1,0 +1,185 @@
+//! Static tokens: a file with a line for each, which has the token's hash and never the token.
+//!
+//! A line is `SHA-256 TENANT ROLE SUBJECT [EXPIRY]`, with white space between the parts: the hash in 64 hexadecimal digits,
+//! the expiry a day such as `2027-01-31`, at whose beginning in UTC the token is no longer valid. Empty lines and lines
+//! that begin with `#` are skipped.
+
+use std::fmt::{self, Write as _};
+
+use ring::digest;
+use subtle::ConstantTimeEq as _;
+
+use super::grants::Grants;
+use super::verify::VerifiedToken;
+use crate::core::access::{Claims, Role};
+use crate::core::limits::DAY_MS;
+use crate::core::names::{Subject, TenantId};
+
+/// A hash of a token; shared tokens are compared by it, and verified ones are remembered by it.
+pub type TokenHash = [u8; 32];
+
+/// The hash of a token.
+#[must_use]
+pub fn hash(token: &str) -> TokenHash {
+    let digest = digest::digest(&digest::SHA256, token.as_bytes());
+    digest.as_ref().try_into().unwrap_or_default()
+}
+
+/// Static tokens by their hashes. `Debug` shows their number alone.
+#[derive(Default)]
+pub struct StaticTokens(Vec<(TokenHash, VerifiedToken)>);
+
+/// A line that is not one; the text of the line is not repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} is not SHA-256 TENANT ROLE SUBJECT [YYYY-MM-DD]")]
+pub struct BadLine {
+    /// The number of the line, from 1.
+    pub line: usize,
+}
+
+impl StaticTokens {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// When a line cannot be read.
+    pub fn parse(text: &str) -> Result<Self, BadLine> {
+        let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        lines.map(|(number, line)| parse_line(line).ok_or(BadLine { line: number })).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Who a token belongs to. How long this takes says nothing about the hashes.
+    #[must_use]
+    pub fn find(&self, hash: &TokenHash) -> Option<&VerifiedToken> {
+        let mut found = None;
+        for (known, token) in &self.0 {
+            if bool::from(known.ct_eq(hash)) {
+                found = Some(token);
+            }
+        }
+        found
+    }
+}
+
+impl fmt::Debug for StaticTokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} tokens", self.0.len())
+    }
+}
+
+/// The line of a new token.
+#[must_use]
+pub fn line(token: &str, tenant: &TenantId, role: Role, subject: &Subject, expiry: Option<&str>) -> Option<String> {
+    let mut line = String::new();
+    for byte in hash(token) {
+        // Writing to a string cannot fail.
+        let _ = write!(line, "{byte:02x}");
+    }
+    let _ = write!(line, " {tenant} {} {subject}", role.as_str());
+    if let Some(day) = expiry {
+        let _ = write!(line, " {day}");
+    }
+    // A name with white space in it does not fit a line.
+    parse_line(&line).is_some().then_some(line)
+}
+
+fn parse_line(line: &str) -> Option<(TokenHash, VerifiedToken)> {
+    let mut parts = line.split_whitespace();
+    let (hash, tenant, role, subject) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let valid_until_ms = match parts.next() {
+        Some(day) => Some(beginning_ms(day)?),
+        None => None,
+    };
+    let token = VerifiedToken {
+        subject: Subject::parse(subject).ok()?,
+        grants: Grants::one(TenantId::parse(tenant).ok()?, Role::parse(role)?),
+        claims: Claims::default(),
+        valid_until_ms,
+    };
+    parts.next().is_none().then_some((parse_hash(hash)?, token))
+}
+
+fn parse_hash(text: &str) -> Option<TokenHash> {
+    let mut hash = TokenHash::default();
+    if text.len() != 2 * hash.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// When a day begins in UTC, in milliseconds since 1970.
+fn beginning_ms(day: &str) -> Option<u64> {
+    let number = |range: std::ops::Range<usize>| {
+        let digits = day.get(range).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        digits.parse::<u64>().ok()
+    };
+    if day.len() != 10 || day.get(4..5) != Some("-") || day.get(7..8) != Some("-") {
+        return None;
+    }
+    let (year, month, date) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let february = if is_leap(year) { 29 } else { 28 };
+    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let month_index = usize::try_from(month).ok()?.checked_sub(1)?;
+    if year < 1_970 || date == 0 || date > *months.get(month_index)? {
+        return None;
+    }
+    let days_of_years: u64 = (1_970..year).map(|year| if is_leap(year) { 366 } else { 365 }).sum();
+    let days_of_months: u64 = months[..month_index].iter().sum();
+    Some((days_of_years + days_of_months + date - 1) * DAY_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_line_says_whose_a_token_is() {
+        let text =
+            format!("# tokens\n\n  {HASH_OF_ABC}\tteam  reader   cron  \n{} b admin c 2000-03-01\r\n", "0".repeat(64));
+        let tokens = StaticTokens::parse(&text).unwrap();
+        let found = tokens.find(&hash("abc")).unwrap();
+        let principal = found.principal(None).unwrap();
+        assert_eq!((principal.tenant.as_str(), principal.subject.as_str()), ("team", "cron"));
+        assert_eq!((principal.role, principal.valid_until_ms), (Role::Reader, None));
+        assert_eq!(tokens.find(&[0; 32]).unwrap().valid_until_ms, Some(951_868_800_000));
+        assert_eq!(tokens.find(&hash("abd")), None);
+        assert_eq!(format!("{tokens:?}"), "2 tokens");
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_named_and_not_repeated() {
+        for bad in [
+            "x".to_owned(),
+            format!("{HASH_OF_ABC} team reader"),
+            format!("{HASH_OF_ABC} team root cron"),
+            format!("{HASH_OF_ABC} team reader cron soon"),
+            format!("{HASH_OF_ABC} team reader cron 2027-01-01 x"),
+            format!("{} team reader cron", &HASH_OF_ABC[1..]),
+            format!("{}g team reader cron", &HASH_OF_ABC[1..]),
+            format!("{HASH_OF_ABC} {} reader cron", "t".repeat(257)),
+            "é".repeat(32) + " team reader cron",
+        ] {
+            assert_eq!(StaticTokens::parse(&format!("\n{bad}")).err(), Some(BadLine { line: 2 }), "{bad}");
+        }
+        for bad in ["2027-02-29", "2027-13-01", "2027-00-01", "2027-01-00", "1969-12-31", "27-01-01", "2027/01/01"] {
+            assert_eq!(beginning_ms(bad), None, "{bad}");
+        }
+        assert_eq!(beginning_ms("1970-01-01"), Some(0));
+        assert_eq!(beginning_ms("2028-02-29"), Some(1_835_395_200_000));
+    }
+
+    #[test]
+    fn a_new_line_can_be_read() {
+        let (tenant, subject) = (TenantId::trusted("t"), Subject::trusted("s"));
+        let new = line("abc", &tenant, Role::Admin, &subject, Some("2027-01-01")).unwrap();
+        assert_eq!(new, format!("{HASH_OF_ABC} t admin s 2027-01-01"));
+        assert_eq!(line("abc", &TenantId::trusted("a b"), Role::Admin, &subject, None), None);
+        assert_eq!(line("abc", &tenant, Role::Admin, &subject, Some("soon")), None);
+    }
+}

@@ -1,0 +1,169 @@
+//! Who may make requests, and how they show it.
+
+use std::path::PathBuf;
+
+use super::{ConfigError, Secret, Variables, file, wrong};
+use crate::core::limits::{JWKS_MAX_BYTES, SECRET_FILE_MAX_BYTES};
+use crate::core::names::TenantId;
+
+/// Whether requests need a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthConfig {
+    /// Every request is made by the admin of the tenant `default`.
+    Off {
+        /// Whether `AUTH=off` is set, or nothing at all.
+        is_said: bool,
+    },
+    /// Requests need a token.
+    On(TokenConfig),
+}
+
+/// Which tokens are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenConfig {
+    /// JSON Web Tokens, if they are taken.
+    pub jwt: Option<JwtConfig>,
+    /// The file with the hashes of static tokens, if they are taken.
+    pub tokens_file: Option<PathBuf>,
+}
+
+/// Which JSON Web Tokens are taken, and what is read from them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtConfig {
+    /// The keys that sign them.
+    pub keys: KeyConfig,
+    /// What `iss` must be.
+    pub issuer: Option<String>,
+    /// What `aud` must be or contain.
+    pub audience: Option<String>,
+    /// Where the tenant comes from.
+    pub tenant: TenantConfig,
+    /// The path of the claim with the role.
+    pub role_claim: String,
+}
+
+/// The keys that sign tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyConfig {
+    /// A secret that is shared with those who make tokens.
+    Secret(Secret),
+    /// The text of a provider's set of keys.
+    Set(Secret),
+    /// The URL at which a provider publishes its set of keys.
+    Url(String),
+}
+
+/// Where the tenant of a token comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TenantConfig {
+    /// It is the same for every token.
+    Fixed(TenantId),
+    /// The claim at a path.
+    Claim(String),
+}
+
+impl AuthConfig {
+    /// Refuses to serve everybody where others than this machine can ask, unless that is wanted.
+    ///
+    /// # Errors
+    /// When nothing says who may make requests.
+    pub fn refuse_everybody(&self, is_reachable: bool) -> Result<(), ConfigError> {
+        match self {
+            Self::Off { is_said: false } if is_reachable => Err(ConfigError::new(
+                "AUTH",
+                "nothing says who may make requests; set AUTH_HS256_SECRET, AUTH_JWKS_URL or AUTH_TOKENS_FILE, or \
+                 AUTH=off to let everybody read and write",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The settings that only mean something with keys for JSON Web Tokens.
+const OF_KEYS: [&str; 4] = ["AUTH_AUDIENCE", "AUTH_ISSUER", "AUTH_TENANT", "AUTH_TENANT_CLAIM"];
+
+pub(super) fn auth(variables: &Variables<'_>) -> Result<AuthConfig, ConfigError> {
+    let keys = keys(variables)?;
+    let tokens_file = variables.get("AUTH_TOKENS_FILE").map(PathBuf::from);
+    let is_off = match variables.get("AUTH").as_deref() {
+        None => false,
+        Some("off") => true,
+        Some(other) => return Err(wrong("AUTH", "must be off, or not set if tokens are set up", other)),
+    };
+    let first = match (&keys, &tokens_file) {
+        (Some((variable, _)), _) => Some(*variable),
+        (None, Some(_)) => Some("AUTH_TOKENS_FILE"),
+        (None, None) => None,
+    };
+    if is_off && let Some(variable) = first {
+        return Err(ConfigError::new("AUTH", format_args!("cannot be off beside {variable}")));
+    }
+    let role_claim = variables.get_or("AUTH_ROLE_CLAIM", "role");
+    let jwt = match keys {
+        Some((_, keys)) => Some(jwt(variables, keys, role_claim)?),
+        None => {
+            if let Some(variable) = OF_KEYS.into_iter().find(|variable| variables.get(variable).is_some()) {
+                let problem = "is of no use without AUTH_HS256_SECRET, AUTH_JWKS or AUTH_JWKS_URL";
+                return Err(ConfigError::new(variable, problem));
+            }
+            None
+        }
+    };
+    Ok(match first {
+        Some(_) => AuthConfig::On(TokenConfig { jwt, tokens_file }),
+        None => AuthConfig::Off { is_said: is_off },
+    })
+}
+
+/// The keys, and the variable that has them or names their file.
+fn keys(variables: &Variables<'_>) -> Result<Option<(&'static str, KeyConfig)>, ConfigError> {
+    let all = ["AUTH_HS256_SECRET", "AUTH_HS256_SECRET_FILE", "AUTH_JWKS", "AUTH_JWKS_FILE", "AUTH_JWKS_URL"];
+    let mut set = all.into_iter().filter_map(|variable| Some((variable, variables.get(variable)?)));
+    let Some((variable, value)) = set.next() else { return Ok(None) };
+    if let Some((other, _)) = set.next() {
+        return Err(ConfigError::new(other, format_args!("cannot be set beside {variable}")));
+    }
+    let keys = match variable {
+        "AUTH_HS256_SECRET" => KeyConfig::Secret(Secret::new(variable, value)),
+        "AUTH_HS256_SECRET_FILE" => KeyConfig::Secret(Secret::new(variable, file::read(variable, &value)?)),
+        "AUTH_JWKS" => KeyConfig::Set(Secret::new(variable, value)),
+        "AUTH_JWKS_URL" => KeyConfig::Url(value),
+        _ => {
+            const { assert!(JWKS_MAX_BYTES <= SECRET_FILE_MAX_BYTES, "a set of keys fits the file") };
+            KeyConfig::Set(Secret::new(variable, file::read_lines(variable, &value)?))
+        }
+    };
+    Ok(Some((variable, keys)))
+}
+
+fn jwt(variables: &Variables<'_>, keys: KeyConfig, role_claim: String) -> Result<JwtConfig, ConfigError> {
+    let (issuer, audience) = (variables.get("AUTH_ISSUER"), variables.get("AUTH_AUDIENCE"));
+    let provider = match &keys {
+        KeyConfig::Secret(_) => None,
+        KeyConfig::Set(set) => set.variable(),
+        KeyConfig::Url(_) => Some("AUTH_JWKS_URL"),
+    };
+    if let Some(beside) = provider {
+        for (variable, value) in [("AUTH_ISSUER", &issuer), ("AUTH_AUDIENCE", &audience)] {
+            if value.is_none() {
+                let problem = format_args!("must be set beside {beside}, since a provider signs tokens for others too");
+                return Err(ConfigError::new(variable, problem));
+            }
+        }
+    }
+    let tenant = match (variables.get("AUTH_TENANT"), variables.get("AUTH_TENANT_CLAIM")) {
+        (Some(_), Some(_)) => {
+            return Err(ConfigError::new("AUTH_TENANT_CLAIM", "cannot be set beside AUTH_TENANT"));
+        }
+        (Some(name), None) => {
+            TenantConfig::Fixed(TenantId::parse(&name).map_err(|problem| ConfigError::new("AUTH_TENANT", problem))?)
+        }
+        (None, Some(path)) => TenantConfig::Claim(path),
+        (None, None) => {
+            let problem = "must name the claim with the tenant, such as sub for a tenant for each user; or AUTH_TENANT \
+                           the one tenant of all";
+            return Err(ConfigError::new("AUTH_TENANT_CLAIM", problem));
+        }
+    };
+    Ok(JwtConfig { keys, issuer, audience, tenant, role_claim })
+}

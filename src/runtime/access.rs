@@ -1,0 +1,58 @@
+//! Who makes the requests to a server.
+
+#[cfg(feature = "sign-in")]
+mod cache;
+#[cfg(feature = "sign-in")]
+mod fetch;
+#[cfg(feature = "sign-in")]
+mod key_cache;
+#[cfg(feature = "sign-in")]
+mod sign_in;
+#[cfg(feature = "sign-in")]
+mod tokens_file;
+
+use std::sync::Arc;
+
+use crate::api::{Api, Authenticate};
+use crate::config::{AuthConfig, ConfigError};
+use crate::core::access::{Principal, Role};
+use crate::core::names::{Subject, TenantId};
+use crate::service::{Host, SyncService};
+
+/// The principal of every request to a server without authentication: the admin of the tenant `default`.
+#[must_use]
+pub fn anybody() -> Principal {
+    Principal::new(TenantId::trusted("default"), Subject::trusted("anybody"), Role::Admin)
+}
+
+/// Who may make requests, as the settings say; cheap to clone.
+#[derive(Clone)]
+pub struct Access(Option<Arc<dyn Authenticate>>);
+
+impl Access {
+    /// Reads the keys and tokens that the settings name.
+    ///
+    /// # Errors
+    /// When they cannot be used, or this build has no authentication; the error names the variable to look at.
+    pub fn open(config: &AuthConfig, host: Arc<dyn Host>) -> Result<Self, ConfigError> {
+        match config {
+            AuthConfig::Off { .. } => Ok(Self(None)),
+            #[cfg(feature = "sign-in")]
+            AuthConfig::On(tokens) => Ok(Self(Some(Arc::new(sign_in::SignIn::open(tokens, host)?)))),
+            #[cfg(not(feature = "sign-in"))]
+            AuthConfig::On(_) => {
+                drop(host);
+                Err(ConfigError::new("AUTH", "this build has no authentication; build it with the feature sign-in"))
+            }
+        }
+    }
+
+    /// The routes over a service, for those who may make requests.
+    pub fn routes(&self, service: Arc<SyncService>) -> Api {
+        let api = Api::builder(service);
+        match &self.0 {
+            Some(authenticate) => api.authenticate_with(Arc::clone(authenticate)),
+            None => api.fixed_principal(anybody()),
+        }
+    }
+}
