@@ -148,7 +148,7 @@ pub const CONNECTION_EXCHANGE_TIME_MAX_SECONDS: u32 = 120;
 pub const CONNECTION_CLOSE_TIME_MAX_SECONDS: u32 = 5;
 
 /// Most requests at once over one connection of HTTP/2.
-pub const CONNECTION_MAX_STREAMS: u32 = 32;
+pub const CONNECTION_MAX_REQUESTS: u32 = 32;
 
 /// How long a client may take to send the head of a request, and to answer when it is asked whether it is still there, in
 /// seconds.

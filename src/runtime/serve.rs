@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 use super::App;
 use super::connections::{Activity, ConnectionLimits, Connections, Noting, Place};
 use crate::core::limits::{
-    ACCEPT_PAUSE_MS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_MAX_STREAMS, REQUEST_HEAD_TIME_MAX_SECONDS,
+    ACCEPT_PAUSE_MS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_MAX_REQUESTS, REQUEST_HEAD_TIME_MAX_SECONDS,
     STOP_TIME_MAX_SECONDS,
 };
 
@@ -118,7 +118,7 @@ fn server() -> Builder<TokioExecutor> {
     server.http1().timer(TokioTimer::new()).header_read_timeout(head_time_max);
     // Over HTTP/2 a client that has gone without a word is found by asking it.
     server.http2().timer(TokioTimer::new()).keep_alive_interval(head_time_max).keep_alive_timeout(head_time_max);
-    server.http2().max_concurrent_streams(CONNECTION_MAX_STREAMS);
+    server.http2().max_concurrent_streams(CONNECTION_MAX_REQUESTS);
     server
 }
 

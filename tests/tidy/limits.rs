@@ -20,6 +20,7 @@ const UNITS: [&str; 19] = [
     "MS",
     "OPERATIONS",
     "PLACES",
+    "REQUESTS",
     "SECONDS",
     "TENANTS",
     "VALUES",
