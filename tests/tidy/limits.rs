@@ -3,7 +3,7 @@
 use super::{Findings, files_ending, names, read};
 
 /// Units, as last words.
-const UNITS: [&str; 19] = [
+const UNITS: [&str; 20] = [
     "ATTEMPTS",
     "BITS",
     "BYTES",
