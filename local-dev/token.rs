@@ -94,6 +94,10 @@ fn make_jwt(wanted: &Wanted) -> Result<String, Box<dyn Error>> {
         claims["aud"] = audience.into();
     }
     match jwt.tenant {
+        TenantConfig::Claim(path) if path == "sub" && wanted.tenant.as_str() != wanted.subject.as_str() => {
+            let problem = "is sub, so that tenant and subject are the same; give --tenant and --subject the same name";
+            return Err(ConfigError::new("AUTH_TENANT_CLAIM", problem).into());
+        }
         TenantConfig::Claim(path) => claims[&path] = wanted.tenant.as_str().into(),
         TenantConfig::Fixed(tenant) if tenant == wanted.tenant => {}
         TenantConfig::Fixed(_) => return Err(ConfigError::new("AUTH_TENANT", "is another tenant").into()),

@@ -98,6 +98,12 @@ impl Keys {
         self.0.iter().any(|key| key.id.as_deref().is_none_or(|known| known == id))
     }
 
+    /// Whether a key has exactly this id.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.0.iter().any(|key| key.id.as_deref() == Some(id))
+    }
+
     /// Whether one of the keys that a token means made its signature.
     pub(super) fn verify(&self, id: Option<&str>, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let is_meant = |key: &&Key| match (id, key.id.as_deref()) {

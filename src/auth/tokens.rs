@@ -79,8 +79,12 @@ pub fn line(token: &str, tenant: &TenantId, role: Role, subject: &Subject, expir
     if let Some(day) = expiry {
         let _ = write!(line, " {day}");
     }
-    // A name with white space in it does not fit a line.
-    parse_line(&line).is_some().then_some(line)
+    // A name with white space in it would be read as something else.
+    let (_, read) = parse_line(&line)?;
+    let is_same = read.subject == *subject
+        && read.grants == Grants::one(tenant.clone(), role)
+        && read.valid_until_ms.is_some() == expiry.is_some();
+    is_same.then_some(line)
 }
 
 fn parse_line(line: &str) -> Option<(TokenHash, VerifiedToken)> {
@@ -150,6 +154,18 @@ mod tests {
         assert_eq!(tokens.find(&[0; 32]).unwrap().valid_until_ms, Some(951_868_800_000));
         assert_eq!(tokens.find(&hash("abd")), None);
         assert_eq!(format!("{tokens:?}"), "2 tokens");
+    }
+
+    #[test]
+    fn no_line_is_made_that_means_something_else() {
+        let line = |tenant: &str, subject: &str, expiry| {
+            line("abc", &TenantId::trusted(tenant), Role::Reader, &Subject::trusted(subject), expiry)
+        };
+        assert_eq!(line("a", "cron", None), Some(format!("{HASH_OF_ABC} a reader cron")));
+        assert!(line("a", "cron", Some("2027-01-31")).is_some());
+        assert_eq!(line("a admin", "2030-01-01", None), None);
+        assert_eq!(line("a", "cron 2030-01-01", None), None);
+        assert_eq!(line("a", "cron", Some("soon")), None);
     }
 
     #[test]

@@ -144,8 +144,11 @@ pub const CONNECTION_ANSWER_TIME_MAX_SECONDS: u32 = 300;
 /// How long one request may take from its head until its answer is handed to the connection, in seconds.
 pub const CONNECTION_EXCHANGE_TIME_MAX_SECONDS: u32 = 120;
 
-/// How long a connection that has reached a limit may take to close, in seconds.
-pub const CONNECTION_CLOSE_TIME_MAX_SECONDS: u32 = 5;
+/// How long a connection that has reached a limit may take to close if no request is in flight, in seconds.
+pub const CONNECTION_CLOSE_TIME_MAX_SECONDS: u32 = 1;
+
+/// Most connections beyond [`SERVER_MAX_CONNECTIONS`] that have been told to close and have not done so yet.
+pub const LEAVING_MAX_CONNECTIONS: usize = 50;
 
 /// Most requests at once over one connection of HTTP/2.
 pub const CONNECTION_MAX_REQUESTS: u32 = 32;
@@ -156,6 +159,9 @@ pub const REQUEST_HEAD_TIME_MAX_SECONDS: u32 = 30;
 
 /// How long the local server waits for what is in flight when it is told to stop, in seconds.
 pub const STOP_TIME_MAX_SECONDS: u32 = REQUEST_TIME_MAX_SECONDS + 5;
+
+/// How long a connection may do nothing, while the local server stops, until it is closed, in seconds.
+pub const STOP_QUIET_TIME_SECONDS: u32 = 5;
 
 /// Pause after a connection could not be accepted, in milliseconds: as a rule because the process has no more files.
 pub const ACCEPT_PAUSE_MS: u64 = 100;

@@ -15,8 +15,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::core::limits::{
-    CONNECTION_ANSWER_TIME_MAX_SECONDS, CONNECTION_EXCHANGE_TIME_MAX_SECONDS, CONNECTION_IDLE_TIME_MAX_SECONDS,
-    REQUEST_HEAD_TIME_MAX_SECONDS, SERVER_MAX_CONNECTIONS,
+    CONNECTION_ANSWER_TIME_MAX_SECONDS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_EXCHANGE_TIME_MAX_SECONDS,
+    CONNECTION_IDLE_TIME_MAX_SECONDS, LEAVING_MAX_CONNECTIONS, REQUEST_HEAD_TIME_MAX_SECONDS, SERVER_MAX_CONNECTIONS,
+    STOP_QUIET_TIME_SECONDS,
 };
 
 /// The limits of connections.
@@ -84,6 +85,26 @@ impl Activity {
         Exchange { activity: Arc::clone(self), number }
     }
 
+    /// How long a connection that has to close may take for that: until a request that has just begun is answered.
+    pub(super) fn grace(&self) -> Duration {
+        let state = self.lock();
+        let end = state.exchanges.first_key_value().map(|(_, begun_at)| *begun_at + self.limits.exchange);
+        let left = end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
+        left.max(Duration::from_secs(CONNECTION_CLOSE_TIME_MAX_SECONDS.into()))
+    }
+
+    /// Completes when there is neither a request nor something that can be written.
+    pub(super) async fn quiet(&self) {
+        let pause = Duration::from_secs(STOP_QUIET_TIME_SECONDS.into());
+        loop {
+            tokio::time::sleep(pause).await;
+            let last = self.idle_since();
+            if last.is_some_and(|last| last + pause <= Instant::now()) {
+                return;
+            }
+        }
+    }
+
     /// Completes when the connection has reached a limit, or has to make room for another one.
     pub(super) async fn over(&self) {
         loop {
@@ -101,7 +122,7 @@ impl Activity {
     /// When the connection ends if nothing happens meanwhile.
     fn end(&self) -> Instant {
         let (state, limits) = (self.lock(), &self.limits);
-        if state.must_leave {
+        if state.must_leave && state.exchanges.is_empty() {
             return state.idle_since;
         }
         if let Some((_, begun_at)) = state.exchanges.first_key_value() {
@@ -116,10 +137,14 @@ impl Activity {
         last.min(state.idle_since + limits.idle.max(limits.answer))
     }
 
-    /// Since when the connection has had nothing to do; `None` if it has.
+    /// Since when the connection has had nothing to answer or to write; `None` if it has something to answer.
     fn idle_since(&self) -> Option<Instant> {
         let state = self.lock();
-        state.exchanges.is_empty().then_some(state.idle_since)
+        state.exchanges.is_empty().then_some(state.idle_since.max(state.wrote_at))
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.lock().must_leave
     }
 
     fn leave(&self) {
@@ -248,12 +273,15 @@ impl Connections {
     /// `None` if none is idle.
     pub(super) fn enter(&mut self, activity: &Arc<Activity>) -> Option<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= self.max {
-            let idle = open.iter().filter_map(|(number, other)| Some((other.idle_since()?, *number)));
-            let (_, longest) = idle.min()?;
-            if let Some(leaving) = open.remove(&longest) {
-                leaving.leave();
+        let leaving = open.values().filter(|other| other.is_leaving()).count();
+        if open.len() - leaving >= self.max {
+            if leaving >= LEAVING_MAX_CONNECTIONS {
+                return None;
             }
+            let staying = open.iter().filter(|(_, other)| !other.is_leaving());
+            let idle = staying.filter_map(|(number, other)| Some((other.idle_since()?, *number)));
+            let (_, longest) = idle.min()?;
+            open.get(&longest)?.leave();
         }
         let number = self.next;
         self.next += 1;

@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 use super::App;
 use super::connections::{Activity, ConnectionLimits, Connections, Noting, Place};
 use crate::core::limits::{
-    ACCEPT_PAUSE_MS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_MAX_REQUESTS, REQUEST_HEAD_TIME_MAX_SECONDS,
+    ACCEPT_PAUSE_MS, CONNECTION_IDLE_TIME_MAX_SECONDS, CONNECTION_MAX_REQUESTS, REQUEST_HEAD_TIME_MAX_SECONDS,
     STOP_TIME_MAX_SECONDS,
 };
 
@@ -39,12 +39,14 @@ pub async fn serve(listener: TcpListener, app: App, limits: ConnectionLimits, mu
     let mut tasks = JoinSet::new();
     {
         let mut stop = pin!(told_to_stop());
+        let mut accepting = pin!(accept(&listener));
         loop {
             let stream = tokio::select! {
                 () = &mut stop => break,
                 Some(_) = tasks.join_next() => continue,
-                stream = accept(&listener) => stream,
+                stream = &mut accepting => stream,
             };
+            accepting.set(accept(&listener));
             let activity = Activity::new(limits);
             let Some(place) = connections.enter(&activity) else {
                 // A new connection has room for so few bytes, and nobody waits for one that has not.
@@ -89,7 +91,10 @@ async fn converse(
         () = stopped(&mut stopping) => {
             // What is in flight is finished, however long the server gives it.
             connection.as_mut().graceful_shutdown();
-            Some(connection.as_mut().await)
+            tokio::select! {
+                done = connection.as_mut() => Some(done),
+                () = activity.quiet() => Some(Ok(())),
+            }
         }
     };
     let done = match done {
@@ -97,8 +102,7 @@ async fn converse(
         None => {
             // A client that is about to send a request is told to send it elsewhere.
             connection.as_mut().graceful_shutdown();
-            let close_time_max = Duration::from_secs(CONNECTION_CLOSE_TIME_MAX_SECONDS.into());
-            tokio::time::timeout(close_time_max, connection.as_mut()).await.unwrap_or(Ok(()))
+            tokio::time::timeout(activity.grace(), connection.as_mut()).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = done {
@@ -115,7 +119,9 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
 fn server() -> Builder<TokioExecutor> {
     let mut server = Builder::new(TokioExecutor::new());
     let head_time_max = Duration::from_secs(REQUEST_HEAD_TIME_MAX_SECONDS.into());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(head_time_max);
+    let idle_time_max = Duration::from_secs(CONNECTION_IDLE_TIME_MAX_SECONDS.into());
+    // This begins with the end of the answer before, so it is also the time that a connection may be idle.
+    server.http1().timer(TokioTimer::new()).header_read_timeout(idle_time_max);
     // Over HTTP/2 a client that has gone without a word is found by asking it.
     server.http2().timer(TokioTimer::new()).keep_alive_interval(head_time_max).keep_alive_timeout(head_time_max);
     server.http2().max_concurrent_streams(CONNECTION_MAX_REQUESTS);

@@ -137,3 +137,39 @@ async fn at_the_limit_with_all_at_work_a_connection_is_told_so() {
         assert!(exchange(&mut stream, b"").await.starts_with("HTTP/1.1 200"));
     }
 }
+
+#[tokio::test]
+async fn connections_with_half_of_a_request_do_not_get_around_the_limit() {
+    let server = limited(ConnectionLimits { max_connections: 3, ..generous() }).await;
+    let mut halves = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let mut stream = connect(&server).await;
+        // The server may have closed it already.
+        let _ = stream.write_all(b"GET /hea").await;
+        halves.spawn(async move { stream.read_to_end(&mut Vec::new()).await });
+    }
+    for _ in 0..197 {
+        let closed = timeout(PATIENCE, halves.join_next()).await;
+        assert!(closed.expect("all but three are closed").is_some());
+    }
+    halves.shutdown().await;
+    let served = async {
+        loop {
+            let mut stream = connect(&server).await;
+            if exchange(&mut stream, HEALTH).await.starts_with("HTTP/1.1 200") {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, served).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_connection_in_use_stays_open_between_requests() {
+    let server = limited(ConnectionLimits { first_request: SHORT, ..generous() }).await;
+    let mut stream = connect(&server).await;
+    for _ in 0..3 {
+        assert!(exchange(&mut stream, HEALTH).await.starts_with("HTTP/1.1 200"));
+        tokio::time::sleep(SHORT * 2).await;
+    }
+}

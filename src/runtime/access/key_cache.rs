@@ -39,13 +39,15 @@ pub(super) struct KeyCache {
 struct State {
     known: Option<Known>,
     tried_at_ms: Option<u64>,
+    /// Whether the last fetch that ended has failed.
+    has_failed: bool,
 }
 
 /// Keys, and when they were fetched.
 #[derive(Debug, Clone)]
 struct Known {
     keys: Arc<Keys>,
-    text: String,
+    text: Arc<str>,
     fetched_at_ms: u64,
 }
 
@@ -57,10 +59,10 @@ impl KeyCache {
     /// The keys, in which one with this id is looked for; it may not be there.
     pub(super) async fn keys(self: &Arc<Self>, id: Option<&str>) -> Result<Arc<Keys>, Denied> {
         let known = self.state().known.clone();
-        let age_ms = known.as_ref().map(|known| self.host.now_ms().saturating_sub(known.fetched_at_ms));
+        let age_ms = known.as_ref().map(|known| self.host.now_ms().abs_diff(known.fetched_at_ms));
         match (known, age_ms) {
             (Some(known), Some(age_ms)) if age_ms < JWKS_TRUSTED_MS => {
-                let is_known = id.is_none_or(|id| known.keys.knows(id));
+                let is_known = id.is_none_or(|id| known.keys.has(id));
                 // A fetch under way may bring the key.
                 let is_fetching = self.flight.try_lock().is_err();
                 if !is_known && (is_fetching || self.may_fetch(JWKS_FETCH_PAUSE_MS)) {
@@ -73,11 +75,19 @@ impl KeyCache {
                 }
                 Ok(known.keys)
             }
+            (Some(known), Some(age_ms)) if age_ms < DAY_MS && self.state().has_failed => {
+                // The provider is down, and nobody waits until it is found out again.
+                if self.may_fetch(JWKS_FETCH_PAUSE_MS) {
+                    let cache = Arc::clone(self);
+                    tokio::spawn(async move { cache.fetch(JWKS_FETCH_PAUSE_MS).await });
+                }
+                Ok(known.keys)
+            }
             (Some(_), _) => {
                 self.fetch(JWKS_FETCH_PAUSE_MS).await;
                 let now_ms = self.host.now_ms();
                 let known = self.state().known.clone();
-                let usable = known.filter(|known| now_ms.saturating_sub(known.fetched_at_ms) < DAY_MS);
+                let usable = known.filter(|known| now_ms.abs_diff(known.fetched_at_ms) < DAY_MS);
                 usable.map(|known| known.keys).ok_or(Denied::Unavailable)
             }
             (None, _) => {
@@ -117,14 +127,16 @@ impl KeyCache {
         };
         let read =
             |text: String| Keys::from_jwks(&text).map(|keys| (keys, text)).map_err(|problem| problem.to_string());
-        match fetched.and_then(read) {
+        let fetched = fetched.and_then(read);
+        let mut state = self.state();
+        state.has_failed = fetched.is_err();
+        match fetched {
             Ok((keys, text)) => {
                 let fetched_at_ms = self.host.now_ms();
-                let mut state = self.state();
                 match &mut state.known {
                     // The same keys stay the same object, by which verified tokens are remembered.
-                    Some(known) if known.text == text => known.fetched_at_ms = fetched_at_ms,
-                    known => *known = Some(Known { keys: Arc::new(keys), text, fetched_at_ms }),
+                    Some(known) if *known.text == *text => known.fetched_at_ms = fetched_at_ms,
+                    known => *known = Some(Known { keys: Arc::new(keys), text: text.into(), fetched_at_ms }),
                 }
             }
             Err(problem) => tracing::warn!(error.cause = problem, "the keys of AUTH_JWKS_URL cannot be fetched"),

@@ -12,7 +12,7 @@ use super::fetch::KeyUrl;
 use super::key_cache::KeyCache;
 use super::tokens_file::TokensFile;
 use crate::api::{Authenticate, Denied};
-use crate::auth::{BadKeys, Keys, TenantSource, TokenRules, VerifiedToken, key_id, tokens, verify};
+use crate::auth::{BadKeys, Keys, Reason, TenantSource, TokenRules, VerifiedToken, key_id, tokens, verify};
 use crate::config::{ConfigError, JwtConfig, KeyConfig, Secret, TenantConfig, TokenConfig};
 use crate::core::access::Principal;
 use crate::core::limits::TOKEN_MAX_BYTES;
@@ -81,12 +81,21 @@ impl SignIn {
         if let Some(token) = self.verified.get(&hash, &keys) {
             return Ok(token);
         }
-        if let Some(id) = key_id(token)
-            && !keys.knows(&id)
+        let id = key_id(token);
+        if let Some(id) = &id
+            && !keys.knows(id)
         {
-            keys = source.keys(Some(&id)).await?;
+            keys = source.keys(Some(id)).await?;
         }
-        let verified = verify(token, &keys, now_ms, rules).map_err(|reason| {
+        let mut verified = verify(token, &keys, now_ms, rules);
+        if let (Err(Reason::Signature), Some(id)) = (&verified, &id)
+            && !keys.has(id)
+        {
+            // Only a key without an id was tried.
+            keys = source.keys(Some(id)).await?;
+            verified = verify(token, &keys, now_ms, rules);
+        }
+        let verified = verified.map_err(|reason| {
             tracing::debug!(access.reason = %reason, "a token is refused");
             Denied::from(reason)
         })?;

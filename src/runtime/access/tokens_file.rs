@@ -1,6 +1,6 @@
 //! The file of static tokens, which is read again when it changes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,18 +39,15 @@ impl TokensFile {
             seen.read_at_ms = now_ms;
             match read(&self.path) {
                 Ok(text) if text == seen.text => {}
-                Ok(text) => {
-                    match parse(&self.path, &text) {
-                        Ok(tokens) => {
-                            tracing::info!(access.tokens = ?tokens, "the file of tokens was read again");
-                            seen.tokens = Arc::new(tokens);
-                        }
-                        Err(problem) => {
-                            tracing::error!(error.cause = problem, "{VARIABLE}: the tokens stay as they were");
-                        }
+                Ok(text) => match parse(&self.path, &text) {
+                    Ok(tokens) => {
+                        tracing::info!(access.tokens = ?tokens, "the file of tokens was read again");
+                        seen.tokens = Arc::new(tokens);
+                        seen.text = text;
                     }
-                    seen.text = text;
-                }
+                    // This is said each time, since a token may be withdrawn in vain.
+                    Err(problem) => tracing::error!(error.cause = problem, "{VARIABLE}: the tokens stay as they were"),
+                },
                 Err(problem) => tracing::error!(error.cause = problem, "{VARIABLE}: the tokens stay as they were"),
             }
         }
@@ -65,12 +62,14 @@ fn parse(path: &Path, text: &str) -> Result<StaticTokens, String> {
 fn read(path: &Path) -> Result<String, String> {
     let wrong = |problem: &str| format!("the file {} {problem}", path.display());
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| wrong(&format!("cannot be read: {}", error.kind())))?;
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+    let cannot_be_read = |error: std::io::Error| wrong(&format!("cannot be read: {}", error.kind()));
+    // Asked before it is opened: to open a pipe waits for somebody who writes to it.
+    if !fs::metadata(path).map_err(cannot_be_read)?.is_file() {
         return Err(wrong("is not a regular file"));
     }
+    let file = File::open(path).map_err(cannot_be_read)?;
     let read = file.take(TOKENS_FILE_MAX_BYTES as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| wrong(&format!("cannot be read: {}", error.kind())))?;
+    read.map_err(cannot_be_read)?;
     if bytes.len() > TOKENS_FILE_MAX_BYTES {
         return Err(wrong(&format!("has more than {TOKENS_FILE_MAX_BYTES} bytes")));
     }

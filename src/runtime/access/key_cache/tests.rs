@@ -184,6 +184,8 @@ async fn keys_are_used_for_a_day_while_the_provider_is_down() {
         let before = world.fetches();
         for _ in 0..10 {
             assert_eq!(world.knows("a").await, Ok(true));
+            // Once the provider is known to be down, it is asked in the background.
+            tokio::task::yield_now().await;
         }
         assert_eq!(world.fetches(), before + 1);
     }
@@ -214,4 +216,20 @@ async fn a_fetch_goes_on_if_the_request_is_given_up() {
         tokio::task::yield_now().await;
     }
     assert_eq!((world.knows("a").await, world.fetches()), (Ok(true), 1));
+}
+
+#[tokio::test]
+async fn while_the_provider_is_down_only_the_first_request_waits_for_it() {
+    let world = World::new(set(&["a"]));
+    assert_eq!(world.knows("a").await, Ok(true));
+    world.advance(11 * MINUTE_MS);
+    world.answers(Answer::Failure);
+    assert_eq!(world.knows("a").await, Ok(true));
+    world.answers(Answer::Never);
+    for _ in 0..5 {
+        world.advance(MINUTE_MS);
+        // On this clock no wait ever ends.
+        assert_eq!(world.knows("a").await, Ok(true));
+        tokio::task::yield_now().await;
+    }
 }
