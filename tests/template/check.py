@@ -404,9 +404,13 @@ class Template(unittest.TestCase):
     def test_a_stack_says_who_may_make_requests(self):
         given = {"DatabaseUri": "postgresql://db/syncflow"}
         self.assertTrue(PLAIN["Parameters"]["AuthHs256Secret"]["NoEcho"])
-        for said in ({"Auth": "off", "AuthHs256Secret": ""}, {"AuthJwks": "{}", "AuthHs256Secret": ""},
-                     {"AuthJwksUrl": "https://id.example.com/keys", "AuthHs256Secret": ""}, {}):
+        provider = {"AuthIssuer": "https://id.example.com", "AuthAudience": "sync", "AuthHs256Secret": ""}
+        for said in ({"Auth": "off", "AuthHs256Secret": ""}, provider | {"AuthJwks": "{}"},
+                     provider | {"AuthJwksUrl": "https://id.example.com/keys"}, {}):
             self.assertEqual(refusals(given | said), [], said)
+        for missing in ("AuthIssuer", "AuthAudience"):
+            [refused] = refusals(given | provider | {"AuthJwks": "{}", missing: ""})
+            self.assertIn("need AuthIssuer and AuthAudience", refused)
         [refused] = refusals(given | {"AuthHs256Secret": ""})
         self.assertIn("Auth=off is needed", refused)
         [refused] = refusals(given | {"Auth": "off"})
