@@ -38,7 +38,7 @@ pub(crate) fn check() -> Result<ExitCode, Box<dyn Error>> {
             Err(problem) => (problem, ExitCode::from(DOES_NOT_WORK)),
         },
     };
-    // Nobody may be listening.
+    // The output may be closed already, which is not an error.
     let _ = if code == ExitCode::SUCCESS { writeln!(io::stdout(), "{text}") } else { writeln!(io::stderr(), "{text}") };
     Ok(code)
 }

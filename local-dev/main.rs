@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Nobody may be listening.
+/// The output may be closed already, which is not an error.
 fn say(text: &str) -> ExitCode {
     let _ = write!(io::stdout(), "{text}");
     ExitCode::SUCCESS
@@ -92,7 +92,7 @@ async fn listen(Listen { bind, port }: Listen) -> Result<TcpListener, ConfigErro
     })
 }
 
-/// Says where the server listens, on what store, and what to try. Nobody may be listening to that.
+/// Says where the server listens, on what store, and what to try.
 fn greet(address: SocketAddr, config: &Config) {
     let store = match &config.store.adapter {
         Adapter::Memory => "memory (gone when the server stops)".to_owned(),

@@ -15,7 +15,7 @@ use syncflow_server::core::names::{Subject, TenantId};
 
 use crate::settings;
 
-/// What a token is to say.
+/// The contents of a token that is to be made.
 pub(crate) struct Wanted {
     tenant: TenantId,
     role: Role,

@@ -1,4 +1,4 @@
-//! Who makes a request: where the principal comes from, and whether its role permits what the endpoint does.
+//! The principal of a request: where it comes from, and whether its role permits what the endpoint does.
 //!
 //! This is the one place where a request gets its tenant. An endpoint that has an extractor of this file among its
 //! arguments cannot be reached without a principal, and every endpoint about a tenant's data has one.
@@ -22,7 +22,7 @@ pub const SUBJECT_FIELD: &str = "access.subject";
 /// The principal that it gives is the only source of the tenant and the role.
 #[async_trait]
 pub trait Authenticate: Send + Sync {
-    /// Who makes this request.
+    /// Finds out the principal of this request.
     ///
     /// # Errors
     /// When the request is not to be served; the answer says no more than [`Denied`] does.
@@ -51,7 +51,7 @@ pub enum Denied {
     Unavailable,
 }
 
-/// What the routes work with.
+/// The state that the routes share.
 #[derive(Clone)]
 pub(super) struct ApiState {
     pub(super) service: Arc<SyncService>,
@@ -67,7 +67,7 @@ impl FromRef<ApiState> for Arc<SyncService> {
 /// Where the principal of a request comes from.
 #[derive(Clone)]
 pub(super) enum PrincipalSource {
-    /// The request's extensions, where a middleware has put it.
+    /// The request's extensions; a middleware has put it there.
     Extension,
     /// It is the same for each request.
     Fixed(Principal),

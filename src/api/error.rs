@@ -240,7 +240,7 @@ impl ApiError {
         }
     }
 
-    /// What `WWW-Authenticate` says, by RFC 6750, section 3.
+    /// The value of `WWW-Authenticate`, as RFC 6750 has it in section 3.
     fn challenge(&self) -> Option<&'static str> {
         match self {
             Self::Denied(Denied::Missing) => Some("Bearer"),

@@ -28,7 +28,7 @@ impl Grants {
         Self(BTreeMap::from([(tenant, role)]))
     }
 
-    /// What claims say, if they name at least one tenant with a role.
+    /// The tenants that claims name; `None` if they name no tenant with a role.
     pub(super) fn of_claims(claims: &Claims, tenant: &TenantSource, role_claim: &str) -> Option<Self> {
         let path = match tenant {
             TenantSource::Fixed(tenant) => return Some(Self::one(tenant.clone(), role(claims, role_claim)?)),

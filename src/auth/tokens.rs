@@ -48,7 +48,7 @@ impl StaticTokens {
         lines.map(|(number, line)| parse_line(line).ok_or(BadLine { line: number })).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Who a token belongs to. How long this takes says nothing about the hashes.
+    /// The token with a hash, if it is in the file. The time that this takes tells nothing about the hashes.
     #[must_use]
     pub fn find(&self, hash: &TokenHash) -> Option<&VerifiedToken> {
         let mut found = None;

@@ -15,12 +15,12 @@ use crate::core::names::Subject;
 /// Latest time in a token, in seconds since 1970: the end of the year 9999.
 const LATEST_SECONDS: f64 = 253_402_300_799.0;
 
-/// What a token must say.
+/// The rules that a token must meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRules {
     /// The issuer that `iss` must be; any if there is none.
     pub issuer: Option<String>,
-    /// What `aud` must be or contain; without it, a token for a certain audience is not for this server.
+    /// The audience that `aud` must be or contain; if there is none, a token must not have `aud`.
     pub audience: Option<String>,
     /// Where the tenant comes from.
     pub tenant: TenantSource,
@@ -28,7 +28,7 @@ pub struct TokenRules {
     pub role_claim: String,
 }
 
-/// What a token says that was found valid.
+/// A token that was found valid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerifiedToken {
     /// Who the token belongs to.

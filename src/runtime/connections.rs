@@ -54,7 +54,8 @@ impl Default for ConnectionLimits {
 pub(super) struct Activity {
     limits: ConnectionLimits,
     state: Mutex<State>,
-    changed: Notify,
+    /// Told to leave, or done with the last request before that.
+    told: Notify,
 }
 
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Activity {
         let now = Instant::now();
         let exchanges = BTreeMap::new();
         let state = State { exchanges, next_exchange: 0, idle_since: now, wrote_at: now, must_leave: false };
-        Arc::new(Self { limits, state: Mutex::new(state), changed: Notify::new() })
+        Arc::new(Self { limits, state: Mutex::new(state), told: Notify::new() })
     }
 
     /// A request has begun; it ends when the result is dropped.
@@ -81,14 +82,13 @@ impl Activity {
         let number = state.next_exchange;
         state.next_exchange += 1;
         state.exchanges.insert(number, Instant::now());
-        self.changed.notify_one();
         Exchange { activity: Arc::clone(self), number }
     }
 
-    /// How long a connection that has to close may take for that: until a request that has just begun is answered.
+    /// How long a connection that has to close may take for that: until the request that began last is answered.
     pub(super) fn grace(&self) -> Duration {
         let state = self.lock();
-        let end = state.exchanges.first_key_value().map(|(_, begun_at)| *begun_at + self.limits.exchange);
+        let end = state.exchanges.last_key_value().map(|(_, begun_at)| *begun_at + self.limits.exchange);
         let left = end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
         left.max(Duration::from_secs(CONNECTION_CLOSE_TIME_MAX_SECONDS.into()))
     }
@@ -108,13 +108,16 @@ impl Activity {
     /// Completes when the connection has reached a limit, or has to make room for another one.
     pub(super) async fn over(&self) {
         loop {
-            let end = self.end();
-            if end <= Instant::now() {
+            let (end, now) = (self.end(), Instant::now());
+            if end <= now {
                 return;
             }
+            // Nothing that happens meanwhile makes the end come sooner than one of the limits after it.
+            let limits = &self.limits;
+            let shortest = limits.first_request.min(limits.idle).min(limits.exchange);
             tokio::select! {
-                () = tokio::time::sleep_until(end) => {}
-                () = self.changed.notified() => {}
+                () = tokio::time::sleep_until(end.min(now + shortest)) => {}
+                () = self.told.notified() => {}
             }
         }
     }
@@ -149,7 +152,7 @@ impl Activity {
 
     fn leave(&self) {
         self.lock().must_leave = true;
-        self.changed.notify_one();
+        self.told.notify_one();
     }
 
     fn wrote(&self) {
@@ -180,7 +183,9 @@ impl Drop for Exchange {
         let mut state = self.activity.lock();
         state.exchanges.remove(&self.number);
         state.idle_since = Instant::now();
-        self.activity.changed.notify_one();
+        if state.must_leave {
+            self.activity.told.notify_one();
+        }
     }
 }
 
@@ -273,15 +278,16 @@ impl Connections {
     /// `None` if none is idle.
     pub(super) fn enter(&mut self, activity: &Arc<Activity>) -> Option<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let leaving = open.values().filter(|other| other.is_leaving()).count();
-        if open.len() - leaving >= self.max {
-            if leaving >= LEAVING_MAX_CONNECTIONS {
-                return None;
+        if open.len() >= self.max {
+            let (leaving, staying): (Vec<_>, Vec<_>) = open.iter().partition(|(_, other)| other.is_leaving());
+            if staying.len() >= self.max {
+                if leaving.len() >= LEAVING_MAX_CONNECTIONS {
+                    return None;
+                }
+                let idle = staying.iter().filter_map(|(number, other)| Some((other.idle_since()?, **number)));
+                let (_, longest) = idle.min()?;
+                open.get(&longest)?.leave();
             }
-            let staying = open.iter().filter(|(_, other)| !other.is_leaving());
-            let idle = staying.filter_map(|(number, other)| Some((other.idle_since()?, *number)));
-            let (_, longest) = idle.min()?;
-            open.get(&longest)?.leave();
         }
         let number = self.next;
         self.next += 1;

@@ -75,7 +75,7 @@ impl KeyCache {
                 }
                 Ok(known.keys)
             }
-            (Some(known), Some(age_ms)) if age_ms < DAY_MS && self.state().has_failed => {
+            (Some(known), Some(age_ms)) if age_ms < DAY_MS && self.has_failed_lately() => {
                 // The provider is down, and nobody waits until it is found out again.
                 if self.may_fetch(JWKS_FETCH_PAUSE_MS) {
                     let cache = Arc::clone(self);
@@ -95,6 +95,11 @@ impl KeyCache {
                 self.state().known.as_ref().map(|known| Arc::clone(&known.keys)).ok_or(Denied::Unavailable)
             }
         }
+    }
+
+    /// Whether the last fetch has failed, and is so recent that the next one is likely to fail too.
+    fn has_failed_lately(&self) -> bool {
+        self.state().has_failed && !self.may_fetch(2 * JWKS_FETCH_PAUSE_MS)
     }
 
     /// Whether the last fetch is long ago.
