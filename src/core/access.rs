@@ -1,4 +1,4 @@
-//! Who makes a request, and what that permits.
+//! Principals: the user or program that makes a request, and its rights.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,51 +8,51 @@ use serde_json::Value;
 
 use super::names::{Subject, TenantId};
 
-/// Who makes a request: the tenant whose data it is about, and what may be done there.
+/// The user or program that makes a request, the tenant whose data it uses, and its rights there.
 ///
-/// Only this names the tenant of a request; nothing that a client writes into a path or a body does.
+/// Only the principal decides which tenant a request is for. Nothing in a path or a body can change it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Principal {
-    /// The tenant whose data the request is about.
+    /// The tenant of the request.
     pub tenant: TenantId,
     /// The user or program that makes the request.
     pub subject: Subject,
-    /// What the subject may do in the tenant.
+    /// The rights of the subject in the tenant.
     pub role: Role,
-    /// What else is known of the subject.
+    /// The other claims of the subject.
     pub claims: Claims,
-    /// The time from which on the principal is no longer valid, in milliseconds since 1970; `None` for never.
+    /// When the principal expires, in milliseconds since 1970, or `None` if it never does.
     pub valid_until_ms: Option<u64>,
 }
 
 impl Principal {
-    /// A principal without claims that is valid for ever.
+    /// A principal without claims that never expires.
     #[must_use]
     pub fn new(tenant: TenantId, subject: Subject, role: Role) -> Self {
         Self { tenant, subject, role, claims: Claims::default(), valid_until_ms: None }
     }
 
-    /// The same with these claims.
+    /// Adds claims.
     #[must_use]
     pub fn with_claims(self, claims: Claims) -> Self {
         Self { claims, ..self }
     }
 
-    /// The same, valid until a time in milliseconds since 1970.
+    /// Sets when the principal expires, in milliseconds since 1970.
     #[must_use]
     pub fn valid_until_ms(self, until_ms: u64) -> Self {
         Self { valid_until_ms: Some(until_ms), ..self }
     }
 
-    /// Whether the principal is no longer valid.
+    /// Whether the principal has expired.
     #[must_use]
     pub fn is_expired(&self, now_ms: u64) -> bool {
         self.valid_until_ms.is_some_and(|until_ms| until_ms <= now_ms)
     }
 }
 
-/// What a principal may do in its tenant; each role may do everything that the one before may.
+/// The rights of a principal in its tenant. Each role has all rights of the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Pull, read documents and query them, and see the statistics.
@@ -61,7 +61,7 @@ pub enum Role {
     Writer,
     /// Compact as well.
     Admin,
-    /// A program of the operator; it may do everything.
+    /// A program of the operator, which may do everything.
     Service,
 }
 
@@ -69,7 +69,7 @@ impl Role {
     /// Every role, from the least powerful one.
     pub const ALL: [Self; 4] = [Self::Reader, Self::Writer, Self::Admin, Self::Service];
 
-    /// The role of a name.
+    /// The role with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
@@ -86,7 +86,7 @@ impl Role {
         }
     }
 
-    /// Whether the role permits something.
+    /// Whether the role permits an action.
     #[must_use]
     pub fn permits(self, action: Action) -> bool {
         let least = match action {
@@ -98,30 +98,31 @@ impl Role {
     }
 }
 
-/// What a request does with a tenant's data.
+/// An action on a tenant's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// It reads them.
+    /// Reads data.
     Read,
-    /// It pushes operations.
+    /// Pushes operations.
     Push,
-    /// It removes history.
+    /// Removes history.
     Administer,
 }
 
-/// What a token says about its subject; cheap to clone.
+/// The claims of a token about its subject. Cheap to clone.
 ///
-/// `Debug` shows the names alone, since the values may be personal.
+/// `Debug` shows only their names, because the values may be personal data.
 #[derive(Clone, Default, PartialEq)]
 pub struct Claims(Arc<BTreeMap<String, Value>>);
 
 impl Claims {
-    /// Claims by their names.
+    /// Makes claims from names and values.
     pub fn new(claims: impl IntoIterator<Item = (String, Value)>) -> Self {
         Self(Arc::new(claims.into_iter().collect()))
     }
 
-    /// The value at a path: the claim of exactly that name, else keys of nested objects with dots between them.
+    /// The value at a path: the claim with exactly this name, or else the keys of nested objects with dots between
+    /// them.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Value> {
         if let Some(value) = self.0.get(path) {

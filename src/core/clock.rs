@@ -1,4 +1,4 @@
-//! Vector clocks: which of two operations could have known of the other.
+//! Vector clocks: they tell whether the author of one operation had seen another.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -8,29 +8,30 @@ use super::json::{Members, RawJson, integer};
 use super::limits::INTEGER_MAX;
 use super::names::ClientId;
 
-/// How one clock stands to another.
+/// The relation of one clock to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// Every counter is at most the other's, and one is smaller.
+    /// No counter is greater than the other's, and at least one is smaller.
     HappensBefore,
-    /// Every counter is at least the other's, and one is greater.
+    /// No counter is smaller than the other's, and at least one is greater.
     HappensAfter,
-    /// Every counter is the other's.
+    /// All counters are equal.
     Equal,
-    /// Each has a counter that is greater than the other's.
+    /// Each clock has a counter that is greater than the other's.
     Concurrent,
 }
 
-/// Map from client to the number of that client's operations that its holder has seen.
+/// A map from a client to a counter: how many of that client's operations the holder of the clock has seen.
 ///
-/// Cheap to clone. A client that is not in the map counts as 0, so `{}` and `{"a": 0}` are equal clocks with different texts.
+/// Cheap to clone. A client that is not in the map has the counter 0, so `{}` and `{"a": 0}` are equal clocks with
+/// different texts.
 ///
 /// Source: F. Mattern, "Virtual Time and Global States of Distributed Systems", 1988.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VectorClock(Arc<BTreeMap<ClientId, u64>>);
 
 impl VectorClock {
-    /// The counter of a client, 0 where there is none.
+    /// The counter of a client, 0 if it has none.
     #[must_use]
     pub fn get(&self, client: &ClientId) -> u64 {
         self.0.get(client).copied().unwrap_or(0)
@@ -46,19 +47,19 @@ impl VectorClock {
         self.0.iter().map(|(client, counter)| (client, *counter))
     }
 
-    /// How many clients the clock names.
+    /// The number of clients in the clock.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether the clock names no client.
+    /// Whether the clock has no clients.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How this clock stands to `other`, over the union of their clients; one walk over both.
+    /// Compares this clock with `other` over the union of their clients, in one pass over both.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Relation {
         let (mut smaller, mut greater) = (false, false);
@@ -85,7 +86,8 @@ impl VectorClock {
         }
     }
 
-    /// Takes the greater counter of each client: the clock of somebody who has seen what both have seen.
+    /// Takes the greater counter of each client. The result is the clock of a client that has seen all that both have
+    /// seen.
     pub fn merge(&mut self, other: &Self) {
         let merged = Arc::make_mut(&mut self.0);
         for (client, counter) in &*other.0 {
@@ -98,13 +100,13 @@ impl VectorClock {
         }
     }
 
-    /// The clock as the JSON object of the protocol, clients in order.
+    /// The clock as the JSON object of the protocol, ordered by client.
     #[must_use]
     pub fn to_json(&self) -> RawJson {
         RawJson::from_object(self.0.iter().map(|(client, counter)| (client.as_str(), counter.to_string())))
     }
 
-    /// Reads back what [`VectorClock::to_json`] wrote; nothing where the text is damaged.
+    /// Reads the text that [`VectorClock::to_json`] wrote. Returns `None` if the text is damaged.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let members = Members::parse(text).ok()?;
@@ -155,7 +157,7 @@ mod tests {
             .prop_map(|entries| entries.into_iter().map(|(client, n)| (ClientId::trusted(&client), n)).collect())
     }
 
-    /// The definition, written as plainly as it can be.
+    /// The definition, written as plainly as possible.
     fn compare_by_definition(ours: &VectorClock, theirs: &VectorClock) -> Relation {
         let clients = ["a", "b", "c", "d"].map(ClientId::trusted);
         let smaller = clients.iter().any(|client| ours.get(client) < theirs.get(client));

@@ -1,4 +1,4 @@
-//! Cursors: opaque texts that name a place, and where a pull goes on from one.
+//! Cursors: opaque texts that name a place, and the choice of the rows that a pull reads from there.
 
 use std::fmt;
 
@@ -10,45 +10,46 @@ use super::limits::INTEGER_MAX;
 pub struct Position {
     /// The sequence number, 0 before the first operation.
     pub seq: u64,
-    /// The fingerprint of the log up to there.
+    /// The fingerprint of the log up to this place.
     pub fingerprint: Fingerprint,
 }
 
 impl Position {
-    /// Before the first operation.
+    /// The place before the first operation.
     pub const START: Self = Self { seq: 0, fingerprint: Fingerprint::START };
 }
 
-/// What a store knows of a tenant's log as a whole.
+/// The state of a tenant's log as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
     /// The place of the newest operation.
     pub position: Position,
-    /// The sequence number up to which compaction has removed history, 0 where it has not.
+    /// The sequence number up to which compaction has removed history, 0 if it has removed nothing.
     pub horizon: u64,
 }
 
-/// What a client sends back to go on from a place.
+/// The place from which a client's next pull continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor {
-    /// The client has every change up to here; what follows is read from the log.
+    /// The client has every change up to this place. The next page is read from the log.
     Log(Position),
-    /// The client is being shown the documents, in the order of their last operations.
+    /// The client is receiving the documents, in the order of their last operations.
     State {
-        /// It has seen the documents up to here.
+        /// The client has received the documents up to this place.
         after: Position,
-        /// It is shown the tombstones that are newer than this sequence number: older ones are from before it began.
+        /// The client receives only tombstones after this sequence number. Older ones are from before it began, so it
+        /// never had these documents.
         tombstones_after: u64,
     },
 }
 
-/// A text that is no cursor.
+/// The text is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not a cursor of this server")]
 pub struct NotACursor;
 
 impl Cursor {
-    /// The place up to which the client has seen something.
+    /// The place up to which the client has received something.
     #[must_use]
     pub fn position(&self) -> Position {
         match self {
@@ -60,7 +61,7 @@ impl Cursor {
     /// Reads the text that a client sent.
     ///
     /// # Errors
-    /// When the text is not one that [`Cursor`]'s `Display` writes.
+    /// If it is not a text that [`Cursor`]'s `Display` writes.
     pub fn parse(text: &str) -> Result<Self, NotACursor> {
         let mut parts = text.split('.');
         let cursor = match parts.next() {
@@ -68,7 +69,7 @@ impl Cursor {
             Some("s") => Self::State { after: position(&mut parts)?, tombstones_after: number(&mut parts)? },
             _ => return Err(NotACursor),
         };
-        // One text for one cursor: leading zeros, capitals and further parts are refused.
+        // Each cursor has exactly one text: leading zeros, capital letters and further parts are refused.
         if cursor.to_string() == text { Ok(cursor) } else { Err(NotACursor) }
     }
 }
@@ -95,10 +96,10 @@ fn position<'a>(parts: &mut impl Iterator<Item = &'a str>) -> Result<Position, N
     Ok(Position { seq, fingerprint: Fingerprint::from_number(number(parts)?) })
 }
 
-/// What a query's `cursor` names: the documents older than one that was answered last.
+/// The `cursor` of a query. It names the documents that are older than the last one of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueryCursor {
-    /// The sequence number of that document's last operation; what follows has smaller ones.
+    /// The sequence number of the last operation of that document. The next page has smaller numbers.
     pub before: u64,
 }
 
@@ -106,7 +107,7 @@ impl QueryCursor {
     /// Reads the text that a client sent.
     ///
     /// # Errors
-    /// When the text is not one that [`QueryCursor`]'s `Display` writes.
+    /// If it is not a text that [`QueryCursor`]'s `Display` writes.
     pub fn parse(text: &str) -> Result<Self, NotACursor> {
         let before = number(&mut text.strip_prefix("q.").into_iter())?;
         let cursor = Self { before };
@@ -120,28 +121,29 @@ impl fmt::Display for QueryCursor {
     }
 }
 
-/// Where a pull in log order begins.
+/// The point at which a pull in the order of the log begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// A client with a cursor that has nothing: it is shown the documents that exist.
+    /// A client with cursors that has no documents. It receives the existing documents and no older tombstones.
     Nothing,
-    /// A legacy client that asks for everything; it may still hold documents, so tombstones are shown to it too.
+    /// A client of the original protocol that asks for everything. It may still have documents, so it receives
+    /// tombstones too.
     Beginning,
-    /// The place that a cursor names.
+    /// The place in a cursor.
     Cursor(Cursor),
 }
 
-/// What a store is to read for a page in log order.
+/// The rows that a store reads for a page in the order of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scan {
-    /// Operations with a greater sequence number, in its order.
+    /// Operations with a greater sequence number than the place, in the order of these numbers.
     Log {
-        /// The place that the client has.
+        /// The place that the client has reached.
         after: Position,
     },
-    /// Documents whose last operation has a greater sequence number, in its order.
+    /// Documents whose last operation has a greater sequence number than the place, in the order of these numbers.
     State {
-        /// The place that the client has.
+        /// The place that the client has reached.
         after: Position,
         /// Tombstones up to this sequence number are left out.
         tombstones_after: u64,
@@ -149,10 +151,11 @@ pub enum Scan {
 }
 
 impl Scan {
-    /// Chooses what to read, from a head and the fingerprint that the log has at the cursor's place (nothing where the
-    /// place is beyond the head). The result is nothing when the cursor is not of this log: the client must begin anew.
+    /// Chooses the rows to read. `fingerprint_there` is the log's fingerprint at the cursor's place, or `None` if the
+    /// place is beyond the head. The result is `None` if the cursor belongs to another log; then the client must start
+    /// again.
     ///
-    /// A client that starts from nothing, or whose place lies behind the horizon, is put in state mode.
+    /// A client that has no documents, or whose place is before the horizon, is put in state mode.
     #[must_use]
     pub fn choose(origin: Origin, head: Head, fingerprint_there: Option<Fingerprint>) -> Option<Self> {
         let cursor = match origin {
@@ -176,7 +179,7 @@ impl Scan {
         }
     }
 
-    /// The sequence number that the page begins behind.
+    /// The page begins after this sequence number.
     #[must_use]
     pub fn after_seq(&self) -> u64 {
         match self {
@@ -184,10 +187,10 @@ impl Scan {
         }
     }
 
-    /// The cursor behind a page: `last` is the place of its last row (nothing where it has none), `more` whether rows
-    /// were left, `head` the head in the same moment.
+    /// The cursor after a page. `last` is the place of its last row, or `None` if it has no rows. `more` says whether
+    /// rows were left, and `head` is the head at the moment of the read.
     ///
-    /// State mode ends only here: when a page has shown the last document, at the head that the page saw.
+    /// State mode ends only here, after a page with the last document, at the head that this page saw.
     #[must_use]
     pub fn next(&self, last: Option<Position>, more: bool, head: Head) -> Cursor {
         match (*self, more) {

@@ -1,4 +1,4 @@
-//! Equality filters: which documents a query asks for.
+//! Equality filters: the conditions of a query.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use super::document::LiveDocument;
 use super::json::{RawJson, string};
 use super::scan::Scanner;
 
-/// A conjunction of conditions; the empty one matches every document.
+/// A conjunction of conditions. A filter without conditions matches every document.
 ///
 /// Values are compared by type, numbers by their exact decimal value (`1`, `1.0` and `10e-1` are equal, `1` and `"1"`
-/// are not, `12345678901234567890` and `12345678901234567000` are not), objects whatever the order of their keys.
-/// An array also matches if it contains the value. `null` matches `null` and what is missing.
+/// are not, `12345678901234567890` and `12345678901234567000` are not), objects regardless of the order of their keys.
+/// An array also matches if it contains the value. `null` matches `null` and a missing value.
 ///
-/// The conditions are kept as a tree of keys, so that a document is read once, however many there are.
+/// The conditions are kept as a tree of keys, so a document is read once however many conditions there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     conditions: Vec<Condition>,
@@ -21,18 +21,18 @@ pub struct Filter {
     data: Node,
 }
 
-/// One path and the value that is expected there.
+/// A path and the value that is expected there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     path: String,
     value: RawJson,
 }
 
-/// What is expected of a value and of everything in it.
+/// The conditions on a value and on the values inside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Node {
     expected: Vec<Expected>,
-    /// What is expected inside, in the order of the keys.
+    /// The conditions on the members of the value, ordered by key.
     children: Vec<(String, Node)>,
 }
 
@@ -58,7 +58,7 @@ impl Filter {
         &self.conditions
     }
 
-    /// Whether a document meets every condition. `_id` and `_rev` are those of the server.
+    /// Whether a document meets every condition. `_id` and `_rev` are those of the server, not those in `data`.
     #[must_use]
     pub fn matches(&self, document: &LiveDocument) -> bool {
         let has_id = |expected: &Expected| matches!(expected, Expected::Text(id) if id == document.key.id.as_str());
@@ -69,21 +69,21 @@ impl Filter {
 }
 
 impl Condition {
-    /// A condition on the value at a path: keys of nested objects with dots between them.
+    /// A condition on the value at a path: the keys of nested objects with dots between them.
     ///
-    /// `value` is the text of a JSON value that [`super::json::check`] has passed; anything else matches nothing.
+    /// `value` is the text of a JSON value that [`super::json::check`] has accepted. Any other text matches nothing.
     #[must_use]
     pub fn new(path: &str, value: &str) -> Self {
         Self { path: path.to_owned(), value: RawJson::trusted(value) }
     }
 
-    /// Keys of nested objects with dots between them.
+    /// The keys of nested objects with dots between them.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The text of the value that is expected there.
+    /// The text of the expected value.
     #[must_use]
     pub fn value(&self) -> &str {
         self.value.as_str()
@@ -110,7 +110,7 @@ impl Node {
         self.expected.is_empty() && self.children.is_empty()
     }
 
-    /// Whether everything that is expected is met if there is no value.
+    /// Whether a missing value meets all conditions.
     fn is_met_by_nothing(&self) -> bool {
         self.expected.iter().all(|expected| *expected == Expected::Null) && self.is_met_by_no_members()
     }
@@ -119,7 +119,7 @@ impl Node {
         self.children.iter().all(|(_, child)| child.is_met_by_nothing())
     }
 
-    /// Goes over the next value; whether it is what is expected.
+    /// Reads the next value and returns whether it meets the conditions.
     fn meets(&self, scanner: &mut Scanner<'_>) -> Option<bool> {
         let mut inside = scanner.clone();
         let is_object = inside.peek()? == b'{';
@@ -155,7 +155,7 @@ impl Node {
     }
 }
 
-/// A JSON value, opened once so that many others can be compared with it.
+/// A JSON value that is parsed once, so that many others can be compared with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expected {
     Null,
@@ -163,14 +163,14 @@ pub(crate) enum Expected {
     Number(Decimal),
     Text(String),
     Array(Vec<Expected>),
-    /// Keys in order, each once.
+    /// The members, ordered by key, each key once.
     Object(Vec<(String, Expected)>),
-    /// Text that was no JSON: equal to nothing.
+    /// A text that is not JSON, which equals no value.
     Nothing,
 }
 
 impl Expected {
-    /// Opens a value that [`super::json::check`] has passed.
+    /// Parses a value that [`super::json::check`] has accepted.
     pub(crate) fn parse(text: &str) -> Self {
         Self::read(&mut Scanner::new(text)).unwrap_or(Self::Nothing)
     }
@@ -191,7 +191,7 @@ impl Expected {
                     members.push((key.to_owned(), Self::read(scanner)?));
                     Some(())
                 })?;
-                // The sort is stable, so the last of equal keys is still the last.
+                // The sort is stable, so the last of several equal keys is still the last one.
                 members.sort_by(|(one, _), (other, _)| one.cmp(other));
                 members.reverse();
                 members.dedup_by(|(one, _), (other, _)| one == other);
@@ -212,7 +212,7 @@ impl Expected {
         }
     }
 
-    /// Goes over the next value; whether a condition that expects this is met by it: an array may also contain it.
+    /// Reads the next value and returns whether it is this one or an array that contains this one.
     fn is_at(&self, scanner: &mut Scanner<'_>) -> Option<bool> {
         let mut inside = scanner.clone();
         if self.is_next(scanner)? {
@@ -228,12 +228,12 @@ impl Expected {
         Some(contains)
     }
 
-    /// Whether the text of another value means the same, as a [`Filter`] compares.
+    /// Whether the text of another value means the same by the rules of [`Filter`].
     pub(crate) fn equals(&self, value: &str) -> bool {
         self.is_next(&mut Scanner::new(value)).unwrap_or(false)
     }
 
-    /// Goes over the next value; whether it means the same.
+    /// Reads the next value and returns whether it means the same.
     fn is_next(&self, scanner: &mut Scanner<'_>) -> Option<bool> {
         let is_string = |text: &str| text.starts_with('"');
         match (self, scanner.peek()?) {
@@ -282,7 +282,7 @@ impl Expected {
     }
 }
 
-/// A JSON number by its exact value: `digits * 10^exponent`, without zeros at either end of the digits.
+/// The exact value of a JSON number: `digits * 10^exponent`, without zeros at either end of the digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Decimal {
     pub(crate) is_negative: bool,
@@ -291,7 +291,7 @@ pub(crate) struct Decimal {
 }
 
 impl Decimal {
-    /// Reads the text of a JSON number; nothing where it is none.
+    /// Reads the text of a JSON number. Returns `None` if it is not one.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (is_negative, unsigned) = match text.strip_prefix('-') {
             Some(unsigned) => (true, unsigned),
@@ -301,7 +301,8 @@ impl Decimal {
             return None;
         }
         let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-            // An exponent that does not fit is that of a number so small that its digits are all that is left of it.
+            // An exponent that does not fit is replaced by the smallest one, so the digits still tell zero from other
+            // numbers.
             Some((mantissa, exponent)) => (mantissa, exponent.parse().unwrap_or(i64::MIN / 2)),
             None => (unsigned, 0_i64),
         };
@@ -431,7 +432,7 @@ mod tests {
         assert!(!all(&[("a.b", "1")], r#"{"a":{"b":1"#), "damaged data match nothing");
     }
 
-    /// However many conditions there are, and however deep: no byte of a document is read more than a few times.
+    /// However many and deep the conditions are, no byte of a document is read more than a few times.
     #[test]
     fn the_work_for_a_document_grows_with_its_bytes_alone() {
         const LEVELS: usize = 60;
@@ -441,7 +442,7 @@ mod tests {
         let conditions: Vec<Condition> = conditions.map(|(path, value)| Condition::new(&path, value)).collect();
         let filter = Filter::new(conditions);
         let document = document(&data);
-        // A pass for each condition and level would be 7,000 times a megabyte.
+        // One pass for each condition and level would read a megabyte 7,000 times.
         assert!((0..5).all(|_| filter.matches(&document)));
     }
 

@@ -1,4 +1,4 @@
-//! Fingerprints: a few bits that tell one log from another at a given place.
+//! Fingerprints: 48 bits that tell one log from another at the same place.
 
 use twox_hash::XxHash64;
 
@@ -6,9 +6,10 @@ use super::names::OperationId;
 
 /// A hash of the whole log up to a place: the sum of the hashes of all operation ids up to there, modulo 2^48.
 ///
-/// A cursor carries the one of its place. After a restore from a backup the same place may hold another operation, or
-/// the same operation behind others; in both cases the sums differ, but for a chance of 2^-48, and the cursor is
-/// refused. A sum, because a store can extend it by adding one number, without opening the operations before.
+/// A cursor carries the fingerprint of its place. After a restore from a backup, the same place may hold another
+/// operation, or the same operation after different ones. The sums differ in both cases (but for a chance of 2^-48),
+/// and the cursor is refused. It is a sum because a store can extend it with one number, without reading the earlier
+/// operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(u64);
 
@@ -18,19 +19,19 @@ impl Fingerprint {
     /// The fingerprint of an empty log.
     pub const START: Self = Self(0);
 
-    /// The fingerprint of this log with one more operation at its end.
+    /// The fingerprint of this log after one more operation.
     #[must_use]
     pub fn extended(self, id: &OperationId) -> Self {
         Self((self.0 + (XxHash64::oneshot(0, id.as_str().as_bytes()) & Self::MASK)) & Self::MASK)
     }
 
-    /// The number that a store keeps, below 2^48.
+    /// The number to store, below 2^48.
     #[must_use]
     pub fn to_number(self) -> u64 {
         self.0
     }
 
-    /// Takes back the number that a store kept; bits beyond the lowest 48 are dropped.
+    /// Reads the number from a store. Bits above the lowest 48 are dropped.
     #[must_use]
     pub fn from_number(number: u64) -> Self {
         Self(number & Self::MASK)

@@ -1,11 +1,11 @@
-//! Names: ids, collections, clients and tenants, each a type of its own so that they cannot be swapped.
+//! Names: ids, collections, clients and tenants. Each has its own type, so that they cannot be confused.
 
 use std::fmt;
 
 use super::limits::NAME_MAX_BYTES;
 use super::text::Text;
 
-/// Why a text is no name.
+/// Why a text is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
     /// The text is empty.
@@ -41,22 +41,22 @@ macro_rules! name {
         pub struct $name(Text);
 
         impl $name {
-            /// Checks a text that comes from outside.
+            /// Checks a text from outside.
             ///
             /// # Errors
-            /// When the text is empty, longer than 256 bytes, or contains a control character.
+            /// If the text is empty, is longer than 256 bytes, or contains a control character.
             pub fn parse(text: &str) -> Result<Self, BadName> {
                 check(text)?;
                 Ok(Self(text.into()))
             }
 
-            /// Takes a text that was checked before, such as one read back from a store.
+            /// Makes a name of a text that was checked before, such as one from a store.
             #[must_use]
             pub fn trusted(text: &str) -> Self {
                 Self(text.into())
             }
 
-            /// The same without copying it.
+            /// The same without a copy of the text.
             #[must_use]
             pub fn shared(text: Text) -> Self {
                 Self(text)
@@ -90,7 +90,7 @@ macro_rules! name {
 }
 
 name! {
-    /// An isolated world of documents; every key of every table begins with it.
+    /// An isolated set of documents. Every key of every table begins with it.
     TenantId
 }
 name! {
@@ -98,7 +98,7 @@ name! {
     Subject
 }
 name! {
-    /// What identifies an operation for ever.
+    /// The id of an operation, which is never used for another one.
     OperationId
 }
 name! {
@@ -110,11 +110,11 @@ name! {
     Collection
 }
 name! {
-    /// What identifies a document in its collection.
+    /// The id of a document in its collection.
     DocumentId
 }
 
-/// What identifies a document in its tenant.
+/// The collection and id of a document, which identify it in its tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DocumentKey {
     /// The collection that the document is in.
@@ -124,7 +124,7 @@ pub struct DocumentKey {
 }
 
 impl DocumentKey {
-    /// Takes texts that were checked before, without copying them.
+    /// Makes a key of texts that were checked before, without copying them.
     #[must_use]
     pub fn shared(collection: Text, id: Text) -> Self {
         Self { collection: Collection::shared(collection), id: DocumentId::shared(id) }

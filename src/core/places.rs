@@ -1,14 +1,15 @@
-//! What the server remembers of a legacy client, so that a bare `since` loses nothing.
+//! The server's memory of a client of the original protocol. It makes sure that a `since` without a cursor loses
+//! nothing.
 //!
-//! A client of the reference's protocol sends as next `since` the greatest timestamp of the page that it applied last.
-//! Timestamps are its users' clocks: they repeat, run ahead and come late, so the number alone is no place in the log.
-//! The server therefore keeps, for each client, which `since` to expect after each page that it sent, and the place
-//! that this `since` stands for. A `since` that is not kept any more is answered from the beginning.
+//! Such a client sends as `since` the greatest timestamp of the last page that it applied. Timestamps come from the
+//! clocks of users: they repeat, run ahead and come late, so this number alone is not a place in the log. The server
+//! therefore keeps, for each client, which `since` to expect after each page that it sent, and which place this `since`
+//! stands for. A `since` that is no longer kept is answered from the beginning.
 //!
-//! No number is ever given for two places, since one client id may have several databases: tabs, devices that were
-//! restored from a backup. A page whose greatest timestamp cannot be used gets one of its operations repeated with a
-//! greater timestamp, which the client skips as known but uses as its next `since`. Of the numbers that are forgotten
-//! only the greatest is kept, and every new number is greater.
+//! A number is never given for two places, because one client id may have several databases: tabs, or devices that were
+//! restored from a backup. If the greatest timestamp of a page cannot be used, one of its operations is repeated with a
+//! greater timestamp. The client skips the operation as known, but uses the timestamp as its next `since`. Of the
+//! numbers that are forgotten only the greatest is kept, and every new number is greater.
 
 use super::cursor::{Cursor, Origin};
 use super::limits::{CLIENT_MAX_PLACES, SINCE_FOREIGN_MAX};
@@ -17,42 +18,43 @@ use super::page::LogPage;
 /// The places of one client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
-    /// What each `since` stands for; the one that was used last is at the end.
+    /// The place that each `since` stands for. The one that was used last is at the end.
     known: Vec<(u64, Cursor)>,
-    /// The greatest number that may have been given and is not known any more, 0 if there is none.
+    /// The greatest number that may have been given and is no longer known, 0 if there is none.
     forgotten_up_to: u64,
 }
 
-/// What became of a page: whether one more entry is due, and what to remember.
+/// The result of a page: whether one operation is repeated, and the new memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
-    /// The timestamp to repeat one of the page's operations with, if one is to be repeated.
+    /// The timestamp with which one of the page's operations is repeated, if one is.
     pub repeat_with: Option<u64>,
-    /// The places as they are to be remembered now.
+    /// The places to remember from now on.
     pub places: Places,
 }
 
 impl Places {
-    /// Where to begin for a client that sends this `since`: at the place that it stands for, else at the beginning.
+    /// Where to begin for a client that sends this `since`: at its place if it is known, and otherwise at the
+    /// beginning.
     #[must_use]
     pub fn start(&self, since: u64) -> Origin {
-        // Law 6: from the beginning nothing is lost. From any later place something might be, since nobody knows what
-        // a client with this number has.
+        // Law 6: a client that starts from the beginning loses nothing. From any later place it might, because the
+        // server does not know what a client with this number has.
         self.find(since).map_or(Origin::Beginning, Origin::Cursor)
     }
 
-    /// Remembers what a page leads to that was read for this `since`.
+    /// Remembers where the page ends that was read for this `since`.
     #[must_use]
     pub fn settle(mut self, since: u64, page: &LogPage) -> Settled {
         self.use_again(since);
-        // Nobody knows for which place an unknown number was given, so it is never given again. If the answer is lost
-        // and the client asks once more, the number is still unknown.
+        // It is not known for which place an unknown number was given, so it is never given again. If the answer is
+        // lost and the client repeats the request, the number is still unknown.
         if self.find(since).is_none() && since <= SINCE_FOREIGN_MAX {
             self.forget_up_to(since);
         }
         let greatest = page.entries.iter().map(|entry| entry.timestamp).max();
         let Some(greatest) = greatest else {
-            // The client keeps its `since`, which stands for the same changes as before.
+            // The client keeps its `since`, which stands for the same place as before.
             return Settled { repeat_with: None, places: self };
         };
         let expected = self.number_for(page.next, greatest);
@@ -60,15 +62,15 @@ impl Places {
         Settled { repeat_with: (expected != greatest).then_some(expected), places: self }
     }
 
-    /// Whether no client could tell that these are remembered in place of the others: what the others stand for these do,
-    /// and what the others never give again these do not.
+    /// Whether these places can be kept instead of `others` without a difference for any client. They must stand for
+    /// all that the others stand for, and must never give a number again that the others would not.
     #[must_use]
     pub fn cover(&self, others: &Self) -> bool {
         let is_known = |(since, place): &(u64, Cursor)| self.find(*since) == Some(*place);
         self.forgotten_up_to >= others.forgotten_up_to && others.known.iter().all(is_known)
     }
 
-    /// The smallest number from `least` on that stands for this place, or may.
+    /// The smallest number, `least` or greater, that stands for this place or is free to do so.
     fn number_for(&self, place: Cursor, least: u64) -> u64 {
         let given = self.known.iter().filter(|(since, known)| *known == place && *since >= least);
         if let Some(given) = given.map(|(since, _)| *since).min() {
@@ -88,7 +90,7 @@ impl Places {
         self.known.iter().find(|(known, _)| *known == since).map(|(_, place)| *place)
     }
 
-    /// Moves a known `since` to the end, so that it outlives those that were not used for longer.
+    /// Moves a known `since` to the end, so that it is kept longer than those that were used before it.
     fn use_again(&mut self, since: u64) {
         if let Some(index) = self.known.iter().position(|(known, _)| *known == since) {
             let place = self.known.remove(index);
@@ -115,13 +117,13 @@ impl Places {
     pub fn to_text(&self) -> String {
         let mut parts: Vec<String> = self.known.iter().map(|(since, place)| format!("{since}={place}")).collect();
         if self.forgotten_up_to > 0 || self.is_full() {
-            // Earlier versions forget the first places first, so this is the one that they keep for longest.
+            // Earlier versions forget the first places first, so they keep this one longest.
             parts.push(format!("{}={FORGOTTEN}", self.forgotten_up_to));
         }
         parts.join(" ")
     }
 
-    /// Reads back what [`Places::to_text`] wrote; nothing where the text is damaged.
+    /// Reads the text that [`Places::to_text`] wrote. Returns `None` if the text is damaged.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (mut places, mut says_what_is_forgotten) = (Self::default(), false);
@@ -137,24 +139,24 @@ impl Places {
             }
         }
         if places.is_full() && !says_what_is_forgotten {
-            // Earlier versions did not keep which numbers they had forgotten.
+            // Earlier versions did not keep the numbers that they had forgotten.
             let greatest = places.known.iter().map(|(since, _)| *since).max();
             places.forget_up_to(greatest.unwrap_or(0));
         }
         Some(places)
     }
 
-    /// Whether the next place that is remembered makes another one forgotten.
+    /// Whether an old place is forgotten when the next one is remembered.
     fn is_full(&self) -> bool {
         self.known.len() >= CLIENT_MAX_PLACES
     }
 }
 
-/// What stands in a text in place of a cursor behind a number that is not known any more.
+/// The text in place of a cursor after a number that is no longer known.
 ///
 /// Earlier versions wrote such a place, with other numbers in it, for a client that they served by its `since` in the
-/// order of time. They read this one as a client that has nothing. They can run beside this version for a
-/// while: after eight further pages they have forgotten it.
+/// order of time. They read this one as a client that has nothing. They can run beside this version for a while: after
+/// eight further pages they have forgotten it.
 const FORGOTTEN: &str = "t.0.0.0.0";
 
 fn parse_numbers(numbers: &str) -> Option<[u64; 4]> {
@@ -162,9 +164,9 @@ fn parse_numbers(numbers: &str) -> Option<[u64; 4]> {
     numbers.try_into().ok()
 }
 
-/// The next greater integer that a double holds, so that a JavaScript client keeps it apart from this one.
+/// The next greater integer that a double can hold, so that a JavaScript client can tell it from this one.
 ///
-/// Only timestamps at the very limit get beyond 2^53, and by one step for each page.
+/// Only timestamps at the very limit pass 2^53, by one step for each page.
 fn next_integer_of_a_double(integer: u64) -> u64 {
     const GAPS_BEGIN: u64 = 1 << 53;
     if integer < GAPS_BEGIN { integer + 1 } else { (integer + 2) & !1 }
@@ -375,14 +377,14 @@ mod tests {
     }
 
     proptest! {
-        /// Databases of one client id, some of them restored from backups: each gets a page, or only the server thinks
-        /// so. None of them ever comes to a place beyond what it has.
+        /// Several databases share a client id, and some are restored from backups. Each receives a page, or loses it
+        /// on the way. No database ever continues at a place beyond what it has.
         #[test]
         fn no_number_stands_for_a_place_beyond_what_a_database_has(
             timestamps in vec(0..20_u64, 1..60),
             pulls in vec((0..4_usize, 1..4_usize, 0..8_u8, 1..60_u64), 1..150),
         ) {
-            // The number that a database sends, and up to where it has the log.
+            // For each database: the `since` that it sends, and the sequence number up to which it has the log.
             let mut databases = [(0, 0); 4];
             let mut backups = databases;
             let mut places = Places::default();

@@ -1,12 +1,12 @@
-//! One pass over JSON that was checked before: values are compared or skipped, and nothing is built.
+//! Reads JSON that was checked before, in one pass. Values are compared or skipped, and no tree is built.
 
 use std::borrow::Cow;
 
 use super::json::string;
 
-/// A place in a text, in front of a value or behind one.
+/// A position in a text, before or after a value.
 ///
-/// Every method that reads a value ends behind it. `None` means that the text is damaged.
+/// Every method that reads a value moves to its end. `None` means that the text is damaged.
 #[derive(Debug, Clone)]
 pub(super) struct Scanner<'a> {
     text: &'a str,
@@ -14,12 +14,12 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// The beginning of a text.
+    /// A scanner at the beginning of a text.
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    /// The first byte of the next value, or of what ends an array or object.
+    /// The first byte of the next value, or the bracket that ends an array or object.
     pub(super) fn peek(&mut self) -> Option<u8> {
         let rest = &self.text.as_bytes()[self.at..];
         let space = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
@@ -51,7 +51,7 @@ impl<'a> Scanner<'a> {
         self.text.get(begin..self.at).filter(|text| !text.is_empty())
     }
 
-    /// Goes over the next value, whatever it is.
+    /// Skips the next value of any kind.
     pub(super) fn skip(&mut self) -> Option<()> {
         if !matches!(self.peek()?, b'{' | b'[') {
             return self.scalar().map(drop);
@@ -77,7 +77,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Calls `read` in front of each element of the next value, which is an array; `read` goes over the element.
+    /// Calls `read` before each element of the next value, which is an array. `read` must move past the element.
     pub(super) fn elements(&mut self, mut read: impl FnMut(&mut Self, usize) -> Option<()>) -> Option<()> {
         if !self.take(b'[') {
             return None;
@@ -94,9 +94,9 @@ impl<'a> Scanner<'a> {
         self.take(b']').then_some(())
     }
 
-    /// Calls `read` in front of each value of the next value, which is an object; `read` goes over it.
+    /// Calls `read` with each key of the next value, which is an object. `read` must move past the member's value.
     ///
-    /// Equal keys come as often as they stand there; the last one counts.
+    /// Equal keys are passed as often as they occur; the caller uses the last one.
     pub(super) fn members(&mut self, mut read: impl FnMut(&mut Self, &str) -> Option<()>) -> Option<()> {
         if !self.take(b'{') {
             return None;

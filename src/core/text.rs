@@ -1,4 +1,4 @@
-//! Texts that are cheap to clone, and share their memory with those that came with them.
+//! Texts that are cheap to clone. Texts that are read together share their memory.
 
 use std::str::{self, Utf8Error};
 
@@ -8,22 +8,23 @@ use bytestring::ByteString;
 /// A text that is cheap to clone.
 pub type Text = ByteString;
 
-/// The size of a pool's largest pieces of memory, in bytes; none is freed as long as one of its texts is there.
+/// The size of a pool's largest chunks of memory, in bytes. A chunk is freed when all texts in it are gone.
 const CHUNK_MAX_BYTES: usize = 64 * 1024;
 
-/// The size of a pool's first piece, in bytes; each further one is twice as large. A row of more than this gets memory of
-/// its own, so that little of a piece is left over.
+/// The size of a pool's first chunk, in bytes. Each further one is twice as large. A row that does not fit gets its own
+/// memory, so that little of a chunk is wasted.
 const FIRST_CHUNK_BYTES: usize = 4 * 1024;
 
-/// Copies texts into one piece of memory, checking them all at once.
+/// Copies texts into one piece of memory and checks them all at once.
 ///
 /// # Errors
-/// When one of them is no UTF-8.
+/// If one of them is not UTF-8.
 pub fn together<const N: usize>(texts: [&[u8]; N]) -> Result<[Text; N], Utf8Error> {
     copy(texts, &mut BytesMut::with_capacity(bytes_of(&texts)))
 }
 
-/// Copies the texts of many rows into few pieces of memory, for a page whose thousands of texts live and die together.
+/// Copies the texts of many rows into few chunks of memory. It is meant for a page, whose thousands of texts are freed
+/// together.
 #[derive(Debug, Default)]
 pub struct TextPool {
     chunk: BytesMut,
@@ -31,10 +32,10 @@ pub struct TextPool {
 }
 
 impl TextPool {
-    /// Copies the texts of one row, checking them all at once.
+    /// Copies the texts of one row and checks them all at once.
     ///
     /// # Errors
-    /// When one of them is no UTF-8.
+    /// If one of them is not UTF-8.
     pub fn keep<const N: usize>(&mut self, texts: [&[u8]; N]) -> Result<[Text; N], Utf8Error> {
         let bytes = bytes_of(&texts);
         if bytes > FIRST_CHUNK_BYTES {
@@ -52,7 +53,7 @@ fn bytes_of(texts: &[&[u8]]) -> usize {
     texts.iter().map(|text| text.len()).sum()
 }
 
-/// Copies texts to where there is room for them.
+/// Copies texts to the end of a chunk that has room for them.
 fn copy<const N: usize>(texts: [&[u8]; N], chunk: &mut BytesMut) -> Result<[Text; N], Utf8Error> {
     for text in texts {
         chunk.extend_from_slice(text);
@@ -64,7 +65,8 @@ fn copy<const N: usize>(texts: [&[u8]; N], chunk: &mut BytesMut) -> Result<[Text
         end += text.len();
         all.get(begin..end).map_or_else(Text::new, |text| all.slice_ref(text))
     });
-    // Texts that are none may be one together, of which a character then reaches from one into the next.
+    // Two byte strings can each be invalid UTF-8 and valid when joined. So if a cut falls inside a character, each text
+    // is checked on its own.
     if kept.iter().zip(texts).any(|(kept, text)| kept.len() != text.len()) {
         texts.into_iter().try_for_each(|text| str::from_utf8(text).map(drop))?;
     }
@@ -98,7 +100,7 @@ mod tests {
             (0..1_000).map(|row| pool.keep([format!("{row:050}").as_bytes(), b"x"]).unwrap()).collect();
         let follows = |pair: &[[Text; 2]]| pair[0][1].as_ptr().wrapping_add(1) == pair[1][0].as_ptr();
         let breaks = rows.windows(2).filter(|pair| !follows(pair)).count();
-        // Pieces of 4, 8, 16 and 32 KiB.
+        // The chunks have 4, 8, 16 and 32 KiB, so there are three borders.
         assert!(breaks <= 3, "{breaks}");
     }
 
