@@ -1,25 +1,25 @@
-//! What the program is asked to do.
+//! The arguments of the program.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use crate::token;
 
-/// What to do.
+/// The task that the arguments name.
 pub(crate) enum Task {
-    /// Serve until told to stop.
+    /// Serve until a signal ends the server.
     Serve,
-    /// Look whether the server could work.
+    /// Check whether the server can work with its settings.
     Check,
     /// Make a token.
     MakeToken(token::Kind, token::Wanted),
-    /// Say something, and end.
+    /// Print a text and end.
     Say(String),
-    /// Say what is wrong with the arguments.
+    /// Report wrong arguments.
     Refuse(String),
 }
 
-/// Reads the arguments, the first of which is the program's own name.
+/// Reads the arguments. The first one is the name of the program itself.
 pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
     let mut arguments = arguments.into_iter();
     let name = arguments.next().unwrap_or_default();
@@ -41,7 +41,7 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
     }
 }
 
-/// An argument is not repeated: somebody may have put a connection string there.
+/// The message names the option but does not repeat its value, which may be a connection string.
 fn refuse(name: &str) -> Task {
     Task::Refuse(format!(
         "{name}: takes one argument at most, --check, --help or --version, or token and its own; settings are \

@@ -1,4 +1,4 @@
-//! Whether the server could work with its settings: what `--check` does.
+//! The task `--check`: whether the server can work with its settings.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -12,13 +12,13 @@ use syncflow_server::runtime::{self, Access, TokioHost, logging};
 
 use crate::settings;
 
-/// What the program ends with when the store does not work.
+/// The exit code if the store does not work.
 const DOES_NOT_WORK: u8 = 1;
 
-/// Reads the settings, opens the store as a start does, asks it something, and says what came of it.
+/// Reads the settings, opens the store as at a start, sends it a request, and reports the result.
 ///
-/// A database that is there gets its tables as at a start, since only that shows whether the rights are there. A file
-/// of SQLite that does not exist is not made.
+/// If a database exists, its tables are created as at a start, because only that shows whether the user has the rights.
+/// An SQLite file that does not exist is not created.
 pub(crate) fn check() -> Result<ExitCode, Box<dyn Error>> {
     let settings = settings::read()?;
     logging::start(&settings.config.log)?;
@@ -54,7 +54,7 @@ fn ask(config: &StoreConfig) -> Result<(), String> {
     asked
 }
 
-/// Makes a file beside the one that is to be, and removes it.
+/// Creates a file beside the planned one and removes it, to find out whether the directory can be written.
 fn make_room(path: &Path) -> io::Result<()> {
     if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(io::Error::other("the path is one of a directory"));

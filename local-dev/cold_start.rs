@@ -1,7 +1,7 @@
-//! Measures the cold start of a compiled `push_operations`: from the start of its process to its first answer.
+//! Measures the cold start of a compiled `push_operations`: the time from the start of its process to its first answer.
 //!
-//! Usage: `cold_start BINARY STARTS NAME=VALUE…`, with the settings of the function; `local-dev/cold-start` builds the
-//! functions and calls this.
+//! Usage: `cold_start BINARY STARTS NAME=VALUE…`, with the settings of the function. `local-dev/cold-start` builds the
+//! functions and calls this program.
 
 #[path = "../tests/lambda/emulator.rs"]
 #[expect(dead_code, reason = "a measurement needs less of the emulator than the tests do")]
@@ -23,16 +23,17 @@ use crate::events::Source;
 
 const USAGE: &str = "usage: cold_start BINARY STARTS NAME=VALUE…";
 
-/// What the first request of an instance is.
+/// The first request of an instance.
 #[derive(Debug, Clone, Copy)]
 enum First {
-    /// One that is refused for its body: the store is opened, which asks MongoDB what it is, and nothing else of a database.
+    /// A request with a bad body. The store is opened for it, which sends one command to MongoDB and nothing to other
+    /// databases.
     Refused,
-    /// A push, which waits for the database.
+    /// A push, which needs the database.
     Push,
 }
 
-/// What one start took.
+/// The measured figures of one start.
 struct Start {
     time: Duration,
     peak_kib: u64,
@@ -41,14 +42,14 @@ struct Start {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    // A function runs in a directory of its own.
+    // The function runs in its own directory, so the path must be absolute.
     let path = std::path::absolute(arguments.next().expect(USAGE)).expect("a path");
     let starts: usize = arguments.next().and_then(|starts| starts.parse().ok()).expect(USAGE);
     let settings: Vec<(String, String)> = arguments
         .map(|setting| setting.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).expect(USAGE))
         .collect();
     let binary = Binary { name: "push_operations", path: path.to_str().expect("a path in UTF-8") };
-    // What the very first start does is not measured: the file is read from the disk, and the tables are made.
+    // The very first start is not measured: it reads the file from the disk and creates the tables.
     measure(binary, &settings, First::Push, 0).await;
     for first in [First::Refused, First::Push] {
         let mut measured = Vec::new();
@@ -66,7 +67,7 @@ async fn measure(binary: Binary<'_>, settings: &[(String, String)], first: First
         First::Push => (push_of(number), 200),
     };
     let event = Source::HttpApi.event(&Method::POST, "/operations", &HeaderMap::new(), body.as_bytes());
-    // The emulator's own beginning counts too, which is a fraction of a millisecond.
+    // The time includes the start of the emulator, which is a fraction of a millisecond.
     let began = Instant::now();
     let mut instance = Instance::start(binary, settings).await;
     let answer = instance.invoke(&event).await.expect("an answer");
@@ -83,7 +84,7 @@ fn push_of(number: usize) -> String {
     json!({"clientId": "a", "operations": [operation]}).to_string()
 }
 
-/// The most memory that a process has had so far.
+/// The largest amount of memory that a process has had so far, in KiB.
 fn peak_kib(proc: &Path) -> u64 {
     let status = std::fs::read_to_string(proc.join("status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");

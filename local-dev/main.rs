@@ -1,4 +1,4 @@
-//! The local server: reads the settings, opens the store, and serves the routes until it is told to stop.
+//! The local server: reads the settings, opens the store, and serves the routes until a signal ends it.
 
 mod arguments;
 mod check;
@@ -21,7 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::arguments::Task;
 
-/// What a program ends with that is started wrongly: an unknown argument, or settings that it cannot use.
+/// The exit code after an unknown argument or a setting that cannot be used.
 const CANNOT_START: u8 = 2;
 
 fn main() -> ExitCode {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The output may be closed already, which is not an error.
+/// Prints a text. The output may be closed already, which is not an error.
 fn say(text: &str) -> ExitCode {
     let _ = write!(io::stdout(), "{text}");
     ExitCode::SUCCESS
@@ -57,7 +57,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let access = Access::open(&config.auth, Arc::new(TokioHost))?;
     let store = tokio.block_on(runtime::open_store(&config.store))?;
     tokio.block_on(serve(config, access, Arc::clone(&store)))?;
-    // Ends the tasks that are left. The store closes with the last of those who hold it, which is this function then.
+    // This ends the remaining tasks. Then only this function holds the store, which closes at its end.
     drop(tokio);
     drop(store);
     Ok(())
@@ -92,7 +92,7 @@ async fn listen(Listen { bind, port }: Listen) -> Result<TcpListener, ConfigErro
     })
 }
 
-/// Says where the server listens, on what store, and what to try.
+/// Prints the server's address, its store, and a command to try.
 fn greet(address: SocketAddr, config: &Config) {
     let store = match &config.store.adapter {
         Adapter::Memory => "memory (gone when the server stops)".to_owned(),
@@ -118,7 +118,7 @@ fn greet(address: SocketAddr, config: &Config) {
     );
 }
 
-/// An address that reaches a server which listens on this one.
+/// The address under which a server that listens on `ip` can be reached.
 fn reachable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -127,19 +127,19 @@ fn reachable(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The signals that tell a server to stop.
+/// The signals that end the server.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// Takes the signals over from the system, which would end the process at once.
+    /// Installs handlers for the signals. Without them, the system would end the process at once.
     fn new() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for one of them.
+    /// Waits for one of the signals.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,4 +1,4 @@
-//! The settings: those of the environment, and those of `.env` where the environment has none.
+//! The settings from the environment, and from `.env` for variables that the environment does not have.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -7,10 +7,10 @@ use std::io::{ErrorKind, Read as _};
 use syncflow_server::config::{Config, ConfigError, NearMiss, VARIABLES, near_misses};
 use syncflow_server::core::limits::SECRET_FILE_MAX_BYTES;
 
-/// What errors about the file name in place of a variable.
+/// The name that errors about the file have in place of a variable.
 const FILE: &str = ".env";
 
-/// The settings, and what looks like one.
+/// The settings, and the variables whose names look like a setting.
 pub(crate) struct Settings {
     pub(crate) config: Config,
     near_misses: Vec<NearMiss>,
@@ -32,7 +32,7 @@ pub(crate) fn read() -> Result<Settings, ConfigError> {
 }
 
 impl Settings {
-    /// Says which variables are set that nobody reads and that look like one of ours.
+    /// Warns about variables that are not read although their names look like a setting.
     pub(crate) fn warn_of_near_misses(&self) {
         for NearMiss { name, meant } in &self.near_misses {
             tracing::warn!("the variable {name} is set, but not read; {meant} may be meant");
@@ -62,10 +62,10 @@ fn variables_of_file() -> Result<HashMap<String, String>, ConfigError> {
     })
 }
 
-/// What is wrong with a line: its number, and its variable if that is one of ours. Anything else may be a secret.
+/// Describes a faulty line by its number, and by its variable if it is a setting. Any other text may be a secret.
 fn malformed(text: &str, line: &str) -> String {
     let first = line.lines().next().unwrap_or_default().trim();
-    // Of some lines only the value is handed on.
+    // For some faulty lines the parser hands on only the value.
     let is_whole = |candidate: &str| candidate.trim() == first;
     let is_value = |candidate: &str| candidate.trim().ends_with(first) && !candidate.trim().starts_with('#');
     let number = text.lines().position(is_whole).or_else(|| text.lines().position(is_value)).map(|index| index + 1);

@@ -1,4 +1,4 @@
-//! Making tokens: `token new` for a line of `AUTH_TOKENS_FILE`, `token dev` to try out JSON Web Tokens.
+//! Making tokens: `token new` for a line of `AUTH_TOKENS_FILE`, and `token dev` for trying out JSON Web Tokens.
 
 use std::error::Error;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,24 +15,24 @@ use syncflow_server::core::names::{Subject, TenantId};
 
 use crate::settings;
 
-/// The contents of a token that is to be made.
+/// The content of the new token.
 pub(crate) struct Wanted {
     tenant: TenantId,
     role: Role,
     subject: Subject,
-    /// A day, at whose beginning the token is no longer valid.
+    /// A day. The token expires when this day begins in UTC.
     expires: Option<String>,
 }
 
-/// Which kind of token is to be made.
+/// The kind of the new token.
 pub(crate) enum Kind {
-    /// A static one.
+    /// A static token.
     New,
-    /// A JSON Web Token that is soon over.
+    /// A JSON Web Token that expires soon.
     Dev,
 }
 
-/// Reads the arguments behind `token`; nothing if they are wrong.
+/// Reads the arguments after `token`. Returns `None` if they are wrong.
 pub(crate) fn read(arguments: &[&str]) -> Option<(Kind, Wanted)> {
     let (kind, options) = match arguments {
         ["new", options @ ..] => (Kind::New, options),
@@ -56,7 +56,7 @@ pub(crate) fn read(arguments: &[&str]) -> Option<(Kind, Wanted)> {
     Some((kind, Wanted { tenant: tenant?, role, subject: subject?, expires }))
 }
 
-/// Makes a token; gives what is to be said.
+/// Makes a token and returns the text to print.
 pub(crate) fn make(kind: &Kind, wanted: &Wanted) -> Result<String, Box<dyn Error>> {
     match kind {
         Kind::New => make_static(wanted),

@@ -1,4 +1,4 @@
-//! Which tenants a token names, and with which roles.
+//! The tenants that a token grants, and the role in each.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use crate::api::Denied;
 use crate::core::access::{Claims, Role};
 use crate::core::names::TenantId;
 
-/// Where the tenant of a token's requests comes from.
+/// The source of the tenant of a token's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TenantSource {
-    /// It is the same for every token.
+    /// The same tenant for every token.
     Fixed(TenantId),
-    /// A claim, by its path: a name, a list of names, or an object from names to roles.
+    /// The claim with this path. Its value is a name, a list of names, or an object from names to roles.
     Claim(String),
 }
 
@@ -28,7 +28,7 @@ impl Grants {
         Self(BTreeMap::from([(tenant, role)]))
     }
 
-    /// The tenants that claims name; `None` if they name no tenant with a role.
+    /// The grants in the claims. `None` if they name no tenant with a known role.
     pub(super) fn of_claims(claims: &Claims, tenant: &TenantSource, role_claim: &str) -> Option<Self> {
         let path = match tenant {
             TenantSource::Fixed(tenant) => return Some(Self::one(tenant.clone(), role(claims, role_claim)?)),
@@ -53,10 +53,10 @@ impl Grants {
         (!granted.is_empty()).then_some(Self(granted))
     }
 
-    /// The tenant that a request is about and the role there, if the token names it.
+    /// Returns the tenant of a request and the role there.
     ///
     /// # Errors
-    /// When the token names another one, or several of which the request names none.
+    /// If the token does not grant the requested tenant, or if it grants several and the request names none.
     pub fn choose(&self, requested: Option<&str>) -> Result<(&TenantId, Role), Denied> {
         if let Some(requested) = requested {
             let found = self.0.get_key_value(requested).ok_or(Denied::ForbiddenTenant)?;
@@ -71,7 +71,7 @@ impl Grants {
     }
 }
 
-/// The role that a token says for all its tenants; `writer` if it says none.
+/// The role for all tenants of a token. It is `writer` if the token has no claim for it.
 fn role(claims: &Claims, path: &str) -> Option<Role> {
     match claims.get(path) {
         None => Some(Role::Writer),

@@ -1,11 +1,11 @@
-//! JSON in which no object has a key twice, since two readers might take different ones of them.
+//! JSON in which no object has a key twice. If one had, two readers could take different values for it.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A value without equal keys in any of its objects.
+/// A value in which no object has a key twice.
 pub(super) struct Strict(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Strict {

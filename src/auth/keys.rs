@@ -1,4 +1,4 @@
-//! Keys that signatures are checked with.
+//! The keys with which signatures are checked.
 
 use std::fmt;
 
@@ -20,23 +20,23 @@ use crate::core::limits::{HS256_SECRET_MIN_BYTES, JWKS_MAX_BYTES, JWKS_MAX_ENTRI
 const RSA_MODULUS_MIN_BYTES: usize = 2_048 / 8;
 const ED25519_KEY_BYTES: usize = 32;
 
-/// The keys of a provider, or a shared secret. `Debug` shows the ids alone.
+/// The keys of a provider, or a shared secret. `Debug` shows only their ids.
 #[derive(Default)]
 pub struct Keys(Vec<Key>);
 
-/// Why there are no keys. The texts never repeat any.
+/// Why there are no keys. The messages never repeat a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadKeys {
     /// The text is not a set of keys.
     #[error("must be a set of keys in JSON (RFC 7517), {{\"keys\":[…]}}")]
     NotASet,
-    /// The text is larger than any set.
+    /// The text is too long, or has too many keys.
     #[error("has more than {JWKS_MAX_BYTES} bytes or {JWKS_MAX_ENTRIES} keys")]
     TooLarge,
     /// No key of the set can check a signature.
     #[error("has no key that can be used: RSA of 2048 bits and more, P-256, P-384 or Ed25519")]
     NoneUsable,
-    /// The secret can be guessed.
+    /// The secret is so short that it could be guessed.
     #[error("must have at least {HS256_SECRET_MIN_BYTES} bytes; openssl rand -base64 32 makes one")]
     ShortSecret,
 }
@@ -80,10 +80,10 @@ impl Keys {
         if keys.is_empty() { Err(BadKeys::NoneUsable) } else { Ok(Self(keys)) }
     }
 
-    /// A secret that is shared with those who make tokens.
+    /// A secret that the server shares with the programs that make tokens.
     ///
     /// # Errors
-    /// When it is too short.
+    /// If it is too short.
     pub fn from_secret(secret: &[u8]) -> Result<Self, BadKeys> {
         if secret.len() < HS256_SECRET_MIN_BYTES {
             return Err(BadKeys::ShortSecret);
@@ -92,7 +92,7 @@ impl Keys {
         Ok(Self(vec![Key { id: None, algorithms: vec![Algorithm::HS256], material }]))
     }
 
-    /// Whether a key has this id, or none and so is meant by every id.
+    /// Whether a key has this id, or has no id and so may be meant by any.
     #[must_use]
     pub fn knows(&self, id: &str) -> bool {
         self.0.iter().any(|key| key.id.as_deref().is_none_or(|known| known == id))
@@ -104,7 +104,7 @@ impl Keys {
         self.0.iter().any(|key| key.id.as_deref() == Some(id))
     }
 
-    /// Whether one of the keys that a token means made its signature.
+    /// Whether one of the keys that the token may mean made its signature.
     pub(super) fn verify(&self, id: Option<&str>, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let is_meant = |key: &&Key| match (id, key.id.as_deref()) {
             (Some(id), Some(known)) => id == known,
@@ -116,7 +116,7 @@ impl Keys {
             (Some(_), Some(first), Some(second)) => {
                 [first, second].into_iter().chain(meant).any(|key| key.verify(algorithm, message, signature))
             }
-            // No key is meant; or there are several, and without an id nobody says which one.
+            // No key is meant; or the token has no id, and there are several keys that it could mean.
             (_, None, _) | (None, Some(_), Some(_)) => false,
         }
     }
@@ -129,7 +129,7 @@ impl fmt::Debug for Keys {
 }
 
 impl Key {
-    /// A key of a set, if it is one that can check signatures.
+    /// Reads a key of a set. Returns `None` if it cannot check signatures.
     fn from_jwk(text: &str) -> Option<Self> {
         let jwk: Jwk = serde_json::from_str(text).ok()?;
         let checks_signatures = |operations: &Vec<KeyOperations>| operations.contains(&KeyOperations::Verify);
@@ -149,7 +149,7 @@ impl Key {
                 let bytes = decode(&key.x).filter(|bytes| bytes.len() == ED25519_KEY_BYTES)?;
                 (vec![Algorithm::EdDSA], Material::Point(bytes))
             }
-            // A set is public, so a secret in it is known to everybody.
+            // A set of keys is public, so a shared secret in it is not secret.
             _ => return None,
         };
         if let Some(only) = jwk.common.key_algorithm {

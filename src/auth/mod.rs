@@ -1,10 +1,10 @@
-//! Sign-in with tokens: who a token belongs to, and what it permits.
+//! Sign-in with tokens: the subject to which a token belongs, and the rights that it grants.
 //!
-//! Everything here computes: the time, the keys and the settings are arguments. The server hands them in.
+//! The functions here only compute: the caller passes the time, the keys and the settings.
 //!
-//! The format of a token is read with `jsonwebtoken`, and signatures are checked with `ring`, which TLS uses already.
-//! `jsonwebtoken` could check them too, but for that it needs a provider that is set for the whole process, and a library
-//! must not choose it for the application around it. RFC 8725 is the checklist of what is refused.
+//! `jsonwebtoken` reads the format of a token, and `ring`, which TLS uses already, checks its signature. `jsonwebtoken`
+//! could check signatures too, but needs a provider that is set for the whole process. A library must not choose that
+//! provider for the application around it. RFC 8725 is the checklist for the tokens that are refused.
 
 mod grants;
 mod json;

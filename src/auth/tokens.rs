@@ -1,8 +1,8 @@
-//! Static tokens: a file with a line for each, which has the token's hash and never the token.
+//! Static tokens: a file with one line for each token. It has the hash of the token and never the token itself.
 //!
-//! A line is `SHA-256 TENANT ROLE SUBJECT [EXPIRY]`, with white space between the parts: the hash in 64 hexadecimal digits,
-//! the expiry a day such as `2027-01-31`, at whose beginning in UTC the token is no longer valid. Empty lines and lines
-//! that begin with `#` are skipped.
+//! A line is `SHA-256 TENANT ROLE SUBJECT [EXPIRY]`, with white space between the parts. The hash has 64 hexadecimal
+//! digits. The expiry is a day such as `2027-01-31`, and the token expires when this day begins in UTC. Empty lines and
+//! lines that begin with `#` are skipped.
 
 use std::fmt::{self, Write as _};
 
@@ -15,7 +15,7 @@ use crate::core::access::{Claims, Role};
 use crate::core::limits::DAY_MS;
 use crate::core::names::{Subject, TenantId};
 
-/// A hash of a token; shared tokens are compared by it, and verified ones are remembered by it.
+/// The hash of a token. Static tokens are compared by it, and verified tokens are cached under it.
 pub type TokenHash = [u8; 32];
 
 /// The hash of a token.
@@ -25,11 +25,11 @@ pub fn hash(token: &str) -> TokenHash {
     digest.as_ref().try_into().unwrap_or_default()
 }
 
-/// Static tokens by their hashes. `Debug` shows their number alone.
+/// Static tokens by their hashes. `Debug` shows only their number.
 #[derive(Default)]
 pub struct StaticTokens(Vec<(TokenHash, VerifiedToken)>);
 
-/// A line that is not one; the text of the line is not repeated.
+/// A line that cannot be read. The error does not repeat its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} is not SHA-256 TENANT ROLE SUBJECT [YYYY-MM-DD]")]
 pub struct BadLine {
@@ -48,7 +48,7 @@ impl StaticTokens {
         lines.map(|(number, line)| parse_line(line).ok_or(BadLine { line: number })).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The token with a hash, if it is in the file. The time that this takes tells nothing about the hashes.
+    /// The token with this hash, if the file has it. The time that this takes tells nothing about the hashes.
     #[must_use]
     pub fn find(&self, hash: &TokenHash) -> Option<&VerifiedToken> {
         let mut found = None;
@@ -67,7 +67,7 @@ impl fmt::Debug for StaticTokens {
     }
 }
 
-/// The line of a new token.
+/// The line in the file for a new token.
 #[must_use]
 pub fn line(token: &str, tenant: &TenantId, role: Role, subject: &Subject, expiry: Option<&str>) -> Option<String> {
     let mut line = String::new();
@@ -79,7 +79,7 @@ pub fn line(token: &str, tenant: &TenantId, role: Role, subject: &Subject, expir
     if let Some(day) = expiry {
         let _ = write!(line, " {day}");
     }
-    // A name with white space in it would be read as something else.
+    // A name that contains white space would be read as two names.
     let (_, read) = parse_line(&line)?;
     let is_same = read.subject == *subject
         && read.grants == Grants::one(tenant.clone(), role)
@@ -114,7 +114,7 @@ fn parse_hash(text: &str) -> Option<TokenHash> {
     Some(hash)
 }
 
-/// When a day begins in UTC, in milliseconds since 1970.
+/// The time at which a day begins in UTC, in milliseconds since 1970.
 fn beginning_ms(day: &str) -> Option<u64> {
     let number = |range: std::ops::Range<usize>| {
         let digits = day.get(range).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;

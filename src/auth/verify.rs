@@ -1,4 +1,4 @@
-//! Whether a token is one of ours, and still valid.
+//! Whether a token is genuine, meant for this server, and still valid.
 
 use base64::Engine as _;
 use jsonwebtoken::Header;
@@ -18,11 +18,11 @@ const LATEST_SECONDS: f64 = 253_402_300_799.0;
 /// The rules that a token must meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRules {
-    /// The issuer that `iss` must be; any if there is none.
+    /// The expected value of `iss`, or `None` if any issuer is accepted.
     pub issuer: Option<String>,
-    /// The audience that `aud` must be or contain; if there is none, a token must not have `aud`.
+    /// The audience that `aud` must be or contain. If it is `None`, a token must not have `aud`.
     pub audience: Option<String>,
-    /// Where the tenant comes from.
+    /// The source of the tenant.
     pub tenant: TenantSource,
     /// The claim with the role, by its path.
     pub role_claim: String,
@@ -31,21 +31,22 @@ pub struct TokenRules {
 /// A token that was found valid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerifiedToken {
-    /// Who the token belongs to.
+    /// The user or program to which the token belongs.
     pub subject: Subject,
-    /// The tenants that it names.
+    /// The tenants that the token grants.
     pub grants: Grants,
-    /// All that it says.
+    /// All claims of the token.
     pub claims: Claims,
-    /// The time from which on it is not valid any more, in milliseconds since 1970; `None` for never.
+    /// When the token expires, in milliseconds since 1970, or `None` if it never does.
     pub valid_until_ms: Option<u64>,
 }
 
 impl VerifiedToken {
-    /// Who makes a request with this token, about the tenant that it names if it names one.
+    /// The principal of a request with this token. `requested_tenant` is the tenant that the request names, if it names
+    /// one.
     ///
     /// # Errors
-    /// Those of [`Grants::choose`].
+    /// As for [`Grants::choose`].
     pub fn principal(&self, requested_tenant: Option<&str>) -> Result<Principal, Denied> {
         let (tenant, role) = self.grants.choose(requested_tenant)?;
         let principal = Principal::new(tenant.clone(), self.subject.clone(), role).with_claims(self.claims.clone());
@@ -56,44 +57,44 @@ impl VerifiedToken {
     }
 }
 
-/// Why a token is refused; for the log, since a client learns no more than [`Denied`] says.
+/// Why a token is refused. This is for the log only; a client learns no more than [`Denied`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It is larger than any token.
+    /// The token is longer than any token may be.
     #[error("the token is too long")]
     TooLong,
-    /// It is not three parts of base64 with JSON in the first two.
+    /// The token does not consist of three parts in base64 with JSON in the first two.
     #[error("the token cannot be read")]
     Malformed,
-    /// Its header asks for something that is not known or not supported.
+    /// The header demands an extension or algorithm that is not supported.
     #[error("the token's header is not supported")]
     Header,
-    /// It names a key that is not known.
+    /// The token names an unknown key.
     #[error("the token's key is unknown")]
     UnknownKey,
-    /// No key that it can mean has made its signature.
+    /// The signature was not made with any key that the token may mean.
     #[error("the token's signature is wrong")]
     Signature,
-    /// A time in it is missing or wrong.
+    /// A time in the token is missing or faulty.
     #[error("a time of the token is missing or wrong")]
     Time,
-    /// It was made in the future, or is valid only later.
+    /// The token was made in the future, or becomes valid only later.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// It was valid once.
+    /// The token is no longer valid.
     #[error("the token has expired")]
     Expired,
-    /// It is of another issuer.
+    /// The token has another issuer.
     #[error("the token's issuer is another one")]
     Issuer,
-    /// It is for another audience.
+    /// The token is meant for another audience.
     #[error("the token's audience is another one")]
     Audience,
-    /// It does not say whose it is.
+    /// The token has no subject, or the subject is not a name.
     #[error("the token's subject is missing or no name")]
     Subject,
-    /// It says no tenant, or no role that is known.
+    /// The token names no tenant or no known role.
     #[error("the token grants nothing here")]
     Grants,
 }
@@ -108,10 +109,10 @@ impl From<Reason> for Denied {
     }
 }
 
-/// Checks a token against keys, rules and the time in milliseconds since 1970.
+/// Checks a token against the keys, the rules and the time, which is in milliseconds since 1970.
 ///
 /// # Errors
-/// When it is not valid.
+/// If the token is not valid.
 pub fn verify(token: &str, keys: &Keys, now_ms: u64, rules: &TokenRules) -> Result<VerifiedToken, Reason> {
     if token.len() > TOKEN_MAX_BYTES {
         return Err(Reason::TooLong);
@@ -136,7 +137,7 @@ pub fn verify(token: &str, keys: &Keys, now_ms: u64, rules: &TokenRules) -> Resu
     Ok(VerifiedToken { subject, grants, claims, valid_until_ms: Some(valid_until_ms) })
 }
 
-/// The id of the key that a token names, before anything about it is believed.
+/// The id of the key that a token names. Nothing is verified at this point.
 #[must_use]
 pub fn key_id(token: &str) -> Option<String> {
     let (header, _) = token.split_once('.').filter(|_| token.len() <= TOKEN_MAX_BYTES)?;
@@ -149,7 +150,7 @@ fn read_json(part: &str) -> Result<Value, Reason> {
     Ok(value)
 }
 
-/// Reads a header. Keys in it (`jwk`, `x5c`) and addresses of keys (`jku`, `x5u`) are never used.
+/// Reads the header. Keys that it contains (`jwk`, `x5c`) or points to (`jku`, `x5u`) are never used.
 fn read_header(part: &str) -> Result<Header, Reason> {
     let value = read_json(part)?;
     let asks_for_more = ["crit", "b64", "zip", "enc"].iter().any(|name| value.get(name).is_some());
@@ -160,7 +161,7 @@ fn read_header(part: &str) -> Result<Header, Reason> {
     if asks_for_more || !is_token { Err(Reason::Header) } else { Ok(header) }
 }
 
-/// Checks `exp`, `nbf` and `iat`; gives the time from which on the token is not valid any more.
+/// Checks `exp`, `nbf` and `iat`, and returns the time at which the token expires.
 fn check_times(claims: &Claims, now_ms: u64) -> Result<u64, Reason> {
     let time_ms = |name| claims.get(name).map(milliseconds).transpose();
     let expires_ms = time_ms("exp")?.ok_or(Reason::Time)?;
@@ -173,7 +174,7 @@ fn check_times(claims: &Claims, now_ms: u64) -> Result<u64, Reason> {
     if valid_until_ms <= now_ms { Err(Reason::Expired) } else { Ok(valid_until_ms) }
 }
 
-/// A number of seconds since 1970, with fractions if it has some (RFC 7519, section 2).
+/// Converts a number of seconds since 1970, which may have a fraction (RFC 7519, section 2).
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the number is not negative, and bounded")]
 fn milliseconds(value: &Value) -> Result<u64, Reason> {
     let seconds = value.as_f64().filter(|seconds| (0.0..=LATEST_SECONDS).contains(seconds)).ok_or(Reason::Time)?;

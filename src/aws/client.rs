@@ -1,4 +1,4 @@
-//! Calls to AWS: credentials and region as every AWS SDK finds them, and signed requests.
+//! Signed requests to AWS. Credentials and region are found in the same way as in every AWS SDK.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -20,45 +20,45 @@ use tokio::time::timeout;
 
 use crate::core::limits::{AWS_ANSWER_MAX_BYTES, AWS_CALL_MAX_ATTEMPTS, AWS_CALL_TIME_MAX_MS};
 
-/// What has no word of its own for what went wrong.
+/// An error that no variant describes more closely.
 pub(super) type AnyError = Box<dyn Error + Send + Sync>;
 
-/// TLS by the library that the stores use.
+/// TLS is done by the same library as in the stores.
 const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
-/// AWS as the environment of the process describes it: region, endpoint, and where credentials come from.
+/// The AWS configuration of the process: region, endpoint, and the source of its credentials.
 #[derive(Debug)]
 pub(super) struct Aws {
     config: SdkConfig,
 }
 
-/// A service, and how its calls are named.
+/// An AWS service, and how its calls are named.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Service {
-    /// Its name in a signature and in its host's name.
+    /// The name of the service in signatures and in the name of its host.
     pub(super) name: &'static str,
-    /// What stands before the dot in the name of a call.
+    /// The part of a call's name before the dot.
     pub(super) target: &'static str,
-    /// The variable with an endpoint for this service alone, as every AWS SDK knows it.
+    /// The variable with an endpoint for this service alone, which every AWS SDK knows.
     pub(super) endpoint_variable: &'static str,
 }
 
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// The service refused, and says why.
+    /// The service refused the call and gave a reason.
     #[error("AWS refuses {call}: {code}: {message}")]
     Refused { call: &'static str, code: String, message: String },
     /// There are no credentials, or no region.
     #[error("{call} of AWS cannot be called: {problem}")]
     NotMade { call: &'static str, problem: AnyError },
-    /// There was no answer, or none of the service's own.
+    /// No answer came, or the answer was not from the service itself, such as an error page of a proxy.
     #[error("AWS does not answer {call}: {problem}")]
     NoAnswer { call: &'static str, problem: AnyError },
 }
 
 impl Aws {
-    /// Reads the environment and the files of AWS's own settings.
+    /// Reads the variables and the configuration files that every AWS SDK reads.
     pub(super) async fn load() -> Self {
         let http = Builder::new().tls_provider(TLS).build_https();
         Self { config: aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).load().await }
@@ -70,7 +70,7 @@ impl Aws {
         region.ok_or_else(|| "no region is known; set AWS_REGION".into())
     }
 
-    /// The credentials of the process, fresh ones where the old ones have expired.
+    /// The credentials of the process. Expired ones are replaced first.
     pub(super) async fn credentials(&self) -> Result<Credentials, AnyError> {
         let provider = self.config.credentials_provider().ok_or("there are no AWS credentials")?;
         let answer = timeout(Duration::from_millis(AWS_CALL_TIME_MAX_MS), provider.provide_credentials()).await;
@@ -78,7 +78,7 @@ impl Aws {
         credentials.map_err(|error| format!("there are no AWS credentials: {}", with_causes(&error)).into())
     }
 
-    /// Calls a service in a region, that of the process if none is named; tries again where there is no answer.
+    /// Calls a service, in the region of the process if `region` is `None`. Tries again if there is no answer.
     pub(super) async fn call(
         &self,
         service: Service,
@@ -121,7 +121,7 @@ impl Aws {
         }
     }
 
-    /// A signed request in the protocol AWS JSON 1.1.
+    /// Makes a signed request in the protocol AWS JSON 1.1.
     async fn request(
         &self,
         service: Service,
@@ -165,12 +165,13 @@ impl Aws {
     }
 }
 
-/// The domain of AWS that a region is in.
+/// The domain of AWS to which a region belongs.
 fn domain(region: &str) -> &'static str {
     if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 
-/// What comes back. Calls are rare, so each has a connection of its own, which cannot have died meanwhile.
+/// Sends the request and reads the answer. Each call has its own connection: calls are rare, and an idle connection
+/// could have died meanwhile.
 async fn answer(request: Request<SdkBody>) -> Result<(StatusCode, Vec<u8>), AnyError> {
     let connector = Connector::builder().tls_provider(TLS).build();
     let response = connector.call(request.try_into()?).await;
@@ -180,7 +181,7 @@ async fn answer(request: Request<SdkBody>) -> Result<(StatusCode, Vec<u8>), AnyE
     Ok((status, body.to_bytes().to_vec()))
 }
 
-/// What the service says, without the namespace before the code.
+/// The refusal in the service's answer. The namespace before its code is left out.
 fn refusal(call: &'static str, json: &Value) -> CallError {
     let text = |keys: [&str; 2]| keys.iter().find_map(|key| json.get(key)?.as_str()).unwrap_or_default();
     let code = text(["__type", "code"]);
@@ -188,7 +189,7 @@ fn refusal(call: &'static str, json: &Value) -> CallError {
     CallError::Refused { call, code, message: text(["message", "Message"]).to_owned() }
 }
 
-/// An error together with its causes, without which those of AWS's crates say nothing.
+/// The text of an error and of all its causes. Without the causes, the errors of AWS's crates say nothing useful.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,20 +1,20 @@
-//! What is in a secret: RDS's own JSON, a connection string, or a password.
+//! The content of a secret: the JSON of RDS, a connection string, or a password.
 
 use std::fmt;
 
 use serde::Deserialize;
 
-/// What a secret says.
+/// The content of a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Content {
-    /// User and password, and perhaps where the database is.
+    /// The user and the password, and perhaps the place of the database.
     Fields(Fields),
     /// A connection string or a password.
     Text(String),
 }
 
-/// The keys of the JSON that RDS and its rotation functions store. A secret that RDS manages itself has only user and
-/// password.
+/// The keys of the JSON that RDS and its rotation functions store. If RDS manages a secret itself, only user and
+/// password are in it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Fields {
     pub(super) engine: Option<String>,
@@ -23,11 +23,11 @@ pub(super) struct Fields {
     pub(super) username: String,
     pub(super) password: String,
     pub(super) dbname: Option<String>,
-    /// Whether connections are encrypted, as DocumentDB has it.
+    /// Whether connections are encrypted. DocumentDB has this key.
     pub(super) ssl: Option<bool>,
 }
 
-/// A port, which some write as a number and some as a text.
+/// A port, which is a number in some secrets and a text in others.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Port {
@@ -35,23 +35,23 @@ pub(super) enum Port {
     Text(String),
 }
 
-/// The engines that an error may name: those of AWS, since any other text may be a misplaced password.
+/// The engines that an error may name. It names no other text, which could be a password in the wrong place.
 const ENGINES: [&str; 10] =
     ["aurora", "aurora-mysql", "db2", "mariadb", "mongo", "mysql", "oracle", "postgres", "redshift", "sqlserver"];
 
-/// Why a secret cannot be used; never says anything of what is in it.
+/// Why a secret cannot be used. The error never repeats the content of the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ContentError {
-    /// There is nothing in it.
+    /// The secret is empty.
     #[error("the secret is empty")]
     Empty,
-    /// It is JSON of another layout.
+    /// The secret is JSON of another layout.
     #[error("the secret is JSON without the texts \"username\" and \"password\" as RDS has them")]
     Layout,
-    /// It is of another database.
+    /// The secret belongs to another kind of database.
     #[error("the secret is one of {0}")]
     Engine(&'static str),
-    /// Nobody says where the database is.
+    /// Neither the secret nor the setting says where the database is.
     #[error("the secret does not say where the database is; set {0}, without a password")]
     NoHost(&'static str),
 }
@@ -63,7 +63,7 @@ impl Content {
         if text.is_empty() {
             return Err(ContentError::Empty);
         }
-        // A password may begin with a brace too; it is no JSON then.
+        // A password may begin with a brace too, but then it is not JSON.
         match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
             Ok(map) => {
                 let fields = serde_json::from_value(serde_json::Value::Object(map));

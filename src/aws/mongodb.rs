@@ -1,4 +1,4 @@
-//! Who connects to MongoDB.
+//! Logins to MongoDB with a secret.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use crate::store::mongodb::Uris;
 /// The setting that says where the database is.
 const GIVEN: &str = "MONGO_URI";
 
-/// What opens a store: how to connect, and who says so after a rotation.
+/// The arguments for opening a store: the URI, and the source of new URIs after a rotation.
 type Opened = (String, Arc<dyn Uris>);
 
-/// Reads a secret that has user and password, and gives the URI with them. Where the database is, `given` says, or else
-/// the secret.
+/// Reads a secret with user and password, and makes the URI with them. The place of the database is taken from `given`,
+/// or else from the secret.
 pub(crate) async fn uri_from(place: &SecretPlace, given: Option<&Secret>) -> Result<Opened, ConfigError> {
     let wrong = |problem: AnyError| ConfigError::new(place.variable, problem);
     let given = given.map(|given| given.reveal().to_owned());
@@ -30,7 +30,7 @@ pub(crate) async fn uri_from(place: &SecretPlace, given: Option<&Secret>) -> Res
     Ok((first, Arc::new(SecretUris(uris))))
 }
 
-/// The URIs by a secret.
+/// The source of URIs that are made from a secret.
 struct SecretUris(Kept<String>);
 
 #[async_trait]
@@ -40,7 +40,7 @@ impl Uris for SecretUris {
     }
 }
 
-/// The URI by a secret and the one that is given beside it.
+/// Makes the URI from a secret and the URI that is given beside it.
 fn uri(secret: &str, given: Option<&str>) -> Result<String, AnyError> {
     match (Content::read(secret)?, given) {
         (Content::Fields(fields), given) => {
@@ -75,7 +75,7 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// The URI of a secret that says where the database is.
+/// The URI, without user and password, of a secret that says where the database is.
 fn address(fields: &Fields) -> Result<String, ContentError> {
     let host = fields.host.as_deref().ok_or(ContentError::NoHost(GIVEN))?;
     let port = fields.port.as_ref().map(|port| format!(":{port}")).unwrap_or_default();
@@ -83,7 +83,7 @@ fn address(fields: &Fields) -> Result<String, ContentError> {
     Ok(format!("mongodb://{host}{port}/{tls}"))
 }
 
-/// A URI in three parts: its scheme, its user and password as they stand there, and the rest.
+/// The three parts of a URI: the scheme, user and password as they are written there, and the rest.
 fn parts(uri: &str) -> Option<(&str, Option<&str>, &str)> {
     let (scheme, rest) = uri.split_once("://")?;
     let end_of_hosts = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -94,7 +94,7 @@ fn parts(uri: &str) -> Option<(&str, Option<&str>, &str)> {
 }
 
 fn with_login(uri: &str, user: &str, password: &str) -> Result<String, AnyError> {
-    // Of which the driver would only say that it cannot read it, together with the password.
+    // The driver would only say that it cannot read the URI, and would repeat the password.
     let (scheme, _, rest) =
         parts(uri).filter(|_| is_uri(uri)).ok_or("MONGO_URI must begin with mongodb:// or mongodb+srv://")?;
     Ok(format!("{scheme}://{user}:{password}@{rest}"))

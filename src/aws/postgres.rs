@@ -1,4 +1,4 @@
-//! Who connects to PostgreSQL.
+//! Logins to PostgreSQL with a secret or with the role of the process.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::store::postgres::{Login, Logins, PostgresOptions};
 /// The setting that says where the database is.
 const GIVEN: &str = "POSTGRES_CONNECTION_STRING";
 
-/// What opens a store: how to connect, and who does.
+/// The arguments for opening a store: the connection string, and the source of logins.
 type Opened = (String, Arc<dyn Logins>);
 
-/// Reads a secret that has user and password. Where the database is, `given` says, or else the secret.
+/// Reads a secret with user and password. The place of the database is taken from `given`, or else from the secret.
 pub(crate) async fn login_from(place: &SecretPlace, given: Option<&Secret>) -> Result<Opened, ConfigError> {
     let wrong = |problem: AnyError| ConfigError::new(place.variable, problem);
     let given = given.map(|given| given.reveal().to_owned());
@@ -29,7 +29,7 @@ pub(crate) async fn login_from(place: &SecretPlace, given: Option<&Secret>) -> R
     Ok((connection_string, Arc::new(SecretLogins(logins))))
 }
 
-/// Logs in to RDS with tokens, as the user whom the connection string names.
+/// Logs in to RDS with tokens, as the user in the connection string.
 pub(crate) async fn login_by_role(connection_string: &Secret, ca_file: Option<&Path>) -> Result<Opened, ConfigError> {
     let connection_string = connection_string.reveal();
     let wrong = |problem: AnyError| ConfigError::new("POSTGRES_IAM_AUTH", problem);
@@ -39,7 +39,7 @@ pub(crate) async fn login_by_role(connection_string: &Secret, ca_file: Option<&P
     Ok((connection_string.to_owned(), Arc::new(logins)))
 }
 
-/// The logins of a secret.
+/// The logins from a secret.
 struct SecretLogins(Kept<Login>);
 
 #[async_trait]
@@ -53,7 +53,7 @@ impl Logins for SecretLogins {
     }
 }
 
-/// How to connect, and who does, by a secret and the connection string that is given beside it.
+/// Makes the connection string and the login from a secret and the connection string that is given beside it.
 fn access(secret: &str, given: Option<&str>) -> Result<(String, Login), AnyError> {
     match (Content::read(secret)?, given) {
         (Content::Fields(fields), _) => {
@@ -77,7 +77,7 @@ fn is_url(text: &str) -> bool {
     text.starts_with("postgres://") || text.starts_with("postgresql://")
 }
 
-/// The connection string of a secret that says where the database is; who connects is not in it.
+/// The connection string, without the password, of a secret that says where the database is.
 fn key_values(fields: &Fields) -> Result<String, ContentError> {
     let host = fields.host.as_deref().ok_or(ContentError::NoHost(GIVEN))?;
     let port = fields.port.as_ref().map(ToString::to_string);

@@ -1,5 +1,5 @@
-//! Tokens that log a process in to RDS: signed URLs that count for fifteen minutes, of which each new connection gets one
-//! of its own.
+//! Tokens with which a process logs in to RDS: signed URLs that are valid for fifteen minutes. Each new connection gets
+//! its own token.
 //!
 //! See <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html>.
 
@@ -24,7 +24,7 @@ pub(super) struct RoleLogins {
     user: DatabaseUser,
 }
 
-/// Whom a token logs in, and where.
+/// The user whom a token logs in, and the place of the database.
 #[derive(Debug)]
 struct DatabaseUser {
     region: String,
@@ -34,7 +34,7 @@ struct DatabaseUser {
 }
 
 impl RoleLogins {
-    /// The logins of the user whom the connection string names.
+    /// Makes the logins of the user in the connection string.
     pub(super) fn new(aws: Aws, options: &PostgresOptions) -> Result<Self, AnyError> {
         let parts = options.parts()?;
         if !parts.is_always_encrypted {
@@ -42,7 +42,7 @@ impl RoleLogins {
         }
         let host = parts.host.ok_or("needs a connection string with one host")?;
         let name = parts.login.user.ok_or("needs a connection string with the user")?;
-        // The host of a database says where it is, and may be elsewhere than the process.
+        // The host's name says in which region the database is, which may differ from the region of the process.
         let region = match region_in(&host) {
             Some(region) => region,
             None => aws.region()?,
@@ -60,7 +60,7 @@ impl Logins for RoleLogins {
     }
 
     async fn login_after(&self, _: &Login) -> Result<Option<Login>, AnyError> {
-        // What was refused was as new as a token can be.
+        // The refused token was new already, so another one would not help.
         Ok(None)
     }
 }
@@ -71,7 +71,7 @@ fn region_in(host: &str) -> Option<&str> {
     domain.iter().find_map(|domain| host.strip_suffix(domain))?.rsplit('.').next()
 }
 
-/// A token: the URL, signed and without its scheme.
+/// Makes a token: the signed URL without its scheme.
 fn token(user: &DatabaseUser, credentials: Credentials, now: SystemTime) -> Result<String, AnyError> {
     let DatabaseUser { region, host, port, name } = user;
     let name = utf8_percent_encode(name, ENCODED);
@@ -124,7 +124,7 @@ mod tests {
         let (head, query) = token.split_once("/?").unwrap();
         assert_eq!(head, "db.abc123.eu-central-1.rds.amazonaws.com:5432");
         let signature = query.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Signature=")).unwrap();
-        // As botocore signs the same at the same time.
+        // botocore makes the same signature for this time.
         assert_eq!(signature, "8a3ad45a385f41cbe1f1d1094ccc168ecd6e3ac499fb2b5c393bc492c4b51f56");
         let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("X-Amz-Signature=")).collect();
         pairs.sort_unstable();

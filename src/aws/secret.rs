@@ -1,4 +1,4 @@
-//! A secret, and reading it anew.
+//! Reading a secret, and reading it again after a rotation.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub(super) enum ReadError {
     /// The call failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// What is stored is no text.
+    /// The stored value is not a text.
     #[error("what is stored is no text")]
     NoText,
 }
@@ -41,26 +41,26 @@ pub(super) async fn read(aws: &Aws, place: &SecretPlace) -> Result<String, ReadE
     answer.pointer(path).and_then(Value::as_str).map(str::to_owned).ok_or(ReadError::NoText)
 }
 
-/// Reads what the text of a secret says.
+/// Makes a login from the text of a secret.
 type Understand<T> = dyn Fn(&str) -> Result<T, AnyError> + Send + Sync;
 
-/// How a database lets us in by a secret, which is read again when the database refuses that.
+/// A login from a secret. The secret is read again when the database refuses the login.
 pub(super) struct Kept<T> {
     aws: Aws,
     place: SecretPlace,
     understand: Box<Understand<T>>,
-    /// Locked while the secret is read, so that it is read once for all who wait.
+    /// It is locked while the secret is read, so that the secret is read once for all requests that wait for it.
     known: Mutex<Known<T>>,
 }
 
 struct Known<T> {
     login: T,
-    /// When the secret was last read and had nothing new.
+    /// When the secret was last read without a new login in it.
     fruitless_at: Option<Instant>,
 }
 
 impl<T: Clone + PartialEq> Kept<T> {
-    /// Keeps what a secret said that was read just now.
+    /// Keeps a login that was read from the secret just now.
     pub(super) fn new(
         aws: Aws,
         place: &SecretPlace,
@@ -71,12 +71,13 @@ impl<T: Clone + PartialEq> Kept<T> {
         Self { aws, place: place.clone(), understand: Box::new(understand), known }
     }
 
-    /// What it said last.
+    /// The login that was read last.
     pub(super) async fn now(&self) -> T {
         self.known.lock().await.login.clone()
     }
 
-    /// What it says instead of what was refused; nothing where that is the same, or was a moment ago.
+    /// Returns the login that replaces the refused one, or `None` if the secret still has the same one. The secret is
+    /// not read again within [`SECRET_READ_PAUSE_MS`] after it was read in vain.
     pub(super) async fn after(&self, refused: &T) -> Result<Option<T>, AnyError> {
         let mut known = self.known.lock().await;
         if known.login != *refused {
@@ -87,7 +88,7 @@ impl<T: Clone + PartialEq> Kept<T> {
             return Ok(None);
         }
         let read = read(&self.aws, &self.place).await;
-        // Set before the result is looked at, since a service that fails is to be spared too.
+        // This is set before the result is looked at, so that a service that fails is not called too often either.
         known.fruitless_at = Some(Instant::now());
         let login = (self.understand)(&read?)?;
         if login == *refused {

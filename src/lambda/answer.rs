@@ -1,8 +1,8 @@
-//! The answer of a function: how its body travels, and how large it may be.
+//! The answer of a function: the encoding of its body, and the limit of its size.
 //!
-//! Lambda counts the JSON around the HTTP answer, in which the body is a string. A text is escaped there, which may double
-//! it; base64 adds a third, whatever the bytes. So a text goes out as it is where it fits, and in base64 where it would
-//! not; a compressed body always goes out in base64.
+//! Lambda limits the size of a JSON document that contains the HTTP answer, with the body as a string. Escapes may
+//! double the size of a text there, while base64 always adds a third. So a text is sent as it is if it fits, and
+//! otherwise in base64. A compressed body is always sent in base64.
 
 use std::pin::Pin;
 
@@ -15,7 +15,7 @@ use lambda_http::{Body, RequestExt as _};
 use crate::api::{self, AnswerLimit};
 use crate::core::limits::{LAMBDA_ANSWER_MAX_BYTES, LAMBDA_HEAD_MAX_BYTES, LOAD_BALANCER_ANSWER_MAX_BYTES};
 
-/// An answer in the form in which Lambda hands it on.
+/// An answer in the form that Lambda expects.
 pub(super) struct Answer(http::Response<Body>);
 
 impl lambda_http::IntoResponse for Answer {
@@ -24,7 +24,7 @@ impl lambda_http::IntoResponse for Answer {
     }
 }
 
-/// How many bytes the body of an answer to an event may have as a string in JSON.
+/// The limit for the body of an answer to this event, in bytes of the string in JSON.
 pub(super) fn max_bytes(event: &lambda_http::Request) -> usize {
     let whole = match event.request_context_ref() {
         Some(RequestContext::Alb(_)) => LOAD_BALANCER_ANSWER_MAX_BYTES,
@@ -33,13 +33,13 @@ pub(super) fn max_bytes(event: &lambda_http::Request) -> usize {
     whole - LAMBDA_HEAD_MAX_BYTES
 }
 
-/// How many bytes the body of an answer may have that fits in either form.
+/// The limit for a body, in bytes, so that it fits in at least one of the two forms.
 pub(super) fn limit(max_bytes: usize) -> AnswerLimit {
     AnswerLimit { max_bytes: max_bytes / 4 * 3 }
 }
 
 impl Answer {
-    /// The answer for a response; an error where it would not be handed on.
+    /// Makes the answer from a response. A response that is too large is replaced by an error.
     pub(super) async fn new(response: Response, max_bytes: usize) -> Self {
         match whole(response, max_bytes).await {
             Ok(response) => Self(response),
@@ -48,7 +48,7 @@ impl Answer {
     }
 }
 
-/// A response with its body in one piece, or the error that is answered in its place.
+/// Collects the body of a response. `Err` is the answer to send instead.
 async fn whole(response: Response, max_bytes: usize) -> Result<http::Response<Body>, Response> {
     let (mut parts, body) = response.into_parts();
     join_repeated(&mut parts.headers);
@@ -65,7 +65,7 @@ async fn whole(response: Response, max_bytes: usize) -> Result<http::Response<Bo
     }
 }
 
-/// Makes one header of several with one name, of which Lambda would hand on the first alone.
+/// Joins repeated headers into one, because Lambda would pass on only the first.
 fn join_repeated(headers: &mut HeaderMap) {
     let names: Vec<HeaderName> = headers.keys().cloned().collect();
     for name in names {
@@ -78,7 +78,7 @@ fn join_repeated(headers: &mut HeaderMap) {
     }
 }
 
-/// A body as text if it fits so, which spares everybody the decoding.
+/// Makes a text of the body if it fits, because a client has less work with it than with base64.
 fn text_or_binary(bytes: Vec<u8>, max_bytes: usize) -> Body {
     if bytes.is_empty() {
         return Body::Empty;
@@ -90,7 +90,7 @@ fn text_or_binary(bytes: Vec<u8>, max_bytes: usize) -> Body {
     }
 }
 
-/// How many bytes a body has as a string in JSON.
+/// The size of a body as a string in JSON, in bytes.
 fn string_bytes(body: &Body) -> usize {
     match body {
         Body::Text(text) => escaped_bytes(text),
@@ -132,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_largest_page_and_the_largest_echo_fit_however_much_is_escaped() {
-        // Besides its rows, a page has a frame of less than a kibibyte.
+        // A page has less than a kibibyte in addition to its rows.
         for bytes in [PAGE_MAX_BYTES + 1_024, LAMBDA_BODY_MAX_BYTES + 1_024, limit(MAX_BYTES).max_bytes] {
             let (status, body) = body_of("\"".repeat(bytes), MAX_BYTES).await;
             assert_eq!(status, 200);

@@ -1,4 +1,4 @@
-//! What Lambda hands over, as a request that the routes know.
+//! Converts an event of Lambda into a request for the routes.
 
 use std::fmt::Write as _;
 
@@ -13,14 +13,14 @@ use super::lazy::Deadline;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The request of an event: with the path as the client sent it, the function's deadline, and Lambda's own request id
-/// where the client gave none.
+/// Makes a request from an event. It has the path as the client sent it, the function's deadline, and Lambda's request
+/// id if the client sent none.
 pub(super) fn request(event: lambda_http::Request) -> Request {
     let path = path(&event);
     let context = event.lambda_context();
     let is_rest_api = matches!(event.request_context_ref(), Some(RequestContext::ApiGatewayV1(_)));
     let (mut parts, body) = event.into_parts();
-    // No route has a query. A path that is none is one that no route has.
+    // No route has a query. A text that is not a path is replaced by `/`, which no route has either.
     parts.uri = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
     parts.extensions.insert(Deadline(context.deadline()));
     if !parts.headers.contains_key(REQUEST_ID)
@@ -29,8 +29,8 @@ pub(super) fn request(event: lambda_http::Request) -> Request {
         parts.headers.insert(REQUEST_ID, id);
     }
     if is_rest_api {
-        // A REST API passes the base64 of a compressed body on as it is, unless it is told that everything is binary; it
-        // can compress by itself.
+        // A REST API passes on the base64 of a compressed body without decoding it, unless all types are set to be
+        // binary. It can compress answers itself.
         parts.headers.remove(ACCEPT_ENCODING);
     }
     let body = match body {
@@ -55,13 +55,13 @@ fn path(event: &lambda_http::Request) -> String {
     }
 }
 
-/// A path without the name of the stage, which an HTTP API leaves at its beginning.
+/// The path without the name of the stage, which an HTTP API leaves at its beginning.
 fn without_stage<'a>(path: &'a str, stage: Option<&str>) -> &'a str {
     let rest = stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage));
     rest.filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path)
 }
 
-/// Escapes the bytes that are not to stand in a path as they are.
+/// Escapes the bytes for which `stays` returns false.
 fn encode(path: &str, stays: fn(u8) -> bool) -> String {
     let mut encoded = String::with_capacity(path.len());
     if !path.starts_with('/') {
@@ -83,7 +83,7 @@ fn is_safe(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte)
 }
 
-/// The same for a path that is encoded already.
+/// The same for a path that is already percent-encoded.
 fn is_safe_or_percent(byte: u8) -> bool {
     is_safe(byte) || byte == b'%'
 }

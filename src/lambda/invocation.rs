@@ -1,4 +1,4 @@
-//! What is known of an invocation, and what is logged and counted of it.
+//! An invocation of a function: its ids, its fields in the log, and its metrics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +9,7 @@ use tracing::{Instrument as _, field};
 use super::metrics::Metrics;
 use crate::config::Config;
 
-/// The header in which AWS passes a trace on.
+/// The header in which AWS sends the trace id.
 pub(super) const TRACE: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// Watches the invocations of one instance of a function.
@@ -22,11 +22,11 @@ pub(super) struct Watch {
 /// One invocation.
 #[derive(Debug, Clone)]
 pub(super) struct Invocation {
-    /// Lambda's own id of it.
+    /// The id that Lambda gave the invocation.
     pub(super) request_id: String,
-    /// The trace header of X-Ray, where there is one.
+    /// The trace header of X-Ray, if there is one.
     pub(super) trace: Option<String>,
-    /// Whether it is the first of this instance, which opens the store.
+    /// Whether this is the first invocation of its instance, which opens the store.
     pub(super) is_cold_start: bool,
 }
 
@@ -38,7 +38,7 @@ impl Watch {
         Self { is_cold: AtomicBool::new(true), metrics }
     }
 
-    /// Notes that an invocation begins.
+    /// Called when an invocation begins.
     pub(super) fn begin(&self, context: &Context) -> Invocation {
         Invocation {
             request_id: context.request_id.clone(),
@@ -47,10 +47,10 @@ impl Watch {
         }
     }
 
-    /// Does the work of an invocation: every line that is logged meanwhile names the invocation, and what happens is
+    /// Does the work of an invocation. All lines that are logged meanwhile name the invocation, and its metrics are
     /// counted.
     pub(super) async fn over<T>(&self, invocation: &Invocation, work: impl Future<Output = T>) -> T {
-        // Of the level of errors, which need these fields most where nothing else is logged.
+        // The span has the level of errors, so that its fields are there even if only errors are logged.
         let span = tracing::error_span!(
             "invocation",
             lambda.request_id = invocation.request_id,
@@ -70,7 +70,7 @@ impl Watch {
 }
 
 impl Invocation {
-    /// The trace as the answer passes it on.
+    /// The trace header for the answer.
     pub(super) fn trace_header(&self) -> Option<HeaderValue> {
         self.trace.as_ref().and_then(|trace| HeaderValue::from_str(trace).ok())
     }

@@ -1,4 +1,4 @@
-//! What the first request opens and all later ones share.
+//! A service that the first request opens and all later ones share.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ use crate::core::limits::LAMBDA_ANSWER_MARGIN_MS;
 use crate::runtime::{Access, open_store};
 use crate::service::SyncService;
 
-/// A service whose store is opened when it is first needed; where that fails, whoever needs it next tries again.
+/// A service whose store is opened when it is first needed. If that fails, the next request tries again.
 pub(super) struct LazyService {
     config: StoreConfig,
     service: OnceCell<Arc<SyncService>>,
@@ -29,7 +29,7 @@ impl LazyService {
         Self { config, service: OnceCell::new() }
     }
 
-    /// The service; opens its store if that has not been done.
+    /// The service. Opens its store if it is not open yet.
     pub(super) async fn get(&self) -> Result<&Arc<SyncService>, ConfigError> {
         let open = async || {
             let store = open_store(&self.config).await?;
@@ -39,7 +39,7 @@ impl LazyService {
     }
 }
 
-/// The routes of one endpoint over such a service.
+/// The routes of one endpoint, over a service that is opened later.
 pub(super) struct LazyRoutes {
     endpoint: Endpoint,
     access: Access,
@@ -47,12 +47,12 @@ pub(super) struct LazyRoutes {
     routes: OnceCell<Router>,
 }
 
-/// When Lambda ends the function if it has not answered.
+/// The time at which Lambda ends the function if it has not answered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(pub(super) SystemTime);
 
 impl Deadline {
-    /// The time that is left for a request.
+    /// The time that a request still has.
     fn time_left(self) -> Duration {
         let margin = Duration::from_millis(LAMBDA_ANSWER_MARGIN_MS);
         self.0.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(margin)
@@ -64,11 +64,11 @@ impl LazyRoutes {
         Self { endpoint, access, service: LazyService::new(config), routes: OnceCell::new() }
     }
 
-    /// Answers a request, with 503 where the store cannot be opened or the function's time is over.
+    /// Answers a request. The status is 503 if the store cannot be opened or the function's time is over.
     pub(super) async fn answer(&self, request: Request) -> Response {
         let Some(deadline) = request.extensions().get::<Deadline>().copied() else { return self.route(request).await };
         let answered = tokio::time::timeout(deadline.time_left(), self.route(request)).await;
-        // The layers give a bare status the shape of every error.
+        // The layers turn a bare status into an error in the shape of all errors.
         answered.unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())
     }
 

@@ -1,8 +1,8 @@
-//! What CloudWatch counts: one line in the embedded metric format for each invocation, on the standard output.
+//! Metrics for CloudWatch: one line in the embedded metric format for each invocation, on the standard output.
 //!
-//! An invocation is a task, and what happens in it is counted in a variable of that task: nothing is shared between
-//! invocations, whether they follow each other or run at the same time. The service and the stores know nothing of it;
-//! they are given a host that hears what was done and a store that is timed.
+//! An invocation is a task, and its metrics are counted in a variable of that task. So invocations share nothing,
+//! whether they follow each other or run at the same time. The service and the stores do not know of the metrics: the
+//! host that the service is given counts its work, and a wrapper of the store measures the calls.
 //!
 //! Source of the format: "Specification: Embedded metric format" in the Amazon CloudWatch User Guide.
 
@@ -33,7 +33,7 @@ const OPERATIONS_IN_CONFLICT: (&str, &str) = ("OperationsInConflict", "Count");
 const OPERATIONS_PULLED: (&str, &str) = ("OperationsPulled", "Count");
 const ENTRIES_COMPACTED: (&str, &str) = ("EntriesCompacted", "Count");
 
-/// Where the metrics of a function go, and whose they are.
+/// The namespace of the metrics and the name of the function.
 #[derive(Debug)]
 pub(super) struct Metrics {
     pub(super) namespace: String,
@@ -41,7 +41,7 @@ pub(super) struct Metrics {
     pub(super) adapter: &'static str,
 }
 
-/// What was counted in an invocation; of what did not happen in it there is nothing.
+/// The counts of one invocation. Nothing is written for events that did not happen.
 #[derive(Debug, Default)]
 struct Counted {
     pushed: Option<CountedPush>,
@@ -59,9 +59,9 @@ struct CountedPush {
 }
 
 impl Metrics {
-    /// Does the work of an invocation and then writes what was counted in it.
+    /// Does the work of an invocation and then writes its metrics.
     ///
-    /// The line is written before there is an answer, since the function may be frozen from then on.
+    /// The line is written before the answer is returned, because Lambda may freeze the function after that.
     pub(super) async fn count<T>(&self, invocation: &Invocation, work: impl Future<Output = T>) -> T {
         let counting = async {
             let done = work.await;
@@ -73,12 +73,12 @@ impl Metrics {
             text.push_str(&line.to_string());
             text.push('\n');
         }
-        // Metrics that cannot be written are no reason to fail a request.
+        // A request does not fail if its metrics cannot be written.
         let _ = io::stdout().lock().write_all(text.as_bytes());
         done
     }
 
-    /// The line of an invocation, and one more for each further [`METRICS_LINE_MAX_VALUES`] calls of the store.
+    /// The lines of an invocation: one, and another for each further [`METRICS_LINE_MAX_VALUES`] calls of the store.
     fn lines(&self, invocation: &Invocation, counted: &Counted, now: SystemTime) -> Vec<Value> {
         let mut latencies = counted.store_latencies_ms.chunks(METRICS_LINE_MAX_VALUES);
         let mut first = vec![(COLD_START, json!(u8::from(invocation.is_cold_start)))];
@@ -109,7 +109,7 @@ impl Metrics {
         );
         line.insert("FunctionName".to_owned(), json!(self.function_name));
         line.insert("Adapter".to_owned(), json!(self.adapter));
-        // What is no metric can be searched for, and leads from a number to the lines of the log and to the trace.
+        // These fields are not metrics. They can be searched for, and lead from a metric to the log and the trace.
         line.insert("RequestId".to_owned(), json!(invocation.request_id));
         if let Some(trace) = &invocation.trace {
             line.insert("Trace".to_owned(), json!(trace));
@@ -120,7 +120,7 @@ impl Metrics {
 }
 
 impl Counted {
-    /// What the service has done.
+    /// The metrics of the service's work.
     fn values(&self) -> Vec<((&'static str, &'static str), Value)> {
         let mut values = Vec::new();
         if let Some(CountedPush { accepted, duplicates, conflicts }) = self.pushed {
@@ -151,22 +151,22 @@ impl Counted {
     }
 }
 
-/// Counts in the invocation that runs, if one does: a store may finish something between two of them.
+/// Counts in the current invocation. There may be none, because a store may finish something between two invocations.
 fn counted(count: impl FnOnce(&mut Counted)) {
     let _ = COUNTED.try_with(|counted| count(&mut counted.borrow_mut()));
 }
 
-/// Counts a call of the store, and whether it failed or was given up.
+/// Counts a call of the store, and whether it was answered or else failed or was cancelled.
 pub(super) fn note_store_call(latency: Duration, is_answered: bool) {
     counted(|counted| {
-        // Microseconds are as much as anybody reads.
+        // Microseconds are precise enough.
         let latency_ms = (latency.as_secs_f64() * 1e6).round() / 1e3;
         counted.store_latencies_ms.push(latency_ms);
         counted.store_errors += usize::from(!is_answered);
     });
 }
 
-/// The host of a real machine, which also counts what the service does.
+/// The host of a real machine, which also counts the service's work.
 #[derive(Debug)]
 pub(super) struct CountingHost;
 

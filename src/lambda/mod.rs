@@ -1,13 +1,13 @@
 //! The endpoints as functions of AWS Lambda.
 //!
-//! A function serves one endpoint, behind an API Gateway (HTTP or REST), a load balancer or its own URL, with the routes
-//! and layers of the local server. The store is opened by the first request and shared by all later ones; where it could
-//! not be opened the request is answered with 503, and the next one tries again.
+//! A function serves one endpoint behind an API Gateway (HTTP or REST), a load balancer or its own URL. It has the
+//! routes and layers of the local server. The first request opens the store, and all later ones share it. If the store
+//! cannot be opened, the request is answered with 503, and the next one tries again.
 //!
-//! What is different from the local server is what Lambda asks for: bodies are at most 4 MiB
+//! Lambda itself requires the differences from the local server: bodies have at most 4 MiB
 //! ([`LAMBDA_BODY_MAX_BYTES`](crate::core::limits::LAMBDA_BODY_MAX_BYTES)), a request is answered before the function's
-//! deadline, a pool has one connection, and logs are JSON. A function does not start before it is said who may make requests.
-//! It verifies tokens itself: what API Gateway says of them has lost the types of their claims.
+//! deadline, a pool has one connection, and logs are JSON. A function does not start until the settings say who may
+//! make requests. It verifies tokens itself, because the claims that API Gateway passes on have lost their types.
 
 mod answer;
 mod event;
@@ -37,7 +37,7 @@ use crate::api::Endpoint;
 use crate::config::Config;
 use crate::runtime::{self, Access, App, OpenSpan, TokioHost, logging};
 
-/// Serves one endpoint, for as long as Lambda sends requests.
+/// Serves one endpoint until Lambda ends the process.
 #[must_use]
 pub fn serve(endpoint: Endpoint) -> ExitCode {
     run(async |config| {
@@ -49,13 +49,13 @@ pub fn serve(endpoint: Endpoint) -> ExitCode {
     })
 }
 
-/// Compacts all tenants, whenever EventBridge Scheduler says so.
+/// Compacts all tenants whenever EventBridge Scheduler sends an event.
 ///
-/// The event is `{"olderThanDays": 30}`; without the key, `COMPACT_OLDER_THAN_DAYS` counts. The answer is
-/// `{"deletedCount":245,"tenantCount":3,"hasMore":false,"next":null}`. A run ends in good time before the function's
-/// deadline; `hasMore` says then that something is left and `next` names the tenant where a run goes on that is given
-/// `{"from": next}`. One without it begins with the first tenant, and passes those quickly that have nothing left to
-/// compact.
+/// The event is `{"olderThanDays": 30}`. Without the key, the setting `COMPACT_OLDER_THAN_DAYS` is used. The answer is
+/// `{"deletedCount":245,"tenantCount":3,"hasMore":false,"next":null}`. A run ends some time before the function's
+/// deadline. If work is left then, `hasMore` is true and `next` names a tenant, with which the next run continues if
+/// its event has `{"from": next}`. A run without `from` begins with the first tenant, and takes little time for tenants
+/// that have nothing left to compact.
 #[must_use]
 pub fn serve_scheduled_compaction() -> ExitCode {
     run(async |config| {
@@ -74,7 +74,7 @@ fn run(function: impl AsyncFnOnce(Config) -> Result<(), lambda_runtime::Error>) 
     let served = || -> Result<(), Box<dyn Error + Send + Sync>> {
         let config = Config::read_in_a_lambda(|name| std::env::var(name).ok())?;
         logging::start(&config.log)?;
-        // Lambda sends one request at a time, and the stores' own threads do what blocks.
+        // Lambda sends one request at a time, and the stores have their own threads for blocking work.
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         tokio.block_on(function(config))
     };
@@ -87,7 +87,7 @@ fn run(function: impl AsyncFnOnce(Config) -> Result<(), lambda_runtime::Error>) 
     }
 }
 
-/// The endpoint with the layers around it, over a store that is not open yet.
+/// The endpoint with its layers, over a store that is not open yet.
 fn app(endpoint: Endpoint, access: Access, config: &Config) -> App {
     let lazy = Arc::new(LazyRoutes::new(endpoint, access, config.store.clone()));
     let routes = Router::new().fallback(move |request: Request| {
@@ -97,7 +97,7 @@ fn app(endpoint: Endpoint, access: Access, config: &Config) -> App {
     runtime::app(routes, &config.http)
 }
 
-/// Lambda says its name in the environment.
+/// Makes the watch for this function, whose name Lambda sets in the environment.
 fn watch(config: &Config) -> Watch {
     Watch::new(config, std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! The compaction of every tenant, for as long as a function's time allows.
+//! The compaction of all tenants, within the time of a function.
 
 use std::time::SystemTime;
 
@@ -12,29 +12,29 @@ use crate::config::Config;
 use crate::core::limits::LAMBDA_COMPACTION_MARGIN_MS;
 use crate::core::names::TenantId;
 
-/// Answers the events of the schedule.
+/// The function that the schedule calls.
 pub(super) struct ScheduledCompaction {
     service: LazyService,
     older_than_days: f64,
 }
 
-/// Where a run begins; the rest of the event is read as a request of `POST /compact`.
+/// The tenant with which a run begins. The other keys of the event are read as a request of `POST /compact`.
 #[derive(Debug, Deserialize)]
 struct Start {
     from: Option<String>,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Done {
-    /// How many entries were removed from the logs.
+    /// The number of entries that were removed from the logs.
     deleted_count: u64,
-    /// How many tenants have nothing left to remove.
+    /// The number of tenants that have nothing left to remove.
     tenant_count: u64,
-    /// Whether the time was over before the last tenant was finished.
+    /// Whether the time was over before all tenants were finished.
     has_more: bool,
-    /// The tenant that was not finished.
+    /// The first tenant that was not finished.
     next: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl ScheduledCompaction {
     /// Compacts every tenant.
     ///
     /// # Errors
-    /// When the event is none of ours, or the store fails; what was compacted before stays so.
+    /// If the event cannot be read or the store fails. The steps before a failure keep their effect.
     pub(super) async fn run(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Done, String> {
         let LambdaEvent { payload, context } = event;
         let older_than_ms = api::compaction_age_ms(payload.get(), self.older_than_days)?;

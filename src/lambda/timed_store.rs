@@ -1,4 +1,4 @@
-//! A store whose calls are timed.
+//! A store that measures the time of its calls.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,11 +16,11 @@ use crate::store::{
     Remember, Result, Stats, Store, TimeRequest,
 };
 
-/// Hands every call on to a store, and tells the metrics how long it took.
+/// Passes every call on to a store and reports its duration to the metrics.
 #[derive(Debug)]
 pub(super) struct TimedStore(pub(super) Arc<dyn Store>);
 
-/// A call under way. One that is dropped before it is answered was given up: its time was over.
+/// A call in progress. If it is dropped before the answer, it was cancelled because its time was over.
 struct Call {
     began: Instant,
     is_answered: bool,

@@ -1,4 +1,4 @@
-//! The verifier against tokens of all kinds; the groups are those of RFC 8725 and of known faults of other verifiers.
+//! The verifier against tokens of all kinds, in the groups of RFC 8725 and of known faults of other verifiers.
 
 mod provider;
 
@@ -43,7 +43,7 @@ fn check(token: &str, keys: &Keys) -> Result<VerifiedToken, Reason> {
     verify(token, keys, NOW_MS, &rules())
 }
 
-/// What becomes of a token with a claim that has another value, or is left out.
+/// Verifies a token with a claim that is changed or left out.
 fn with_claim(name: &str, value: Option<Value>) -> Result<VerifiedToken, Reason> {
     let mut claims = claims();
     let members = claims.as_object_mut().unwrap();
@@ -84,7 +84,7 @@ fn algorithms_are_those_of_the_key_and_never_none() {
     for header in [r#"{"kid":"RS256"}"#, r#"{"alg":null}"#, r#"{"alg":["RS256"]}"#, r#"{"alg":5}"#] {
         assert_eq!(check(&format!("{}.{body}.AA", encode(header)), &keys), Err(Reason::Header), "{header}");
     }
-    // The public key as the secret of an HMAC, in all forms in which an attacker has it.
+    // The public key is used as the secret of an HMAC, in each form that an attacker may have.
     let jwk = provider.rsa_jwk("RS256");
     let modulus = decode(jwk["n"].as_str().unwrap()).unwrap();
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&modulus));
@@ -95,7 +95,7 @@ fn algorithms_are_those_of_the_key_and_never_none() {
             assert_eq!(check(&token, &keys), Err(Reason::Signature));
         }
     }
-    // A right signature under the name of another algorithm, or with the key of another family.
+    // A right signature is given under the name of another algorithm, or with a key of another family.
     for (signed_as, named, id) in [
         ("RS256", "PS256", "RS256"),
         ("PS256", "RS256", "RS256"),
@@ -110,7 +110,7 @@ fn algorithms_are_those_of_the_key_and_never_none() {
         let token = provider.sign(signed_as, &json!({"alg": named, "kid": id}).to_string(), &claims().to_string());
         assert_eq!(check(&token, &keys), Err(Reason::Signature), "{signed_as} {named} {id}");
     }
-    // What the key says of itself counts.
+    // The statements of the key itself take effect.
     for (name, value) in [
         ("alg", json!("PS256")),
         ("alg", json!("RSA-OAEP")),
@@ -139,14 +139,14 @@ fn a_header_names_a_key_and_nothing_else_of_it_is_used() {
     assert_eq!(check(&twice, &keys), Err(Reason::Malformed));
     let twice = provider.sign("RS256", r#"{"alg":"RS256","kid":"RS256","x":1,"x":2}"#, &claims().to_string());
     assert_eq!(check(&twice, &keys), Err(Reason::Malformed));
-    // Without an id a token means the only key that it can mean.
+    // A token without a key id is checked with the only key that it can mean.
     assert!(check(&token(json!({"alg": "RS256"})), &keys).is_ok());
     let two = set(&[provider.rsa_jwk("a"), provider.rsa_jwk("b")]).unwrap();
     assert_eq!(check(&token(json!({"alg": "RS256"})), &two), Err(Reason::Signature));
     assert!(check(&token(json!({"alg": "RS256", "kid": "b"})), &two).is_ok());
     let one_id = set(&[provider.p256_jwk("a"), provider.rsa_jwk("a")]).unwrap();
     assert!(check(&token(json!({"alg": "RS256", "kid": "a"})), &one_id).is_ok());
-    // Keys that an attacker sends along, and where they say that keys are.
+    // Keys in the token itself, and addresses of keys.
     let other = Provider::new();
     for (name, value) in [
         ("jwk", other.ed_jwk("EdDSA")),
@@ -214,7 +214,7 @@ fn times_are_numbers_and_have_half_a_minute_of_leeway() {
             assert_eq!(with_claim(name, Some(time.clone())).err(), expected, "{name} {time}");
         }
     }
-    // A clock that goes back makes a token valid again, and one that stands still does not break.
+    // A token is valid again if the clock goes back, and a clock that stands still does no harm.
     let token = sign_hs256(SECRET, &claims());
     let keys = Keys::from_secret(SECRET).unwrap();
     let at = |now_ms| verify(&token, &keys, now_ms, &rules()).err();
@@ -241,7 +241,7 @@ fn a_token_is_from_the_issuer_for_the_audience_and_of_somebody() {
     for tenant in [json!(""), json!([]), json!(5), json!(null), json!({"t": "root"})] {
         assert_eq!(with_claim("team", Some(tenant.clone())).err(), Some(Reason::Grants), "{tenant}");
     }
-    // Without settings for them, a token may have no audience at all: it would be one for somebody else.
+    // If no audience is set, a token must not have one: it would be meant for another server.
     let keys = Keys::from_secret(SECRET).unwrap();
     let any = TokenRules { issuer: None, audience: None, ..rules() };
     let mut claims = claims();
@@ -350,7 +350,7 @@ fn signatures_have_one_form_and_are_not_zero() {
     ] {
         assert_eq!(with(&bad), Some(Reason::Signature), "{bad:?}");
     }
-    // A second S of the same value modulo the order of the group.
+    // Another S with the same value modulo the order of the group.
     let message = format!("{}.{}", encode(r#"{"alg":"EdDSA","kid":"EdDSA"}"#), encode(claims().to_string()));
     let mut signature = provider.signature("EdDSA", &message);
     let order: [u8; 32] = [

@@ -50,7 +50,7 @@ impl Provider {
         json!({"kty": "OKP", "crv": "Ed25519", "kid": id, "x": encode(self.ed.public_key())})
     }
 
-    /// All four, whose ids are their algorithms.
+    /// All four public keys. The id of each is its algorithm.
     pub(super) fn keys(&self) -> Keys {
         set(&[self.rsa_jwk("RS256"), self.p256_jwk("ES256"), self.p384_jwk("ES384"), self.ed_jwk("EdDSA")]).unwrap()
     }
@@ -74,7 +74,7 @@ impl Provider {
         signature
     }
 
-    /// A token with a header as it is, signed as an algorithm does it.
+    /// Signs a token with the given header, by the algorithm `signed_as`.
     pub(super) fn sign(&self, signed_as: &str, header: &str, claims: &str) -> String {
         let message = format!("{}.{}", encode(header), encode(claims));
         format!("{message}.{}", encode(self.signature(signed_as, &message)))
