@@ -1,9 +1,10 @@
-//! Devices as they are: what they hold, what they know, and how they apply what they are told.
+//! Devices that behave like real clients: their documents, their clocks, and how they apply pages and answers.
 //!
-//! A device keeps a clock per document, learnt from what it applied, and a counter of its own operations. It pushes all
-//! that it has until that is answered, and only then pulls; but one that pulls with cursors gets its first cursor before
-//! it pushes, since a client from nothing is told of no deletion from before it began. Where the server refuses an operation the device takes the
-//! server's document, applies again what was accepted behind it, and leaves the document alone until it is up to date.
+//! A device keeps a clock for each document, from the operations that it applied, and a counter of its own operations.
+//! It pushes its operations until they are answered, and pulls only then. But a device that pulls with cursors gets its
+//! first cursor before it pushes: a client without a cursor receives no tombstones that are older than its start. If
+//! the server refuses an operation, the device takes the server's document and applies its later accepted operations to
+//! it again. It does not change the document until it is up to date.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -24,15 +25,15 @@ use super::story::{DOCUMENTS, Dialect, WallClock};
 /// The data of documents, by document.
 pub(crate) type Documents = BTreeMap<DocumentKey, Map<String, Value>>;
 
-/// What a device holds of a document.
+/// A document as the device has it.
 #[derive(Debug, Clone, Default)]
 struct Held {
-    /// Of a deleted document this is what it was, on devices that keep it.
+    /// Devices that keep the data of deleted documents have them here.
     data: Map<String, Value>,
     is_deleted: bool,
 }
 
-/// Where a device goes on pulling.
+/// Where the next pull of a device begins.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Cursor(Option<Cursor>),
@@ -43,8 +44,9 @@ enum Place {
 #[derive(Debug, Clone)]
 pub(crate) struct Device {
     client: ClientId,
-    /// Whose places it uses. A tab signs its operations by itself, since two tabs that count for one client give one
-    /// clock to two operations, and then another device cannot tell that it lacks the second.
+    /// The client id with which it pulls. A tab shares this id, but signs its operations with its own. Two tabs with
+    /// one author would give the same clock to two operations, and another device could not tell that it lacks the
+    /// second.
     pulls_as: ClientId,
     is_tab: bool,
     lives: u64,
@@ -84,7 +86,7 @@ impl Device {
         }
     }
 
-    /// The same device as another tab of one that pulls as this client.
+    /// Makes this device another tab of the one that pulls with this client id.
     pub(crate) fn into_tab_of(self, client: ClientId) -> Self {
         Self { pulls_as: client, is_tab: true, ..self }
     }
@@ -108,7 +110,7 @@ impl Device {
         &self.pending
     }
 
-    /// Whether it has begun to pull, where it must before it pushes.
+    /// Whether the device may push. A device with cursors must have pulled before.
     pub(crate) fn may_push(&self) -> bool {
         !matches!(self.place, Place::Cursor(None))
     }
@@ -119,17 +121,19 @@ impl Device {
         live.map(|(key, held)| (key.clone(), held.data.clone())).collect()
     }
 
-    /// Its user changes a document, unless it is being brought up to date.
+    /// The user changes a document, unless the device is being brought up to date.
     ///
-    /// Nor does a device that has lost its clocks give one document the same clock again: such an operation is accepted,
-    /// as the protocol wants it, and another device that knows the first of the two cannot tell that it lacks the second.
+    /// A device that has lost its clocks does not give a document the same clock twice either. The server would accept
+    /// such an operation, as the protocol requires, and another device that has the first one could not tell that it
+    /// lacks the second.
     pub(crate) fn edit(&mut self, key: &DocumentKey, kind: OperationKind, field: &str, now_ms: u64) {
         if self.unsettled.contains(key) {
             return;
         }
         let is_deleted = self.held.get(key).is_some_and(|held| held.is_deleted);
         let kind = match (kind, self.dialect()) {
-            // What a legacy device makes of an update would begin with the data it kept; its users insert anew.
+            // An update of a deleted document would begin with the data that an original client kept, so its user
+            // inserts the document again.
             (OperationKind::Update, Dialect::Legacy) if is_deleted => OperationKind::Insert,
             _ => kind,
         };
@@ -168,13 +172,13 @@ impl Device {
         }
     }
 
-    /// It loses what it keeps in memory only.
+    /// The device loses everything that is only in memory.
     pub(crate) fn reload(&mut self) {
         self.clocks.clear();
         self.counter = 0;
     }
 
-    /// It loses everything, and is another client from now on.
+    /// The device loses everything, and is a new client from now on.
     pub(crate) fn restart(&mut self, number: usize) {
         let lives = self.lives + 1;
         let fresh = Self::new(number, self.dialect(), self.wall_clock);
@@ -183,8 +187,9 @@ impl Device {
         *self = Self { client, pulls_as, is_tab: self.is_tab, lives, ..fresh };
     }
 
-    /// It gets back what it held when the backup was made. Its ids are random, so none comes twice; and as after a reload
-    /// no document gets a clock twice. Until it is up to date its user changes nothing: it lacks operations of its own.
+    /// The device is restored from a backup. Its operation ids are random, so none is repeated, and no document gets
+    /// the same clock twice. The user changes nothing until the device is up to date, because it lacks some of its own
+    /// operations.
     pub(crate) fn put_back(&mut self, backup: &Self) {
         *self = Self {
             operations_made: self.operations_made,
@@ -194,7 +199,7 @@ impl Device {
         };
     }
 
-    /// The server's answer to everything that was pending.
+    /// Applies the server's answer to the pending operations.
     pub(crate) fn pushed(&mut self, outcomes: &[Outcome]) {
         let operations = std::mem::take(&mut self.pending);
         assert_eq!(operations.len(), outcomes.len(), "every operation has an outcome");
@@ -228,7 +233,7 @@ impl Device {
         self.clocks.entry(key.clone()).or_default().merge(clock);
     }
 
-    /// Its own operation: an update of what is deleted begins anew.
+    /// Applies an operation of this device. An update of a deleted document begins without data.
     fn apply_own(&mut self, operation: &Operation) {
         let held = self.held.entry(operation.key.clone()).or_default();
         if held.is_deleted && operation.kind != OperationKind::Delete {
@@ -244,7 +249,7 @@ impl Device {
         }
     }
 
-    /// Takes in a page; answers whether there was news in it.
+    /// Applies a page. Returns whether there was news in it.
     pub(crate) fn pulled(&mut self, page: &PulledPage) -> bool {
         let mut is_news = false;
         for entry in &page.entries {
@@ -280,7 +285,7 @@ impl Device {
     }
 }
 
-/// What the documents are after an operation, by the words of the protocol and nothing else.
+/// Applies an operation to a document, by the rules of the protocol alone.
 fn apply(held: &mut Held, kind: OperationKind, data: Option<&RawJson>) {
     match kind {
         OperationKind::Insert => held.data = data.map(parse).unwrap_or_default(),
@@ -295,7 +300,7 @@ pub(crate) fn parse(data: &RawJson) -> Map<String, Value> {
     serde_json::from_str(data.as_str()).expect("data is an object")
 }
 
-/// What a JavaScript client makes of a number.
+/// A number as a JavaScript client reads it.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the point")]
 fn through_a_double(number: u64) -> u64 {
     number as f64 as u64

@@ -1,4 +1,4 @@
-//! Devices that go offline, lose answers and believe the wrong time: in the end all hold the server's documents.
+//! Devices go offline, lose answers and have wrong clocks. In the end all of them have the server's documents.
 
 pub(crate) mod device;
 mod simulation;
@@ -15,7 +15,7 @@ use story::stories;
 const MAX_EVENTS: usize = 60;
 
 fn all_devices_converge(open: impl AsyncFn() -> TestStore, cases: u32) {
-    // One for all stories, since the driver of a store may have tasks of its own.
+    // There is one runtime for all stories, because a store's driver may have tasks in it.
     let runtime = runtime();
     let home = runtime.block_on(open());
     for_random(cases, &stories(MAX_EVENTS), |story| {

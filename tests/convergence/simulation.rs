@@ -1,4 +1,4 @@
-//! One story, played: the devices, the server, and an account of what the server accepted.
+//! Plays one story with its devices and a server, and keeps an account of the operations that the server accepted.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -19,13 +19,13 @@ use syncflow_server::store::conformance::draft::key;
 use super::device::{Device, Documents, parse};
 use super::story::{DOCUMENTS, DeviceKind, Event, FIELDS, Fate};
 
-/// How many pages or rounds the devices get to settle; far more than they need.
+/// The most rounds or pages for settling, far more than are needed.
 const SETTLING_MAX: usize = 1_000;
 
-/// How many of a device's pulls can still be under way when it goes on.
+/// The most pulls of a device that can still be on their way when it continues.
 const LATE_PULLS_MAX: usize = 3;
 
-/// What the server must hold, by what it accepted.
+/// The documents that the server must have, according to the accepted operations.
 #[derive(Debug, Default)]
 struct Account {
     accepted: Vec<OperationId>,
@@ -50,7 +50,7 @@ impl Account {
     }
 }
 
-/// A device with the requests of it that may still be under way.
+/// A device and its requests that may still be on their way.
 #[derive(Debug)]
 struct Online {
     device: Device,
@@ -83,7 +83,7 @@ impl Simulation {
         Self { world, devices, account: Account::default() }
     }
 
-    /// Something happens.
+    /// Plays an event.
     pub(crate) async fn event(&mut self, event: &Event) -> TestCaseResult {
         let count = self.devices.len();
         match event {
@@ -109,8 +109,8 @@ impl Simulation {
                 online.last_sinces.clear();
             }
             Event::BackUp { device } => {
-                // Before its first cursor a device is a client from nothing. One that comes back to that state with
-                // operations that were pushed meanwhile gives them new ids, as docs/writing-a-client.md says; that is
+                // Before its first cursor a device has no place. If a backup from that time is restored, the client
+                // must give new ids to operations that were pushed meanwhile, as docs/writing-a-client.md says. This is
                 // not played here.
                 let online = &mut self.devices[device % count];
                 if online.device.may_push() {
@@ -142,7 +142,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// A device pushes what it has, if it may; answers whether it can go on with a pull.
+    /// A device pushes its operations, if it may push. Returns whether it can continue with a pull.
     async fn push(&mut self, device: usize, fate: Fate) -> Result<bool, TestCaseError> {
         let operations = self.devices[device].device.pending().to_vec();
         if operations.is_empty() || !self.devices[device].device.may_push() {
@@ -160,7 +160,7 @@ impl Simulation {
         Ok(true)
     }
 
-    /// The server's side of a push: what it accepts is entered in the account, each operation once.
+    /// The server handles a push. The account records each accepted operation once.
     async fn request_push(&mut self, operations: Vec<Operation>) -> Result<Vec<Outcome>, TestCaseError> {
         let pushed = self.world.service.push(&self.world.tenant, operations.clone()).await;
         let outcomes = pushed.expect("the push is answered").expect("the push is not refused");
@@ -174,7 +174,7 @@ impl Simulation {
         Ok(outcomes)
     }
 
-    /// A device pulls a page; answers whether there was news in it, and whether there is more.
+    /// A device pulls a page. Returns whether there was news in it, and whether there is more.
     async fn pull(&mut self, device: usize, fate: Fate, max_operations: usize) -> Result<(bool, bool), TestCaseError> {
         let online = &mut self.devices[device];
         let (from, client) = (online.device.pull_from(), online.device.pulls_as().clone());
@@ -216,7 +216,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// All devices sync until there is nothing left to do, and then all must hold the same.
+    /// All devices sync until nothing is left to do. Then all must have the same documents.
     pub(crate) async fn settle(mut self) -> TestCaseResult {
         let mut is_quiet = false;
         for _ in 0..SETTLING_MAX {
@@ -238,7 +238,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Pulls until there is no more; answers whether there was news.
+    /// Pulls until there is no more. Returns whether there was news.
     async fn pull_everything(&mut self, device: usize) -> Result<bool, TestCaseError> {
         let mut was_news = false;
         for _ in 0..SETTLING_MAX {
@@ -251,7 +251,7 @@ impl Simulation {
         Err(TestCaseError::fail(format!("device {device} pulls for ever")))
     }
 
-    /// The server holds what it accepted, every operation once in effect.
+    /// Checks that the server has the effect of each accepted operation exactly once.
     async fn check_server(&self) -> TestCaseResult {
         let documents = self.world.query(&[]).await.into_iter();
         let documents: Documents = documents.map(|document| (document.key, parse(&document.data))).collect();
@@ -265,7 +265,7 @@ impl Simulation {
         let head = self.world.head().await.position();
         prop_assert_eq!(head.seq, self.account.accepted.len() as u64, "the log is dense");
 
-        // What compaction has left of the log are the last of the accepted operations, in their order.
+        // After a compaction, the log still has the last of the accepted operations, in their order.
         let left = usize::try_from(self.world.stats().await.operations).expect("it fits");
         let (compacted, rest) = self.account.accepted.split_at(self.account.accepted.len() - left);
         let fingerprint = compacted.iter().fold(Fingerprint::START, Fingerprint::extended);

@@ -1,4 +1,4 @@
-//! Random stories: a few devices, few documents, and everything that goes wrong between them and the server.
+//! Random stories: a few devices and documents, and all kinds of faults between the devices and the server.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,23 +10,23 @@ pub(crate) const DOCUMENTS: [&str; 3] = ["x", "y", "z"];
 /// The keys of their data.
 pub(crate) const FIELDS: [&str; 3] = ["f", "g", "h"];
 
-/// Devices and what happens to them.
+/// Devices and the events of their lives.
 #[derive(Debug, Clone)]
 pub(crate) struct Story {
     pub(crate) devices: Vec<DeviceKind>,
     pub(crate) events: Vec<Event>,
 }
 
-/// What a device is.
+/// The kind of a device.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeviceKind {
     pub(crate) dialect: Dialect,
     pub(crate) wall_clock: WallClock,
-    /// Whether it is another tab of the device before: a database of its own that pulls with the same client id.
+    /// Whether it is another tab of the device before it: a separate database that pulls with the same client id.
     pub(crate) is_tab: bool,
 }
 
-/// Which protocol a device speaks.
+/// The protocol of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// Pulls with the cursor of the last answer.
@@ -35,14 +35,14 @@ pub(crate) enum Dialect {
     Legacy,
 }
 
-/// What a device believes the time to be.
+/// The clock of a device.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum WallClock {
-    /// The time of the server.
+    /// It shows the time of the server.
     True,
     /// It stands still.
     Stopped,
-    /// It is at the greatest timestamp.
+    /// It shows the greatest possible timestamp.
     FarFuture,
     /// It runs backwards.
     Backwards,
@@ -50,47 +50,47 @@ pub(crate) enum WallClock {
     Cycling,
 }
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It is answered.
     Answered,
-    /// It never arrives.
+    /// The request never arrives.
     RequestLost,
-    /// It is done, and the answer never arrives.
+    /// The request takes effect, and its answer never arrives.
     AnswerLost,
 }
 
-/// Something that happens; `device` counts modulo the number of devices.
+/// An event. `device` is taken modulo the number of devices.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     /// The user of a device changes a document.
     Edit { device: usize, document: usize, kind: OperationKind, field: usize },
-    /// A device pushes what it has.
+    /// A device pushes its operations.
     Push { device: usize, fate: Fate },
-    /// A device pushes what it has, and pulls a page.
+    /// A device pushes its operations and pulls a page.
     Pull { device: usize, fate: Fate, max_operations: usize },
-    /// A device loses what it keeps in memory only: its clocks.
+    /// A device loses what it has only in memory: its clocks.
     Reload { device: usize },
     /// A device loses everything and comes back as another client.
     Restart { device: usize },
-    /// Everything that a device holds is copied to a backup.
+    /// A backup of the whole device is made.
     BackUp { device: usize },
-    /// A device gets back what its backup has.
+    /// A device is restored from its backup.
     PutBack { device: usize },
-    /// A push that was believed lost arrives, once more perhaps.
+    /// A push that seemed lost arrives, perhaps for the second time.
     LatePush { device: usize },
-    /// A pull that was believed lost arrives, once more perhaps; nobody waits for its answer any more.
+    /// A pull that seemed lost arrives, perhaps for the second time. The device does not wait for its answer any more.
     LatePull { device: usize, back: usize, max_operations: usize },
     /// The server compacts.
     Compact { older_than_ms: u64 },
     /// Time passes.
     Tick { by_ms: u64 },
-    /// So much time passes that silent clients are forgotten, by a compaction too.
+    /// So much time passes that a compaction may also forget silent clients.
     Silence,
 }
 
-/// Stories of up to so many events.
+/// Stories of up to `max_events` events.
 pub(crate) fn stories(max_events: usize) -> impl Strategy<Value = Story> {
     let dialect = select(&[Dialect::Cursor, Dialect::Legacy][..]);
     let wall_clock = select(

@@ -1,4 +1,4 @@
-//! The local server as a process that is killed, that shares its file with another one, and that has a lot to keep.
+//! The local server as a process that is killed, that shares its file with another one, or that stores a large log.
 
 mod pusher;
 
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use pusher::{Account, operation, push, push_until_it_breaks, read_log};
 
-/// Where the servers of a test keep what they are given.
+/// The place where the servers of a test store their data.
 struct Home {
     directory: TempDir,
     database: Option<Database>,
@@ -39,7 +39,8 @@ impl Home {
     }
 }
 
-/// Every accepted operation is in the log, once, and every push is there whole or not at all.
+/// Checks that every accepted operation is in the log exactly once, and that every push is there as a whole or not at
+/// all.
 async fn check_log(server: &Local, account: &Account) {
     let mut log = Vec::new();
     read_log(server.authority(), |ids| log.extend(ids)).await;
@@ -56,7 +57,7 @@ async fn check_log(server: &Local, account: &Account) {
     assert!(log.len() <= sent, "nobody pushed what is there");
 }
 
-/// Lets some clients push, and kills the server in the middle of it, behind a random number of answers.
+/// Lets some clients push, and kills the server meanwhile, after a random number of answers.
 async fn push_and_kill(server: &Local, round: usize, random: &mut fastrand::Rng) -> Account {
     const PUSHERS: usize = 4;
     let (answered, mut answers) = tokio::sync::mpsc::unbounded_channel();
@@ -70,7 +71,7 @@ async fn push_and_kill(server: &Local, round: usize, random: &mut fastrand::Rng)
         }
     });
     let pushers = join_all(pushers);
-    // The pushers have theirs, so that their end is the end of the answers.
+    // The pushers have senders of their own, so the channel ends when they end.
     drop(answered);
     let kill = async {
         for _ in 0..answers_before_the_kill {
@@ -161,7 +162,7 @@ fn resident_kib(server: &Local) -> u64 {
 async fn a_hundred_thousand_operations_take_no_more_memory_than_twenty_thousand() {
     const BATCH: usize = 100;
     const DATA_BYTES: usize = 800;
-    // A log kept in memory would take all the bytes of the data at least; caches may still fill up a little.
+    // A log that is kept in memory would take at least all bytes of the data. Caches may still grow a little.
     const GROWTH_MAX_KIB: u64 = 80_000 * DATA_BYTES as u64 / 1024 / 2;
     let home = Home::on_sqlite();
     let server = home.start().await;

@@ -1,4 +1,4 @@
-//! Clients of a server that may die at any moment.
+//! Clients of a server that may be killed at any moment.
 
 use std::collections::BTreeSet;
 
@@ -6,24 +6,24 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use syncflow_server::core::cursor::{Cursor, Position};
 
-/// What a client sent, and what it was told.
+/// The pushes of a client and their answers.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// The ids of every push, answered or not.
+    /// The operation ids of every push, answered or not.
     pub(crate) pushes: Vec<Vec<String>>,
-    /// The ids that were answered as accepted.
+    /// The operation ids in answers as accepted.
     pub(crate) accepted: BTreeSet<String>,
 }
 
 impl Account {
-    /// Takes in what another client did.
+    /// Adds the account of another client.
     pub(crate) fn merge(&mut self, other: Self) {
         self.pushes.extend(other.pushes);
         self.accepted.extend(other.accepted);
     }
 }
 
-/// An insert into a document of its own, with about so many bytes of data.
+/// An insert of a document of its own, with about `data_bytes` bytes of data.
 pub(crate) fn operation(id: &str, data_bytes: usize) -> Value {
     json!({
         "id": id, "type": "insert", "collection": "todos", "docId": id, "data": {"text": "x".repeat(data_bytes)},
@@ -31,7 +31,7 @@ pub(crate) fn operation(id: &str, data_bytes: usize) -> Value {
     })
 }
 
-/// Pushes, and answers the ids that were accepted; nothing where the server broke off.
+/// Pushes. Returns the accepted ids, or `None` if the connection broke.
 pub(crate) async fn push(client: &Client, authority: &str, operations: &[Value]) -> Option<Vec<String>> {
     let body = json!({"clientId": "pusher", "operations": operations}).to_string();
     let response = client.post(format!("http://{authority}/operations")).body(body).send().await.ok()?;
@@ -43,7 +43,7 @@ pub(crate) async fn push(client: &Client, authority: &str, operations: &[Value])
     Some(ids(&answer["accepted"]))
 }
 
-/// Pushes batch after batch until the server breaks off, and tells `answered` of each that did not; the names of the
+/// Pushes batch after batch until a connection breaks, and calls `answered` after each answer. The ids of the
 /// operations begin with `name`.
 pub(crate) async fn push_until_it_breaks(
     authority: &str,
@@ -65,7 +65,7 @@ pub(crate) async fn push_until_it_breaks(
     }
 }
 
-/// Reads the whole log, page by page, and hands each page's ids on.
+/// Reads the whole log, page by page, and calls `take` with the ids of each page.
 pub(crate) async fn read_log(authority: &str, mut take: impl FnMut(Vec<String>)) {
     let client = Client::new();
     let mut cursor = Cursor::Log(Position::START).to_string();

@@ -1,4 +1,4 @@
-//! The clients of a run: devices that write, one who follows the log, one who reads, one who compacts.
+//! The clients of a run: devices that write, and clients that follow the log, read documents or compact.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,16 +26,17 @@ const FIELDS: [&str; 3] = ["k", "l", "m"];
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a client waits before it does the next thing, in milliseconds at most.
+/// The longest pause of a client between two requests, in milliseconds.
 const PAUSE_MAX_MS: u64 = 30;
 
-/// How old what is compacted is, in milliseconds at most: young enough that clients which were cut off fall behind.
+/// The greatest age of the entries that a compaction leaves, in milliseconds. It is so small that clients which were
+/// cut off for a while fall behind the horizon.
 const COMPACT_AGE_MAX_MS: u64 = 4_000;
 
-/// More rounds, pages and attempts than are needed to settle when everything is well.
+/// The most rounds, pages and attempts for settling, far more than are needed without faults.
 const SETTLING_MAX: usize = 200;
 
-/// Somebody who asks whichever server is there.
+/// Sends requests to any of the servers.
 struct Asker {
     name: String,
     http: reqwest::Client,
@@ -55,7 +56,7 @@ impl Asker {
         }
     }
 
-    /// Asks; nothing where no answer comes, or one that says to try later.
+    /// Sends a request. Returns `None` if no answer comes, or one that says to try again later.
     async fn ask(&mut self, method: Method, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
         let counts = &self.record.counts;
         count(&counts.requests);
@@ -93,7 +94,7 @@ impl Asker {
         tokio::time::sleep(Duration::from_millis(self.random.u64(..PAUSE_MAX_MS))).await;
     }
 
-    /// Pulls a page from somewhere.
+    /// Pulls a page.
     async fn page(&mut self, from: PullFrom, limit: usize) -> Option<PulledPage> {
         let sent = self.record.moment();
         let answer = self.post("/changes", &wire::pull(&self.name, &from, limit)).await?;
@@ -126,7 +127,7 @@ impl Asker {
     }
 }
 
-/// Somebody with a device.
+/// A user with a device.
 struct Writer {
     asker: Asker,
     device: Device,
@@ -136,7 +137,7 @@ impl Writer {
     async fn work(&mut self, until: Instant) {
         while Instant::now() < until {
             self.edit();
-            // As real clients do: the same again until there is an answer, and only then anything else.
+            // Like a real client, it repeats the push until it is answered, and does nothing else meanwhile.
             while !self.push().await && Instant::now() < until {
                 count(&self.asker.record.counts.retries);
                 self.asker.pause().await;
@@ -158,7 +159,7 @@ impl Writer {
         }
     }
 
-    /// Pushes what the device has, if it may; says whether that was answered.
+    /// Pushes the device's operations, if it may push. Returns whether the push was answered.
     async fn push(&mut self) -> bool {
         let operations = self.device.pending().to_vec();
         if operations.is_empty() || !self.device.may_push() {
@@ -176,14 +177,14 @@ impl Writer {
         })
     }
 
-    /// Pulls a page; says whether there was news, and whether there is more, where there was an answer.
+    /// Pulls a page. If it is answered, returns whether there was news in it and whether there is more.
     async fn pull(&mut self) -> Option<(bool, bool)> {
         let limit = self.asker.random.usize(1..50);
         let page = self.asker.page(self.device.pull_from(), limit).await?;
         Some((self.device.pulled(&page), page.has_more))
     }
 
-    /// Pushes and pulls all there is; says whether anything was left to do.
+    /// Pushes, and pulls to the end. Returns whether anything was left to do.
     async fn sync(&mut self) -> bool {
         let mut was_news = !self.device.pending().is_empty();
         for _ in 0..SETTLING_MAX {
@@ -204,7 +205,7 @@ impl Writer {
     }
 }
 
-/// Everybody.
+/// All clients of a run.
 pub(super) struct Crew {
     writers: Vec<Writer>,
     follower: Asker,
@@ -231,7 +232,7 @@ impl Crew {
         }
     }
 
-    /// Everybody works until the time is over.
+    /// All clients work until the time is over.
     pub(super) async fn work(mut self, until: Instant) -> Self {
         let Self { writers, follower, cursor, reader, compactor } = &mut self;
         tokio::join!(
@@ -243,7 +244,7 @@ impl Crew {
         self
     }
 
-    /// Everybody syncs until nothing is left to do, when everything is well again.
+    /// All clients sync until nothing is left to do. There are no faults any more.
     pub(super) async fn settle(mut self) -> End {
         let mut rounds = 0;
         loop {
@@ -280,7 +281,7 @@ impl Crew {
     }
 }
 
-/// Goes one page on in the log; says whether there is more.
+/// Reads the next page of the log. Returns whether there is more.
 async fn step_of_follower(follower: &mut Asker, cursor: &mut Cursor) -> Option<bool> {
     let page = follower.page(PullFrom::Cursor(Some(*cursor)), 1_000).await?;
     *cursor = page.cursor?;

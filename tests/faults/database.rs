@@ -1,4 +1,4 @@
-//! The database beneath the servers: how they find it, and how it is killed.
+//! The database of the servers: how they connect to it, and how it is killed.
 
 use tempfile::TempDir;
 
@@ -6,7 +6,7 @@ use super::proxy::Proxy;
 use crate::support::mongo_server::MongoServer;
 use crate::support::postgres_server::PostgresServer;
 
-/// Which store the servers use.
+/// The kind of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StoreKind {
     Sqlite,
@@ -14,13 +14,13 @@ pub(super) enum StoreKind {
     Mongodb,
 }
 
-/// A database with what stands before it; gone when this is dropped.
+/// A database and the proxy before it. Both are removed when this is dropped.
 pub(super) enum Database {
-    /// A file that all servers open: there is no process to kill but theirs.
+    /// A file that all servers open. It has no process that could be killed.
     Sqlite { directory: TempDir },
-    /// A server of its own behind a proxy.
+    /// A server behind a proxy, for this run alone.
     Postgres { server: PostgresServer, proxy: Proxy },
-    /// The same.
+    /// The same for MongoDB.
     Mongodb { server: MongoServer, proxy: Proxy },
 }
 
@@ -41,7 +41,7 @@ impl Database {
         }
     }
 
-    /// The settings by which a server finds it.
+    /// The settings with which a server connects to it.
     pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Sqlite { directory } => {
@@ -59,7 +59,7 @@ impl Database {
         }
     }
 
-    /// What stands between it and the servers.
+    /// The proxy between the database and the servers.
     pub(super) fn proxy(&self) -> Option<&Proxy> {
         match self {
             Self::Sqlite { .. } => None,
@@ -67,7 +67,7 @@ impl Database {
         }
     }
 
-    /// Kills it as a crash would and starts it again after a while; says whether there was something to kill.
+    /// Kills the database as in a crash, and starts it again after a pause. Returns false if it has no process.
     pub(super) async fn crash(&mut self, pause: std::time::Duration) -> bool {
         match self {
             Self::Sqlite { .. } => false,

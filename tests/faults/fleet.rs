@@ -1,4 +1,4 @@
-//! The servers, each a process behind a proxy.
+//! The servers, each a process behind its own proxy.
 
 use std::fs::{self, File};
 use std::process::Stdio;
@@ -12,19 +12,19 @@ use super::database::Database;
 use super::proxy::Proxy;
 use crate::support::processes::free_port;
 
-/// How many servers share the store.
+/// The number of servers on the store.
 const SERVERS: usize = 3;
 
-/// How long a server works on a request.
+/// The time limit of a server for a request, in seconds.
 pub(super) const REQUEST_TIMEOUT_SECONDS: u64 = 2;
 
-/// How long a server gets to listen, in attempts 20 ms apart.
+/// How often a new server is asked whether it listens, with pauses of 20 ms.
 const START_ATTEMPTS: u32 = 1_500;
 
-/// How much of each server's log a failed run shows, in lines.
+/// How many lines of each server's log are shown after a failed run.
 const LOG_LINES: usize = 20;
 
-/// The servers; they end with this.
+/// The servers. They end when this is dropped.
 pub(super) struct Fleet {
     servers: Vec<Server>,
     settings: Vec<(&'static str, String)>,
@@ -79,17 +79,17 @@ impl Fleet {
         self.directory.path().join(format!("server-{number}.log"))
     }
 
-    /// How many there are.
+    /// The number of servers.
     pub(super) fn len(&self) -> usize {
         self.servers.len()
     }
 
-    /// What stands before each.
+    /// The proxies before the servers.
     pub(super) fn proxies(&self) -> impl Iterator<Item = &Proxy> {
         self.servers.iter().map(|server| &server.proxy)
     }
 
-    /// Kills a server, and starts it again after a while.
+    /// Kills a server and starts it again after a pause.
     pub(super) async fn kill(&mut self, number: usize, pause: Duration) {
         let server = &mut self.servers[number];
         server.process.kill().await.expect("a server can be killed");
@@ -98,7 +98,7 @@ impl Fleet {
         self.servers[number].process = self.spawn(number, port).await;
     }
 
-    /// Stops a server where it is, and lets it go on after a while.
+    /// Suspends a server's process and resumes it after a pause.
     pub(super) async fn freeze(&self, number: usize, pause: Duration) {
         self.signal(number, "STOP").await;
         tokio::time::sleep(pause).await;
@@ -111,7 +111,7 @@ impl Fleet {
         assert!(sent.expect("a signal can be sent").success());
     }
 
-    /// The ends of the logs.
+    /// The last lines of all logs.
     pub(super) fn logs(&self) -> String {
         let log = |number| {
             let text = fs::read_to_string(self.log(number)).unwrap_or_default();

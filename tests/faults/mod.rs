@@ -1,11 +1,11 @@
-//! Several servers on one store, clients as they are, and everything that can go wrong between and beneath them.
+//! Several servers on one store, realistic clients, and faults of processes and networks.
 //!
-//! Servers are killed and frozen, the database is killed and started again, and proxies before the servers and before
-//! the database delay, cut in the middle of a message, fall silent, and drop answers to what took effect. Clients send
-//! again what was not answered, to whichever server they find. When the time is over everything is mended, everybody
-//! syncs to the end, and the checker of histories judges what all of them saw.
+//! Servers are killed and frozen, and the database is killed and started again. Proxies before the servers and before
+//! the database delay messages, cut them in the middle, fall silent, and drop answers to requests that took effect.
+//! Clients repeat requests that were not answered, on any server. When the time is over, all faults end, all clients
+//! sync to the end, and the checker of histories judges the record of their requests and answers.
 //!
-//! `local-dev/faults` runs this for as long as one likes; with all other tests it runs for a few seconds.
+//! `local-dev/faults` runs this for any length of time. With the other tests it runs for a few seconds.
 
 mod clients;
 mod database;
@@ -27,17 +27,17 @@ use fleet::Fleet;
 use nemesis::Nemesis;
 use record::Record;
 
-/// How long a run takes where nobody says.
+/// The default length of a run, in seconds.
 const SECONDS: u64 = 8;
 
-/// How many devices write where nobody says.
+/// The default number of devices that write.
 const WRITERS: usize = 6;
 
-/// How many runs may be too good a day, as a short one on a slow machine may be, before the test gives up; each is twice
-/// as long as the one before.
+/// How many runs may have too few faults before the test gives up, which can happen in a short run on a slow machine.
+/// Each run is twice as long as the one before.
 const GOOD_DAYS_MAX: u64 = 4;
 
-/// How long a server may still work on a request whose client is gone, and a bit.
+/// How long a server may still work on a request whose client is gone, with some margin.
 const ECHO: Duration = Duration::from_secs(fleet::REQUEST_TIMEOUT_SECONDS + 1);
 
 #[test]
@@ -55,7 +55,7 @@ fn the_laws_explain_a_bad_day_over_mongodb() {
     run(StoreKind::Mongodb);
 }
 
-/// A run by the variables that `local-dev/faults` sets.
+/// A run with the settings of `local-dev/faults`.
 fn run(store: StoreKind) {
     let first_seed = seed();
     let mut seconds = variable("SYNCFLOW_FAULTS_SECONDS").unwrap_or(SECONDS);
@@ -73,7 +73,7 @@ fn run(store: StoreKind) {
     panic!("every day was too good");
 }
 
-/// Runs, and judges; says why the run shows nothing, if so.
+/// Runs and judges. Returns why the run proves nothing, if it does not.
 async fn bad_day(store: StoreKind, seed: u64, duration: Duration, writers: usize) -> Option<&'static str> {
     let mut random = fastrand::Rng::with_seed(seed);
     let record = Arc::new(Record::new());

@@ -1,4 +1,4 @@
-//! What goes wrong, and when.
+//! The faults of a run, and when they happen.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,29 +8,29 @@ use super::fleet::Fleet;
 use super::proxy::{Mischief, Mood, Proxy};
 use super::record::{Record, count};
 
-/// Pause between two accidents of processes, in milliseconds at most.
+/// The longest pause between two faults of processes, in milliseconds.
 const PEACE_MAX_MS: u64 = 1_000;
 
-/// How long a process that was killed stays down, in milliseconds at most.
+/// The longest time that a killed process stays down, in milliseconds.
 const DOWN_MAX_MS: u64 = 700;
 
-/// How long a server is frozen, in milliseconds: longer than clients wait and servers work on a request.
+/// How long a server is frozen, in milliseconds: longer than clients wait and than servers work on a request.
 const FROZEN_MS: std::ops::Range<u64> = 2_500..4_000;
 
-/// One in how many freezes is longer than any timeout that there is.
+/// One in this many freezes is longer than every timeout.
 const FREEZES_TO_A_LONG_ONE: u64 = 6;
 
-/// How long such a freeze is; a run must have time for it.
+/// The length of such a freeze. A run must have time for it.
 const LONG_FREEZE: Duration = Duration::from_secs(12);
 
-/// Everything that can be broken.
+/// All that can be broken.
 pub(super) struct Nemesis {
     pub(super) database: Database,
     pub(super) fleet: Fleet,
     pub(super) record: Arc<Record>,
 }
 
-/// What happens to a process.
+/// A fault of a process.
 #[derive(Debug, Clone, Copy)]
 enum Accident {
     ServerKilled,
@@ -38,11 +38,11 @@ enum Accident {
     DatabaseKilled,
 }
 
-/// Accidents in an order in which each comes early.
+/// All faults, in an order in which each comes early.
 const ACCIDENTS: [Accident; 3] = [Accident::ServerKilled, Accident::DatabaseKilled, Accident::ServerFrozen];
 
 impl Nemesis {
-    /// Breaks things until the time is over, and leaves everything whole.
+    /// Causes faults until the time is over. In the end everything works again.
     pub(super) async fn rage(&mut self, until: Instant, random: &mut fastrand::Rng) {
         let left = || until.saturating_duration_since(Instant::now());
         for turn in 0.. {
@@ -52,7 +52,7 @@ impl Nemesis {
             upset(proxies(&self.database, &self.fleet), random);
             let accident = ACCIDENTS.get(turn).copied().unwrap_or_else(|| ACCIDENTS[random.usize(..ACCIDENTS.len())]);
             self.happen(accident, left(), random).await;
-            // The network's mood outlasts the accident for a while, and changes before the next.
+            // The mood of the network changes before each fault of a process, and lasts for a while after it.
             upset(proxies(&self.database, &self.fleet), random);
             let peace = Duration::from_millis(random.u64(..PEACE_MAX_MS));
             tokio::time::sleep(peace.min(left())).await;
@@ -82,7 +82,7 @@ impl Nemesis {
         }
     }
 
-    /// What all proxies did.
+    /// The sum of what all proxies did.
     pub(super) fn mischief(&self) -> Mischief {
         proxies(&self.database, &self.fleet).map(Proxy::mischief).fold(Mischief::default(), |sum, one| Mischief {
             cuts: sum.cuts + one.cuts,
@@ -95,7 +95,7 @@ fn proxies<'p>(database: &'p Database, fleet: &'p Fleet) -> impl Iterator<Item =
     fleet.proxies().chain(database.proxy())
 }
 
-/// Gives each proxy a mood: two in five are calm.
+/// Gives each proxy a mood. Two in five are calm.
 fn upset<'p>(proxies: impl Iterator<Item = &'p Proxy>, random: &mut fastrand::Rng) {
     for proxy in proxies {
         let mood = if random.u32(..5) < 2 { Mood::Calm } else { Mood::BAD[random.usize(..Mood::BAD.len())] };

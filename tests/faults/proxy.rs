@@ -1,4 +1,4 @@
-//! A proxy between two that speak TCP, which gets into moods.
+//! A TCP proxy that disturbs its connections. Its mood says how.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,18 +9,18 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What a proxy does with what passes through it.
+/// How a proxy treats the data that pass through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mood {
-    /// It hands everything on.
+    /// It passes everything on.
     Calm,
-    /// It takes its time.
+    /// It delays data.
     Slow,
-    /// It now and then hands on the first half of a piece, and breaks the connection.
+    /// From time to time it passes on the first half of a piece of data and breaks the connection.
     Cutting,
-    /// It now and then keeps an answer for itself, and breaks the connection.
+    /// From time to time it drops an answer and breaks the connection.
     Grudging,
-    /// It hands nothing on, and tells nobody.
+    /// It passes nothing on, and leaves connections open.
     Silent,
 }
 
@@ -28,13 +28,13 @@ impl Mood {
     pub(super) const BAD: [Self; 4] = [Self::Slow, Self::Cutting, Self::Grudging, Self::Silent];
 }
 
-/// Longest that a slow proxy keeps a piece, in milliseconds.
+/// The longest delay of a slow proxy, in milliseconds.
 const SLOW_MAX_MS: u64 = 150;
 
-/// One in how many pieces a connection is broken at.
+/// A connection is broken at one in this many pieces.
 const PIECES_TO_A_BREAK: u32 = 6;
 
-/// What proxies did to those who spoke through them.
+/// The disturbances that proxies caused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Mischief {
     /// Connections that were cut in the middle of a piece.
@@ -43,7 +43,7 @@ pub(super) struct Mischief {
     pub(super) lost_answers: u64,
 }
 
-/// The proxy; its connections end with it.
+/// The proxy. Its connections end when it is dropped.
 pub(super) struct Proxy {
     port: u16,
     state: Arc<State>,
@@ -76,7 +76,7 @@ impl State {
 }
 
 impl Proxy {
-    /// A calm proxy before a port of this machine.
+    /// Starts a calm proxy before a port of this machine.
     pub(super) async fn before(port: u16, random: fastrand::Rng) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let own_port = listener.local_addr().expect("an address").port();
@@ -90,7 +90,7 @@ impl Proxy {
         Self { port: own_port, state, task }
     }
 
-    /// Where it listens on 127.0.0.1.
+    /// The proxy's own port on 127.0.0.1.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
@@ -122,7 +122,7 @@ async fn serve(listener: TcpListener, port: u16, state: Arc<State>) {
     }
 }
 
-/// Carries both directions until either ends; both end then.
+/// Carries data in both directions until either connection ends. Then both are closed.
 async fn carry(client: TcpStream, port: u16, state: Arc<State>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
@@ -147,7 +147,7 @@ async fn hand_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State,
         match state.mood() {
             Mood::Cutting if state.breaks_here() => {
                 state.cuts.fetch_add(1, Ordering::Relaxed);
-                // Whoever gets the half may be gone already.
+                // The receiver of the half may be gone already.
                 let _ = to.write_all(&piece[..bytes / 2]).await;
                 return;
             }

@@ -1,4 +1,4 @@
-//! What the clients of a run saw, and how often they were let down.
+//! The record of the requests and answers of all clients, and the counts of faults.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::history::{Call, End, Exchange, History, Moment};
 
-/// The record that all clients write.
+/// The record into which all clients write.
 pub(super) struct Record {
     began: Instant,
     exchanges: Mutex<Vec<Exchange>>,
@@ -14,7 +14,7 @@ pub(super) struct Record {
     pub(super) counts: Counts,
 }
 
-/// How often something happened.
+/// The number of events of each kind.
 #[derive(Default)]
 pub(super) struct Counts {
     /// Requests that were sent.
@@ -33,7 +33,7 @@ pub(super) struct Counts {
     pub(super) databases_killed: AtomicU64,
 }
 
-/// Counts one more.
+/// Adds one to a counter.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -52,28 +52,28 @@ impl Record {
         }
     }
 
-    /// Now, in microseconds since the beginning.
+    /// The present time, in microseconds since the beginning of the run.
     pub(super) fn moment(&self) -> Moment {
         Moment::try_from(self.began.elapsed().as_micros()).expect("a run does not take that long")
     }
 
-    /// Enters what a client saw.
+    /// Records a request and its answer.
     pub(super) fn enter(&self, client: &str, sent: Moment, call: Call) {
         let exchange = Exchange { client: client.to_owned(), sent, answered: self.moment(), call };
         lock(&self.exchanges).push(exchange);
     }
 
-    /// Enters an answer that no fault excuses.
+    /// Records an answer that no fault can explain.
     pub(super) fn enter_unexpected(&self, answer: String) {
         lock(&self.unexpected).push(answer);
     }
 
-    /// The answers that no fault excuses.
+    /// The answers that no fault can explain.
     pub(super) fn unexpected(&self) -> Vec<String> {
         lock(&self.unexpected).clone()
     }
 
-    /// What is to be judged.
+    /// The history for the checker.
     pub(super) fn history(&self, end: End) -> History {
         History { exchanges: lock(&self.exchanges).clone(), end }
     }

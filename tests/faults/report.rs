@@ -1,4 +1,4 @@
-//! What a run tells: its progress, what it survived, and whether that was enough to mean something.
+//! The report of a run: its progress, its faults, and whether there were enough of them to prove something.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,17 +9,17 @@ use super::nemesis::Nemesis;
 use super::record::Record;
 use crate::history::{Call, History};
 
-/// How many pushes a run must have answered to show anything.
+/// The number of answered pushes below which a run proves nothing.
 const PUSHES_MIN: usize = 20;
 
-/// How often a line of progress is written where no terminal shows it.
+/// The pause between two lines of progress if they do not go to a terminal.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 fn of(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// Writes how far a run is, until its time is over.
+/// Prints the progress of a run until its time is over.
 pub(super) async fn progress(record: &Record, until: Instant) {
     let is_terminal = std::io::stderr().is_terminal();
     let every = if is_terminal { Duration::from_secs(1) } else { PROGRESS_EVERY };
@@ -28,7 +28,7 @@ pub(super) async fn progress(record: &Record, until: Instant) {
         let counts = &record.counts;
         let left = until.saturating_duration_since(Instant::now()).as_secs();
         let (begin, end) = if is_terminal { ("\r", "") } else { ("", "\n") };
-        // Past the capture of the tests' output, which shows nothing before the end.
+        // The tests' captured output is shown only at the end, so this bypasses the capture.
         let _ = write!(
             std::io::stderr(),
             "{begin}{left} s left, {} requests, {} unanswered, {} servers killed, {} databases killed{end}",
@@ -40,7 +40,7 @@ pub(super) async fn progress(record: &Record, until: Instant) {
     }
 }
 
-/// What a run survived.
+/// A summary of the faults in a run.
 pub(super) fn survived(history: &History, record: &Record, nemesis: &Nemesis) -> String {
     let (mut pushed, mut lost) = (0, 0);
     for exchange in &history.exchanges {
@@ -68,7 +68,7 @@ pub(super) fn survived(history: &History, record: &Record, nemesis: &Nemesis) ->
     )
 }
 
-/// Why a run shows nothing, if so: too little went wrong, or nobody wrote.
+/// Why a run proves nothing, if it does not: it had too few faults or too few writes.
 pub(super) fn too_good(history: &History, record: &Record, nemesis: &Nemesis) -> Option<&'static str> {
     let (counts, mischief) = (&record.counts, nemesis.mischief());
     let has_process = !matches!(nemesis.database, Database::Sqlite { .. });

@@ -1,4 +1,4 @@
-//! Requests and answers between what travels and what devices and the checker know.
+//! Converts between JSON and the types of the devices and the checker.
 
 use serde_json::{Map, Value, json};
 use syncflow_server::core::clock::VectorClock;
@@ -39,7 +39,7 @@ pub(super) fn pull(client: &str, from: &PullFrom, limit: usize) -> Value {
     }
 }
 
-/// What became of each operation, in their order; an operation that is in neither list has no outcome.
+/// The outcomes of the operations, in their order. An operation that is in neither list of the answer has no outcome.
 pub(super) fn outcomes(operations: &[Operation], answer: &Value) -> Option<Vec<Outcome>> {
     let (accepted, conflicts) = (answer["accepted"].as_array()?, answer["conflicts"].as_array()?);
     let outcome = |operation: &Operation| {
@@ -50,7 +50,7 @@ pub(super) fn outcomes(operations: &[Operation], answer: &Value) -> Option<Vec<O
             _ => None,
         }
     };
-    // One that is told of nothing makes the list shorter, which the checker sees.
+    // A missing outcome makes the list shorter, which the checker notices.
     Some(operations.iter().filter_map(outcome).collect())
 }
 
@@ -72,7 +72,7 @@ fn conflict(told: &Value) -> Option<Conflict> {
     Some(Conflict { relation, document })
 }
 
-/// A page of a pull; nothing where the answer is none.
+/// A page of a pull, or `None` if the answer is not a page.
 pub(super) fn page(answer: &Value) -> Option<PulledPage> {
     let entries = answer["operations"].as_array()?.iter().map(entry).collect::<Option<_>>()?;
     let cursor = answer["cursor"].as_str().and_then(|text| Cursor::parse(text).ok());
@@ -82,7 +82,7 @@ pub(super) fn page(answer: &Value) -> Option<PulledPage> {
 fn entry(operation: &Value) -> Option<LogEntry> {
     let text = |key: &str| operation[key].as_str();
     Some(LogEntry {
-        // Numbers do not travel.
+        // The protocol does not send sequence numbers.
         seq: 0,
         id: OperationId::trusted(text("id")?),
         kind: OperationKind::parse(text("type")?)?,
@@ -94,7 +94,7 @@ fn entry(operation: &Value) -> Option<LogEntry> {
     })
 }
 
-/// A document as it was read, with its id.
+/// A document and its id, as they were read.
 pub(super) fn document(document: &Value) -> Option<(String, Found)> {
     let mut data: Map<String, Value> = document.as_object()?.clone();
     let (id, rev) = (data.remove("_id")?, data.remove("_rev")?);

@@ -1,4 +1,4 @@
-//! What a history says about operations and their places: the log, put together from what pullers saw.
+//! What a history tells about operations and their places: the log, put together from the pages of all pullers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -10,15 +10,15 @@ use syncflow_server::service::{PullFrom, PulledPage};
 
 use super::{Call, History, Law, Moment, Violation};
 
-/// What the clients did with one operation.
+/// The pushes of one operation.
 #[derive(Debug)]
 pub(super) struct Pushed<'h> {
     pub(super) operation: &'h Operation,
     /// The exchanges that pushed it.
     pub(super) exchanges: Vec<usize>,
-    /// When it was sent first.
+    /// The moment at which it was sent first.
     pub(super) sent: Moment,
-    /// When it was first answered as accepted.
+    /// The moment at which it was first answered as accepted.
     pub(super) accepted: Option<Moment>,
     /// Whether it was answered with a conflict.
     pub(super) was_refused: bool,
@@ -29,11 +29,11 @@ pub(super) struct Pushed<'h> {
 pub(super) struct Account<'h> {
     pub(super) history: &'h History,
     pub(super) pushed: HashMap<&'h OperationId, Pushed<'h>>,
-    /// What is known of the log, by sequence number.
+    /// The known part of the log, by sequence number.
     pub(super) log: BTreeMap<u64, &'h OperationId>,
-    /// The place of each operation that is known to be in the log.
+    /// The sequence number of each operation that is known to be in the log.
     pub(super) places: HashMap<&'h OperationId, u64>,
-    /// The greatest number that anybody was told.
+    /// The greatest sequence number in any answer.
     pub(super) head: u64,
 }
 
@@ -54,10 +54,10 @@ impl<'h> Account<'h> {
         Ok(account)
     }
 
-    /// The sequence number of a page's first operation, where the page is known to be one of the log.
+    /// The sequence number of a page's first operation, if it is known that the page has the log and not documents.
     ///
-    /// A cursor behind the horizon is answered with documents, which may end at the head in one page; such a page has as
-    /// a rule fewer entries than there are numbers.
+    /// A cursor behind the horizon is answered with documents. They may end at the head in one page, but usually the
+    /// page then has fewer entries than there are sequence numbers.
     fn first_of_log_page(&self, index: usize, from: &PullFrom, page: &PulledPage) -> Result<Option<u64>, Violation> {
         let (PullFrom::Cursor(Some(Cursor::Log(from))), Some(Cursor::Log(to))) = (from, page.cursor) else {
             return Ok(None);
@@ -81,7 +81,7 @@ impl<'h> Account<'h> {
         })
     }
 
-    /// How far the horizon may have been when an exchange was answered.
+    /// The greatest possible horizon when an exchange was answered.
     fn horizon_at_most(&self, index: usize) -> u64 {
         let answered = self.history.exchanges[index].answered;
         let earlier = self.history.exchanges.iter().filter(|exchange| exchange.sent < answered);
@@ -115,12 +115,13 @@ impl<'h> Account<'h> {
         Ok(())
     }
 
-    /// How many numbers nobody saw.
+    /// The number of sequence numbers that no puller saw.
     pub(super) fn unseen(&self) -> u64 {
         self.head.saturating_sub(self.log.len() as u64)
     }
 
-    /// The documents whose states are not all known, since something in the unseen part of the log may have written them.
+    /// The documents whose states are not all known, because an operation in the unseen part of the log may have
+    /// written them.
     pub(super) fn blurred(&self) -> BTreeSet<&'h DocumentKey> {
         if self.unseen() == 0 {
             return BTreeSet::new();
@@ -135,14 +136,15 @@ impl<'h> Account<'h> {
         self.log.iter().filter_map(|(seq, id)| Some((*seq, self.pushed.get(id)?)))
     }
 
-    /// The exchanges that pushed some operations.
+    /// The exchanges that pushed these operations.
     pub(super) fn exchanges_of<'i>(&self, ids: impl IntoIterator<Item = &'i OperationId>) -> Vec<usize> {
         let pushed = ids.into_iter().filter_map(|id| self.pushed.get(id));
         pushed.flat_map(|pushed| pushed.exchanges.iter().copied()).collect()
     }
 }
 
-/// Every operation that was pushed; each push has as many outcomes as operations, and an id is one operation for ever.
+/// Collects every operation that was pushed. Each push must have as many outcomes as operations, and an id must always
+/// stand for the same operation.
 fn pushed(history: &History) -> Result<HashMap<&OperationId, Pushed<'_>>, Violation> {
     let mut all: HashMap<&OperationId, Pushed<'_>> = HashMap::new();
     for (index, exchange) in history.exchanges.iter().enumerate() {

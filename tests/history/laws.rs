@@ -1,4 +1,4 @@
-//! The laws, each a function of what is known.
+//! The laws, each as a function of a history.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ use super::account::Account;
 use super::replay::{Replay, State, object};
 use super::{Call, Explained, Found, History, Law, Moment, Violation};
 
-/// Whether the laws explain a history; the first law that is broken where they do not.
+/// Checks a history against all laws. Returns the first violation, if there is one.
 pub(crate) fn check(history: &History) -> Result<Explained, Violation> {
     let account = Account::of(history)?;
     let replay = Replay::of(account.entries().map(|(seq, pushed)| (seq, pushed.operation)));
@@ -30,15 +30,15 @@ pub(crate) fn check(history: &History) -> Result<Explained, Violation> {
     Ok(Explained { operations: known.account.head, unseen_operations: known.account.unseen() })
 }
 
-/// A violation, where something does not hold.
+/// A violation if `holds` is false.
 fn unless(holds: bool, violation: impl FnOnce() -> Violation) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(violation()) }
 }
 
-/// Between which moments each entry of the log was committed.
+/// The moments between which each entry of the log was committed.
 ///
-/// The log is in the order of commits, so an entry came no earlier than anything before it was sent, and no later than
-/// anything behind it was answered.
+/// The log is in the order of commits. So an entry was not committed before any earlier entry was sent, nor after any
+/// later entry was answered.
 #[derive(Debug)]
 struct Lifetimes {
     earliest: HashMap<u64, Moment>,
@@ -136,7 +136,7 @@ impl Known<'_> {
         Ok(())
     }
 
-    /// Whether an entry of a page is an operation as it was pushed, or the state that it made.
+    /// Whether an entry of a page is this operation as it was pushed, or the state that it resulted in.
     fn is_of(&self, entry: &LogEntry, operation: &Operation) -> bool {
         let is_same = entry.key == operation.key
             && entry.client_id == operation.client_id
@@ -153,7 +153,7 @@ impl Known<'_> {
     fn whole(&self) -> Result<(), Violation> {
         for exchange in &self.account.history.exchanges {
             let Call::Push { operations, .. } = &exchange.call else { continue };
-            // Where an operation was also pushed among others, the pushes cannot be told apart.
+            // If an operation was also pushed together with others, the pushes cannot be told apart.
             let is_own = |id: &OperationId| {
                 self.account.pushed[id].exchanges.iter().all(|other| {
                     match &self.account.history.exchanges[*other].call {
@@ -192,7 +192,7 @@ impl Known<'_> {
         Ok(())
     }
 
-    /// Who pulls to the end gets at least what was answered before.
+    /// A client that pulls to the end receives at least all that was answered before.
     fn fresh(&self) -> Result<(), Violation> {
         let ends =
             self.account.history.exchanges.iter().enumerate().filter_map(|(index, exchange)| match &exchange.call {
@@ -286,7 +286,7 @@ impl Known<'_> {
         })
     }
 
-    /// Whether a document may have been so between two moments; it is nothing before its first state.
+    /// Whether a document may have had this state between two moments. Before its first state it does not exist.
     fn was_once(
         &self,
         key: &DocumentKey,

@@ -1,8 +1,8 @@
-//! Histories: what concurrent clients sent and were answered, and whether the laws explain it.
+//! Histories: the requests and answers of concurrent clients, and whether the laws explain them.
 //!
-//! The checker knows nothing of servers, stores or schedules. It is given every request with its answer and the moments
-//! between which the server must have worked on it, and what was found when all was over. From the pages that pullers
-//! saw it puts the log together, and then holds everything against that.
+//! The checker knows nothing of servers, stores or schedules. It is given every request with its answer, the moments
+//! between which the server must have worked on it, and the final state. It puts the log together from the pages of the
+//! pullers, and then checks everything else against that log.
 
 mod account;
 mod laws;
@@ -20,13 +20,13 @@ use syncflow_server::service::{PullFrom, PulledPage};
 
 pub(crate) use laws::check;
 
-/// A moment on the one clock of whoever records the history.
+/// A moment on the clock of the recorder of the history.
 pub(crate) type Moment = u64;
 
-/// The data of documents, by document.
+/// The data of documents, by key.
 pub(crate) type Documents = BTreeMap<DocumentKey, Map<String, Value>>;
 
-/// Everything that clients sent, and how it ended.
+/// All requests of the clients, and the final state.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct History {
     pub(crate) exchanges: Vec<Exchange>,
@@ -44,16 +44,16 @@ pub(crate) struct Exchange {
     pub(crate) call: Call,
 }
 
-/// What was asked, and what was answered. Where only a change counts, a request without an answer is left out.
+/// A request and its answer. If only changes matter, requests without an answer are left out.
 #[derive(Debug, Clone)]
 pub(crate) enum Call {
-    /// A push; without outcomes where the answer was lost.
+    /// A push. It has no outcomes if the answer was lost.
     Push { operations: Vec<Operation>, outcomes: Option<Vec<Outcome>> },
     /// A pull that was answered with a page.
     Pull { from: PullFrom, page: PulledPage },
-    /// A document that was read, by its id or in a query.
+    /// A document that was read by its id or in a query.
     Read { key: DocumentKey, found: Option<Found> },
-    /// A compaction; without a number where the answer was lost.
+    /// A compaction. It has no number if the answer was lost.
     Compact { deleted_entries: Option<u64> },
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Found {
     pub(crate) data: Map<String, Value>,
 }
 
-/// What was found when everybody had pushed and pulled everything.
+/// The state after all clients had pushed and pulled everything.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct End {
     /// The server's documents.
@@ -73,32 +73,32 @@ pub(crate) struct End {
     pub(crate) replicas: Vec<(String, Documents)>,
 }
 
-/// What a history is held against.
+/// A law that a history must keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Law {
     /// Every operation of a push has an outcome.
     Answered,
-    /// What is in the log was pushed, as it was pushed.
+    /// Every entry of the log was pushed, exactly as it is there.
     Genuine,
     /// An operation is in the log once.
     Once,
     /// The log has no holes, and all pullers see it in one order.
     Dense,
-    /// What was accepted is in the log.
+    /// An accepted operation is in the log.
     Durable,
     /// A push took effect as a whole, at one place of the log.
     Whole,
-    /// An operation that was answered before another was sent comes before it in the log.
+    /// If one operation was answered before another was sent, it comes first in the log.
     RealTime,
-    /// Who asks after something was answered finds it.
+    /// A client that sends a request after something was answered finds it.
     Fresh,
-    /// No write is over a state of its document that its author had not seen.
+    /// No write overwrites a state of its document that its author had not seen.
     Linear,
-    /// A conflict and a read tell of a state that the document had between request and answer.
+    /// A conflict, like a read, shows a state that the document had between request and answer.
     Justified,
-    /// The documents are what the log makes of them.
+    /// The documents are the result of the log.
     Effect,
-    /// All clients hold the server's documents in the end.
+    /// In the end, all clients hold the server's documents.
     Converged,
 }
 
@@ -107,21 +107,21 @@ pub(crate) enum Law {
 pub(crate) struct Violation {
     pub(crate) law: Law,
     pub(crate) says: String,
-    /// The exchanges without which one would not see it, by their places in the history.
+    /// The exchanges that are needed to see the violation, by their places in the history.
     pub(crate) exchanges: Vec<usize>,
 }
 
-/// What the checker learnt of a history that the laws explain.
+/// What the checker learnt from a history that the laws explain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Explained {
     /// The length of the log.
     pub(crate) operations: u64,
-    /// How much of it was compacted before any puller saw it.
+    /// How many operations were compacted before any puller saw them.
     pub(crate) unseen_operations: u64,
 }
 
 impl Violation {
-    /// The law, what breaks it, and the shortest part of the history that shows it.
+    /// The law, the violation, and the shortest part of the history that shows it.
     pub(crate) fn shown_in(&self, history: &History) -> String {
         let mut exchanges = self.exchanges.clone();
         exchanges.sort_unstable();

@@ -1,4 +1,4 @@
-//! What the log makes of documents, by the words of the protocol and nothing else.
+//! The documents that result from the log, by the rules of the protocol alone.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,20 +11,20 @@ use syncflow_server::core::operation::{Operation, OperationKind};
 /// A state that a document had.
 #[derive(Debug, Clone)]
 pub(super) struct State {
-    /// The place in the log of the operation that made it.
+    /// The sequence number of the operation that made this state.
     pub(super) seq: u64,
     pub(super) operation_id: OperationId,
     pub(super) rev: u64,
-    /// Nothing for a tombstone.
+    /// `None` for a tombstone.
     pub(super) data: Option<Map<String, Value>>,
     pub(super) clock: VectorClock,
 }
 
-/// The states of every document, the first one first.
+/// The states of every document, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     states: BTreeMap<DocumentKey, Vec<State>>,
-    /// Which of its document's states an operation made.
+    /// The index of the state that an operation made, among the states of its document.
     indexes: HashMap<OperationId, usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Tests of the checker: one good history with everything in it, and what each law has against a change of it.
+//! Tests of the checker: one good history with all kinds of exchanges, and the changes of it that break each law.
 
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
@@ -13,7 +13,7 @@ use syncflow_server::store::conformance::draft::{Draft, clock, delete, insert, k
 use super::replay::object;
 use super::{Call, Documents, Exchange, Explained, Found, History, Law, Moment, check};
 
-// The good history's exchanges, by their places.
+// The exchanges of the good history, by index.
 const FIRST_PUSH: usize = 0;
 const PUSH_OF_TWO: usize = 1;
 const REFUSED_PUSH: usize = 2;
@@ -85,7 +85,7 @@ fn conflict() -> Conflict {
     Conflict { relation: ConflictRelation::Concurrent, document }
 }
 
-/// Five operations: one is refused, and the answer to another is lost, so that it is pushed again.
+/// Five operations. One is refused, and the answer to another is lost, so that it is pushed again.
 fn good() -> History {
     use Outcome::{Applied, Duplicate};
     let [over, other] = second();
@@ -144,7 +144,7 @@ fn pulled(exchange: &mut Exchange) -> &mut PulledPage {
     }
 }
 
-/// Shows every puller the same log, with everything in it.
+/// Shows the same whole log to every puller.
 fn show_all(history: &mut History, drafts: &[Draft]) {
     history.exchanges.truncate(FIRST_PAGE);
     let call = page(0, drafts.iter().cloned(), drafts.len() as u64, false);
@@ -303,7 +303,7 @@ fn a_conflict_with_a_document_that_never_was_breaks_a_law() {
 
 #[test]
 fn a_conflict_with_a_document_that_was_not_so_at_the_time_breaks_a_law() {
-    // Before the second push was sent, there was only what the first one made.
+    // Before the second push was sent, only the state of the first one existed.
     assert_breaks(Law::Justified, |history| {
         (history.exchanges[REFUSED_PUSH].sent, history.exchanges[REFUSED_PUSH].answered) = (16, 18);
     });

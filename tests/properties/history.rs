@@ -1,4 +1,4 @@
-//! Random histories: a few clients, few documents and tiny values, so that everything collides.
+//! Random histories. They have few clients, few documents and tiny values, so that conflicts are frequent.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -9,16 +9,16 @@ use syncflow_server::core::limits::{
 };
 use syncflow_server::core::operation::OperationKind;
 
-/// The clients, as authors and as those who pull.
+/// The clients, which both push and pull.
 pub(crate) const CLIENTS: [&str; 3] = ["a", "b", "c"];
 /// The collections.
 pub(crate) const COLLECTIONS: [&str; 2] = ["todos", "lists"];
 /// The documents of each collection.
 pub(crate) const DOCUMENTS: [&str; 3] = ["x", "y", "z"];
-/// What operations carry.
+/// The data of operations.
 const DATA: [&str; 6] =
     ["{}", r#"{"k":1}"#, r#"{ "k": 1.0 }"#, r#"{"k":[1,null],"l":{"m":"x"}}"#, r#"{"l":null}"#, r#"{"k":2,"k":"1"}"#];
-/// What queries ask for.
+/// The conditions of queries.
 const CONDITIONS: [(&str, &str); 7] =
     [("k", "1"), ("k", "\"1\""), ("l", "null"), ("l.m", "\"x\""), ("_rev", "2"), ("_id", "\"x\""), ("k", "[1,null]")];
 
@@ -27,9 +27,9 @@ const CONDITIONS: [(&str, &str); 7] =
 pub(crate) enum Step {
     /// A push.
     Push(Vec<Draft>),
-    /// A decision that is kept for [`Step::Commit`].
+    /// Decides about a push. The decision is kept for [`Step::Commit`].
     Decide(Vec<Draft>),
-    /// A commit of what was decided last, however long ago.
+    /// Commits the last decision, however old it is.
     Commit,
     /// A pull with a cursor.
     PullCursor { client: Option<usize>, cursor: CursorChoice, max_operations: usize },
@@ -37,7 +37,7 @@ pub(crate) enum Step {
     PullSince { client: Option<usize>, since: SinceChoice, max_operations: usize },
     /// A document by id.
     Document { collection: usize, document: usize },
-    /// A query; with `is_next_page`, on from the last document of the query before.
+    /// A query. With `is_next_page` it continues after the last document of the previous query.
     Query { collection: usize, conditions: Vec<(&'static str, &'static str)>, max_documents: usize, is_next_page: bool },
     /// The statistics.
     Stats,
@@ -45,7 +45,7 @@ pub(crate) enum Step {
     Compact { older_than_ms: u64 },
     /// One step of a compaction.
     CompactPartly { older_than_ms: u64, max_entries: usize },
-    /// The clock goes on.
+    /// The clock advances.
     Forward(u64),
     /// The clock is set back.
     Back(u64),
@@ -67,33 +67,33 @@ pub(crate) struct Draft {
 /// A vector clock.
 #[derive(Debug, Clone)]
 pub(crate) enum ClockChoice {
-    /// Small counters, one for each client; 0 is left out.
+    /// Small counters, one for each client. A counter of 0 is left out.
     Small([u64; 3]),
-    /// Greater than every clock before.
+    /// Greater than all earlier clocks.
     Newest,
 }
 
-/// Where a pull with a cursor begins.
+/// The beginning of a pull with a cursor.
 #[derive(Debug, Clone)]
 pub(crate) enum CursorChoice {
-    /// From nothing.
+    /// From the beginning, without a cursor.
     Nothing,
-    /// At a cursor that was answered before.
+    /// A cursor from an earlier answer.
     Seen(Index),
-    /// At one that was perhaps never answered.
+    /// A cursor that may not come from any answer.
     Invented(String),
 }
 
-/// Where a pull with a timestamp begins.
+/// The beginning of a pull with a timestamp.
 #[derive(Debug, Clone)]
 pub(crate) enum SinceChoice {
-    /// At a number.
+    /// This number.
     Number(u64),
-    /// At the greatest timestamp of a page that was answered before.
+    /// The greatest timestamp of an earlier page.
     Seen(Index),
 }
 
-/// Histories of up to so many steps.
+/// Histories with up to `max_steps` steps.
 pub(crate) fn histories(max_steps: usize) -> impl Strategy<Value = Vec<Step>> {
     vec(step(), 1..=max_steps)
 }

@@ -1,4 +1,4 @@
-//! Every store against the in-memory reference, answer by answer (law 8).
+//! Compares every store with the model store, answer by answer (law 8).
 
 mod history;
 mod subject;
@@ -15,11 +15,11 @@ use subject::Subject;
 
 const CASES: u32 = 300;
 
-/// For a store whose every step takes a few round trips.
+/// The number of cases for a store that needs several round trips for each step.
 const FEWER_CASES: u32 = 40;
 const MAX_STEPS: usize = 40;
 
-/// Plays a history on both and stops at the first answer that differs.
+/// Plays a history on both stores and stops at the first difference.
 async fn compare(reference: World, store: World, history: &[Step]) -> TestCaseResult {
     let (mut reference, mut store) = (Subject::new(reference), Subject::new(store));
     for (number, step) in history.iter().enumerate() {
@@ -31,13 +31,14 @@ async fn compare(reference: World, store: World, history: &[Step]) -> TestCaseRe
 }
 
 fn a_random_history_is_answered_as_by_the_reference(cases: u32, open: impl AsyncFn() -> TestStore) {
-    // One for all histories, since the driver of a store may have tasks of its own.
+    // There is one runtime for all histories, because a store's driver may have tasks in it.
     let runtime = runtime();
     let home = runtime.block_on(open());
     for_random(cases, &histories(MAX_STEPS), |history| {
         runtime.block_on(async {
             let reference = stores::memory().await;
-            // A tenant of its own for each history: stores are dear to open, and tenants are worlds of their own.
+            // Each history has its own tenant in one store, because opening a store takes long and tenants share
+            // nothing.
             let store = World::new(home.store()).as_tenant(&home.next_name());
             compare(World::new(reference.store()).as_tenant(store.tenant.as_str()), store, &history).await
         })

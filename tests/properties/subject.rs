@@ -1,4 +1,4 @@
-//! A store under test, and what it answers to the steps of a history.
+//! A store under test, and its answers to the steps of a history.
 
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Batch;
@@ -14,7 +14,7 @@ use syncflow_server::store::{Commit, CompactStep, Compaction, Query, QueryPage, 
 
 use super::history::{CLIENTS, COLLECTIONS, ClockChoice, CursorChoice, DOCUMENTS, Draft, SinceChoice, Step};
 
-/// What a step was answered.
+/// The answer to a step.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Answer {
     Pushed(Result<Pushed, String>),
@@ -24,12 +24,12 @@ pub(crate) enum Answer {
     Found(QueryPage),
     Stats(Stats),
     Compacted(Compaction),
-    /// Everything that can be read, behind the last step.
+    /// The whole content of the store after the last step.
     Everything(Vec<LogEntry>, Vec<QueryPage>, Stats, Cursor),
     Nothing,
 }
 
-/// A store in the middle of a history.
+/// A store while a history is played on it.
 #[derive(Debug)]
 pub(crate) struct Subject {
     world: World,
@@ -45,7 +45,7 @@ impl Subject {
         Self { world, cursors: vec![], sinces: vec![], decided: None, last_found_seq: None, operations_made: 0 }
     }
 
-    /// Does one step and answers what came of it.
+    /// Takes one step and returns its result.
     pub(crate) async fn step(&mut self, step: &Step) -> Answer {
         match step {
             Step::Push(drafts) => self.push(drafts).await,
@@ -89,7 +89,7 @@ impl Subject {
         }
     }
 
-    /// Reads everything there is.
+    /// Reads the whole content of the store.
     pub(crate) async fn everything(&mut self) -> Answer {
         let mut pages = Vec::new();
         for collection in COLLECTIONS {

@@ -1,4 +1,5 @@
-//! Races: OS threads that do the same at the same moment, over every store and over two servers on one database.
+//! Races: OS threads that send the same requests at the same moment. They run over every store, and over two servers on
+//! one database.
 
 mod site;
 
@@ -58,7 +59,7 @@ fn when_one_client_fails_no_other_waits_for_ever() {
     });
 }
 
-/// An insert that says who made it.
+/// An insert whose data name its author.
 fn one(id: &str, document: &str, clock: &[(&str, u64)]) -> Operation {
     insert(id, document).clock(clock).data(&format!(r#"{{"by":"{id}"}}"#)).done()
 }
@@ -86,7 +87,7 @@ fn of_many_creators_of_one_document_one_wins_and_the_others_are_told(site: &Site
 fn one_operation_pushed_many_times_at_once_takes_effect_once(site: &Site) {
     for round in 0..6 {
         let answers = site.at_once(12, |client| {
-            // Some send it alone, some with another before it, so that the batches differ.
+            // Some clients send the operation alone and some with another before it, so that the batches differ.
             let mut push = vec![one(&format!("op-{round}"), &format!("doc-{round}"), &[("a", 1)])];
             if client.number % 3 == 0 {
                 let other = format!("other-{}-{round}", client.number);
@@ -133,13 +134,13 @@ fn no_accepted_write_is_lost_when_all_write_one_document(site: &Site) {
     }
 }
 
-/// Pushes batches of one to four operations on a few documents, so that they meet; everything is applied.
+/// Pushes batches of one to four operations on a few documents, so that they contend. All of them are accepted.
 fn push_batches(client: &Client<'_>, batches: usize) {
     for batch in 0..batches {
         let operations = (0..=batch % 4).map(|number| {
             let id = format!("{}-{batch}-{number}", client.number);
             let document = format!("doc-{}", (client.number + batch + number) % 5);
-            // One clock for all, so that nobody conflicts and everybody contends.
+            // All clients use the same clock, so that pushes contend but never conflict.
             let draft = if number % 2 == 0 { insert(&id, &document) } else { update(&id, &document) };
             draft.data(&format!(r#"{{"k{}":"{id}"}}"#, batch % 3)).done()
         });
@@ -208,7 +209,7 @@ fn pullers_reach_the_documents_while_others_push_and_compact(site: &Site) {
     assert_eq!(site.run(site.world().stats()).documents, 5);
 }
 
-/// What a client knows that has applied a page, and which `since` it sends next.
+/// The operations that a client has after a page, and the next `since` that it sends.
 fn having_applied(page: &PulledPage, since: u64, before: &BTreeSet<String>) -> (u64, BTreeSet<String>) {
     let mut known = before.clone();
     known.extend(page.entries.iter().map(|entry| entry.id.as_str().to_owned()));
@@ -216,7 +217,7 @@ fn having_applied(page: &PulledPage, since: u64, before: &BTreeSet<String>) -> (
 }
 
 fn pulls_of_one_legacy_client_at_once_lose_nothing(site: &Site) {
-    // Few enough that every place they are given is still remembered when it is used.
+    // There are so few requests that each place is still remembered when its number is used.
     const REQUESTS: usize = 3;
     let (mut since, mut known) = (0, BTreeSet::new());
     for round in 0..12 {
@@ -230,7 +231,7 @@ fn pulls_of_one_legacy_client_at_once_lose_nothing(site: &Site) {
             }
             Some(client.pull(&PullFrom::Since(since), "me", 1 + client.number))
         });
-        // Whichever answer the client takes, what follows it is all that it lacks.
+        // Whichever answer a client receives, the pages after it contain all that it lacks.
         let answers: Vec<_> = pages.iter().flatten().map(|page| having_applied(page, since, &known)).collect();
         (since, known) = answers[round % REQUESTS].clone();
     }
@@ -258,7 +259,7 @@ fn pushes_of_clients_that_hang_up_take_effect_once(site: &Site) {
                 let id = format!("{}-{push}-{number}", client.number);
                 insert(&id, &format!("doc-{number}")).done()
             });
-            // A slow store is given longer in larger steps, so that the number of attempts stays about the same.
+            // A slow store is given more time in larger steps, so that the number of attempts stays about the same.
             let mut patience_us = 0;
             while !client.push_for(Duration::from_micros(patience_us), &pair) {
                 patience_us += 200.max(patience_us / 8);

@@ -1,4 +1,4 @@
-//! Where races are run: one database, one or two services over it, and clients on OS threads.
+//! The site of a race: one database, one or two services over it, and clients on OS threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::support::stores::{self, TestStore};
 
-/// How often a client repeats a request that failed but may work later.
+/// How often a client repeats a request after an error that permits it.
 const ATTEMPTS_MAX: usize = 1_000;
 
 /// A database with its servers.
@@ -29,12 +29,12 @@ pub(crate) struct Site {
     tenant: TenantId,
     store: Arc<dyn Store>,
     has_failed: AtomicBool,
-    // Behind the services, so that it goes last.
+    // It is declared after the services, so that it is dropped last.
     _home: TestStore,
 }
 
 impl Site {
-    /// Two services over one store in memory, as two processes over one database.
+    /// Two services over one store in memory, like two processes over one database.
     pub(crate) fn memory() -> Self {
         let home = crate::support::block_on(stores::memory());
         let store = home.store();
@@ -48,7 +48,7 @@ impl Site {
         Self::over(home, vec![store])
     }
 
-    /// Two services, each with an SQLite store of its own on one file.
+    /// Two services, each with its own SQLite store on the same file.
     pub(crate) fn sqlite_opened_twice() -> Self {
         let home = crate::support::block_on(stores::sqlite());
         let (store, again) = (home.store(), home.open_again());
@@ -62,7 +62,7 @@ impl Site {
         Self::over(home, vec![store])
     }
 
-    /// Two services, each with a PostgreSQL store of its own on one schema.
+    /// Two services, each with its own PostgreSQL store on the same schema.
     pub(crate) fn postgres_opened_twice() -> Self {
         let home = crate::support::block_on(stores::postgres());
         let (store, again) = (home.store(), home.open_again());
@@ -76,7 +76,7 @@ impl Site {
         Self::over(home, vec![store])
     }
 
-    /// Two services, each with a MongoDB store of its own on one database.
+    /// Two services, each with its own MongoDB store on the same database.
     pub(crate) fn mongodb_opened_twice() -> Self {
         let home = crate::support::block_on(stores::mongodb());
         let (store, again) = (home.store(), home.open_again());
@@ -96,8 +96,8 @@ impl Site {
         }
     }
 
-    /// Lets so many clients run at once, each on a thread of its own, and collects what they answer. When one fails, so
-    /// does every other with its next request: some would wait for ever for what it was to do.
+    /// Runs `clients` clients at the same time, each on its own thread, and collects their results. If one fails, all
+    /// others fail at their next request, because some would wait for it for ever.
     pub(crate) fn at_once<T: Send>(&self, clients: usize, run: impl Fn(Client<'_>) -> T + Sync) -> Vec<T> {
         let barrier = Barrier::new(clients);
         thread::scope(|scope| {
@@ -115,7 +115,7 @@ impl Site {
         })
     }
 
-    /// The database as the checks of the conformance suite see it, when the race is over.
+    /// The database in the form that the checks of the conformance suite use, after the race.
     pub(crate) fn world(&self) -> World {
         World { tenant: self.tenant.clone(), ..World::new(Arc::clone(&self.store)) }
     }
@@ -126,7 +126,7 @@ impl Site {
     }
 }
 
-/// Tells everybody when the thread that holds it fails.
+/// Tells all clients when the thread that holds it panics.
 struct Alarm<'s>(&'s AtomicBool);
 
 impl Drop for Alarm<'_> {
@@ -140,7 +140,7 @@ impl Drop for Alarm<'_> {
 /// A client of one of the services.
 #[derive(Debug)]
 pub(crate) struct Client<'s> {
-    /// Its place among those that run at once, from 0.
+    /// Its index among the clients that run at once.
     pub(crate) number: usize,
     service: &'s SyncService,
     site: &'s Site,
@@ -162,13 +162,13 @@ impl Client<'_> {
         })
     }
 
-    /// Pushes until there is an answer.
+    /// Pushes and repeats the push until it is answered.
     pub(crate) fn push(&self, operations: &[Operation]) -> Vec<Outcome> {
         let pushed = self.until_it_works(async || self.service.push(&self.site.tenant, operations.to_vec()).await);
         pushed.expect("the push is not refused")
     }
 
-    /// Pushes, and hangs up after a while; answers whether there was an answer by then.
+    /// Pushes and hangs up after `patience`. Returns whether the answer came before.
     pub(crate) fn push_for(&self, patience: Duration, operations: &[Operation]) -> bool {
         self.site.run(async {
             let push = self.service.push(&self.site.tenant, operations.to_vec());
@@ -188,17 +188,17 @@ impl Client<'_> {
         }
     }
 
-    /// Pulls a page behind a cursor.
+    /// Pulls a page after a cursor.
     pub(crate) fn pull_behind(&self, cursor: Option<Cursor>, max_operations: usize) -> PulledPage {
         self.pull(&PullFrom::Cursor(cursor), &format!("puller-{}", self.number), max_operations)
     }
 
-    /// Removes everything from the log that can be removed.
+    /// Removes all entries from the log that may be removed.
     pub(crate) fn compact(&self) {
         self.until_it_works(async || self.service.compact(&self.site.tenant, 0, 0).await);
     }
 
-    /// A document as it is now.
+    /// The current state of a document.
     pub(crate) fn document(&self, key: &DocumentKey) -> Option<Document> {
         let request = || LoadRequest { ids: vec![], keys: vec![key.clone()] };
         self.until_it_works(async || {

@@ -1,4 +1,4 @@
-//! A database that is restored from a backup: clients from the future that was lost are told so, and then converge.
+//! A database is restored from a backup. Clients that saw the lost operations are told so, and then converge.
 
 mod running;
 
@@ -22,12 +22,12 @@ fn world(store: Arc<dyn Store>) -> World {
     World::new(store)
 }
 
-/// What happens before the backup is made.
+/// The operations before the backup.
 async fn before(world: &World) {
     world.apply([insert("op-1", "doc-1").data(r#"{"a":1}"#), insert("op-2", "doc-2")]).await;
 }
 
-/// What happens behind it, and is lost with the restore; gives a client that has seen it.
+/// The operations after the backup, which are lost. Returns a client that has seen them.
 async fn lost_future(world: &World) -> (Replica, PullFrom) {
     world
         .apply([update("op-3", "doc-1").data(r#"{"lost":1}"#), delete("op-4", "doc-2"), insert("op-5", "doc-5")])
@@ -39,7 +39,8 @@ async fn lost_future(world: &World) -> (Replica, PullFrom) {
     (replica, PullFrom::Cursor(page.cursor))
 }
 
-/// What happens behind the restore: the log is as long as the lost one or longer, so that its length tells nothing.
+/// The operations after the restore. The log becomes as long as the lost one or longer, so its length does not reveal
+/// the loss.
 async fn other_future(world: &World, (replica, place): (Replica, PullFrom)) {
     assert_eq!(
         world.pull(place.clone(), None, 100).await,
@@ -59,7 +60,7 @@ async fn other_future(world: &World, (replica, place): (Replica, PullFrom)) {
     let mut again = Replica::default();
     again.pull_everything(world, None, 2).await;
     assert_eq!(again, documents);
-    // What was lost may come again from a client that still has it, and takes effect then.
+    // A lost operation may come again from a client that still has it. It takes effect then.
     world.apply([insert("op-5", "doc-5")]).await;
 }
 

@@ -15,7 +15,7 @@ use crate::support::mongo::Database;
 use crate::support::postgres::{CleanUp, Schema, connect, key_values, server_url, unique_name};
 use crate::support::stores::open_sqlite;
 
-/// A world that has written, read, and knows whatever a server comes to know of its database.
+/// A world that has written and read, so that its server has learnt all that it keeps about its database.
 async fn used(world: World) -> World {
     for number in 0..40 {
         world.apply([update(&format!("op-{number}"), "doc-1")]).await;
@@ -27,7 +27,7 @@ async fn used(world: World) -> World {
     world
 }
 
-/// Everything works, and begins with an empty log.
+/// Everything works, and the log is empty at the beginning.
 async fn begins_again(world: &World) {
     assert_eq!(world.stats().await.operations, 0);
     world.apply([insert("op-1", "doc-1"), insert("again", "doc-2")]).await;
@@ -112,13 +112,13 @@ async fn a_file_of_sqlite_that_is_replaced_is_not_taken_for_the_one_that_was_ope
     assert!(world.store.stats(&world.tenant, 0).await.is_err(), "nor is it read");
 }
 
-/// The world over a database, and the database past the store.
+/// The world over a database, and a direct connection to the database.
 async fn on_mongodb(database: &Database) -> (World, mongodb::Database) {
     let store = MongoStore::new(&database.options()).expect("the options are right");
     (used(world(Arc::new(store))).await, database.connect().await)
 }
 
-/// Whether no operation is let in twice, and the database is marked as ours.
+/// Whether the unique index of ids exists and the database is marked as complete.
 async fn is_complete(theirs: &mongodb::Database) -> bool {
     let schema = theirs.collection::<Document>("syncflow_schema").find_one(doc! { "_id": "schema" }).await;
     let is_marked = schema.expect("it is read").is_some_and(|schema| schema.get_bool("indexes").unwrap_or(false));

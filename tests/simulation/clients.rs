@@ -1,4 +1,4 @@
-//! The clients of a schedule: devices of both dialects, one who reads, one who compacts, one who follows the log.
+//! The clients of a schedule: devices of both dialects, and clients that read, compact or follow the log.
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
@@ -24,13 +24,13 @@ const TURNS: usize = 4;
 /// How often a device sends a push before it does something else.
 const PUSH_ATTEMPTS: usize = 3;
 
-/// How often the others ask.
+/// How often each of the other clients sends a request.
 const QUESTIONS: usize = 4;
 
-/// More rounds or pages than are needed to settle.
+/// The most rounds or pages for settling, more than are needed.
 const SETTLING_MAX: usize = 100;
 
-/// The devices, at their beginning.
+/// The devices in their initial state.
 pub(super) fn devices(world: &World) -> Vec<Device> {
     let dialects = [Dialect::Cursor, Dialect::Cursor, Dialect::Legacy];
     let device = |(number, dialect): (usize, Dialect)| {
@@ -40,7 +40,7 @@ pub(super) fn devices(world: &World) -> Vec<Device> {
     dialects.into_iter().enumerate().map(device).collect()
 }
 
-/// Everybody, each a task of its own.
+/// The tasks of all clients, one for each.
 pub(super) fn tasks<'w>(world: &'w World, devices: &'w mut [Device]) -> Vec<LocalBoxFuture<'w, ()>> {
     let mut tasks: Vec<_> = devices.iter_mut().map(|device| live(world, device).boxed_local()).collect();
     tasks.extend([read(world).boxed_local(), compact(world).boxed_local(), follow(world).boxed_local()]);
@@ -66,7 +66,7 @@ async fn live(world: &World, device: &mut Device) {
     }
 }
 
-/// Pushes what a device has, if it may; says whether that was answered.
+/// Pushes the device's operations, if it may push. Returns whether the push was answered.
 async fn push(world: &World, device: &mut Device) -> bool {
     let operations = device.pending().to_vec();
     if operations.is_empty() || !device.may_push() {
@@ -76,7 +76,7 @@ async fn push(world: &World, device: &mut Device) -> bool {
     let answer = world.ask(|service| async move { service.push(&tenant, body).await }).await;
     let outcomes: Option<Vec<Outcome>> = match answer {
         Some(Ok(pushed)) => Some(pushed.expect("the push is not refused")),
-        // That others were faster too often, or that the store failed, says nothing of the effect.
+        // After contention or a failure of the store, it is unknown whether the push took effect.
         Some(Err(_)) | None => None,
     };
     world.record(device.client().as_str(), sent, Call::Push { operations, outcomes: outcomes.clone() });
@@ -86,7 +86,7 @@ async fn push(world: &World, device: &mut Device) -> bool {
     })
 }
 
-/// Pulls a page from somewhere; says what it has.
+/// Pulls a page and returns it.
 async fn page(world: &World, client: &str, from: PullFrom) -> Option<PulledPage> {
     let (sent, tenant) = (world.moment(), world.tenant.clone());
     let client_id = Some(ClientId::trusted(client));
@@ -101,7 +101,7 @@ async fn page(world: &World, client: &str, from: PullFrom) -> Option<PulledPage>
     }
 }
 
-/// Pulls a page for a device; says whether there was news, and whether there is more, where there was an answer.
+/// Pulls a page for a device. If it is answered, returns whether there was news in it and whether there is more.
 async fn pull(world: &World, device: &mut Device) -> Option<(bool, bool)> {
     let client = device.client().clone();
     let page = page(world, client.as_str(), device.pull_from()).await?;
@@ -122,7 +122,7 @@ async fn read(world: &World) {
 
 async fn compact(world: &World) {
     for _ in 0..world.below(QUESTIONS) {
-        // As long as others need for a few steps, so that something is old enough and something is not.
+        // The age is the time of a few steps of other clients, so that some entries are old enough and some are not.
         let (sent, tenant, older_than_ms) = (world.moment(), world.tenant.clone(), world.below(100) as u64);
         let answer = world.ask(|service| async move { service.compact(&tenant, older_than_ms, 1_000).await }).await;
         let deleted_entries = answer.and_then(Result::ok).map(|done| done.deleted_entries);
@@ -130,7 +130,7 @@ async fn compact(world: &World) {
     }
 }
 
-/// Follows the log from its beginning.
+/// Follows the log from the beginning.
 async fn follow(world: &World) {
     let mut cursor = Cursor::Log(Position::START);
     for _ in 0..QUESTIONS * 4 {
@@ -140,7 +140,7 @@ async fn follow(world: &World) {
     }
 }
 
-/// All devices push and pull until there is nothing left to do; the log is read as far back as it goes.
+/// All devices push and pull until nothing is left to do. Then the log is read from the horizon on.
 pub(super) async fn settle(world: &World, devices: &mut [Device]) -> End {
     let mut is_quiet = false;
     for _ in 0..SETTLING_MAX {

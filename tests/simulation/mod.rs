@@ -1,9 +1,9 @@
-//! The service over the in-memory store under a seeded scheduler: every step of every request, in any order.
+//! The service over the model store under a seeded scheduler, which takes the steps of all requests in any order.
 //!
-//! Two servers share one store, and each step of a store is a point where anything else may happen: another request
-//! goes on, a server dies with all that it had under way, a client hangs up, an answer is lost. What the clients saw is
-//! judged by the checker of histories. A store with a planted bug is found out within a bounded number of schedules,
-//! which says that the schedules reach what matters and that the checker sees it.
+//! Two servers share one store. Each step of a store is a point where anything else may happen: another request
+//! continues, a server dies with all its requests, a client hangs up, or an answer is lost. The checker of histories
+//! judges the requests and answers of the clients. Each planted bug must be found within a bounded number of schedules.
+//! This shows that the schedules reach the critical points and that the checker notices.
 
 mod clients;
 mod planted;
@@ -19,13 +19,13 @@ use crate::support::random::{seed, variable};
 use planted::Bug;
 use world::simulate;
 
-/// How many schedules are tried where `SYNCFLOW_CASES` does not say.
+/// The default number of schedules; `SYNCFLOW_CASES` sets another one.
 const SCHEDULES: u64 = 20_000;
 
-/// In how many schedules a planted bug must have shown itself.
+/// The number of schedules within which a planted bug must be found.
 const SCHEDULES_TO_FIND_A_BUG: u64 = 3_000;
 
-/// One schedule; panics with what shows a broken law, and with how to see it again.
+/// Plays one schedule. If a law is broken, panics with the part of the history that shows it, and with the seed.
 fn explained(seed: u64) -> Explained {
     let (history, outcome) = simulate(seed, None);
     outcome.unwrap_or_else(|violation| {
@@ -66,7 +66,7 @@ fn a_schedule_comes_again_from_its_seed() {
     }
 }
 
-/// The schedules until a planted bug is seen, and what is seen then.
+/// Plays schedules until a planted bug is found. Returns their number and the violation.
 fn seen(bug: Bug) -> (u64, Violation) {
     let tried = (0..SCHEDULES_TO_FIND_A_BUG).find_map(|seed| Some((seed, simulate(seed, Some(bug)).1.err()?)));
     tried.unwrap_or_else(|| panic!("{bug:?} stays unseen"))

@@ -1,4 +1,4 @@
-//! The in-memory store with a bug in it: what the simulation must see.
+//! The model store with a planted bug, which the simulation must find.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,24 +18,24 @@ use syncflow_server::store::{
     QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
 };
 
-/// What is wrong with a store.
+/// A planted bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Bug {
-    /// A document is written whatever its revision is.
+    /// A document is written even if its revision has changed since the decision.
     NoRevisionGuard,
-    /// An id that took effect is not known, and may take effect again.
+    /// An id that took effect is not known, so it can take effect again.
     IdsForgotten,
-    /// A page now and then lacks an operation that becomes visible later.
+    /// Some pages lack an operation that becomes visible later.
     Hole,
-    /// A commit is answered first and done later; a server that dies in between has not done it.
+    /// A commit is answered before it is done. If the server dies in between, it is lost.
     AnswerBeforeCommit,
     /// A push may be committed in part.
     TornPush,
-    /// A client that is being shown documents is sent to the log before it has seen them all.
+    /// A client that is receiving documents is sent to the log before it has received them all.
     StateLeftEarly,
-    /// A client that is being shown documents is told of no deletion.
+    /// A client that is receiving documents receives no tombstones.
     TombstonesNotShown,
-    /// What is to be remembered of a legacy client is not.
+    /// The places of a client of the original protocol are not remembered.
     PlacesForgotten,
 }
 
@@ -52,10 +52,10 @@ impl Bug {
     ];
 }
 
-/// What tells an operation that took effect again from the one before it, inside the store.
+/// The mark by which this store tells a second effect of an operation from the first.
 const AGAIN: char = '~';
 
-/// A server's view of the store.
+/// The store as one server sees it.
 #[derive(Debug)]
 pub(super) struct PlantedStore {
     inner: Arc<MemoryStore>,
@@ -69,12 +69,12 @@ impl PlantedStore {
         Self { inner, bug, calls: AtomicU32::new(0), to_commit: Mutex::default() }
     }
 
-    /// Whether it is a store's turn to go wrong, where it does so now and then.
+    /// Whether the bug takes effect at this call, for bugs that do so only from time to time.
     fn is_bad_turn(&self) -> bool {
         self.calls.fetch_add(1, Ordering::Relaxed) % 2 == 1
     }
 
-    /// Does what was answered as done.
+    /// Carries out the commits that were answered before they were done.
     async fn catch_up(&self) {
         let late = std::mem::take(&mut *self.to_commit.lock().unwrap_or_else(PoisonError::into_inner));
         for (tenant, batch) in late {
@@ -138,7 +138,7 @@ impl PlantedStore {
     }
 }
 
-/// Whether a page shows documents and not the log, as far as one can tell.
+/// Whether a page probably has documents and not the log.
 fn is_of_documents(origin: Origin, page: &LogPage) -> bool {
     match origin {
         Origin::Nothing | Origin::Cursor(Cursor::State { .. }) => true,

@@ -1,14 +1,14 @@
-//! An executor that polls whichever task a seed chooses.
+//! An executor that polls tasks in the order that a seed gives.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::future::LocalBoxFuture;
 
-/// More steps than any schedule needs; a task that is not done by then waits for what never comes.
+/// The most steps of a schedule. A task that is not done by then waits for something that never happens.
 const STEPS_MAX: usize = 200_000;
 
-/// A point at which anything else may happen first.
+/// A point at which any other task may run first.
 #[derive(Debug, Default)]
 pub(super) struct Step {
     is_taken: bool,
@@ -26,7 +26,8 @@ impl Future for Step {
     }
 }
 
-/// Polls tasks in the order that `choose` gives, until all are done; `meanwhile` comes before each step and may add some.
+/// Polls tasks in the order that `choose` gives until all are done. `meanwhile` is called before each step and may add
+/// tasks.
 pub(super) fn run<'t>(
     mut tasks: Vec<LocalBoxFuture<'t, ()>>,
     mut choose: impl FnMut(usize) -> usize,

@@ -1,4 +1,4 @@
-//! A store whose every method is a step before and a step behind its effect.
+//! A store with a step before and after the effect of each method.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::scheduler::Step;
 #[derive(Debug)]
 pub(super) struct SteppedStore(pub(super) Arc<dyn Store>);
 
-/// Waits for a step, does something, and waits for another: an answer can be lost behind its effect.
+/// Waits for a step, does the work, and waits for another step, in which the answer can be lost after the effect.
 async fn in_steps<T>(work: impl Future<Output = T>) -> T {
     Step::default().await;
     let answer = work.await;

@@ -1,4 +1,4 @@
-//! What a schedule happens in: servers that die, requests that are lost, and a record of all that clients see.
+//! The world of a schedule: servers that die, requests that are lost, and a record of all requests and answers.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -18,10 +18,10 @@ use super::store::SteppedStore;
 use super::{clients, scheduler};
 use crate::history::{Call, Exchange, Explained, History, Moment, Violation, check};
 
-/// Servers over the one store.
+/// The number of servers on the store.
 const SERVERS: usize = 2;
 
-/// How likely each accident is, in a thousand steps.
+/// How often each accident happens in a thousand steps.
 #[derive(Debug, Clone, Copy)]
 struct Odds {
     server_dies: u32,
@@ -34,7 +34,7 @@ const CALM: Odds = Odds { server_dies: 0, client_hangs_up: 0, answer_is_lost: 0 
 
 struct Server {
     service: Arc<SyncService>,
-    /// Requests of an earlier life are gone.
+    /// The number of times that the server was started. Requests to an earlier life are lost.
     life: u32,
 }
 
@@ -46,14 +46,14 @@ pub(super) struct World {
     bug: Option<Bug>,
     servers: RefCell<Vec<Server>>,
     odds: Cell<Odds>,
-    /// Requests whose clients hung up, and which go on.
+    /// Requests that continue although their clients hung up.
     orphans: RefCell<Vec<LocalBoxFuture<'static, ()>>>,
     moment: Cell<Moment>,
     exchanges: RefCell<Vec<Exchange>>,
     pub(super) tenant: TenantId,
 }
 
-/// Plays the schedule of a seed, and lets the checker judge it.
+/// Plays the schedule of a seed and lets the checker judge it.
 pub(super) fn simulate(seed: u64, bug: Option<Bug>) -> (History, Result<Explained, Violation>) {
     let world = World::new(seed, bug);
     let history = world.play();
@@ -80,7 +80,7 @@ impl World {
         world
     }
 
-    /// A server that has just started.
+    /// Starts a server.
     fn start(&self) -> Arc<SyncService> {
         let store: Arc<dyn Store> = match self.bug {
             None => Arc::clone(&self.inner) as Arc<dyn Store>,
@@ -100,7 +100,7 @@ impl World {
         history
     }
 
-    /// What happens between two steps; gives the requests that go on without their clients.
+    /// The accidents between two steps. Returns the requests that continue without their clients.
     fn accidents(&self) -> Vec<LocalBoxFuture<'static, ()>> {
         self.host.advance_ms(1);
         if self.happens(self.odds.get().server_dies) {
@@ -112,22 +112,22 @@ impl World {
         self.orphans.take()
     }
 
-    /// Whether the store is as it should be.
+    /// Whether the store works without faults now.
     pub(super) fn is_sound(&self) -> bool {
         self.bug.is_none()
     }
 
-    /// A number below another.
+    /// A random number less than `count`.
     pub(super) fn below(&self, count: usize) -> usize {
         self.random.borrow_mut().usize(..count)
     }
 
-    /// Whether something happens that does so many times in a thousand.
+    /// Whether an event happens now that happens so many times in a thousand.
     pub(super) fn happens(&self, in_a_thousand: u32) -> bool {
         self.random.borrow_mut().u32(..1_000) < in_a_thousand
     }
 
-    /// The time by the servers' clock.
+    /// The time of the servers' clock.
     pub(super) fn now_ms(&self) -> u64 {
         self.host.now_ms()
     }
@@ -138,13 +138,13 @@ impl World {
         self.moment.get()
     }
 
-    /// Enters what a client saw.
+    /// Records a request and its answer.
     pub(super) fn record(&self, client: &str, sent: Moment, call: Call) {
         let exchange = Exchange { client: client.to_owned(), sent, answered: self.moment(), call };
         self.exchanges.borrow_mut().push(exchange);
     }
 
-    /// Asks any of the servers; nothing where the answer does not come.
+    /// Sends a request to any server. Returns `None` if the answer does not come.
     pub(super) async fn ask<T: 'static, F: Future<Output = T> + 'static>(
         &self,
         request: impl FnOnce(Arc<SyncService>) -> F,
@@ -163,7 +163,7 @@ impl World {
     }
 }
 
-/// A request that a server works on.
+/// A request on which a server works.
 struct UnderWay<'w, T> {
     world: &'w World,
     server: usize,
@@ -181,7 +181,7 @@ impl<T: 'static> Future for UnderWay<'_, T> {
             return Poll::Ready(None);
         }
         if world.happens(world.odds.get().client_hangs_up) {
-            // Whether the server notices that nobody waits any more is up to it.
+            // A server may or may not notice that its client is gone.
             if world.happens(500) {
                 world.orphans.borrow_mut().push(work.map(|_| ()).boxed_local());
             }

@@ -1,4 +1,5 @@
-//! Many writers on few documents through several server processes over one database, and what must be true behind them.
+//! Many writers on few documents, through several server processes over one database, and the properties that must hold
+//! afterwards.
 
 use std::collections::{HashMap, HashSet};
 use std::process::Stdio;
@@ -26,21 +27,21 @@ use super::random::variable;
 
 const PROCESSES: usize = 4;
 
-/// Writers where nothing else is said.
+/// The default number of writers.
 pub(crate) const WRITERS: usize = 32;
 
 const DOCUMENTS: usize = 8;
 
-/// How many operations the test needs to tell anything; on a slow machine it goes on until they are there.
+/// The number of operations that the test needs to prove something. On a slow machine it continues until it has them.
 const OPERATIONS_MIN: usize = 101;
 
-/// How long it waits for them before it gives up.
+/// How long the test waits for these operations before it fails.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// How long it goes on unless `SYNCFLOW_RACE_SECONDS` says otherwise.
+/// The length of the test in seconds, unless `SYNCFLOW_RACE_SECONDS` is set.
 const DEFAULT_SECONDS: u64 = 10;
 
-/// A server process over the database; it ends when this is dropped.
+/// A server process over the database. It ends when this is dropped.
 struct Process {
     url: String,
     _child: Child,
@@ -67,23 +68,23 @@ impl Process {
     }
 }
 
-/// A client that writes to documents it has not always seen the newest state of.
+/// A client that writes to documents whose newest state it has not always seen.
 struct Writer {
     name: String,
     url: String,
     http: Client,
     random: Rng,
-    /// What it knows of the documents' clocks.
+    /// The last clock that it knows of each document.
     clocks: HashMap<String, Map<String, Value>>,
     accepted: Vec<String>,
-    /// How many operations of all writers were accepted.
+    /// The number of accepted operations of all writers.
     accepted_of_all: Arc<AtomicUsize>,
-    /// How long a push took from its first request to its answer, at most.
+    /// The longest time from the first request of a push to its answer.
     longest_wait: Duration,
 }
 
 impl Writer {
-    /// Writes until it is told to stop, and to the end what it has begun.
+    /// Writes until it is told to stop, and finishes the push that it has begun.
     async fn write_until(mut self, is_over: Arc<AtomicBool>) -> Self {
         for number in 0_u64.. {
             if is_over.load(Ordering::SeqCst) {
@@ -121,7 +122,7 @@ impl Writer {
         self
     }
 
-    /// Pushes the same operation again and again until it is answered.
+    /// Repeats the push of an operation until it is answered.
     async fn push(&mut self, operation: &Value) -> Value {
         let body = json!({"clientId": self.name, "operations": [operation]}).to_string();
         loop {
@@ -138,7 +139,8 @@ impl Writer {
     }
 }
 
-/// Pulls again and again while others write, and sees each page begin where the one before ended; gives the last number.
+/// Pulls repeatedly while others write, and checks that each page begins where the one before ended. Returns the last
+/// sequence number.
 async fn poll_until(world: World, is_over: Arc<AtomicBool>) -> u64 {
     let (mut origin, mut seen) = (Origin::Beginning, 0);
     while !is_over.load(Ordering::SeqCst) {
@@ -152,7 +154,7 @@ async fn poll_until(world: World, is_over: Arc<AtomicBool>) -> u64 {
                 origin = Origin::Cursor(page.next);
             }
             Ok(Changes::Reset) => panic!("the log forgot what it had shown"),
-            // The server is down just now.
+            // The server is down at the moment.
             Err(error) => assert!(error.can_retry(), "{error}"),
         }
     }
@@ -171,7 +173,7 @@ async fn whole_log(world: &World) -> Vec<LogEntry> {
     }
 }
 
-/// Decides about the whole log once more: every operation must have seen what was there before it.
+/// Decides about the whole log again: every operation must have seen the state that it replaced.
 async fn check_documents(world: &World, log: &[LogEntry]) {
     let mut documents: HashMap<&str, (VectorClock, RawJson, u64)> = HashMap::new();
     for entry in log {
@@ -194,16 +196,16 @@ async fn check_documents(world: &World, log: &[LogEntry]) {
     }
 }
 
-/// How long writers and what disturbs them go on, in seconds.
+/// The length of the test in seconds.
 pub(crate) fn seconds() -> u64 {
     variable("SYNCFLOW_RACE_SECONDS").unwrap_or(DEFAULT_SECONDS)
 }
 
-/// So many writers through server processes with these settings, and one who pulls beside them, until all that disturbs
-/// them is over and enough was accepted.
+/// Runs `writers` writers through server processes with these settings, and a client that pulls, until the disturbance
+/// is over and enough operations were accepted.
 ///
-/// Then the log is dense, has what was accepted and nothing else, nothing twice, and no operation overwrote what it had
-/// not seen.
+/// Afterwards it checks that the log is dense and has exactly the accepted operations, each once, and that no operation
+/// overwrote a state that it had not seen.
 pub(crate) async fn write_while(
     writers: usize,
     settings: &[(&str, &str)],

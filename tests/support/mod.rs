@@ -1,4 +1,4 @@
-//! What the suites share: stores that tests own, a runtime, seeds.
+//! Shared by the suites: stores for tests, a runtime, and seeds.
 
 pub(crate) mod crowd;
 pub(crate) mod mongo;
@@ -19,12 +19,12 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime().block_on(future)
 }
 
-/// A runtime on this thread, for what has to outlive a single future.
+/// A runtime on this thread, for work that outlives a single future.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts")
 }
 
-/// Runs a test in a world over a store of its own, and cleans up behind it.
+/// Runs a test in a world over its own store, and removes the store afterwards.
 pub(crate) fn in_a_world(open: impl AsyncFnOnce() -> TestStore, test: impl AsyncFnOnce(&World)) {
     block_on(async {
         let home = open().await;

@@ -1,4 +1,4 @@
-//! MongoDB for tests: a database of one's own on the server that `local-dev/test` names.
+//! MongoDB for tests: a separate database for each test, on the server that `local-dev/test` names.
 
 use std::time::Duration;
 
@@ -9,67 +9,68 @@ use tokio::time::timeout;
 use super::block_on;
 use super::postgres::{required, unique_name};
 
-/// The server that is there for tests.
+/// The URI of the server for tests.
 pub(crate) fn server_uri() -> String {
     required("TEST_MONGO_URI")
 }
 
-/// A database that nobody else uses. When this is dropped, so is the database, if the server is a `mongod`.
+/// A database for one test. It is dropped together with this value, if the server is a `mongod`.
 ///
-/// The emulation waits under its one lock for keys that a killed server's transaction holds, and everything else waits
-/// with it. There the database stays until the server ends, whose directory goes with it.
+/// On the emulation it stays until the server ends, whose directory is removed then. There, a drop would wait under the
+/// emulation's single lock for keys that the transaction of a killed server still holds, and all other commands would
+/// wait with it.
 pub(crate) struct Database {
     uri: String,
     name: String,
 }
 
 impl Database {
-    /// A name for a database on a server; the store is to create it.
+    /// A new database name on a server. The store creates the database.
     pub(crate) fn on(uri: &str) -> Self {
         Self { uri: uri.to_owned(), name: unique_name() }
     }
 
-    /// A database on the server that is there for tests.
+    /// A database on the server for tests.
     pub(crate) fn new() -> Self {
         Self::on(&server_uri())
     }
 
-    /// How a store finds it.
+    /// The options with which a store opens it.
     pub(crate) fn options(&self) -> MongoOptions {
         MongoOptions { database: self.name.clone(), pool_size: 4, ..MongoOptions::new(&self.uri) }
     }
 
-    /// How a store finds it that waits for longer: the emulation works on one command at a time, those of other tests
-    /// among them, and on the largest for seconds.
+    /// The same options with a longer time limit. The emulation works on one command at a time, also for other tests,
+    /// and large ones take seconds.
     pub(crate) fn patient_options(&self) -> MongoOptions {
         MongoOptions { command_timeout: Duration::from_secs(120), ..self.options() }
     }
 
-    /// Its name.
+    /// The name of the database.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The database past every store.
+    /// A direct connection to the database, without a store.
     pub(crate) async fn connect(&self) -> mongodb::Database {
         connect(&self.uri).await.database(&self.name)
     }
 }
 
-/// A client past every store.
+/// A direct connection to a server, without a store.
 pub(crate) async fn connect(uri: &str) -> Client {
     Client::with_uri_str(uri).await.expect("the URI is right")
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // A server that lets a killed server's transaction live for its minute, and the drop wait for it.
+        // A server may keep a killed client's transaction for a minute, and the drop waits for it.
         const DROP_TIME_MAX: Duration = Duration::from_secs(90);
         if required("TEST_MONGO_KIND") != "mongod" {
             return;
         }
         let (uri, name) = (self.uri.clone(), self.name.clone());
-        // A thread, since this may run inside a runtime, where nothing may wait.
+        // This needs its own thread, because it may be called inside a runtime, where blocking is not allowed.
         let done = std::thread::spawn(move || {
             block_on(timeout(DROP_TIME_MAX, async { connect(&uri).await.database(&name).drop().await }))
         });

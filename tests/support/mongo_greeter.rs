@@ -1,4 +1,4 @@
-//! A server that plays no more of MongoDB than its greeting and what a test tells it to answer.
+//! A server that speaks only MongoDB's greeting and answers all other commands as a test tells it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,25 +11,25 @@ use tokio::task::JoinSet;
 
 use crate::mongodb::proxy::{command_in, name_of};
 
-/// The kind of all messages.
+/// The opcode of all messages.
 const OP_MSG: i32 = 2013;
 
-/// How a client begins TLS: a record of the handshake, and its version.
+/// The first bytes of a TLS connection: the type of a handshake record, and its version.
 const TLS_GREETING: [u8; 3] = [0x16, 3, 1];
 
-/// Longest message that is read, in bytes.
+/// The longest message that is read, in bytes.
 const MESSAGE_MAX_BYTES: i32 = 1024 * 1024;
 
 type Answer = dyn Fn(&Document) -> Document + Send + Sync;
 
-/// The server; it ends when this is dropped.
+/// The server. It ends when this is dropped.
 pub(crate) struct Greeter {
     address: SocketAddr,
     _connections: JoinSet<()>,
 }
 
 impl Greeter {
-    /// Greets every client, and answers each of its other commands.
+    /// Starts a server that greets every client and answers its other commands with `answer`.
     pub(crate) async fn start(answer: impl Fn(&Document) -> Document + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -44,17 +44,17 @@ impl Greeter {
         Self { address, _connections: connections }
     }
 
-    /// Where it listens.
+    /// The address of the server.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// Answers every message of a client until it has enough.
+/// Answers every message of a client until the client closes the connection.
 async fn speak(mut client: TcpStream, answer: Arc<Answer>) -> io::Result<()> {
     loop {
         let length = client.read_i32_le().await?;
-        // A short greeting of TLS looks like the length of a message.
+        // The first bytes of TLS, read as a message, could pass for a small length.
         if length > MESSAGE_MAX_BYTES || length.to_le_bytes().starts_with(&TLS_GREETING) {
             return client.write_all(b"what?").await;
         }
@@ -86,10 +86,10 @@ pub(crate) fn bytes_of(document: &Document) -> Vec<u8> {
     bytes
 }
 
-/// An answer as the protocol packs it.
+/// An answer as a message of the protocol.
 fn packed(answer: &Document, to: i32) -> Vec<u8> {
     let body = bytes_of(answer);
-    // No flags, and one section that is a document.
+    // The flags, which are all zero, and the type of the only section, which is a document.
     let before = [0; 5];
     let length = i32::try_from(16 + before.len() + body.len()).expect("a small answer");
     let mut message: Vec<u8> = [length, 0, to, OP_MSG].into_iter().flat_map(i32::to_le_bytes).collect();

@@ -1,4 +1,4 @@
-//! MongoDB servers of a test's own, to be killed and started again.
+//! MongoDB servers for a single test, which it can kill and start again.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use super::mongo::connect;
 use super::postgres::required;
 use super::processes::{free_port, signal, wait_until, write_for_server};
 
-/// A server; it ends, and its data are removed, when this is dropped.
+/// A server. It ends, and its data are removed, when this is dropped.
 pub(crate) struct MongoServer {
     directory: TempDir,
     port: u16,
@@ -38,34 +38,34 @@ impl MongoServer {
         server
     }
 
-    /// How to connect.
+    /// The URI of the server.
     pub(crate) fn uri(&self) -> String {
         format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port)
     }
 
-    /// Where it listens.
+    /// The port of the server.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where its data are, which may be copied while it is down.
+    /// The directory of its data, which may be copied while the server is down.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Ends it as a crash does.
+    /// Kills the server as in a crash.
     pub(crate) fn kill(&mut self) {
         signal(&self.process, "KILL");
         self.process.wait().expect("a server that is killed ends");
     }
 
-    /// Starts a server that was killed, and waits until it answers.
+    /// Starts the server again and waits until it answers.
     pub(crate) async fn start_again(&mut self) {
         self.process = spawn(self.directory.path(), self.port, self.is_alone, self.asks_for_logins);
         self.wait_until_it_answers().await;
     }
 
-    /// Starts it again as one that asks everybody for a login.
+    /// Starts the server again so that it requires a login.
     pub(crate) async fn ask_for_logins(&mut self) {
         self.kill();
         self.asks_for_logins = true;
@@ -81,7 +81,7 @@ impl MongoServer {
                 return true;
             }
             let members = vec![doc! { "_id": 0, "host": format!("127.0.0.1:{port}") }];
-            // It has begun already where this fails.
+            // This fails if the replica set was initiated before.
             let _ = admin.run_command(doc! { "replSetInitiate": { "_id": "rs0", "members": members } }).await;
             false
         })
@@ -91,13 +91,13 @@ impl MongoServer {
 
 impl Drop for MongoServer {
     fn drop(&mut self) {
-        // It may have ended already; only that it is gone counts.
+        // The server may have ended already, which is not an error.
         let _ = self.process.try_wait().map(|ended| ended.is_none().then(|| self.kill()));
     }
 }
 
 fn spawn(directory: &Path, port: u16, is_alone: bool, asks_for_logins: bool) -> Child {
-    // It ends with the thread that started it, however that ended.
+    // The server ends with the thread that started it, even after a panic.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(required("TEST_MONGO_PROGRAM")).stdin(Stdio::null());
     let port = port.to_string();
@@ -107,7 +107,8 @@ fn spawn(directory: &Path, port: u16, is_alone: bool, asks_for_logins: bool) -> 
             command.args(["--replSet", "rs0"]);
         }
         if asks_for_logins {
-            // By which the members of a replica set would know each other; with it they ask everybody else too.
+            // Members of a replica set identify themselves with this key. If a key file is set, the server also
+            // requires a login.
             let key = directory.join("key");
             write_for_server(&key, "x".repeat(32));
             command.arg("--keyFile").arg(key);
@@ -115,7 +116,7 @@ fn spawn(directory: &Path, port: u16, is_alone: bool, asks_for_logins: bool) -> 
     } else {
         command.arg("--storage-path").arg(directory).args(["--port", &port, "--host", "127.0.0.1"]);
         command.args(["--log-level", "ERROR"]);
-        // What `j: true` asks of a server; without it this one writes its journal when it likes.
+        // This is what `j: true` demands of a server. Without it, the emulation does not flush its journal at a commit.
         command.arg("--sync-on-commit");
         if is_alone {
             command.arg("--standalone");
@@ -124,6 +125,7 @@ fn spawn(directory: &Path, port: u16, is_alone: bool, asks_for_logins: bool) -> 
             command.arg("--auth");
         }
     }
-    // What the stand-in has to say when it does not start is worth seeing; mongod says it among much else.
+    // The error output is shown because the emulation prints there why it does not start. The standard output of mongod
+    // is long and not needed.
     command.current_dir(directory).stdout(Stdio::null()).spawn().expect("the server starts")
 }

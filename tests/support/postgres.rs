@@ -1,4 +1,4 @@
-//! PostgreSQL for tests: a schema of one's own on the server that `local-dev/test` names.
+//! PostgreSQL for tests: a separate schema for each test, on the server that `local-dev/test` names.
 
 use syncflow_server::store::postgres::PostgresOptions;
 use tokio_postgres::{Client, NoTls};
@@ -10,17 +10,17 @@ pub(crate) fn required(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; run the tests with local-dev/test"))
 }
 
-/// The server that is there for tests, with the rights of a superuser.
+/// The URL of the server for tests, with a superuser.
 pub(crate) fn server_url() -> String {
     required("TEST_POSTGRES_URL")
 }
 
-/// A name for something on the server that nobody else uses, plain enough to need no quotes.
+/// A new name for an object on the server. It needs no quotes in SQL.
 pub(crate) fn unique_name() -> String {
     format!("test_{}_{:x}", std::process::id(), fastrand::u64(..))
 }
 
-/// A statement for a superuser that cleans up when this is dropped.
+/// A statement that a superuser executes when this is dropped.
 pub(crate) struct CleanUp {
     url: String,
     sql: String,
@@ -35,7 +35,7 @@ impl CleanUp {
 impl Drop for CleanUp {
     fn drop(&mut self) {
         let (url, sql) = (self.url.clone(), self.sql.clone());
-        // A thread, since this may run inside a runtime, where nothing may wait.
+        // This needs its own thread, because it may be called inside a runtime, where blocking is not allowed.
         let done = std::thread::spawn(move || block_on(async { connect(&url).await.batch_execute(&sql).await }));
         match done.join() {
             Ok(Ok(())) => {}
@@ -45,7 +45,7 @@ impl Drop for CleanUp {
     }
 }
 
-/// A schema that nobody else uses; dropped with everything in it when this is dropped.
+/// A schema for one test. It is dropped with all its content when this is dropped.
 pub(crate) struct Schema {
     url: String,
     name: String,
@@ -53,30 +53,30 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// A name for a schema on a server; the store is to create it.
+    /// A new schema name on a server. The store creates the schema.
     pub(crate) fn on(url: &str) -> Self {
-        // A capital, a space and quotes, so that no statement gets away with a name that is not quoted.
+        // The name has a capital letter, a space and quotes, so that a statement that does not quote it fails.
         let name = format!("Test \"{}\"", unique_name());
         let clean_up = CleanUp::new(url, format!("DROP SCHEMA IF EXISTS {} CASCADE", quote(&name)));
         Self { url: url.to_owned(), name, _clean_up: clean_up }
     }
 
-    /// A schema on the server that is there for tests.
+    /// A schema on the server for tests.
     pub(crate) fn new() -> Self {
         Self::on(&server_url())
     }
 
-    /// How a store finds it.
+    /// The options with which a store opens it.
     pub(crate) fn options(&self) -> PostgresOptions {
         PostgresOptions { schema: Some(self.name.clone()), pool_size: 4, ..PostgresOptions::new(&self.url) }
     }
 
-    /// Its name.
+    /// The name of the schema.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its name as SQL has it.
+    /// The name in quotes for SQL.
     pub(crate) fn quoted(&self) -> String {
         quote(&self.name)
     }
@@ -86,7 +86,7 @@ fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The parts of a URL that tests need, in libpq's other form, to which more can be added.
+/// The parts of a URL that tests need, as `key=value` pairs of libpq, to which more can be added.
 pub(crate) fn key_values(url: &str) -> String {
     let config: tokio_postgres::Config = url.parse().expect("a connection string");
     let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one host in {url}") };
@@ -96,7 +96,7 @@ pub(crate) fn key_values(url: &str) -> String {
     format!("host={host} port={port} user={user} password='{password}' dbname={database}")
 }
 
-/// A connection past every store.
+/// A direct connection, without a store.
 pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the server can be reached");
     tokio::spawn(connection);

@@ -1,4 +1,4 @@
-//! PostgreSQL servers of a test's own, to be set up, killed and started again, and poolers before them.
+//! PostgreSQL servers for a single test, which it can configure, kill and start again, and poolers in front of them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -9,7 +9,7 @@ use tokio_postgres::NoTls;
 use super::postgres::{connect, required};
 use super::processes::{as_server_user, free_port, run, server_directory, signal, wait_until, write_for_server};
 
-/// A server; it ends, and its data are removed, when this is dropped.
+/// A server. It ends, and its data are removed, when this is dropped.
 pub(crate) struct PostgresServer {
     directory: TempDir,
     port: u16,
@@ -18,9 +18,9 @@ pub(crate) struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// A server with settings such as `ssl=on`, whose directory is prepared first.
+    /// Starts a server with settings such as `ssl=on`. `prepare` is called with its directory before.
     ///
-    /// Nothing is flushed to the disk: a test kills the server, never the machine.
+    /// Nothing is flushed to the disk, because a test kills the server but never the machine.
     pub(crate) async fn start_with(settings: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let directory = server_directory();
         let data = directory.path().join("data");
@@ -42,17 +42,17 @@ impl PostgresServer {
         server
     }
 
-    /// A server with settings.
+    /// Starts a server with settings.
     pub(crate) async fn start(settings: &[&str]) -> Self {
         Self::start_with(settings, |_| {}).await
     }
 
-    /// How to connect as a superuser.
+    /// The URL for a superuser.
     pub(crate) fn url(&self) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// The directory that has its data, in `data`.
+    /// The server's directory. Its data are in `data`.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -62,13 +62,13 @@ impl PostgresServer {
         self.port
     }
 
-    /// Sends a signal (`INT` for a fast end, `QUIT` for one as in a crash) and waits for the end.
+    /// Sends a signal and waits for the end: `INT` for a fast shutdown, `QUIT` for an end as in a crash.
     pub(crate) fn stop(&mut self, signal_name: &str) {
         signal(&self.process, signal_name);
         self.process.wait().expect("a server that is told to stop does");
     }
 
-    /// Starts a server that was stopped, and waits until it answers.
+    /// Starts the server again and waits until it answers.
     pub(crate) async fn start_again(&mut self) {
         self.process = spawn(&self.directory.path().join("data"), &self.settings);
         self.wait_until_it_answers().await;
@@ -82,7 +82,7 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
-        // It may have ended already; only that it is gone counts.
+        // The server may have ended already, which is not an error.
         let _ = self.process.try_wait().map(|ended| ended.is_none().then(|| self.stop("QUIT")));
     }
 }
@@ -100,7 +100,7 @@ fn program(name: &str) -> PathBuf {
     PathBuf::from(required("TEST_POSTGRES_BIN")).join(name)
 }
 
-/// A PgBouncer that hands each transaction to any of a few connections; it ends when this is dropped.
+/// A PgBouncer that gives each transaction any of a few connections. It ends when this is dropped.
 pub(crate) struct Pooler {
     process: Child,
     port: u16,
@@ -108,7 +108,7 @@ pub(crate) struct Pooler {
 }
 
 impl Pooler {
-    /// A pooler with this many connections to the server at a URL.
+    /// Starts a pooler with `connections` connections to the server at `url`.
     pub(crate) async fn start(url: &str, connections: usize) -> Self {
         let config: tokio_postgres::Config = url.parse().expect("a connection string");
         let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one host in {url}") };
@@ -134,12 +134,12 @@ impl Pooler {
         let mut pooler = Self { process, port, _directory: directory };
         let url = pooler.url();
         wait_until(&mut pooler.process, async || tokio_postgres::connect(&url, NoTls).await.is_ok()).await;
-        // The first answer of the server behind it.
+        // The pooler is ready when the server behind it answers.
         connect(&url).await.simple_query("SELECT 1").await.expect("the server behind the pooler answers");
         pooler
     }
 
-    /// How to connect through it.
+    /// The URL of the pooler.
     pub(crate) fn url(&self) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/any", self.port)
     }
@@ -147,7 +147,7 @@ impl Pooler {
 
 impl Drop for Pooler {
     fn drop(&mut self) {
-        // It may have ended already; only that it is gone counts.
+        // The pooler may have ended already, which is not an error.
         let _ = self.process.kill().and_then(|()| self.process.wait());
     }
 }

@@ -1,4 +1,5 @@
-//! Seeds: every randomised test prints its own and replays from `SYNCFLOW_SEED`; `SYNCFLOW_CASES` sets how many it tries.
+//! Seeds. Every randomised test prints its seed and replays it from `SYNCFLOW_SEED`. `SYNCFLOW_CASES` sets the number
+//! of cases.
 
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -6,7 +7,7 @@ use std::str::FromStr;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
 
-/// Tries cases until one fails, and then shows the smallest one that does, with the seed to replay it.
+/// Tries random cases until one fails. Then it panics with the smallest failing case and its seed.
 pub(crate) fn for_random<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> TestCaseResult)
 where
     S::Value: Debug,
@@ -20,19 +21,19 @@ where
     }
 }
 
-/// A generator for what needs no cases, such as pauses.
+/// A seeded generator for values that are not part of a case, such as pauses.
 pub(crate) fn seeded() -> fastrand::Rng {
     let seed = seed();
     println!("replay with SYNCFLOW_SEED={seed}");
     fastrand::Rng::with_seed(seed)
 }
 
-/// The seed that is asked for, or one that was not used before.
+/// The seed in `SYNCFLOW_SEED`, or a new one.
 pub(crate) fn seed() -> u64 {
     variable("SYNCFLOW_SEED").unwrap_or_else(|| fastrand::u64(..))
 }
 
-/// A number that a variable may set.
+/// A number from a variable, if it is set.
 pub(crate) fn variable<T: FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
     let Ok(value) = text.parse() else { panic!("{name} is no number: {text}") };

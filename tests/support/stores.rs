@@ -1,4 +1,4 @@
-//! A fresh store for every test, gone with the test.
+//! A new store for every test, which is removed after the test.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use super::postgres::Schema;
 
 type Open = dyn Fn() -> Arc<dyn Store> + Send + Sync;
 
-/// A store that nobody else uses; what it keeps anywhere is removed when this is dropped.
+/// A store for one test. Its data are removed when this is dropped.
 pub(crate) struct TestStore {
     store: Arc<dyn Store>,
     names_given: AtomicU64,
-    // Behind the store, so that what it keeps goes last: whoever can open it owns that.
+    // It is declared after the store, so that it is dropped last: the closure owns the data, such as a directory.
     open: Option<Box<Open>>,
 }
 
@@ -39,41 +39,41 @@ impl TestStore {
         Arc::clone(&self.store)
     }
 
-    /// The same database, opened once more as another process would.
+    /// Opens the same database again, as another process would.
     pub(crate) fn open_again(&self) -> Arc<dyn Store> {
         self.open.as_ref().expect("a store in memory cannot be opened again")()
     }
 
-    /// A name that was not given before, for one more tenant.
+    /// A new name for another tenant.
     pub(crate) fn next_name(&self) -> String {
         format!("tenant-{}", self.names_given.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// The reference, in memory.
+/// The model store.
 pub(crate) async fn memory() -> TestStore {
     TestStore { store: Arc::new(MemoryStore::new()), names_given: AtomicU64::new(0), open: None }
 }
 
-/// The embedded store, in a directory of its own.
+/// The SQLite store, in its own directory.
 pub(crate) async fn sqlite() -> TestStore {
     let directory = tempfile::tempdir().expect("a directory can be made");
     TestStore::opened_by(move || open_sqlite(&directory.path().join("syncflow.db")))
 }
 
-/// The store on PostgreSQL, in a schema of its own.
+/// The PostgreSQL store, in its own schema.
 pub(crate) async fn postgres() -> TestStore {
     let schema = Schema::new();
     TestStore::opened_by(move || Arc::new(PostgresStore::new(&schema.options()).expect("the options are right")))
 }
 
-/// The store on MongoDB, in a database of its own.
+/// The MongoDB store, in its own database.
 pub(crate) async fn mongodb() -> TestStore {
     let database = Database::new();
     TestStore::opened_by(move || Arc::new(MongoStore::new(&database.patient_options()).expect("the options are right")))
 }
 
-/// The embedded store on a file, which others may have open too.
+/// An SQLite store on a file, which may be open elsewhere too.
 pub(crate) fn open_sqlite(path: &std::path::Path) -> Arc<dyn Store> {
     const READERS: usize = 2;
     Arc::new(SqliteStore::open(path, READERS).expect("the database opens"))
