@@ -303,7 +303,6 @@ impl Decimal {
         let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
             // An exponent that does not fit is negative, because numbers beyond a double are refused. Then only the
             // digits matter.
-            // numbers.
             Some((mantissa, exponent)) => (mantissa, exponent.parse().unwrap_or(i64::MIN / 2)),
             None => (unsigned, 0_i64),
         };
