@@ -1,8 +1,8 @@
 //! An offline-first sync backend.
 //!
-//! Clients that work offline push the operations they made and pull those of others; the server detects conflicts with
-//! vector clocks, keeps an operation log and the current documents, and answers queries, statistics and compaction.
-//! `ARCHITECTURE.md` has the map of the code, `docs/protocol.md` the protocol.
+//! Clients that work offline push their operations and pull those of others. The server detects conflicts with vector
+//! clocks, keeps an operation log and the current documents, and answers queries, statistics and compaction.
+//! `ARCHITECTURE.md` has the map of the code, and `docs/protocol.md` describes the protocol.
 
 pub mod api;
 #[cfg(feature = "auth")]
@@ -19,7 +19,7 @@ pub mod runtime;
 pub mod service;
 pub mod store;
 
-/// The examples of the page about embedding, which have to compile.
+/// The examples on the page about embedding, which must compile.
 #[cfg(all(doctest, feature = "runtime", feature = "sqlite"))]
 #[doc = include_str!("../docs/embedding.md")]
 struct Embedding;

@@ -1,4 +1,5 @@
-//! The decision about pushes: what is applied, what is known already, what conflicts. A plain function of its arguments.
+//! The decision about pushes: which operations are applied, which are known already, and which conflict. It is a plain
+//! function of its arguments.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,21 +11,21 @@ use super::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 use super::names::{DocumentKey, OperationId};
 use super::operation::{Operation, OperationKind};
 
-/// What a decision stands on: what the store knew of some operation ids and documents at one moment.
+/// The basis of a decision: what the store knew at one moment about some operation ids and documents.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Those of the asked ids that took effect before, compacted since or not.
+    /// The requested ids that took effect before, whether or not they were compacted since.
     pub known: HashSet<OperationId>,
-    /// Those of the asked documents that exist, tombstones included.
+    /// The requested documents that exist, tombstones included.
     pub documents: HashMap<DocumentKey, Document>,
 }
 
-/// The operations of one request, and how much its answer may have to say about them.
+/// The operations of one request, and the limit for the size of its answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Push<'a> {
-    /// What was pushed, in order.
+    /// The operations, in their order.
     pub operations: &'a [Operation],
-    /// Most bytes that the server's documents may take in the conflicts that are answered.
+    /// The limit for all documents in the answered conflicts together, in bytes.
     pub conflicts_max_bytes: usize,
 }
 
@@ -35,37 +36,37 @@ impl<'a> From<&'a [Operation]> for Push<'a> {
     }
 }
 
-/// What became of one operation.
+/// The outcome of one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It changed its document.
     Applied,
-    /// It took effect before; nothing changes.
+    /// It took effect before. Nothing changes.
     Duplicate,
-    /// Its author had not seen the document's state; nothing changes.
+    /// Its author had not seen the document's state. Nothing changes.
     Conflict(Box<Conflict>),
 }
 
 /// The server's side of a conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    /// How the operation's clock stands to the document's.
+    /// The relation of the operation's clock to the document's.
     pub relation: ConflictRelation,
-    /// The document as it is.
+    /// The current document.
     pub document: Document,
 }
 
-/// The two relations that are conflicts.
+/// The two relations of clocks that are conflicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConflictRelation {
-    /// The author had seen less than the document has.
+    /// The author had seen less than the document contains.
     HappensBefore,
-    /// The author and the document have each seen what the other has not.
+    /// The author and the document each contain something that the other has not seen.
     Concurrent,
 }
 
 impl ConflictRelation {
-    /// The word of the protocol.
+    /// The name in the protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,39 +79,39 @@ impl ConflictRelation {
 /// Why a push fails as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// The document that the operation makes would be larger than [`DOCUMENT_MAX_BYTES`].
+    /// The document would become larger than [`DOCUMENT_MAX_BYTES`].
     DocumentTooLarge {
         /// The operation's index in its push.
         index: usize,
     },
-    /// The documents of the conflicts would be more than the push may answer; fewer operations at a time will do.
+    /// The documents in the conflicts are too large for one answer. Fewer operations in a push help.
     ConflictsTooLarge {
-        /// How many bytes they may be.
+        /// The limit in bytes.
         max_bytes: usize,
     },
 }
 
-/// A document that is written, if the store still has what the decision saw.
+/// A write of a document. It takes place only if the store still has the state that the decision saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentWrite {
-    /// What identifies it.
+    /// The collection and id of the document.
     pub key: DocumentKey,
-    /// The revision that the decision saw; nothing where it saw no document.
+    /// The revision that the decision saw, or `None` if it saw no document.
     pub seen_rev: Option<u64>,
-    /// The document as it shall be.
+    /// The new state of the document.
     pub document: Document,
-    /// The index in [`Batch::entries`] of the operation that wrote it last.
+    /// The index in [`Batch::entries`] of the last operation that wrote the document.
     pub entry_index: usize,
 }
 
-/// A guarded batch: all of it is written, or nothing.
+/// A guarded batch: either all of it is written, or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// The operations, in the order of the log; an update that revives a tombstone is an insert here.
+    /// The operations in the order of the log. An update that revives a tombstone is an insert here.
     pub entries: Vec<Operation>,
-    /// The documents, each once, in the order of their keys so that concurrent writers lock them in one order.
+    /// The documents, each once. They are ordered by key, so that concurrent writers lock them in the same order.
     pub documents: Vec<DocumentWrite>,
-    /// By how much the number of documents that are not deleted changes.
+    /// The change in the number of documents that are not deleted.
     pub live_documents_delta: i64,
     /// When the server received the operations, in milliseconds since 1970.
     pub received_at_ms: u64,
@@ -123,7 +124,7 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// The fingerprint of the log behind each entry, given the one before the first.
+    /// The fingerprint of the log after each entry. `before` is the one before the first entry.
     pub fn fingerprints(&self, before: Fingerprint) -> impl Iterator<Item = Fingerprint> {
         self.entries.iter().scan(before, |fingerprint, entry| {
             *fingerprint = fingerprint.extended(&entry.id);
@@ -132,12 +133,12 @@ impl Batch {
     }
 }
 
-/// The outcomes of one push, in the order of its operations, or why it fails as a whole.
+/// The outcomes of one push, in the order of its operations, or the reason why it fails as a whole.
 pub type Answer = Result<Vec<Outcome>, Refused>;
 
-/// Decides about pushes that share one commit, in their order: later operations see what earlier ones did.
+/// Decides about pushes that share one commit, in their order. Later operations see the effect of earlier ones.
 ///
-/// A push that is refused leaves no trace in the batch, and its neighbours are decided as if it had not been there.
+/// A refused push leaves no trace in the batch, and its neighbours are decided as if it were not there.
 #[must_use]
 pub fn decide(pushes: &[Push<'_>], snapshot: Snapshot, now_ms: u64) -> (Vec<Answer>, Batch) {
     let mut working = WorkingSet::new(snapshot);
@@ -145,11 +146,11 @@ pub fn decide(pushes: &[Push<'_>], snapshot: Snapshot, now_ms: u64) -> (Vec<Answ
     (answers, working.into_batch(now_ms))
 }
 
-/// The state that a decision walks over.
+/// The state that changes during a decision.
 struct WorkingSet {
     known: HashSet<OperationId>,
     documents: HashMap<DocumentKey, Document>,
-    /// The documents that were changed, with what the store had of them.
+    /// The changed documents, with their state in the store.
     touched: HashMap<DocumentKey, Touched>,
     entries: Vec<Operation>,
 }
@@ -161,7 +162,7 @@ struct Touched {
     entry_index: usize,
 }
 
-/// How to take one applied operation back.
+/// What is needed to undo one applied operation.
 struct Undo {
     key: DocumentKey,
     document: Option<Document>,
@@ -212,7 +213,8 @@ impl WorkingSet {
 
         let mut logged = operation.clone();
         if revives && logged.kind == OperationKind::Update {
-            // Clients keep the data of what they deleted and would merge into it; an insert replaces it.
+            // A client may keep the data of a document that it deleted, and would merge an update into them. An insert
+            // replaces them.
             logged.kind = OperationKind::Insert;
         }
         let before = Touched {
@@ -259,10 +261,10 @@ impl WorkingSet {
     }
 }
 
-/// The document that an operation makes would be too large to be stored.
+/// The document would become too large to be stored.
 struct TooLarge;
 
-/// The conflict of an operation's clock with a document, if there is one.
+/// The conflict between an operation's clock and a document, if there is one.
 fn conflict(clock: &VectorClock, document: &Document) -> Option<Conflict> {
     let relation = match clock.compare(&document.clock) {
         Relation::HappensAfter | Relation::Equal => return None,
@@ -272,7 +274,7 @@ fn conflict(clock: &VectorClock, document: &Document) -> Option<Conflict> {
     Some(Conflict { relation, document: document.clone() })
 }
 
-/// How many bytes of a conflict's answer are about the server's document, at most.
+/// The greatest number of bytes that the server's document takes in the answer for a conflict.
 fn answered_bytes(document: &Document) -> usize {
     // "data":null,"synced":false,"vectorClock":,"conflict":{"relation":"happens-before","rev":9007199254740991,
     // "deleted":false,"timestamp":9007199254740991,"operationId":,"clientId":}
@@ -284,7 +286,7 @@ fn answered_bytes(document: &Document) -> usize {
         + string_bytes(document.client_id.as_str())
 }
 
-/// The document behind an operation.
+/// The state of the document after an operation.
 fn apply(current: Option<&Document>, operation: &Operation) -> Result<Document, TooLarge> {
     let data = match (operation.kind, &operation.data, current.and_then(|document| document.data.as_ref())) {
         (OperationKind::Delete, _, _) => None,
@@ -304,7 +306,7 @@ fn apply(current: Option<&Document>, operation: &Operation) -> Result<Document, 
     })
 }
 
-/// The ids that a decision about these pushes must be told about, each once.
+/// The ids that a decision about these pushes needs, each once.
 #[must_use]
 pub fn ids_of(pushes: &[Push<'_>]) -> Vec<OperationId> {
     let mut ids: Vec<OperationId> = operations_of(pushes).map(|operation| operation.id.clone()).collect();
@@ -313,7 +315,7 @@ pub fn ids_of(pushes: &[Push<'_>]) -> Vec<OperationId> {
     ids
 }
 
-/// The documents that a decision about these pushes must be told about, each once.
+/// The documents that a decision about these pushes needs, each once.
 #[must_use]
 pub fn keys_of(pushes: &[Push<'_>]) -> Vec<DocumentKey> {
     let mut keys: Vec<DocumentKey> = operations_of(pushes).map(|operation| operation.key.clone()).collect();

@@ -1,4 +1,4 @@
-//! Documents: the current state of what operations did.
+//! Documents: the current state that results from the operations.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,50 +7,50 @@ use super::clock::VectorClock;
 use super::json::{Members, RawJson};
 use super::names::{ClientId, DocumentKey, OperationId};
 
-/// The state of a document that `decide` works on.
+/// The state of a document, as `decide` uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// How many operations were applied to it, from 1; deletes count.
+    /// The number of operations applied to the document, deletes included. The first has 1.
     pub rev: u64,
-    /// An object; nothing for a tombstone.
+    /// A JSON object, or `None` for a tombstone.
     pub data: Option<RawJson>,
-    /// The clock of the operation that wrote it last, which is at least that of every one before.
+    /// The clock of the operation that wrote the document last. It contains the clocks of all operations before.
     pub clock: VectorClock,
-    /// The operation that wrote it last.
+    /// The operation that wrote the document last.
     pub operation_id: OperationId,
-    /// Who made that operation.
+    /// The author of that operation.
     pub client_id: ClientId,
-    /// When its author made it.
+    /// The author's time of that operation.
     pub timestamp: u64,
 }
 
 impl Document {
-    /// Whether it is a tombstone.
+    /// Whether the document is a tombstone.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.data.is_none()
     }
 }
 
-/// A document that exists, as it is read.
+/// A document that is not deleted, as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveDocument {
-    /// What identifies it.
+    /// The collection and id of the document.
     pub key: DocumentKey,
-    /// How many operations were applied to it.
+    /// The number of operations applied to the document.
     pub rev: u64,
-    /// The place of its last operation in the log.
+    /// The sequence number of its last operation.
     pub seq: u64,
-    /// The operation that wrote it last.
+    /// The operation that wrote the document last.
     pub operation_id: OperationId,
-    /// An object.
+    /// A JSON object.
     pub data: RawJson,
 }
 
 impl LiveDocument {
-    /// The document as the JSON object of the protocol: `_id` and `_rev` from the server's columns, then the data.
+    /// The document as the JSON object of the protocol: the server's `_id` and `_rev`, and then the data.
     ///
-    /// Keys of those two names in the data are left out; the rest keeps its bytes.
+    /// Keys in the data with these two names are left out. The rest keeps its bytes.
     #[must_use]
     pub fn to_json(&self) -> String {
         let data = without_server_keys(self.data.as_str());
@@ -67,7 +67,7 @@ impl LiveDocument {
         json
     }
 
-    /// How many bytes the document takes in an answer, at most.
+    /// The greatest number of bytes that the document takes in an answer.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
         // {"_id":,"_rev":9007199254740991,},
@@ -76,7 +76,7 @@ impl LiveDocument {
     }
 }
 
-/// Drops the top-level keys that the server answers itself; costs a search where there are none.
+/// Removes the top-level keys that the server sets itself. If there are none, the text is searched but not parsed.
 fn without_server_keys(data: &str) -> Cow<'_, str> {
     let may_have_them = data.contains("\"_id\"") || data.contains("\"_rev\"") || data.contains("\\u");
     if !may_have_them {
@@ -95,10 +95,10 @@ fn is_server_key(key: &str) -> bool {
     matches!(key, "_id" | "_rev")
 }
 
-/// Puts the keys of `patch` over those of `base`, one level deep; `null` stays as a value.
+/// Adds the members of `patch` to those of `base`, one level deep. `null` stays a value.
 ///
-/// A key that both have keeps its place and takes the patch's value, as JavaScript's spread does; of equal keys in one
-/// object the last one counts. Values keep their bytes.
+/// If both have a key, it keeps its place and takes the patch's value, as with the spread of JavaScript. If an object
+/// has a key several times, the last value is used. Values keep their bytes.
 #[must_use]
 pub fn merge(base: &RawJson, patch: &RawJson) -> RawJson {
     let empty = Members::default;

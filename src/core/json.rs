@@ -1,4 +1,5 @@
-//! JSON that stays text: checked once when it comes in, handed on byte for byte, opened only where a look inside is due.
+//! JSON that stays text. It is checked once when it arrives, passed on byte by byte, and parsed only where its content
+//! is needed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,18 +10,18 @@ use serde_json::value::RawValue;
 use super::limits::JSON_MAX_LEVELS;
 use super::text::Text;
 
-/// A JSON value as text; cheap to clone.
+/// A JSON value as text. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawJson(Text);
 
 impl RawJson {
-    /// Takes a text that is known to be JSON: one that was checked before, or one read back from a store.
+    /// Makes a value of a text that was checked before, such as one from a store.
     #[must_use]
     pub fn trusted(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The same without copying it.
+    /// The same without a copy of the text.
     #[must_use]
     pub fn shared(text: Text) -> Self {
         Self(text)
@@ -38,7 +39,7 @@ impl RawJson {
             text.push_str(value.as_ref());
         }
         text.push('}');
-        // Without the room that is left over, for some keep it for long.
+        // The boxed text has no spare capacity, because some values are kept for long.
         Self(text.into_boxed_str().into())
     }
 
@@ -57,7 +58,7 @@ impl fmt::Debug for RawJson {
 
 /// Appends a text as a JSON string.
 pub fn push_string(out: &mut String, text: &str) {
-    // Counted, since without an early end the compiler looks at many bytes at once.
+    // The characters are counted to the end of the text, because the compiler vectorises a loop that has no early exit.
     let escapes = text.bytes().filter(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\')).count();
     if escapes > 0 {
         out.push_str(&serde_json::Value::from(text).to_string());
@@ -68,36 +69,36 @@ pub fn push_string(out: &mut String, text: &str) {
     }
 }
 
-/// How many bytes a text takes as a JSON string, quotes included.
+/// The size of a text as a JSON string with its quotes, in bytes.
 ///
-/// Exact for a text without control characters, which is what names are.
+/// It is exact for texts without control characters, such as names.
 #[must_use]
 pub fn string_bytes(text: &str) -> usize {
     text.len() + 2 + escape_bytes(text)
 }
 
-/// How many bytes a text grows by as a JSON string, quotes excluded; see [`string_bytes`].
+/// How many bytes the escapes add to a text as a JSON string; see [`string_bytes`].
 pub(super) fn escape_bytes(text: &str) -> usize {
     text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count()
 }
 
-/// Why a text is not JSON that we take.
+/// Why a text is not JSON that this server accepts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadJson(String);
 
-/// Checks a value that comes from outside, in one pass and without building it.
+/// Checks a value from outside in one pass, without building it.
 ///
 /// # Errors
-/// When the text is not one JSON value, a string has a lone surrogate or U+0000, the double next to a number is infinite,
-/// or the nesting is deeper than [`JSON_MAX_LEVELS`].
+/// If the text is not one JSON value, if a string has a lone surrogate or U+0000, if the double nearest to a number is
+/// infinite, or if the nesting is deeper than [`JSON_MAX_LEVELS`].
 pub fn check(text: &str) -> Result<(), BadJson> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     Checked { levels_left: JSON_MAX_LEVELS }.deserialize(&mut deserializer)?;
     Ok(deserializer.end()?)
 }
 
-/// Visits a value and everything in it, and keeps nothing.
+/// Visits a value and everything in it without keeping anything.
 #[derive(Clone, Copy)]
 struct Checked {
     levels_left: usize,
@@ -166,15 +167,15 @@ impl<'de> Visitor<'de> for Checked {
     }
 }
 
-/// The members of one object, in the order of the text, their values unopened.
+/// The members of one object in the order of the text. Their values are not parsed.
 #[derive(Debug, Default)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Members<'a> {
-    /// Opens an object one level deep.
+    /// Parses an object one level deep.
     ///
     /// # Errors
-    /// When the text is not JSON, or not an object.
+    /// If the text is not JSON, or not an object.
     pub fn parse(text: &'a str) -> Result<Self, BadJson> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let members = deserializer.deserialize_map(MembersVisitor)?;
@@ -182,18 +183,18 @@ impl<'a> Members<'a> {
         Ok(members)
     }
 
-    /// The value of a key; of equal keys the last one counts, as in JavaScript.
+    /// The value of a key. If the object has the key several times, the last value is used, as in JavaScript.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a str> {
         self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
 
-    /// Keys and values in the order of the text, equal keys included.
+    /// The keys and values in the order of the text, including keys that occur several times.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
         self.0.iter().map(|(key, value)| (&**key, *value))
     }
 
-    /// How many members there are, equal keys included.
+    /// The number of members, including keys that occur several times.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -224,7 +225,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
-/// A key that borrows from the text where it has no escapes.
+/// A key, borrowed from the text unless it has escapes.
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
@@ -251,27 +252,27 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// The elements of an array, unopened.
+/// The elements of an array. They are not parsed.
 ///
 /// # Errors
-/// When the text is not JSON, or not an array.
+/// If the text is not JSON, or not an array.
 pub fn elements(text: &str) -> Result<Vec<&str>, BadJson> {
     let elements: Vec<&RawValue> = serde_json::from_str(text)?;
     Ok(elements.into_iter().map(RawValue::get).collect())
 }
 
-/// A string's text.
+/// The content of a JSON string.
 ///
 /// # Errors
-/// When the text is not a JSON string, or one with a lone surrogate.
+/// If the text is not a JSON string, or has a lone surrogate.
 pub fn string(text: &str) -> Result<Cow<'_, str>, BadJson> {
     Ok(Key.deserialize(&mut serde_json::Deserializer::from_str(text))?)
 }
 
-/// An integer by its value, so that `5`, `5.0` and `5e0` are one.
+/// An integer by its value: `5`, `5.0` and `5e0` are the same.
 ///
 /// # Errors
-/// When the text is not a JSON number, or one that is negative, has a fraction, or is greater than `max`.
+/// If the text is not a JSON number, or is negative, has a fraction, or is greater than `max`.
 pub fn integer(text: &str, max: u64) -> Result<u64, BadJson> {
     let refused = || BadJson(format!("must be an integer from 0 to {max}"));
     if let Ok(integer) = text.parse::<u64>() {

@@ -1,6 +1,7 @@
-//! The pure core: what operations, clocks, documents, cursors and filters are, and every decision about them.
+//! The pure core: operations, clocks, documents, cursors and filters, and every decision about them.
 //!
-//! Nothing here does I/O, reads a clock, draws a random number, waits or spawns; what a decision needs is an argument.
+//! Nothing here does I/O, reads a clock, draws a random number, waits or spawns a task. A decision takes what it needs
+//! as arguments.
 
 pub mod access;
 pub mod clock;

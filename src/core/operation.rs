@@ -1,22 +1,22 @@
-//! Operations: as clients push them, and as the log keeps them.
+//! Operations, as clients push them and as the log keeps them.
 
 use super::clock::VectorClock;
 use super::json::{RawJson, escape_bytes};
 use super::names::{ClientId, DocumentKey, OperationId};
 
-/// What an operation does to its document.
+/// The effect of an operation on its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperationKind {
     /// Creates the document, or replaces its data.
     Insert,
-    /// Puts the keys of its data over those of the document; creates the document where there is none.
+    /// Adds its data to those of the document, and replaces equal keys. Creates the document if there is none.
     Update,
-    /// Drops the document's data and leaves a tombstone.
+    /// Removes the document's data and leaves a tombstone.
     Delete,
 }
 
 impl OperationKind {
-    /// The word of the protocol.
+    /// The name in the protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -26,7 +26,7 @@ impl OperationKind {
         }
     }
 
-    /// Reads the word of the protocol.
+    /// Reads the name in the protocol.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -41,51 +41,51 @@ impl OperationKind {
 /// One insert, update or delete of one document, made by one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// What identifies it for ever.
+    /// The id, which identifies the operation for ever.
     pub id: OperationId,
-    /// What it does.
+    /// The effect on the document.
     pub kind: OperationKind,
-    /// The document that it changes.
+    /// The changed document.
     pub key: DocumentKey,
-    /// An object, as sent; nothing for a delete.
+    /// A JSON object as it was sent, or `None` for a delete.
     pub data: Option<RawJson>,
-    /// When the client made it, by the client's own clock, in milliseconds or whatever the client counts in; from 1.
+    /// The client's time of the operation, in milliseconds or in any unit of the client, from 1.
     pub timestamp: u64,
-    /// Who made it.
+    /// The author.
     pub client_id: ClientId,
-    /// What its author had seen, itself included.
+    /// All that the author had seen, this operation included.
     pub clock: VectorClock,
 }
 
-/// An operation in the log, or a document's state in the form of one, as a pull delivers it.
+/// An operation in the log, or the state of a document in the form of an operation, as a pull returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
-    /// Its place in its tenant's log.
+    /// The place in the log of its tenant.
     pub seq: u64,
-    /// What identifies it for ever.
+    /// The id, which identifies the operation for ever.
     pub id: OperationId,
-    /// What it did to the document: an update that revived a tombstone is an insert here.
+    /// The effect on the document. An update that revived a tombstone is an insert here.
     pub kind: OperationKind,
-    /// The document that it changed.
+    /// The changed document.
     pub key: DocumentKey,
-    /// The data as it was pushed; the whole document where the entry stands for a state.
+    /// The data as they were pushed, or the whole document if the entry stands for a state.
     pub data: Option<RawJson>,
     /// The author's time.
     pub timestamp: u64,
     /// The author.
     pub client_id: ClientId,
-    /// The vector clock as the text of a JSON object: a pull has no need to open it.
+    /// The vector clock as the text of a JSON object, because a pull does not need to parse it.
     pub clock: RawJson,
 }
 
 impl LogEntry {
-    /// How many bytes the entry takes in an answer, to within the digits of its timestamp.
+    /// The size of the entry in an answer, in bytes. It counts the most digits that a timestamp may have.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
         self.wire_bytes_unescaped() + self.names().into_iter().map(escape_bytes).sum::<usize>()
     }
 
-    /// The same as long as nothing in its names has to be escaped, without a look at them.
+    /// The same size if no name needs escapes. It does not look at the names.
     #[must_use]
     pub fn wire_bytes_unescaped(&self) -> usize {
         // {"id":"","type":"insert","collection":"","docId":"","data":null,"timestamp":9007199254740991,"clientId":"",

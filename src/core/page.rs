@@ -1,4 +1,4 @@
-//! Pages: how many rows one answer carries, and which.
+//! Pages: which rows, and how many, are in one answer.
 
 use super::cursor::{Cursor, Head};
 use super::document::LiveDocument;
@@ -6,16 +6,17 @@ use super::filter::Filter;
 use super::limits::{PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS, QUERY_DOCUMENT_OVERHEAD_BYTES, QUERY_MAX_EXAMINED_BYTES};
 use super::operation::LogEntry;
 
-/// What a page may still take.
+/// The room that is left on a page.
 ///
-/// The first row always goes in, so that a pull makes progress; the limits of operations and documents keep a single
-/// row below half a page. Room stays for the smallest row once more, since a page for a legacy client may repeat it.
+/// The first row always fits, so that a pull makes progress. The limits of operations and documents keep a single row
+/// below half a page. A page for a client of the original protocol may repeat a row, so there is always room for a
+/// second copy of the smallest one.
 #[derive(Debug, Clone)]
 pub struct PageBudget {
     rows_left: usize,
     max_bytes: usize,
     bytes: usize,
-    /// The bytes of the smallest row, for which room stays; 0 where none is repeated.
+    /// The size of the smallest row, for which room is reserved. 0 if no row is repeated.
     smallest: usize,
 }
 
@@ -26,13 +27,13 @@ impl PageBudget {
         Self { smallest: usize::MAX, ..Self::of_bytes(max_rows, PAGE_MAX_BYTES) }
     }
 
-    /// A list of at most `max_rows` rows and `max_bytes`, none of which is ever repeated.
+    /// A list of at most `max_rows` rows and `max_bytes`, without repeated rows.
     #[must_use]
     pub fn of_bytes(max_rows: usize, max_bytes: usize) -> Self {
         Self { rows_left: max_rows, max_bytes, bytes: 0, smallest: 0 }
     }
 
-    /// Whether a row of this many bytes goes in; once one does not, the page ends.
+    /// Adds a row of this many bytes. Returns false if it does not fit; then the page ends.
     pub fn admit(&mut self, row_bytes: usize) -> bool {
         let bytes = self.bytes.saturating_add(row_bytes);
         let smallest = self.smallest.min(row_bytes);
@@ -55,10 +56,10 @@ pub struct QueryPage {
     pub more_before: Option<u64>,
 }
 
-/// Makes a page of the documents of a collection, from the newest on.
+/// Makes a page of the documents of a collection, beginning with the newest.
 ///
-/// The page ends when it is full, and also when [`QUERY_MAX_EXAMINED_BYTES`] were looked at, so that a filter that few
-/// documents match costs a bounded amount of work for each request.
+/// The page ends when it is full, or when [`QUERY_MAX_EXAMINED_BYTES`] were read. So a request has a bounded cost even
+/// if few documents match.
 #[derive(Debug)]
 pub struct QueryPageBuilder<'a> {
     filter: &'a Filter,
@@ -69,7 +70,7 @@ pub struct QueryPageBuilder<'a> {
 }
 
 impl<'a> QueryPageBuilder<'a> {
-    /// An empty page of at most `max_documents` that match.
+    /// An empty page for at most `max_documents` matching documents.
     #[must_use]
     pub fn new(filter: &'a Filter, max_documents: usize) -> Self {
         Self {
@@ -81,7 +82,7 @@ impl<'a> QueryPageBuilder<'a> {
         }
     }
 
-    /// Looks at the next document; says whether the page wants another.
+    /// Reads the next document. Returns whether the page needs another.
     pub fn push(&mut self, document: LiveDocument) -> bool {
         let (seq, bytes) = (document.seq, document.data.as_str().len());
         if self.filter.matches(&document) {
@@ -100,21 +101,21 @@ impl<'a> QueryPageBuilder<'a> {
         true
     }
 
-    /// The page, if no document is left or it wanted no more.
+    /// The page. It is complete if no document is left or `push` returned false.
     #[must_use]
     pub fn finish(self) -> QueryPage {
         self.page
     }
 }
 
-/// A page in log order.
+/// A page in the order of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPage {
     /// The operations, or documents in the form of operations.
     pub entries: Vec<LogEntry>,
     /// Where the next page begins.
     pub next: Cursor,
-    /// Whether there was more at the moment of reading.
+    /// Whether there were more rows at the moment of reading.
     pub has_more: bool,
 }
 
@@ -123,34 +124,35 @@ pub struct LogPage {
 pub struct TimePlace {
     /// The author's time.
     pub timestamp: u64,
-    /// The sequence number among those of one timestamp.
+    /// The sequence number, which orders entries with the same timestamp.
     pub seq: u64,
 }
 
 impl TimePlace {
-    /// Behind everything that has this timestamp.
+    /// The place after all entries with this timestamp.
     #[must_use]
     pub fn after_timestamp(timestamp: u64) -> Self {
-        // Sequence numbers stay below this, and it fits the signed integers of every store.
+        // Sequence numbers are smaller than this, and it fits the signed integers of every store.
         Self { timestamp, seq: i64::MAX as u64 }
     }
 }
 
-/// A page by the reference's rule: operations with a greater timestamp, in the order of (timestamp, sequence number).
+/// A page by the rule of the original protocol: operations with a greater timestamp, in the order of (timestamp,
+/// sequence number).
 ///
-/// It never ends inside a run of equal timestamps, since the client knows no more of its place than the timestamp. One
-/// that is empty although there is more stands before a run that alone exceeds the largest page.
+/// It never ends inside a run of equal timestamps, because the timestamp is all that the client knows of its place. If
+/// it is empty although there is more, the next run alone is larger than the largest page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimePage {
     /// The operations, or documents in the form of operations once history has been compacted.
     pub entries: Vec<LogEntry>,
-    /// Whether there was more at the moment of reading.
+    /// Whether there were more rows at the moment of reading.
     pub has_more: bool,
-    /// The tenant's log at the moment of reading.
+    /// The head of the tenant's log at the moment of reading.
     pub head: Head,
 }
 
-/// Builds a page by the reference's rule from rows in the order of (timestamp, sequence number).
+/// Builds such a page from rows in the order of (timestamp, sequence number).
 #[derive(Debug)]
 pub struct TimePageBuilder {
     asked: PageBudget,
@@ -160,7 +162,7 @@ pub struct TimePageBuilder {
 }
 
 impl TimePageBuilder {
-    /// A page of at most `max_operations`; it grows up to [`PAGE_MAX_OPERATIONS`] where the first run asks for it.
+    /// A page of at most `max_operations`. It grows up to [`PAGE_MAX_OPERATIONS`] if its first run is longer.
     #[must_use]
     pub fn new(max_operations: usize) -> Self {
         Self {
@@ -171,7 +173,7 @@ impl TimePageBuilder {
         }
     }
 
-    /// Takes the next row; says whether the page wants another.
+    /// Adds the next row. Returns whether the page needs another.
     pub fn push(&mut self, entry: LogEntry) -> bool {
         let bytes = entry.wire_bytes();
         let is_first_run = self.entries.first().is_none_or(|first| first.timestamp == entry.timestamp);
@@ -184,7 +186,7 @@ impl TimePageBuilder {
         fits
     }
 
-    /// The page; `head` is the tenant's log in the moment that the rows were read.
+    /// The page. `head` is the head of the tenant's log at the moment when the rows were read.
     #[must_use]
     pub fn finish(mut self, head: Head) -> TimePage {
         if let Some(follows) = self.follows {

@@ -1,4 +1,4 @@
-//! How far a client has come; only the statistics use it.
+//! The progress of a client, which only the statistics use.
 
 use super::limits::CLIENT_SEEN_PRECISION_MS;
 
@@ -12,9 +12,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Whether this is worth a write when something else is noted, or nothing.
+    /// Whether this progress is worth a write, given the progress that is stored.
     ///
-    /// A client that polls is not written down each time. A time in the future was noted under a clock that ran ahead.
+    /// A client that polls does not cause a write each time. A stored time in the future comes from a clock that ran
+    /// ahead.
     #[must_use]
     pub fn is_news(&self, noted: Option<Self>) -> bool {
         noted.is_none_or(|noted| {

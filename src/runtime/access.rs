@@ -1,4 +1,4 @@
-//! Who makes the requests to a server.
+//! The settings that say who may make requests, turned into principals.
 
 #[cfg(feature = "sign-in")]
 mod cache;
@@ -25,7 +25,7 @@ pub fn anybody() -> Principal {
     Principal::new(TenantId::trusted("default"), Subject::trusted("anybody"), Role::Admin)
 }
 
-/// Who may make requests, as the settings say; cheap to clone.
+/// The source of principals by the settings. Cheap to clone.
 #[derive(Clone)]
 pub struct Access(Option<Arc<dyn Authenticate>>);
 
@@ -33,7 +33,7 @@ impl Access {
     /// Reads the keys and tokens that the settings name.
     ///
     /// # Errors
-    /// When they cannot be used, or this build has no authentication; the error names the variable to look at.
+    /// If they cannot be used, or if this build has no authentication. The error names the variable to check.
     pub fn open(config: &AuthConfig, host: Arc<dyn Host>) -> Result<Self, ConfigError> {
         match config {
             AuthConfig::Off { .. } => Ok(Self(None)),
@@ -47,7 +47,7 @@ impl Access {
         }
     }
 
-    /// The routes over a service, for those who may make requests.
+    /// The routes over a service, for requests of these principals.
     pub fn routes(&self, service: Arc<SyncService>) -> Api {
         let api = Api::builder(service);
         match &self.0 {

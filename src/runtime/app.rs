@@ -1,4 +1,4 @@
-//! The routes with their layers as one service, which takes a path as it is written.
+//! The routes with their layers as one service, which uses a path as it is written.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -12,15 +12,15 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use tower::Service;
 
-/// The routes with everything around them: one service for every transport.
+/// The routes with all their layers: one service for every transport.
 ///
-/// It takes a path with one slash at its end for the path without it, and changes nothing else about a path: a proxy
-/// that lets requests through by their paths must read a path as this server does.
+/// A slash at the end of a path is ignored, and nothing else about a path is changed. A proxy that lets requests
+/// through by their paths must read a path in the same way as this server.
 #[derive(Debug, Clone)]
 pub struct App(Router);
 
 impl App {
-    /// Layers of a router run behind its routing, so what they serve is layered already.
+    /// The layers of a router run after its routing, so the router must be layered already.
     pub(super) fn new(layered: Router) -> Self {
         Self(layered)
     }
@@ -47,7 +47,7 @@ where
     }
 }
 
-/// The same place without the slash at the end of its path, if there is one and something in front of it.
+/// The URI without the slash at the end of its path, if there is one after other characters.
 fn without_trailing_slash(uri: &Uri) -> Option<Uri> {
     let path = uri.path().strip_suffix('/').filter(|path| !path.is_empty())?;
     let path_and_query = match uri.query() {

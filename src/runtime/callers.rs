@@ -1,11 +1,11 @@
-//! Who may call: no pages of foreign origins, and nobody by a foreign name.
+//! Protection from foreign web pages: requests from a foreign origin or to a foreign host name are refused.
 //!
-//! A browser sends a page's request to any server that the user's machine can reach. Some requests go out without asking
-//! the server first (a POST of `text/plain`), so the headers of CORS alone do not keep a page from writing. A page can
-//! also have its own name resolved to the server's address (DNS rebinding), and is then of one origin with the server, as
-//! far as the browser knows. The two headers that tell are `Origin` and `Host`, and a page can forge neither.
+//! A browser sends a page's requests to any server that the user's machine can reach. Some requests are sent without a
+//! preflight (such as a POST of `text/plain`), so the headers of CORS alone do not keep a page from writing. A page can
+//! also have its own host name resolved to the server's address (DNS rebinding). Then the browser takes page and server
+//! for the same origin. A page cannot forge the headers `Origin` and `Host`, so these two decide.
 //!
-//! Programs that are no browsers send no `Origin`, and are not concerned.
+//! Programs other than browsers send no `Origin` and are not affected.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -18,7 +18,7 @@ use crate::config::{AllowedHosts, AllowedOrigins, Authority, HttpConfig, Origin}
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Whom the server lets in.
+/// The origins and host names that the server accepts.
 #[derive(Debug, Clone)]
 pub(super) struct Callers {
     origins: AllowedOrigins,
@@ -30,7 +30,7 @@ impl Callers {
         Self { origins: config.allowed_origins.clone(), hosts: config.allowed_hosts.clone() }
     }
 
-    /// Says why a request is not let in, if it is not.
+    /// Checks a request. The error is the reason for a refusal.
     fn check(&self, request: &Request) -> Result<(), Refusal> {
         if !has_known_transfer_coding(request) {
             return Err(Refusal::TransferCoding);
@@ -62,7 +62,7 @@ impl Callers {
     }
 }
 
-/// Lets a request in, or answers it before it has done anything.
+/// Passes a request on, or refuses it before it has any effect.
 pub(super) async fn let_in(State(callers): State<Callers>, request: Request, next: Next) -> Response {
     match callers.check(&request) {
         Ok(()) => next.run(request).await,
@@ -74,8 +74,7 @@ pub(super) async fn let_in(State(callers): State<Callers>, request: Request, nex
     }
 }
 
-/// Whether the body of a request travels in a way that the connection has undone: hyper undoes `chunked` and passes on
-/// what is below it.
+/// Whether the connection has decoded the body: hyper decodes `chunked` and passes on all other transfer codings.
 fn has_known_transfer_coding(request: &Request) -> bool {
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -85,8 +84,8 @@ fn has_known_transfer_coding(request: &Request) -> bool {
     }
 }
 
-/// By which name the server is called, if the request says exactly one (RFC 9112, section 3.2, and RFC 9113, section
-/// 8.3.1).
+/// The host name by which the request calls the server, if it has exactly one (sections 3.2 of RFC 9112 and 8.3.1 of
+/// RFC 9113).
 fn called(request: &Request) -> Option<Authority> {
     let in_target = request.uri().authority().map(http::uri::Authority::as_str);
     let mut headers = request.headers().get_all(HOST).iter();
@@ -119,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of a request to a server with these settings.
+    /// The check of a request with these settings.
     fn verdict(origins: AllowedOrigins, method: &str, headers: &[(&str, &[u8])]) -> &'static str {
         let callers = Callers { origins, hosts: AllowedHosts::Listed(Vec::new()) };
         let mut request = http::Request::builder().method(method).uri("/operations");

@@ -1,4 +1,4 @@
-//! What a connection may cost: every phase of it has a limit.
+//! The limits of connections: every phase has one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::IoSlice;
@@ -23,14 +23,14 @@ use crate::core::limits::{
 /// The limits of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// Most connections that are open at once. At the limit the one that has been idle for longest is closed for a new
-    /// one; if all are at work, the new one is answered with 503.
+    /// The greatest number of open connections. When it is reached, the connection that has been idle longest is closed
+    /// for a new one. If none is idle, the new one is answered with 503.
     pub max_connections: usize,
-    /// How long a new connection may take until its first request has begun.
+    /// How long a new connection may take until its first request begins.
     pub first_request: Duration,
-    /// How long a connection may be idle, and how long a client may read nothing of an answer.
+    /// How long a connection may be idle, and how long a client may stop reading an answer.
     pub idle: Duration,
-    /// How long a client may take to read what was answered, if it goes on reading.
+    /// How long a client may take to read an answer while it continues to read.
     pub answer: Duration,
     /// How long one request may take from its head to the end of its answer.
     pub exchange: Duration,
@@ -49,18 +49,18 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// What one connection is doing.
+/// The state of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
     limits: ConnectionLimits,
     state: Mutex<State>,
-    /// Told to leave, or done with the last request before that.
+    /// Notified when the connection must close, or when its last request before that is done.
     told: Notify,
 }
 
 #[derive(Debug)]
 struct State {
-    /// When each request that is not answered to its end has begun, by the number of the request.
+    /// When each request began that is not completely answered, by the number of the request.
     exchanges: BTreeMap<u64, Instant>,
     next_exchange: u64,
     idle_since: Instant,
@@ -76,7 +76,7 @@ impl Activity {
         Arc::new(Self { limits, state: Mutex::new(state), told: Notify::new() })
     }
 
-    /// A request has begun; it ends when the result is dropped.
+    /// Records the beginning of a request. The request ends when the result is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Exchange {
         let mut state = self.lock();
         let number = state.next_exchange;
@@ -85,7 +85,7 @@ impl Activity {
         Exchange { activity: Arc::clone(self), number }
     }
 
-    /// How long a connection that has to close may take for that: until the request that began last is answered.
+    /// How long a connection that must close may take for that: until its latest request is answered.
     pub(super) fn grace(&self) -> Duration {
         let state = self.lock();
         let end = state.exchanges.last_key_value().map(|(_, begun_at)| *begun_at + self.limits.exchange);
@@ -93,7 +93,7 @@ impl Activity {
         left.max(Duration::from_secs(CONNECTION_CLOSE_TIME_MAX_SECONDS.into()))
     }
 
-    /// Completes when there is neither a request nor something that can be written.
+    /// Completes when no request is in progress and nothing can be written.
     pub(super) async fn quiet(&self) {
         let pause = Duration::from_secs(STOP_QUIET_TIME_SECONDS.into());
         loop {
@@ -105,14 +105,14 @@ impl Activity {
         }
     }
 
-    /// Completes when the connection has reached a limit, or has to make room for another one.
+    /// Completes when the connection has reached a limit, or must make room for another one.
     pub(super) async fn over(&self) {
         loop {
             let (end, now) = (self.end(), Instant::now());
             if end <= now {
                 return;
             }
-            // Nothing that happens meanwhile makes the end come sooner than one of the limits after it.
+            // No event meanwhile can bring the end forward to less than one of the limits from now.
             let limits = &self.limits;
             let shortest = limits.first_request.min(limits.idle).min(limits.exchange);
             tokio::select! {
@@ -122,7 +122,7 @@ impl Activity {
         }
     }
 
-    /// When the connection ends if nothing happens meanwhile.
+    /// When the connection ends if nothing happens until then.
     fn end(&self) -> Instant {
         let (state, limits) = (self.lock(), &self.limits);
         if state.must_leave && state.exchanges.is_empty() {
@@ -134,13 +134,13 @@ impl Activity {
         if state.next_exchange == 0 {
             return state.idle_since + limits.first_request;
         }
-        // The end of an answer may still be on its way. A client that only asks whether the server is there makes it
-        // write too, so that does not count for ever.
+        // The end of an answer may still be on its way. The pings of a client also cause writes, so these do not keep
+        // the connection open for ever.
         let last = state.wrote_at.max(state.idle_since) + limits.idle;
         last.min(state.idle_since + limits.idle.max(limits.answer))
     }
 
-    /// Since when the connection has had nothing to answer or to write; `None` if it has something to answer.
+    /// Since when the connection has had nothing to answer or to write. `None` if it has something to answer.
     fn idle_since(&self) -> Option<Instant> {
         let state = self.lock();
         state.exchanges.is_empty().then_some(state.idle_since.max(state.wrote_at))
@@ -172,7 +172,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// The same answer; the request ends with its body.
+    /// Returns the same response. The request ends together with its body.
     pub(super) fn until_read(self, response: Response) -> Response {
         response.map(|body| Body::new(Answering { body, _exchange: self }))
     }
@@ -189,7 +189,7 @@ impl Drop for Exchange {
     }
 }
 
-/// A body that keeps a request from ending.
+/// A body that keeps a request open until it is dropped.
 struct Answering {
     body: Body,
     _exchange: Exchange,
@@ -215,7 +215,7 @@ impl http_body::Body for Answering {
     }
 }
 
-/// A stream that notes when something could be written.
+/// A stream that records when it was possible to write.
 pub(super) struct Noting<S> {
     pub(super) stream: S,
     pub(super) activity: Arc<Activity>,
@@ -261,7 +261,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noting<S> {
     }
 }
 
-/// The connections that are open.
+/// All open connections.
 #[derive(Debug)]
 pub(super) struct Connections {
     max: usize,
@@ -274,8 +274,8 @@ impl Connections {
         Self { max, open: Arc::default(), next: 0 }
     }
 
-    /// A place for one more connection; if there is none, the connection that has been idle for longest is told to leave.
-    /// `None` if none is idle.
+    /// Reserves a place for another connection. If there is none, the connection that has been idle longest is told to
+    /// close. `None` if none is idle.
     pub(super) fn enter(&mut self, activity: &Arc<Activity>) -> Option<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= self.max {
@@ -296,7 +296,7 @@ impl Connections {
     }
 }
 
-/// The place of one connection, which is free again when this is dropped.
+/// The place of one connection, which becomes free when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     open: Arc<Mutex<HashMap<u64, Arc<Activity>>>>,

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use crate::service::Host;
 
-/// The system's clock, Tokio's timer, and a generator that the system seeded.
+/// The system's clock, Tokio's timer, and a random number generator that the system seeded.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokioHost;
 

@@ -1,7 +1,7 @@
-//! Undoing the content coding of request bodies.
+//! Decodes the content coding of request bodies.
 //!
-//! tower-http's layer reads one member of a gzip body and ignores what comes behind it, and compares the names of codings
-//! with their case. So this is one over the same decoders.
+//! The layer of tower-http reads only the first member of a gzip body and ignores the rest, and it compares the names
+//! of codings with their case. This layer uses the same decoders without these faults.
 
 use std::io;
 
@@ -21,13 +21,13 @@ use tokio_util::io::StreamReader;
 
 use crate::core::limits::{BODY_MAX_MEMBERS, ZSTD_WINDOW_MAX_BITS};
 
-/// What a body may be encoded with, as a 415 names it.
+/// The supported codings, as a 415 names them.
 const KNOWN_CODINGS: &str = "zstd,gzip,deflate,br";
 
-/// How much is inflated at a time, in bytes.
+/// How many bytes are decoded at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Undoes the content coding of a body, and limits what comes out.
+/// Decodes a body, and limits the size of the result.
 pub(super) async fn inflate(State(max_bytes): State<usize>, request: Request, next: Next) -> Response {
     let Ok(coding) = coding(request.headers()) else {
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, [(ACCEPT_ENCODING, KNOWN_CODINGS)]).into_response();
@@ -44,7 +44,7 @@ pub(super) async fn inflate(State(max_bytes): State<usize>, request: Request, ne
     next.run(Request::from_parts(parts, Body::new(Limited::new(body, max_bytes)))).await
 }
 
-/// How a body is encoded.
+/// The coding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
     Gzip,
@@ -53,11 +53,11 @@ enum Coding {
     Zstd,
 }
 
-/// Nobody here knows how to undo the coding, or the body has several.
+/// The coding is unknown, or the body has several.
 #[derive(Debug, PartialEq, Eq)]
 struct Unknown;
 
-/// The coding that the headers name, if there is one.
+/// The coding in the headers, if there is one.
 fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Unknown> {
     let mut found = None;
     for value in headers.get_all(CONTENT_ENCODING) {
@@ -80,7 +80,7 @@ fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Unknown> {
 
 type Source = StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>;
 
-/// A member of a body, which is inflated by itself.
+/// A member of a body. Each member is decoded separately.
 enum Member {
     Gzip(GzipDecoder<Source>),
     Deflate(ZlibDecoder<Source>),
@@ -101,7 +101,7 @@ impl Member {
         }
     }
 
-    /// Inflates some of it; nothing at its end.
+    /// Decodes the next bytes. They are empty at the end.
     async fn read(&mut self) -> io::Result<Bytes> {
         let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
         match self {
@@ -113,7 +113,7 @@ impl Member {
         Ok(chunk.freeze())
     }
 
-    /// What is left of the body behind it.
+    /// The rest of the body after this member.
     fn into_source(self) -> Source {
         match self {
             Self::Gzip(decoder) => decoder.into_inner(),
@@ -124,7 +124,7 @@ impl Member {
     }
 }
 
-/// A body that is being inflated.
+/// A body during its decoding.
 struct Inflating {
     coding: Coding,
     member: Member,
@@ -132,7 +132,7 @@ struct Inflating {
 }
 
 impl Inflating {
-    /// The next piece of the body and the rest; nothing at its end.
+    /// The next part of the body and the rest of it, or `None` at the end.
     async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
         loop {
             let chunk = self.member.read().await?;
@@ -151,7 +151,8 @@ impl Inflating {
 }
 
 impl Coding {
-    /// Whether a body may have so many members behind its first one (RFC 1952, section 2.2, and RFC 8878, section 3).
+    /// Checks whether a body may have so many members after its first one (RFC 1952, section 2.2, and RFC 8878, section
+    /// 3).
     fn check_further(self, members: usize) -> io::Result<()> {
         let problem = match self {
             Self::Deflate | Self::Brotli => "there is more behind the end of the encoded data".to_owned(),

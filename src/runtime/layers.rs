@@ -1,4 +1,4 @@
-//! The layers around the routes, from the one that a request meets first to the one that it meets last.
+//! The layers around the routes, in the order in which a request passes them.
 
 use std::any::Any;
 use std::time::Duration;
@@ -34,9 +34,9 @@ use crate::core::limits::{PREFLIGHT_KEPT_MAX_SECONDS, REQUEST_ID_MAX_BYTES};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The headers that a page may send, besides those that every page may.
+/// The headers that a page may send in addition to those that are always allowed.
 ///
-/// They are listed since `*` would not stand for `authorization`. Libraries that trace requests add the last two.
+/// They are listed because `*` does not include `authorization`. Libraries for tracing add the last two.
 const ALLOWED_HEADERS: [HeaderName; 8] = [
     AUTHORIZATION,
     CONTENT_ENCODING,
@@ -92,8 +92,8 @@ async fn keep_status<B>(mut response: Response<B>) -> Response<B> {
     response
 }
 
-/// Takes back the 406 that the compression layer puts on an answer where the client refuses every content encoding:
-/// the work is done by then, and a client that cannot even be told so would do it again.
+/// Removes the 406 that the compression layer sets if the client refuses every content coding. The work is already done
+/// at this point, and the client would do it again.
 async fn plain_where_nothing_is_acceptable<B>(mut response: Response<B>) -> Response<B> {
     if let Some(AnsweredStatus(status)) = response.extensions().get().copied() {
         *response.status_mut() = status;
@@ -101,7 +101,7 @@ async fn plain_where_nothing_is_acceptable<B>(mut response: Response<B>) -> Resp
     response
 }
 
-/// Gives what a layer answers by a bare status the shape of every other error.
+/// Gives the bare status of a layer the shape of every other error.
 async fn in_shape<B>(response: Response<B>) -> Response
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -109,7 +109,7 @@ where
     api::in_shape(response.map(Body::new))
 }
 
-/// Drops a request id of the client's that is not fit for logs, so that the request gets one of ours.
+/// Drops a client's request id that is not suitable for logs, so that the request gets a new one.
 async fn forget_odd_request_id(mut request: Request) -> Request {
     let is_odd = |id: &HeaderValue| id.len() > REQUEST_ID_MAX_BYTES || id.to_str().is_err() || id.is_empty();
     if request.headers().get(REQUEST_ID).is_some_and(is_odd) {
@@ -118,14 +118,14 @@ async fn forget_odd_request_id(mut request: Request) -> Request {
     request
 }
 
-/// A span that an entry point has opened around a request, with fields of its own. It has room for those of `span_of`,
-/// and is used in place of a new one, since a line of the log shows one span.
+/// A span that an entry point has opened around a request, with its own fields and room for those of `span_of`. It is
+/// used in place of a new span, because a log line shows only one.
 #[derive(Debug, Clone)]
 pub struct OpenSpan(pub Span);
 
-/// What every line that is logged during a request says about it: never its body, its query or its credentials.
+/// The fields of every line that is logged during a request. They never include its body, query or credentials.
 ///
-/// Its level is that of errors, so that they have these fields too where nothing else is logged.
+/// The span has the level of errors, so that its fields are there even if only errors are logged.
 fn span_of(request: &Request) -> Span {
     let request_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let (method, path) = (request.method(), request.uri().path());
@@ -143,8 +143,8 @@ fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {
     tracing::info!(http.status = response.status().as_u16(), http.latency_ms = latency_ms, "answered");
 }
 
-/// Says of every answer that it is what its `Content-Type` says, and that no cache may give it to somebody else, or
-/// without asking the server whether it is still right.
+/// Adds headers to every answer: browsers must not guess another type than `Content-Type`, and caches must not give the
+/// answer to another user, nor use it again without asking the server.
 async fn for_one_reader(request: Request, next: Next) -> Response {
     let can_be_kept = [Method::GET, Method::HEAD].contains(request.method());
     let mut response = next.run(request).await;
@@ -167,7 +167,7 @@ fn cors(allowed: &AllowedOrigins) -> CorsLayer {
         .max_age(Duration::from_secs(PREFLIGHT_KEPT_MAX_SECONDS))
 }
 
-/// The CORS layer answers every `OPTIONS` itself, with a 200 that has nothing in it.
+/// The CORS layer answers every `OPTIONS` itself, with an empty 200.
 async fn preflight_without_content(request: Request, next: Next) -> Response {
     let is_preflight = request.method() == Method::OPTIONS;
     let mut response = next.run(request).await;

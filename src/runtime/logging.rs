@@ -1,4 +1,4 @@
-//! Structured logs on the standard error, so that the standard output is left to what a program has to say.
+//! Structured logs on the standard error. The standard output is left to the output of a program.
 
 use std::io::{self, IsTerminal as _};
 
@@ -13,10 +13,10 @@ use crate::config::{ConfigError, LogConfig, LogFormat};
 /// Starts logging for the whole process.
 ///
 /// # Errors
-/// When the filter is none, or logging was started before.
+/// If the filter cannot be read, or logging was started before.
 pub fn start(config: &LogConfig) -> Result<(), ConfigError> {
     let filter: Targets = config.filter.parse().map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
-    // Colours are for a person at a terminal, and noise in a file.
+    // Colours help a person at a terminal, but are noise in a file.
     let is_terminal = io::stderr().is_terminal();
     let lines = layer().with_writer(io::stderr).with_ansi(is_terminal);
     let lines = match config.format {

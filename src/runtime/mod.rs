@@ -1,4 +1,4 @@
-//! What the routes need around them on a real machine: a clock, layers with a runtime, logs, and an open store.
+//! The surroundings of the routes on a real machine: a clock, layers with a runtime, logs, and an open store.
 
 mod access;
 mod app;

@@ -1,8 +1,9 @@
-//! What the routes leave of a request's body.
+//! Reads the part of a request's body that the routes did not read.
 //!
-//! Many answers are known before the body has come: the route does not exist, the body is too large. To answer and close
-//! the connection while the client is still sending makes its system throw the answer away with the connection; to leave
-//! the connection open needs the rest of the body to be out of the way. So the rest is read, within limits.
+//! Many answers are known before the whole body has arrived, for example if the route does not exist or the body is too
+//! large. If the server answered and closed the connection while the client was sending, the client's system would
+//! discard the answer with the connection. To keep the connection open, the rest of the body must be read. So it is
+//! read, within limits.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,7 @@ use http_body_util::BodyExt as _;
 
 use crate::core::limits::{DISCARD_TIME_MAX_SECONDS, DISCARDED_BODY_MAX_BYTES};
 
-/// Reads what the routes have left of a body; where that is too much, says that the connection closes.
+/// Reads the rest of a body. If it is too much, the answer says that the connection closes.
 pub(super) async fn finish_body(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -31,7 +32,8 @@ pub(super) async fn finish_body(request: Request, next: Next) -> Response {
     let mut response = next.run(request.map(|body| Body::new(Lent::new(body, slot.clone())))).await;
     let is_finished = match slot.take() {
         None => true,
-        // This client sends its body when it is asked to, which nobody did; it need not send it at all.
+        // This client waits for `100 Continue` before it sends the body, which it did not receive. So it need not send
+        // the body at all.
         Some(rest) if waits_for_a_word && !rest.was_asked_for => false,
         Some(rest) => discard(rest.body).await,
     };
@@ -41,7 +43,7 @@ pub(super) async fn finish_body(request: Request, next: Next) -> Response {
     response
 }
 
-/// Reads a body to its end, within limits; says whether the end was reached.
+/// Reads a body to its end, within limits. Returns whether the end was reached.
 async fn discard(mut body: Body) -> bool {
     let reading = async {
         let mut bytes_left = DISCARDED_BODY_MAX_BYTES;
@@ -57,7 +59,7 @@ async fn discard(mut body: Body) -> bool {
     tokio::time::timeout(time_max, reading).await.unwrap_or(false)
 }
 
-/// Where a lent body comes back to.
+/// The slot to which a lent body returns.
 #[derive(Clone, Default)]
 struct Slot(Arc<Mutex<Option<Rest>>>);
 
@@ -76,7 +78,7 @@ impl Slot {
     }
 }
 
-/// A body that comes back when it is dropped before its end.
+/// A body that returns to its slot if it is dropped before its end.
 struct Lent {
     body: Option<Body>,
     was_asked_for: bool,

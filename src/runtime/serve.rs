@@ -1,4 +1,4 @@
-//! The shim between TCP and the routes.
+//! The connection between TCP and the routes.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -23,15 +23,16 @@ use crate::core::limits::{
     STOP_TIME_MAX_SECONDS,
 };
 
-/// The answer to a connection that there is no room for.
+/// The answer to a connection for which there is no room.
 const CROWDED: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json; charset=utf-8\r\n\
     content-length: 76\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
     {\"error\":\"Unavailable\",\"message\":\"the server has too many open connections\"}";
 
 /// Answers requests over HTTP/1 and HTTP/2 until it is told to stop. Then it closes the idle connections and finishes
-/// the requests in flight, until that has taken too long or it is told once more.
+/// the requests in progress. It ends when they are finished, when that has taken too long, or when it is told a second
+/// time.
 ///
-/// Each call of `told_to_stop` waits for one more word.
+/// Each call of `told_to_stop` waits for one more such signal.
 pub async fn serve(listener: TcpListener, app: App, limits: ConnectionLimits, mut told_to_stop: impl AsyncFnMut()) {
     let server = server();
     let (stop_connections, stopping) = watch::channel(false);
@@ -49,7 +50,8 @@ pub async fn serve(listener: TcpListener, app: App, limits: ConnectionLimits, mu
             accepting.set(accept(&listener));
             let activity = Activity::new(limits);
             let Some(place) = connections.enter(&activity) else {
-                // A new connection has room for so few bytes, and nobody waits for one that has not.
+                // The send buffer of a new connection has room for these few bytes. If it has not, the server does not
+                // wait.
                 let _ = stream.try_write(CROWDED.as_bytes());
                 continue;
             };
@@ -57,7 +59,7 @@ pub async fn serve(listener: TcpListener, app: App, limits: ConnectionLimits, mu
             tasks.spawn(converse(server.clone(), stream, app.clone(), place, stopping.clone()));
         }
     }
-    // Whoever comes now is told at once that nobody listens.
+    // New clients are refused at once, because no process listens any more.
     drop(listener);
     drop(stopping);
     stop_connections.send_replace(true);
@@ -89,7 +91,7 @@ async fn converse(
         done = connection.as_mut() => Some(done),
         () = activity.over() => None,
         () = stopped(&mut stopping) => {
-            // What is in flight is finished, however long the server gives it.
+            // Requests in progress are finished, within the time that the server allows.
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 done = connection.as_mut() => Some(done),
@@ -100,7 +102,7 @@ async fn converse(
     let done = match done {
         Some(done) => done,
         None => {
-            // A client that is about to send a request is told to send it elsewhere.
+            // A client that is about to send a request is told to use another connection.
             connection.as_mut().graceful_shutdown();
             tokio::time::timeout(activity.grace(), connection.as_mut()).await.unwrap_or(Ok(()))
         }
@@ -112,7 +114,7 @@ async fn converse(
 
 /// Completes when the server is told to stop.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // It is told before the sender is dropped.
+    // The stop is sent before the sender is dropped.
     let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
 }
 
@@ -120,20 +122,20 @@ fn server() -> Builder<TokioExecutor> {
     let mut server = Builder::new(TokioExecutor::new());
     let head_time_max = Duration::from_secs(REQUEST_HEAD_TIME_MAX_SECONDS.into());
     let idle_time_max = Duration::from_secs(CONNECTION_IDLE_TIME_MAX_SECONDS.into());
-    // This begins with the end of the answer before, so it is also the time that a connection may be idle.
+    // This time begins at the end of the previous answer, so it also limits how long a connection is idle.
     server.http1().timer(TokioTimer::new()).header_read_timeout(idle_time_max);
-    // Over HTTP/2 a client that has gone without a word is found by asking it.
+    // Over HTTP/2, a ping finds out whether a silent client still exists.
     server.http2().timer(TokioTimer::new()).keep_alive_interval(head_time_max).keep_alive_timeout(head_time_max);
     server.http2().max_concurrent_streams(CONNECTION_MAX_REQUESTS);
     server
 }
 
-/// Waits for a connection; where one cannot be accepted, for longer.
+/// Waits for a connection. After an error it waits longer.
 async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Answers are written in one piece, so there is nothing to gain from collecting small ones.
+                // Answers are written in one piece, so collecting small ones has no benefit.
                 let _ = stream.set_nodelay(true);
                 return stream;
             }

@@ -1,4 +1,4 @@
-//! Opening the store that the settings name.
+//! Opens the store that the settings name.
 
 #[cfg(feature = "postgres")]
 use std::path::Path;
@@ -16,18 +16,18 @@ use crate::store::postgres::{Logins, Peer, PostgresOptions, PostgresOptionsError
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
 
-/// A connection string, and who connects where it does not say.
+/// A connection string, and the source of logins if the string has none.
 #[cfg(feature = "postgres")]
 type PostgresAccess = (String, Option<Arc<dyn Logins>>);
 
-/// A URI, and who says another one when its login is refused.
+/// A URI, and the source of another one if its login is refused.
 #[cfg(feature = "mongodb")]
 type MongoAccess = (String, Option<Arc<dyn Uris>>);
 
-/// Opens the store that the settings name; dropping it closes it.
+/// Opens the store that the settings name. Dropping it closes it.
 ///
 /// # Errors
-/// When it cannot be opened, or this build has no such store; the error names the variable to look at.
+/// If it cannot be opened, or if this build has no such store. The error names the variable to check.
 pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigError> {
     match &config.adapter {
         Adapter::Memory => Ok(Arc::new(MemoryStore::new())),
@@ -79,7 +79,7 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
     }
 }
 
-/// How to connect to MongoDB. What reads a secret is rare and large, so it does not count in the size of an opening.
+/// How to connect to MongoDB. The future that reads a secret is large and rarely used, so it is boxed.
 #[cfg(feature = "mongodb")]
 #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "with the feature `aws` it waits"))]
 async fn mongo_access(connection: &Connection) -> Result<MongoAccess, ConfigError> {
@@ -95,7 +95,7 @@ async fn mongo_access(connection: &Connection) -> Result<MongoAccess, ConfigErro
     }
 }
 
-/// How to connect to PostgreSQL, and who does where the connection string does not say.
+/// How to connect to PostgreSQL, and the source of logins if the connection string has none.
 #[cfg(all(feature = "postgres", feature = "aws"))]
 async fn postgres_access(
     connection: &Connection,
@@ -157,7 +157,7 @@ fn not_built(store: &str) -> ConfigError {
     ConfigError::new("ADAPTER", format_args!("this build has no {store} store"))
 }
 
-/// The variable to look at when a connection string is wrong: the one that it was given in, or the one of the secret.
+/// The variable to check when a connection string is wrong: that of the string or that of the secret.
 pub(super) fn connection_variable(connection: &Connection, given_in: &'static str) -> &'static str {
     match connection {
         Connection::Stored { place, given: None } => place.variable,

@@ -1,4 +1,4 @@
-//! What to do about a store that does not answer, for who runs the server: names of settings, never their values.
+//! Advice for the operator about a store that does not answer. It has the names of settings, never their values.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use crate::core::limits::{STORE_RETRY_PAUSE_MAX_MS, STORE_RETRY_PAUSE_MIN_MS};
 use crate::store::postgres::PostgresOptions;
 use crate::store::{Obstacle, Store, StoreError};
 
-/// Asks a store until it answers. What keeps it from that is said at once, and again only when it changes.
+/// Checks a store repeatedly until it answers. A problem is logged at once, and again only when it changes.
 ///
-/// A server may start before its database does; so this ends nothing.
+/// A server may start before its database does, so a problem does not end the server.
 pub async fn wait_for_store(store: Arc<dyn Store>, config: &StoreConfig) {
     let mut pause_ms = STORE_RETRY_PAUSE_MIN_MS;
     let mut said = None;
@@ -31,7 +31,7 @@ pub async fn wait_for_store(store: Arc<dyn Store>, config: &StoreConfig) {
     }
 }
 
-/// The setting to look at, what is wrong, and what to do about it, in one line.
+/// One line with the setting to check, the problem, and what to do about it.
 #[must_use]
 pub fn advice(error: &StoreError, config: &StoreConfig) -> String {
     let variable = variable(&config.adapter, error.obstacle());
@@ -56,7 +56,7 @@ fn variable(adapter: &Adapter, obstacle: Option<Obstacle>) -> &'static str {
     }
 }
 
-/// What to do about missing rights: SQL that can be pasted, if it is known who connects.
+/// Advice about missing rights: SQL that can be pasted, if the user is known.
 fn missing_rights(schema: &str, user: Option<&str>) -> String {
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let (schema, for_user) = (quoted(schema), if user.is_some() { "" } else { " with the user's name for USER" });
@@ -67,7 +67,8 @@ fn missing_rights(schema: &str, user: Option<&str>) -> String {
     )
 }
 
-/// The user in a connection string, if there is one. A login that lacks rights was taken, so this is no piece of a password.
+/// The user in a connection string, if there is one. The database accepted the login, so this cannot be part of a
+/// password.
 #[cfg(feature = "postgres")]
 fn user_of(connection: &Connection) -> Option<String> {
     let Connection::Given(text) = connection else { return None };
@@ -121,6 +122,6 @@ fn mongodb(obstacle: Obstacle) -> String {
     }
 }
 
-/// What to do about a refused login.
+/// Advice about a refused login.
 const LOGIN: &str = "correct user and password (in a URL write %40 for @, %3A for :, %2F for /, %3F for ?, %23 for # \
                      and %25 for %)";

@@ -7,24 +7,24 @@ use crate::core::limits::{
 use crate::core::names::TenantId;
 use crate::store::{CompactStep, Compaction};
 
-/// What a compaction of all tenants did.
+/// The result of a compaction of all tenants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompactionOfAll {
-    /// Entries removed.
+    /// The number of removed entries.
     pub deleted_entries: u64,
-    /// How many tenants have nothing left to remove for this cut.
+    /// The number of tenants with nothing left to remove.
     pub finished_tenants: u64,
-    /// The tenant to go on with, where the time was over before.
+    /// The tenant with which the next compaction continues, if the time was over before the last tenant.
     pub next: Option<TenantId>,
 }
 
 impl SyncService {
     /// Removes the log entries that were received `older_than_ms` ago or before, for at most `time_max_ms`.
     ///
-    /// What is left when the time is over is said in the answer, and the next compaction goes on there.
+    /// The result says whether something was left when the time was over. The next compaction continues there.
     ///
     /// # Errors
-    /// When the store fails; the steps before are done then, and a later compaction goes on behind them.
+    /// If the store fails. The steps before the failure keep their effect, and a later compaction continues after them.
     pub async fn compact(
         &self,
         tenant: &TenantId,
@@ -41,7 +41,7 @@ impl SyncService {
         };
         let mut deleted_entries = 0;
         loop {
-            // An operation that was pushed since the first step is not from the future, however long the steps take.
+            // The time is read again because an operation that was pushed after the first step is not from the future.
             let now_ms = self.host.now_ms().max(began_ms);
             let step = CompactStep { future_after_ms: now_ms.saturating_add(CLOCKS_APART_MAX_MS), ..step };
             let done = self.store.compact(tenant, step).await?;
@@ -54,11 +54,11 @@ impl SyncService {
         }
     }
 
-    /// Compacts one tenant after the other, in the order of their names' bytes, for about `time_max_ms`: when that is over
-    /// no further step begins, but one step is done in any case. Begins with `from`, or the first tenant behind it.
+    /// Compacts one tenant after the other, in the order of the bytes of their names, from the first tenant that is not
+    /// before `from`. No step begins after `time_max_ms`, but at least one step is done.
     ///
     /// # Errors
-    /// When the store fails; what was done before stays done.
+    /// If the store fails. The steps before the failure keep their effect.
     pub async fn compact_all(
         &self,
         from: Option<TenantId>,

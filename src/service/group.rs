@@ -1,4 +1,4 @@
-//! The groups that pushes gather in, and the tenants' lanes in which one group after the other has its turn.
+//! Groups of pushes that share a commit. Each tenant has a lane, in which one group after the other is committed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -20,7 +20,7 @@ use crate::core::operation::Operation;
 /// The work of a group, with a result for each of its pushes.
 pub(super) type GroupFuture = BoxFuture<'static, Arc<[PushResult]>>;
 
-/// The lanes of the tenants that are pushed to, and of some that were.
+/// The lanes of all tenants with pushes, and of some that had pushes before.
 #[derive(Debug, Default)]
 pub(super) struct Lanes(Mutex<HashMap<TenantId, Arc<Lane>>>);
 
@@ -30,7 +30,7 @@ impl Lanes {
         if let Some(lane) = lanes.get(tenant) {
             return Arc::clone(lane);
         }
-        // A lane without pushes has nothing but its rhythm, which is soon found again.
+        // A lane without pushes contains only its rhythm, which the next commits restore.
         if lanes.len() >= LANES_KEPT_TENANTS {
             lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
         }
@@ -40,48 +40,48 @@ impl Lanes {
     }
 }
 
-/// One tenant's commits, one after the other.
+/// The commits of one tenant, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    /// Held by the group whose commit is under way.
+    /// Locked by the group that is being committed.
     pub(super) turn: async_lock::Mutex<Rhythm>,
-    /// The group that the next push joins; gone when nobody waits for it any more.
+    /// The group that the next push joins. It is gone when no request waits for it any more.
     waiting: Mutex<Option<WaitingGroup>>,
 }
 
 #[derive(Debug)]
 struct WaitingGroup {
-    // The future has them, so they go with it when nobody waits any more.
+    // The future owns the members, so they are dropped with it when no request waits any more.
     members: Weak<Mutex<Members>>,
     future: WeakShared<GroupFuture>,
 }
 
-/// How a tenant's last commit went, and so how long its next group waits for others.
+/// How long the next group of a tenant waits for more pushes, which depends on its last commit.
 ///
-/// Those whose answers have just left often push again at once, and what they push would else miss the group and wait for
-/// a whole commit. So a group whose turn has come waits until as many pushes are there as were before, or until half the
-/// time of that commit has passed since it ended. This is after the manner of `commit_delay`, for which PostgreSQL's manual
-/// recommends half the time of a flush ("WAL Configuration"). Who pushes alone does not wait, nor does a group that is
-/// large already, and where commits are fast nobody does.
+/// A client that has just received its answer often pushes again at once. Without a pause its push would miss the group
+/// and wait for a whole commit. So a group whose turn has come waits until it has as many pushes as the last commit
+/// had. It waits at most half the duration of that commit, counted from its end. This follows `commit_delay` of
+/// PostgreSQL, whose manual recommends half the time of a flush ("WAL Configuration"). A lone client, a group that is
+/// already large, and tenants with fast commits do not wait.
 #[derive(Debug, Default)]
 pub(super) struct Rhythm {
-    /// How many pushes were under way when the last commit ended: in it, or waiting for the next one.
+    /// The number of pushes when the last commit ended: in it, or waiting for the next one.
     pushes: usize,
-    /// Until when as many are expected, in milliseconds since 1970.
+    /// The time until which a group waits for as many pushes, in milliseconds since 1970.
     expected_until_ms: u64,
 }
 
 impl Rhythm {
-    /// Notes that a commit has ended.
+    /// Records the end of a commit.
     pub(super) fn note(&mut self, pushes: usize, commit_began_at_ms: u64, now_ms: u64) {
         self.pushes = pushes;
         let pause_ms = (now_ms.saturating_sub(commit_began_at_ms) / 2).min(GROUP_GATHERING_MAX_MS);
         self.expected_until_ms = now_ms.saturating_add(pause_ms);
     }
 
-    /// Waits for those who are expected, or for as long as that is worth it.
+    /// Waits for more pushes, for as long as that is worthwhile.
     pub(super) async fn gather(&self, host: &dyn Host, members: &Mutex<Members>) {
-        // A clock that was put back must not make it longer.
+        // If the clock was set back, the pause must not become longer.
         let pause_ms = self.expected_until_ms.saturating_sub(host.now_ms()).min(GROUP_GATHERING_MAX_MS);
         if pause_ms == 0 {
             return;
@@ -117,18 +117,18 @@ pub(super) struct Members {
     operations: usize,
     bytes: usize,
     is_closed: bool,
-    /// Somebody waits until there are so many pushes, or enough operations.
+    /// The group waits until it has this many pushes, or enough operations.
     awaited: Option<(usize, oneshot::Sender<()>)>,
 }
 
 impl Members {
-    /// Takes a push in, or gives it back where it has no room.
+    /// Adds a push, or gives it back if there is no room for it.
     fn join(&mut self, push: MemberPush) -> Result<usize, MemberPush> {
         let (operations, bytes) = (push.operations.len(), push.data_bytes());
         let has_room = self.pushes.is_empty()
             || (self.operations + operations <= GROUP_MAX_OPERATIONS && self.bytes + bytes <= GROUP_MAX_BYTES);
         if self.is_closed || !has_room {
-            // The next to come may be as large.
+            // The next push may be as large, so the wait ends.
             self.stop_waiting();
             return Err(push);
         }
@@ -143,17 +143,17 @@ impl Members {
 
     fn stop_waiting(&mut self) {
         if let Some((_, complete)) = self.awaited.take() {
-            // Who waited may have had enough of it.
+            // The receiver may have stopped waiting.
             let _ = complete.send(());
         }
     }
 
-    /// Whether a commit of it costs so much that more would make it hardly better.
+    /// Whether the commit of the group is so expensive that further pushes would save little.
     fn is_large(&self) -> bool {
         self.operations >= GROUP_GATHERING_MAX_OPERATIONS
     }
 
-    /// Completes when there are so many pushes, or enough operations; nothing where that is so already.
+    /// Completes when the group has `count` pushes or enough operations. Returns `None` if it has them already.
     fn await_pushes(&mut self, count: usize) -> Option<oneshot::Receiver<()>> {
         let is_awaited = self.pushes.len() < count && !self.is_large();
         is_awaited.then(|| {
@@ -163,7 +163,7 @@ impl Members {
         })
     }
 
-    /// Lets nobody in any more and hands out the pushes.
+    /// Closes the group and returns its pushes.
     pub(super) fn close(members: &Mutex<Self>) -> Vec<MemberPush> {
         let mut members = lock(members);
         members.is_closed = true;
@@ -172,14 +172,15 @@ impl Members {
 }
 
 impl Lane {
-    /// How many pushes wait for the next commit.
+    /// The number of pushes that wait for the next commit.
     pub(super) fn waiting_pushes(&self) -> usize {
         let waiting = lock(&self.waiting);
         let members = waiting.as_ref().and_then(|group| group.members.upgrade());
         members.map_or(0, |members| lock(&members).pushes.len())
     }
 
-    /// Joins the waiting group, or opens a new one behind it; answers the group's work and the push's index in it.
+    /// Adds the push to the waiting group, or to a new group after it. Returns the group's work and the index of the
+    /// push in it.
     pub(super) fn join(
         &self,
         push: MemberPush,
@@ -208,7 +209,7 @@ impl Lane {
     }
 }
 
-/// Locks a mutex whose holders leave nothing half done.
+/// Locks a mutex. A panic never leaves its value half changed, so poisoning is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -220,7 +221,7 @@ pub(super) mod tests {
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
     use crate::core::operation::OperationKind;
 
-    /// An operation that needs nothing.
+    /// An operation that needs no data.
     pub(in crate::service) fn deletion(id: &str) -> Operation {
         Operation {
             id: OperationId::trusted(id),

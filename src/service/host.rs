@@ -1,4 +1,4 @@
-//! What the service needs of the world besides a store.
+//! What the service needs in addition to a store.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -7,45 +7,45 @@ use futures_util::future::BoxFuture;
 
 use crate::core::decide::Outcome;
 
-/// The clock, the timer and the randomness, handed in by the entry point; tests hand in their own.
+/// The clock, the timer and the randomness. Entry points and tests pass their own.
 pub trait Host: Send + Sync + Debug {
     /// The time, in milliseconds since 1970.
     fn now_ms(&self) -> u64;
 
-    /// 64 random bits; not for secrets.
+    /// 64 random bits, which are not suitable for secrets.
     fn random_bits(&self) -> u64;
 
-    /// Completes after a while.
+    /// Completes after `duration`.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 
-    /// Completes after a while, when something that was not necessary has taken long enough. A host on whose clock
-    /// nothing takes time never completes it.
+    /// Completes after `duration`, which limits work that is not necessary. On a host with a simulated clock it never
+    /// completes, because nothing takes time there.
     fn patience(&self, duration: Duration) -> BoxFuture<'static, ()> {
         self.sleep(duration)
     }
 
-    /// Hears what the service has done, within the request that it was done for; whoever does not count ignores it.
+    /// Called within a request after the service has done something for it. A host without metrics ignores it.
     fn note(&self, _done: &Done<'_>) {}
 }
 
-/// What the service has done for a request.
+/// Work that the service has done for a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Done<'a> {
-    /// A push was decided, and what it changes is durable; an outcome for each operation.
+    /// A push was decided and its changes are durable. There is an outcome for each operation.
     Pushed(&'a [Outcome]),
     /// A page was read for a client.
     Pulled {
-        /// Operations on the page.
+        /// The number of operations on the page.
         operations: usize,
     },
     /// Log entries were removed.
     Compacted {
-        /// How many.
+        /// The number of entries.
         entries: u64,
     },
 }
 
-/// The pause before a further attempt: exponential with full jitter.
+/// The pause before another attempt: exponential with full jitter.
 ///
 /// Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 #[must_use]

@@ -1,7 +1,7 @@
-//! The sync service: the protocol's operations over any store.
+//! The sync service: the operations of the protocol, over any store.
 //!
-//! What lives here is what every store would otherwise have to repeat: group commit and its bounded retries, the memory
-//! of legacy clients, the steps of a compaction.
+//! It contains what every store would otherwise have to repeat: group commit with bounded retries, the memory of
+//! original clients, and the steps of a compaction.
 
 mod compaction;
 mod group;
@@ -21,7 +21,7 @@ use crate::core::limits::CLIENT_ACTIVE_MS;
 use crate::core::names::{DocumentKey, TenantId};
 use crate::store::{Query, QueryPage, Result, Stats, Store, StoreError};
 
-/// The protocol's operations over a store; shared by all requests of a process.
+/// The operations of the protocol over a store. All requests of a process share one service.
 #[derive(Debug)]
 pub struct SyncService {
     store: Arc<dyn Store>,
@@ -29,16 +29,16 @@ pub struct SyncService {
     lanes: group::Lanes,
 }
 
-/// What ends a request without an answer of the protocol.
+/// Why a request ends without an answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ServiceError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] Arc<StoreError>),
-    /// Others changed the same documents again and again; nothing was changed, and a later try may work.
+    /// Other requests changed the same documents repeatedly. Nothing was changed, and a later attempt may succeed.
     #[error("gave up after {attempts} attempts because others changed the same rows each time")]
     Contended {
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
     },
 }
@@ -50,13 +50,13 @@ impl From<StoreError> for ServiceError {
 }
 
 impl SyncService {
-    /// A service over a store, with the clock, timer and randomness of `host`.
+    /// Makes a service over a store, with the clock, timer and randomness of `host`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, host: Arc<dyn Host>) -> Self {
         Self { store, host, lanes: group::Lanes::default() }
     }
 
-    /// The store's name, as `/health` answers it.
+    /// The store's name, as in the answer of `/health`.
     #[must_use]
     pub fn adapter(&self) -> &'static str {
         self.store.name()
@@ -67,10 +67,10 @@ impl SyncService {
         self.host.now_ms()
     }
 
-    /// Whether the store can be reached now.
+    /// Checks whether the store can be reached now.
     ///
     /// # Errors
-    /// When it cannot.
+    /// If it cannot.
     pub async fn check(&self) -> Result<()> {
         self.store.check().await
     }
@@ -91,10 +91,10 @@ impl SyncService {
         self.store.query(tenant, query).await
     }
 
-    /// The counters; clients that were silent for [`CLIENT_ACTIVE_MS`] do not count.
+    /// The statistics. Clients that were silent for [`CLIENT_ACTIVE_MS`] are left out.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn stats(&self, tenant: &TenantId) -> Result<Stats> {
         self.store.stats(tenant, self.host.now_ms().saturating_sub(CLIENT_ACTIVE_MS)).await
     }

@@ -1,4 +1,4 @@
-//! Pull: both modes, and the memory of legacy clients.
+//! Pull: both modes, and the memory of original clients.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -15,35 +15,35 @@ use crate::core::places::Settled;
 use crate::core::progress::Progress;
 use crate::store::{Changes, ChangesRequest, ClientMemory, ErrorKind, NewMemory, Remember, StoreError, TimeRequest};
 
-/// Where a client says that it is.
+/// The place at which a client's pull begins.
 #[derive(Debug, Clone)]
 pub enum PullFrom {
-    /// At a cursor; nothing for a client that has nothing.
+    /// After a cursor, or `None` for a client that has nothing yet.
     Cursor(Option<Cursor>),
-    /// Behind a timestamp, by the reference's protocol.
+    /// After a timestamp, by the original protocol.
     Since(u64),
 }
 
-/// One page that a client asks for.
+/// A request for one page.
 #[derive(Debug, Clone)]
 pub struct PullRequest {
-    /// Where it begins.
+    /// The place at which the page begins.
     pub from: PullFrom,
-    /// Who asks, if it says so.
+    /// The client's id, if the request has one.
     pub client_id: Option<ClientId>,
-    /// Most operations of the page.
+    /// The greatest number of operations on the page.
     pub max_operations: usize,
 }
 
-/// What a pull found.
+/// The result of a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pulled {
     /// A page.
     Page(PulledPage),
-    /// The cursor is not of this log: the client must start again from nothing.
+    /// The cursor belongs to another log, so the client must start again without a cursor.
     Reset,
-    /// More operations than fit the largest page share the next timestamp, and the client gave no id by which to
-    /// remember its place among them.
+    /// More operations than fit the largest page share the next timestamp. The request has no client id with which the
+    /// server could remember the client's place among them.
     RunTooLong,
 }
 
@@ -52,7 +52,7 @@ pub enum Pulled {
 pub struct PulledPage {
     /// The operations.
     pub entries: Vec<LogEntry>,
-    /// Where to go on; nothing by the reference's rule, which has no such place.
+    /// Where the next page begins. `None` by the rule of the original protocol, which has no such place.
     pub cursor: Option<Cursor>,
     /// Whether there was more at the moment of reading.
     pub has_more: bool,
@@ -71,10 +71,10 @@ impl From<TimePage> for PulledPage {
 }
 
 impl SyncService {
-    /// One page of changes.
+    /// Reads one page of changes.
     ///
     /// # Errors
-    /// When the store fails, or when many requests of one legacy client come at once.
+    /// If the store fails, or if many requests of one original client arrive at the same time.
     pub async fn pull(&self, tenant: &TenantId, request: PullRequest) -> Result<Pulled, ServiceError> {
         let pulled = self.pull_from(tenant, request).await?;
         if let Pulled::Page(page) = &pulled {
@@ -113,8 +113,8 @@ impl SyncService {
 
     /// A page for a client whose places the server remembers.
     ///
-    /// The memory is read, the page is made, and the memory is replaced if it is still the one that was read; otherwise
-    /// all of it again, so that no `since` comes to stand for two places.
+    /// The memory is read, the page is made, and the memory is replaced if it is still the one that was read. If it is
+    /// not, all of this is repeated, so that a `since` never stands for two places.
     async fn pull_remembered(
         &self,
         tenant: &TenantId,
@@ -131,7 +131,7 @@ impl SyncService {
             let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
             let mut page = PulledPage::from(page);
             if let Some(timestamp) = repeat_with {
-                // The smallest: a page has room for it once more.
+                // The smallest entry is repeated, because a page has room for a second copy of it.
                 let smallest = page.entries.iter().min_by_key(|entry| entry.wire_bytes()).cloned();
                 page.entries.extend(smallest.map(|entry| LogEntry { timestamp, ..entry }));
             }
@@ -159,7 +159,7 @@ impl SyncService {
         Err(ServiceError::Contended { attempts: PULL_MAX_ATTEMPTS })
     }
 
-    /// Notes how far a client has come, if that is news. Whatever becomes of the note, the page is answered, and soon.
+    /// Records the progress of a client, if it is news. The page is answered soon, even if this fails or takes long.
     async fn note_progress(
         &self,
         tenant: &TenantId,
@@ -172,7 +172,7 @@ impl SyncService {
         }
     }
 
-    /// Writes what no answer depends on, if this can be done in a short time.
+    /// Makes a write on which no answer depends, if it takes only a short time.
     async fn try_for_a_while<T>(&self, tenant: &TenantId, write: impl Future<Output = crate::store::Result<T>>) {
         let patience = self.host.patience(Duration::from_millis(NOTE_TIME_MAX_MS));
         let (store, tenant) = (self.adapter(), tenant.as_str());
@@ -191,7 +191,7 @@ impl SyncService {
         }
     }
 
-    /// A page in log order from a place of a client, or from the beginning if the log has no such place.
+    /// A page in the order of the log, from a place of a client, or from the beginning if the log has no such place.
     async fn page_from(
         &self,
         tenant: &TenantId,
@@ -200,7 +200,8 @@ impl SyncService {
     ) -> Result<LogPage, ServiceError> {
         let request = |origin| ChangesRequest { origin, max_operations, client_id: None };
         let changes = match self.store.changes(tenant, request(origin)).await? {
-            // The memory is of another log than the store has now: only the beginning is sure to lose nothing.
+            // The memory belongs to another log than the store has now, so only a start from the beginning loses
+            // nothing.
             Changes::Reset => self.store.changes(tenant, request(Origin::Beginning)).await?,
             page @ Changes::Page { .. } => page,
         };

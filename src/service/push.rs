@@ -1,9 +1,9 @@
-//! Push: load, decide, commit, with pushes that wait at the same time sharing one commit.
+//! Push: load, decide, commit. Pushes that wait at the same time share one commit.
 //!
-//! Group commit after the usual fashion of databases: while one commit of a tenant is under way, the pushes that come
-//! in gather in the next group; when its turn comes, the group is closed and decided as one batch, each push with its
-//! own answer. The group's work is one future that all its members poll, so a member that goes away (a client that
-//! hung up, a request that timed out) takes nobody with it, and no task is spawned.
+//! This is group commit as in many databases. While a commit of a tenant is in progress, new pushes join the next
+//! group. When its turn comes, the group is closed and decided as one batch, with a separate answer for each push. The
+//! work of a group is one future that all its members poll. So if a client hangs up or a request times out, the other
+//! members continue, and no task is spawned.
 
 use std::sync::Arc;
 
@@ -18,26 +18,26 @@ use crate::core::names::TenantId;
 use crate::core::operation::Operation;
 use crate::store::{Commit, ErrorKind, LoadRequest, Store};
 
-/// The outcomes of a push, or why it is refused as a whole; see [`Answer`].
+/// The outcomes of a push, or the reason why it is refused as a whole; see [`Answer`].
 pub type Pushed = Answer;
 
 pub(super) type PushResult = Result<Pushed, ServiceError>;
 
 impl SyncService {
-    /// Pushes operations: all that is accepted is durable when this answers, or nothing has changed.
+    /// Pushes operations. When this returns, either all accepted operations are durable, or nothing has changed.
     ///
     /// # Errors
-    /// When the store fails, or others changed the same documents again and again. An error of the store may have come
-    /// after the commit; pushing the same operations again is safe.
+    /// If the store fails, or if other requests changed the same documents repeatedly. An error of the store may have
+    /// come after the commit; it is safe to push the same operations again.
     pub async fn push(&self, tenant: &TenantId, operations: Vec<Operation>) -> PushResult {
         self.push_within(tenant, operations, PUSH_CONFLICTS_MAX_BYTES).await
     }
 
-    /// The same where the documents of the conflicts may have at most so many bytes: a push that would answer more is
-    /// refused and changes nothing.
+    /// The same with a limit for the documents of the conflicts together, in bytes. A push whose answer would be larger
+    /// is refused and changes nothing.
     ///
     /// # Errors
-    /// Those of [`SyncService::push`].
+    /// As for [`SyncService::push`].
     pub async fn push_within(
         &self,
         tenant: &TenantId,
@@ -71,8 +71,8 @@ impl SyncService {
     }
 }
 
-/// Decides and commits a group; where the store refuses it for good, each push alone, so that one does not take its
-/// neighbours down.
+/// Decides and commits a group. If the store permanently refuses it, each push is committed alone, so that only a
+/// faulty one fails.
 async fn commit_group(
     store: &dyn Store,
     host: &dyn Host,
@@ -94,7 +94,7 @@ async fn commit_group(
     }
 }
 
-/// Load, decide, commit; again from the start while others are faster.
+/// Load, decide, commit. All of it is repeated while other processes commit first.
 async fn commit_together(
     store: &dyn Store,
     host: &dyn Host,
@@ -133,7 +133,7 @@ mod tests {
     use crate::service::group::tests::deletion;
     use crate::store::memory::MemoryStore;
 
-    /// A host whose clock moves by the same step each time it is read.
+    /// A host whose clock advances by the same step each time it is read.
     #[derive(Debug, Default)]
     struct SteppingHost {
         now_ms: AtomicU64,
@@ -184,7 +184,7 @@ mod tests {
         push.now_or_never().is_some_and(|pushed| pushed.is_ok())
     }
 
-    /// Pushes that share a commit, which takes long; then the time stands still.
+    /// Makes pushes share a commit that takes long. Afterwards the clock stands still.
     fn push_together<const N: usize>(host: &SteppingHost, service: &SyncService, tenant: &TenantId, ids: [&str; N]) {
         host.step_ms.store(10, Ordering::Relaxed);
         let lane = service.lanes.lane(tenant);

@@ -25,7 +25,7 @@ fn insert(id: &str, document: &str, entries: &[(&str, u64)]) -> Operation {
     operation(id, OperationKind::Insert, document, r#"{"n":1}"#, entries)
 }
 
-/// The snapshot that a store would give after a batch was committed.
+/// The snapshot that a store would return after it had committed a batch.
 fn after(mut snapshot: Snapshot, batch: &Batch) -> Snapshot {
     snapshot.known.extend(batch.entries.iter().map(|entry| entry.id.clone()));
     snapshot.documents.extend(batch.documents.iter().map(|write| (write.key.clone(), write.document.clone())));

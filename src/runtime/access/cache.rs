@@ -1,4 +1,4 @@
-//! Tokens that were verified, so that a signature is not checked with every request.
+//! A cache of verified tokens, so that a signature is not checked with every request.
 
 use std::collections::HashMap;
 use std::mem;
@@ -8,17 +8,17 @@ use crate::auth::tokens::TokenHash;
 use crate::auth::{Keys, VerifiedToken};
 use crate::core::limits::VERIFIED_TOKENS_MAX_BYTES;
 
-/// What an entry takes besides the claims of its token, in bytes: the maps, the names and the pointers.
+/// The size of an entry without the claims of its token, in bytes: the maps, the names and the pointers.
 const ENTRY_BYTES: usize = 1_024;
 
-/// What the claims of a token take as values, for each byte of the token.
+/// The size of a token's parsed claims, in bytes for each byte of the token.
 const CLAIM_BYTES_PER_TOKEN_BYTE: usize = 8;
 
-/// Verified tokens by their hashes, in bounded memory. Those that were used last are kept.
+/// Verified tokens by their hashes, in bounded memory. The most recently used tokens are kept.
 #[derive(Default)]
 pub(super) struct VerifiedTokens(Mutex<Generations>);
 
-/// What was used lately, and what was used before that.
+/// The tokens that were used recently, and those that were used before.
 #[derive(Default)]
 struct Generations {
     young: HashMap<TokenHash, Entry>,
@@ -29,13 +29,13 @@ struct Generations {
 #[derive(Clone)]
 struct Entry {
     token: Arc<VerifiedToken>,
-    /// The keys that verified it, among which its own was.
+    /// The keys with which the token was verified.
     keys: Arc<Keys>,
     bytes: usize,
 }
 
 impl VerifiedTokens {
-    /// A token that was verified before with these very keys; whether its time is over is for the caller to see.
+    /// A token that was verified before with exactly these keys. The caller must check whether it has expired.
     pub(super) fn get(&self, hash: &TokenHash, keys: &Arc<Keys>) -> Option<Arc<VerifiedToken>> {
         let mut generations = self.lock();
         if let Some(entry) = generations.young.get(hash) {
@@ -47,13 +47,13 @@ impl VerifiedTokens {
         Some(token)
     }
 
-    /// Remembers a token of so many bytes.
+    /// Adds a token of so many bytes.
     pub(super) fn insert(&self, hash: TokenHash, token: Arc<VerifiedToken>, keys: Arc<Keys>, token_bytes: usize) {
         let bytes = ENTRY_BYTES + token_bytes * CLAIM_BYTES_PER_TOKEN_BYTE;
         self.lock().add(hash, Entry { token, keys, bytes });
     }
 
-    /// Nothing panics with the lock.
+    /// No code panics while it holds the lock.
     fn lock(&self) -> MutexGuard<'_, Generations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,5 @@
-//! Fetching the keys of a provider: one GET, which follows no redirect and reads no more than a set of keys.
+//! Fetches the keys of a provider with one GET, which follows no redirect and reads no more than a set of keys may
+//! have.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,12 +29,12 @@ pub(super) struct KeyUrl {
     port: u16,
     authority: String,
     path: String,
-    /// Nothing for plain HTTP, which is for this machine alone.
+    /// `None` for plain HTTP, which is allowed only to this machine.
     tls: Option<Arc<ClientConfig>>,
 }
 
 impl KeyUrl {
-    /// Reads a URL, and the authorities that the system trusts.
+    /// Reads a URL, and the certificate authorities that the system trusts.
     pub(super) fn parse(url: &str) -> Result<Self, &'static str> {
         const RULE: &str = "must be a URL such as https://id.example.com/jwks.json; http is for this machine alone";
         let uri: Uri = url.parse().map_err(|_| RULE)?;

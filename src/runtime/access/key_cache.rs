@@ -1,4 +1,5 @@
-//! The keys of a provider, which change without notice: kept for a while, and fetched again in time.
+//! The keys of a provider, which may change at any time. They are kept for a while and fetched again before they become
+//! old.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,23 +16,23 @@ use crate::core::limits::{
 };
 use crate::service::Host;
 
-/// Gets the text of a provider's set of keys.
+/// Fetches the text of a provider's set of keys.
 #[async_trait]
 pub(super) trait Provider: Send + Sync + Debug {
     async fn keys(&self) -> Result<String, String>;
 }
 
-/// The keys of a provider as they were a while ago.
+/// The cached keys of a provider.
 ///
-/// They are used for ten minutes, and fetched again in the background after half of that. A key that is not known is
-/// looked for at once, but not more than every half a minute, whatever is asked; requests share a fetch. While the
-/// provider cannot be reached, the keys that it had are used for a day.
+/// They are used for ten minutes, and fetched again in the background after half of that. An unknown key causes a fetch
+/// at once, but at most one every half a minute, however many requests name one. Requests share a fetch. While the
+/// provider cannot be reached, the old keys are used for a day.
 #[derive(Debug)]
 pub(super) struct KeyCache {
     provider: Box<dyn Provider>,
     host: Arc<dyn Host>,
     state: Mutex<State>,
-    /// Held by whoever fetches.
+    /// Locked during a fetch.
     flight: tokio::sync::Mutex<()>,
 }
 
@@ -39,11 +40,11 @@ pub(super) struct KeyCache {
 struct State {
     known: Option<Known>,
     tried_at_ms: Option<u64>,
-    /// Whether the last fetch that ended has failed.
+    /// Whether the last fetch failed.
     has_failed: bool,
 }
 
-/// Keys, and when they were fetched.
+/// Keys, and the time when they were fetched.
 #[derive(Debug, Clone)]
 struct Known {
     keys: Arc<Keys>,
@@ -56,14 +57,14 @@ impl KeyCache {
         Arc::new(Self { provider, host, state: Mutex::default(), flight: tokio::sync::Mutex::default() })
     }
 
-    /// The keys, in which one with this id is looked for; it may not be there.
+    /// The keys for a token that names this key id. The id may be missing among them.
     pub(super) async fn keys(self: &Arc<Self>, id: Option<&str>) -> Result<Arc<Keys>, Denied> {
         let known = self.state().known.clone();
         let age_ms = known.as_ref().map(|known| self.host.now_ms().abs_diff(known.fetched_at_ms));
         match (known, age_ms) {
             (Some(known), Some(age_ms)) if age_ms < JWKS_TRUSTED_MS => {
                 let is_known = id.is_none_or(|id| known.keys.has(id));
-                // A fetch under way may bring the key.
+                // A fetch in progress may bring the key.
                 let is_fetching = self.flight.try_lock().is_err();
                 if !is_known && (is_fetching || self.may_fetch(JWKS_FETCH_PAUSE_MS)) {
                     self.fetch(JWKS_FETCH_PAUSE_MS).await;
@@ -76,7 +77,8 @@ impl KeyCache {
                 Ok(known.keys)
             }
             (Some(known), Some(age_ms)) if age_ms < DAY_MS && self.has_failed_lately() => {
-                // The provider is down, and nobody waits until it is found out again.
+                // The provider is down. The check whether it is back runs in the background, so that no request waits
+                // for it.
                 if self.may_fetch(JWKS_FETCH_PAUSE_MS) {
                     let cache = Arc::clone(self);
                     tokio::spawn(async move { cache.fetch(JWKS_FETCH_PAUSE_MS).await });
@@ -97,18 +99,19 @@ impl KeyCache {
         }
     }
 
-    /// Whether the last fetch has failed, and is so recent that the next one is likely to fail too.
+    /// Whether the last fetch failed so recently that the next one would probably fail too.
     fn has_failed_lately(&self) -> bool {
         self.state().has_failed && !self.may_fetch(2 * JWKS_FETCH_PAUSE_MS)
     }
 
-    /// Whether the last fetch is long ago.
+    /// Whether the last fetch was at least this long ago.
     fn may_fetch(&self, pause_ms: u64) -> bool {
         let tried_at_ms = self.state().tried_at_ms;
         tried_at_ms.is_none_or(|tried_at_ms| self.host.now_ms().abs_diff(tried_at_ms) >= pause_ms)
     }
 
-    /// Fetches the keys, unless that was done a moment ago. A fetch goes on if the request that wanted it is given up.
+    /// Fetches the keys, unless that was done a moment ago. The fetch continues if the request that started it is
+    /// cancelled.
     async fn fetch(self: &Arc<Self>, pause_ms: u64) {
         let cache = Arc::clone(self);
         let fetched = tokio::spawn(async move {
@@ -118,7 +121,7 @@ impl KeyCache {
                 cache.fetch_now().await;
             }
         });
-        // It does not panic.
+        // The task does not panic.
         let _ = fetched.await;
     }
 
@@ -139,7 +142,7 @@ impl KeyCache {
             Ok((keys, text)) => {
                 let fetched_at_ms = self.host.now_ms();
                 match &mut state.known {
-                    // The same keys stay the same object, by which verified tokens are remembered.
+                    // Equal keys keep the same `Arc`, because the cache of verified tokens compares it.
                     Some(known) if *known.text == *text => known.fetched_at_ms = fetched_at_ms,
                     known => *known = Some(Known { keys: Arc::new(keys), text: text.into(), fetched_at_ms }),
                 }
@@ -148,7 +151,7 @@ impl KeyCache {
         }
     }
 
-    /// Nothing panics with the lock.
+    /// No code panics while it holds the lock.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Who a request's token belongs to.
+//! Finds the principal to whom a request's token belongs.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::core::access::Principal;
 use crate::core::limits::TOKEN_MAX_BYTES;
 use crate::service::Host;
 
-/// The header in which a request names one of its token's tenants.
+/// The header in which a request names one of the tenants of its token.
 const TENANT: HeaderName = HeaderName::from_static("x-syncflow-tenant");
 
-/// Where the keys are.
+/// The source of the keys.
 enum KeySource {
     Settings(Arc<Keys>),
     Provider(Arc<KeyCache>),
@@ -43,7 +43,7 @@ impl KeySource {
         }
     }
 
-    /// The keys, in which one with this id is looked for; it may not be there.
+    /// The keys for a token that names this key id. The id may be missing among them.
     async fn keys(&self, id: Option<&str>) -> Result<Arc<Keys>, Denied> {
         match self {
             Self::Settings(keys) => Ok(Arc::clone(keys)),
@@ -52,7 +52,7 @@ impl KeySource {
     }
 }
 
-/// Takes the tokens that the settings name.
+/// Authenticates requests with the tokens that the settings allow.
 pub(super) struct SignIn {
     host: Arc<dyn Host>,
     static_tokens: Option<TokensFile>,
@@ -91,7 +91,7 @@ impl SignIn {
         if let (Err(Reason::Signature), Some(id)) = (&verified, &id)
             && !keys.has(id)
         {
-            // Only a key without an id was tried.
+            // Only a key without an id was tried so far.
             keys = source.keys(Some(id)).await?;
             verified = verify(token, &keys, now_ms, rules);
         }
@@ -112,12 +112,12 @@ impl Authenticate for SignIn {
         let requested_tenant = only(&head.headers, &TENANT)?;
         let requested_tenant = requested_tenant.map(|name| std::str::from_utf8(name.as_bytes())).transpose();
         let requested_tenant = requested_tenant.map_err(|_| Denied::ForbiddenTenant)?;
-        // An expired one of the cache is found by whoever uses the principal.
+        // The token may come from the cache and have expired; the check of the principal finds that.
         self.verify(token).await?.principal(requested_tenant)
     }
 }
 
-/// The token of a request. A query is not looked at, since it stands in logs.
+/// The token of a request. Tokens in a query are not accepted, because queries are logged.
 fn bearer(headers: &HeaderMap) -> Result<&str, Denied> {
     let credentials = only(headers, &AUTHORIZATION)?.ok_or(Denied::Missing)?;
     let credentials = credentials.to_str().map_err(|_| Denied::Malformed)?;
@@ -129,7 +129,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Denied> {
     if token.len() > TOKEN_MAX_BYTES { Err(Denied::InvalidToken) } else { Ok(token) }
 }
 
-/// A header that a request has at most once.
+/// The value of a header that a request may have only once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Denied> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -11,7 +11,7 @@ use crate::core::limits::{TOKENS_FILE_MAX_BYTES, TOKENS_FILE_TRUSTED_MS};
 
 const VARIABLE: &str = "AUTH_TOKENS_FILE";
 
-/// The tokens of a file as they were a moment ago.
+/// The tokens of a file, as they were read last.
 pub(super) struct TokensFile {
     path: PathBuf,
     seen: Mutex<Seen>,
@@ -31,9 +31,9 @@ impl TokensFile {
         Ok(Self { path: path.to_owned(), seen: Mutex::new(seen) })
     }
 
-    /// The tokens; if the file cannot be read now, those that it had before.
+    /// The tokens. If the file cannot be read now, they are those that were read before.
     pub(super) fn tokens(&self, now_ms: u64) -> Arc<StaticTokens> {
-        // Nothing panics with the lock.
+        // No code panics while it holds the lock.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if now_ms.abs_diff(seen.read_at_ms) >= TOKENS_FILE_TRUSTED_MS {
             seen.read_at_ms = now_ms;
@@ -45,7 +45,7 @@ impl TokensFile {
                         seen.tokens = Arc::new(tokens);
                         seen.text = text;
                     }
-                    // This is said each time, since a token may be withdrawn in vain.
+                    // The problem is logged each time, because a withdrawn token stays valid as long as it lasts.
                     Err(problem) => tracing::error!(error.cause = problem, "{VARIABLE}: the tokens stay as they were"),
                 },
                 Err(problem) => tracing::error!(error.cause = problem, "{VARIABLE}: the tokens stay as they were"),
@@ -63,7 +63,7 @@ fn read(path: &Path) -> Result<String, String> {
     let wrong = |problem: &str| format!("the file {} {problem}", path.display());
     let mut bytes = Vec::new();
     let cannot_be_read = |error: std::io::Error| wrong(&format!("cannot be read: {}", error.kind()));
-    // Asked before it is opened: to open a pipe waits for somebody who writes to it.
+    // This is checked before the file is opened, because opening a pipe would wait for a writer.
     if !fs::metadata(path).map_err(cannot_be_read)?.is_file() {
         return Err(wrong("is not a regular file"));
     }

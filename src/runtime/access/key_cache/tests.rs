@@ -1,4 +1,4 @@
-//! The cache of keys over a provider and a clock of the tests' own.
+//! Tests of the cache of keys, with a provider and a clock of their own.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -11,7 +11,7 @@ use crate::core::limits::JWKS_MAX_BYTES;
 
 const MINUTE_MS: u64 = 60_000;
 
-/// What a provider answers.
+/// The answer of a provider.
 #[derive(Debug, Clone)]
 enum Answer {
     Keys(String),
@@ -39,7 +39,7 @@ impl Provider for FakeProvider {
     }
 }
 
-/// A clock that stands still, on which a wait is over at once if that is wanted.
+/// A clock that stands still. Waits can be set to end at once.
 #[derive(Debug, Default)]
 struct FakeHost {
     now_ms: AtomicU64,
@@ -184,7 +184,7 @@ async fn keys_are_used_for_a_day_while_the_provider_is_down() {
         let before = world.fetches();
         for _ in 0..10 {
             assert_eq!(world.knows("a").await, Ok(true));
-            // Once the provider is known to be down, it is asked in the background.
+            // When the provider is known to be down, it is asked in the background.
             tokio::task::yield_now().await;
         }
         assert_eq!(world.fetches(), before + 1);
@@ -226,7 +226,7 @@ async fn while_the_provider_is_down_only_the_first_request_waits_for_it() {
     world.answers(Answer::Failure);
     assert_eq!(world.knows("a").await, Ok(true));
     world.answers(Answer::Never);
-    // Within a minute of the failure; on this clock no wait ever ends.
+    // This is within a minute of the failure, and no wait ends on this clock.
     for _ in 0..2 {
         world.advance(JWKS_FETCH_PAUSE_MS);
         assert_eq!(world.knows("a").await, Ok(true));
