@@ -1,4 +1,4 @@
-//! A PostgreSQL server that asks one role for its password.
+//! A PostgreSQL server on which one role needs a password.
 
 use serde_json::json;
 use tokio_postgres::Client;
@@ -7,7 +7,7 @@ use crate::support::postgres::{connect, unique_name};
 use crate::support::postgres_server::PostgresServer;
 use crate::support::processes::write_for_server;
 
-/// The server, with a role whose password changes.
+/// The server, and a role whose password changes.
 pub(super) struct Guarded {
     server: PostgresServer,
     role: String,
@@ -15,7 +15,7 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    /// A server whose role has a password; the superuser needs none.
+    /// Starts a server on which the role has a password. The superuser needs none.
     pub(super) async fn start(password: &str) -> Self {
         let server = PostgresServer::start_with(&[], |data| {
             let rules = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
@@ -31,7 +31,7 @@ impl Guarded {
         guarded
     }
 
-    /// Changes the password and ends the connections that came with the old one.
+    /// Changes the password and ends the connections that used the old one.
     pub(super) async fn set_password(&self, password: &str) {
         let role = &self.role;
         let change = format!("ALTER ROLE {role} PASSWORD '{password}'");
@@ -44,7 +44,7 @@ impl Guarded {
         self.admin.query(end, &[&self.role]).await.expect("connections can be ended");
     }
 
-    /// Where it is, without a user.
+    /// The connection string without a user.
     pub(super) fn address(&self) -> String {
         format!("postgresql://127.0.0.1:{}/postgres", self.server.port())
     }
@@ -54,7 +54,7 @@ impl Guarded {
         format!("postgresql://{}:{password}@127.0.0.1:{}/postgres", self.role, self.server.port())
     }
 
-    /// The secret as RDS has it for a database of its own.
+    /// The secret in the layout of RDS, with the place of the database.
     pub(super) fn secret(&self, password: &str) -> String {
         let secret = json!({
             "engine": "postgres", "host": "127.0.0.1", "port": self.server.port(), "username": self.role,
@@ -63,12 +63,12 @@ impl Guarded {
         secret.to_string()
     }
 
-    /// The secret as RDS has it where it manages the password itself.
+    /// The secret in the layout of RDS for a password that RDS manages itself.
     pub(super) fn managed_secret(&self, password: &str) -> String {
         json!({"username": self.role, "password": password}).to_string()
     }
 
-    /// The role alone.
+    /// The connection string with the role and without a password.
     pub(super) fn address_of_role(&self) -> String {
         format!("postgresql://{}@127.0.0.1:{}/postgres", self.role, self.server.port())
     }

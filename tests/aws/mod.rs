@@ -1,4 +1,4 @@
-//! Settings from AWS: moto plays Secrets Manager and Systems Manager, the databases are real and ask for passwords.
+//! Settings from AWS. moto emulates Secrets Manager and Systems Manager; the databases are real and require passwords.
 
 mod database;
 mod mongodb_login;

@@ -1,4 +1,4 @@
-//! Login to MongoDB as a role of AWS, at a server that plays no more of one than that.
+//! Login to MongoDB as an AWS role, against a server that supports only this login.
 
 use http::Method;
 use mongodb::bson::spec::BinarySubtype;
@@ -26,7 +26,7 @@ fn answer(command: &Document, shown: &mpsc::UnboundedSender<Document>) -> Docume
             step(doc! { "s": generic(nonce), "h": "sts.eu-central-1.amazonaws.com" }, false)
         }
         "saslContinue" => {
-            // Nobody may wait for it any more.
+            // The test may not wait for it any more.
             let _ = shown.send(payload_of(command));
             step(Document::new(), true)
         }

@@ -9,7 +9,7 @@ use super::secrets::{function, status};
 use crate::support::mongo::connect;
 use crate::support::mongo_server::MongoServer;
 
-/// A server that asks for logins, with a user whose password changes.
+/// A server that requires logins, with a user whose password changes.
 struct Guarded {
     server: MongoServer,
 }
@@ -28,7 +28,7 @@ impl Guarded {
         Self { server }
     }
 
-    /// Changes the password and ends the connections that came with the old one.
+    /// Changes the password and ends the connections that used the old one.
     async fn set_password(&mut self, password: &str) {
         let uri = self.server.uri().replace("://", "://root:root@");
         let admin = connect(&uri).await.database("admin");
@@ -37,7 +37,7 @@ impl Guarded {
         self.server.start_again().await;
     }
 
-    /// Where it is, without a user.
+    /// The URI without a user.
     fn address(&self) -> String {
         format!("{}&authSource=admin", self.server.uri())
     }
@@ -57,7 +57,7 @@ async fn after_a_rotation_of_mongodb_the_next_request_answers() {
     database.set_password("hunter-2").await;
     assert_eq!(status(&mut function).await, 503, "the secret does not know yet: {}", function.log());
     stored.put(&secret("hunter-2")).await;
-    // The secret is not read again before a pause is over.
+    // The secret is not read again until a pause is over.
     tokio::time::sleep(std::time::Duration::from_millis(SECRET_READ_PAUSE_MS)).await;
     assert_eq!(status(&mut function).await, 200, "{}", function.log());
     stored.put(&secret("hunter-3")).await;

@@ -1,4 +1,4 @@
-//! What tests put into AWS.
+//! Secrets and parameters that tests store in the emulation of AWS.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::support::postgres::{required, unique_name};
 
 const REGION: &str = "eu-central-1";
 
-/// The settings with which a process finds the AWS that is there for tests.
+/// The settings with which a process uses the emulation of AWS.
 pub(super) fn settings() -> Vec<(String, String)> {
     let pairs = [
         ("AWS_ENDPOINT_URL", required("TEST_AWS_URL")),
@@ -24,21 +24,21 @@ pub(super) struct StoredSecret {
 }
 
 impl StoredSecret {
-    /// Stores a text under a name that nobody else uses.
+    /// Stores a text under a new name.
     pub(super) async fn new(text: &str) -> Self {
         let input = json!({"Name": unique_name(), "SecretString": text});
         let answer = call("secretsmanager", "secretsmanager.CreateSecret", &input).await;
         Self { arn: answer["ARN"].as_str().expect("an ARN").to_owned() }
     }
 
-    /// Stores another text in its place.
+    /// Replaces the text.
     pub(super) async fn put(&self, text: &str) {
         let input = json!({"SecretId": self.arn, "SecretString": text});
         call("secretsmanager", "secretsmanager.PutSecretValue", &input).await;
     }
 }
 
-/// Stores an encrypted parameter of Systems Manager, or another text in its place; gives its name.
+/// Stores an encrypted parameter of Systems Manager under the given or a new name, and returns the name.
 pub(super) async fn put_parameter(name: Option<&str>, text: &str) -> String {
     let name = name.map_or_else(|| format!("/test/{}", unique_name()), str::to_owned);
     let input = json!({"Name": name, "Value": text, "Type": "SecureString", "Overwrite": true});

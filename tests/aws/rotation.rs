@@ -24,11 +24,11 @@ async fn after_a_rotation_the_next_request_answers_whichever_came_first() {
     let secret = StoredSecret::new(&database.secret("hunter-1")).await;
     let mut function = function(&[("POSTGRES_SECRET_ARN", &secret.arn)]).await;
     assert_eq!(status(&mut function).await, 200);
-    // The database first.
+    // The password changes in the database first.
     database.set_password("hunter-2").await;
     secret.put(&database.secret("hunter-2")).await;
     assert_eq!(status(&mut function).await, 200, "{}", function.log());
-    // The secret first.
+    // The password changes in the secret first.
     secret.put(&database.secret("hunter-3")).await;
     database.end_connections().await;
     assert_eq!(status(&mut function).await, 200, "{}", function.log());
@@ -49,7 +49,7 @@ async fn between_the_two_steps_of_a_rotation_requests_are_answered_with_503_and_
     database.set_password("hunter-2").await;
     assert_eq!(status(&mut function).await, 503);
     put_parameter(Some(&parameter), "hunter-2").await;
-    // The parameter is not read again before a pause is over.
+    // The parameter is not read again until a pause is over.
     for _ in 0..100 {
         if status(&mut function).await == 200 {
             return;
@@ -59,7 +59,7 @@ async fn between_the_two_steps_of_a_rotation_requests_are_answered_with_503_and_
     panic!("the new password is never found: {}", function.log());
 }
 
-/// Logins that count how often they are asked.
+/// Logins that count the calls.
 struct Counted {
     password: &'static str,
     after_refusal: Option<&'static str>,
@@ -135,7 +135,7 @@ async fn many_connections_at_once_get_over_a_rotation() {
     }
 }
 
-/// An AWS that counts how often a secret is read, and says what is in it.
+/// An emulation of AWS that returns `secret` and counts how often it is read.
 async fn counting_aws(secret: Arc<Mutex<String>>, reads: Arc<AtomicUsize>) -> Listening {
     let answer = move || {
         reads.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What a function and the local server make of what is stored.
+//! Secrets in AWS: how a function and the local server use them.
 
 use http::Method;
 use serde_json::json;
@@ -11,13 +11,13 @@ use crate::lambda::binaries::binary_of;
 use crate::lambda::emulator::Instance;
 use crate::lambda::functions::{event, read};
 
-/// A function with these settings beside those of AWS.
+/// A function with these settings in addition to those of AWS.
 pub(super) async fn function(own: &[(&str, &str)]) -> Instance {
     let own = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Instance::start(binary_of(Endpoint::GetStats), &own.chain(settings()).collect::<Vec<_>>()).await
 }
 
-/// The status with which a function answers its statistics.
+/// The status of a function's answer to a request for statistics.
 pub(super) async fn status(function: &mut Instance) -> u64 {
     read(function.invoke(&event(&Method::GET, "/stats", "")).await).0
 }
@@ -96,7 +96,7 @@ async fn what_is_wrong_with_a_secret_stops_the_local_server_with_one_line_that_n
         let directory = tempfile::tempdir().expect("a directory");
         let aws = settings();
         let aws = aws.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        // A variable that is to be empty is not there at all, as these are for other programs to read.
+        // An empty value removes the variable, because other programs read these variables too.
         let aws = aws.filter(|(name, _)| !variables.contains(&(*name, "")));
         let all: Vec<_> = aws.chain(variables.into_iter().filter(|(_, value)| !value.is_empty())).collect();
         let output = run_to_end(&mut command(directory.path(), &all)).await;

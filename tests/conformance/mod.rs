@@ -27,7 +27,7 @@ for_each_conformance_check!(one_test_per_check sqlite);
 for_each_conformance_check!(one_test_per_check postgres);
 for_each_conformance_check!(one_test_per_check mongodb);
 
-/// The checks that a module has: its public asynchronous functions of a world and nothing else.
+/// The checks in a module: its public asynchronous functions whose only argument is a world.
 fn checks_of(module: &Path) -> Vec<String> {
     let source = fs::read_to_string(module).expect("the module is read");
     let name = module.file_stem().and_then(|stem| stem.to_str()).expect("a module has a name");

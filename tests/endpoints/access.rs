@@ -1,4 +1,4 @@
-//! Who may do what, over HTTP: no principal, every role, and many tenants at once.
+//! The rights of principals over HTTP: requests without a principal, every role, and several tenants at the same time.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::client::{Answer, Api, ids, insert, list, with};
 use super::server::{Server, read, start_routes};
 use crate::support::stores::{self, TestStore};
 
-/// What every endpoint that needs a principal is asked, and the least role that may ask.
+/// A request to each endpoint that needs a principal, and the lowest role that may send it.
 pub(crate) const REQUESTS: [(&str, &str, Role); 7] = [
     ("POST", "/changes", Role::Reader),
     ("GET", "/documents/todos/doc-1", Role::Reader),
@@ -29,7 +29,7 @@ pub(crate) const REQUESTS: [(&str, &str, Role); 7] = [
     ("POST", "/compact", Role::Admin),
 ];
 
-/// A body that an endpoint takes.
+/// A body that the endpoint accepts.
 pub(crate) fn body_of(path: &str) -> String {
     if path == "/operations" { json!({"clientId": "a", "operations": []}).to_string() } else { String::new() }
 }
@@ -39,7 +39,7 @@ pub(super) async fn ask(api: &Api, method: &str, path: &str, headers: &[(&str, &
     api.send(method.parse().expect("a method"), path, headers, body).await
 }
 
-/// Believes what two headers say, as nobody should who is reachable by others.
+/// Trusts two headers. A server that others can reach must not do that.
 struct Believing;
 
 #[async_trait]
@@ -69,7 +69,7 @@ async fn without_a_principal_every_route_about_data_answers_401() {
         assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"), "{method} {path}");
         assert_eq!(answer.json()["error"], "missing_token");
     }
-    // Not even what is wrong with a body is said to somebody unknown.
+    // A client without a principal does not even learn what is wrong with a body.
     assert_eq!(server.api.post("/operations", "{").await.status, 401);
     for path in ["/health", "/openapi.json"] {
         assert_eq!(server.api.get(path).await.status, 200, "{path}");
@@ -90,7 +90,7 @@ async fn a_principal_whose_time_is_over_is_answered_401() {
     }
 }
 
-/// Asks every endpoint in every role.
+/// Sends a request to every endpoint in every role.
 pub(super) async fn each_role_may_do_what_the_table_says(api: &Api, headers: impl Fn(Role) -> Vec<(String, String)>) {
     for role in Role::ALL {
         let headers = headers(role);
@@ -102,13 +102,13 @@ pub(super) async fn each_role_may_do_what_the_table_says(api: &Api, headers: imp
                 assert_eq!((answer.status, answer.header("www-authenticate")), (403, challenge), "{role:?} {path}");
                 assert_eq!(answer.json()["error"], "forbidden_role", "{role:?} {method} {path}");
             } else {
-                // The documents are not there.
+                // The documents do not exist.
                 let expected = if path.starts_with("/documents") && method == "GET" { 404 } else { 200 };
                 assert_eq!(answer.status, expected, "{role:?} {method} {path}");
             }
         }
         for path in ["/health", "/openapi.json"] {
-            // A function has no such route.
+            // A Lambda function does not have these routes.
             assert!([200, 404].contains(&api.send_unchecked(Method::GET, path, &headers, Vec::new()).await.status));
         }
     }

@@ -1,11 +1,11 @@
-//! The walk of `docs/access.md`, command by command, as its reader runs it.
+//! The commands of `docs/access.md`, executed one by one as by a reader.
 
 use serde_json::Value;
 use tokio::process::Command;
 
 use super::local::{Local, command, run_to_end};
 
-/// Where the page's server listens.
+/// The address of the page's server.
 const ADDRESS: &str = "localhost:3000";
 
 /// The blocks of code of a page: the language and the text of each.

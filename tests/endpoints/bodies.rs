@@ -11,7 +11,7 @@ use super::client::{Api, insert};
 use super::contract;
 use super::raw::Connection;
 
-/// A push that is as long as asked, most of it white space.
+/// A push of exactly this length, most of which is white space.
 fn push_of_length(bytes: usize) -> Vec<u8> {
     let push = json!({"clientId": "a", "operations": [insert("op-1", "doc-1", "a", 1, 5)]}).to_string();
     let mut body = push.into_bytes();
@@ -213,7 +213,7 @@ pub(super) async fn what_stands_behind_the_encoded_data_is_an_error(api: &Api) {
 }
 
 pub(super) async fn the_members_and_the_window_of_a_body_are_limited(api: &Api) {
-    // Each fits into the limit of the body, many times.
+    // Each body is within the size limit, but has many members.
     for (encoding, empty) in [("gzip", encoded!(GzipEncoder, b"")), ("zstd", encoded!(ZstdEncoder, b""))] {
         for (members, status) in [(BODY_MAX_MEMBERS, 200), (BODY_MAX_MEMBERS + 1, 400)] {
             let headers = [("content-encoding", encoding)];
@@ -222,7 +222,8 @@ pub(super) async fn the_members_and_the_window_of_a_body_are_limited(api: &Api) 
         }
     }
     for (bits, status) in [(ZSTD_WINDOW_MAX_BITS, 200), (ZSTD_WINDOW_MAX_BITS + 1, 400)] {
-        // A frame (RFC 8878, section 3.1.1): its magic number, no options, the window, and one last block as it is.
+        // A frame (RFC 8878, section 3.1.1) with its magic number, no options, the window, and one last uncompressed
+        // block.
         let window = u8::try_from((bits - 10) << 3).unwrap();
         let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0, window, 2 << 3 | 1, 0, 0], &b"{}"[..]].concat();
         let answer = api.send(Method::POST, "/changes", &[("content-encoding", "zstd")], frame).await;
@@ -264,7 +265,7 @@ pub(super) async fn a_transfer_encoding_other_than_chunked_is_501(api: &Api) {
     connection.head("POST /operations", &[("transfer-encoding", "Chunked")]).await;
     connection.write(&chunked).await;
     assert_eq!(connection.answer().await.status, 200);
-    // The HTTP library answers this one before a route sees it: a quirk of docs/protocol.md.
+    // hyper answers this request before any route sees it, which docs/protocol.md lists as a quirk.
     connection.head("POST /operations", &[("transfer-encoding", "identity")]).await;
     let answer = connection.answer().await;
     assert_eq!((answer.status, answer.bytes.len()), (400, 0));

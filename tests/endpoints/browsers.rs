@@ -1,4 +1,4 @@
-//! What browsers may do: whose pages are let in, by which name the server is called, and what no cache may keep.
+//! Requests from browsers: the accepted origins and host names, and the headers that keep answers out of caches.
 
 use reqwest::Method;
 use serde_json::json;
@@ -8,10 +8,10 @@ use super::contract;
 use super::raw::Connection;
 use super::server;
 
-/// A page of a development server on this machine.
+/// A page from a development server on the user's machine.
 const LOCAL_PAGE: &str = "http://localhost:5173";
 
-/// Requests that a page may make without a preflight, each of which would change something.
+/// Requests that a page may send without a preflight. Each of them would change something.
 fn writes() -> [(&'static str, String); 3] {
     let push = json!({"clientId": "a", "operations": [insert("op-9", "doc-9", "a", 1, 5)]}).to_string();
     let delete = json!({"clientId": "a", "operations": [
@@ -21,7 +21,7 @@ fn writes() -> [(&'static str, String); 3] {
     [("/operations", push), ("/operations", delete.to_string()), ("/compact", r#"{"olderThanDays":0}"#.to_owned())]
 }
 
-/// Says that each of these requests is refused, and that it has changed nothing.
+/// Checks that each of these requests is refused and has changed nothing.
 async fn are_refused(api: &Api, headers: &[(&str, &str)]) {
     let before = api.stats().await;
     for (path, body) in writes() {
@@ -161,7 +161,7 @@ pub(super) async fn no_answer_is_taken_for_another_type_or_kept_for_somebody_els
     is_private(&api.post("/operations", "{").await, "no-store");
 }
 
-/// A request over a connection of its own.
+/// Sends a request over its own connection.
 async fn raw_request(api: &Api, request_line: &str, headers: &[(&str, &[u8])], body: &str) -> Answer {
     let mut connection = Connection::to(api.authority()).await;
     let mut head = format!("{request_line} HTTP/1.1\r\ncontent-length: {}\r\n", body.len()).into_bytes();
@@ -193,7 +193,7 @@ pub(super) async fn a_server_is_called_by_an_address_or_by_localhost(api: &Api) 
         "test",
         "app.localhost",
     ] {
-        // What a page sends whose name was resolved to this server.
+        // The headers that a page sends after its name was resolved to this server.
         let origin = format!("http://{host}");
         let headers = [("host", host.as_bytes()), ("origin", origin.as_bytes()), ("sec-fetch-site", b"same-origin")];
         let answer = raw_request(api, "GET /stats", &headers, "").await;
@@ -225,7 +225,7 @@ pub(super) async fn an_origin_of_odd_bytes_is_refused(api: &Api) {
     assert_eq!(api.stats().await["totalOperations"], 0);
 }
 
-/// Not a check of the list: it needs a setting.
+/// This is not one of the listed checks, because it needs a setting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_pages_of_listed_origins_are_let_in_where_they_are_listed_and_the_servers_own() {
     let settings = [("ADAPTER", "memory"), ("ALLOWED_ORIGINS", "https://app.example.com,http://localhost:5173")];
@@ -260,7 +260,7 @@ async fn with_a_star_every_page_is_let_in() {
     are_refused(&server.api, &[("origin", "null"), ("origin", "null")]).await;
 }
 
-/// As behind a proxy that passes on the name by which it was called.
+/// This is the situation behind a proxy that passes on the client's `Host`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_called_by_its_listed_names_too() {
     let settings = [("ADAPTER", "memory"), ("ALLOWED_HOSTS", "sync.example.com, other.example:8443")];
@@ -283,7 +283,7 @@ async fn a_server_is_called_by_its_listed_names_too() {
     assert_eq!(foreign.status, 403, "a proxy that passes its own name on hides whose pages they are");
 }
 
-/// The name stands in `:authority` there.
+/// In HTTP/2, the name is in `:authority`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http_2_the_server_is_called_by_the_same_names() {
     let server = server::memory().await;

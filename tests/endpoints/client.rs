@@ -1,4 +1,4 @@
-//! A client that holds every answer against the OpenAPI document.
+//! A client that checks every answer against the OpenAPI document.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method};
@@ -7,10 +7,10 @@ use syncflow_server::core::limits::REQUEST_BODY_MAX_BYTES;
 
 use super::contract;
 
-/// A server as a client sees it.
+/// A server from the view of a client.
 pub(crate) struct Api {
     base: String,
-    /// Largest body that the server takes.
+    /// The largest body that the server accepts, in bytes.
     pub(super) body_max_bytes: usize,
     client: Client,
 }
@@ -29,12 +29,12 @@ impl Api {
         Self { base, body_max_bytes: REQUEST_BODY_MAX_BYTES, client: Client::new() }
     }
 
-    /// A server that takes bodies up to another limit.
+    /// Sets another limit for the server's bodies, in bytes.
     pub(super) fn with_body_max_bytes(self, body_max_bytes: usize) -> Self {
         Self { body_max_bytes, ..self }
     }
 
-    /// The host and port, for those who speak HTTP themselves.
+    /// The host and port, for tests that speak HTTP themselves.
     pub(crate) fn authority(&self) -> &str {
         self.base.trim_start_matches("http://")
     }
@@ -59,7 +59,8 @@ impl Api {
         answer
     }
 
-    /// Sends a request whose answer the caller holds against the document, such as a compressed one.
+    /// Sends a request. The caller must check the answer against the document, for example after it has decompressed
+    /// it.
     pub(super) async fn send_unchecked(
         &self,
         method: Method,
@@ -81,7 +82,7 @@ impl Api {
         Answer { status, headers, bytes }
     }
 
-    /// Pushes operations that are well-formed, and gives the two lists of the answer.
+    /// Pushes well-formed operations and returns the two lists of the answer.
     pub(super) async fn push(&self, operations: &[Value]) -> (Vec<Value>, Vec<Value>) {
         let answer =
             self.post("/operations", json!({"clientId": "pusher", "operations": operations}).to_string()).await;
@@ -89,7 +90,7 @@ impl Api {
         (list(&answer.json()["accepted"]), list(&answer.json()["conflicts"]))
     }
 
-    /// Pushes operations that must all be accepted.
+    /// Pushes operations, all of which must be accepted.
     pub(super) async fn accept(&self, operations: &[Value]) {
         let (accepted, conflicts) = self.push(operations).await;
         assert_eq!((accepted.as_slice(), conflicts.as_slice()), (operations, &[][..]));
@@ -102,8 +103,8 @@ impl Api {
         answer.json()
     }
 
-    /// Pulls everything as a legacy client does: its next `since` is the greatest timestamp of the page it applied, and
-    /// it skips ids that it knows. Gives the ids in the order in which they came.
+    /// Pulls everything like a client of the original protocol: its next `since` is the greatest timestamp of the page
+    /// that it applied, and it skips known ids. Returns the ids in the order in which they came.
     pub(super) async fn pull_as_legacy(&self, client: &str, since: u64, limit: usize) -> Vec<String> {
         let (mut since, mut ids) = (since, Vec::new());
         loop {
@@ -127,13 +128,13 @@ impl Api {
         self.get("/stats").await.json()
     }
 
-    /// A document, or nothing where there is none.
+    /// A document, or `None` if it does not exist.
     pub(super) async fn document(&self, collection: &str, id: &str) -> Option<Value> {
         let answer = self.get(&format!("/documents/{collection}/{id}")).await;
         (answer.status == 200).then(|| answer.json())
     }
 
-    /// The ids of the documents that a query answers.
+    /// The ids of the documents that a query returns.
     pub(super) async fn query(&self, collection: &str, request: &Value) -> Vec<String> {
         let answer = self.post(&format!("/documents/{collection}/query"), request.to_string()).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -150,19 +151,19 @@ impl Answer {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|problem| panic!("{problem}: {}", self.text()))
     }
 
-    /// A header's value, empty where there is none.
+    /// The value of a header, or an empty text if the answer does not have it.
     pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("a header in ASCII"))
     }
 
-    /// The names of the fields that a 400 complains about.
+    /// The names of the fields in a 400.
     pub(super) fn faulty_fields(&self) -> Vec<String> {
         assert_eq!(self.status, 400, "{}", self.text());
         list(&self.json()["fields"]).iter().map(text).collect()
     }
 }
 
-/// An insert of `{"n": timestamp}` by a client that has counted to `counter`.
+/// An insert of `{"n": timestamp}` by a client whose counter is `counter`.
 pub(super) fn insert(id: &str, document: &str, client: &str, counter: u64, timestamp: u64) -> Value {
     json!({
         "id": id, "type": "insert", "collection": "todos", "docId": document, "data": {"n": timestamp},
@@ -170,7 +171,7 @@ pub(super) fn insert(id: &str, document: &str, client: &str, counter: u64, times
     })
 }
 
-/// The same operation with another value for a key.
+/// The same operation with another value of a key.
 pub(super) fn with(mut operation: Value, key: &str, value: Value) -> Value {
     operation[key] = value;
     operation

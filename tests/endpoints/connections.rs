@@ -1,4 +1,4 @@
-//! Connections that cost more than they should: each phase of one has a limit.
+//! Connections that take too long: each phase of a connection has a limit.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use super::server::{Server, limited};
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Longer than any test of a machine that is slow.
+/// Longer than any test takes on a slow machine.
 const LONG: Duration = Duration::from_secs(300);
 
-/// How long a test waits for what must happen.
+/// How long a test waits for an event that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// No limit that a test reaches by being slow.
+/// Limits that a slow test does not reach.
 fn generous() -> ConnectionLimits {
     ConnectionLimits { max_connections: 100, first_request: LONG, idle: LONG, answer: LONG, exchange: LONG }
 }
@@ -29,7 +29,7 @@ async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.api.authority()).await.expect("the server listens")
 }
 
-/// Reads until the server closes the connection; how many bytes came.
+/// Reads until the server closes the connection, and returns the bytes.
 async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     // A reset ends the connection too.
@@ -37,7 +37,7 @@ async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// Sends a request and reads a part of its answer.
+/// Sends a request and reads the beginning of its answer.
 async fn exchange(stream: &mut TcpStream, request: &[u8]) -> String {
     stream.write_all(request).await.expect("it is sent");
     let mut answer = vec![0; 64 * 1024];
@@ -70,7 +70,7 @@ async fn a_client_of_http_2_that_only_asks_whether_the_server_is_there_is_closed
     let stream = connect(&server).await;
     let (mut reader, mut writer) = stream.into_split();
     let pinging = tokio::spawn(async move {
-        // The preface with empty settings, and then a ping again and again.
+        // The client sends the preface with empty settings, and then pings repeatedly.
         writer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
         loop {
             writer.write_all(b"\0\0\x08\x06\0\0\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08").await?;
@@ -92,7 +92,7 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     operation["data"] = serde_json::json!({ "text": "x".repeat(900_000) });
     server.api.accept(&[operation]).await;
     let mut stream = connect(&server).await;
-    // More than the buffers of the system hold.
+    // The answers are larger than the buffers of the system.
     let asked = "POST /changes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 14\r\n\r\n{\"limit\":1000}";
     stream.write_all(asked.repeat(40).as_bytes()).await.expect("it is sent");
     let gone = async {
@@ -144,7 +144,7 @@ async fn connections_with_half_of_a_request_do_not_get_around_the_limit() {
     let mut halves = tokio::task::JoinSet::new();
     for _ in 0..200 {
         let mut stream = connect(&server).await;
-        // The server may have closed it already.
+        // The server may have closed the connection already.
         let _ = stream.write_all(b"GET /hea").await;
         halves.spawn(async move { stream.read_to_end(&mut Vec::new()).await });
     }
@@ -157,7 +157,7 @@ async fn connections_with_half_of_a_request_do_not_get_around_the_limit() {
         loop {
             let mut stream = connect(&server).await;
             let mut beginning = [0; 12];
-            // Until there is room, the connection is closed at once.
+            // Until there is room, the server closes the connection at once.
             let is_sent = stream.write_all(HEALTH).await.is_ok();
             if is_sent && stream.read_exact(&mut beginning).await.is_ok() && beginning == *b"HTTP/1.1 200" {
                 break;

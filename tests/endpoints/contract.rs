@@ -1,4 +1,4 @@
-//! Holds answers against the OpenAPI document: an answer that it does not describe fails the check that got it.
+//! Checks answers against the OpenAPI document. A check whose answer it does not describe fails.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -13,14 +13,14 @@ use super::client::Answer;
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::to_value(syncflow_server::api::description()).expect("the description is JSON"));
 
-/// Panics where the document does not describe an answer.
+/// Panics if the document does not describe an answer.
 pub(super) fn check(method: &Method, path: &str, answer: &Answer) {
     if let Err(problem) = describes(method, path, answer) {
         panic!("{method} {path} answered {}, but {problem}: {}", answer.status, answer.text());
     }
 }
 
-/// Says what the document has against an answer.
+/// Checks an answer. The error says what the document does not allow.
 pub(super) fn describes(method: &Method, path: &str, answer: &Answer) -> Result<(), String> {
     if method == Method::OPTIONS {
         let is_empty = answer.status == 204 && answer.bytes.is_empty();
@@ -48,13 +48,13 @@ pub(super) fn describes(method: &Method, path: &str, answer: &Answer) -> Result<
     is_json_of(&pointer, answer)
 }
 
-/// Whether the document takes a value for the body of a request.
+/// Whether the document allows a value as the body of a request.
 pub(super) fn is_request(method: &str, template: &str, body: &Value) -> Result<(), String> {
     let pointer = format!("/paths/{}/{method}/requestBody/content/application~1json/schema", escaped(template));
     is_valid(&pointer, body)
 }
 
-/// An answer about a route or a method that does not exist.
+/// Checks an answer for a route or method that does not exist.
 fn describes_missing(is_route: bool, answer: &Answer) -> Result<(), String> {
     let expected = if is_route { 405 } else { 404 };
     if answer.status != expected {
@@ -91,7 +91,7 @@ fn is_valid(pointer: &str, value: &Value) -> Result<(), String> {
     if errors.is_empty() { Ok(()) } else { Err(errors.join(", ")) }
 }
 
-/// The path of the document that a path of a request belongs to; one that says more literally goes first.
+/// The path in the document that matches the path of a request. The one with more literal parts is preferred.
 fn template_of(path: &str) -> Option<String> {
     let path = path.split('?').next().unwrap_or_default();
     let path = path.strip_suffix('/').unwrap_or(path);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::{Api, insert, list, text, with};
 
-/// Pushes documents of the collection `todos`, the first one first.
+/// Pushes documents of the collection `todos`, in their order.
 async fn put(api: &Api, documents: &[(&str, Value)]) {
     for (number, (id, data)) in (1_u64..).zip(documents) {
         api.accept(&[with(insert(&format!("put-{id}"), id, "a", number, number), "data", data.clone())]).await;
@@ -113,7 +113,8 @@ pub(super) async fn a_filter_compares_by_type_and_numbers_by_value(api: &Api) {
 }
 
 pub(super) async fn the_greatest_number_of_a_double_is_taken_and_no_greater_one(api: &Api) {
-    // The first is how some print the greatest double; the last of them is just below what is rounded to infinity.
+    // The first number is the greatest double as some programs print it. The last one is just below the numbers that
+    // round to infinity.
     let numbers =
         ["1.7976931348623158e308", "-17976931348623158E292", "1.7976931348623157e+308", "1.79769313486231580e308"];
     let push = |id: &str, number: &str| {

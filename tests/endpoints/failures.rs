@@ -1,4 +1,4 @@
-//! What a client is told when the server cannot do its work, and what it is not told.
+//! Failures of the server: which information a client receives, and which it does not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ use super::server::{self, Server};
 
 const INTERNAL: &str = "password of the database: hunter2";
 
-/// A store in which everything goes wrong.
+/// A store in which every call fails.
 #[derive(Debug, Clone, Copy)]
 enum Faulty {
     Fails(ErrorKind),
@@ -93,7 +93,7 @@ impl Store for Faulty {
     }
 }
 
-/// A clock that runs a quarter of a minute ahead each time that it is looked at, and never waits.
+/// A clock that advances by a quarter of a minute whenever it is read. Waits end at once.
 #[derive(Debug, Default)]
 struct HurriedHost(AtomicU64);
 
@@ -113,7 +113,7 @@ async fn server_on(store: impl Store + 'static, settings: &[(&str, &str)]) -> Se
     server::start_with(Arc::new(store), Arc::new(TokioHost), settings).await
 }
 
-/// The answers of every route that needs the store.
+/// The answers of all routes that need the store.
 async fn answers(api: &Api) -> Vec<Answer> {
     let push = json!({"clientId": "a", "operations": [insert("op-1", "doc-1", "a", 1, 5)]}).to_string();
     vec![
@@ -152,8 +152,9 @@ async fn a_store_that_fails_for_good_is_500_and_internals_stay_inside() {
 
 #[tokio::test]
 async fn what_went_wrong_is_logged_once_under_the_id_of_the_request() {
-    // A place that logs decides for good who listens when it is first passed, and another test may be passing it right
-    // now while nobody does: so all of them are passed before somebody listens, who is made known to each of them.
+    // When a place in the code logs for the first time, `tracing` caches whether a subscriber is interested. Another
+    // test without a subscriber may pass it at this moment. So all these places are passed once before the subscriber
+    // is set, and then the cache is rebuilt.
     let unheard = server_on(Faulty::Fails(ErrorKind::Failed), &[]).await;
     unheard.api.get("/stats").await;
     let log = Log::default();
@@ -179,7 +180,7 @@ async fn what_went_wrong_is_logged_once_under_the_id_of_the_request() {
     }
 }
 
-/// What is logged on this thread, on which the server of a check runs too.
+/// The lines that are logged on this thread, on which the check's server also runs.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! Bad input of every kind: a JSON error that names what is wrong, and nothing has changed.
+//! Bad input of every kind. The answer is a JSON error that names the fault, and nothing has changed.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::client::{Api, insert, with};
 /// The routes that read a body.
 const POSTS: [&str; 4] = ["/operations", "/changes", "/compact", "/documents/todos/query"];
 
-/// Sends bodies to routes that must all refuse them, and sees that nothing has changed.
+/// Sends bodies to routes that must refuse them all, and checks that nothing has changed.
 async fn refuse(api: &Api, requests: impl IntoIterator<Item = (&str, Vec<u8>)>) {
     api.accept(&[insert("before", "doc-1", "a", 1, 5)]).await;
     let before = (api.stats().await, api.document("todos", "doc-1").await, api.pull(&json!({})).await);
@@ -22,7 +22,7 @@ async fn refuse(api: &Api, requests: impl IntoIterator<Item = (&str, Vec<u8>)>) 
 }
 
 fn push_with(key: &str, text: &str) -> Vec<u8> {
-    // The value is put in as text, since some are nothing that a JSON library would write.
+    // The value is inserted as text, because a JSON library would not write some of them.
     let operation = with(insert("bad", "doc-1", "a", 2, 6), key, json!("MARK"));
     let push = json!({"clientId": "a", "operations": [insert("good", "doc-2", "a", 2, 6), operation]}).to_string();
     push.replace("\"MARK\"", text).into_bytes()
@@ -191,7 +191,7 @@ pub(super) async fn unknown_keys_are_tolerated_however_odd(api: &Api) {
     }
 }
 
-/// Texts that are more than texts to a database that is told to run them.
+/// Texts that would do harm if a database executed them.
 const STATEMENTS: [&str; 10] = [
     "'; DROP SCHEMA public CASCADE; --",
     "\"; DELETE FROM syncflow_documents; --",

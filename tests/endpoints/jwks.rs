@@ -19,7 +19,7 @@ use syncflow_server::store::memory::MemoryStore;
 use super::server::{self, Clock, Server};
 use crate::lambda::http::Listening;
 
-/// Somebody who signs tokens, and publishes keys.
+/// An issuer that signs tokens and publishes its keys.
 struct Issuer(Ed25519KeyPair);
 
 impl Issuer {
@@ -32,7 +32,7 @@ impl Issuer {
         json!({"kty": "OKP", "crv": "Ed25519", "kid": "key", "x": URL_SAFE_NO_PAD.encode(self.0.public_key())})
     }
 
-    /// The header of a request with a token for an hour.
+    /// A header with a token that is valid for an hour.
     fn authorization(&self) -> String {
         let claims = json!({
             "iss": "me", "aud": "sync", "sub": "ann", "exp": TokioHost.now_ms() / 1_000 + 3_600,
@@ -106,7 +106,7 @@ async fn a_provider_that_answers_with_something_else_is_answered_with_503() {
         let authorization = issuer.authorization();
         let refused = server.api.send(Method::GET, "/stats", &[("authorization", &authorization)], "").await;
         assert_eq!((refused.status, refused.header("retry-after")), (503, "1"), "answer {number}");
-        // Who has no token need not wait for a provider.
+        // A request without a token does not wait for the provider.
         assert_eq!(server.api.get("/stats").await.status, 401);
         *answer.lock().unwrap() = Box::new(keys_of(&[&issuer]));
         clock.advance(1_000);

@@ -1,4 +1,4 @@
-//! The local server as a process: what it says, how it is set up, how it stops.
+//! The local server as a process: its output, its settings, and how it stops.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -15,7 +15,7 @@ use super::client::{Api, insert};
 use super::contract;
 use super::raw::Connection;
 
-/// A running server; it dies with the test.
+/// A running server. It is killed at the end of the test.
 pub(crate) struct Local {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -23,8 +23,8 @@ pub(crate) struct Local {
     pub(super) api: Api,
 }
 
-/// The command that starts a server in a directory, with these settings and nothing else. Unless they say otherwise it
-/// listens on a free port, since the default one may be taken on the machine of whoever runs the tests.
+/// The command that starts a server in a directory, with these settings and no others. Unless they set an address, it
+/// listens on a free port, because the default port may be in use.
 pub(crate) fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
     command.env_clear().env("PORT", "0").current_dir(directory).envs(settings.iter().copied());
@@ -32,7 +32,7 @@ pub(crate) fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
     command
 }
 
-/// Runs a command that has to end by itself, and soon.
+/// Runs a command that must soon end by itself.
 pub(crate) async fn run_to_end(command: &mut Command) -> Output {
     const TIME_MAX: Duration = Duration::from_secs(120);
     let output = tokio::time::timeout(TIME_MAX, command.output()).await;
@@ -40,7 +40,7 @@ pub(crate) async fn run_to_end(command: &mut Command) -> Output {
 }
 
 impl Local {
-    /// Starts a server in a directory and reads its screen.
+    /// Starts a server in a directory and reads its first lines of output.
     pub(crate) async fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
         let mut child = command(directory, settings).spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -54,12 +54,12 @@ impl Local {
         Self { child, stdout, screen, api }
     }
 
-    /// The number of the process.
+    /// The id of the process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("the server runs")
     }
 
-    /// Where it listens.
+    /// The host and port of the server.
     pub(crate) fn authority(&self) -> &str {
         self.api.authority()
     }
@@ -70,7 +70,7 @@ impl Local {
         assert!(sent.expect("a shell").success());
     }
 
-    /// Waits for the end; gives the exit code and the log.
+    /// Waits for the end and returns the exit code and the log.
     pub(crate) async fn end(mut self) -> (Option<i32>, String) {
         let log = rest_of_log(&mut self.child).await;
         let mut more = String::new();
@@ -79,7 +79,7 @@ impl Local {
         (self.child.wait().await.expect("an end").code(), log)
     }
 
-    /// A connection over which a push has begun: the server has read its head and waits for the body.
+    /// Begins a push on a connection: the server has read its head and waits for the body.
     async fn push_in_flight(&self, body: &str) -> Connection {
         let mut connection = Connection::to(self.api.authority()).await;
         let length = body.len().to_string();
@@ -88,7 +88,7 @@ impl Local {
         connection
     }
 
-    /// Waits until nobody listens any more.
+    /// Waits until the server does not accept connections any more.
     async fn stopped_listening(&self) {
         while TcpStream::connect(self.api.authority()).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -200,7 +200,7 @@ async fn a_push_in_flight_is_finished_on_sigterm_and_kept() {
     push.write(&body[..50]).await;
 
     local.signal("TERM").await;
-    // The idle connection would otherwise be held until its time for a further request is over, and the push's too.
+    // Without the shutdown, both connections would stay open until the time for another request is over.
     assert!(idle.is_closed_in_silence().await);
     local.stopped_listening().await;
     push.write(&body[50..]).await;

@@ -1,7 +1,8 @@
-//! The API over real HTTP: what is on the wire, held against the contract of every endpoint.
+//! The API over real HTTP: the bytes on the wire, compared with the contract of every endpoint.
 //!
-//! A check runs over ways to start a server: functions that give a [`server::Server`]. Each is listed in `every_check` or
-//! `every_check_of_a_listener`; one that is not is dead code, which the compiler reports.
+//! A check runs on several kinds of servers, each started by a function that returns a [`server::Server`]. Every check
+//! is listed in `every_check` or `every_check_of_a_listener`. A check that is not listed is dead code, which the
+//! compiler reports.
 #![expect(clippy::unwrap_used, reason = "a check that cannot go on has failed")]
 
 pub(crate) mod client;
@@ -32,7 +33,7 @@ mod sign_in;
 mod starting;
 mod transport;
 
-/// Hands the list of checks to a macro, of what every transport has to keep.
+/// Passes the list of checks for every transport to a macro.
 macro_rules! every_check {
     ($run:ident, $server:ident) => {
         $run! { $server $server
@@ -163,7 +164,7 @@ macro_rules! every_check {
     };
 }
 
-/// The same for what a server does that listens by itself: connections, and the routes that are no Lambda function.
+/// The same for checks of a server with its own listener: connections, and routes that are not Lambda functions.
 macro_rules! every_check_of_a_listener {
     ($run:ident, $name:ident, $server:ident) => {
         $run! { $name $server
@@ -192,7 +193,7 @@ macro_rules! every_check_of_a_listener {
     };
 }
 
-/// One test for each check, over one way to start a server.
+/// One test for each check, over one kind of server.
 macro_rules! suite {
     ($name:ident $server:ident $($module:ident { $($check:ident)* })*) => {
         mod $name {
@@ -207,7 +208,7 @@ macro_rules! suite {
     };
 }
 
-/// Hands a list of checks to a macro, of what a store has a part in: its texts, numbers, orders and limits on the wire.
+/// Passes the list of checks that depend on the store to a macro: texts, numbers, orders and limits on the wire.
 macro_rules! every_check_of_a_store {
     ($run:ident, $server:ident) => {
         $run! { $server $server
@@ -253,7 +254,7 @@ macro_rules! every_check_of_a_store {
     };
 }
 
-// The wire does not depend on the store, so all of its checks run over one store and both transports.
+// The rest of the wire does not depend on the store, so all checks run over one store and both transports.
 every_check!(suite, sqlite);
 every_check!(suite, lambda);
 every_check_of_a_listener!(suite, sqlite_listener, sqlite);

@@ -1,4 +1,4 @@
-//! The OpenAPI document, and that holding answers against it can fail.
+//! The OpenAPI document, and proof that checks against it can fail.
 
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -74,7 +74,7 @@ fn the_document_describes_which_bodies_are_taken() {
     }
     let pull = |since: u64| contract::is_request("post", "/changes", &json!({ "since": since }));
     assert_eq!(pull(SINCE_MAX), Ok(()));
-    // The next integer that a double holds.
+    // This is the next integer that a double can hold.
     assert!(pull(SINCE_MAX + 4).is_err());
 }
 

@@ -1,4 +1,4 @@
-//! The pages that walk through the API, command by command, as a reader runs them: with a shell, curl and the local server.
+//! The commands on the pages, executed one by one as by a reader: with a shell, curl and the local server.
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -6,16 +6,16 @@ use tokio::process::Command;
 use super::local::Local;
 use crate::tidy::files_ending;
 
-/// Where the server of the pages listens.
+/// The address of the server on the pages.
 const ADDRESS: &str = "localhost:3000";
 
-/// The pages with commands, and how many each has at least.
+/// The pages with commands, and the least number of commands on each.
 const PAGES: [(&str, usize); 3] = [("README.md", 3), ("docs/protocol.md", 13), ("docs/writing-a-client.md", 7)];
 
-/// Its commands need tokens; see `access_walk.rs`.
+/// The commands of this page need tokens; see `access_walk.rs`.
 const PAGE_WITH_TOKENS: &str = "docs/access.md";
 
-/// A block of code: its language, its text, and the line where it begins.
+/// A block of code: its language, its text, and its first line.
 struct Block<'a> {
     language: &'a str,
     text: String,
@@ -39,7 +39,7 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
     blocks
 }
 
-/// Runs the commands of a page in their order, against a fresh server; gives how many there are.
+/// Runs the commands of a page in their order against a fresh server, and returns their number.
 async fn run_commands(path: &str, text: &str) -> usize {
     let directory = tempfile::tempdir().expect("a directory");
     let local = Local::start(directory.path(), &[("PORT", "0")]).await;

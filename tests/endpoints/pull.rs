@@ -1,4 +1,4 @@
-//! What a pull answers, in every mode.
+//! The answers to pulls in every mode.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::client::{Api, ids, insert, list, with};
 
 const KEYS: [&str; 9] = ["clientId", "collection", "data", "docId", "id", "synced", "timestamp", "type", "vectorClock"];
 
-/// Pushes operations with these timestamps, each on a document of its own: `op-1`, `op-2` and so on.
+/// Pushes operations with these timestamps, each on its own document: `op-1`, `op-2` and so on.
 async fn push_at(api: &Api, timestamps: &[u64]) {
     let operations: Vec<Value> = (1_u64..)
         .zip(timestamps)
@@ -159,7 +159,8 @@ pub(super) async fn limits_are_integers_from_one_and_clamped(api: &Api) {
     }
     for limit in ["0", "-1", "\"10\"", "1.5", "null", "true", "[]", "1e400"] {
         let answer = api.post("/changes", format!("{{\"limit\":{limit}}}")).await;
-        // A number beyond a double's range makes the whole body no JSON that could be read, or the field wrong.
+        // With a number beyond the range of a double, either the whole body is not readable JSON, or the field is
+        // wrong.
         assert_eq!(answer.status, 400, "{limit}");
     }
 }

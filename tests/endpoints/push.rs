@@ -1,4 +1,4 @@
-//! What a push answers, row by row of the reference's behaviour.
+//! The answers to pushes, for each case of the original protocol.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 spoken by hand, for what no well-behaved client would send.
+//! HTTP/1.1 without a library, for requests that no well-behaved client would send.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::client::Answer;
 
-/// A connection, each direction by itself.
+/// A connection, with separate halves for the two directions.
 pub(super) struct Connection {
     pub(super) reader: BufReader<OwnedReadHalf>,
     pub(super) writer: OwnedWriteHalf,
@@ -34,7 +34,7 @@ impl Connection {
         self.write(head + "\r\n").await;
     }
 
-    /// Reads one answer whose body has a length, or none.
+    /// Reads one answer, whose body has a known length or is missing.
     pub(super) async fn answer(&mut self) -> Answer {
         let status_line = self.line().await;
         let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -51,7 +51,7 @@ impl Connection {
         Answer { status: status.unwrap_or_else(|| panic!("no status in {status_line:?}")), headers, bytes }
     }
 
-    /// Waits until the server closes the connection, and says whether it did so without a further word.
+    /// Waits until the server closes the connection, and returns whether it did so without another byte.
     pub(super) async fn is_closed_in_silence(&mut self) -> bool {
         let mut rest = Vec::new();
         self.reader.read_to_end(&mut rest).await.is_ok() && rest.is_empty()

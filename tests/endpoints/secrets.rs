@@ -1,4 +1,4 @@
-//! Nothing that the program says, whatever is wrong with its settings, repeats a secret.
+//! No output of the program repeats a secret, however wrong its settings are.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::random;
 
 const SECRET: &str = "hunter2";
 
-/// Connection strings that are right; nobody listens where they lead.
+/// Valid connection strings. No server listens at their addresses.
 const GOOD: [(&str, &str); 8] = [
     ("POSTGRES_CONNECTION_STRING", "postgresql://user:hunter2@127.0.0.1:9/name?sslmode=disable"),
     ("POSTGRES_CONNECTION_STRING", "host=127.0.0.1 port=9 user=user password=hunter2 dbname=name"),
@@ -24,13 +24,13 @@ const GOOD: [(&str, &str); 8] = [
     ("AUTH_HS256_SECRET", "hunter2"),
 ];
 
-/// What breaks them.
+/// Texts that break a connection string.
 const PIECES: [&str; 28] = [
     "@", "/", "?", "#", "%", ":", "=", "'", "\"", "\\", " ", "&", "$", "[", "]", ",", "\t", "é", "%4", "%zz", "://",
     "@@", "?x@", "port=x", "tls=", "=x ", "a=b@", "\u{0}",
 ];
 
-/// One to three changes of a text, none of them within the secret.
+/// Makes one to three random changes to a text, none of them within the secret.
 fn broken(rng: &mut fastrand::Rng, good: &str) -> String {
     let (before, after) = good.split_once(SECRET).expect("a secret");
     let (mut before, mut after) = (before.to_owned(), after.to_owned());
@@ -83,7 +83,7 @@ fn no_error_of_a_setting_repeats_a_secret() {
     }
 }
 
-/// All that the program says when it checks its settings. One that waits for long is ended.
+/// The whole output of the program when it checks its settings. It is stopped if it takes long.
 async fn said(directory: &Path, settings: &[(&str, &str)]) -> String {
     let mut all = vec![("LOG_LEVEL", "trace"), ("PORT", "0")];
     all.extend(settings);
@@ -134,7 +134,7 @@ async fn a_broken_dot_env_is_never_shown() {
         std::fs::write(directory.path().join(".env"), &text).unwrap();
         keeps_quiet(&said(directory.path(), &[]).await, &text);
     }
-    // Lines that were broken in two, so that the secret is a name or the value of another variable.
+    // Lines that were broken in two, so that the secret looks like a name or like the value of another variable.
     for text in [
         "POSTGRES_CONNECTION_STRINGhunter2=x\n",
         "POOL_SIZE=3hunter2\n",
@@ -144,7 +144,7 @@ async fn a_broken_dot_env_is_never_shown() {
         std::fs::write(directory.path().join(".env"), text).unwrap();
         keeps_quiet(&said(directory.path(), &[]).await, text);
     }
-    // The first lines of its errors were made of these.
+    // An error of this program once repeated each of these texts.
     for text in [
         "hunter2\n",
         "MONGO_URI='mongodb://u:hunter2@h\n",

@@ -1,4 +1,4 @@
-//! The examples of the reference's page, literally: its clients work unchanged.
+//! The examples from the original protocol's documentation, unchanged: its clients work with this server.
 
 use serde_json::{Value, json};
 

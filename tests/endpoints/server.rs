@@ -1,4 +1,4 @@
-//! Servers that run in the process of the tests, one for each check.
+//! Servers in the process of the tests, one for each check.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::lambda::front::Front;
 use crate::support::mongo::{Database, server_uri};
 use crate::support::postgres::{Schema, server_url};
 
-/// A server that ends, and whose world is removed, with the check.
+/// A server that ends with its check. Its world is removed then.
 pub(crate) struct Server {
     pub(crate) api: Api,
     _home: Box<dyn Any + Send>,
@@ -36,7 +36,7 @@ impl Drop for Task {
     }
 }
 
-/// A clock that a check sets; everything else is the machine's.
+/// A clock that a check sets. The rest of the host is that of the machine.
 #[derive(Debug)]
 pub(crate) struct Clock(AtomicU64);
 
@@ -64,12 +64,12 @@ impl Host for Clock {
     }
 }
 
-/// Over the in-memory store.
+/// A server over the model store.
 pub(crate) async fn memory() -> Server {
     start(&[("ADAPTER", "memory")], ()).await
 }
 
-/// Over SQLite in a directory of its own.
+/// A server over SQLite, in its own directory.
 pub(crate) async fn sqlite() -> Server {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("syncflow.db");
@@ -77,7 +77,7 @@ pub(crate) async fn sqlite() -> Server {
     start(&[("ADAPTER", "sqlite"), ("SQLITE_PATH", &path), ("POOL_SIZE", "2")], directory).await
 }
 
-/// Over PostgreSQL in a schema of its own.
+/// A server over PostgreSQL, in its own schema.
 pub(crate) async fn postgres() -> Server {
     let schema = Schema::new();
     let (url, name) = (server_url(), schema.name().to_owned());
@@ -86,7 +86,7 @@ pub(crate) async fn postgres() -> Server {
     start(&settings, schema).await
 }
 
-/// The local server over MongoDB, in a database of its own.
+/// A server over MongoDB, in its own database.
 pub(crate) async fn mongodb() -> Server {
     let database = Database::new();
     let (uri, name) = (server_uri(), database.name().to_owned());
@@ -94,7 +94,7 @@ pub(crate) async fn mongodb() -> Server {
     start(&settings, database).await
 }
 
-/// The functions behind their URLs, all over one SQLite database.
+/// The functions behind their URLs, all of them over one SQLite database.
 pub(crate) async fn lambda() -> Server {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("syncflow.db");
@@ -104,14 +104,14 @@ pub(crate) async fn lambda() -> Server {
     Server { api, _home: Box::new((front, directory)) }
 }
 
-/// With these settings, over the store that they name.
+/// A server with these settings, over the store that they name.
 pub(crate) async fn start(settings: &[(&str, &str)], home: impl Any + Send) -> Server {
     let config = read(settings);
     let store = runtime::open_store(&config.store).await.expect("the store opens");
     start_on(store, Arc::new(TokioHost), &config, home).await
 }
 
-/// With these settings, over a store and with a clock of the check's own.
+/// A server with these settings, over a given store and host.
 pub(crate) async fn start_with(store: Arc<dyn Store>, host: Arc<dyn Host>, settings: &[(&str, &str)]) -> Server {
     start_on(store, host, &read(settings), ()).await
 }
@@ -121,7 +121,7 @@ pub(crate) fn read(settings: &[(&str, &str)]) -> Config {
     Config::read(look_up).expect("the settings are right")
 }
 
-/// Over the in-memory store, with these limits of its connections.
+/// A server over the model store, with these limits of its connections.
 pub(crate) async fn limited(limits: ConnectionLimits) -> Server {
     let config = read(&[("ADAPTER", "memory")]);
     let store = runtime::open_store(&config.store).await.expect("the store opens");
@@ -144,7 +144,7 @@ async fn listen(
     serve(routes, config, limits, home).await
 }
 
-/// With these settings, whatever routes there are.
+/// A server with these settings and any routes.
 pub(crate) async fn start_routes(routes: Router, config: &Config, home: impl Any + Send) -> Server {
     serve(routes, config, ConnectionLimits::default(), home).await
 }

@@ -83,7 +83,7 @@ async fn a_server_with_a_secret_takes_its_tokens_and_nothing_else() {
     ] {
         assert_eq!(error_of(&stats(api, &[("authorization", &authorization)]).await), expected, "{authorization:.40}");
     }
-    // Within the leeway.
+    // The token is still within the leeway.
     assert_eq!(stats(api, &[("authorization", &bearer(&just_expired))]).await.status, 200);
     let old = json!({"sub": "ann", "exp": now_seconds() - 60, "tenants": "team"});
     let old = bearer(&sign_hs256(SECRET.as_bytes(), &old));
@@ -93,7 +93,7 @@ async fn a_server_with_a_secret_takes_its_tokens_and_nothing_else() {
     let good = bearer(&good);
     let twice = [("authorization", good.as_str()), ("authorization", good.as_str())];
     assert_eq!(error_of(&stats(api, &twice).await), is(400, "malformed_token"));
-    // A token in a query is not one: it would stand in logs.
+    // A token in a query is not accepted, because queries are logged.
     let in_query = format!("/stats?access_token={}", good.trim_start_matches("Bearer "));
     assert_eq!(api.send_unchecked(Method::GET, &in_query, &[], Vec::new()).await.status, 401);
 }
@@ -205,7 +205,7 @@ async fn a_server_that_others_reach_needs_to_be_told_who_may_ask() {
 #[tokio::test]
 async fn a_function_needs_to_be_told_who_may_ask() {
     let binary = crate::lambda::binaries::binary_of(syncflow_server::api::Endpoint::GetStats);
-    // The emulator says AUTH=off where a test says nothing.
+    // The emulator sets `AUTH=off` unless a test sets a variable of sign-in.
     let settings = [("AUTH".to_owned(), String::new()), ("ADAPTER".to_owned(), "memory".to_owned())];
     let mut function = crate::lambda::emulator::Instance::start(binary, &settings).await;
     assert_eq!(function.end().await, Some(1));
@@ -275,7 +275,7 @@ async fn static_tokens_are_made_by_the_program_and_read_again_when_the_file_chan
     assert_eq!(push_as(&server.api, &bob, "op-4").await.status, 403);
     let page = server.api.send(Method::POST, "/changes", &[("authorization", &bob)], r#"{"cursor":null}"#).await;
     assert_eq!(ids(&page.json()), ["op-1"]);
-    // A file with a mistake leaves everything as it was.
+    // A file with a mistake leaves the old tokens in place.
     std::fs::write(&file, "a mistake").unwrap();
     clock.advance(1_000);
     assert_eq!(stats(&server.api, &[("authorization", &bob)]).await.status, 200);

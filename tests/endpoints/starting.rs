@@ -1,4 +1,4 @@
-//! How the program starts: its arguments, and what it says of settings and stores that are not right.
+//! The start of the program: its arguments, and its messages about wrong settings and stores that do not work.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn directory() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
-/// The exit code, and what was said on the standard output and error.
+/// The exit code, the standard output and the standard error.
 async fn run(mut command: Command) -> (Option<i32>, String, String) {
     let output = run_to_end(&mut command).await;
     let text = |bytes| String::from_utf8(bytes).expect("text");
@@ -126,7 +126,7 @@ async fn a_name_to_listen_on_is_resolved_and_a_foreign_address_is_not_the_port_s
     let directory = directory();
     let local = Local::start(directory.path(), &[("BIND", "localhost"), ("PORT", "0"), ("ADAPTER", "memory")]).await;
     assert_eq!(local.api.get("/health").await.status, 200);
-    // Of a range that is for documents alone.
+    // This address is from a range that is reserved for documentation.
     let settings = [("AUTH", "off"), ("BIND", "192.0.2.1"), ("PORT", "0"), ("ADAPTER", "memory")];
     let (code, _, log) = run_with(directory.path(), &[], &settings).await;
     assert_eq!(code, Some(2));
@@ -163,7 +163,7 @@ async fn a_connection_string_that_is_wrong_is_refused_with_what_to_do() {
     }
 }
 
-/// Starts a server and waits for its first error in the log.
+/// Starts a server and waits for the first error in its log.
 async fn first_error(directory: &Path, settings: &[(&str, &str)]) -> String {
     let mut all = vec![("PORT", "0"), ("LOG_LEVEL", "error")];
     all.extend(settings);
@@ -217,7 +217,7 @@ async fn a_store_that_does_not_work_is_said_at_the_start_in_plain_words() {
         assert_eq!(code, Some(0), "{schema}: {log}");
     }
 
-    // Nobody listens here either, and the driver looks for as long as it may.
+    // No server listens here either, and the driver searches for one as long as it may.
     let uri = format!("mongodb://u:hunter2@127.0.0.1:{}/?serverSelectionTimeoutMS=200", free_port());
     let line = first_error(directory.path(), &[("MONGO_URI", &uri)]).await;
     assert!(line.contains("MONGO_URI: nobody listens") && !line.contains("hunter2"), "{line}");
@@ -255,7 +255,7 @@ async fn a_server_that_started_before_its_database_says_when_that_answers() {
     while local.api.get("/health").await.status != 200 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // The server itself asks again in its own time.
+    // The server itself checks the database again after a pause.
     tokio::time::sleep(Duration::from_secs(1)).await;
     local.signal("TERM").await;
     let (code, log) = local.end().await;
@@ -263,7 +263,7 @@ async fn a_server_that_started_before_its_database_says_when_that_answers() {
     assert_eq!(log.lines().filter(|line| line.contains("ERROR")).count(), 1, "once, until it changes: {log}");
 }
 
-/// What a search of all files in a directory finds of a text.
+/// The files in a directory that contain a text.
 fn files_with(directory: &Path, text: &str) -> Vec<String> {
     let files = std::fs::read_dir(directory).expect("a directory").map(|file| file.expect("a file"));
     let found = files.filter(|file| {
@@ -279,7 +279,7 @@ async fn what_was_deleted_and_compacted_is_in_no_byte_of_sqlites_files() {
     let directory = directory();
     let local = Local::start(directory.path(), &[("PORT", "0")]).await;
     let mut counter = 0;
-    // Some fit a cell, others take pages of their own; some replace others.
+    // Some documents fit a cell and others need their own pages. Some replace others.
     for round in 0..3_usize {
         for document in 0..60_usize {
             counter += 1;

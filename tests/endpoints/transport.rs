@@ -1,4 +1,4 @@
-//! What holds for every route: headers, methods, paths, compression and request ids.
+//! Rules for every route: headers, methods, paths, compression and request ids.
 
 use async_compression::tokio::write::{BrotliDecoder, GzipDecoder, ZstdDecoder};
 use reqwest::Method;
@@ -128,7 +128,7 @@ pub(super) async fn a_path_is_taken_as_it_is_written(api: &Api) {
     assert_eq!(empty.faulty_fields(), ["collection"], "an empty segment is an empty name");
 }
 
-/// A `GET` of just this path; other clients tidy it up.
+/// Sends a `GET` of exactly this path. Other clients normalise it.
 async fn raw_get(api: &Api, path: &str) -> Answer {
     let mut connection = Connection::to(api.authority()).await;
     connection.head(&format!("GET {path}"), &[]).await;

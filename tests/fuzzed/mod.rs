@@ -1,4 +1,5 @@
-//! What the fuzz targets in `fuzz/` look for, with the corpus and with random changes of it: a taste of it in every run.
+//! The properties that the fuzz targets in `fuzz/` check. Every test run checks them with the corpus and with random
+//! changes of it.
 
 #[path = "../../fuzz/properties.rs"]
 mod properties;
@@ -12,7 +13,7 @@ use proptest::sample::{Index, select};
 
 use crate::support::random::for_random;
 
-/// The bytes of a corpus.
+/// The files of a corpus.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     let mut paths: Vec<_> =
@@ -21,7 +22,7 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).expect("a file")).collect()
 }
 
-/// Bytes of a corpus, some of them replaced, doubled or left out.
+/// Bytes of a corpus with some of them replaced, doubled or left out.
 fn changed(corpus: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let pieces =
         select(&["\"", "{", "}", "[", "]", "null", "-1", "1e999", "\\u0000", "\\ud800", ":", ",", ".", "\u{e9}"][..]);

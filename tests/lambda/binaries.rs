@@ -1,4 +1,4 @@
-//! The functions as Cargo compiled them for the tests.
+//! The functions that Cargo compiled for the tests.
 
 use syncflow_server::api::Endpoint;
 
@@ -10,7 +10,7 @@ macro_rules! binary {
     };
 }
 
-/// The function of the schedule.
+/// The function that the schedule calls.
 pub(crate) const SCHEDULED_COMPACTION: Binary<'static> = binary!("scheduled_compaction");
 
 /// The function of an endpoint.

@@ -1,4 +1,4 @@
-//! Lambda as a function sees it: the runtime API, and a process that is started, frozen and ended.
+//! An emulation of Lambda for a function: the runtime API, and a process that is started, frozen and ended.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,13 +20,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::http::Listening;
 
-/// What ends a test whose function never answers.
+/// Ends a test whose function never answers.
 const NEVER: Duration = Duration::from_secs(60);
 
 /// The trace header of every invocation.
 pub(crate) const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 
-/// Counts what makes the ids of all invocations different.
+/// A counter that makes the ids of all invocations different.
 static INVOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// A compiled function.
@@ -36,7 +36,7 @@ pub(crate) struct Binary<'a> {
     pub(crate) path: &'a str,
 }
 
-/// What a function made of an event: its answer, or the error that it reported.
+/// The result of an event: the function's answer, or the error that it reported.
 pub(crate) type Outcome = Result<Value, Value>;
 
 struct Invocation {
@@ -45,7 +45,7 @@ struct Invocation {
     outcome: oneshot::Sender<Outcome>,
 }
 
-/// One running instance of a function, with a runtime API of its own.
+/// A running instance of a function, with its own runtime API.
 pub(crate) struct Instance {
     invocations: mpsc::UnboundedSender<Invocation>,
     child: Child,
@@ -59,13 +59,13 @@ struct RuntimeApi {
 }
 
 impl Instance {
-    /// Starts a function as Lambda would, with nothing in its environment but what Lambda and the settings put there.
+    /// Starts a function as Lambda would, with only Lambda's variables and the settings in its environment.
     pub(crate) async fn start(binary: Binary<'_>, settings: &[(String, String)]) -> Self {
         let (invocations, receiver) = mpsc::unbounded_channel();
         let api = Listening::start(runtime_api(receiver)).await;
         let directory = tempfile::tempdir().expect("a directory");
         let log = |name| std::fs::File::create(directory.path().join(name)).expect("a file");
-        // A function asks who may make requests before it starts.
+        // A function does not start unless a variable says who may make requests.
         let is_said = settings.iter().any(|(name, _)| name.starts_with("AUTH"));
         let open = (!is_said).then_some(("AUTH", "off"));
         let mut command = Command::new(binary.path);
@@ -88,7 +88,7 @@ impl Instance {
         Self { invocations, child, directory, _api: api }
     }
 
-    /// Hands an event over and waits for what becomes of it.
+    /// Sends an event and waits for the result.
     pub(crate) async fn invoke(&mut self, event: &Value) -> Outcome {
         self.invoke_within(event, Duration::from_secs(30)).await
     }
@@ -106,31 +106,31 @@ impl Instance {
         panic!("{ended}\n{}", self.log());
     }
 
-    /// Waits for the end of a function that cannot start; gives its exit code.
+    /// Waits for the end of a function that cannot start, and returns its exit code.
     pub(crate) async fn end(&mut self) -> Option<i32> {
         tokio::time::timeout(NEVER, self.child.wait()).await.expect("the function ends").expect("a status").code()
     }
 
-    /// What the function has written to its log.
+    /// The function's log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("stderr")).expect("the log is readable")
     }
 
-    /// What the function has written beside its log, which is what CloudWatch is to count.
+    /// The lines that the function has written besides its log, which are metrics for CloudWatch.
     pub(crate) fn metrics(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.directory.path().join("stdout")).expect("the output is readable");
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|problem| panic!("{problem}: {line}"));
         text.lines().map(parse).collect()
     }
 
-    /// Sends a signal, such as STOP and CONT, by which Lambda's freezing is played.
+    /// Sends a signal. STOP and CONT emulate Lambda's freezing.
     pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().expect("the function runs");
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status().await;
         assert!(sent.expect("a shell").success());
     }
 
-    /// A directory of the kernel's about the process.
+    /// The process's directory in `/proc`.
     pub(crate) fn proc(&self) -> PathBuf {
         Path::new("/proc").join(self.child.id().expect("the function runs").to_string())
     }
@@ -143,7 +143,7 @@ fn runtime_api(invocations: mpsc::UnboundedReceiver<Invocation>) -> Router {
         .route("/2018-06-01/runtime/invocation/next", get(next))
         .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
         .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
-        // What Lambda takes is checked below.
+        // Lambda's own limit is checked below.
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::new(api))
 }
@@ -176,7 +176,7 @@ async fn error(State(api): State<Arc<RuntimeApi>>, InPath(id): InPath<String>, b
 
 fn settle(api: &RuntimeApi, id: &str, outcome: Outcome) -> StatusCode {
     let waiting = api.in_work.lock().expect("no panic").remove(id);
-    // A test that went away meanwhile does not need the outcome.
+    // A test that has ended meanwhile does not need the result.
     let _ = waiting.expect("an invocation in work").send(outcome);
     StatusCode::ACCEPTED
 }

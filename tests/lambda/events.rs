@@ -1,30 +1,30 @@
-//! The four services that send HTTP to a function: what each makes of a request, and of the answer.
+//! The four services that send HTTP to a function: how each converts requests and answers.
 //!
-//! The shapes are those of AWS's documentation. What the services differ in: an HTTP API decodes the path and puts a
-//! named stage in front of it, all others leave the path as it came; a REST API hands base64 on as it is.
+//! The shapes are those of AWS's documentation. The services differ: an HTTP API decodes the path and puts the name of
+//! a stage in front of it, while all others leave the path unchanged. A REST API passes base64 on without decoding it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use serde_json::{Map, Value, json};
 
-/// Who sends the event.
+/// The service that sends the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// API Gateway, HTTP API, payload format 2.0, in a stage of its own name.
+    /// API Gateway, HTTP API, payload format 2.0, with a named stage.
     HttpApi,
     /// API Gateway, REST API.
     RestApi,
-    /// An application load balancer, with headers of several values.
+    /// An application load balancer, with multi-value headers.
     LoadBalancer,
-    /// The function's own URL.
+    /// The URL of the function.
     FunctionUrl,
 }
 
 impl Source {
     pub(crate) const ALL: [Self; 4] = [Self::HttpApi, Self::RestApi, Self::LoadBalancer, Self::FunctionUrl];
 
-    /// The event that the service makes of a request.
+    /// The event that the service makes from a request.
     pub(crate) fn event(self, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Value {
         let (body, is_base64) = carried(headers, body);
         match self {
@@ -56,7 +56,7 @@ impl Source {
         }
     }
 
-    /// The answer that the service makes of what the function answered.
+    /// The response that the service makes from the function's answer.
     pub(crate) fn answer(self, function: &Value) -> Response<Vec<u8>> {
         let mut headers = HeaderMap::new();
         let mut add = |name: &str, value: &Value| {
@@ -111,7 +111,7 @@ fn v2(
     })
 }
 
-/// A body as the services carry it: text where the headers promise text, base64 otherwise.
+/// A body in the service's form: text if the headers say that it is text, and otherwise base64.
 fn carried(headers: &HeaderMap, body: &[u8]) -> (Value, bool) {
     let is_text = !headers.contains_key("content-encoding");
     match std::str::from_utf8(body) {
@@ -125,7 +125,7 @@ fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// Headers with their values joined by commas.
+/// The headers, with repeated values joined by commas.
 fn single(headers: &HeaderMap) -> Value {
     let joined = |name| headers.get_all(name).iter().map(text).collect::<Vec<_>>().join(",");
     headers.keys().map(|name| (name.to_string(), Value::from(joined(name)))).collect::<Map<_, _>>().into()
@@ -136,7 +136,7 @@ fn multiple(headers: &HeaderMap) -> Value {
     headers.keys().map(|name| (name.to_string(), Value::from(all(name)))).collect::<Map<_, _>>().into()
 }
 
-/// A path with its percent escapes undone, as an HTTP API hands it over.
+/// A path without percent escapes, as an HTTP API passes it on.
 fn decoded(path: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = path.as_bytes();

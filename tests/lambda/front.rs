@@ -1,5 +1,5 @@
-//! HTTP in front of the functions: each request becomes an event for the function of its route, and what the function
-//! answers becomes the response.
+//! HTTP in front of the functions. Each request becomes an event for the function of its route, and the function's
+//! answer becomes the response.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,19 +16,19 @@ use super::emulator::Instance;
 use super::events::Source;
 use super::http::Listening;
 
-/// More than any function takes.
+/// The limit is larger than that of any function.
 const BODY_MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// A service in front of all functions.
 pub(crate) struct Front {
     source: Source,
     settings: Vec<(String, String)>,
-    /// Instances that wait for a request, by the name of their function.
+    /// Instances that wait for a request, by function name.
     idle: Mutex<HashMap<&'static str, Vec<Instance>>>,
 }
 
 impl Front {
-    /// Starts it over functions with these settings, none of which runs yet.
+    /// Starts the service over functions with these settings. No function runs yet.
     pub(crate) async fn start(source: Source, settings: &[(&str, &str)]) -> Listening {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let front = Self { source, settings, idle: Mutex::default() };
@@ -36,7 +36,7 @@ impl Front {
     }
 }
 
-/// Answers with an instance that has nothing to do, or a new one, as Lambda does.
+/// Answers with an idle instance or with a new one, as Lambda does.
 async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, BODY_MAX_BYTES).await.expect("the body arrives");
@@ -56,7 +56,7 @@ async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response {
     answer.map(Body::from)
 }
 
-/// The routing that the template gives the API; what has no route there goes to the function of the statistics.
+/// The endpoint by the routing of the template. A request without a route goes to the function of the statistics.
 fn endpoint_of(method: &Method, path: &str) -> Endpoint {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match *parts {

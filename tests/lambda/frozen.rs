@@ -1,4 +1,4 @@
-//! Being frozen between two requests is no harm, whatever becomes of the connections meanwhile.
+//! A function works after it was frozen between two requests, whatever happened to its connections meanwhile.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn a_function_that_was_frozen_answers_its_next_request_with_what_happened_
     assert_eq!(read(outcome).0, 200);
     stats.signal("CONT").await;
     assert_eq!(read(stats.invoke(&ask).await).1["totalOperations"], 1);
-    // What the frozen one held open did not keep others from anything either.
+    // The frozen function's open connection did not block others either.
     let store = open_sqlite(format!("{path}/syncflow.db").as_ref());
     assert_eq!(store.stats(&TenantId::trusted("default"), 0).await.expect("the store works").operations, 1);
 }
@@ -53,7 +53,7 @@ impl Functions {
         self.stats.signal(name).await;
     }
 
-    /// Both answer, and what the first one writes is there for the second.
+    /// Both functions answer, and the second one reads what the first one wrote.
     async fn work(&mut self, number: u64) {
         let pushed = self.push.invoke(&event(&Method::POST, "/operations", &push_of(number, &json!({})))).await;
         let (status, answer) = read(pushed);
@@ -85,13 +85,14 @@ async fn connections_that_vanish_without_a_word_while_a_function_is_frozen_cost_
     survive_silence(&proxy, &postgres_in(&schema, proxy.url())).await;
 }
 
-/// Functions that reach their database through a proxy work before and behind a pause in which that forgets them.
+/// Functions that reach their database through a proxy work before and after a pause in which the proxy forgets their
+/// connections.
 async fn survive_silence(proxy: &Proxy, settings: &[(String, String)]) {
     let mut functions = Functions::start(settings).await;
     functions.work(1).await;
     functions.signal("STOP").await;
     proxy.fall_silent();
-    // Longer than a connection is trusted that nobody uses.
+    // The pause is longer than the store trusts an idle connection.
     tokio::time::sleep(Duration::from_millis(STORE_IDLE_TRUSTED_MS + 500)).await;
     functions.signal("CONT").await;
     functions.work(2).await;

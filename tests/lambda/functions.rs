@@ -1,4 +1,4 @@
-//! What the functions answer, whoever asks.
+//! The answers of the functions, behind each service.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use super::front::Front;
 use crate::endpoints::server;
 use crate::support::postgres::Schema;
 
-/// Settings for a database of a directory, which need not be there yet.
+/// Settings for an SQLite database in a directory. The database need not exist yet.
 pub(super) fn sqlite_in(directory: &str) -> Vec<(String, String)> {
     let path = format!("{directory}/syncflow.db");
     vec![("ADAPTER".to_owned(), "sqlite".to_owned()), ("SQLITE_PATH".to_owned(), path)]
 }
 
-/// Settings for a schema, by whatever way to its server.
+/// Settings for a schema, with the URL of its server or of a proxy.
 pub(super) fn postgres_in(schema: &Schema, url: &str) -> Vec<(String, String)> {
     vec![
         ("POSTGRES_CONNECTION_STRING".to_owned(), url.to_owned()),
@@ -43,7 +43,7 @@ pub(super) fn directory() -> (TempDir, String) {
     (directory, path)
 }
 
-/// An event of a function's own URL.
+/// An event from a function's URL.
 pub(crate) fn event(method: &Method, path: &str, body: &str) -> Value {
     Source::FunctionUrl.event(method, path, &HeaderMap::new(), body.as_bytes())
 }
@@ -56,7 +56,7 @@ pub(crate) fn push_of(number: u64, data: &Value) -> String {
     json!({"clientId": "a", "operations": [operation]}).to_string()
 }
 
-/// The status and the JSON of an answer in text.
+/// The status and the JSON of an answer whose body is text.
 pub(crate) fn read(outcome: Outcome) -> (u64, Value) {
     let answer = outcome.expect("an answer");
     let body = answer["body"].as_str().expect("a body");
@@ -64,7 +64,7 @@ pub(crate) fn read(outcome: Outcome) -> (u64, Value) {
     (answer["statusCode"].as_u64().expect("a status"), json)
 }
 
-/// Requests to every endpoint, good and bad ones.
+/// Good and bad requests to every endpoint.
 fn requests() -> Vec<(Method, &'static str, String)> {
     let with_unicode = push_of(2, &json!({"title": "Zoë's \"📱\" \\ / \u{2028}", "n": [1.50, null]}));
     let mut requests = vec![
@@ -93,7 +93,7 @@ fn requests() -> Vec<(Method, &'static str, String)> {
     requests
 }
 
-/// What a client sees of the answers, the server's own ids and clock aside.
+/// The answers as a client sees them, without the server's ids and times.
 async fn seen_by_a_client(authority: &str) -> Vec<String> {
     let client = Client::new();
     let mut seen = Vec::new();
@@ -111,7 +111,7 @@ async fn seen_by_a_client(authority: &str) -> Vec<String> {
                 .iter()
                 .map(|value| value.to_str().expect("a header in ASCII"))
                 .collect();
-            // A preflight is answered in front of the routes, where only the local server knows their methods already.
+            // A preflight is answered before the routes, where only the local server knows their methods.
             let is_known_ahead = method == Method::OPTIONS && name == "allow";
             if !is_known_ahead
                 && !["date", "x-request-id", "x-amzn-trace-id", "content-length"].contains(&name.as_str())
@@ -138,7 +138,7 @@ async fn answers_are_those_of_the_local_server_whoever_sends_the_event() {
         let front = Front::start(source, &settings).await;
         let seen = seen_by_a_client(front.authority()).await;
         for (seen, expected) in seen.iter().zip(&expected) {
-            // A wrong method of a path that has several endpoints is told those of its function alone.
+            // If a path has several endpoints, a function answers a wrong method with only its own methods.
             let differs_in_allow = expected.contains("/query ->") && expected.contains(" 405 ");
             assert!(seen == expected || differs_in_allow, "{source:?}\n{seen}\n{expected}");
         }
@@ -201,7 +201,7 @@ async fn a_request_is_answered_before_the_deadline() {
     let mut instance = Instance::start(binary_of(Endpoint::GetStats), &sqlite_in(&path)).await;
     let page = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("http://localhost:5173"))]);
     let from_a_page = Source::FunctionUrl.event(&Method::GET, "/stats", &page, b"");
-    // Nothing is left of a time that is shorter than the margin.
+    // No time is left if the deadline is closer than the margin.
     let outcome = instance.invoke_within(&from_a_page, Duration::from_millis(1)).await;
     let answer = outcome.as_ref().expect("an answer");
     assert_eq!(answer["headers"]["access-control-allow-origin"], "http://localhost:5173");
@@ -227,7 +227,7 @@ async fn the_largest_answers_are_handed_on_whatever_they_consist_of() {
     let (_directory, path) = directory();
     let mut push = Instance::start(binary_of(Endpoint::PushOperations), &sqlite_in(&path)).await;
     let mut pull = Instance::start(binary_of(Endpoint::PullChanges), &sqlite_in(&path)).await;
-    // Each character is an escape in the document already, and doubles once more in the answer of the function.
+    // Each character is an escape in the document already, and its size doubles again in the function's answer.
     let text = "\"".repeat(HALF_A_MEBIBYTE - 100);
     for number in 1..=6 {
         let outcome = push.invoke(&event(&Method::POST, "/operations", &push_of(number, &json!({"t": text})))).await;
@@ -237,7 +237,7 @@ async fn the_largest_answers_are_handed_on_whatever_they_consist_of() {
     let mut pulled = 0;
     loop {
         let request = json!({"cursor": cursor, "limit": 1_000}).to_string();
-        // The emulator takes no answer above the limit.
+        // The emulator refuses an answer above the limit.
         let answer = pull.invoke(&event(&Method::POST, "/changes", &request)).await.expect("an answer");
         let body = answer["body"].as_str().expect("a body").as_bytes();
         let is_base64 = answer["isBase64Encoded"] == json!(true);

@@ -1,4 +1,4 @@
-//! A listening server over a router that changes nothing on the way.
+//! A listening server over a router, without any layers.
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -22,7 +22,7 @@ impl Listening {
             while let Ok((stream, _)) = listener.accept().await {
                 let service = TowerToHyperService::new(router.clone());
                 let server = Builder::new(TokioExecutor::new());
-                // A client that hangs up breaks its connection, which is its own affair.
+                // A client that hangs up breaks its connection, which is not an error of the server.
                 connections.spawn(async move { drop(server.serve_connection(TokioIo::new(stream), service).await) });
             }
         });

@@ -1,4 +1,4 @@
-//! Pushes whose answer is too large for those who hand it on: refused before they take effect.
+//! Pushes whose answer would be too large to be passed on. They are refused before they take effect.
 
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ async fn a_push_whose_echo_and_conflicts_cannot_be_handed_on_is_refused_and_chan
 async fn a_push_whose_echo_a_load_balancer_would_not_take_is_refused_and_changes_nothing() {
     let (_directory, path) = directory();
     let mut push = Instance::start(binary_of(Endpoint::PushOperations), &sqlite_in(&path)).await;
-    // Every character doubles where the body is a string, and base64 would not fit either.
+    // The size of each character doubles in a string, and base64 would not fit either.
     let large = insert("large", "large", "a", 1, &json!({"text": "\"".repeat(400_000)}));
     for (id, status, fields) in [("large", 400, json!(["operations"])), ("small", 200, Value::Null)] {
         let operation = if id == "large" { large.clone() } else { insert(id, id, "a", 1, &json!({})) };

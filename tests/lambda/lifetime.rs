@@ -1,4 +1,4 @@
-//! An instance that lives long: nothing leaks.
+//! An instance that handles many requests leaks nothing.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::emulator::Instance;
 use super::functions::{directory, event, push_of, read, sqlite_in};
 use crate::support::postgres::{Schema, connect, key_values, server_url, unique_name};
 
-/// What an instance holds.
+/// The resources of an instance.
 #[derive(Debug)]
 struct Held {
     files: usize,
@@ -33,8 +33,8 @@ fn status(proc: &Path, key: &str) -> String {
     status.lines().find_map(|line| line.strip_prefix(key)).expect("the key").trim().to_owned()
 }
 
-/// Sends a thousand requests to one instance of each of two functions, and checks before and after them what it holds open
-/// at a server.
+/// Sends a thousand requests to one instance of each of two functions, and checks their connections at a server before
+/// and after.
 async fn a_thousand_requests(settings: &[(String, String)], check_connections: impl AsyncFn()) {
     const WARM_UP: usize = 200;
     const GROWTH_MAX_KIB: u64 = 1_024;
@@ -53,7 +53,7 @@ async fn a_thousand_requests(settings: &[(String, String)], check_connections: i
             assert_eq!(read(instance.invoke(&event).await).0, 200);
         }
         let (after, resident_after) = (held(&instance.proc()), resident_kib(&instance.proc()));
-        // A thread that had nothing to do for a while ends, which is no leak.
+        // An idle thread ends after a while, which is not a leak.
         assert!(
             after.files <= before.files && after.threads <= before.threads,
             "{endpoint:?}: {before:?} became {after:?}"

@@ -1,4 +1,4 @@
-//! The functions as Lambda runs them: the compiled binaries against an emulated runtime API.
+//! The functions as Lambda runs them: the compiled binaries with an emulated runtime API.
 
 pub(crate) mod binaries;
 pub(crate) mod emulator;

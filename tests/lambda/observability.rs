@@ -1,4 +1,4 @@
-//! What can be seen of a function from outside: its log, its metrics, and the trace that it is part of.
+//! Signals of a function: its log, its metrics, and its trace.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::events::Source;
 use super::functions::{directory, event, postgres_in, push_of, read, sqlite_in};
 use crate::support::postgres::{Schema, connect, server_url};
 
-/// Settings for a database of a directory, with more of them.
+/// Settings for a database in a directory, and more settings.
 fn with(path: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
     let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     sqlite_in(path).into_iter().chain(more).collect()
 }
 
-/// The lines of a log since the last time, each of which must be an object.
+/// Reads the new lines of a log. Each must be an object.
 struct Lines(usize);
 
 impl Lines {
@@ -32,7 +32,7 @@ impl Lines {
     }
 }
 
-/// The metrics of a line, which are those that it declares and no others.
+/// The metrics that a line declares, and no other values.
 fn values(line: &Value) -> Value {
     let directive = &line["_aws"]["CloudWatchMetrics"];
     assert_eq!(directive.as_array().map(Vec::len), Some(1), "{line}");
@@ -42,7 +42,7 @@ fn values(line: &Value) -> Value {
         let unit = if name == "StoreLatency" { "Milliseconds" } else { "Count" };
         assert_eq!(metric["Unit"], unit, "{line}");
         let value = match &line[name] {
-            // Times differ; how many there are does not.
+            // The times differ, but their number does not.
             Value::Array(times) => {
                 assert!(times.iter().all(|time| time.as_f64().is_some_and(|time| time >= 0.0)), "{line}");
                 json!({"calls": times.len()})
@@ -52,7 +52,7 @@ fn values(line: &Value) -> Value {
         (name.to_owned(), value)
     });
     let values: serde_json::Map<String, Value> = values.collect();
-    // Besides the metrics: `_aws`, two dimensions, the request's id and its trace.
+    // The other keys are `_aws`, two dimensions, the request's id and its trace.
     assert_eq!(line.as_object().map(serde_json::Map::len), Some(values.len() + 5), "{line}");
     Value::Object(values)
 }
@@ -156,7 +156,7 @@ async fn a_push_is_counted_by_its_outcomes() {
                           "StoreLatency": {"calls": 2}, "StoreErrors": 0});
     assert_eq!(last_values(&instance), expected);
 
-    // A refused push has no outcomes, and was not counted with the one before.
+    // A refused push has no outcomes, and those of the previous push are not counted again.
     assert_eq!(read(instance.invoke(&push(json!([{}]))).await).0, 400);
     assert_eq!(last_values(&instance), json!({"ColdStart": 0}));
     assert_eq!(instance.metrics().len(), 3);
@@ -234,7 +234,7 @@ async fn the_scheduled_compaction_is_logged_and_counted_too() {
         let mut lines = Lines(instance.log().len());
         let done = instance.invoke(&json!({"olderThanDays": 0})).await.expect("an answer");
         assert_eq!(done["deletedCount"], deleted);
-        // A list of the tenants, a step for the one that there is, and a list of those behind it.
+        // The calls are: a list of the tenants, a step for the only tenant, and a list of the tenants after it.
         let expected = json!({"ColdStart": u8::from(is_first), "EntriesCompacted": deleted,
                               "StoreLatency": {"calls": 3}, "StoreErrors": 0});
         assert_eq!(last_values(&instance), expected);

@@ -1,4 +1,4 @@
-//! The scheduled compaction: every tenant, within the time of the function.
+//! The scheduled compaction of all tenants, within the time of the function.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn operation(number: usize) -> Operation {
     }
 }
 
-/// A service over the database of a directory, with so many operations of each tenant.
+/// A service over the database in a directory, with this many operations for each tenant.
 async fn service_with(path: &str, tenants: &[(&str, usize)]) -> SyncService {
     let store = open_sqlite(format!("{path}/syncflow.db").as_ref());
     let service = SyncService::new(store, Arc::new(TokioHost));
@@ -82,11 +82,11 @@ async fn what_the_time_does_not_suffice_for_is_said_and_done_by_the_next_runs() 
     let (_directory, path) = directory();
     let many = COMPACT_STEP_MAX_ENTRIES;
     let service = service_with(&path, &[("a", 1), ("b", many), ("b", 0), ("c", 1)]).await;
-    // A second step for `b`: the ids of the first push are known already.
+    // `b` needs a second step, because the ids of the first push are known already.
     let more: Vec<Operation> = (many..many + 5).map(operation).collect();
     service.push(&TenantId::trusted("b"), more).await.expect("the store works").expect("a push that is taken");
     let mut instance = instance(&path, &[]).await;
-    // A deadline within the margin leaves time for one step of one tenant.
+    // A deadline within the margin leaves time for only one step of one tenant.
     let mut event = json!({"olderThanDays": 0});
     let mut runs: Vec<Value> = Vec::new();
     while runs.last().is_none_or(|run| run["hasMore"] == json!(true)) {

@@ -26,7 +26,7 @@ async fn writers_of_four_processes_lose_and_overwrite_nothing_while_the_database
     .await;
 }
 
-/// Prints what both took, for whoever wants to compare them.
+/// Prints both durations, so that they can be compared.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_of_four_processes_get_on_however_many_they_are() {
     let mut random = seeded();

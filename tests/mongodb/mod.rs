@@ -1,5 +1,5 @@
-//! What only the store on MongoDB promises: whose a database is, servers that stand alone, cold starts at the same time,
-//! and writers that die.
+//! Promises of the MongoDB store alone: ownership of a database, standalone servers, concurrent cold starts, and
+//! writers that die.
 
 mod contention;
 mod plans;
@@ -30,12 +30,12 @@ fn world(options: &MongoOptions) -> World {
     World::new(Arc::new(store(options)))
 }
 
-/// A world whose commands are noted, which has pushed something before.
+/// A world whose commands are recorded. It has pushed an operation before.
 async fn watched(database: &Database) -> (World, Proxy) {
     watched_in_guise(Guise::Itself, database).await
 }
 
-/// The same over a server that seems another one.
+/// The same over a server that pretends to be another one.
 async fn watched_in_guise(guise: Guise, database: &Database) -> (World, Proxy) {
     let options = database.patient_options();
     let proxy = Proxy::in_guise(guise, &options.uri).await;
@@ -45,7 +45,7 @@ async fn watched_in_guise(guise: Guise, database: &Database) -> (World, Proxy) {
     (world, proxy)
 }
 
-/// The checks of commits over a server that takes no writes to several collections in one command.
+/// The checks of commits, over a server that cannot write to several collections in one command.
 mod commits_to_an_older_server {
     use syncflow_server::for_each_conformance_check;
 
@@ -110,7 +110,8 @@ async fn texts_are_kept_byte_for_byte_whatever_bson_would_make_of_them() {
     assert_eq!(world.document("$doc.1").await.map(|document| document.data.as_str().to_owned()), Some(data.to_owned()));
 }
 
-/// What a writer leaves that died in the middle of a commit: its session is announced, the head is taken.
+/// The traces of a writer that died in the middle of a commit: its session is announced, and its transaction has locked
+/// the head.
 async fn leave_a_dead_writer(database: &Database) -> mongodb::ClientSession {
     let theirs = database.connect().await;
     let mut session = theirs.client().start_session().await.expect("a session");
@@ -135,7 +136,7 @@ async fn a_writer_that_died_with_the_head_in_its_hands_holds_up_nobody_for_long(
     let began = Instant::now();
     let (log, ()) = tokio::join!(world.log(), world.apply([insert("op-2", "doc-2")]));
     assert!(log.len() <= 2, "readers are not held up");
-    // The server itself would take a minute, and the store gives up long before.
+    // The server itself would take a minute, and the store would give up long before that.
     println!("held up for {:?}", began.elapsed());
     assert!(dead.commit_transaction().await.is_err(), "its transaction is gone");
     let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();

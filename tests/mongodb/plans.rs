@@ -1,9 +1,9 @@
-//! Whether an index serves what the store asks the server.
+//! Whether an index serves each search of the store.
 //!
-//! Not by the server's word: one that has few documents may well prefer to read all of them. Every filter and every order
-//! of the commands that were really sent is held against the indexes that are really there, by the rules of MongoDB's
-//! manual ("The ESR (Equality, Sort, Range) Guideline"); all but those about the few writers of a tenant, by which they
-//! show that they live and look for the dead.
+//! The test does not ask the server for its plans, because a server with few documents may well prefer to read all of
+//! them. It compares every filter and order in the commands that were sent with the existing indexes, by the rules of
+//! MongoDB's manual ("The ESR (Equality, Sort, Range) Guideline"). Commands about the few writers of a tenant are left
+//! out.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use super::proxy::{Proxy, name_of, target_of};
 use super::watched;
 use crate::support::mongo::Database;
 
-/// What a command looks for in a collection, and in which order.
+/// A search in a collection: its filter and its order.
 #[derive(Debug)]
 struct Look {
     collection: String,
@@ -25,7 +25,7 @@ struct Look {
     order: Document,
 }
 
-/// What a command looks for, in every collection that it reads.
+/// The searches of a command, in every collection that it reads.
 fn looks_of(command: &Document) -> Vec<Look> {
     let collection = target_of(command).unwrap_or_default();
     let document = |of: &Document, key: &str| of.get_document(key).cloned().unwrap_or_default();
@@ -64,7 +64,7 @@ fn looks_of_bulk(command: &Document) -> Vec<Look> {
 fn looks_of_pipeline(collection: &str, pipeline: &[Bson]) -> Vec<Look> {
     let stages: Vec<&Document> = pipeline.iter().filter_map(Bson::as_document).collect();
     let first = |index: usize, stage: &str| stages.get(index).and_then(|found| found.get_document(stage).ok().cloned());
-    // Without a first stage that chooses, all of the collection would be read.
+    // A pipeline that does not begin with a filter reads the whole collection.
     let mut looks = vec![Look {
         collection: collection.to_owned(),
         filter: first(0, "$match").unwrap_or_default(),
@@ -86,7 +86,7 @@ fn looks_of_pipeline(collection: &str, pipeline: &[Bson]) -> Vec<Look> {
     looks
 }
 
-/// How a filter narrows a field down.
+/// How a filter restricts a field.
 #[derive(PartialEq)]
 enum Bound {
     Values,
@@ -103,8 +103,8 @@ fn bound(filter: &Document, field: &str) -> Bound {
     }
 }
 
-/// Whether an index leads to what is looked for: over fields whose values are given, then in the order that is asked for,
-/// or within a range. A tenant alone is no more than the beginning of the way.
+/// Whether an index serves a search: it must begin with the fields that have fixed values, followed by the order or the
+/// range. The tenant alone is not enough.
 fn serves(index: &Document, look: &Look) -> bool {
     let keys: Vec<&String> = index.keys().collect();
     let given = keys.iter().take_while(|key| bound(&look.filter, key) == Bound::Values).count();
@@ -117,7 +117,7 @@ fn serves(index: &Document, look: &Look) -> bool {
     leads && is_in_order && (has_order || is_range || behind.is_empty() || given > 1)
 }
 
-/// The keys of the indexes of each collection.
+/// The keys of the indexes, by collection.
 async fn indexes(database: &Database) -> HashMap<String, Vec<Document>> {
     let database = database.connect().await;
     let mut indexes = HashMap::new();

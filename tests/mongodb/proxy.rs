@@ -1,4 +1,4 @@
-//! A proxy before a server, which notes every command that a store sends, and can make the server seem older.
+//! A proxy before a server. It records every command of a store, and can make the server pretend to be older.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,32 +7,32 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Bytes of a message before its first section: the header, and the flags behind it.
+/// The size of the part before a message's first section: the header and the flags, in bytes.
 const BEFORE_SECTIONS_BYTES: usize = 16 + 4;
 
 type Commands = Arc<Mutex<Vec<Document>>>;
 
-/// What a proxy makes the server seem to be.
+/// How the server appears behind the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guise {
-    /// What it is.
+    /// Unchanged.
     Itself,
     /// MongoDB 7.0.
     Older,
-    /// One that says it is as new as it is, and refuses `bulkWrite`, as while an upgrade is not complete.
+    /// Its version is new, but it refuses `bulkWrite`, as during an incomplete upgrade.
     HalfUpgraded,
 }
 
-/// A proxy; its connections end with it.
+/// A proxy. Its connections end when it is dropped.
 pub(super) struct Proxy {
-    /// Where it listens.
+    /// The proxy's own URI.
     pub(super) uri: String,
     commands: Commands,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// A proxy before a server of one node that makes it seem something.
+    /// Starts a proxy before a server of one node.
     pub(super) async fn in_guise(guise: Guise, uri: &str) -> Self {
         let rest = uri.strip_prefix("mongodb://").expect("a plain URI");
         let server = rest.split(['/', '?']).next().expect("a host").to_owned();
@@ -40,12 +40,13 @@ impl Proxy {
         let address = listener.local_addr().expect("an address");
         let commands = Arc::default();
         let task = tokio::spawn(serve(listener, server, guise, Arc::clone(&commands)));
-        // Otherwise the driver would go where the members of the replica set say that they are.
+        // Without a direct connection, the driver would connect to the addresses that the members of the replica set
+        // announce.
         Self { uri: format!("mongodb://{address}/?directConnection=true"), commands, task }
     }
 
-    /// The commands since the last time this was asked, without those by which the driver looks after its connections and
-    /// those by which a writer shows that it lives, which depend on time.
+    /// The commands since the last call. The driver's commands that check connections and the writers' signs of life
+    /// are left out, because they depend on time.
     pub(super) fn take_commands(&self) -> Vec<Document> {
         let commands = std::mem::take(&mut *self.commands.lock().expect("nobody panics with it"));
         let is_counted = |command: &Document| {
@@ -66,7 +67,7 @@ pub(crate) fn name_of(command: &Document) -> &str {
     command.keys().next().map_or("", String::as_str)
 }
 
-/// The collection that a command is about, where it is about one.
+/// The collection of a command, if it has one.
 pub(super) fn target_of(command: &Document) -> Option<&str> {
     command.values().next().and_then(Bson::as_str)
 }
@@ -87,7 +88,7 @@ async fn serve(listener: TcpListener, server: String, guise: Guise, commands: Co
             let command = command_in(message).expect("a command");
             commands.lock().expect("nobody panics with it").push(command);
             if guise == Guise::HalfUpgraded {
-                // A name that no server knows.
+                // No server knows this name.
                 replace(message, b"\x10bulkWrite\0", b"\x10bulkWrit_\0");
             }
         };
@@ -100,7 +101,7 @@ async fn serve(listener: TcpListener, server: String, guise: Guise, commands: Co
     }
 }
 
-/// Carries messages from one side to the other, as what they are made before, until one has enough.
+/// Carries messages from one side to the other, changed by `made`, until one side closes.
 async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, make: impl Fn(&mut [u8])) {
     while let Ok(length) = from.read_u32_le().await {
         let mut message = length.to_le_bytes().to_vec();
@@ -115,7 +116,7 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
     }
 }
 
-/// Puts something of the same length in the place of a text.
+/// Replaces a text by another of the same length.
 fn replace(message: &mut [u8], text: &[u8], other: &[u8]) {
     assert_eq!(text.len(), other.len());
     if let Some(place) = message.windows(text.len()).position(|window| window == text) {
@@ -123,7 +124,7 @@ fn replace(message: &mut [u8], text: &[u8], other: &[u8]) {
     }
 }
 
-/// Makes what a server says of itself that of MongoDB 7.0.
+/// Changes the server's description of itself to that of MongoDB 7.0.
 fn age(message: &mut [u8]) {
     const FIELD: &[u8] = b"\x10maxWireVersion\0";
     const OLDER_WIRE_VERSION: i32 = 21;
@@ -133,7 +134,8 @@ fn age(message: &mut [u8]) {
     }
 }
 
-/// The command of a message (`OP_MSG`): a document, and the lists that stand behind it for their size put back into it.
+/// The command in a message (`OP_MSG`): a document, into which the lists are put back that follow it because of their
+/// size.
 pub(crate) fn command_in(message: &[u8]) -> Option<Document> {
     let mut command = None;
     let mut rest = message.get(BEFORE_SECTIONS_BYTES..)?;

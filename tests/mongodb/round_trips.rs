@@ -1,4 +1,4 @@
-//! How often the store speaks to the server, and what for.
+//! The commands that the store sends to the server, and their number.
 
 use syncflow_server::core::cursor::Origin;
 use syncflow_server::service::PullFrom;
@@ -13,10 +13,10 @@ fn inserts(from: u64, to: u64) -> Vec<Draft> {
     (from..to).map(|number| insert(&format!("op-{number}"), &format!("doc-{number}")).at(number + 1)).collect()
 }
 
-/// A push whose commit asks for the head.
+/// The commands of a push whose commit reads the head.
 const STEP_BY_STEP: [&str; 6] = ["find", "find", "findAndModify", "insert", "insert", "commitTransaction"];
 
-/// A push of whose tenant the process has written last.
+/// The commands of a push by the process that wrote last for the tenant.
 const AT_ONCE: [&str; 4] = ["find", "find", "bulkWrite", "commitTransaction"];
 
 #[tokio::test]

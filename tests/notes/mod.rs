@@ -1,4 +1,4 @@
-//! What only the statistics use decides about no pull: databases that read and cannot write.
+//! Data that only the statistics use never make a pull fail, even if a database can be read but not written.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use syncflow_server::store::postgres::{PostgresOptions, PostgresStore};
 use crate::support::postgres::{Schema, key_values, server_url};
 use crate::support::stores::open_sqlite;
 
-/// A world on the clock of the machine.
+/// A world with the clock of the machine.
 fn world(store: Arc<dyn Store>) -> World {
     let service = Arc::new(SyncService::new(Arc::clone(&store), Arc::new(TokioHost)));
     World { service, ..World::new(store) }
 }
 
-/// What is pulled before nothing can be written any more.
+/// Pulls that write, before the database becomes read-only.
 async fn prepare(world: &World) {
     world.apply(inserts(3)).await;
     for max_operations in [1, 2] {
@@ -26,7 +26,7 @@ async fn prepare(world: &World) {
     }
 }
 
-/// Pages that say nothing new of what a `since` stands for are answered; `World` panics if one is not.
+/// Pulls that need no write are answered. `World` panics if one is not.
 async fn pull_everything(world: &World) {
     for max_operations in [1, 2, 3] {
         world.pull(PullFrom::Cursor(None), Some("modern"), max_operations).await;

@@ -11,13 +11,13 @@ use crate::support::crowd::{WRITERS, seconds, write_while};
 use crate::support::postgres_server::PostgresServer;
 use crate::support::random::seeded;
 
-/// Ends some connections of the server processes every now and then.
+/// Ends some connections of the server processes from time to time.
 async fn end_connections(url: String, mut random: Rng, is_over: Arc<AtomicBool>) {
     let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                WHERE application_name = 'syncflow-server' ORDER BY random() LIMIT 3";
     while !is_over.load(Ordering::SeqCst) {
         tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
-        // While the server restarts there is nothing to end.
+        // While the server restarts there are no connections to end.
         let Ok((client, connection)) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await else { continue };
         let connection = tokio::spawn(connection);
         let _ = client.query(sql, &[]).await;

@@ -1,4 +1,4 @@
-//! Connections that die, a server that is down, killed or silent: what was accepted stays, and the store recovers.
+//! Broken connections, and servers that are down, killed or silent: accepted operations stay, and the store recovers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use super::{terminate_connections, world};
 use crate::support::postgres::{Schema, connect, server_url};
 use crate::support::postgres_server::PostgresServer;
 
-/// Uses every connection of the store's pool at the same time, so that all of them are there.
+/// Uses every connection of the store's pool at the same time, so that all of them are open.
 async fn use_every_connection(world: &World) {
     for checked in join_all((0..8).map(|_| world.store.check())).await {
         checked.expect("the store is there");
@@ -80,7 +80,7 @@ async fn connections_that_fell_silent_while_nobody_looked_cost_no_request() {
     world.apply([insert("op-1", "doc-1")]).await;
     use_every_connection(&world).await;
     proxy.fall_silent();
-    // As a Lambda that was frozen: what it had open is dead, and nothing says so.
+    // As in a frozen Lambda, the open connections are dead, and nothing reports it.
     tokio::time::sleep(Duration::from_millis(STORE_IDLE_TRUSTED_MS + 500)).await;
     world.apply([insert("op-2", "doc-2")]).await;
     assert_eq!(world.log().await.len(), 2);
@@ -118,7 +118,7 @@ async fn a_request_that_finds_no_free_connection_is_told_that_the_store_is_busy(
     world.store.check().await.expect("the connection is free again");
 }
 
-/// Pushes one operation after the other until it is told to stop; gives the ids that were accepted.
+/// Pushes one operation after another until it is told to stop, and returns the accepted ids.
 async fn push_until(world: World, pusher: usize, is_over: Arc<AtomicBool>) -> Vec<String> {
     let mut accepted = Vec::new();
     for number in 0.. {
@@ -137,7 +137,7 @@ async fn push_until(world: World, pusher: usize, is_over: Arc<AtomicBool>) -> Ve
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_in_the_middle_of_pushes_loses_nothing_that_was_accepted() {
-    // Law 1 holds whatever the server's default is: with this one a crash loses what was committed last.
+    // Law 1 must hold whatever the server's default is. With this default alone, a crash would lose the latest commits.
     let mut server = PostgresServer::start(&["synchronous_commit=off", "wal_writer_delay=10s"]).await;
     let options = PostgresOptions::new(&server.url());
     let is_over = Arc::new(AtomicBool::new(false));

@@ -1,4 +1,4 @@
-//! Functions, operators and types that another role made are never found in place of PostgreSQL's own.
+//! Functions, operators and types of other roles are never used in place of PostgreSQL's own.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,12 +13,12 @@ use super::world;
 use crate::support::postgres::connect;
 use crate::support::postgres_server::PostgresServer;
 
-/// Types that arguments of our statements have, or come close to.
+/// Types of arguments in our statements, and similar ones.
 const TYPES: [&str; 7] = ["text", "bigint", "integer", "boolean", "jsonb", "text[]", "bigint[]"];
 
 const OPERATORS: [&str; 14] = ["=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "||", "&", "<<", "@>", "->"];
 
-/// The names in our SQL that an opening parenthesis follows, whatever they are.
+/// All names in our SQL before an opening parenthesis.
 fn names_called() -> BTreeSet<String> {
     let sources = [
         include_str!("../../src/store/postgres/migrations/0001_schema.sql"),
@@ -40,7 +40,7 @@ fn names_called() -> BTreeSet<String> {
     names
 }
 
-/// Makes functions, operators and types in a schema, each of which ends the statement that finds it.
+/// Creates functions, operators and types in a schema. Each makes the statement that uses it fail.
 async fn plant(attacker: &Client, schema: &str) {
     let names: Vec<String> = names_called().into_iter().collect();
     let known = "SELECT DISTINCT p.proname::text, least(p.pronargs, 3)::int
@@ -95,11 +95,11 @@ async fn plant(attacker: &Client, schema: &str) {
     attacker.batch_execute(&sql).await.expect("everybody may create there");
 }
 
-/// Does everything that a store can do.
+/// Calls every method of a store.
 async fn use_everything(world: &World) {
     world.store.check().await.expect("the store is there");
     world.apply(inserts(20)).await;
-    // Often enough that statements are prepared.
+    // There are enough requests for statements to be prepared.
     for number in 0..40 {
         let id = format!("again-{number}");
         world.apply([update(&id, "doc-1").data(r#"{"n":1}"#), insert(&format!("{id}-new"), &id)]).await;
@@ -121,7 +121,7 @@ async fn use_everything(world: &World) {
     world.since_of_nobody(0, 10).await;
 }
 
-/// A server on which everybody may create in `public`, as on PostgreSQL 13 and 14.
+/// A server on which all roles may create objects in `public`, as on PostgreSQL 13 and 14.
 async fn generous_server() -> (PostgresServer, Client) {
     let server = PostgresServer::start(&[]).await;
     let admin = connect(&server.url()).await;
@@ -142,10 +142,10 @@ async fn nothing_that_another_role_made_is_run_by_the_server() {
     let (server, admin) = generous_server().await;
     let attacker = connect(&as_role(&server, "attacker")).await;
     plant(&attacker, "public").await;
-    // Before PostgreSQL's own: no statement may depend on the search path.
+    // The schema comes before PostgreSQL's own, because no statement may depend on the search path.
     admin.batch_execute("ALTER ROLE victim SET search_path = public, pg_catalog").await.expect("it is set");
     for schema in [None, Some("public".to_owned())] {
-        // As through a pooler, which is sent no settings.
+        // A store behind a pooler sends no settings.
         for peer in [Peer::Pooler, Peer::Server] {
             let options = PostgresOptions::new(&as_role(&server, "victim"));
             let world = world(&PostgresOptions { schema: schema.clone(), peer, pool_size: 1, ..options });
@@ -174,7 +174,7 @@ async fn a_schema_that_another_role_made_is_used_only_if_it_is_set() {
     let options = PostgresOptions { pool_size: 1, ..PostgresOptions::new(&as_role(&server, "victim")) };
     let error = world(&options).store.check().await.expect_err("the schema is a trap");
     assert!(error.to_string().contains("the schema syncflow belongs to another role"), "{error}");
-    // With tables in it, it looks even more like ours.
+    // With tables in it, the schema looks even more like our own.
     let theirs = world(&PostgresOptions::new(&as_role(&server, "attacker")));
     theirs.apply([insert("op-1", "doc-1")]).await;
     let error = world(&options).store.check().await.expect_err("the tables are a trap");

@@ -1,4 +1,4 @@
-//! What only the store on PostgreSQL promises: its schema, its round trips and plans, poolers, TLS, and faults.
+//! Promises of the PostgreSQL store alone: its schema, round trips and plans, poolers, TLS, and faults.
 
 pub(crate) mod proxy;
 
@@ -26,7 +26,7 @@ fn world(options: &PostgresOptions) -> World {
     World::new(Arc::new(PostgresStore::new(options).expect("the options are right")))
 }
 
-/// Ends every connection whose last statement was on a schema, as a restart or an administrator does; tells how many.
+/// Ends every connection whose last statement used a schema, like a restart or an administrator. Returns their number.
 pub(crate) async fn terminate_connections(admin: &Client, schema: &Schema) -> i64 {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                WHERE position($1 IN query) > 0 AND pid <> pg_backend_pid()";

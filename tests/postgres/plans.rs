@@ -1,4 +1,4 @@
-//! The plans that the server really carries out over a large log, those inside the store's functions included.
+//! The plans that the server executes over a large log, including those inside the store's functions.
 
 use syncflow_server::core::cursor::{Cursor, Origin, Position};
 use syncflow_server::core::fingerprint::Fingerprint;
@@ -13,20 +13,20 @@ use tokio_postgres::Client;
 use super::proxy::Proxy;
 use crate::support::postgres::{Schema, connect, key_values, server_url};
 
-/// Operations in the log, each of another document.
+/// The number of operations in the log. Each has its own document.
 const OPERATIONS: u64 = 100_000;
 
-/// Most rows that any step of a plan may pass on: those of the largest request here, and a few.
+/// The most rows that any step of a plan may return: those of the largest request here, and a few more.
 const ROWS_MAX: u64 = 1_100;
 
-/// What makes the server tell its client every plan, with the rows that really came out of each step.
+/// Makes the server send every plan to the client, with the actual number of rows from each step.
 const EXPLAIN: &str = "-c session_preload_libraries=auto_explain -c auto_explain.log_min_duration=0 \
                        -c auto_explain.log_analyze=on -c auto_explain.log_timing=off \
                        -c auto_explain.log_nested_statements=on -c client_min_messages=log";
 
 fn drafts(from: u64, to: u64) -> Vec<Draft> {
     let draft = |number: u64| {
-        // Long enough that reading the whole table would be dear.
+        // The data are so long that reading the whole table would be expensive.
         let data = format!(r#"{{"number":{number},"parity":{},"text":"{}"}}"#, number % 2, "x".repeat(100));
         let collection = if number.is_multiple_of(10) { COLLECTION } else { "others" };
         insert(&format!("op-{number}"), &format!("doc-{number}")).within(collection).data(&data).at(number)
@@ -34,7 +34,7 @@ fn drafts(from: u64, to: u64) -> Vec<Draft> {
     (from..to).map(draft).collect()
 }
 
-/// What a request makes the server do.
+/// A store whose plans are recorded.
 struct Watched {
     world: World,
     proxy: Proxy,
@@ -51,13 +51,14 @@ impl Watched {
         Self { world, proxy }
     }
 
-    /// Does something, whose plans must read by these indexes and by no other way, and no more than what is asked for.
+    /// Makes a request. Its plans must use all of these indexes, no other way of reading, and must read few more rows
+    /// than it needs.
     async fn reads_by(&self, what: &str, indexes: &[&str], request: impl AsyncFnOnce(&World)) {
         self.proxy.take_texts();
         request(&self.world).await;
         let plans = self.proxy.take_texts();
         for index in indexes {
-            // As the text of a scan, of a bitmap scan, and of an insert that may turn into an update has it.
+            // The words for a scan, for a bitmap scan, and for an insert with `ON CONFLICT`.
             let mentions = [format!("using {index} "), format!("on {index} "), format!("Arbiter Indexes: {index}")];
             let is_used = mentions.iter().any(|mention| plans.contains(mention));
             assert!(is_used, "{what} does not read by {index}: {plans}");
@@ -71,7 +72,7 @@ impl Watched {
     }
 }
 
-/// The number behind the `nth` occurrence of some words, 0 where there is none.
+/// The number after the `nth` occurrence of some words, or 0 if there is none.
 fn number_behind(line: &str, words: &str, nth: usize) -> u64 {
     let Some(rest) = line.split(words).nth(nth) else { return 0 };
     let digits: String = rest.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
@@ -183,7 +184,7 @@ async fn analyze(admin: &Client, schema: &Schema) {
     }
 }
 
-/// Fills a schema with one large log, and with neighbours and clients in numbers that are worth an index.
+/// Fills a schema with one large log, and with so many neighbours and clients that an index is worth it.
 async fn fill(schema: &Schema, admin: &Client) {
     let world = super::world(&schema.options());
     let step = GROUP_MAX_OPERATIONS as u64;
@@ -206,7 +207,7 @@ async fn fill(schema: &Schema, admin: &Client) {
 async fn every_request_reads_by_its_index_whatever_the_statistics_say() {
     let schema = Schema::new();
     let admin = connect(&server_url()).await;
-    // The functions make their plans while the tables are empty, and keep them.
+    // The functions make and keep their plans while the tables are empty.
     let watched = Watched::over(&schema).await;
     watched.world.apply([insert("first", "first")]).await;
     watched.world.page(None, 10).await;

@@ -9,7 +9,7 @@ use super::{terminate_connections, world};
 use crate::support::postgres::{Schema, connect, server_url};
 use crate::support::postgres_server::Pooler;
 
-/// Fewer than the store's own, so that its connections take turns on them.
+/// There are fewer than the store has, so that the store's connections take turns.
 const POOLER_CONNECTIONS: usize = 2;
 
 fn through(pooler: &Pooler, schema: &Schema) -> PostgresOptions {

@@ -1,4 +1,4 @@
-//! A proxy before a database that counts round trips, keeps what the server says, and can fall silent.
+//! A proxy before a database. It counts round trips, records the server's messages, and can fall silent.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// The proxy; its connections end with it.
+/// The proxy. Its connections end when it is dropped.
 pub(crate) struct Proxy {
     url: String,
     state: Arc<State>,
@@ -24,7 +24,7 @@ struct State {
 }
 
 impl Proxy {
-    /// A proxy before the server of a URL. With one connection at a time its counts are exact.
+    /// Starts a proxy before the server of a URL. Its counts are exact if there is only one connection at a time.
     pub(crate) async fn before(url: &str) -> Self {
         let config: tokio_postgres::Config = url.parse().expect("a connection string");
         let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one host in {url}") };
@@ -34,7 +34,7 @@ impl Proxy {
         proxy
     }
 
-    /// A proxy before any server that speaks TCP; its URL is its address.
+    /// Starts a proxy before any TCP server. Its URL is its address.
     pub(crate) async fn to(host: &str, port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = listener.local_addr().expect("an address").to_string();
@@ -43,23 +43,23 @@ impl Proxy {
         Self { url, state, task }
     }
 
-    /// How to connect through it.
+    /// The URL of the proxy.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// How often the client spoke and then waited for an answer, since the last time this was asked.
+    /// How often the client sent something and waited for an answer, since the last call.
     pub(crate) fn take_round_trips(&self) -> u64 {
         self.state.round_trips.swap(0, Ordering::SeqCst)
     }
 
-    /// What the server said since the last time this was asked, as far as it is text.
+    /// The text in the server's messages since the last call.
     pub(crate) fn take_texts(&self) -> String {
         let bytes = std::mem::take(&mut *self.state.from_server.lock().expect("nobody panics with it"));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// From now on existing connections carry nothing and tell nobody, as when a firewall has forgotten them.
+    /// From now on, existing connections carry nothing and stay open, as if a firewall had forgotten them.
     pub(crate) fn fall_silent(&self) {
         self.state.silent_below.store(self.state.connections.load(Ordering::SeqCst), Ordering::SeqCst);
     }

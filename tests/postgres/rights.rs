@@ -1,4 +1,4 @@
-//! Rights and the tables of others: that the page about servers is right, and what the log says of them.
+//! Rights and tables of other roles: whether the page about PostgreSQL is right, and what the log says.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use super::world;
 use crate::support::postgres::connect;
 use crate::support::postgres_server::PostgresServer;
 
-/// The blocks of SQL in the page's section about rights.
+/// The SQL blocks in the page's section about rights.
 fn blocks_of_page() -> Vec<&'static str> {
     let page = include_str!("../../docs/deploy/server.md");
     let section = page.split("### Rights\n").nth(1).and_then(|rest| rest.split("\n### ").next());
@@ -47,7 +47,7 @@ async fn the_rights_that_the_page_gives_are_enough_for_fresh_roles() {
     admin.batch_execute(no_longer_everybody).await.expect("the right that nobody should have");
 }
 
-/// What is logged while this is alive, on the thread that made it.
+/// Records what is logged on this thread until it is dropped.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 

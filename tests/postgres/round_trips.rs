@@ -1,4 +1,4 @@
-//! How often the store speaks and waits.
+//! The number of round trips of each method.
 
 use syncflow_server::core::cursor::Origin;
 use syncflow_server::core::names::ClientId;
@@ -11,7 +11,7 @@ use syncflow_server::store::{NewMemory, Remember};
 use super::proxy::Proxy;
 use crate::support::postgres::{Schema, server_url};
 
-/// A world whose round trips are counted, with one connection that is there already.
+/// A world whose round trips are counted. Its only connection is open already.
 async fn counted(schema: &Schema) -> (World, Proxy) {
     let proxy = Proxy::before(&server_url()).await;
     let mut options = schema.options();

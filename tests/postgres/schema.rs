@@ -1,4 +1,4 @@
-//! The schema: made by whoever comes first, used with few rights, refused where it cannot be.
+//! The schema: the first process creates it, few rights are enough to use it, and unsuitable ones are refused.
 
 use futures_util::future::join_all;
 use syncflow_server::store::ErrorKind;
@@ -126,7 +126,7 @@ async fn a_database_in_another_encoding_is_refused() {
     assert!(error.to_string().contains("must have the encoding UTF8, not LATIN1"), "{error}");
 }
 
-/// A role without any rights of its own, dropped with the test.
+/// A role without rights of its own, which is dropped with the test.
 pub(super) struct Role {
     pub(super) name: String,
     _clean_up: CleanUp,

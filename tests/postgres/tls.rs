@@ -1,4 +1,4 @@
-//! TLS by every `sslmode`, against a server with a certificate of a private authority.
+//! TLS with every `sslmode`, against a server whose certificate comes from a private authority.
 
 use std::path::PathBuf;
 
@@ -11,14 +11,14 @@ use tempfile::TempDir;
 use crate::support::postgres_server::PostgresServer;
 use crate::support::processes::write_for_server;
 
-/// A server that speaks TLS, and files of certificates to trust.
+/// A server with TLS, and files of certificates to trust.
 struct Secured {
     server: PostgresServer,
     directory: TempDir,
 }
 
 impl Secured {
-    /// A server whose certificate is for the name `localhost`, and for no address.
+    /// Starts a server whose certificate is valid for the name `localhost` and for no address.
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let authority = authority();
@@ -63,7 +63,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key can be made")).expect("an authority")
 }
 
-/// By name and by address.
+/// The server by name and by address.
 const NAME: &str = "localhost";
 const ADDRESS: &str = "127.0.0.1";
 
@@ -124,10 +124,10 @@ async fn a_server_without_tls_is_refused_where_it_is_required() {
     assert!(error.to_string().contains("set sslmode=disable"), "{error}");
 }
 
-/// An address that leads to this machine and is none of its loopback addresses.
+/// An address that leads to this machine but is not a loopback address.
 const ELSEWHERE: &str = "0.0.0.0";
 
-/// A server that asks for passwords in clear; it may have TLS.
+/// A server that asks for passwords in clear text. It may have TLS.
 async fn curious_server(settings: &[&str]) -> PostgresServer {
     let server = PostgresServer::start_with(settings, |data| {
         let rules = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 password\n";
@@ -155,9 +155,9 @@ async fn a_password_is_never_sent_in_clear_to_another_machine() {
     }
     let error = check(ELSEWHERE, "").await.expect_err("there is no TLS");
     assert!(error.to_string().contains("does not support TLS"), "{error}");
-    // A login that sends no password in clear goes on.
+    // A login that sends no password in clear text is allowed.
     let trusted = format!("postgresql://postgres@{ELSEWHERE}:{}/postgres?sslmode=prefer", server.port());
-    // The schema is the guest's, so this role uses it only if it is set.
+    // The schema belongs to the guest, so this role uses it only if the option is set.
     let options = PostgresOptions { schema: Some("syncflow".to_owned()), ..PostgresOptions::new(&trusted) };
     let store = PostgresStore::new(&options).expect("the options are right");
     store.check().await.expect("nothing is asked for");
@@ -179,7 +179,7 @@ async fn tls_is_taken_where_it_is_offered_and_asked_for_with_channel_binding() {
     };
     assert_eq!(check("?sslmode=prefer").await.1, Some(true));
     assert_eq!(check("?sslmode=disable").await.1, Some(false));
-    // A server that lets somebody in without asking has not shown that it knows the password.
+    // A server that accepts a login without a password has not proved that it knows the password.
     let error = check("?sslmode=require&channel_binding=require").await.0.expect_err("nobody is in between");
     assert!(error.to_string().contains("channel binding"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! What the protocol accepts and PostgreSQL does not: it is stored all the same, and found as the reference finds it.
+//! Values that the protocol accepts and PostgreSQL cannot represent. They are stored and found as in the model store.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
@@ -9,7 +9,7 @@ use syncflow_server::store::conformance::draft::insert;
 use crate::support::random::for_random;
 use crate::support::{block_on, stores};
 
-/// Numbers around what PostgreSQL can hold, some of them equal.
+/// Numbers around the limits of PostgreSQL. Some of them are equal.
 const NUMBERS: [&str; 14] = [
     "0",
     "-0.0",
@@ -27,7 +27,7 @@ const NUMBERS: [&str; 14] = [
     "17976931348623158e292",
 ];
 
-/// Values that are no numbers.
+/// Values that are not numbers.
 const OTHERS: [&str; 6] = ["null", "true", r#""""#, r#""1""#, r#""é\u00e9\ud83d\ude00""#, r#""\\\"%_'; --""#];
 
 fn number() -> BoxedStrategy<String> {
@@ -56,7 +56,7 @@ fn value() -> BoxedStrategy<String> {
         .boxed()
 }
 
-/// Data of some documents, and conditions that were often taken from them.
+/// Data of some documents, and conditions that are often taken from these data.
 fn worlds() -> impl Strategy<Value = (Vec<String>, Vec<(String, String)>)> {
     let path = proptest::sample::select(["x", "x.a", "x.b", "x.a.b", "x.", ""].as_slice()).prop_map(str::to_owned);
     let documents = prop::collection::vec(value(), 1..6);
@@ -109,7 +109,7 @@ fn every_value_is_stored_and_found_as_by_the_reference() {
 async fn a_query_that_few_of_many_documents_match_sees_one_moment() {
     let home = stores::postgres().await;
     let world = World::new(home.store());
-    // No index tells what is missing, so the store looks at all of them, in several steps.
+    // No index finds a missing value, so the store reads all documents, in several steps.
     let data = |number: usize| if number % 1_000 == 7 { "{}" } else { r#"{"done":true}"# };
     let drafts: Vec<_> =
         (0..3_500).map(|number| insert(&format!("op-{number}"), &format!("doc-{number}")).data(data(number))).collect();
