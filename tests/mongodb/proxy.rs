@@ -101,7 +101,7 @@ async fn serve(listener: TcpListener, server: String, guise: Guise, commands: Co
     }
 }
 
-/// Carries messages from one side to the other, changed by `made`, until one side closes.
+/// Carries messages from one side to the other, changed by `make`, until one side closes.
 async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, make: impl Fn(&mut [u8])) {
     while let Ok(length) = from.read_u32_le().await {
         let mut message = length.to_le_bytes().to_vec();
