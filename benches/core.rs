@@ -4,13 +4,15 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use syncflow_server::core::clock::VectorClock;
+use syncflow_server::core::cursor::Head;
 use syncflow_server::core::decide::{Snapshot, decide};
 use syncflow_server::core::document::Document;
+use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::json::RawJson;
 use syncflow_server::core::limits::PAGE_MAX_OPERATIONS;
 use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
 use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
-use syncflow_server::core::page::PageBudget;
+use syncflow_server::core::page::LogPageBuilder;
 
 /// What an operation of a todo list carries.
 const DATA: &str = r#"{"title":"Buy milk","done":false,"list":"list-7","rank":1234,"note":"as the last time"}"#;
@@ -95,10 +97,16 @@ fn pages(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("page building");
     group.throughput(Throughput::Elements(PAGE_MAX_OPERATIONS as u64));
     group.bench_function("1000 operations", |bencher| {
-        bencher.iter(|| {
-            let mut budget = PageBudget::new(PAGE_MAX_OPERATIONS);
-            black_box(&entries).iter().take_while(|entry| budget.admit(entry.wire_bytes())).count()
-        });
+        bencher.iter_batched(
+            || entries.clone(),
+            |entries| {
+                let page = LogPageBuilder::begin(None, PAGE_MAX_OPERATIONS, Head::default(), None);
+                let mut page = page.expect("a client from nothing needs no cursor");
+                let is_whole = black_box(entries).into_iter().all(|entry| page.push(entry));
+                (is_whole, page.finish(|_| Ok::<_, ()>(Fingerprint::START)))
+            },
+            BatchSize::LargeInput,
+        );
     });
     group.finish();
 }

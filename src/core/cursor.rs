@@ -1,4 +1,4 @@
-//! Cursors: opaque texts that name a place, and the choice of the rows that a pull reads from there.
+//! Cursors: opaque texts that name a place, from which a pull continues.
 
 use std::fmt;
 
@@ -28,6 +28,16 @@ pub struct Head {
     pub horizon: u64,
 }
 
+impl Head {
+    /// Whether the log still has every entry after a sequence number.
+    ///
+    /// This decides the mode of a pull that begins there: it reads the log if this holds, and documents if not.
+    #[must_use]
+    pub fn has_log_behind(&self, seq: u64) -> bool {
+        seq >= self.horizon
+    }
+}
+
 /// The place from which a client's next pull continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor {
@@ -49,6 +59,10 @@ pub enum Cursor {
 pub struct NotACursor;
 
 impl Cursor {
+    /// The beginning of the log, for a client that asks for everything. Such a client may still have documents, so it
+    /// receives tombstones too. A client that has no documents has no cursor.
+    pub const BEGINNING: Self = Self::Log(Position::START);
+
     /// The place up to which the client has received something.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -121,101 +135,11 @@ impl fmt::Display for QueryCursor {
     }
 }
 
-/// The point at which a pull in the order of the log begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// A client with cursors that has no documents. It receives the existing documents and no older tombstones.
-    Nothing,
-    /// A client of the original protocol that asks for everything. It may still have documents, so it receives
-    /// tombstones too.
-    Beginning,
-    /// The place in a cursor.
-    Cursor(Cursor),
-}
-
-/// The rows that a store reads for a page in the order of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scan {
-    /// Operations with a greater sequence number than the place, in the order of these numbers.
-    Log {
-        /// The place that the client has reached.
-        after: Position,
-    },
-    /// Documents whose last operation has a greater sequence number than the place, in the order of these numbers.
-    State {
-        /// The place that the client has reached.
-        after: Position,
-        /// Tombstones up to this sequence number are left out.
-        tombstones_after: u64,
-    },
-}
-
-impl Scan {
-    /// Chooses the rows to read. `fingerprint_there` is the log's fingerprint at the cursor's place, or `None` if the
-    /// place is beyond the head. The result is `None` if the cursor belongs to another log; then the client must start
-    /// again.
-    ///
-    /// A client that has no documents, or whose place is before the horizon, is put in state mode.
-    #[must_use]
-    pub fn choose(origin: Origin, head: Head, fingerprint_there: Option<Fingerprint>) -> Option<Self> {
-        let cursor = match origin {
-            Origin::Nothing => {
-                let began = head.position.seq;
-                return Some(Self::State { after: Position::START, tombstones_after: began });
-            }
-            Origin::Beginning => Cursor::Log(Position::START),
-            Origin::Cursor(cursor) => {
-                if fingerprint_there != Some(cursor.position().fingerprint) {
-                    return None;
-                }
-                cursor
-            }
-        };
-        match cursor {
-            Cursor::Log(after) if after.seq >= head.horizon => Some(Self::Log { after }),
-            Cursor::Log(after) => Some(Self::State { after, tombstones_after: after.seq }),
-            Cursor::State { tombstones_after, .. } if tombstones_after > head.position.seq => None,
-            Cursor::State { after, tombstones_after } => Some(Self::State { after, tombstones_after }),
-        }
-    }
-
-    /// The page begins after this sequence number.
-    #[must_use]
-    pub fn after_seq(&self) -> u64 {
-        match self {
-            Self::Log { after } | Self::State { after, .. } => after.seq,
-        }
-    }
-
-    /// The cursor after a page. `last` is the place of its last row, or `None` if it has no rows. `more` says whether
-    /// rows were left, and `head` is the head at the moment of the read.
-    ///
-    /// State mode ends only here, after a page with the last document, at the head that this page saw.
-    #[must_use]
-    pub fn next(&self, last: Option<Position>, more: bool, head: Head) -> Cursor {
-        match (*self, more) {
-            (Self::Log { after }, _) => Cursor::Log(last.unwrap_or(after)),
-            (Self::State { after, tombstones_after }, true) => {
-                Cursor::State { after: last.unwrap_or(after), tombstones_after }
-            }
-            (Self::State { .. }, false) => Cursor::Log(head.position),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn at(seq: u64) -> Position {
-        Position { seq, fingerprint: Fingerprint::from_number(seq * 1_000_003) }
-    }
-
-    fn head(seq: u64, horizon: u64) -> Head {
-        Head { position: at(seq), horizon }
-    }
 
     #[test]
     fn what_is_no_cursor_is_refused() {
@@ -242,47 +166,6 @@ mod tests {
             assert!(text == "q.1" || QueryCursor::parse(text).is_err(), "{text}");
         }
         assert_eq!(QueryCursor::parse("q.ff"), Ok(QueryCursor { before: 255 }));
-    }
-
-    #[test]
-    fn a_client_from_nothing_gets_the_state_without_the_tombstones_from_before_it_began() {
-        let scan = Scan::choose(Origin::Nothing, head(9, 0), None);
-        assert_eq!(scan, Some(Scan::State { after: Position::START, tombstones_after: 9 }));
-    }
-
-    #[test]
-    fn a_legacy_client_from_the_beginning_gets_the_log_while_it_is_whole_and_then_the_state_with_tombstones() {
-        let scan = |horizon| Scan::choose(Origin::Beginning, head(9, horizon), None);
-        assert_eq!(scan(0), Some(Scan::Log { after: Position::START }));
-        assert_eq!(scan(1), Some(Scan::State { after: Position::START, tombstones_after: 0 }));
-    }
-
-    #[test]
-    fn a_cursor_behind_the_horizon_is_put_in_state_mode_and_one_at_it_is_not() {
-        let scan = |seq, horizon| {
-            let fingerprint = Some(at(seq).fingerprint);
-            Scan::choose(Origin::Cursor(Cursor::Log(at(seq))), head(9, horizon), fingerprint)
-        };
-        assert_eq!(scan(4, 4), Some(Scan::Log { after: at(4) }));
-        assert_eq!(scan(4, 5), Some(Scan::State { after: at(4), tombstones_after: 4 }));
-    }
-
-    #[test]
-    fn a_cursor_of_another_log_is_none_of_ours() {
-        let cursor = Origin::Cursor(Cursor::Log(at(4)));
-        assert_eq!(Scan::choose(cursor, head(9, 0), Some(at(5).fingerprint)), None);
-        assert_eq!(Scan::choose(cursor, head(3, 0), None), None);
-        let from_the_future = Origin::Cursor(Cursor::State { after: at(4), tombstones_after: 10 });
-        assert_eq!(Scan::choose(from_the_future, head(9, 0), Some(at(4).fingerprint)), None);
-    }
-
-    #[test]
-    fn state_mode_ends_with_the_page_that_shows_the_last_document() {
-        let scan = Scan::State { after: at(2), tombstones_after: 5 };
-        assert_eq!(scan.next(Some(at(4)), true, head(9, 0)), Cursor::State { after: at(4), tombstones_after: 5 });
-        assert_eq!(scan.next(Some(at(9)), false, head(9, 0)), Cursor::Log(at(9)));
-        assert_eq!(scan.next(None, false, head(9, 0)), Cursor::Log(at(9)));
-        assert_eq!(Scan::Log { after: at(2) }.next(None, false, head(2, 0)), Cursor::Log(at(2)));
     }
 
     proptest! {

@@ -11,7 +11,7 @@
 //! greater timestamp. The client skips the operation as known, but uses the timestamp as its next `since`. Of the
 //! numbers that are forgotten only the greatest is kept, and every new number is greater.
 
-use super::cursor::{Cursor, Origin};
+use super::cursor::Cursor;
 use super::limits::{CLIENT_MAX_PLACES, SINCE_FOREIGN_MAX};
 use super::page::LogPage;
 
@@ -37,10 +37,10 @@ impl Places {
     /// Where to begin for a client that sends this `since`: at its place if it is known, and otherwise at the
     /// beginning.
     #[must_use]
-    pub fn start(&self, since: u64) -> Origin {
+    pub fn start(&self, since: u64) -> Cursor {
         // Law 6: a client that starts from the beginning loses nothing. From any later place it might, because the
         // server does not know what a client with this number has.
-        self.find(since).map_or(Origin::Beginning, Origin::Cursor)
+        self.find(since).unwrap_or(Cursor::BEGINNING)
     }
 
     /// Remembers where the page ends that was read for this `since`.
@@ -225,10 +225,10 @@ mod tests {
     #[test]
     fn zero_is_the_beginning_whatever_is_remembered() {
         let settled = Places::default().settle(0, &page(&[5], log(1)));
-        assert_eq!(settled.places.start(0), Origin::Beginning);
+        assert_eq!(settled.places.start(0), Cursor::BEGINNING);
         let settled = settled.places.settle(5, &page(&[0], log(2)));
         assert_eq!(settled.repeat_with, Some(1), "0 can stand for no other place");
-        assert_eq!(settled.places.start(0), Origin::Beginning);
+        assert_eq!(settled.places.start(0), Cursor::BEGINNING);
     }
 
     #[test]
@@ -237,8 +237,8 @@ mod tests {
         assert_eq!(first.repeat_with, None);
         let second = first.places.settle(9, &page(&[4], log(4)));
         assert_eq!(second.repeat_with, None, "the next since may be smaller than the one before");
-        assert_eq!(second.places.start(4), Origin::Cursor(log(4)));
-        assert_eq!(second.places.start(9), Origin::Cursor(log(3)));
+        assert_eq!(second.places.start(4), log(4));
+        assert_eq!(second.places.start(9), log(3));
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
         let third = second.places.settle(10, &page(&[9, 10], log(4)));
         assert_eq!(third.repeat_with, Some(11));
         for (since, seq) in [(9, 1), (10, 2), (11, 4)] {
-            assert_eq!(third.places.start(since), Origin::Cursor(log(seq)));
+            assert_eq!(third.places.start(since), log(seq));
         }
     }
 
@@ -280,7 +280,7 @@ mod tests {
             let next = settled.repeat_with.unwrap_or(INTEGER_MAX);
             assert!(is_a_double(next), "{next}");
             assert!(next > since && next <= INTEGER_MAX + 2 * seq);
-            assert_eq!(settled.places.start(next), Origin::Cursor(log(seq)));
+            assert_eq!(settled.places.start(next), log(seq));
             since = next;
         }
     }
@@ -304,10 +304,10 @@ mod tests {
         for seq in 2..50 {
             places = places.settle(1_000, &page(&[1_000 + seq], log(seq))).places;
             assert!(places.known.len() <= CLIENT_MAX_PLACES);
-            assert_eq!(places.start(1_000), Origin::Cursor(log(1)));
-            assert_eq!(places.start(1_000 + seq), Origin::Cursor(log(seq)));
+            assert_eq!(places.start(1_000), log(1));
+            assert_eq!(places.start(1_000 + seq), log(seq));
         }
-        assert_eq!(places.start(1_002), Origin::Beginning, "the eldest is forgotten");
+        assert_eq!(places.start(1_002), Cursor::BEGINNING, "the eldest is forgotten");
     }
 
     #[test]
@@ -316,20 +316,20 @@ mod tests {
         for seq in 2..=9 {
             places = places.settle(0, &page(&[seq], log(seq))).places;
         }
-        assert_eq!(places.start(1_000), Origin::Beginning);
+        assert_eq!(places.start(1_000), Cursor::BEGINNING);
         let settled = places.settle(0, &page(&[1_000], log(50)));
         assert_eq!(settled.repeat_with, Some(1_001));
-        assert_eq!(settled.places.start(1_000), Origin::Beginning);
+        assert_eq!(settled.places.start(1_000), Cursor::BEGINNING);
     }
 
     #[test]
     fn an_unknown_since_stands_for_no_place_but_the_beginning() {
         let places = Places::default();
-        assert_eq!(places.start(7), Origin::Beginning);
+        assert_eq!(places.start(7), Cursor::BEGINNING);
         let settled = places.settle(7, &page(&[3, 7], log(2)));
         assert_eq!(settled.repeat_with, Some(8), "the answer may be lost, and 7 comes again");
-        assert_eq!(settled.places.start(7), Origin::Beginning);
-        assert_eq!(settled.places.start(8), Origin::Cursor(log(2)));
+        assert_eq!(settled.places.start(7), Cursor::BEGINNING);
+        assert_eq!(settled.places.start(8), log(2));
     }
 
     #[test]
@@ -369,8 +369,8 @@ mod tests {
     #[test]
     fn a_place_in_the_order_of_time_that_an_earlier_version_kept_is_an_unknown_since() {
         let places = Places::parse("9=l.3.4 10=t.3.4.5.6").expect("the text of an earlier version");
-        assert!(matches!(places.start(9), Origin::Cursor(_)));
-        assert_eq!(places.start(10), Origin::Beginning);
+        assert_ne!(places.start(9), Cursor::BEGINNING);
+        assert_eq!(places.start(10), Cursor::BEGINNING);
         assert_eq!(places.settle(9, &page(&[10], log(4))).repeat_with, Some(11), "10 was given before");
         let full = Places::parse("8=l.1.1 9=l.2.2 1=l.3.3 2=l.4.4 3=l.5.5 4=l.6.6 5=l.7.7 6=l.8.8").expect("places");
         assert_eq!(full.settle(6, &page(&[7], log(9))).repeat_with, Some(10), "others were given and forgotten");
@@ -390,10 +390,7 @@ mod tests {
             let mut places = Places::default();
             for (database, max_entries, fate, head) in pulls {
                 let (since, has) = databases[database];
-                let after = match places.start(since) {
-                    Origin::Cursor(cursor) => cursor.position().seq,
-                    Origin::Beginning | Origin::Nothing => 0,
-                };
+                let after = places.start(since).position().seq;
                 prop_assert!(after <= has, "{} stands for {}, the database has {}", since, after, has);
                 let begin = usize::try_from(after).unwrap_or(usize::MAX);
                 let end = (begin + max_entries).min(timestamps.len()).min(usize::try_from(head).unwrap_or(0)).max(begin);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use super::{Done, ServiceError, SyncService};
-use crate::core::cursor::{Cursor, Origin};
+use crate::core::cursor::Cursor;
 use crate::core::limits::{NOTE_TIME_MAX_MS, PULL_MAX_ATTEMPTS};
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::LogEntry;
@@ -87,9 +87,8 @@ impl SyncService {
         let PullRequest { from, client_id, max_operations } = request;
         match (from, client_id) {
             (PullFrom::Cursor(cursor), client_id) => {
-                let origin = cursor.map_or(Origin::Nothing, Origin::Cursor);
                 let now_ms = self.host.now_ms();
-                let request = ChangesRequest { origin, max_operations, client_id: client_id.clone() };
+                let request = ChangesRequest { cursor, max_operations, client_id: client_id.clone() };
                 let Changes::Page { page, noted } = self.store.changes(tenant, request).await? else {
                     return Ok(Pulled::Reset);
                 };
@@ -195,14 +194,14 @@ impl SyncService {
     async fn page_from(
         &self,
         tenant: &TenantId,
-        origin: Origin,
+        cursor: Cursor,
         max_operations: usize,
     ) -> Result<LogPage, ServiceError> {
-        let request = |origin| ChangesRequest { origin, max_operations, client_id: None };
-        let changes = match self.store.changes(tenant, request(origin)).await? {
+        let request = |cursor| ChangesRequest { cursor: Some(cursor), max_operations, client_id: None };
+        let changes = match self.store.changes(tenant, request(cursor)).await? {
             // The memory belongs to another log than the store has now, so only a start from the beginning loses
             // nothing.
-            Changes::Reset => self.store.changes(tenant, request(Origin::Beginning)).await?,
+            Changes::Reset => self.store.changes(tenant, request(Cursor::BEGINNING)).await?,
             page @ Changes::Page { .. } => page,
         };
         match changes {

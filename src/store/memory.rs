@@ -8,18 +8,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, LoadRequest,
-    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, TimeRequest,
+    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, FORGOTTEN_PULLED_SEQ,
+    LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
 };
-use crate::core::cursor::{Head, Origin, Position, Scan};
+use crate::core::cursor::{Head, Position};
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::operation::{LogEntry, Operation, OperationKind};
-use crate::core::page::{LogPage, PageBudget, QueryPageBuilder, TimePage, TimePageBuilder, TimePlace};
+use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder, TimePlace};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
+
+/// The name of the adapter.
+const NAME: &str = "memory";
 
 /// A store in the memory of this process.
 #[derive(Debug, Default)]
@@ -108,32 +111,34 @@ impl Tenant {
         self.documents.iter().map(|(key, (seq, document))| state_entry(*seq, key, document))
     }
 
-    fn states_after(&self, seq: u64, tombstones_after: u64) -> Vec<LogEntry> {
-        let wanted = |entry: &LogEntry| entry.seq > seq && (entry.data.is_some() || entry.seq > tombstones_after);
+    fn states_after(&self, seq: u64, tombstones_after: Option<u64>) -> Vec<LogEntry> {
+        let is_shown =
+            |entry: &LogEntry| entry.data.is_some() || tombstones_after.is_some_and(|after| entry.seq > after);
+        let wanted = |entry: &LogEntry| entry.seq > seq && is_shown(entry);
         let mut states: Vec<LogEntry> = self.states().filter(wanted).collect();
         states.sort_unstable_by_key(|entry| entry.seq);
         states
     }
 
-    fn changes(&self, request: ChangesRequest) -> Changes {
-        let head = self.head();
-        let fingerprint_there = match request.origin {
-            Origin::Cursor(cursor) => self.position(cursor.position().seq).map(|there| there.fingerprint),
-            Origin::Nothing | Origin::Beginning => None,
+    fn changes(&self, request: ChangesRequest) -> Result<Changes> {
+        let there = request.cursor.and_then(|cursor| self.position(cursor.position().seq));
+        let there = there.map(|there| there.fingerprint);
+        let Some(mut page) = LogPageBuilder::begin(request.cursor, request.max_operations, self.head(), there) else {
+            return Ok(Changes::Reset);
         };
-        let Some(scan) = Scan::choose(request.origin, head, fingerprint_there) else { return Changes::Reset };
-        let rows: Vec<LogEntry> = match scan {
+        let rows: Vec<LogEntry> = match page.scan() {
             Scan::Log { after } => self.entries_after(after.seq).collect(),
             Scan::State { after, tombstones_after } => self.states_after(after.seq, tombstones_after),
         };
-        let mut budget = PageBudget::new(request.max_operations);
-        let found = rows.len();
-        let entries: Vec<LogEntry> = rows.into_iter().take_while(|entry| budget.admit(entry.wire_bytes())).collect();
-        let has_more = entries.len() < found;
-        let last = entries.last().and_then(|entry| self.position(entry.seq));
-        let next = scan.next(last, has_more, head);
+        for row in rows {
+            if !page.push(row) {
+                break;
+            }
+        }
+        let lost = || StoreError::new(NAME, "changes", ErrorKind::Failed, "a sequence number without a fingerprint");
+        let page = page.finish(|seq| self.position(seq).map(|last| last.fingerprint).ok_or_else(lost))?;
         let noted = request.client_id.and_then(|client| self.clients.get(&client)).map(ClientMemory::progress);
-        Changes::Page { page: LogPage { entries, next, has_more }, noted }
+        Ok(Changes::Page { page, noted })
     }
 
     fn note_pulled(&mut self, client: &ClientId, progress: Progress) {
@@ -147,7 +152,7 @@ impl Tenant {
     fn changes_by_time(&self, request: TimeRequest) -> TimePage {
         let place = |entry: &LogEntry| TimePlace { timestamp: entry.timestamp, seq: entry.seq };
         let mut rows: Vec<LogEntry> =
-            if self.horizon == 0 { self.entries_after(0).collect() } else { self.states().collect() };
+            if self.head().has_log_behind(0) { self.entries_after(0).collect() } else { self.states().collect() };
         rows.retain(|entry| place(entry) > request.after);
         rows.sort_unstable_by_key(place);
         let mut page = TimePageBuilder::new(request.max_operations);
@@ -270,7 +275,7 @@ fn live_document(key: &DocumentKey, seq: u64, document: &Document) -> Option<Liv
 #[async_trait]
 impl Store for MemoryStore {
     fn name(&self) -> &'static str {
-        "memory"
+        NAME
     }
 
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
@@ -288,7 +293,7 @@ impl Store for MemoryStore {
     }
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
-        Ok(self.with(tenant, |tenant| tenant.changes(request)))
+        self.with(tenant, |tenant| tenant.changes(request))
     }
 
     async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {

@@ -29,7 +29,7 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 
-use crate::core::cursor::Origin;
+use crate::core::cursor::Cursor;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::filter::Filter;
@@ -72,7 +72,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// of the operation before where this is later.
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit>;
 
-    /// A page in log order, all of one moment; see [`crate::core::cursor::Scan`] for what is read.
+    /// A page in log order, all of one moment; see [`crate::core::page`] for what it has.
     ///
     /// With a client, what is noted of its progress is read in the same round trip.
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes>;
@@ -146,8 +146,8 @@ pub enum Commit {
 /// What [`Store::changes`] is to read.
 #[derive(Debug, Clone)]
 pub struct ChangesRequest {
-    /// Where the page begins.
-    pub origin: Origin,
+    /// Where the page begins; nothing for a client that has nothing, which is shown the documents that exist.
+    pub cursor: Option<Cursor>,
     /// Most operations of the page.
     pub max_operations: usize,
     /// Who pulls, if what is noted of it is to be read too.

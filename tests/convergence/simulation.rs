@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use proptest::test_runner::{TestCaseError, TestCaseResult};
 use proptest::{prop_assert, prop_assert_eq};
 use serde_json::{Map, Value};
-use syncflow_server::core::cursor::{Cursor, Origin, Position};
+use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, INTEGER_MAX};
@@ -270,7 +270,7 @@ impl Simulation {
         let (compacted, rest) = self.account.accepted.split_at(self.account.accepted.len() - left);
         let fingerprint = compacted.iter().fold(Fingerprint::START, Fingerprint::extended);
         let horizon = Position { seq: compacted.len() as u64, fingerprint };
-        let page = self.world.changes(Origin::Cursor(Cursor::Log(horizon)), usize::from(u16::MAX)).await;
+        let page = self.world.changes(Some(Cursor::Log(horizon)), usize::from(u16::MAX)).await;
         let log: Vec<OperationId> = page.entries.into_iter().map(|entry| entry.id).collect();
         prop_assert_eq!(log, rest);
         Ok(())

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use mongodb::bson::{Bson, Document, doc};
-use syncflow_server::core::cursor::Origin;
+use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::names::ClientId;
 use syncflow_server::store::conformance::draft::{delete, insert, update};
 use syncflow_server::store::{ChangesRequest, CompactStep};
@@ -170,10 +170,10 @@ async fn every_command_is_served_by_an_index() {
     served("a first page of a legacy client");
     world.since("me", 0, 2).await;
     served("a page of a legacy client");
-    world.changes(Origin::Nothing, 1).await;
+    world.changes(None, 1).await;
     served("a page of documents");
     let client_id = Some(ClientId::trusted("you"));
-    let request = ChangesRequest { origin: Origin::Beginning, max_operations: 2, client_id };
+    let request = ChangesRequest { cursor: Some(Cursor::BEGINNING), max_operations: 2, client_id };
     world.store.changes(&world.tenant, request).await.expect("a page");
     served("a page of the log");
     world.store.tenants(None, 5).await.expect("the tenants");
@@ -191,7 +191,7 @@ async fn every_command_is_served_by_an_index() {
     served("a page by timestamp behind the horizon");
     let cursor = world.page(None, 1).await.cursor.expect("a page with a cursor");
     proxy.take_commands();
-    world.changes(Origin::Cursor(cursor), 1).await;
+    world.changes(Some(cursor), 1).await;
     served("a page of documents that goes on");
 }
 

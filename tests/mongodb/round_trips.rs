@@ -1,6 +1,6 @@
 //! The commands that the store sends to the server, and their number.
 
-use syncflow_server::core::cursor::Origin;
+use syncflow_server::core::cursor::Cursor;
 use syncflow_server::service::PullFrom;
 use syncflow_server::store::conformance::draft::{Draft, insert, update};
 use syncflow_server::store::conformance::world::page_of;
@@ -90,9 +90,9 @@ async fn everything_else_costs_one_command_and_a_pull_with_news_a_second_to_note
     world.apply(inserts(0, 10)).await;
     proxy.take_names();
 
-    world.changes(Origin::Nothing, 5).await;
+    world.changes(None, 5).await;
     assert_eq!(proxy.take_names(), ["aggregate"], "a page of documents");
-    world.changes(Origin::Beginning, 5).await;
+    world.changes(Some(Cursor::BEGINNING), 5).await;
     assert_eq!(proxy.take_names(), ["aggregate"], "a page of the log");
     world.since_of_nobody(0, 5).await;
     assert_eq!(proxy.take_names(), ["aggregate"], "a page by timestamp");

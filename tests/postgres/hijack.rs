@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use syncflow_server::core::cursor::{Cursor, Origin, Position};
+use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::store::conformance::World;
 use syncflow_server::store::conformance::draft::{delete, insert, inserts, update};
 use syncflow_server::store::postgres::{Peer, PostgresOptions};
@@ -103,13 +103,13 @@ async fn use_everything(world: &World) {
     for number in 0..40 {
         let id = format!("again-{number}");
         world.apply([update(&id, "doc-1").data(r#"{"n":1}"#), insert(&format!("{id}-new"), &id)]).await;
-        assert!(!world.changes(Origin::Beginning, 1_000).await.entries.is_empty());
+        assert!(!world.changes(Some(Cursor::BEGINNING), 1_000).await.entries.is_empty());
     }
     world.apply([delete("gone", "doc-2")]).await;
     world.push([insert("gone", "doc-2")]).await;
     world.page(None, 10).await;
     let state = Cursor::State { after: Position::START, tombstones_after: 0 };
-    world.changes(Origin::Cursor(state), 10).await;
+    world.changes(Some(state), 10).await;
     world.since("me", 0, 10).await;
     world.since_of_nobody(0, 10).await;
     assert_eq!(world.query(&[("n", "1")]).await.len(), 1);

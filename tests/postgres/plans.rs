@@ -1,6 +1,6 @@
 //! The plans that the server executes over a large log, including those inside the store's functions.
 
-use syncflow_server::core::cursor::{Cursor, Origin, Position};
+use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::limits::GROUP_MAX_OPERATIONS;
 use syncflow_server::core::names::OperationId;
@@ -122,13 +122,13 @@ async fn writes_read_by_their_indexes(watched: &Watched, prefix: &str) {
 async fn reads_read_by_their_indexes(watched: &Watched, horizon: u64) {
     let heads = "syncflow_heads_pkey";
     let middle = OPERATIONS / 2;
-    let log = Origin::Cursor(Cursor::Log(at(middle)));
+    let log = Some(Cursor::Log(at(middle)));
     let pages = ["syncflow_operations_pkey", heads];
     watched.reads_by("a page of the log", &pages, async |world| drop(world.changes(log, 1_000).await)).await;
-    let state = Origin::Cursor(Cursor::State { after: at(middle), tombstones_after: 0 });
+    let state = Some(Cursor::State { after: at(middle), tombstones_after: 0 });
     let pages = ["syncflow_documents_by_seq", heads];
     watched.reads_by("a page of documents", &pages, async |world| drop(world.changes(state, 1_000).await)).await;
-    watched.reads_by("a first page", &pages, async |world| drop(world.changes(Origin::Nothing, 100).await)).await;
+    watched.reads_by("a first page", &pages, async |world| drop(world.changes(None, 100).await)).await;
     let by_time = if horizon == 0 { "syncflow_operations_by_time" } else { "syncflow_documents_by_time" };
     watched
         .reads_by("a page by timestamp", &[by_time, heads], async |world| {

@@ -1,6 +1,6 @@
 //! The number of round trips of each method.
 
-use syncflow_server::core::cursor::Origin;
+use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::names::ClientId;
 use syncflow_server::service::PullFrom;
 use syncflow_server::store::conformance::World;
@@ -56,9 +56,9 @@ async fn everything_else_costs_one_round_trip_and_a_pull_with_news_a_second_to_n
     world.apply(draft::inserts(10)).await;
     proxy.take_round_trips();
 
-    world.changes(Origin::Nothing, 5).await;
+    world.changes(None, 5).await;
     assert_eq!(proxy.take_round_trips(), 1, "a page of documents");
-    world.changes(Origin::Beginning, 5).await;
+    world.changes(Some(Cursor::BEGINNING), 5).await;
     assert_eq!(proxy.take_round_trips(), 1, "a page of the log");
     world.since_of_nobody(0, 5).await;
     assert_eq!(proxy.take_round_trips(), 1, "a page by timestamp");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use syncflow_server::core::cursor::{Cursor, Origin};
+use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::{Batch, Snapshot};
 use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId, TenantId};
@@ -117,8 +117,8 @@ impl PlantedStore {
         }
     }
 
-    fn spoil(&self, origin: Origin, mut page: LogPage) -> LogPage {
-        let is_of_documents = matches!(page.next, Cursor::State { .. }) || is_of_documents(origin, &page);
+    fn spoil(&self, cursor: Option<Cursor>, mut page: LogPage) -> LogPage {
+        let is_of_documents = matches!(page.next, Cursor::State { .. }) || is_of_documents(cursor, &page);
         match (self.bug, page.next) {
             (Bug::IdsForgotten, _) => {
                 for entry in &mut page.entries {
@@ -139,11 +139,10 @@ impl PlantedStore {
 }
 
 /// Whether a page probably has documents and not the log.
-fn is_of_documents(origin: Origin, page: &LogPage) -> bool {
-    match origin {
-        Origin::Nothing | Origin::Cursor(Cursor::State { .. }) => true,
-        Origin::Beginning => false,
-        Origin::Cursor(Cursor::Log(from)) => page.next.position().seq - from.seq != page.entries.len() as u64,
+fn is_of_documents(cursor: Option<Cursor>, page: &LogPage) -> bool {
+    match cursor {
+        None | Some(Cursor::State { .. }) => true,
+        Some(Cursor::Log(from)) => page.next.position().seq - from.seq != page.entries.len() as u64,
     }
 }
 
@@ -177,9 +176,9 @@ impl Store for PlantedStore {
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
         self.catch_up().await;
-        let origin = request.origin;
+        let cursor = request.cursor;
         Ok(match self.inner.changes(tenant, request).await? {
-            Changes::Page { page, noted } => Changes::Page { page: self.spoil(origin, page), noted },
+            Changes::Page { page, noted } => Changes::Page { page: self.spoil(cursor, page), noted },
             Changes::Reset => Changes::Reset,
         })
     }

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use reqwest::Client;
 use serde_json::{Map, Value, json};
 use syncflow_server::core::clock::{Relation, VectorClock};
-use syncflow_server::core::cursor::Origin;
+use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::document::merge;
 use syncflow_server::core::json::RawJson;
 use syncflow_server::core::limits::PAGE_MAX_OPERATIONS;
@@ -142,16 +142,16 @@ impl Writer {
 /// Pulls repeatedly while others write, and checks that each page begins where the one before ended. Returns the last
 /// sequence number.
 async fn poll_until(world: World, is_over: Arc<AtomicBool>) -> u64 {
-    let (mut origin, mut seen) = (Origin::Beginning, 0);
+    let (mut cursor, mut seen) = (Some(Cursor::BEGINNING), 0);
     while !is_over.load(Ordering::SeqCst) {
-        let request = ChangesRequest { origin, max_operations: PAGE_MAX_OPERATIONS, client_id: None };
+        let request = ChangesRequest { cursor, max_operations: PAGE_MAX_OPERATIONS, client_id: None };
         match world.store.changes(&world.tenant, request).await {
             Ok(Changes::Page { page, .. }) => {
                 for entry in &page.entries {
                     assert_eq!(entry.seq, seen + 1, "a number became visible before the one below it");
                     seen = entry.seq;
                 }
-                origin = Origin::Cursor(page.next);
+                cursor = Some(page.next);
             }
             Ok(Changes::Reset) => panic!("the log forgot what it had shown"),
             // The server is down at the moment.
@@ -163,13 +163,13 @@ async fn poll_until(world: World, is_over: Arc<AtomicBool>) -> u64 {
 
 async fn whole_log(world: &World) -> Vec<LogEntry> {
     let mut log = Vec::new();
-    let mut page = world.changes(Origin::Beginning, PAGE_MAX_OPERATIONS).await;
+    let mut page = world.changes(Some(Cursor::BEGINNING), PAGE_MAX_OPERATIONS).await;
     loop {
         log.append(&mut page.entries);
         if !page.has_more {
             return log;
         }
-        page = world.changes(Origin::Cursor(page.next), PAGE_MAX_OPERATIONS).await;
+        page = world.changes(Some(page.next), PAGE_MAX_OPERATIONS).await;
     }
 }
 

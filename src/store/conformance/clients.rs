@@ -3,7 +3,7 @@
 use super::draft::inserts;
 use super::faults::FaultyStore;
 use super::world::{BEGINNING_MS, World, page_of};
-use crate::core::cursor::{Cursor, Origin, Position};
+use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::limits::CLIENT_SEEN_PRECISION_MS;
 use crate::core::names::ClientId;
@@ -28,9 +28,9 @@ async fn remember(world: &World, client: &str, memory: NewMemory) -> Remember {
 }
 
 /// A pull with a cursor by a client that says who it is.
-async fn note(world: &World, client: &str, origin: Origin, max_operations: usize, now_ms: u64) {
+async fn note(world: &World, client: &str, cursor: Option<Cursor>, max_operations: usize, now_ms: u64) {
     let client = ClientId::trusted(client);
-    let request = ChangesRequest { origin, max_operations, client_id: Some(client.clone()) };
+    let request = ChangesRequest { cursor, max_operations, client_id: Some(client.clone()) };
     let changes = world.store.changes(&world.tenant, request).await.expect("the store reads changes");
     let Changes::Page { page, noted } = changes else { panic!("no page") };
     let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
@@ -76,7 +76,7 @@ pub async fn clients_do_not_share_a_memory(world: &World) {
 /// A client with a cursor is noted with how far it has pulled, and can still become a legacy client.
 pub async fn a_pull_with_a_cursor_notes_how_far_the_client_is(world: &World) {
     world.apply(inserts(3)).await;
-    note(world, "a", Origin::Nothing, 2, BEGINNING_MS).await;
+    note(world, "a", None, 2, BEGINNING_MS).await;
     let noted = world.memory("a").await.expect("the client is noted");
     let expected = ClientMemory { revision: 0, places: Places::default(), pulled_seq: 2, seen_at_ms: BEGINNING_MS };
     assert_eq!(noted, expected);
@@ -88,7 +88,7 @@ pub async fn a_pull_with_a_cursor_notes_how_far_the_client_is(world: &World) {
 pub async fn a_pull_with_a_cursor_keeps_the_places_of_a_legacy_client(world: &World) {
     world.apply(inserts(3)).await;
     assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
-    note(world, "a", Origin::Nothing, 9, BEGINNING_MS + 50).await;
+    note(world, "a", None, 9, BEGINNING_MS + 50).await;
     let expected = ClientMemory { revision: 1, places: places(1), pulled_seq: 3, seen_at_ms: BEGINNING_MS + 50 };
     assert_eq!(world.memory("a").await, Some(expected));
     assert_eq!(remember(world, "a", memory(1, 2)).await, Remember::Done, "what it noted contends with nobody");
@@ -97,7 +97,7 @@ pub async fn a_pull_with_a_cursor_keeps_the_places_of_a_legacy_client(world: &Wo
 /// A pull that nobody signs notes nobody.
 pub async fn a_pull_without_a_client_notes_nobody(world: &World) {
     world.apply(inserts(2)).await;
-    world.changes(Origin::Nothing, 9).await;
+    world.changes(None, 9).await;
     world.page(None, 9).await;
     world.since_of_nobody(0, 9).await;
     assert_eq!(world.stats().await.unsynced_operations, 0);
@@ -107,14 +107,14 @@ pub async fn a_pull_without_a_client_notes_nobody(world: &World) {
 /// A client that polls is not written down each time: the time that it was seen may be an hour old.
 pub async fn the_time_of_a_silent_poll_is_written_once_an_hour(world: &World) {
     world.apply(inserts(2)).await;
-    let head = Origin::Cursor(world.head().await);
+    let head = Some(world.head().await);
     let seen_at = async || world.memory("a").await.map(|memory| memory.seen_at_ms - BEGINNING_MS);
     note(world, "a", head, 9, BEGINNING_MS).await;
     note(world, "a", head, 9, BEGINNING_MS + CLIENT_SEEN_PRECISION_MS - 1).await;
     assert_eq!(seen_at().await, Some(0));
     note(world, "a", head, 9, BEGINNING_MS + CLIENT_SEEN_PRECISION_MS).await;
     assert_eq!(seen_at().await, Some(CLIENT_SEEN_PRECISION_MS));
-    note(world, "a", Origin::Nothing, 1, BEGINNING_MS + CLIENT_SEEN_PRECISION_MS + 1).await;
+    note(world, "a", None, 1, BEGINNING_MS + CLIENT_SEEN_PRECISION_MS + 1).await;
     assert_eq!(seen_at().await, Some(CLIENT_SEEN_PRECISION_MS + 1), "how far it has pulled is news");
 }
 

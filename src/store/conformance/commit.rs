@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 
 use super::draft::{Draft, delete, insert, inserts, key, update};
 use super::world::{World, ids};
-use crate::core::cursor::{Cursor, Origin, Position};
+use crate::core::cursor::{Cursor, Position};
 use crate::core::decide::Batch;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::limits::{CLOCK_MAX_ENTRIES, GROUP_MAX_OPERATIONS, INTEGER_MAX};
@@ -228,6 +228,6 @@ pub async fn a_batch_may_change_one_document_many_times(world: &World) {
     assert_eq!(world.commit(batch).await, Commit::Done);
     let document = world.document("doc").await.expect("the document exists");
     assert_eq!((document.rev, document.seq, document.data.as_str()), (51, 51, r#"{"n":50}"#));
-    let states = world.changes(Origin::Nothing, 10).await;
+    let states = world.changes(None, 10).await;
     assert_eq!(ids(&states.entries), ["op-50"]);
 }

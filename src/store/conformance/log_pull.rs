@@ -2,7 +2,7 @@
 
 use super::draft::{clock, delete, insert, inserts, key, update};
 use super::world::{World, ids, page_of};
-use crate::core::cursor::{Cursor, Origin, Position};
+use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::RawJson;
 use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES};
@@ -182,8 +182,8 @@ pub async fn a_cursor_behind_the_horizon_is_still_told_from_another_history(worl
 pub async fn every_page_names_its_place_by_the_same_fingerprint(world: &World) {
     world.apply([insert("op-1", "doc-1"), insert("op-2", "doc-2"), update("op-3", "doc-1")]).await;
     assert_eq!(world.head().await, Cursor::Log(position(&["op-1", "op-2", "op-3"])));
-    let log = world.changes(Origin::Beginning, 2).await;
+    let log = world.changes(Some(Cursor::BEGINNING), 2).await;
     assert_eq!(log.next, Cursor::Log(position(&["op-1", "op-2"])));
-    let state = world.changes(Origin::Nothing, 1).await;
+    let state = world.changes(None, 1).await;
     assert_eq!(state.next, Cursor::State { after: position(&["op-1", "op-2"]), tombstones_after: 3 });
 }

@@ -3,7 +3,7 @@
 use super::draft::{clock, delete, insert, inserts, update};
 use super::replica::Replica;
 use super::world::{World, ids};
-use crate::core::cursor::{Cursor, Origin, Position};
+use crate::core::cursor::{Cursor, Position};
 use crate::core::json::RawJson;
 use crate::core::operation::OperationKind;
 use crate::service::PulledPage;
@@ -170,9 +170,9 @@ pub async fn a_client_at_any_cursor_reaches_the_documents_after_any_compaction(w
 pub async fn the_beginning_shows_tombstones_where_history_is_gone(world: &World) {
     world.apply(inserts(2)).await;
     world.apply([delete("op-3", "doc-1")]).await;
-    assert_eq!(ids(&world.changes(Origin::Beginning, 9).await.entries), ["op-1", "op-2", "op-3"]);
+    assert_eq!(ids(&world.changes(Some(Cursor::BEGINNING), 9).await.entries), ["op-1", "op-2", "op-3"]);
     world.compact(0).await;
-    let page = world.changes(Origin::Beginning, 9).await;
+    let page = world.changes(Some(Cursor::BEGINNING), 9).await;
     assert_eq!(ids(&page.entries), ["op-2", "op-3"]);
     assert_eq!(page.next, world.head().await);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _, pending, ready};
 
 use super::draft::{COLLECTION, Draft, key};
-use crate::core::cursor::{Cursor, Origin};
+use crate::core::cursor::Cursor;
 use crate::core::decide::{Batch, Outcome, Push, decide, ids_of, keys_of};
 use crate::core::document::LiveDocument;
 use crate::core::filter::{Condition, Filter};
@@ -175,8 +175,8 @@ impl World {
     }
 
     /// A page of the port, which notes nobody.
-    pub async fn changes(&self, origin: Origin, max_operations: usize) -> LogPage {
-        let request = ChangesRequest { origin, max_operations, client_id: None };
+    pub async fn changes(&self, cursor: Option<Cursor>, max_operations: usize) -> LogPage {
+        let request = ChangesRequest { cursor, max_operations, client_id: None };
         match self.store.changes(&self.tenant, request).await.expect("the store reads changes") {
             Changes::Page { page, .. } => page,
             Changes::Reset => panic!("the cursor was reset"),
@@ -185,12 +185,12 @@ impl World {
 
     /// The whole log, as long as nothing was compacted.
     pub async fn log(&self) -> Vec<LogEntry> {
-        self.changes(Origin::Beginning, EVERYTHING).await.entries
+        self.changes(Some(Cursor::BEGINNING), EVERYTHING).await.entries
     }
 
     /// The cursor of a client that has everything.
     pub async fn head(&self) -> Cursor {
-        self.changes(Origin::Nothing, EVERYTHING).await.next
+        self.changes(None, EVERYTHING).await.next
     }
 
     /// A document of the usual collection.

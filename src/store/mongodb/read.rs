@@ -12,14 +12,13 @@ use super::database::{Collections, Database};
 use super::failure::Failure;
 use super::row::{Row, client_key, document_key, entries_after, entry_key};
 use super::rows::{Moment, Rows, batch_of};
-use crate::core::cursor::{Cursor, Head, Origin, Position, Scan};
+use crate::core::cursor::Head;
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::limits::PAGE_MAX_OPERATIONS;
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
-use crate::core::operation::LogEntry;
-use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
+use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::core::text::TextPool;
@@ -100,69 +99,26 @@ fn page_pipeline(collections: &Collections, tenant: &TenantId, small: Vec<Bson>,
     [head].into_iter().chain(small).chain([mark("head"), rows, again]).collect()
 }
 
-/// The rows that a pull reads, before it knows the head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Guess {
-    Log { after: u64 },
-    State { after: u64, tombstones_after: Option<u64> },
-}
-
-impl Guess {
-    /// What is read where the horizon is not in the way.
-    fn of(origin: Origin) -> Self {
-        match origin {
-            Origin::Nothing => Self::State { after: 0, tombstones_after: None },
-            Origin::Beginning => Self::Log { after: 0 },
-            Origin::Cursor(Cursor::Log(after)) => Self::Log { after: after.seq },
-            Origin::Cursor(Cursor::State { after, tombstones_after }) => {
-                Self::State { after: after.seq, tombstones_after: Some(tombstones_after) }
-            }
+/// The rows of a page in log order.
+fn scan_rows(collections: &Collections, tenant: &TenantId, scan: Scan, max_rows: usize) -> Bson {
+    let limit = doc! { "$limit": row_limit(max_rows) };
+    match scan {
+        Scan::Log { after } => {
+            let wanted = doc! { "$match": entries_after(tenant, after.seq) };
+            let rows = vec![wanted, doc! { "$sort": { "_id": 1 } }, limit];
+            rows_of(collections, tenant, collections.operations.name(), rows)
         }
-    }
-
-    /// What a scan needs; tombstones up to the head are none at all.
-    fn of_scan(scan: Scan, head: Head) -> Self {
-        match scan {
-            Scan::Log { after } => Self::Log { after: after.seq },
-            Scan::State { after, tombstones_after } if tombstones_after == head.position.seq => {
-                Self::State { after: after.seq, tombstones_after: None }
-            }
-            Scan::State { after, tombstones_after } => {
-                Self::State { after: after.seq, tombstones_after: Some(tombstones_after) }
-            }
-        }
-    }
-
-    /// Whether the rows that were read are those of a scan.
-    fn suits(self, scan: Scan, head: Head) -> bool {
-        let is_same_without_limit = matches!(
-            (self, scan),
-            (Self::State { tombstones_after: Some(of_rows), .. }, Scan::State { tombstones_after, .. })
-                if of_rows == tombstones_after
-        );
-        is_same_without_limit || self == Self::of_scan(scan, head)
-    }
-
-    fn rows(self, collections: &Collections, tenant: &TenantId, max_rows: usize) -> Bson {
-        let limit = doc! { "$limit": row_limit(max_rows) };
-        match self {
-            Self::Log { after } => {
-                let wanted = doc! { "$match": entries_after(tenant, after) };
-                let rows = vec![wanted, doc! { "$sort": { "_id": 1 } }, limit];
-                rows_of(collections, tenant, collections.operations.name(), rows)
-            }
-            Self::State { after, tombstones_after } => {
-                let mut wanted = doc! { "tenant": tenant.as_str(), "seq": { "$gt": signed(after) } };
-                match tombstones_after {
-                    None => wanted.insert("deleted", false),
-                    Some(seq) => {
-                        let either = vec![doc! { "deleted": false }, doc! { "seq": { "$gt": signed(seq) } }];
-                        wanted.insert("$or", either)
-                    }
-                };
-                let rows = vec![doc! { "$match": wanted }, doc! { "$sort": { "seq": 1 } }, limit];
-                rows_of(collections, tenant, collections.documents.name(), rows)
-            }
+        Scan::State { after, tombstones_after } => {
+            let mut wanted = doc! { "tenant": tenant.as_str(), "seq": { "$gt": signed(after.seq) } };
+            match tombstones_after {
+                None => wanted.insert("deleted", false),
+                Some(seq) => {
+                    let either = vec![doc! { "deleted": false }, doc! { "seq": { "$gt": signed(seq) } }];
+                    wanted.insert("$or", either)
+                }
+            };
+            let rows = vec![doc! { "$match": wanted }, doc! { "$sort": { "seq": 1 } }, limit];
+            rows_of(collections, tenant, collections.documents.name(), rows)
         }
     }
 }
@@ -176,7 +132,7 @@ fn row_limit(max_rows: usize) -> i64 {
 enum Reading<T> {
     Done(T),
     /// The horizon asks for other rows.
-    Other(Guess),
+    Other(Scan),
     /// The head moved while the rows were read.
     Moved,
 }
@@ -188,26 +144,28 @@ pub(super) async fn changes(
     request: &ChangesRequest,
 ) -> Result<Changes, Failure> {
     let collections = database.ready().await?;
-    let (mut guess, mut moment) = (Guess::of(request.origin), Moment::Snapshot);
+    let (mut scan, mut moment) = (Scan::guess(request.cursor), Moment::Snapshot);
     for _ in 0..READ_ATTEMPTS {
-        match read_changes(collections, tenant, request, guess, moment).await? {
+        match read_changes(collections, tenant, request, scan, moment).await? {
             Reading::Done(changes) => return Ok(changes),
-            Reading::Other(other) => guess = other,
+            Reading::Other(other) => scan = other,
             Reading::Moved => moment = Moment::Transaction,
         }
     }
     Err(Failure::Crowded)
 }
 
+/// Reads a page as `scan` says, and the head with it; the scan may turn out to be another one then.
 async fn read_changes(
     collections: &Collections,
     tenant: &TenantId,
     request: &ChangesRequest,
-    guess: Guess,
+    scan: Scan,
     moment: Moment,
 ) -> Result<Reading<Changes>, Failure> {
+    let max_operations = request.max_operations;
     let mut small = Vec::new();
-    if let Origin::Cursor(cursor) = request.origin {
+    if let Some(cursor) = request.cursor {
         let place = entry_key(tenant, cursor.position().seq);
         small.push(doc! { "$set": { "place": { "$literal": place } } });
         let from = collections.operations.name();
@@ -217,111 +175,68 @@ async fn read_changes(
         let client = match_key(client_key(tenant, client), tenant);
         small.push(lookup(collections.clients.name(), vec![client], "client"));
     }
-    let pipeline = page_pipeline(collections, tenant, small, guess.rows(collections, tenant, request.max_operations));
-    let batch_rows = request.max_operations.saturating_add(ROWS_BESIDE);
+    let pipeline = page_pipeline(collections, tenant, small, scan_rows(collections, tenant, scan, max_operations));
+    let batch_rows = max_operations.saturating_add(ROWS_BESIDE);
     let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, moment).await?;
-    let mut page = Page::new(request);
-    while let Some(row) = rows.next(collections).await? {
-        match row.optional_text("part")? {
-            Some("head") => page.begin(row)?,
-            Some(_) => page.head_behind = Some(row.head()?),
-            None => {
-                if page.head.unwrap_or_default().position.seq < row.integer("seq")? || !row.has("clock")? {
-                    return Ok(page.moved_or_other(guess));
-                }
-                if !page.push(row)? {
-                    return Ok(page.finish(guess, true));
-                }
-            }
-        }
+
+    // A tenant without a head has an empty log.
+    let (mut begun, mut head_behind) = (Begun::default(), Head::default());
+    let mut is_full = false;
+    let mut next = rows.next(collections).await?;
+    if let Some(row) = next
+        && row.optional_text("part")? == Some("head")
+    {
+        begun = Begun::read(row)?;
+        next = rows.next(collections).await?;
     }
-    if page.head != page.head_behind {
+    let Begun { head, there, noted } = begun;
+    let Some(mut page) = LogPageBuilder::begin(request.cursor, max_operations, head, there) else {
+        return Ok(Reading::Done(Changes::Reset));
+    };
+    if page.scan() != scan {
+        return Ok(Reading::Other(page.scan()));
+    }
+    let (mut pool, mut last) = (TextPool::default(), Fingerprint::START);
+    while let Some(row) = next {
+        if row.has("part")? {
+            head_behind = row.head()?;
+        } else if head.position.seq < row.integer("seq")? || !row.has("clock")? {
+            return Ok(Reading::Moved);
+        } else {
+            let fingerprint = row.fingerprint()?;
+            is_full = !page.push(row.log_entry(&mut pool)?);
+            if is_full {
+                break;
+            }
+            last = fingerprint;
+        }
+        next = rows.next(collections).await?;
+    }
+    if !is_full && head != head_behind {
         return Ok(Reading::Moved);
     }
-    Ok(page.finish(guess, false))
+    let page = page.finish(|_| Ok::<_, Failure>(last))?;
+    Ok(Reading::Done(Changes::Page { page, noted }))
 }
 
-/// A page in the making.
-struct Page<'a> {
-    request: &'a ChangesRequest,
-    head: Option<Head>,
-    head_behind: Option<Head>,
-    fingerprint_there: Option<Fingerprint>,
+/// What stands before the rows of a page.
+#[derive(Default)]
+struct Begun {
+    head: Head,
+    there: Option<Fingerprint>,
     noted: Option<Progress>,
-    budget: PageBudget,
-    pool: TextPool,
-    entries: Vec<LogEntry>,
-    last: Option<Position>,
 }
 
-impl<'a> Page<'a> {
-    fn new(request: &'a ChangesRequest) -> Self {
-        Self {
-            request,
-            head: None,
-            head_behind: None,
-            fingerprint_there: None,
-            noted: None,
-            budget: PageBudget::new(request.max_operations),
-            pool: TextPool::default(),
-            entries: Vec::new(),
-            last: None,
-        }
-    }
-
-    /// Takes what stands before the rows.
-    fn begin(&mut self, row: Row<'_>) -> Result<(), Failure> {
-        self.head = Some(row.head()?);
-        self.fingerprint_there = row.looked_up("there")?.map(Row::fingerprint).transpose()?;
-        self.noted = match row.looked_up("client")? {
+impl Begun {
+    fn read(row: Row<'_>) -> Result<Self, Failure> {
+        let there = row.looked_up("there")?.map(Row::fingerprint).transpose()?;
+        let noted = match row.looked_up("client")? {
             Some(client) => {
                 Some(Progress { pulled_seq: client.integer("pulledSeq")?, seen_at_ms: client.integer("seenAtMs")? })
             }
             None => None,
         };
-        Ok(())
-    }
-
-    /// Takes the next row; says whether it went in.
-    fn push(&mut self, row: Row<'_>) -> Result<bool, Failure> {
-        let entry = row.log_entry(&mut self.pool)?;
-        let fits = self.budget.admit(entry.wire_bytes());
-        if fits {
-            self.last = Some(row.position()?);
-            self.entries.push(entry);
-        }
-        Ok(fits)
-    }
-
-    fn scan(&self) -> Option<Scan> {
-        let fingerprint_there = match self.request.origin {
-            Origin::Cursor(cursor) if cursor.position().seq == 0 => Some(Fingerprint::START),
-            Origin::Cursor(_) => self.fingerprint_there,
-            Origin::Nothing | Origin::Beginning => None,
-        };
-        Scan::choose(self.request.origin, self.head.unwrap_or_default(), fingerprint_there)
-    }
-
-    /// Why a row cannot be of the page: the wrong rows were read, or the right ones at another moment.
-    fn moved_or_other(self, guess: Guess) -> Reading<Changes> {
-        let head = self.head.unwrap_or_default();
-        match self.scan() {
-            None => Reading::Done(Changes::Reset),
-            Some(scan) if !guess.suits(scan, head) => Reading::Other(Guess::of_scan(scan, head)),
-            Some(_) => Reading::Moved,
-        }
-    }
-
-    fn finish(self, guess: Guess, has_more: bool) -> Reading<Changes> {
-        let head = self.head.unwrap_or_default();
-        let Some(scan) = self.scan() else {
-            return Reading::Done(Changes::Reset);
-        };
-        if !guess.suits(scan, head) {
-            return Reading::Other(Guess::of_scan(scan, head));
-        }
-        let next = scan.next(self.last, has_more, head);
-        Reading::Done(Changes::Page { page: LogPage { entries: self.entries, next, has_more }, noted: self.noted })
+        Ok(Self { head: row.head()?, there, noted })
     }
 }
 
@@ -339,7 +254,7 @@ pub(super) async fn changes_by_time(
     for _ in 0..2 * READ_ATTEMPTS {
         match read_by_time(collections, tenant, request, in_log, max_rows, moment).await? {
             ByTime::Done(page) => {
-                database.knows_compaction.store(page.head.horizon > 0, Ordering::Relaxed);
+                database.knows_compaction.store(!page.head.has_log_behind(0), Ordering::Relaxed);
                 return Ok(page);
             }
             ByTime::OtherMode => in_log = !in_log,
@@ -388,7 +303,7 @@ async fn read_by_time(
         match row.optional_text("part")? {
             Some("head") => {
                 head = row.head()?;
-                if in_log != (head.horizon == 0) {
+                if in_log != head.has_log_behind(0) {
                     return Ok(ByTime::OtherMode);
                 }
             }

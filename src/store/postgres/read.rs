@@ -9,14 +9,12 @@ use super::connections::Parameter;
 use super::database::Database;
 use super::failure::Failure;
 use super::row::Columns;
-use crate::core::cursor::{Cursor, Head, Origin, Position, Scan};
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::limits::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
-use crate::core::operation::LogEntry;
-use crate::core::page::{LogPage, PageBudget, TimePage, TimePageBuilder};
+use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::core::text::TextPool;
@@ -54,33 +52,27 @@ pub(super) async fn changes(
     tenant: &TenantId,
     request: &ChangesRequest,
 ) -> Result<Changes, Failure> {
-    let (in_log, after, tombstones_after) = match request.origin {
-        Origin::Nothing => (false, Position::START, None),
-        Origin::Beginning => (true, Position::START, Some(0)),
-        Origin::Cursor(Cursor::Log(after)) => (true, after, Some(after.seq)),
-        Origin::Cursor(Cursor::State { after, tombstones_after }) => (false, after, Some(tombstones_after)),
+    // What remains to SQL is to compare the place with the horizon, as `Head::has_log_behind` does: a conformance check
+    // compares what every store reads with what the core chooses.
+    let guess = Scan::guess(request.cursor);
+    let in_log = matches!(guess, Scan::Log { .. });
+    let tombstones_after = match guess.once_compacted() {
+        Scan::State { tombstones_after, .. } => tombstones_after,
+        Scan::Log { .. } => None,
     };
     let is_large = request.max_operations > PAGE_DEFAULT_OPERATIONS;
     let sql = if in_log && is_large && database.keeps_plans() { LARGE_LOG_PAGE } else { PAGE };
     let parameters: [Parameter<'_>; 7] = [
         (&tenant.as_str(), Type::TEXT),
         (&in_log, Type::BOOL),
-        (&signed(after.seq), Type::INT8),
+        (&signed(guess.after_seq()), Type::INT8),
         (&tombstones_after.map(signed), Type::INT8),
         (&row_limit(request.max_operations), Type::INT8),
         (&byte_limit(), Type::INT8),
         (&request.client_id.as_ref().map(ClientId::as_str), Type::TEXT),
     ];
     let rows = database.rows(sql, &parameters).await?;
-    let found = Found::read(&rows)?;
-    let fingerprint_there = match request.origin {
-        Origin::Cursor(_) => found.fingerprint_there,
-        Origin::Nothing | Origin::Beginning => None,
-    };
-    Ok(match Scan::choose(request.origin, found.head, fingerprint_there) {
-        Some(scan) => found.into_changes(scan, request),
-        None => Changes::Reset,
-    })
+    read_page(&rows, request)
 }
 
 /// The rows of a page.
@@ -153,45 +145,27 @@ const LARGE_LOG_PAGE: &str = r#"
 const PULL_HEAD_COLUMNS: usize = 6;
 const TIME_HEAD_COLUMNS: usize = 3;
 
-/// What `syncflow_changes` answers.
-struct Found {
-    head: Head,
-    fingerprint_there: Option<Fingerprint>,
-    noted: Option<Progress>,
-    entries: Vec<(LogEntry, Fingerprint)>,
-}
-
-impl Found {
-    fn read(rows: &[Row]) -> Result<Self, Failure> {
-        let (first, page) = rows.split_first().ok_or(Failure::Answer("no row"))?;
-        let mut columns = Columns::of(first);
-        let head = columns.head()?;
-        let fingerprint_there = columns.optional_fingerprint()?;
-        let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
-        let noted = noted.map(|(pulled_seq, seen_at_ms)| Progress { pulled_seq, seen_at_ms });
-        let mut pool = TextPool::default();
-        let entry = |row| Columns::behind(row, PULL_HEAD_COLUMNS).log_entry(&mut pool);
-        let entries = page.iter().map(entry).collect::<Result<_, _>>()?;
-        Ok(Self { head, fingerprint_there, noted, entries })
-    }
-
-    /// Cuts the page; the rows were read as `scan` says, for the choice in SQL is the same.
-    fn into_changes(self, scan: Scan, request: &ChangesRequest) -> Changes {
-        let mut budget = PageBudget::new(request.max_operations);
-        let rows = self.entries.len();
-        let mut last = None;
-        let mut entries = Vec::with_capacity(rows);
-        for (entry, fingerprint) in self.entries {
-            if !budget.admit(entry.wire_bytes()) {
-                break;
-            }
-            last = Some(Position { seq: entry.seq, fingerprint });
-            entries.push(entry);
+/// Makes the page of what `syncflow_changes` answers.
+fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure> {
+    let (first, found) = rows.split_first().ok_or(Failure::Answer("no row"))?;
+    let mut columns = Columns::of(first);
+    let head = columns.head()?;
+    let there = columns.optional_fingerprint()?;
+    let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
+    let noted = noted.map(|(pulled_seq, seen_at_ms)| Progress { pulled_seq, seen_at_ms });
+    let Some(mut page) = LogPageBuilder::begin(request.cursor, request.max_operations, head, there) else {
+        return Ok(Changes::Reset);
+    };
+    let (mut pool, mut last) = (TextPool::default(), Fingerprint::START);
+    for row in found {
+        let (entry, fingerprint) = Columns::behind(row, PULL_HEAD_COLUMNS).log_entry(&mut pool)?;
+        if !page.push(entry) {
+            break;
         }
-        let has_more = entries.len() < rows;
-        let next = scan.next(last, has_more, self.head);
-        Changes::Page { page: LogPage { entries, next, has_more }, noted: self.noted }
+        last = fingerprint;
     }
+    let page = page.finish(|_| Ok::<_, Failure>(last))?;
+    Ok(Changes::Page { page, noted })
 }
 
 /// See [`crate::store::Store::changes_by_time`].

@@ -9,14 +9,12 @@ use super::row::{
     read_log_entry, read_position,
 };
 use super::threads::Caller;
-use crate::core::cursor::{Head, Origin, Position, Scan};
+use crate::core::cursor::Head;
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::PAGE_MAX_OPERATIONS;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
-use crate::core::operation::LogEntry;
-use crate::core::page::{LogPage, PageBudget, QueryPageBuilder, TimePage, TimePageBuilder};
+use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::core::text::TextPool;
@@ -55,28 +53,23 @@ pub(super) fn changes(
 ) -> rusqlite::Result<Changes> {
     let transaction = connection.transaction()?;
     let head = read_head(&transaction, tenant)?;
-    let fingerprint_there = match request.origin {
-        Origin::Cursor(cursor) => read_fingerprint(&transaction, tenant, head, cursor.position().seq)?,
-        Origin::Nothing | Origin::Beginning => None,
-    };
-    let Some(scan) = Scan::choose(request.origin, head, fingerprint_there) else {
-        return Ok(Changes::Reset);
-    };
-    let (entries, has_more) = read_scan(&transaction, tenant, scan, request.max_operations)?;
-    let last = match entries.last() {
-        Some(entry) => {
-            let fingerprint = read_fingerprint(&transaction, tenant, head, entry.seq)?
-                .ok_or_else(|| damaged(0, "a sequence number without a fingerprint"))?;
-            Some(Position { seq: entry.seq, fingerprint })
-        }
+    let there = match request.cursor {
+        Some(cursor) => read_fingerprint(&transaction, tenant, head, cursor.position().seq)?,
         None => None,
     };
-    let next = scan.next(last, has_more, head);
+    let Some(mut page) = LogPageBuilder::begin(request.cursor, request.max_operations, head, there) else {
+        return Ok(Changes::Reset);
+    };
+    read_scan(&transaction, tenant, &mut page)?;
+    let page = page.finish(|seq| {
+        let fingerprint = read_fingerprint(&transaction, tenant, head, seq)?;
+        fingerprint.ok_or_else(|| damaged(0, "a sequence number without a fingerprint"))
+    })?;
     let noted = match &request.client_id {
         Some(client) => read_progress(&transaction, tenant, client)?,
         None => None,
     };
-    Ok(Changes::Page { page: LogPage { entries, next, has_more }, noted })
+    Ok(Changes::Page { page, noted })
 }
 
 fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Head> {
@@ -89,7 +82,7 @@ fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Resu
     Ok(head.unwrap_or_default())
 }
 
-/// The fingerprint that the log has at a place, compacted or not; nothing where the place is beyond the head.
+/// The fingerprint that the log has at a place, compacted or not; nothing if the place is beyond the head.
 fn read_fingerprint(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
@@ -111,31 +104,25 @@ fn read_fingerprint(
     find.query_row(params![tenant.as_str(), signed(seq)], read).optional()
 }
 
-/// The rows of a page in log order, and whether there are more.
-fn read_scan(
-    transaction: &Transaction<'_>,
-    tenant: &TenantId,
-    scan: Scan,
-    max_operations: usize,
-) -> rusqlite::Result<(Vec<LogEntry>, bool)> {
+/// Hands a page its rows.
+fn read_scan(transaction: &Transaction<'_>, tenant: &TenantId, page: &mut LogPageBuilder) -> rusqlite::Result<()> {
+    let scan = page.scan();
     let after = signed(scan.after_seq());
     let mut find = transaction.prepare_cached(&scan_query(scan))?;
     let mut rows = match scan {
         Scan::Log { .. } => find.query(params![tenant.as_str(), after])?,
         Scan::State { tombstones_after, .. } => {
-            find.query(params![tenant.as_str(), after, signed(tombstones_after)])?
+            // No sequence number is as great as this.
+            find.query(params![tenant.as_str(), after, tombstones_after.map_or(i64::MAX, signed)])?
         }
     };
-    let (mut budget, mut pool) = (PageBudget::new(max_operations), TextPool::default());
-    let mut entries = Vec::with_capacity(max_operations.min(PAGE_MAX_OPERATIONS));
+    let mut pool = TextPool::default();
     while let Some(row) = rows.next()? {
-        let entry = read_log_entry(row, &mut pool)?;
-        if !budget.admit(entry.wire_bytes()) {
-            return Ok((entries, true));
+        if !page.push(read_log_entry(row, &mut pool)?) {
+            break;
         }
-        entries.push(entry);
     }
-    Ok((entries, false))
+    Ok(())
 }
 
 /// The query of a page in log order.
@@ -187,7 +174,7 @@ pub(super) fn changes_by_time(
 /// The query of a page by the reference's rule: operations while the log is whole, then documents.
 pub(super) fn time_query(head: Head) -> String {
     let (columns, table) =
-        if head.horizon == 0 { (LOG_ENTRY_COLUMNS, "operations") } else { (STATE_COLUMNS, "documents") };
+        if head.has_log_behind(0) { (LOG_ENTRY_COLUMNS, "operations") } else { (STATE_COLUMNS, "documents") };
     format!("SELECT {columns} FROM {table} WHERE tenant = ?1 AND (timestamp, seq) > (?2, ?3) ORDER BY timestamp, seq")
 }
 

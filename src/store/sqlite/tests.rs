@@ -4,7 +4,8 @@ use std::sync::Barrier;
 use rusqlite::Connection;
 
 use super::*;
-use crate::core::cursor::{Head, Position, Scan};
+use crate::core::cursor::{Head, Position};
+use crate::core::page::Scan;
 
 fn file() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -30,7 +31,7 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
     for (query, index) in [
         (read::scan_query(Scan::Log { after: position }), "operations USING PRIMARY KEY"),
         (
-            read::scan_query(Scan::State { after: position, tombstones_after: 0 }),
+            read::scan_query(Scan::State { after: position, tombstones_after: Some(0) }),
             "documents USING INDEX documents_by_seq",
         ),
         (read::time_query(head(0)), "operations USING INDEX operations_by_time"),

@@ -1,0 +1,286 @@
+//! Pages in the order of the log: of operations, or of documents in the order of their last operations.
+
+use crate::core::cursor::{Cursor, Head, Position};
+use crate::core::fingerprint::Fingerprint;
+use crate::core::limits::PAGE_MAX_OPERATIONS;
+use crate::core::operation::LogEntry;
+
+use super::PageBudget;
+
+/// The rows that a store reads for a page in the order of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// Operations with a greater sequence number than the place, in the order of these numbers.
+    Log {
+        /// The place that the client has reached.
+        after: Position,
+    },
+    /// Documents whose last operation has a greater sequence number than the place, in the order of these numbers.
+    State {
+        /// The place that the client has reached.
+        after: Position,
+        /// Tombstones up to this sequence number are left out. `None` leaves out all tombstones.
+        tombstones_after: Option<u64>,
+    },
+}
+
+impl Scan {
+    /// The rows that are probably read for a cursor, or for a client that has no documents.
+    ///
+    /// A store that reads rows and head in one round trip reads these rows. They are right unless compaction has passed
+    /// the place; see [`Scan::once_compacted`].
+    #[must_use]
+    pub fn guess(cursor: Option<Cursor>) -> Self {
+        match cursor {
+            // The client has no documents, so it needs no tombstones.
+            None => Self::State { after: Position::START, tombstones_after: None },
+            Some(Cursor::Log(after)) => Self::Log { after },
+            Some(Cursor::State { after, tombstones_after }) => {
+                Self::State { after, tombstones_after: Some(tombstones_after) }
+            }
+        }
+    }
+
+    /// The rows to read instead if the log no longer has every entry after the place.
+    #[must_use]
+    pub fn once_compacted(self) -> Self {
+        match self {
+            Self::Log { after } => Self::State { after, tombstones_after: Some(after.seq) },
+            Self::State { .. } => self,
+        }
+    }
+
+    /// Chooses the rows to read. `fingerprint_there` is the log's fingerprint at the cursor's place, or `None` if the
+    /// place is beyond the head. The result is `None` if the cursor belongs to another log; then the client must start
+    /// again.
+    ///
+    /// A client that has no documents, or whose place is before the horizon, is put in state mode.
+    fn choose(cursor: Option<Cursor>, head: Head, fingerprint_there: Option<Fingerprint>) -> Option<Self> {
+        if let Some(cursor) = cursor {
+            let Position { seq, fingerprint } = cursor.position();
+            let there = if seq == 0 { Some(Fingerprint::START) } else { fingerprint_there };
+            let began_later =
+                matches!(cursor, Cursor::State { tombstones_after, .. } if tombstones_after > head.position.seq);
+            if there != Some(fingerprint) || began_later {
+                return None;
+            }
+        }
+        let guess = Self::guess(cursor);
+        match guess {
+            Self::Log { after } if !head.has_log_behind(after.seq) => Some(guess.once_compacted()),
+            Self::Log { .. } | Self::State { .. } => Some(guess),
+        }
+    }
+
+    /// The page begins after this sequence number.
+    #[must_use]
+    pub fn after_seq(&self) -> u64 {
+        match self {
+            Self::Log { after } | Self::State { after, .. } => after.seq,
+        }
+    }
+
+    /// The cursor after a page. `last` is the place of its last row, or `None` if it has no rows. `has_more` says
+    /// whether rows were left, and `head` is the head at the moment of the read.
+    ///
+    /// State mode ends only here, after a page with the last document, at the head that this page saw.
+    fn next(self, last: Option<Position>, has_more: bool, head: Head) -> Cursor {
+        match self {
+            Self::Log { after } => Cursor::Log(last.unwrap_or(after)),
+            Self::State { after, tombstones_after } if has_more => Cursor::State {
+                after: last.unwrap_or(after),
+                tombstones_after: tombstones_after.unwrap_or(head.position.seq),
+            },
+            Self::State { .. } => Cursor::Log(head.position),
+        }
+    }
+}
+
+/// A page in the order of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// The operations, or documents in the form of operations.
+    pub entries: Vec<LogEntry>,
+    /// Where the next page begins.
+    pub next: Cursor,
+    /// Whether there were more rows at the moment of reading.
+    pub has_more: bool,
+}
+
+/// Makes a [`LogPage`] from the rows of [`LogPageBuilder::scan`], in their order.
+#[derive(Debug)]
+pub struct LogPageBuilder {
+    scan: Scan,
+    head: Head,
+    budget: PageBudget,
+    entries: Vec<LogEntry>,
+    has_more: bool,
+}
+
+impl LogPageBuilder {
+    /// An empty page of at most `max_operations` after a cursor, or for a client that has no documents.
+    ///
+    /// `head` is the head of the log at the moment when the rows are read. `fingerprint_there` is the log's fingerprint
+    /// at the cursor's place, or `None` if the place is beyond the head; it is not needed at sequence number 0. The
+    /// result is `None` if the cursor belongs to another log; then the client must start again.
+    #[must_use]
+    pub fn begin(
+        cursor: Option<Cursor>,
+        max_operations: usize,
+        head: Head,
+        fingerprint_there: Option<Fingerprint>,
+    ) -> Option<Self> {
+        let scan = Scan::choose(cursor, head, fingerprint_there)?;
+        let entries = Vec::with_capacity(max_operations.min(PAGE_MAX_OPERATIONS));
+        Some(Self { scan, head, budget: PageBudget::new(max_operations), entries, has_more: false })
+    }
+
+    /// The rows to read for the page.
+    #[must_use]
+    pub fn scan(&self) -> Scan {
+        self.scan
+    }
+
+    /// Adds the next row. Returns false if it does not fit; then the page ends, and the next one begins with this row.
+    pub fn push(&mut self, entry: LogEntry) -> bool {
+        let fits = self.budget.admit(entry.wire_bytes());
+        if fits {
+            self.entries.push(entry);
+        } else {
+            self.has_more = true;
+        }
+        fits
+    }
+
+    /// The page. It is complete if no row is left or `push` returned false. `fingerprint_at` reads the log's fingerprint
+    /// at its last row.
+    ///
+    /// # Errors
+    /// If `fingerprint_at` fails.
+    pub fn finish<E>(self, fingerprint_at: impl FnOnce(u64) -> Result<Fingerprint, E>) -> Result<LogPage, E> {
+        let Self { scan, head, entries, has_more, .. } = self;
+        let last = match entries.last() {
+            Some(entry) => Some(Position { seq: entry.seq, fingerprint: fingerprint_at(entry.seq)? }),
+            None => None,
+        };
+        Ok(LogPage { next: scan.next(last, has_more, head), entries, has_more })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::json::RawJson;
+    use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+    use crate::core::operation::OperationKind;
+
+    fn at(seq: u64) -> Position {
+        Position { seq, fingerprint: Fingerprint::from_number(seq * 1_000_003) }
+    }
+
+    fn head(seq: u64, horizon: u64) -> Head {
+        Head { position: at(seq), horizon }
+    }
+
+    fn entry(seq: u64) -> LogEntry {
+        LogEntry {
+            seq,
+            id: OperationId::trusted(&format!("op-{seq}")),
+            kind: OperationKind::Insert,
+            key: DocumentKey { collection: Collection::trusted("c"), id: DocumentId::trusted("d") },
+            data: Some(RawJson::trusted("{}")),
+            timestamp: 7,
+            client_id: ClientId::trusted("a"),
+            clock: RawJson::trusted("{}"),
+        }
+    }
+
+    /// The page of rows with these sequence numbers; their fingerprints are those of [`at`].
+    fn page(cursor: Option<Cursor>, head: Head, rows: &[u64], max_operations: usize) -> LogPage {
+        let there = cursor.map(|cursor| at(cursor.position().seq).fingerprint);
+        let mut page = LogPageBuilder::begin(cursor, max_operations, head, there).expect("the cursor is of this log");
+        let _ = rows.iter().all(|seq| page.push(entry(*seq)));
+        page.finish(|seq| Ok::<_, ()>(at(seq).fingerprint)).expect("the fingerprints are there")
+    }
+
+    #[test]
+    fn a_client_from_nothing_gets_the_state_without_the_tombstones_from_before_it_began() {
+        let scan = Scan::choose(None, head(9, 0), None);
+        assert_eq!(scan, Some(Scan::State { after: Position::START, tombstones_after: None }));
+        let first = page(None, head(9, 0), &[2, 5, 7], 2);
+        assert_eq!(first.next, Cursor::State { after: at(5), tombstones_after: 9 });
+        assert!(first.has_more && first.entries.len() == 2);
+    }
+
+    #[test]
+    fn a_legacy_client_from_the_beginning_gets_the_log_while_it_is_whole_and_then_the_state_with_tombstones() {
+        let scan = |horizon| Scan::choose(Some(Cursor::BEGINNING), head(9, horizon), None);
+        assert_eq!(scan(0), Some(Scan::Log { after: Position::START }));
+        assert_eq!(scan(1), Some(Scan::State { after: Position::START, tombstones_after: Some(0) }));
+    }
+
+    #[test]
+    fn a_cursor_behind_the_horizon_is_put_in_state_mode_and_one_at_it_is_not() {
+        let scan = |seq, horizon| {
+            let fingerprint = Some(at(seq).fingerprint);
+            Scan::choose(Some(Cursor::Log(at(seq))), head(9, horizon), fingerprint)
+        };
+        assert_eq!(scan(4, 4), Some(Scan::Log { after: at(4) }));
+        assert_eq!(scan(4, 5), Some(Scan::State { after: at(4), tombstones_after: Some(4) }));
+    }
+
+    #[test]
+    fn a_cursor_of_another_log_is_none_of_ours() {
+        let cursor = Some(Cursor::Log(at(4)));
+        assert_eq!(Scan::choose(cursor, head(9, 0), Some(at(5).fingerprint)), None);
+        assert_eq!(Scan::choose(cursor, head(3, 0), None), None);
+        let from_the_future = Some(Cursor::State { after: at(4), tombstones_after: 10 });
+        assert_eq!(Scan::choose(from_the_future, head(9, 0), Some(at(4).fingerprint)), None);
+        let start_of_another = Position { seq: 0, fingerprint: Fingerprint::from_number(5) };
+        assert_eq!(Scan::choose(Some(Cursor::Log(start_of_another)), head(9, 0), None), None);
+    }
+
+    #[test]
+    fn state_mode_ends_with_the_page_that_shows_the_last_document() {
+        let cursor = Some(Cursor::State { after: at(2), tombstones_after: 5 });
+        let next = |rows: &[u64], max_operations| page(cursor, head(9, 9), rows, max_operations).next;
+        assert_eq!(next(&[4, 6], 1), Cursor::State { after: at(4), tombstones_after: 5 });
+        assert_eq!(next(&[8, 9], 2), Cursor::Log(at(9)));
+        assert_eq!(next(&[], 2), Cursor::Log(at(9)));
+    }
+
+    #[test]
+    fn a_page_of_the_log_leads_to_its_last_row_and_an_empty_one_to_where_it_began() {
+        let cursor = Some(Cursor::Log(at(2)));
+        let full = page(cursor, head(9, 0), &[3, 4, 5], 2);
+        assert_eq!((full.next, full.has_more, full.entries.len()), (Cursor::Log(at(4)), true, 2));
+        let last = page(cursor, head(4, 0), &[3, 4], 2);
+        assert_eq!((last.next, last.has_more), (Cursor::Log(at(4)), false));
+        assert_eq!(page(cursor, head(2, 0), &[], 2).next, Cursor::Log(at(2)));
+    }
+
+    proptest! {
+        /// A store that asks for the guess and looks at the horizon afterwards reads what was chosen.
+        #[test]
+        fn guess_and_choice_agree(
+            seq in 0..6_u64,
+            began in option::of(0..6_u64),
+            has_cursor in any::<bool>(),
+            newest in 0..6_u64,
+            horizon in 0..6_u64,
+        ) {
+            let after = if seq == 0 { Position::START } else { at(seq) };
+            let state = |tombstones_after| Cursor::State { after, tombstones_after };
+            let cursor = has_cursor.then(|| began.map_or(Cursor::Log(after), state));
+            let head = head(newest, horizon.min(newest));
+            let there = (seq <= newest).then_some(after.fingerprint);
+            let guess = Scan::guess(cursor);
+            let read = if head.has_log_behind(guess.after_seq()) { guess } else { guess.once_compacted() };
+            let is_of_this_log = !has_cursor || seq <= newest && began.is_none_or(|began| began <= newest);
+            prop_assert_eq!(Scan::choose(cursor, head, there), is_of_this_log.then_some(read));
+        }
+    }
+}
