@@ -1,4 +1,4 @@
-//! Micro benchmarks of what every request goes through in the core.
+//! Micro benchmarks of the parts of the core that every request uses.
 
 use std::hint::black_box;
 
@@ -14,7 +14,7 @@ use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey
 use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
 use syncflow_server::core::page::LogPageBuilder;
 
-/// What an operation of a todo list carries.
+/// The data of an operation in a todo list.
 const DATA: &str = r#"{"title":"Buy milk","done":false,"list":"list-7","rank":1234,"note":"as the last time"}"#;
 
 fn clock(clients: u64, counter: u64) -> VectorClock {
@@ -48,7 +48,7 @@ fn document(clock: VectorClock) -> Document {
     }
 }
 
-/// Two clocks that are compared to their ends.
+/// Comparisons of two clocks that differ only at their ends.
 fn clocks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("clock comparison");
     for clients in [2, 10, 100, 1_000] {
@@ -61,7 +61,7 @@ fn clocks(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A push of 100 operations: all applied, all known, or all in conflict.
+/// Decisions about a push of 100 operations that are all applied, all known, or all in conflict.
 fn decisions(criterion: &mut Criterion) {
     const OPERATIONS: usize = 100;
     let operations: Vec<Operation> = (0..OPERATIONS).map(|index| operation(index, clock(2, 2))).collect();
@@ -86,7 +86,7 @@ fn decisions(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The cutting of a full page.
+/// Cutting a full page.
 fn pages(criterion: &mut Criterion) {
     let entries: Vec<LogEntry> = (0..PAGE_MAX_OPERATIONS)
         .map(|index| {

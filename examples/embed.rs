@@ -1,6 +1,6 @@
-//! An application of axum that mounts the sync API under a prefix, with its own authentication and its own layer.
+//! An axum application that mounts the sync API under a prefix, with its own authentication and its own layer.
 //!
-//! `cargo run --example embed` starts it on a free port, plays two users, and checks what they see.
+//! `cargo run --example embed` starts it on a free port, sends the requests of two users, and checks the answers.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use syncflow_server::service::SyncService;
 use syncflow_server::store::memory::MemoryStore;
 use tokio::net::TcpListener;
 
-/// The users of the application, each with the session that a login would have given it.
+/// The users of the application, each with the session from a login.
 struct Sessions(Vec<(&'static str, &'static str)>);
 
 #[async_trait]
@@ -30,7 +30,7 @@ impl Authenticate for Sessions {
     async fn authenticate(&self, head: &Parts) -> Result<Principal, Denied> {
         let session = head.headers.get("session").ok_or(Denied::Missing)?;
         let (_, user) = self.0.iter().find(|(known, _)| session == known).ok_or(Denied::InvalidToken)?;
-        // Each user has a tenant of its own.
+        // Each user has a separate tenant.
         let tenant = TenantId::parse(user).map_err(|_| Denied::NoAccess)?;
         let subject = Subject::parse(user).map_err(|_| Denied::NoAccess)?;
         Ok(Principal::new(tenant, subject, Role::Writer))
@@ -45,7 +45,7 @@ fn application() -> Router {
     Router::new().route("/", get(async || "my application")).nest("/sync", sync).layer(from_fn(sign))
 }
 
-/// The application's own layer.
+/// A layer of the application.
 async fn sign(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert("x-application", HeaderValue::from_static("embed"));
@@ -80,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends a request as a client would.
+/// Sends a request like a client.
 async fn post(url: String, session: Option<&str>, body: &Value) -> Result<(u16, Value), Box<dyn Error>> {
     let mut request = reqwest::Client::new().post(url).body(body.to_string());
     if let Some(session) = session {

@@ -1,4 +1,4 @@
-//! What must hold for any bytes whatever; the fuzzer tries them, and so does the suite `fuzzed` of the usual tests.
+//! Properties that hold for all bytes. The fuzzer tries them, and so does the suite `fuzzed` in every test run.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ use tower::ServiceExt as _;
 /// The routes that read a body.
 const ROUTES: [&str; 4] = ["/operations", "/changes", "/documents/todos/query", "/compact"];
 
-/// A body of any bytes is answered with JSON, and never by a failure of the server; so is the same once more.
+/// Any body is answered with JSON and never with a failure of the server, also the second time.
 pub(crate) fn a_body_is_answered(bytes: &[u8]) {
     let service = SyncService::new(Arc::new(MemoryStore::new()), Arc::new(VirtualHost::new()));
     let principal = Principal::new(TenantId::trusted("t"), Subject::trusted("s"), Role::Admin);
     let routes = Api::builder(Arc::new(service)).fixed_principal(principal).build();
     for route in ROUTES.iter().chain(&ROUTES) {
         let request = Request::post(*route).body(Body::from(bytes.to_vec())).expect("a request");
-        // Nothing of this waits for the world, so it is done when it is asked once.
+        // None of these futures waits for an event, so each is complete after one poll.
         let response = routes.clone().oneshot(request).now_or_never().expect("an answer at once");
         let response = response.expect("routes cannot fail");
         let status = response.status();
@@ -37,7 +37,7 @@ pub(crate) fn a_body_is_answered(bytes: &[u8]) {
     }
 }
 
-/// A text is a cursor only if that cursor is written so.
+/// If a text is a cursor, it is exactly the text that this cursor is written as.
 pub(crate) fn a_cursor_has_one_text(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(cursor) = Cursor::parse(text) {
@@ -48,7 +48,8 @@ pub(crate) fn a_cursor_has_one_text(bytes: &[u8]) {
     }
 }
 
-/// Two clocks in one text, with a line between them: each survives being written, and their relation has two sides.
+/// Two clocks in one text, with a newline between them: each is the same after writing and reading, and their relation
+/// is symmetric.
 pub(crate) fn clocks_are_an_order(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (first, second) = text.split_once('\n').unwrap_or((text, "{}"));

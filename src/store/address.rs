@@ -1,6 +1,6 @@
-//! What is wrong with the URL of a database, said without a word of it: there is a password in it.
+//! Describes the faults of a database URL without repeating a word of it, because it contains a password.
 
-/// Schemes that are known to be of something, and what that is.
+/// Known schemes of URLs, and what each is used for.
 const SCHEMES: [(&str, &str); 17] = [
     ("cockroachdb", "CockroachDB"),
     ("file", "a file"),
@@ -21,11 +21,11 @@ const SCHEMES: [(&str, &str); 17] = [
     ("sqlite", "SQLite"),
 ];
 
-/// How characters are written that end a part of a URL.
+/// How to write the characters that would end a part of a URL.
 pub(super) const ESCAPES: &str =
     "in the user and the password write %40 for @, %3A for :, %2F for /, %3F for ?, %23 for # and %25 for %";
 
-/// The scheme that stands where one of `ours` belongs; nothing where there is none.
+/// Describes the scheme of a URL if it is not one of `ours`. Returns `None` if the text has no scheme.
 pub(super) fn wrong_scheme(text: &str, ours: [&str; 2]) -> Option<String> {
     let (scheme, _) = text.split_once("://")?;
     if ours.contains(&scheme) {
@@ -40,7 +40,7 @@ pub(super) fn wrong_scheme(text: &str, ours: [&str; 2]) -> Option<String> {
     })
 }
 
-/// Whether a URL's user or password seems to have a character in it that a URL takes for the end of a part.
+/// Whether the user or password in a URL seems to contain a character that ends a part of a URL.
 pub(super) fn seems_unescaped(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else { return false };
     let Some((login, _)) = rest.rsplit_once('@') else { return false };
@@ -50,7 +50,7 @@ pub(super) fn seems_unescaped(text: &str) -> bool {
         .any(|part| part.contains(['@', '/', '?', '#', '[', ']', ':', ' ']) || has_bare_percent(part))
 }
 
-/// Whether there is a `%` without two hexadecimal digits behind it.
+/// Whether there is a `%` that two hexadecimal digits do not follow.
 fn has_bare_percent(text: &str) -> bool {
     let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     text.match_indices('%').any(|(at, _)| {

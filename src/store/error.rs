@@ -1,42 +1,42 @@
-//! What can go wrong in a store.
+//! The errors of stores.
 
 use std::error::Error;
 use std::fmt;
 
-/// What kind of accident it was.
+/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The database cannot be reached, is shutting down, or did not answer in time; the same request may work later.
+    /// The database cannot be reached, is shutting down, or did not answer in time. The same request may succeed later.
     Unavailable,
-    /// The database is too busy with others; the same request may work later.
+    /// The database is too busy. The same request may succeed later.
     Busy,
-    /// The database refused or answered what it never should; the same request would fail again.
+    /// The database refused the request or gave an unexpected answer. The same request would fail again.
     Failed,
 }
 
-/// What stands between a store and its database, where that is known.
+/// The reason why a store cannot use its database, if it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Obstacle {
-    /// Nobody listens at the address.
+    /// No process listens at the address.
     Refused,
     /// The host's name has no address.
     UnknownHost,
-    /// There is no answer in time.
+    /// No answer came in time.
     Silent,
-    /// The server cannot be reached, for another reason.
+    /// The server cannot be reached for another reason.
     Unreachable,
-    /// The server does not take user and password.
+    /// The server does not accept the user and password.
     Login,
     /// The server has no such database.
     Database,
-    /// The user may not do what the store needs.
+    /// The user lacks rights that the store needs.
     Rights,
-    /// There is no encrypted connection that can be trusted.
+    /// No encrypted and trusted connection can be made.
     Tls,
 }
 
-/// An accident in a store: which store, which of the port's methods, what kind, and why.
+/// An error of a store, with the name of the store, the method of the port, the kind and the cause.
 #[derive(Debug)]
 pub struct StoreError {
     store: &'static str,
@@ -57,13 +57,13 @@ impl StoreError {
         Self { store, operation, kind, obstacle: None, source: source.into() }
     }
 
-    /// The same error with what stands between the store and its database.
+    /// Adds the reason why the store cannot use its database.
     #[must_use]
     pub fn with_obstacle(self, obstacle: Option<Obstacle>) -> Self {
         Self { obstacle, ..self }
     }
 
-    /// What stands between the store and its database, where that is known.
+    /// The reason why the store cannot use its database, if it is known.
     #[must_use]
     pub fn obstacle(&self) -> Option<Obstacle> {
         self.obstacle
@@ -81,13 +81,13 @@ impl StoreError {
         self.operation
     }
 
-    /// What kind of accident it was.
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// Whether the same request may work later.
+    /// Whether the same request may succeed later.
     #[must_use]
     pub fn can_retry(&self) -> bool {
         match self.kind {

@@ -1,6 +1,6 @@
-//! The in-memory store: the reference that every other store is compared with.
+//! The model store, in memory. Every other store is compared with it.
 //!
-//! Written to be read, not to be fast; it keeps nothing when the process ends.
+//! It is written to be readable, not fast, and keeps nothing when the process ends.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,7 +38,7 @@ impl MemoryStore {
     }
 
     fn tenants(&self) -> MutexGuard<'_, HashMap<TenantId, Tenant>> {
-        // No code under the lock leaves a tenant half changed, so a poisoned one is whole.
+        // No code changes a tenant halfway while it holds the lock, so the data of a poisoned lock are complete.
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -47,12 +47,12 @@ impl MemoryStore {
     }
 }
 
-/// Everything of one tenant.
+/// All data of one tenant.
 #[derive(Debug, Default)]
 struct Tenant {
     known: HashSet<OperationId>,
     log: BTreeMap<u64, Logged>,
-    /// Of every sequence number that was ever given, that of number 1 first.
+    /// The fingerprints at all sequence numbers that were ever given, beginning with number 1.
     fingerprints: Vec<Fingerprint>,
     documents: BTreeMap<DocumentKey, (u64, Document)>,
     horizon: u64,
@@ -101,12 +101,12 @@ impl Tenant {
         Commit::Done
     }
 
-    /// The log from a sequence number on.
+    /// The log after a sequence number.
     fn entries_after(&self, seq: u64) -> impl Iterator<Item = LogEntry> {
         self.log.range(seq + 1..).map(|(seq, logged)| logged_entry(*seq, &logged.operation))
     }
 
-    /// The documents in the form of operations, in no order.
+    /// The documents in the form of operations, in no particular order.
     fn states(&self) -> impl Iterator<Item = LogEntry> {
         self.documents.iter().map(|(key, (seq, document))| state_entry(*seq, key, document))
     }

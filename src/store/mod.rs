@@ -1,15 +1,15 @@
-//! The storage port: what every store promises, and nothing of how.
+//! The port of stores: what every store promises, without saying how.
 //!
-//! A store keeps, for each tenant and apart from every other tenant:
+//! A store keeps for each tenant, separately from all other tenants:
 //!
-//! - the *log*: operations by sequence number, dense from 1, without those that compaction has removed;
-//! - the *known ids*: of every operation that ever took effect, compacted or not;
+//! - the *log*: operations by sequence number, without gaps from 1, except those that compaction has removed;
+//! - the *known ids*: the ids of all operations that ever took effect, compacted or not;
 //! - the *fingerprint* of the log at every sequence number, compacted or not;
-//! - the *documents*, tombstones included, each with the sequence number of its last operation;
+//! - the *documents*, including tombstones, each with the sequence number of its last operation;
 //! - the *head*: the newest position, the horizon and the counters of the statistics;
-//! - the *clients* that pull: what a legacy client's `since` stands for, and how far each has pulled.
+//! - the *clients* that pull: what the `since` of an original client stands for, and how far each client has pulled.
 //!
-//! The in-memory store ([`memory`]) is the reference: every other one answers as it does.
+//! The in-memory store ([`memory`]) is the model: every other store must give the same answers.
 
 #[cfg(any(feature = "postgres", feature = "mongodb"))]
 mod address;
@@ -42,89 +42,93 @@ use crate::core::progress::Progress;
 
 pub use error::{ErrorKind, Obstacle, StoreError};
 
-/// What every method of the port answers.
+/// The result of every method of the port.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// A store of operations and documents, shared by all requests of a process.
+/// A store of operations and documents, which all requests of a process share.
 ///
-/// Any number of processes may use one database at the same time. A method whose future is dropped before it is done
-/// has had its whole effect or none.
+/// Any number of processes may use one database at the same time. If the future of a method is dropped before it
+/// completes, the method has had either its whole effect or none.
 ///
 /// # Errors
-/// Every method fails with a [`StoreError`] when the database cannot be reached, does not answer in time, or answers
-/// with what the port does not know. A failed `commit` or `remember` may have had its effect: the answer was lost.
+/// Every method fails with a [`StoreError`] if the database cannot be reached, does not answer in time, or gives an
+/// unexpected answer. A failed `commit` or `remember` may have taken effect, because the answer may have been lost.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// The name of the adapter, as `/health` answers it.
+    /// The name of the adapter, as in the answer of `/health`.
     fn name(&self) -> &'static str;
 
-    /// What [`crate::core::decide::decide`] needs of some ids and documents, all of one moment; one round trip.
+    /// Reads what [`crate::core::decide::decide`] needs about some ids and documents, all at one moment, in one round
+    /// trip.
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot>;
 
-    /// Writes a batch that is not empty: all of it or nothing, one round trip.
+    /// Writes a batch, which must not be empty: either all of it or nothing, in one round trip.
     ///
-    /// It is written if every document still has the revision that the decision saw and none of the ids is known;
-    /// otherwise the outcome is [`Commit::Contended`] and nothing has changed. The operations take the next sequence
-    /// numbers of the tenant, in the order of the batch. Whoever reads number `n` from then on finds every number below.
-    /// When `Done` is answered, the batch survives the death of this process, of the database and of the machine.
+    /// It is written if every document still has the revision that the decision saw and none of the ids is known.
+    /// Otherwise the outcome is [`Commit::Contended`] and nothing has changed. The operations take the next sequence
+    /// numbers of the tenant in the order of the batch. From then on, a reader that sees number `n` also sees every
+    /// number below it. After `Done`, the batch survives the death of this process, of the database and of the machine.
     ///
-    /// The time of reception that is kept with an operation never runs backwards in the log: it is the batch's, or that
-    /// of the operation before where this is later.
+    /// The time of reception that is stored with an operation never runs backwards in the log. It is the time of the
+    /// batch or that of the operation before, whichever is later.
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit>;
 
-    /// A page in log order, all of one moment; see [`crate::core::page`] for what it has.
+    /// Reads a page in the order of the log, all at one moment; [`crate::core::page`] says which rows it has.
     ///
-    /// With a client, what is noted of its progress is read in the same round trip.
+    /// If the request names a client, its stored progress is read in the same round trip.
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes>;
 
-    /// Notes how far a client has pulled, which [`Store::stats`] counts and nothing else depends on. Nobody waits for it
-    /// to reach a disk, and it leaves what its `since` stand for alone.
+    /// Stores how far a client has pulled. Only [`Store::stats`] uses it, so it need not reach a disk before this
+    /// returns. The places of the client's `since` stay unchanged.
     async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()>;
 
-    /// A page by the reference's rule, all of one moment: operations behind a place in the order of (timestamp, sequence
-    /// number), as [`crate::core::page::TimePageBuilder`] cuts it; documents once history has been compacted, tombstones
-    /// included.
+    /// Reads a page by the rule of the original protocol, all at one moment: operations after a place in the order of
+    /// (timestamp, sequence number), cut by [`crate::core::page::TimePageBuilder`]. If the log was compacted, it reads
+    /// the documents instead, including tombstones.
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage>;
 
-    /// What is remembered of a client, if anything.
+    /// The memory of a client, if there is one.
     async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>>;
 
-    /// Replaces what is remembered of a client, if the memory still has `seen_revision` (nothing: if there is none yet,
-    /// or one that only [`Store::note_pulled`] made); durable as a commit is.
+    /// Replaces the memory of a client if it still has the revision `seen_revision`. Revision 0 means that there is no
+    /// memory yet, or only one from [`Store::note_pulled`]. It is as durable as a commit.
     async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember>;
 
     /// A document that is not deleted.
     async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>>;
 
-    /// The documents of a collection that match a filter and are not deleted, newest first by their last operations.
+    /// The documents of a collection that match a filter and are not deleted, beginning with the one that was changed
+    /// last.
     async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage>;
 
-    /// The counters, in a time that does not grow with the log.
+    /// The statistics, in a time that does not grow with the log.
     ///
-    /// Clients that were last seen before `active_since_ms` do not count.
+    /// Clients that were last seen before `active_since_ms` are left out.
     async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats>;
 
     /// One small step of a compaction: moves the horizon and removes the log entries up to it, both or neither.
     ///
-    /// Entries go that the server received at the cut or before; the ids stay known, fingerprints and documents stay.
+    /// Entries that were received at the cut or before are removed. Their ids stay known, and fingerprints and
+    /// documents stay.
     ///
-    /// Times that lie in the future were written under a clock that ran ahead, and nothing would go until then. They are
-    /// set to now first: those of clients, and those of the newest entries, the oldest of these first, so that the times
-    /// of reception never run backwards in the log. A step that does this to entries removes none and is not the last.
+    /// Times in the future come from a clock that ran ahead, and would keep entries from being removed until then. So
+    /// they are first set to now: those of clients, and those of the newest entries. The oldest of these entries are
+    /// set first, so that the times of reception never run backwards in the log. A step that sets times of entries
+    /// removes none and is not the last one.
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction>;
 
-    /// The tenants that anything was ever committed to, in the order of their names' bytes: the first `limit` of those
-    /// behind `after`, of all without it.
+    /// The tenants that ever had a commit, in the order of the bytes of their names: the first `limit` of those after
+    /// `after`, or of all if it is `None`.
     ///
-    /// Who goes on behind the last one of each answer, until one has fewer than `limit`, sees every tenant that was there
-    /// when it began.
+    /// A caller that repeats this after the last tenant of each answer, until an answer has fewer than `limit`, sees
+    /// every tenant that existed when it began.
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>>;
 
     /// Whether the store can be reached now.
     async fn check(&self) -> Result<()>;
 }
 
-/// What [`Store::load`] is to look up.
+/// The ids and documents that [`Store::load`] reads.
 #[derive(Debug, Clone, Default)]
 pub struct LoadRequest {
     /// Operation ids, each once.
@@ -139,18 +143,18 @@ pub struct LoadRequest {
 pub enum Commit {
     /// Everything is written.
     Done,
-    /// Somebody else has changed a document or pushed an id since the decision; nothing is written.
+    /// Another process has changed a document or pushed an id since the decision. Nothing is written.
     Contended,
 }
 
-/// What [`Store::changes`] is to read.
+/// The page that [`Store::changes`] reads.
 #[derive(Debug, Clone)]
 pub struct ChangesRequest {
     /// Where the page begins; nothing for a client that has nothing, which is shown the documents that exist.
     pub cursor: Option<Cursor>,
-    /// Most operations of the page.
+    /// The greatest number of operations on the page.
     pub max_operations: usize,
-    /// Who pulls, if what is noted of it is to be read too.
+    /// The client that pulls, if its stored progress is to be read too.
     pub client_id: Option<ClientId>,
 }
 
@@ -161,53 +165,53 @@ pub enum Changes {
     Page {
         /// The page.
         page: LogPage,
-        /// What is noted of the client that was named, if anything.
+        /// The stored progress of the client in the request, if there is any.
         noted: Option<Progress>,
     },
-    /// The cursor is not of this log: the client must start again from nothing.
+    /// The cursor belongs to another log, so the client must start again without a cursor.
     Reset,
 }
 
-/// What [`Store::changes_by_time`] is to read.
+/// The page that [`Store::changes_by_time`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeRequest {
-    /// What lies up to here is left out.
+    /// The page begins after this place.
     pub after: TimePlace,
-    /// Most operations of the page; a run of equal timestamps at its beginning may exceed it.
+    /// The greatest number of operations on the page. A run of equal timestamps at its beginning may exceed it.
     pub max_operations: usize,
 }
 
-/// What is remembered of a client.
+/// The memory of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientMemory {
-    /// Grows with every [`Store::remember`]; 0 where there was none.
+    /// Grows with every [`Store::remember`]. It is 0 before the first one.
     pub revision: u64,
-    /// What its `since` stands for.
+    /// The places that its `since` stands for.
     pub places: Places,
-    /// The sequence number up to which it has pulled.
+    /// The sequence number up to which the client has pulled.
     pub pulled_seq: u64,
-    /// When it pulled last, in milliseconds since 1970.
+    /// When the client pulled last, in milliseconds since 1970.
     pub seen_at_ms: u64,
 }
 
 impl ClientMemory {
-    /// How far the client has come.
+    /// The progress of the client.
     #[must_use]
     pub fn progress(&self) -> Progress {
         Progress { pulled_seq: self.pulled_seq, seen_at_ms: self.seen_at_ms }
     }
 }
 
-/// What [`Store::remember`] is to keep.
+/// The memory that [`Store::remember`] stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMemory {
-    /// The revision that the caller saw, 0 for none.
+    /// The revision that the caller saw, or 0 for none.
     pub seen_revision: u64,
-    /// What the client's `since` stands for.
+    /// The places that the client's `since` stands for.
     pub places: Places,
-    /// The sequence number up to which it has pulled.
+    /// The sequence number up to which the client has pulled.
     pub pulled_seq: u64,
-    /// When it pulled, in milliseconds since 1970.
+    /// When the client pulled, in milliseconds since 1970.
     pub seen_at_ms: u64,
 }
 
@@ -217,34 +221,36 @@ pub struct NewMemory {
 pub enum Remember {
     /// The memory is replaced.
     Done,
-    /// Another request of the same client was faster; nothing is written.
+    /// Another request of the same client was faster. Nothing is written.
     Contended,
 }
 
-/// How far a client has pulled that is only kept for its places: so far that it is never the one that has pulled least.
+/// The progress of a client whose row is kept only for its places. It is so large that this client is never the one
+/// that has pulled least.
 pub const FORGOTTEN_PULLED_SEQ: u64 = INTEGER_MAX;
 
-/// What [`Store::query`] is to find.
+/// The documents that [`Store::query`] finds.
 #[derive(Debug, Clone)]
 pub struct Query {
     /// The collection to look in.
     pub collection: Collection,
-    /// What the documents must meet.
+    /// The conditions that the documents must meet.
     pub filter: Filter,
-    /// Most documents of the page.
+    /// The greatest number of documents on the page.
     pub max_documents: usize,
-    /// Only documents whose last operation has a smaller sequence number, where a page goes on from another.
+    /// If it is set, only documents whose last operation has a smaller sequence number are found, to continue after
+    /// another page.
     pub before_seq: Option<u64>,
 }
 
-/// The counters of a tenant.
+/// The statistics of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Entries in the log now.
+    /// The number of entries in the log.
     pub operations: u64,
-    /// Documents that are not deleted.
+    /// The number of documents that are not deleted.
     pub documents: u64,
-    /// Entries in the log that some active client has not yet pulled; 0 where no client is active.
+    /// The number of entries in the log that at least one active client has not pulled yet. 0 if no client is active.
     pub unsynced_operations: u64,
 }
 
@@ -253,22 +259,22 @@ pub struct Stats {
 pub struct CompactStep {
     /// When the compaction began, in milliseconds since 1970.
     pub now_ms: u64,
-    /// Times of reception after this, in milliseconds since 1970, were written under a clock that ran ahead. If there are
-    /// any, all that are after `now_ms` are set to it. Not before `now_ms`.
+    /// Times of reception after this, in milliseconds since 1970, come from a clock that ran ahead. If there are any,
+    /// all times after `now_ms` are set to it. This must not be before `now_ms`.
     pub future_after_ms: u64,
-    /// The cut: entries that were received then or before go, in milliseconds since 1970.
+    /// The cut, in milliseconds since 1970: entries that were received then or before are removed.
     pub received_until_ms: u64,
-    /// Clients that were last seen before this are forgotten, in milliseconds since 1970. Those that [`Store::remember`]
-    /// has kept something of stay, as clients that were never seen and have pulled [`FORGOTTEN_PULLED_SEQ`].
+    /// Clients that were last seen before this are forgotten, in milliseconds since 1970. Clients with places from
+    /// [`Store::remember`] stay, as clients that were never seen and have pulled [`FORGOTTEN_PULLED_SEQ`].
     pub forget_clients_before_ms: u64,
-    /// Most entries to remove, or to set to now.
+    /// The greatest number of entries to remove, or to set to now.
     pub max_entries: usize,
 }
 
-/// What a step of a compaction did.
+/// The result of a step of a compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compaction {
-    /// Entries removed.
+    /// The number of removed entries.
     pub deleted_entries: u64,
     /// Whether nothing is left to remove for this cut.
     pub is_finished: bool,

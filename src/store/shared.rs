@@ -1,4 +1,4 @@
-//! A shared store is a store.
+//! An `Arc` of a store is a store.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a build links: no more than it uses.
+//! The crates that a build links: no more than it uses.
 
 use std::process::Command;
 

@@ -4,21 +4,21 @@ use super::{Findings, SourceFile, files_ending, names};
 
 /// A part of the library, and what it may name.
 struct Layer {
-    /// Where its files are; of two that fit, the longer one counts.
+    /// The folder of its files. If two fit, the longer one is used.
     folder: &'static str,
     /// The library's modules that it may name.
     modules: &'static [&'static str],
     reach: Reach,
 }
 
-/// How far the code of a layer reaches out of itself.
+/// What the code of a layer may do.
 #[derive(PartialEq)]
 enum Reach {
-    /// It decides: no I/O, clock, randomness or waiting, and no crates but those that hold data.
+    /// It decides: no I/O, clock, randomness or waiting, and only crates that hold data.
     Core,
-    /// It may wait for what was handed to it, but has no I/O, clock or threads of its own.
+    /// It may wait for what it is given, but has no I/O, clock or threads of its own.
     Pure,
-    /// It deals with the machine.
+    /// It may use the machine.
     Machine,
 }
 
@@ -35,11 +35,11 @@ const LAYERS: [Layer; 10] = [
     Layer { folder: "src/aws/", modules: &["core", "store", "config", "aws"], reach: Reach::Machine },
 ];
 
-/// The crates that only hold data; the last one is for tests.
+/// The crates that only hold data. The last one is for tests.
 const CRATES_OF_THE_CORE: [&str; 7] =
     ["bytes", "bytestring", "serde", "serde_json", "thiserror", "twox_hash", "proptest"];
 
-/// What reaches the machine.
+/// Crates and modules that use the machine.
 const MACHINE: [&str; 10] = [
     "std::env",
     "std::fs",
@@ -71,7 +71,8 @@ fn layered() -> Vec<(SourceFile, &'static Layer, Vec<String>)> {
     layered.collect()
 }
 
-/// Whether a path names a thing, something in it, or something that it is in (which could be imported and gone on from).
+/// Whether a path names a module or crate, something inside it, or something that contains it (which could be imported
+/// and continued).
 fn touches(path: &str, thing: &str) -> bool {
     let is_in = |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}::"));
     is_in(path, thing) || is_in(thing, path)

@@ -1,6 +1,6 @@
-//! What dependencies may be: `deny.toml` says it, and `cargo deny` asks more of them than this does.
+//! The rules for dependencies in `deny.toml`, as far as they can be checked without `cargo deny`.
 //!
-//! That program takes minutes to build, and this is the part of it that needs no network: licences, banned crates, the
+//! That program takes minutes to build. This test checks the parts that need no network: licences, banned crates, the
 //! registry, and requirements that any version would meet.
 
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ struct Package {
     name: String,
     version: String,
     license: Option<String>,
-    /// The registry; nothing for a package of the repository.
+    /// The registry, or `None` for a package of the repository.
     source: Option<String>,
     dependencies: Vec<Dependency>,
 }
@@ -70,7 +70,7 @@ struct Dependency {
     path: Option<String>,
 }
 
-/// The packages that any build for this target may use.
+/// The packages that a build for this target may use.
 fn packages(target: &str) -> Vec<Package> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
@@ -82,7 +82,7 @@ fn packages(target: &str) -> Vec<Package> {
     serde_json::from_slice::<Metadata>(&output.stdout).expect("cargo describes the packages").packages
 }
 
-/// Whether a licence that the package is offered under is one of these.
+/// Whether the package is offered under one of these licences.
 fn is_allowed(licence: &str, allowed: &[&String]) -> bool {
     let allows = |requirement: &LicenseReq| allowed.iter().any(|allowed| requirement.to_string() == **allowed);
     Expression::parse_mode(licence, ParseMode::LAX).is_ok_and(|expression| expression.evaluate(allows))

@@ -1,8 +1,8 @@
-//! The limits: each has its unit in its name, and is kept by somebody.
+//! The limits: each has its unit in its name, and some code enforces it.
 
 use super::{Findings, files_ending, names, read};
 
-/// Units, as last words.
+/// The units, which are the last words of names.
 const UNITS: [&str; 20] = [
     "ATTEMPTS",
     "BITS",
@@ -26,7 +26,7 @@ const UNITS: [&str; 20] = [
     "VALUES",
 ];
 
-/// Numbers that count nothing.
+/// Numbers without a unit.
 const WITHOUT_UNIT: [&str; 3] = ["INTEGER_MAX", "SINCE_MAX", "SINCE_FOREIGN_MAX"];
 
 fn limits() -> Vec<String> {
@@ -61,7 +61,7 @@ fn a_limit_is_kept_somewhere() {
         .collect();
     let mut findings = Findings::default();
     for name in limits() {
-        // Its own definition is one.
+        // One of the two is the definition.
         if words.iter().filter(|word| **word == name).count() < 2 {
             findings.add("src/core/limits.rs", format_args!("nothing keeps {name}"));
         }

@@ -1,4 +1,4 @@
-//! Links between the pages: what they lead to exists.
+//! Links between the pages: their targets exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,11 +22,11 @@ fn a_link_of_a_page_leads_somewhere() {
 
 #[test]
 fn a_page_that_the_code_names_exists() {
-    // In two pieces, so that this file does not name a page itself.
+    // The text is split, so that this file does not contain the path of a page itself.
     let folder = ["docs", "/"].concat();
     let mut findings = Findings::default();
     for file in files() {
-        // Links of pages start at the page; those have a test of their own.
+        // Links on pages are relative to the page and have their own test.
         if Path::new(&file.path).extension().is_some_and(|extension| extension == "md") {
             continue;
         }
@@ -44,7 +44,7 @@ fn a_page_that_the_code_names_exists() {
     findings.none_or("name the page that has it now");
 }
 
-/// What is wrong with the target of a link on a page, if anything. Addresses on the web are not asked for.
+/// The fault of a link on a page, if it has one. Addresses on the web are not requested.
 fn fault_of(link: &str, page: &str, anchors: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
     if link.contains("://") {
         return None;
@@ -83,7 +83,7 @@ fn prose(page: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The targets of the links of a page, each with its line.
+/// The targets of the links on a page, each with its line.
 fn links(page: &str) -> Vec<(usize, String)> {
     let mut links = Vec::new();
     for (line_number, line) in prose(page) {
@@ -102,7 +102,7 @@ fn anchors(page: &str) -> BTreeSet<String> {
         let heading = heading.trim_start_matches('#').trim().to_lowercase();
         let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
         let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
-        // A heading that comes again has its number behind it.
+        // A heading that occurs again gets its number at the end.
         let mut unique = anchor.clone();
         let mut number = 0;
         while !anchors.insert(unique) {

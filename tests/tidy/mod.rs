@@ -1,6 +1,6 @@
-//! Tests of the repository itself: what its pages promise about the code, and what its code promises about the pages.
+//! Tests of the repository itself: its pages agree with the code, and the code with its pages.
 //!
-//! Every failure says how to mend it.
+//! Every failure says how to fix it.
 
 mod dependencies;
 mod english;
@@ -24,7 +24,7 @@ pub(crate) struct SourceFile {
     pub(crate) text: String,
 }
 
-/// Everything in the repository that is text and not made by a tool.
+/// All text files of the repository that are not generated.
 fn files() -> Vec<SourceFile> {
     let mut files = Vec::new();
     collect(root(), &mut files);
@@ -32,7 +32,7 @@ fn files() -> Vec<SourceFile> {
     files
 }
 
-/// The files whose name ends so.
+/// The files whose names end like this.
 pub(crate) fn files_ending(suffix: &str) -> Vec<SourceFile> {
     let mut files = files();
     files.retain(|file| file.path.ends_with(suffix));
@@ -64,7 +64,7 @@ fn collect(folder: &Path, files: &mut Vec<SourceFile>) {
     }
 }
 
-/// What was found wrong, each with its place.
+/// The faults that were found, each with its place.
 #[derive(Default)]
 struct Findings(String);
 
@@ -73,7 +73,7 @@ impl Findings {
         writeln!(self.0, "  {place}: {problem}").expect("a string takes everything");
     }
 
-    /// Fails with all of them and how to mend them, where there are any.
+    /// Fails if there are any faults, and lists them with the remedy.
     #[track_caller]
     fn none_or(self, remedy: &str) {
         assert!(self.0.is_empty(), "\n{}{remedy}\n", self.0);

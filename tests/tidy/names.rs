@@ -1,4 +1,4 @@
-//! Which names a source file uses, wherever they stand in it: in an import, an expression or a macro.
+//! The names in a source file, in imports, expressions and macros.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
@@ -32,7 +32,7 @@ fn tokens(source: &str) -> TokenStream {
     source.parse().expect("a file that compiles consists of tokens")
 }
 
-/// Walks through tokens; `prefix` is what stands in front of the braces around them in an import.
+/// Goes through tokens. `prefix` is the path before the braces around them in an import.
 fn walk(stream: TokenStream, module: &[String], prefix: &[String], found: &mut impl FnMut(&[String])) {
     let tokens: Vec<TokenTree> = stream.into_iter().collect();
     let mut index = 0;
@@ -50,7 +50,7 @@ fn walk(stream: TokenStream, module: &[String], prefix: &[String], found: &mut i
     }
 }
 
-/// Reads the path that begins at a word; answers where its last token is.
+/// Reads the path that begins at a word. Returns the index of its last token.
 fn walk_path(
     tokens: &[TokenTree],
     begin: usize,
@@ -88,7 +88,7 @@ fn is_path_separator(tokens: &[TokenTree]) -> bool {
     is_colon(tokens.first()) && is_colon(tokens.get(1))
 }
 
-/// The name in `mod name { … }`, where the tokens end in front of such braces.
+/// The name in `mod name { … }`, if the tokens end before such braces.
 fn module_opened_before(tokens: &[TokenTree]) -> Option<String> {
     match tokens {
         [.., TokenTree::Ident(keyword), TokenTree::Ident(name)] if *keyword == "mod" => Some(name.to_string()),
@@ -109,7 +109,7 @@ fn absolute(path: &[String], module: &[String]) -> Vec<String> {
         is_relative = true;
         rest = behind;
     }
-    // An import may end in `self`, which is the path in front of it.
+    // An import may end in `self`, which means the path before it.
     let rest = rest.strip_suffix(&["self".to_owned()]).unwrap_or(rest);
     if is_relative {
         return ["crate".to_owned()].iter().chain(here).chain(rest).cloned().collect();

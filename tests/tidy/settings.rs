@@ -1,4 +1,4 @@
-//! The settings: the code, the example of the local server and the page know the same ones, with the same defaults.
+//! The settings: the code, the local server's example and the page have the same ones with the same defaults.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const CODE_OF_SIGN_IN: &str = "src/config/auth.rs";
 const EXAMPLE: &str = "local-dev/.env.example";
 const PAGE: &str = "docs/configuration.md";
 
-/// The variables that the code asks for: literals of capitals in front of its tests.
+/// The variables in the code: literals in capitals, before the tests of each file.
 fn variables_of_code() -> Vec<String> {
     let texts = [CODE, CODE_OF_STORES, CODE_OF_SIGN_IN].map(read);
     let code = texts.iter().map(|text| text.split("#[cfg(test)]").next().unwrap_or_default());
@@ -41,7 +41,7 @@ fn variable(text: &str) -> Option<String> {
     is_variable.then(|| text.to_owned())
 }
 
-/// The rows `| `NAME` | default | … |` of the table that has the variables.
+/// The rows `| `NAME` | default | … |` of the table of variables.
 fn rows(text: &str) -> BTreeMap<String, String> {
     let rows = text.lines().filter_map(|line| {
         let mut cells = line.trim_start_matches("//!").trim().strip_prefix('|')?.split('|').map(str::trim);
@@ -94,7 +94,7 @@ fn every_default_is_the_same_everywhere() {
         if on_page.get(name) != Some(default) {
             findings.add(PAGE, format_args!("{name} has the default {:?}, in the code {default:?}", on_page.get(name)));
         }
-        // Where the code explains the default, the example has nothing.
+        // If the code explains the default, the example has no value.
         let expected = if default == "see below" { "" } else { default };
         if in_example.get(name).map(String::as_str) != Some(expected) {
             findings.add(EXAMPLE, format_args!("{name} is {:?}, its default {expected:?}", in_example.get(name)));

@@ -1,5 +1,5 @@
-//! The SQL of the store on PostgreSQL: no name in it is left to the search path, in which another role may have put a
-//! function or an operator of its own.
+//! The SQL of the PostgreSQL store: no name in it depends on the search path, because another role may have put a
+//! function or operator there.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use super::{Findings, SourceFile, files};
 
-/// Words before a parenthesis that are grammar, or name the columns of what is called before them.
+/// Words before a parenthesis that belong to the grammar, or that name the columns of the preceding call.
 const GRAMMAR: [&str; 19] = [
     "and",
     "any",
@@ -33,12 +33,12 @@ const GRAMMAR: [&str; 19] = [
 /// Types that are words of the grammar.
 const TYPES: [&str; 3] = ["bigint", "boolean", "integer"];
 
-/// Whether a literal is a statement or a part of one.
+/// Whether a literal is SQL or a part of it.
 fn is_sql(literal: &str) -> bool {
     ["{schema}.", "SELECT", "pg_catalog."].iter().any(|mark| literal.contains(mark))
 }
 
-/// The SQL in the literals of a source file, in front of its tests.
+/// The SQL in the literals of a source file before its tests.
 fn statements(file: &SourceFile) -> Vec<String> {
     let code = file.text.split("#[cfg(test)]").next().unwrap_or_default();
     let mut statements = Vec::new();
@@ -46,7 +46,7 @@ fn statements(file: &SourceFile) -> Vec<String> {
     while let Some(stream) = streams.pop() {
         let mut is_attribute = false;
         for token in stream {
-            // Comments of the documentation are attributes too.
+            // Documentation comments are attributes too.
             let begins_attribute = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '#')
                 || is_attribute && matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '!');
             match token {
@@ -60,12 +60,12 @@ fn statements(file: &SourceFile) -> Vec<String> {
     statements
 }
 
-/// What is left to the search path in a statement.
+/// The names in a statement that depend on the search path.
 fn unqualified(statement: &str) -> Vec<String> {
     let mut found = Vec::new();
     let without_texts: String = statement.split('\'').step_by(2).collect();
     let mut rest = without_texts.trim_start_matches("r#").trim_matches(['"', '#']).replace("\\\"", "\"");
-    // What an operator with its schema stands for.
+    // An operator with its schema is replaced by a word.
     while let Some(begin) = rest.find("OPERATOR(pg_catalog.") {
         let end = rest[begin..].find(')').map_or(rest.len(), |length| begin + length + 1);
         rest.replace_range(begin..end, " and ");
@@ -102,7 +102,7 @@ fn unqualified(statement: &str) -> Vec<String> {
     found
 }
 
-/// Whether a parenthesis behind this begins the columns of a table or of a conflict, or a key.
+/// Whether a parenthesis after this text begins the columns of a table or of a conflict, or a key.
 fn is_clause(before: &str) -> bool {
     let before = before.to_lowercase();
     ["conflict", "syncflow_clients as c", "key"].iter().any(|clause| before.ends_with(clause))

@@ -1,4 +1,4 @@
-//! What no file may contain, and how pages are written.
+//! Texts that no file may contain, and the form of pages.
 
 use syncflow_server::store::conformance::CHECKS;
 
@@ -19,7 +19,7 @@ fn no_file_is_too_long_to_be_read_at_once() {
 
 #[test]
 fn nothing_is_left_undone_or_switched_off() {
-    // In two pieces each, so that this file does not name them itself.
+    // Each is split, so that this file does not contain it.
     const FORBIDDEN: [(&str, &str, &str); 7] = [
         ("#[all", "ow", "use #[expect(lint, reason = \"…\")]"),
         ("#![all", "ow", "use #[expect(lint, reason = \"…\")]"),
@@ -89,7 +89,7 @@ fn a_line_of_markdown_is_one_sentence() {
     findings.none_or("write every sentence in a line of its own, and in no more than one");
 }
 
-/// Lines, from 1, that hold more than a sentence or end within one.
+/// Lines, from 1, that contain more than one sentence or end within one.
 fn faults_of_markdown(text: &str) -> Vec<(usize, &'static str)> {
     let mut faults = Vec::new();
     let mut is_in_code = false;
@@ -124,12 +124,12 @@ fn is_item(line: &str) -> bool {
     line.starts_with("- ") || line.split_once(". ").is_some_and(|(number, _)| number.parse::<u32>().is_ok())
 }
 
-/// A line with its `code` emptied.
+/// A line with its `code` removed.
 fn without_code(line: &str) -> String {
     line.split('`').enumerate().map(|(index, part)| if index % 2 == 0 { part } else { "code" }).collect()
 }
 
-/// How many sentences end before the end of a line.
+/// The number of sentences that end before the end of a line.
 fn ends_of_sentences(line: &str) -> usize {
     let text =
         line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(['-', '.', ' ', '>']);

@@ -1,4 +1,4 @@
-//! The database with its collections: what is asked of them runs once they are ours and have their indexes.
+//! A database and its collections. They are used when they are known to be ours and to have their indexes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,26 +15,26 @@ use super::tails::Tails;
 use super::writers::Announcements;
 use crate::core::limits::STORE_WRITER_FORGOTTEN_AFTER_SECONDS;
 
-/// The version of what is kept and how; a database of another one is refused.
+/// The version of the stored format. A database with another version is refused.
 const VERSION: i32 = 1;
 
-/// The wire protocol of MongoDB 6.0; what is older cannot read one moment outside of a transaction.
+/// The wire protocol of MongoDB 6.0. Older servers cannot read a snapshot outside a transaction.
 const OLDEST_WIRE_VERSION: i32 = 17;
 
 /// The wire protocol of MongoDB 8.0, the first with `bulkWrite`.
 const BULK_WRITE_WIRE_VERSION: i32 = 25;
 
-/// What to do about a server that has no transactions.
+/// The message about a server without transactions.
 const STANDALONE: &str = "is a standalone server, which has no transactions; make it a replica set of one node: start it \
                           with --replSet rs0, then run once: mongosh --eval 'rs.initiate()'";
 
-/// How often indexes are asked for while others make them too.
+/// How often indexes are requested while other processes create them too.
 const INDEX_ATTEMPTS: u32 = 5;
 
 /// The pause between two such attempts.
 const INDEX_PAUSE: Duration = Duration::from_millis(200);
 
-/// How much longer than the server may take we wait for it to say that it has reached its limit.
+/// How much longer than the server's own time limit the store waits for the server to report it.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// A database and its collections.
@@ -50,33 +50,33 @@ pub(super) struct Database {
     pub(super) tails: Tails,
 }
 
-/// The collections, each with the concerns that what is kept in it needs.
+/// The collections, each with the read and write concerns that its content needs.
 #[derive(Debug)]
 pub(super) struct Collections {
     pub(super) client: Client,
     pub(super) database: mongodb::Database,
-    /// The log; of what compaction removed, the ids and fingerprints.
+    /// The log. Of entries that compaction removed, it keeps the ids and fingerprints.
     pub(super) operations: Collection<RawDocumentBuf>,
     pub(super) documents: Collection<RawDocumentBuf>,
-    /// One for each tenant: the newest place of its log, the horizon and the counters.
+    /// One document for each tenant: the newest place of its log, the horizon and the counters.
     pub(super) heads: Collection<RawDocumentBuf>,
     pub(super) clients: Collection<RawDocumentBuf>,
-    /// The sessions that write, so that others can end those of the dead.
+    /// The sessions that write, so that other processes can end those of dead writers.
     pub(super) writers: Collection<RawDocumentBuf>,
-    /// One document that says whose the collections are.
+    /// One document that marks the collections as ours.
     schema: Collection<RawDocumentBuf>,
-    /// How long the server may take for one command.
+    /// The server's time limit for one command.
     pub(super) time_limit: Duration,
-    /// Whether the server takes writes to several collections in one command.
+    /// Whether the server accepts writes to several collections in one command.
     pub(super) has_bulk_writes: AtomicBool,
 }
 
-/// The index on which it rests that an operation takes effect once.
+/// The index that makes an operation take effect at most once.
 fn unique_ids() -> Bson {
     doc! { "tenant": 1, "id": 1 }
 }
 
-/// What is written survives the death of any minority of machines.
+/// Written data survive the loss of any minority of the nodes.
 pub(super) fn durable() -> WriteConcern {
     let mut concern = WriteConcern::majority();
     concern.journal = Some(true);
@@ -88,7 +88,7 @@ impl Database {
         Ok(Self::connected_by(options.check()?, options.clone()))
     }
 
-    /// The same database, with none of the connections.
+    /// The same database without its connections.
     pub(super) fn anew(&self) -> Self {
         Self::connected_by(self.connection.clone(), self.options.clone())
     }
@@ -105,15 +105,15 @@ impl Database {
         }
     }
 
-    /// How it connects.
+    /// The URI of the connection.
     pub(super) fn uri(&self) -> &str {
         &self.options.uri
     }
 
-    /// The collections, once they are known to be ours and to have their indexes.
+    /// The collections, when they are known to be ours and to have their indexes.
     ///
-    /// Requests that come meanwhile look for themselves: that costs two round trips, and none depends on how another one
-    /// fares.
+    /// Requests that come meanwhile check this themselves. It takes two round trips, and no request depends on another
+    /// one.
     pub(super) async fn ready(&self) -> Result<&Collections, Failure> {
         let collections = self.collections().await?;
         if !self.is_ready.load(Ordering::Acquire) {
@@ -124,14 +124,14 @@ impl Database {
         Ok(collections)
     }
 
-    /// Whether the database still has the mark that it is ours. A database that was dropped has lost it, and with it the
-    /// indexes; whatever is written next would make the collections again, without any index.
+    /// Whether the database still has the mark that it is ours. A dropped database has lost it together with its
+    /// indexes. The next write would create the collections again, but without indexes.
     pub(super) async fn is_still_ours(&self, collections: &Collections) -> Result<bool, Failure> {
         Ok(collections.schema().await?.is_some())
     }
 
-    /// Whether the log still has the index that lets no operation in twice. If not, the mark is told so, and the indexes
-    /// are made again.
+    /// Whether the log still has the index that prevents an operation from being inserted twice. If not, the mark is
+    /// changed accordingly, and the indexes are created again.
     pub(super) async fn still_has_unique_ids(&self, collections: &Collections) -> Result<bool, Failure> {
         let has_index = match collections.in_time(collections.operations.list_indexes()).await {
             Ok(mut indexes) => {
@@ -152,7 +152,7 @@ impl Database {
         Ok(has_index)
     }
 
-    /// Somebody dropped what was there: what is known of it no longer holds.
+    /// Called when the collections were dropped. All knowledge about them is forgotten.
     pub(super) fn forget(&self) {
         tracing::warn!(mongodb.database = self.options.database, "collections were dropped; they are made again");
         self.is_ready.store(false, Ordering::Release);
@@ -160,7 +160,7 @@ impl Database {
         self.announcements.clear();
     }
 
-    /// Whether the deployment can hold a store at all, if one can be reached.
+    /// Refuses a deployment that can never hold a store. A server that cannot be reached is not refused.
     pub(super) async fn refuse_unsuitable_server(&self) -> Result<(), Failure> {
         self.collections().await?.refuse_unsuitable_server().await
     }
@@ -192,9 +192,9 @@ impl Database {
         })
     }
 
-    /// Makes what is missing of the collections and their indexes; with nothing missing this only reads.
+    /// Creates missing collections and indexes. If none is missing, this only reads.
     ///
-    /// Everything here may be done by any number of processes at the same time, and by one after another died halfway.
+    /// Any number of processes may do this at the same time, and also after another process died halfway.
     async fn prepare(&self, collections: &Collections) -> Result<(), Failure> {
         let schema = collections.schema().await?;
         let is_complete = match &schema {
@@ -214,7 +214,7 @@ impl Database {
         Ok(())
     }
 
-    /// Whether all indexes are there, of a database that is ours.
+    /// Whether a database that is ours has all its indexes.
     fn recognise(&self, schema: &Bson) -> Result<bool, Failure> {
         let unsuitable = |why: String| Err(Failure::Unsuitable(format!("database {}: {why}", self.options.database)));
         if !schema.get_i32("version").is_ok_and(|version| version == VERSION) {
@@ -228,12 +228,12 @@ impl Database {
         Ok(schema.get_bool("indexes").unwrap_or(false))
     }
 
-    /// Marks the database as ours, unless somebody else's data are where ours are to be.
+    /// Marks the database as ours, unless the collections contain data of others.
     async fn claim(&self, collections: &Collections) -> Result<(), Failure> {
         let names = [&self.options.operations_collection, &self.options.documents_collection];
         for (collection, name) in [&collections.operations, &collections.documents].into_iter().zip(names) {
             let is_empty = collections.in_time(collection.find_one(doc! {})).await?.is_none();
-            // Another process may have claimed the database and written to it meanwhile.
+            // Another process may have marked the database and written to it meanwhile.
             if !is_empty && collections.schema().await?.is_none() {
                 return Err(Failure::Unsuitable(format!(
                     "database {}: its collection {name} is of another program; choose another database or collection",
@@ -260,7 +260,7 @@ impl Database {
 }
 
 impl Collections {
-    /// Waits for an answer as long as the server may take, and a little longer.
+    /// Waits for an answer for the server's time limit and a little longer.
     pub(super) async fn in_time<T>(
         &self,
         answer: impl IntoFuture<Output = mongodb::error::Result<T>>,
@@ -290,17 +290,17 @@ impl Collections {
         found.map(|found| Bson::try_from(found).map_err(|_| Failure::Answer("damaged BSON"))).transpose()
     }
 
-    /// Whether the server answers.
+    /// Checks that the server answers.
     pub(super) async fn check(&self) -> Result<(), Failure> {
         self.in_time(self.heads.find_one(doc! { "_id": "" })).await.map(drop)
     }
 
-    /// Every index begins with the tenant, so that the collections can be sharded by it.
+    /// Creates the indexes. Each begins with the tenant, so that the collections can be sharded by it.
     async fn create_indexes(&self) -> Result<(), Failure> {
         let plain = |keys: Bson| IndexModel::builder().keys(keys).build();
         let with = |keys: Bson, options: IndexOptions| IndexModel::builder().keys(keys).options(options).build();
         let unique = IndexOptions::builder().unique(true).build();
-        // Nothing is read by its time of an entry that was compacted.
+        // A compacted entry is never read by its time.
         let with_time = doc! { "timestamp": { "$exists": true } };
         let by_time = IndexOptions::builder().partial_filter_expression(with_time).build();
         let forgotten_after = Duration::from_secs(STORE_WRITER_FORGOTTEN_AFTER_SECONDS);
@@ -334,7 +334,7 @@ impl Collections {
         Ok(())
     }
 
-    /// Makes indexes that may be there already, or in the making by others.
+    /// Creates indexes that may exist already, or that other processes may be creating.
     async fn create_indexes_of(
         &self,
         collection: &Collection<RawDocumentBuf>,

@@ -1,4 +1,4 @@
-//! What can go wrong between the store and its server, and what it means for the caller.
+//! Failures between the store and its server, and their meaning for the caller.
 
 use std::error::Error;
 use std::fmt;
@@ -13,53 +13,53 @@ use crate::store::{ErrorKind, Obstacle, StoreError};
 /// Two transactions wrote the same document.
 const WRITE_CONFLICT: i32 = 112;
 
-/// User and password do not fit, in the answer to a command.
+/// The answer to a command when user and password are wrong.
 const AUTHENTICATION_FAILED: i32 = 18;
 
-/// The user may not do it, or nobody has logged in.
+/// The user lacks the right, or there was no login.
 const UNAUTHORIZED: i32 = 13;
 
-/// A key is there already.
+/// The key exists already.
 const DUPLICATE_KEY: i32 = 11_000;
 
 /// There is no such collection.
 const NAMESPACE_NOT_FOUND: i32 = 26;
 
-/// Codes of a server that does not know a command, or is not to carry it out as it is set up.
+/// The codes of a server that does not know a command, or may not execute it in its configuration.
 const UNKNOWN_COMMAND_CODES: [i32; 3] = [59, 115, 8_000];
 
-/// Codes of a server that cannot work now, for reasons that pass: it stops, starts, steps down, lost its disk's space or
-/// its other members, or was too slow.
+/// The codes of a server that cannot work for a temporary reason: it stops, starts, steps down, has lost disk space or
+/// the other members, or was too slow.
 const PASSING_CODES: [i32; 20] =
     [6, 7, 50, 64, 89, 91, 134, 189, 202, 246, 251, 262, 9_001, 10_107, 11_600, 11_602, 13_435, 13_436, 14_031, 16_500];
 
-/// Codes of a server that is busy with others: lock timeouts, write conflicts, too many requests.
+/// The codes of a busy server: lock timeouts, write conflicts, too many requests.
 const BUSY_CODES: [i32; 4] = [24, 46, WRITE_CONFLICT, 462];
 
-/// Why there is no answer of the protocol.
+/// Why a command has no result.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The driver or the server refused the command, or the connection broke.
     Driver(mongodb::error::Error),
     /// The server refused one of the statements of a command.
     Statement { code: i32, message: String },
-    /// There was no answer in time.
+    /// No answer came in time.
     Late,
-    /// Others were in the way for too long.
+    /// Other transactions were in the way for too long.
     Crowded,
     /// The deployment or the database cannot hold our store.
     Unsuitable(String),
-    /// The answer is none that the store's commands give.
+    /// The answer is not one that the store's commands get.
     Answer(&'static str),
 }
 
 impl Failure {
-    /// Whether somebody else's transaction is in the way.
+    /// Whether another transaction is in the way.
     pub(super) fn is_write_conflict(&self) -> bool {
         self.code() == Some(WRITE_CONFLICT)
     }
 
-    /// Whether a key is there already.
+    /// Whether the key exists already.
     pub(super) fn is_duplicate_key(&self) -> bool {
         self.code() == Some(DUPLICATE_KEY)
     }
@@ -69,29 +69,29 @@ impl Failure {
         self.code() == Some(NAMESPACE_NOT_FOUND)
     }
 
-    /// Whether the server does not take the command at all.
+    /// Whether the server does not know the command at all.
     pub(super) fn is_unknown_command(&self) -> bool {
         let is_of_driver =
             matches!(self, Self::Driver(error) if matches!(*error.kind, DriverKind::IncompatibleServer { .. }));
         is_of_driver || self.code().is_some_and(|code| UNKNOWN_COMMAND_CODES.contains(&code))
     }
 
-    /// Whether the transaction had no effect, and may work when it is made again.
+    /// Whether the transaction had no effect and may succeed if it is repeated.
     pub(super) fn is_transient(&self) -> bool {
         self.has_label(TRANSIENT_TRANSACTION_ERROR)
     }
 
-    /// Whether it is unknown if the transaction took effect; its commit may be asked for again.
+    /// Whether it is unknown if the transaction took effect. Its commit may be repeated.
     pub(super) fn is_unknown_commit(&self) -> bool {
         matches!(self, Self::Late) || self.has_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
     }
 
-    /// Whether no server can be reached, after the driver has looked for one.
+    /// Whether the driver searched for a server and could reach none.
     pub(super) fn is_no_server(&self) -> bool {
         matches!(self, Self::Driver(error) if matches!(*error.kind, DriverKind::ServerSelection { .. }))
     }
 
-    /// Whether the connection broke under a command.
+    /// Whether the connection broke during a command.
     pub(super) fn is_broken_connection(&self) -> bool {
         matches!(self, Self::Driver(error) if matches!(*error.kind, DriverKind::Io(_)))
     }
@@ -107,7 +107,7 @@ impl Failure {
         matches!(self, Self::Driver(error) if error.contains_label(label))
     }
 
-    /// The server's code, if it gave one.
+    /// The error code of the server, if it sent one.
     pub(super) fn code(&self) -> Option<i32> {
         match self {
             Self::Driver(error) => code_of(error),
@@ -116,7 +116,7 @@ impl Failure {
         }
     }
 
-    /// What it means for the caller.
+    /// The meaning for the caller.
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
             Self::Late => ErrorKind::Unavailable,
@@ -129,7 +129,7 @@ impl Failure {
                 | DriverKind::Io(_)
                 | DriverKind::ConnectionPoolCleared { .. }
                 | DriverKind::DnsResolve { .. } => ErrorKind::Unavailable,
-                // A rotation may have come to the database and not yet to the secret.
+                // A rotation may have reached the database but not yet the secret.
                 _ if self.is_refused_login() => ErrorKind::Unavailable,
                 _ if self.is_transient() || self.is_unknown_commit() => ErrorKind::Unavailable,
                 _ => ErrorKind::Failed,
@@ -143,7 +143,7 @@ impl Failure {
         StoreError::new(NAME, operation, self.kind(), self).with_obstacle(obstacle)
     }
 
-    /// What stands between the store and its database, where that is known.
+    /// The reason why the store cannot use its database, if it is known.
     pub(super) fn obstacle(&self) -> Option<Obstacle> {
         if self.is_refused_login() {
             return Some(Obstacle::Login);
@@ -154,7 +154,7 @@ impl Failure {
         match self {
             Self::Late => Some(Obstacle::Silent),
             Self::Driver(error) => match &*error.kind {
-                // The driver tells why only in words, together with the addresses of its servers.
+                // The driver gives the reason only as text, together with the addresses of its servers.
                 DriverKind::ServerSelection { message, .. } => Some(obstacle(message)),
                 DriverKind::DnsResolve { .. } => Some(Obstacle::UnknownHost),
                 DriverKind::InvalidTlsConfig { .. } => Some(Obstacle::Tls),
@@ -165,7 +165,7 @@ impl Failure {
     }
 }
 
-/// What keeps the driver from all of its servers, by what it says of the last attempt.
+/// The reason why the driver can reach no server, from its text about the last attempt.
 fn obstacle(message: &str) -> Obstacle {
     let message = message.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
@@ -189,7 +189,7 @@ fn code_of(error: &mongodb::error::Error) -> Option<i32> {
         }
         DriverKind::BulkWrite(failed) => {
             let first = failed.write_errors.iter().min_by_key(|(index, _)| **index).map(|(_, error)| error.code);
-            // What ended it as a whole is its source.
+            // The source of the error says what ended the command as a whole.
             let whole = || {
                 let source = error.source()?.downcast_ref::<Box<mongodb::error::Error>>()?;
                 code_of(source)
@@ -203,8 +203,8 @@ fn code_of(error: &mongodb::error::Error) -> Option<i32> {
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // What the driver says of these repeats hosts, users and options, which may be pieces of a password where a
-            // URI is not what it was meant to be.
+            // The driver's messages about these errors repeat hosts, users and options. If the URI is malformed, these
+            // may be parts of a password.
             Self::Driver(error) => match self.obstacle() {
                 Some(Obstacle::Login) => formatter.write_str("the login is refused"),
                 Some(Obstacle::Refused) => formatter.write_str("no server can be reached: nobody listens there"),
@@ -216,7 +216,7 @@ impl fmt::Display for Failure {
                     DriverKind::InvalidArgument { .. } => {
                         formatter.write_str("the driver cannot use an argument, which may be a part of the URI")
                     }
-                    // The driver would add the whole answer, in hexadecimal digits.
+                    // The driver would add the whole answer in hexadecimal digits.
                     DriverKind::Command(refused) => {
                         write!(formatter, "the command was refused with {}: {}", refused.code, refused.message)
                     }

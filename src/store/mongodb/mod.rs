@@ -1,14 +1,15 @@
-//! The store on MongoDB 6.0 and later: a replica set, be it of one node, or a sharded cluster.
+//! The store on MongoDB 6.0 and later, for replica sets (also of one node) and sharded clusters.
 //!
 //! A read is one command, which sees one moment that a majority of the nodes has. A commit is a transaction that begins
-//! with the tenant's head: two writers of one tenant meet there, before either has written anything else, and one of them
-//! tries again. So numbers are taken in the transaction that uses them, and none is ever missing.
+//! with the tenant's head. If two processes write for one tenant, they meet there before either has written anything
+//! else, and one of them tries again. So sequence numbers are taken in the transaction that uses them, and none is ever
+//! missing.
 //!
-//! `docs/design/mongodb.md` says step by step why the log is dense whoever dies when; `transaction.rs` and `writers.rs`
-//! have the code of it.
+//! `docs/design/mongodb.md` explains step by step why the log stays dense whichever process dies. The code is in
+//! `transaction.rs` and `writers.rs`.
 //!
-//! Texts stay texts: `data` and vector clocks are kept as they came, and nothing that a client sends becomes part of a
-//! query but as a value that something is equal to.
+//! `data` and vector clocks are stored unchanged, as texts. A value from a client becomes part of a query only as a
+//! value that a field must equal.
 
 mod commit;
 mod database;
@@ -56,31 +57,31 @@ pub struct MongoStore {
     current: Mutex<Current>,
 }
 
-/// What counts now.
+/// The current database and when it was last used.
 #[derive(Debug)]
 struct Current {
-    /// The database, by the login that was not refused.
+    /// The database with the login that was accepted last.
     database: Arc<Database>,
-    /// When something was asked of it last.
+    /// When it was last used.
     asked: Moment,
 }
 
 impl MongoStore {
-    /// A store that connects, and makes its collections and indexes, when it is first asked for something. So a process
-    /// starts while its database is down, and answers as soon as that is up.
+    /// Makes a store. It connects, and creates its collections and indexes, with its first request. So a process can
+    /// start while its database is down, and works as soon as that is up.
     ///
     /// # Errors
-    /// When the options cannot be used, whatever the server is.
+    /// If the options cannot be used with any server.
     pub fn new(options: &MongoOptions) -> std::result::Result<Self, MongoOptionsError> {
         let database = Arc::new(Database::new(options)?);
         Ok(Self { options: options.clone(), current: Mutex::new(Current { database, asked: Moment::now() }) })
     }
 
-    /// Says what is wrong with a server that can be reached and can never hold a store, as one that stands alone and has
-    /// no transactions. Of one that cannot be reached nothing is said.
+    /// Refuses a server that can be reached but can never hold a store, such as a standalone server, which has no
+    /// transactions. A server that cannot be reached is not refused.
     ///
     /// # Errors
-    /// When the server is such a one.
+    /// If the server is such a one.
     pub async fn refuse_unsuitable_server(&self) -> std::result::Result<(), MongoOptionsError> {
         match self.database().refuse_unsuitable_server().await {
             Err(Failure::Unsuitable(why)) => Err(MongoOptionsError::Uri(why)),
@@ -92,10 +93,10 @@ impl MongoStore {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The database to ask something now.
+    /// The database for the next request.
     ///
-    /// A driver looks after its connections by a clock that stands still while a Lambda is frozen. What was connected
-    /// before that may have vanished without a word, so after a long pause all of it is left behind.
+    /// The driver checks its connections with a clock that stands still while a Lambda is frozen. The server may have
+    /// dropped them meanwhile, so after a long pause all connections are replaced.
     fn database(&self) -> Arc<Database> {
         let mut current = self.lock();
         let now = Moment::now();
@@ -107,10 +108,10 @@ impl MongoStore {
         Arc::clone(&current.database)
     }
 
-    /// Does something with the database; once more where its connection broke, and once more where its login is refused
-    /// and there is another one. The driver itself tells of a broken connection also where it was refused after that.
+    /// Does some work with the database. It is repeated once if the connection broke, and once if the login was refused
+    /// and there is another one. The driver may also report a refused login as a broken connection.
     ///
-    /// It is safe whatever was done before: reads change nothing, and what is written is guarded.
+    /// Repeating is always safe, because reads change nothing and writes are guarded.
     async fn with<T, F>(&self, operation: &'static str, work: impl Fn(Arc<Database>) -> F) -> Result<T>
     where
         F: Future<Output = std::result::Result<T, Failure>>,
@@ -128,7 +129,7 @@ impl MongoStore {
         done.map_err(|failure| failure.during(operation))
     }
 
-    /// The database by another login than the one that was refused, if there is one.
+    /// The database with another login than the refused one, if there is another.
     async fn after_refusal(&self, refused: &str) -> Option<Arc<Database>> {
         let uri = match self.options.uris.as_ref()?.uri_after(refused).await {
             Ok(uri) => uri?,
@@ -138,7 +139,7 @@ impl MongoStore {
             }
         };
         let mut current = self.lock();
-        // Somebody else may have been here in the meantime.
+        // Another request may have done this meanwhile.
         if current.database.uri() != uri {
             match Database::new(&MongoOptions { uri, ..self.options.clone() }) {
                 Ok(other) => current.database = Arc::new(other),

@@ -1,8 +1,8 @@
-//! Moments by two clocks, of which one can stand still while the other goes on.
+//! Points in time by two clocks. One of them stands still while a machine is frozen.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// When something was, by the time of day and by the clock of the machine, which stands still while that is frozen.
+/// A point in time, by the time of day and by the monotonic clock, which stands still while the machine is frozen.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     time: SystemTime,
@@ -14,8 +14,8 @@ impl Moment {
         Self { time: SystemTime::now(), instant: Instant::now() }
     }
 
-    /// How much of the time since an earlier moment the machine has not noticed. A time of day that was put back hides it,
-    /// and one that was put on looks like it.
+    /// The part of the time since an earlier moment for which the monotonic clock stood still. If the time of day is
+    /// set back, this is hidden; if it is set forward, it looks the same.
     pub(super) fn unnoticed_since(&self, earlier: &Self) -> Duration {
         let passed = self.time.duration_since(earlier.time).unwrap_or_default();
         passed.saturating_sub(self.instant.duration_since(earlier.instant))
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     impl Moment {
-        /// The moment that looks as this one does after the machine was frozen for that long.
+        /// The moment that would look like this one after the machine was frozen for `pause`.
         pub(in crate::store::mongodb) fn before_freezing_for(&self, pause: Duration) -> Self {
             Self { time: self.time - pause, ..*self }
         }

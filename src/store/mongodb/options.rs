@@ -1,4 +1,4 @@
-//! Settings of the store, and the connection string.
+//! The settings of the store, and the connection string.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,17 +12,18 @@ use super::uris::Uris;
 use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_STATEMENT_TIME_MAX_MS};
 use crate::store::address::{ESCAPES, seems_unescaped, wrong_scheme};
 
-/// Longest name of a collection that is taken, in bytes; with a database's name before it, it stays below MongoDB's limit.
+/// The longest accepted name of a collection, in bytes. Together with the name of the database it stays below MongoDB's
+/// limit.
 const COLLECTION_MAX_BYTES: usize = 120;
 
-/// Longest name of a database, in bytes.
+/// The longest name of a database, in bytes.
 const DATABASE_MAX_BYTES: usize = 63;
 
-/// Why a build without the feature cannot log in.
+/// The message of a build that cannot log in because it lacks the feature.
 const NOT_BUILT_WITH_IAM: &str =
     "this build cannot log in with authMechanism=MONGODB-AWS; build it with the feature mongodb-iam";
 
-/// Options of a URI with values that the driver checks.
+/// Options in a URI whose values the driver checks.
 const OPTIONS: [&str; 16] = [
     "authMechanism",
     "authSource",
@@ -42,18 +43,18 @@ const OPTIONS: [&str; 16] = [
     "tls",
 ];
 
-/// What the names of the collections begin with that cannot be chosen.
+/// The prefix of our collections with fixed names.
 pub(super) const OUR_PREFIX: &str = "syncflow_";
 
-/// What the store must know to find its database.
+/// What the store needs to reach its database.
 #[derive(Clone)]
 pub struct MongoOptions {
-    /// `mongodb://user:password@host:27017/?replicaSet=rs0`, or `mongodb+srv://user:password@cluster.example.com`, with any
-    /// of the driver's options, such as `authSource`, `tls` and `tlsCAFile`.
+    /// `mongodb://user:password@host:27017/?replicaSet=rs0`, or `mongodb+srv://user:password@cluster.example.com`, with
+    /// any options of the driver, such as `authSource`, `tls` and `tlsCAFile`.
     ///
-    /// Concerns and read preferences in it do not count: what the store promises needs those that it sets.
+    /// Concerns and read preferences in it have no effect, because the store needs its own for what it promises.
     pub uri: String,
-    /// Who says how to connect once the login of the URI is refused; nothing where that is for good.
+    /// The source of another URI after the login was refused, if there is one.
     pub uris: Option<Arc<dyn Uris>>,
     /// The database, 1 to 63 bytes.
     pub database: String,
@@ -61,30 +62,29 @@ pub struct MongoOptions {
     pub operations_collection: String,
     /// The collection of the documents.
     pub documents_collection: String,
-    /// At most this many connections and one more to each server, at least one: with the one more, a writer that is alone
-    /// on a pool of one can show that it lives while its transaction takes long. A `maxPoolSize` in the URI counts in
-    /// place of both.
+    /// The limit for the connections to each server, at least one. One more is allowed, so that a writer on a pool of
+    /// one can show that it is alive while its transaction takes long. A `maxPoolSize` in the URI replaces this limit.
     pub pool_size: u32,
-    /// How long the server may take for one command.
+    /// The server's time limit for one command.
     pub command_timeout: Duration,
 }
 
-/// Why settings cannot be used.
+/// Why options cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MongoOptionsError {
-    /// The URI is none that the driver knows, or names a deployment that can hold no store.
+    /// The driver does not know the URI, or it names a deployment that can never hold a store.
     #[error("{0}")]
     Uri(String),
-    /// The database's name is empty, too long, or contains what none may.
+    /// The database's name is empty, too long, or contains a character that is not allowed.
     #[error("must be a name of 1 to {DATABASE_MAX_BYTES} bytes without any of /\\. \"$*<>:|?")]
     Database,
-    /// The name of the log's collection cannot be one.
+    /// The name of the log's collection cannot be used.
     #[error("{0}")]
     OperationsCollection(&'static str),
-    /// The name of the documents' collection cannot be one.
+    /// The name of the documents' collection cannot be used.
     #[error("{0}")]
     DocumentsCollection(&'static str),
-    /// The pool has no room for a connection.
+    /// The pool is too small for even one connection.
     #[error("must be at least 1")]
     PoolSize,
 }
@@ -105,7 +105,7 @@ impl MongoOptions {
         }
     }
 
-    /// Checks everything that can be checked without asking anybody.
+    /// Checks everything that can be checked without a request.
     pub(super) fn check(&self) -> Result<ConnectionString, MongoOptionsError> {
         let is_bad = |character: char| "/\\. \"$*<>:|?\0".contains(character);
         let length = self.database.len();
@@ -135,10 +135,10 @@ impl MongoOptions {
         Ok(connection)
     }
 
-    /// What is wrong with a URI, without a word of it: the driver's own errors repeat parts.
+    /// Describes the fault of a URI without repeating a word of it, which the driver's own errors do.
     fn refused(&self, error: &mongodb::error::Error) -> MongoOptionsError {
         let reason = error.kind.to_string();
-        // The driver would name a feature of its own.
+        // The driver would name its own feature.
         if !cfg!(feature = "mongodb-iam") && reason.contains("MONGODB-AWS") {
             return MongoOptionsError::Uri(NOT_BUILT_WITH_IAM.to_owned());
         }
@@ -162,21 +162,21 @@ impl MongoOptions {
         })
     }
 
-    /// The driver's settings; of a `mongodb+srv` URI this asks the domain name system.
+    /// The driver's settings. A `mongodb+srv` URI needs a DNS request.
     pub(super) async fn resolve(&self, connection: &ConnectionString) -> Result<ClientOptions, Failure> {
         let limit = Duration::from_millis(STORE_CONNECT_TIME_MAX_MS);
         let parsing = ClientOptions::parse(connection.clone()).into_future();
         let mut options = tokio::time::timeout(limit, parsing).await.map_err(|_| Failure::Late)??;
         options.app_name.get_or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
-        // Else a slow command on the only connection would keep its own writer from showing that it lives.
+        // If a slow command occupied the only connection, its own writer could not show that it is alive.
         options.max_pool_size.get_or_insert(self.pool_size.saturating_add(1));
-        // Nothing at all would stand for no limit.
+        // Zero would mean no limit.
         let at_most = |ours: Duration, theirs: Option<Duration>| {
             Some(theirs.filter(|theirs| !theirs.is_zero()).map_or(ours, |theirs| theirs.min(ours)))
         };
         options.server_selection_timeout = at_most(limit, options.server_selection_timeout);
         options.connect_timeout = at_most(limit, options.connect_timeout);
-        // A connection that nobody has used for long may have vanished without a word.
+        // The server may have dropped a connection that was idle for long.
         options.max_idle_time = at_most(Duration::from_millis(STORE_IDLE_TRUSTED_MS), options.max_idle_time);
         options.retry_writes = Some(true);
         options.selection_criteria = None;
@@ -186,7 +186,8 @@ impl MongoOptions {
     }
 }
 
-/// Whether a password could be read on its way to another machine. Every other mechanism proves that it is known.
+/// Whether an attacker on the way to another machine could read the password. All other mechanisms only prove that it
+/// is known.
 fn sends_password_in_clear(connection: &ConnectionString) -> bool {
     let is_plain = connection.credential.as_ref().is_some_and(|credential| {
         credential.mechanism.as_ref().is_some_and(|mechanism| matches!(mechanism, AuthMechanism::Plain))
@@ -236,7 +237,7 @@ impl fmt::Debug for MongoOptions {
     }
 }
 
-/// Whether an escape of a text would end within a character. There the driver panics, and shows what is around it.
+/// Whether a percent escape would end inside a character. The driver panics in this case and shows the text around it.
 fn ends_within_a_character(uri: &str) -> bool {
     uri.split('%').skip(1).any(|rest| rest.len() >= 2 && !rest.is_char_boundary(2))
 }

@@ -1,4 +1,4 @@
-//! Queries: a walk over the collection from its newest document on, where the filter of the core decides.
+//! Queries: a scan of the collection from its newest document. The core's filter decides.
 
 use mongodb::bson::{Document as Bson, doc};
 use mongodb::options::ReadConcern;
@@ -15,9 +15,9 @@ use crate::store::{Query, QueryPage};
 
 /// See [`crate::store::Store::query`].
 ///
-/// The server is told the collection and where to begin, and nothing of the filter: what a client sends never becomes
-/// part of a query. All batches of the walk are of one moment, so a document that is written meanwhile and changes its
-/// place does not slip through between two of them.
+/// The server receives the collection and the beginning, and nothing of the filter, so values of a client never become
+/// part of a query. All batches of the scan see one moment, so a document that is changed meanwhile does not move
+/// between two batches and is not missed.
 pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query) -> Result<QueryPage, Failure> {
     let collections = database.ready().await?;
     let mut find = collections
@@ -41,7 +41,7 @@ pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query)
     Ok(page.finish())
 }
 
-/// The documents that a query walks over.
+/// The filter for the documents that a query scans.
 fn documents_of(tenant: &TenantId, query: &Query) -> Bson {
     let mut those = doc! {
         "tenant": tenant.as_str(),

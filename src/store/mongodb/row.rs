@@ -1,6 +1,6 @@
-//! What is kept, as values of the core: the names of all fields are here.
+//! Stored documents as values of the core. The names of all fields are here.
 //!
-//! `data` and vector clocks are kept as texts, so that BSON has no say in what a number or the order of keys is.
+//! `data` and vector clocks are stored as texts, so that BSON does not change numbers or the order of keys.
 
 use mongodb::bson::{Document as Bson, RawBsonRef, RawDocument, doc};
 
@@ -16,17 +16,17 @@ use crate::core::operation::{LogEntry, Operation, OperationKind};
 use crate::core::text::{TextPool, together};
 use crate::store::integers::{signed, unsigned};
 
-/// The `_id` of a log entry: the tenant, then the number so that texts stand in its order.
+/// The `_id` of a log entry: the tenant, and the number in a form whose texts have the same order.
 pub(super) fn entry_key(tenant: &TenantId, seq: u64) -> String {
     format!("{tenant}\0{seq:016x}")
 }
 
-/// The range of a tenant's log entries behind a number; names have no control characters.
+/// The range of a tenant's log entries after a number. Names have no control characters.
 pub(super) fn entries_after(tenant: &TenantId, seq: u64) -> Bson {
     doc! { "_id": { "$gt": entry_key(tenant, seq), "$lt": format!("{tenant}\u{1}") }, "tenant": tenant.as_str() }
 }
 
-/// The range of a tenant's log entries behind a number up to another one.
+/// The range of a tenant's log entries after one number and up to another.
 pub(super) fn entries_between(tenant: &TenantId, after: u64, up_to: u64) -> Bson {
     doc! {
         "_id": { "$gt": entry_key(tenant, after), "$lte": entry_key(tenant, up_to) },
@@ -39,12 +39,12 @@ pub(super) fn document_key(tenant: &TenantId, key: &DocumentKey) -> String {
     format!("{tenant}\0{}\0{}", key.collection, key.id)
 }
 
-/// The `_id` of what is remembered of a client.
+/// The `_id` of the memory of a client.
 pub(super) fn client_key(tenant: &TenantId, client: &ClientId) -> String {
     format!("{tenant}\0{client}")
 }
 
-/// A log entry as it is kept.
+/// A log entry as it is stored.
 pub(super) fn entry_row(tenant: &TenantId, operation: &Operation, position: Position, received_at_ms: u64) -> Bson {
     let mut row = doc! {
         "_id": entry_key(tenant, position.seq),
@@ -66,11 +66,11 @@ pub(super) fn entry_row(tenant: &TenantId, operation: &Operation, position: Posi
     row
 }
 
-/// What compaction takes from a log entry; its number, fingerprint and id stay.
+/// The fields that compaction removes from a log entry. Its number, fingerprint and id stay.
 pub(super) const COMPACTED_FIELDS: [&str; 8] =
     ["kind", "collection", "docId", "timestamp", "clientId", "clock", "receivedAtMs", "data"];
 
-/// A document as it is kept; `position` is that of its last operation.
+/// A document as it is stored. `position` is that of its last operation.
 pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: Position) -> Bson {
     let DocumentWrite { key, document, .. } = write;
     let mut row = doc! {
@@ -124,7 +124,7 @@ impl<'a> Row<'a> {
     pub(super) fn optional_integer(self, name: &str) -> Result<Option<u64>, Failure> {
         match self.field(name)? {
             Some(RawBsonRef::Int64(integer)) => Ok(Some(unsigned(integer))),
-            // What the server calculated may have become shorter.
+            // The server may return a computed integer in a shorter type.
             Some(RawBsonRef::Int32(integer)) => Ok(Some(unsigned(integer.into()))),
             None => Ok(None),
             Some(_) => Err(Failure::Answer("no integer where one was kept")),

@@ -1,4 +1,4 @@
-//! The rows that one command answers, all of one moment.
+//! The rows of one command, all at one moment.
 
 use mongodb::bson::{Document as Bson, RawDocumentBuf};
 use mongodb::options::ReadConcern;
@@ -8,22 +8,22 @@ use super::database::Collections;
 use super::failure::Failure;
 use super::row::Row;
 
-/// The size of a batch that so many rows do not fill: a server that has filled one keeps its cursor, and to read on or to
-/// end that costs a command.
+/// A batch size that this many rows do not fill. If a batch is full, the server keeps its cursor, and another command
+/// is needed to continue or end it.
 pub(super) fn batch_of(rows: usize) -> u32 {
     u32::try_from(rows.saturating_add(1)).unwrap_or(u32::MAX)
 }
 
-/// What makes a command see one moment.
+/// How a command sees one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moment {
     /// The read concern `snapshot`: one round trip.
     Snapshot,
-    /// A transaction: what a server that takes no snapshots for single commands has in its place.
+    /// A transaction, for a server that does not support snapshots for single commands.
     Transaction,
 }
 
-/// The rows of an aggregation, read as they are asked for.
+/// The rows of an aggregation, read as they are needed.
 pub(super) enum Rows {
     OfSnapshot(Box<Cursor<RawDocumentBuf>>),
     // Dropping the session ends its transaction.
@@ -31,7 +31,7 @@ pub(super) enum Rows {
 }
 
 impl Rows {
-    /// Runs an aggregation that answers at least `batch_rows` at a time, where there are so many.
+    /// Runs an aggregation that returns at least `batch_rows` rows at a time, if there are so many.
     pub(super) async fn of(
         collections: &Collections,
         collection: &Collection<RawDocumentBuf>,

@@ -1,4 +1,4 @@
-//! Where the logs end that this process alone has written to lately.
+//! The ends of the logs to which only this process has written lately.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,32 +6,32 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::core::cursor::Position;
 use crate::core::names::TenantId;
 
-/// Most tenants that a process remembers; beyond, it learns them anew.
+/// The greatest number of tenants whose logs are remembered. Beyond it, the process learns them again.
 const MOST_REMEMBERED: usize = 10_000;
 
 /// The end of a tenant's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tail {
     pub(super) position: Position,
-    /// When its newest entry counts as received, in milliseconds since 1970.
+    /// The time of reception of its newest entry, in milliseconds since 1970.
     pub(super) received_at_ms: u64,
 }
 
-/// The ends of the logs that this process has written to.
+/// The ends of the logs to which this process has written.
 ///
-/// What is in here is a guess: somebody else may write at any time, so whoever builds on it has to guard that.
+/// They are guesses, because another process may write at any time. Code that uses one must guard the write.
 #[derive(Debug, Default)]
 pub(super) struct Tails(Mutex<HashMap<TenantId, Known>>);
 
 #[derive(Debug)]
 struct Known {
     tail: Tail,
-    /// Whether nobody else had written before the last commit.
+    /// Whether no other process had written before the last commit.
     is_ours_alone: bool,
 }
 
 impl Tails {
-    /// Where a log is likely to end, unless others write to it too.
+    /// The likely end of a log, unless other processes write to it too.
     pub(super) fn likely(&self, tenant: &TenantId) -> Option<Tail> {
         self.lock().get(tenant).filter(|known| known.is_ours_alone).map(|known| known.tail)
     }
@@ -41,7 +41,7 @@ impl Tails {
         self.lock().contains_key(tenant)
     }
 
-    /// A commit of this process has moved the end of a log.
+    /// Called when a commit of this process has moved the end of a log.
     pub(super) fn moved(&self, tenant: &TenantId, before: Position, tail: Tail) {
         let mut tails = self.lock();
         let is_ours_alone = tails.get(tenant).is_none_or(|known| known.tail.position == before);
@@ -51,14 +51,14 @@ impl Tails {
         tails.insert(tenant.clone(), Known { tail, is_ours_alone });
     }
 
-    /// A log does not end where it was likely to.
+    /// Called when a log does not end where it was expected to.
     pub(super) fn missed(&self, tenant: &TenantId) {
         if let Some(known) = self.lock().get_mut(tenant) {
             known.is_ours_alone = false;
         }
     }
 
-    /// Nothing is known any more.
+    /// Forgets all ends.
     pub(super) fn clear(&self) {
         self.lock().clear();
     }

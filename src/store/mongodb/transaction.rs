@@ -1,4 +1,5 @@
-//! Transactions that write: begun with the tenant's head, retried as the driver's specification says, bounded.
+//! Write transactions. They begin with the tenant's head, and are retried a bounded number of times by the rules of the
+//! driver's specification.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,10 @@ use super::writers::{Obstacle, Writer};
 use crate::core::limits::{STORE_CONFLICT_PAUSE_MAX_MS, STORE_CONFLICT_TIME_MAX_MS, STORE_TRANSACTION_MAX_ATTEMPTS};
 use crate::core::names::TenantId;
 
-/// What a transaction is to do. It may be run several times, each time in a transaction of its own.
+/// The work of a transaction. It may run several times, each time in a new transaction.
 ///
-/// The first thing that it does must be to write the tenant's head: whoever holds that is the tenant's only writer until
-/// its transaction ends, so a conflict is met at once, and everything read later is current.
+/// It must first write the tenant's head. The transaction that has written the head is the tenant's only writer until
+/// its end. So a conflict is found at once, and everything that is read later is current.
 #[async_trait]
 pub(super) trait Work: Sync {
     type Outcome: Send;
@@ -27,22 +28,22 @@ pub(super) trait Work: Sync {
     ) -> Result<Verdict<Self::Outcome>, Failure>;
 }
 
-/// What becomes of a transaction whose work is done.
+/// What happens to a transaction after its work.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Verdict<T> {
     /// It is committed.
     Keep(T),
-    /// It is aborted; nothing of it remains.
+    /// It is aborted and has no effect.
     Undo(T),
-    /// It is aborted, and the work is done anew, in another way.
+    /// It is aborted, and the work is done again in another way.
     Again,
 }
 
-/// Runs some work for a tenant to its end: with its whole effect, or with none.
+/// Does some work for a tenant, with its whole effect or none.
 ///
-/// While others hold the head it is tried again and again, and those of them that are dead are put out of the way. A
-/// commit whose answer was lost is asked for again, as often as time allows. When the whole work is done anew after that,
-/// its guards find what it wrote the first time.
+/// While other processes hold the head, it is tried repeatedly, and those that are dead are removed. If the answer to a
+/// commit was lost, the commit is repeated while there is time. If the whole work is repeated after that, its guards
+/// find what the first attempt wrote.
 pub(super) async fn run<W: Work>(database: &Database, tenant: &TenantId, work: &W) -> Result<W::Outcome, Failure> {
     let collections = database.ready().await?;
     let mut session = collections.in_time(collections.client.start_session()).await?;
@@ -67,7 +68,7 @@ pub(super) async fn run<W: Work>(database: &Database, tenant: &TenantId, work: &
                 return Err(failure);
             }
             tracing::debug!(error = %failure, "transaction made again");
-            // The old one is aborted in the background, should the server still know it.
+            // The old transaction is aborted in the background, if the server still knows it.
             session = collections.in_time(collections.client.start_session()).await?;
             writer = database.announcements.announce(collections, tenant, &session).await?;
         }
@@ -75,34 +76,34 @@ pub(super) async fn run<W: Work>(database: &Database, tenant: &TenantId, work: &
     }
 }
 
-/// A random pause, so that those who met do not meet again.
+/// A random pause, so that writers that met do not meet again.
 async fn pause(attempt: u32) {
     let longest = (1_u64 << attempt.min(10)).min(STORE_CONFLICT_PAUSE_MAX_MS);
     tokio::time::sleep(Duration::from_micros(fastrand::u64(..longest * 1_000))).await;
 }
 
-/// One transaction; nothing where the work is to be done anew.
+/// Makes one transaction. Returns `None` if the work must be done again.
 async fn attempt<W: Work>(
     collections: &Collections,
     session: &mut ClientSession,
     writer: &Writer,
     work: &W,
 ) -> Result<Option<W::Outcome>, Failure> {
-    // Without a read concern: nothing is read but by guards, which fail where somebody else writes the same, and what they
-    // have seen is committed by a majority when the transaction is.
+    // It needs no read concern: all reads are guards. They fail if another process writes the same documents, and a
+    // majority has the data that they saw when the commit is done.
     let begin = session.start_transaction().write_concern(durable());
     begin.max_commit_time(collections.time_limit).await?;
     match work_alive(collections, session, writer, work).await {
         Ok(Verdict::Keep(outcome)) => commit(collections, session).await.map(|()| Some(outcome)),
         Ok(Verdict::Undo(outcome)) => abort(collections, session).await.map(|()| Some(outcome)),
         Ok(Verdict::Again) => abort(collections, session).await.map(|()| None),
-        // The server has undone it already; the driver must know too before the session can be used again.
+        // The server has aborted it already, but the driver must also know before the session can be used again.
         Err(failure) if failure.is_write_conflict() => abort(collections, session).await.and(Err(failure)),
         Err(failure) => Err(failure),
     }
 }
 
-/// Works, and shows now and then that it still does.
+/// Does the work, and shows from time to time that it is alive.
 async fn work_alive<W: Work>(
     collections: &Collections,
     session: &mut ClientSession,
@@ -116,7 +117,7 @@ async fn work_alive<W: Work>(
     }
 }
 
-/// Commits, and asks again while it is unknown whether that was done; a commit has its effect once.
+/// Commits, and repeats that while the result is unknown. A commit takes effect once.
 async fn commit(collections: &Collections, session: &mut ClientSession) -> Result<(), Failure> {
     let began = Instant::now();
     let mut attempt = 0;

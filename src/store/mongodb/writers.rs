@@ -1,12 +1,12 @@
-//! Writers that die with a transaction open, and how they are put out of the way of the others.
+//! Writers that die with an open transaction, and how other writers remove them.
 //!
-//! MongoDB keeps the transaction of a client that is gone, with everything it has written, for a minute by default, and
-//! all that time nobody else can write the same documents. So each session shows itself in a collection before its first
-//! transaction for a tenant, and again and again while one lasts. Whoever cannot get past a tenant's head looks twice:
-//! where neither the head has moved nor a session shown itself in between, that session is killed, which ends its
-//! transaction. Users may kill their own sessions without any right.
+//! By default MongoDB keeps the transaction of a dead client, with everything that it has written, for a minute. Until
+//! then no other client can write the same documents. So each session announces itself in a collection before its first
+//! transaction for a tenant, and repeatedly during a transaction. A writer that cannot get past a tenant's head looks
+//! twice. If the head has not moved in between and a session has not shown that it is alive, that session is killed,
+//! which ends its transaction. Users may kill their own sessions without a special right.
 //!
-//! To kill one that lives is harmless: its transaction is undone as a whole, and it begins anew.
+//! Killing a session that is alive does no harm: its transaction is undone as a whole and begins again.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,10 +24,10 @@ use super::row::Row;
 use crate::core::limits::{STORE_WRITER_BEAT_MS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS, STORE_WRITER_SILENT_MAX_MS};
 use crate::core::names::TenantId;
 
-/// Most announcements that a process remembers; beyond, it makes them anew.
+/// The greatest number of announcements that a process remembers. Beyond it, sessions are announced again.
 const MOST_REMEMBERED: usize = 10_000;
 
-/// Which sessions of this process have been announced for which tenant, and when.
+/// The sessions of this process that were announced for a tenant, and when.
 #[derive(Debug, Default)]
 pub(super) struct Announcements(Mutex<HashMap<String, SystemTime>>);
 
@@ -51,14 +51,14 @@ impl Announcements {
         Ok(writer)
     }
 
-    /// No session counts as announced any more.
+    /// Forgets all announcements.
     pub(super) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn is_recent(&self, key: &str) -> bool {
         let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // By the time of day, since other clocks may stand still while a process is frozen.
+        // It uses the time of day, because other clocks may stand still while a process is frozen.
         let age = times.get(key).and_then(|time| time.elapsed().ok());
         age.is_some_and(|age| age < Duration::from_secs(STORE_WRITER_FORGOTTEN_AFTER_SECONDS / 4))
     }
@@ -84,7 +84,7 @@ impl Writer {
         Ok(Self { key, tenant: tenant.clone(), session_id: id.clone(), shown_at: Instant::now() })
     }
 
-    /// Shows that the session is there. Others have to see it, but it need not outlive the machines.
+    /// Shows that the session is alive. Other processes must see it, but it need not survive the machines.
     async fn show(&self, collections: &Collections) -> Result<(), Failure> {
         let filter = doc! { "_id": &self.key, "tenant": self.tenant.as_str() };
         let change = doc! {
@@ -96,30 +96,30 @@ impl Writer {
         collections.in_time(update.write_concern(WriteConcern::majority())).await.map(drop)
     }
 
-    /// Shows again and again that the session is in use.
+    /// Shows repeatedly that the session is in use.
     pub(super) async fn beat_for_ever(&self, collections: &Collections) -> Infallible {
         loop {
             tokio::time::sleep(Duration::from_millis(STORE_WRITER_BEAT_MS)).await;
-            // Who cannot show itself may lose its transaction, and makes it again.
+            // A writer that cannot show that it is alive may lose its transaction, and then repeats it.
             let _ = self.show(collections).await;
         }
     }
 }
 
-/// What is in the way of a writer.
+/// The transaction of another writer that is in the way.
 #[derive(Debug)]
 pub(super) struct Obstacle {
     since: Instant,
     before: Option<View>,
 }
 
-/// What a writer that waits sees of the others.
+/// What a waiting writer sees of the others.
 #[derive(Debug, PartialEq)]
 struct View {
     at: Instant,
     /// The tenant's newest sequence number and horizon.
     head: Option<(u64, u64)>,
-    /// How often each session has shown itself.
+    /// How often each session has shown that it is alive.
     beats: HashMap<String, (u64, Vec<u8>)>,
 }
 
@@ -128,12 +128,12 @@ impl Obstacle {
         Self { since: Instant::now(), before: None }
     }
 
-    /// How long it has been there.
+    /// How long it has been in the way.
     pub(super) fn age(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// Looks whether anybody is dead, when it is time to, and puts them out of the way.
+    /// Looks for dead writers from time to time, and kills their sessions.
     pub(super) async fn look(
         &mut self,
         collections: &Collections,
@@ -181,7 +181,7 @@ impl View {
         Ok(Self { at, head, beats })
     }
 
-    /// The sessions that have not shown themselves since another view.
+    /// The sessions that have not shown that they are alive since another view.
     fn silent_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a [u8]> {
         let is_silent = |(key, (beats, _)): &(&String, &(u64, Vec<u8>))| {
             before.beats.get(*key).is_some_and(|(beats_before, _)| beats_before == beats)
@@ -200,7 +200,7 @@ async fn kill(collections: &Collections, sessions: impl Iterator<Item = &[u8]>) 
     tracing::warn!(mongodb.sessions = sessions.len(), "sessions of writers that are silent are ended");
     let command = doc! { "killSessions": sessions };
     match collections.in_time(collections.database.run_command(command)).await {
-        // Some hosted deployments do not allow it; there the server's own limit on transactions has to do.
+        // Some hosted deployments do not allow it. There, the server's own time limit for transactions ends them.
         Err(Failure::Driver(error)) if error.server_response().is_some() => {
             tracing::warn!(%error, "sessions cannot be ended");
             Ok(())

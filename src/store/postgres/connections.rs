@@ -1,4 +1,4 @@
-//! Connections: a pool, limits on every wait, and what happens when one has died.
+//! Connections: a pool, limits for every wait, and retries after a connection has died.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,22 +19,22 @@ use crate::core::limits::{
     STORE_WAIT_TIME_MAX_MS,
 };
 
-/// How much longer than the server's own limit we wait for it to say that it has reached it.
+/// How much longer than the server's own time limit the store waits for the server to report it.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// How many statements a connection has carried out before it is worth a round trip to prepare one that comes again.
+/// How many statements a connection executes before it prepares repeated ones, which costs a round trip.
 const USES_BEFORE_PREPARING: usize = 32;
 
-/// How often a statement's text is sent.
+/// How often the text of a statement is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Text {
-    /// Again and again, so that its plan is worth keeping.
+    /// Repeatedly, so that it is worth keeping its plan.
     Fixed,
-    /// As a request happens to need it.
+    /// Perhaps only once, because it is made for one request.
     OfOneRequest,
 }
 
-/// A parameter of a statement. Its type is named, so that the server need not be asked for it first.
+/// A parameter of a statement. Its type is given, so that the server need not be asked for it.
 pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// The connections of a store.
@@ -46,13 +46,13 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// A pool that connects when it is first asked to.
+    /// A pool, which connects when it is first used.
     pub(super) fn new(connector: Connector, pool_size: usize, peer: Peer) -> Self {
         let trust = Arc::new(Trust::default());
         let hook_trust = Arc::clone(&trust);
         let pool = Pool::builder(connector)
             .max_size(pool_size)
-            // The one that was used last is the most likely to be alive; the others may fall asleep.
+            // The connection that was used last is the most likely to be alive. The others may be closed when idle.
             .queue_mode(QueueMode::Lifo)
             .timeouts(Timeouts {
                 wait: Some(Duration::from_millis(STORE_WAIT_TIME_MAX_MS)),
@@ -69,16 +69,17 @@ impl Connections {
         Self { pool, trust, peer }
     }
 
-    /// Whether they lead to the server itself, and not to a pooler.
+    /// Whether the connections lead to the server itself and not to a pooler.
     pub(super) fn are_to_the_server(&self) -> bool {
         self.peer == Peer::Server
     }
 
-    /// The rows that one statement answers: one round trip, and a transaction of its own.
+    /// The rows of one statement, in one round trip. The statement is its own transaction.
     ///
-    /// Where the connection is to the server itself and much used, a fixed text is prepared, and so parsed and planned
-    /// once; on a pooler's connection nothing has to outlive the transaction. When the connection turns out to be dead, the statement is tried once more on one that was asked whether it is alive. It may have had
-    /// its effect the first time: the port's writes are guarded, and answer then that somebody was faster.
+    /// If the connection leads to the server itself and has been used often, a fixed text is prepared, so that it is
+    /// parsed and planned once. On a pooler's connection, nothing may outlive the transaction. If the connection turns
+    /// out to be dead, the statement is executed again on one that was checked. The first attempt may have taken
+    /// effect. The writes of the port are guarded, so the second one then reports that another process was faster.
     pub(super) async fn rows(&self, text: Text, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         match self.rows_once(text, sql, parameters).await {
             Err(failure) if failure.is_lost_connection() => {
@@ -111,7 +112,7 @@ impl Connections {
         answer
     }
 
-    /// Closes the connections that nobody uses.
+    /// Closes the idle connections.
     pub(super) fn close_idle(&self) {
         self.pool.retain(|_, _| false);
     }
@@ -124,7 +125,7 @@ impl Connections {
     }
 }
 
-/// Waits for an answer as long as the server may take, and a little longer.
+/// Waits for an answer for the server's time limit and a little longer.
 pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
     match timeout(Duration::from_millis(STORE_STATEMENT_TIME_MAX_MS) + GRACE, answer).await {
         Ok(answer) => Ok(answer?),
@@ -132,8 +133,8 @@ pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, tokio_post
     }
 }
 
-/// A connection on loan. It goes back to the pool only when it is given back, with nothing under way on it; otherwise, as
-/// when the future that holds it is dropped, it is closed.
+/// A borrowed connection. It returns to the pool only by `give_back`, when no statement is running on it. If it is
+/// dropped, for example with a cancelled future, it is closed.
 #[derive(Debug)]
 pub(super) struct Lease<'a> {
     object: Option<Object<Connector>>,
@@ -141,7 +142,7 @@ pub(super) struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// How often the connection was on loan before.
+    /// How often the connection was borrowed before.
     fn uses(&self) -> usize {
         self.object.as_ref().map_or(0, |object| Object::metrics(object).recycle_count)
     }
@@ -153,7 +154,7 @@ impl Lease<'_> {
         self.query(&statement, &values).await
     }
 
-    /// Ends the loan after an answer.
+    /// Returns the connection after an answer.
     pub(super) fn give_back(mut self) {
         self.trust.note_answer();
         drop(self.object.take());
@@ -176,15 +177,15 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// Which connections are trusted to be alive without being asked.
+/// Decides which connections are used without a check that they are alive.
 ///
-/// A process can be frozen for an hour, as in a Lambda, and then the clock of [`Instant`] may have stood still too; so
-/// pauses of the whole pool are measured by the time of day.
+/// A process can be frozen for an hour, as in a Lambda. Then the clock of [`Instant`] may have stood still too, so
+/// pauses of the whole pool are measured with the time of day.
 #[derive(Debug, Default)]
 struct Trust {
-    /// When a connection answered last, in milliseconds since 1970.
+    /// When a connection last answered, in milliseconds since 1970.
     answered_at_ms: AtomicU64,
-    /// Connections that were used last before this are suspect.
+    /// Connections that were last used before this are checked first.
     suspect_before: Mutex<Option<Instant>>,
 }
 
@@ -212,7 +213,7 @@ impl Trust {
     }
 }
 
-/// Asks a connection whether it is alive; an error makes the pool drop it and try the next, or a new one.
+/// Checks whether a connection is alive. After an error the pool drops it and tries the next one, or a new one.
 async fn probe(client: &ClientWrapper) -> Result<(), HookError<ConnectError>> {
     match timeout(Duration::from_millis(STORE_PROBE_TIME_MAX_MS), client.check_connection()).await {
         Ok(answer) => answer.map_err(|error| HookError::Backend(ConnectError::Driver(error))),

@@ -1,4 +1,4 @@
-//! The database with its schema: statements on it run once the schema is up to date.
+//! A database and its schema. Statements run when the schema is up to date.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,14 +8,14 @@ use super::connections::{Connections, Lease, Parameter, Text, in_time};
 use super::failure::Failure;
 use super::schema::{self, quoted};
 
-/// A database and the schema in it that is ours.
+/// A database and our schema in it.
 #[derive(Debug)]
 pub(super) struct Database {
     connections: Connections,
-    /// The schema that is set.
+    /// The schema in the settings.
     given: Option<String>,
-    /// The schema as SQL has it, in quotes, once it is known to be up to date. Somebody may drop the schema, or the whole
-    /// database, while the server runs: then it is no longer known.
+    /// The schema's name in quotes, when it is known to be up to date. If the schema or the whole database is dropped
+    /// while the server runs, it is no longer known.
     current: RwLock<Option<Arc<str>>>,
 }
 
@@ -24,32 +24,32 @@ impl Database {
         Self { connections, given: schema.map(str::to_owned), current: RwLock::default() }
     }
 
-    /// The rows that one statement answers, in one round trip; `{schema}` in it stands for the schema's name.
+    /// The rows of one statement, in one round trip. `{schema}` in it is replaced by the schema's name.
     pub(super) async fn rows(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         self.rows_in_schema(Text::Fixed, sql, parameters).await
     }
 
-    /// Whether the plan of a statement with a fixed text is kept from one request to the next.
+    /// Whether the plan of a statement with a fixed text is kept between requests.
     pub(super) fn keeps_plans(&self) -> bool {
         self.connections.are_to_the_server()
     }
 
-    /// As [`Self::rows`], for a statement whose text is made for one request.
+    /// Like [`Self::rows`], for a statement whose text is made for one request.
     pub(super) async fn rows_of_text(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         self.rows_in_schema(Text::OfOneRequest, sql, parameters).await
     }
 
-    /// The row that one statement answers.
+    /// The only row of a statement.
     pub(super) async fn row(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Result<Row, Failure> {
         self.rows(sql, parameters).await?.pop().ok_or(Failure::Answer("no row"))
     }
 
-    /// Whether the server answers and has the schema.
+    /// Checks that the server answers and has the schema.
     pub(super) async fn check(&self) -> Result<(), Failure> {
         self.rows("SELECT 1 FROM {schema}.syncflow_heads LIMIT 1", &[]).await.map(drop)
     }
 
-    /// Begins a transaction that sees one moment and writes nothing.
+    /// Begins a read-only transaction that sees one moment.
     pub(super) async fn snapshot(&self) -> Result<Snapshot<'_>, Failure> {
         let schema = self.schema().await?;
         let lease = self.connections.lease().await?;
@@ -57,8 +57,8 @@ impl Database {
         Ok(Snapshot { database: self, schema, lease })
     }
 
-    /// As [`Self::rows`]. If the schema is no longer as it was, it is brought up to date, and the statement is run once
-    /// more: a statement that names what is not there has had no effect.
+    /// Like [`Self::rows`]. If the schema has changed, it is brought up to date and the statement is executed again.
+    /// This is safe because a statement that names missing objects has no effect.
     async fn rows_in_schema(&self, text: Text, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         let schema = self.schema().await?;
         match self.connections.rows(text, &in_schema(sql, &schema), parameters).await {
@@ -76,23 +76,24 @@ impl Database {
         }
     }
 
-    /// The schema, brought up to date if no request of this process has found it so yet.
+    /// The schema. The first request of a process brings it up to date.
     ///
-    /// Requests that come meanwhile do the same for themselves: to look is two round trips, and the database lets only
-    /// one of them change something. So none depends on how another one fares.
+    /// Requests that come meanwhile do the same themselves: a check takes two round trips, and the database lets only
+    /// one of them change the schema. So no request depends on another one.
     async fn schema(&self) -> Result<Arc<str>, Failure> {
         let known = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(schema) = known {
             return Ok(schema);
         }
-        // Rare and large, so it does not count in the size of every statement's future.
+        // This future is large and rarely used, so it is boxed to keep the futures of all statements small.
         let name = Box::pin(schema::bring_up_to_date(&self.connections, self.given.as_deref())).await?;
         let schema: Arc<str> = quoted(&name).into();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&schema));
         Ok(schema)
     }
 
-    /// What was known of the schema no longer is, and what idle connections have prepared may be of one that is gone.
+    /// Forgets the schema, and closes idle connections, because their prepared statements may belong to a schema that
+    /// is gone.
     fn forget(&self, schema: &Arc<str>) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, schema)) {
@@ -103,7 +104,7 @@ impl Database {
     }
 }
 
-/// A statement's text with the schema's name in it.
+/// The text of a statement, with the schema's name in it.
 pub(super) fn in_schema(template: &str, schema: &str) -> String {
     template.replace("{schema}", schema)
 }
@@ -117,7 +118,7 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
-    /// The rows that a statement answers.
+    /// The rows of a statement.
     pub(super) async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         let rows = in_time(self.lease.query_typed(&in_schema(sql, &self.schema), parameters)).await;
         if rows.as_ref().is_err_and(Failure::is_about_schema) {
@@ -126,7 +127,7 @@ impl Snapshot<'_> {
         rows
     }
 
-    /// Ends the transaction; one that is dropped closes its connection.
+    /// Ends the transaction. If it is dropped instead, its connection is closed.
     pub(super) async fn end(self) -> Result<(), Failure> {
         in_time(self.lease.batch_execute("COMMIT")).await?;
         self.lease.give_back();

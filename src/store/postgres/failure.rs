@@ -1,4 +1,4 @@
-//! What can go wrong between the store and its server, and what it means for the caller.
+//! Failures between the store and its server, and their meaning for the caller.
 
 use std::error::Error;
 use std::fmt;
@@ -11,76 +11,77 @@ use super::NAME;
 use super::manager::ConnectError;
 use crate::store::{ErrorKind, Obstacle, StoreError};
 
-/// Why there is no answer of the protocol.
+/// Why a statement has no result.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The pool has no connection to give.
+    /// The pool cannot provide a connection.
     Pool(PoolError<ConnectError>),
     /// The driver or the server refused the statement, or the connection broke.
     Driver(tokio_postgres::Error),
-    /// There was no answer in time.
+    /// No answer came in time.
     Late,
-    /// The answer is none that the store's statements give.
+    /// The answer is not one that the store's statements give.
     Answer(&'static str),
-    /// The database has something that must not be used as ours.
+    /// The database contains something that must not be used as ours.
     Unsuitable(String),
 }
 
-/// What a failure means.
+/// The meaning of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// The connection is of no more use; another one may be.
+    /// The connection cannot be used any more, but another one may work.
     LostConnection,
     /// The server cannot work now.
     Unavailable,
-    /// Others are in the way.
+    /// The server is too busy.
     Busy,
-    /// Somebody else's commit is in the way.
+    /// The commit of another process was faster.
     Contended,
-    /// The server would refuse it again.
+    /// The server would refuse the statement again.
     Refused,
 }
 
 impl Failure {
-    /// Whether the same statement may work at once on another connection. It may have had its effect on this one.
+    /// Whether the statement may succeed at once on another connection. It may have taken effect on this one.
     pub(super) fn is_lost_connection(&self) -> bool {
         matches!(self, Self::Driver(error) if meaning(error) == Meaning::LostConnection)
     }
 
-    /// Whether a guarded write failed because somebody else was faster.
+    /// Whether a guarded write failed because another process was faster.
     pub(super) fn is_contended(&self) -> bool {
         matches!(self, Self::Driver(error) if meaning(error) == Meaning::Contended)
     }
 
-    /// Whether the server no longer has a prepared statement, or can no longer carry it out since the schema has changed;
-    /// the statement has had no effect then.
+    /// Whether the server lost a prepared statement, or cannot execute it because the schema has changed. The statement
+    /// has had no effect.
     pub(super) fn is_about_preparation(&self) -> bool {
         let codes = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::FEATURE_NOT_SUPPORTED];
         self.code().is_some_and(|code| codes.contains(code))
     }
 
-    /// Whether the statement names what is not there, or what is no longer as the connection knows it. So it is after
-    /// somebody dropped the schema or the database, or restored it from a backup; the statement has had no effect then.
+    /// Whether the statement names objects that do not exist, or that have changed since the connection read about
+    /// them. This happens after the schema or the database was dropped or restored from a backup. The statement has had
+    /// no effect.
     pub(super) fn is_about_schema(&self) -> bool {
         let codes = [
             SqlState::UNDEFINED_TABLE,
             SqlState::INVALID_SCHEMA_NAME,
             SqlState::UNDEFINED_FUNCTION,
             SqlState::UNDEFINED_OBJECT,
-            // A plan whose columns have changed, or the cache of a type or table that is gone.
+            // The columns of a plan have changed, or a cached type or table is gone.
             SqlState::FEATURE_NOT_SUPPORTED,
             SqlState::INTERNAL_ERROR,
         ];
         self.code().is_some_and(|code| codes.contains(code))
     }
 
-    /// Whether the connection is in a known state still.
+    /// Whether the connection is still in a known state.
     pub(super) fn leaves_connection_usable(&self) -> bool {
         let is_answered = matches!(self, Self::Driver(error) if error.as_db_error().is_some());
         is_answered && !self.is_lost_connection() && !self.is_about_schema()
     }
 
-    /// The code that the server gave, if it did.
+    /// The error code of the server, if it sent one.
     pub(super) fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Driver(error) => error.code(),
@@ -102,13 +103,13 @@ impl Failure {
         }
     }
 
-    /// The error of the port, for one of its methods.
+    /// The error of the port, in one of its methods.
     pub(super) fn during(self, operation: &'static str) -> StoreError {
         let obstacle = self.obstacle();
         StoreError::new(NAME, operation, self.kind(), self).with_obstacle(obstacle)
     }
 
-    /// What stands between the store and its database, where that is known.
+    /// The reason why the store cannot use its database, if it is known.
     pub(super) fn obstacle(&self) -> Option<Obstacle> {
         match self {
             Self::Pool(PoolError::Backend(ConnectError::Driver(error))) => Some(obstacle(error)),
@@ -119,38 +120,38 @@ impl Failure {
     }
 }
 
-/// The tables whose keys are guards: a commit that finds one taken was decided about an older state.
+/// The tables whose keys are guards. If a commit finds a key taken, its decision was about an older state.
 const GUARDED: [&str; 2] = ["syncflow_operation_ids", "syncflow_documents"];
 
-/// What an error of the driver means, by the classes of PostgreSQL's error codes.
+/// The meaning of a driver's error, by the classes of PostgreSQL's error codes.
 fn meaning(error: &tokio_postgres::Error) -> Meaning {
     let Some(code) = error.code() else {
         let is_ours = error.source().is_some_and(|source| !source.is::<std::io::Error>());
         return if is_ours && !error.is_closed() { Meaning::Refused } else { Meaning::LostConnection };
     };
     match code.code() {
-        // A server that is shutting down, crashed or is starting up; one that became a read-only standby.
+        // The server is shutting down, starting up, crashed, or has become a read-only standby.
         "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Meaning::LostConnection,
         "40001" | "40P01" => Meaning::Contended,
-        // Somebody else was faster to write the same operation, or to create the same document.
+        // Another process was faster to write the same operation or to create the same document.
         "23505" if error.as_db_error().and_then(DbError::table).is_some_and(|table| GUARDED.contains(&table)) => {
             Meaning::Contended
         }
         "55P03" => Meaning::Busy,
-        // A statement that took too long, a transaction that was idle, a database that was dropped, or is not there.
+        // A statement took too long, a transaction was idle, or the database was dropped or does not exist.
         "57014" | "25P03" | "57P04" | "3D000" => Meaning::Unavailable,
         code => match code.get(..2) {
-            // The connection, or what a pooler has to say about its own.
+            // The connection broke, or a pooler reports a fault of its own connections.
             Some("08") => Meaning::LostConnection,
-            // A login that was refused: the request is not at fault, and may work once the password is known here.
-            // No memory, disk or connection left; errors of the system.
+            // The login was refused, memory, disk or connections are used up, or the system failed. The request is not
+            // at fault, and may succeed when the new password is known here.
             Some("28" | "53" | "58") => Meaning::Unavailable,
             _ => Meaning::Refused,
         },
     }
 }
 
-/// What an error means that a new connection met.
+/// The reason behind an error of a new connection.
 fn obstacle(error: &tokio_postgres::Error) -> Obstacle {
     if let Some(code) = error.code() {
         return match code.code() {
@@ -160,7 +161,7 @@ fn obstacle(error: &tokio_postgres::Error) -> Obstacle {
             _ => Obstacle::Unreachable,
         };
     }
-    // The driver keeps the kinds of its errors to itself.
+    // The driver does not make the kinds of its errors public.
     let text = error.to_string();
     let source = error.source().map(ToString::to_string).unwrap_or_default();
     if text.contains("TLS") {
@@ -181,8 +182,8 @@ fn obstacle(error: &tokio_postgres::Error) -> Obstacle {
     }
 }
 
-/// What the server says of a login repeats the user and the database, which may be pieces of a password where a
-/// connection string is not what it was meant to be.
+/// The server's messages about a login repeat the user and the database. If the connection string is malformed, these
+/// may be parts of a password, so a fixed text is used instead.
 fn without_names(error: &tokio_postgres::Error) -> Option<&'static str> {
     match obstacle(error) {
         Obstacle::Login => Some("the login is refused"),
@@ -202,7 +203,7 @@ impl fmt::Display for Failure {
             Self::Late => return formatter.write_str("no answer in time"),
             Self::Answer(what) => return write!(formatter, "the answer had {what}"),
             Self::Unsuitable(why) => return formatter.write_str(why),
-            // Without a code the words are the driver's own, which name nothing.
+            // An error without a code has the driver's own text, which contains no names.
             Self::Pool(PoolError::Backend(ConnectError::Driver(error))) => match (error.code(), without_names(error)) {
                 (Some(code), Some(what)) => return write!(formatter, "{what} ({})", code.code()),
                 _ => error,
@@ -211,7 +212,7 @@ impl fmt::Display for Failure {
             Self::Pool(PoolError::Backend(error)) => error,
             Self::Pool(error) => error,
         };
-        // The driver's errors say what they are only together with their sources.
+        // The driver's errors are only understandable together with their sources.
         write!(formatter, "{error}")?;
         let mut source = error.source();
         while let Some(cause) = source {
@@ -225,7 +226,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What helps against errors whose cause is a setting.
+/// A hint for errors that a setting causes.
 fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let error = error.downcast_ref::<tokio_postgres::Error>()?;
     let Some(of_server) = error.as_db_error() else { return hint_about_tls(error) };
@@ -238,7 +239,7 @@ fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     is_taken.then_some("another program has a name of ours in this schema; set another schema")
 }
 
-/// What helps where TLS is asked for and cannot be had.
+/// A hint if TLS is required but not available.
 fn hint_about_tls(error: &tokio_postgres::Error) -> Option<&'static str> {
     let reason = error.source()?.to_string();
     if reason.contains("does not support TLS") {

@@ -1,32 +1,32 @@
-//! JSON texts for PostgreSQL's `jsonb`, which compares by value as filters do but does not hold every number.
+//! JSON for PostgreSQL's `jsonb`, which compares by value, as filters do, but cannot represent every number.
 
 use std::borrow::Cow;
 
 use crate::core::filter::Decimal;
 
-/// Longest text of a number that goes in as it is, in bytes.
+/// The longest text of a number that is stored unchanged, in bytes.
 const NUMBER_MAX_BYTES: usize = 4_000;
 
-/// Most digits of an exponent that goes in as it is.
+/// The most digits of an exponent that is stored unchanged.
 const EXPONENT_MAX_DIGITS: usize = 3;
 
-/// Greatest power of ten of a number that goes in, either way. PostgreSQL takes 16,383 digits behind the point; this
-/// leaves room for the digits themselves, and takes every value that a number which goes in as it is can have.
+/// The greatest power of ten of a stored number, in both directions. PostgreSQL accepts 16,383 digits after the point.
+/// This limit leaves room for the digits themselves, and includes every value of a number that is stored unchanged.
 const POWER_MAX: u64 = 10_000;
 
-/// A JSON text that PostgreSQL takes as `jsonb`.
+/// A JSON text that PostgreSQL accepts as `jsonb`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Indexable<'a> {
-    /// The text, equal by value to the one that was given where `is_exact`.
+    /// The text. If `is_exact`, it has the same value as the given one.
     pub(super) text: Cow<'a, str>,
-    /// Whether no number had to be left out; one that is left out has become `null`.
+    /// Whether all numbers could be kept. A number that is left out has become `null`.
     pub(super) is_exact: bool,
 }
 
 /// Prepares a valid JSON text without U+0000.
 ///
-/// Whether a number is left out depends on its value and not on how it is written, so a number that is kept in one text
-/// is never equal to one that is left out of another.
+/// Whether a number is left out depends on its value and not on its spelling. So a number that is kept in one text
+/// never equals one that is left out of another.
 pub(super) fn indexable(json: &str) -> Indexable<'_> {
     let mut rewritten: Option<String> = None;
     let mut is_exact = true;
@@ -59,7 +59,7 @@ fn goes_in_as_it_is(number: &str) -> bool {
     number.len() <= NUMBER_MAX_BYTES && exponent.trim_start_matches(['+', '-']).len() <= EXPONENT_MAX_DIGITS
 }
 
-/// The shortest text of a number, if it is one that PostgreSQL holds.
+/// The shortest text of a number, if PostgreSQL can represent it.
 fn shortened(number: &Decimal) -> Option<String> {
     let Decimal { is_negative, digits, exponent } = number;
     if digits.is_empty() {
@@ -69,7 +69,7 @@ fn shortened(number: &Decimal) -> Option<String> {
     fits.then(|| format!("{}{digits}e{exponent}", if *is_negative { "-" } else { "" }))
 }
 
-/// The places of the numbers in a JSON text.
+/// The positions of the numbers in a JSON text.
 struct Numbers<'a> {
     json: &'a [u8],
     at: usize,

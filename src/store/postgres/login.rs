@@ -1,4 +1,4 @@
-//! Who connects, where that is not for the connection string to say.
+//! Logins that do not come from the connection string.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 /// A user and a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
-    /// The user; `None` leaves the one of the connection string.
+    /// The user, or `None` for the user in the connection string.
     pub user: Option<String>,
     /// The password.
     pub password: String,
@@ -20,18 +20,18 @@ impl fmt::Debug for Login {
     }
 }
 
-/// Says for each new connection who connects, so that a password may change while the store is open.
+/// Provides the login for each new connection, so that a password may change while the store is open.
 #[async_trait]
 pub trait Logins: Send + Sync {
     /// The login for a new connection.
     ///
     /// # Errors
-    /// When there is none to be had; whoever waits for the connection is told that the store is unavailable.
+    /// If there is none. Requests that wait for the connection are told that the store is unavailable.
     async fn login(&self) -> Result<Login, Box<dyn Error + Send + Sync>>;
 
-    /// The login after the server has refused this one; `None` where there is no other, which ends the attempt.
+    /// The login to use after the server has refused this one. `None` if there is no other, which ends the attempt.
     ///
     /// # Errors
-    /// Those of [`login`](Self::login).
+    /// As for [`login`](Self::login).
     async fn login_after(&self, refused: &Login) -> Result<Option<Login>, Box<dyn Error + Send + Sync>>;
 }

@@ -1,4 +1,4 @@
-//! How the pool gets a connection.
+//! Makes connections for the pool.
 
 use std::error::Error;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::core::limits::LOGIN_MAX_ATTEMPTS;
 pub(super) struct Connector {
     pub(super) config: Config,
     pub(super) transport: MakeTransport,
-    /// Who connects, where that is not for the connection string to say.
+    /// The source of logins, if they do not come from the connection string.
     pub(super) logins: Option<Arc<dyn Logins>>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Connector {
 pub(super) enum ConnectError {
     /// The driver or the server refused.
     Driver(tokio_postgres::Error),
-    /// Nobody says who connects.
+    /// The source of logins has none.
     Login(Box<dyn Error + Send + Sync>),
 }
 
@@ -37,7 +37,7 @@ impl Connector {
         for _ in 1..LOGIN_MAX_ATTEMPTS {
             match self.connect_as(&login).await {
                 Err(ConnectError::Driver(error)) if is_refused_login(&error) => {
-                    // The server's word says more than a failure to find another login does.
+                    // The server's message is more useful than the failure to find another login.
                     let next = logins.login_after(&login).await.unwrap_or_else(|problem| {
                         tracing::warn!(error.cause = %problem, "no other login for the database can be had");
                         None
@@ -81,11 +81,11 @@ impl Manager for Connector {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<ClientWrapper, ConnectError> {
-        // Rare and large, so it does not count in the size of every statement's future.
+        // This future is large and rarely used, so it is boxed to keep the futures of all statements small.
         Box::pin(self.connect()).await
     }
 
-    /// Whether a connection is closed is known without asking it; the pool's hook asks where this is not enough.
+    /// A closed connection is known without a request. The hook of the pool checks the others if that is needed.
     async fn recycle(&self, connection: &mut ClientWrapper, _: &Metrics) -> RecycleResult<ConnectError> {
         if connection.is_closed() { Err(RecycleError::message("connection closed")) } else { Ok(()) }
     }

@@ -58,17 +58,17 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// A store that connects, and brings its schema up to date, when it is first asked for something. So a process
-    /// starts while its database is down, and answers as soon as that is up.
+    /// Makes a store. It connects, and brings its schema up to date, with its first request. So a process can start
+    /// while its database is down, and works as soon as that is up.
     ///
-    /// The role needs the right to create the schema, or `USAGE` of it and the right to create in it, only for a schema
-    /// that is not up to date; afterwards `USAGE` and the right to read and write its tables will do.
+    /// If the schema is not up to date, the role needs the right to create the schema, or `USAGE` of it and the right
+    /// to create in it. Afterwards, `USAGE` and the right to read and write its tables are enough.
     ///
-    /// If the schema or the whole database is dropped or replaced while the store is open, the next request brings it up
-    /// to date again.
+    /// If the schema or the whole database is dropped or replaced while the store is open, the next request brings it
+    /// up to date again.
     ///
     /// # Errors
-    /// When the options cannot be used, whatever the database is.
+    /// If the options cannot be used with any database.
     pub fn new(options: &PostgresOptions) -> std::result::Result<Self, PostgresOptionsError> {
         let (mut config, tls_mode) = options.parse()?;
         let tls = tls::connector(tls_mode, options.ca_file.as_deref())?;

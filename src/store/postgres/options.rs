@@ -1,4 +1,4 @@
-//! Settings of the store, and the connection string.
+//! The settings of the store, and the connection string.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,80 +16,80 @@ use super::tls::TlsMode;
 use super::transport::Beginning;
 use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS};
 
-/// The port of a server whose connection string names none.
+/// The port of a server if the connection string has none.
 const PORT: u16 = 5432;
 
-/// Longest name of a schema, in bytes: PostgreSQL cuts longer names.
+/// The longest name of a schema, in bytes. PostgreSQL would cut longer names.
 const SCHEMA_MAX_BYTES: usize = 63;
 
-/// How long a silent connection lasts before the system asks whether its other end is still there.
+/// How long a connection is silent before the system checks whether its other end still exists.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 
-/// The pause between two such questions.
+/// The pause between two of these checks.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// After how many questions without an answer a connection is dead.
+/// How many checks without an answer end a connection.
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// What the store must know to find its database.
+/// What the store needs to reach its database.
 #[derive(Clone)]
 pub struct PostgresOptions {
-    /// A URL (`postgresql://user:password@host:5432/database?sslmode=verify-full`) or `key=value` pairs, as libpq reads
-    /// them. Of the parameter `sslmode` all values work: `allow` as `prefer`, the others as in libpq. Without it, it is
-    /// `verify-full`, or `prefer` where there is no `ca_file` and every host is this machine: a Unix socket, `localhost`
-    /// or a loopback address.
+    /// A URL (`postgresql://user:password@host:5432/database?sslmode=verify-full`) or `key=value` pairs, as in libpq.
+    /// All values of `sslmode` work: `allow` means `prefer`, and the others mean the same as in libpq. The default is
+    /// `prefer` if there is no `ca_file` and every host is this machine (a Unix socket, `localhost` or a loopback
+    /// address), and otherwise `verify-full`.
     ///
-    /// Whatever it is, a password is never sent in clear over a connection without TLS to another machine.
+    /// With any value, a password is never sent in clear text to another machine over a connection without TLS.
     pub connection_string: String,
-    /// Who connects, where that is not for the connection string to say.
+    /// The source of logins, if they do not come from the connection string.
     pub logins: Option<Arc<dyn Logins>>,
-    /// The schema of the tables and functions, created if need be; 1 to 63 bytes. With `None` it is `syncflow`, or
-    /// `public` where an earlier version has its tables there.
+    /// The schema of the tables and functions, 1 to 63 bytes, which is created if it does not exist. `None` means
+    /// `syncflow`, or `public` if an earlier version has its tables there.
     pub schema: Option<String>,
-    /// A PEM file with the certificates to trust, in place of those of the system.
+    /// A PEM file with the certificates to trust in place of those of the system.
     pub ca_file: Option<PathBuf>,
-    /// What is at the other end of a connection.
+    /// The kind of the server to which the connections lead.
     pub peer: Peer,
-    /// Most connections at the same time, at least one.
+    /// The greatest number of connections, at least one.
     pub pool_size: usize,
 }
 
-/// What is at the other end of a connection.
+/// The kind of the server to which connections lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// The server: limits of its own are set on each connection, and statements are prepared.
+    /// The database server. Time limits are set on each connection, and statements are prepared.
     Server,
-    /// A pooler that may run each transaction on another connection (PgBouncer, RDS Proxy): it is sent no settings, so
-    /// limits on the server are to be set for the role.
+    /// A pooler that may run each transaction on another connection (PgBouncer, RDS Proxy). It is sent no settings, so
+    /// time limits must be set for the role on the server.
     Pooler,
 }
 
-/// What a connection string says of the server and of who connects.
+/// The parts of a connection string that describe the server and the login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts {
-    /// The server's name; `None` where there are several, or none with a name.
+    /// The server's name, or `None` if there are several or none with a name.
     pub host: Option<String>,
-    /// The first server's port.
+    /// The port of the first server.
     pub port: u16,
-    /// Who connects; without a password it is empty.
+    /// The login. The password is empty if there is none.
     pub login: Login,
-    /// Whether nothing travels unless it is encrypted.
+    /// Whether nothing is sent without encryption.
     pub is_always_encrypted: bool,
 }
 
-/// Why settings cannot be used.
+/// Why options cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresOptionsError {
-    /// The connection string is no URL or list of `key=value` pairs that we know.
+    /// The connection string is neither a URL nor a known list of `key=value` pairs.
     #[error("{0}")]
     ConnectionString(String),
     /// The schema's name is empty, too long, or contains U+0000.
     #[error("must be a name of 1 to {SCHEMA_MAX_BYTES} bytes")]
     Schema,
-    /// The file of trusted certificates cannot be read, or there are none in it.
+    /// The file of trusted certificates cannot be read or has none in it.
     #[error("{0}")]
     CaFile(String),
-    /// The pool has no room for a connection.
+    /// The pool is too small for even one connection.
     #[error("must be at least 1")]
     PoolSize,
 }
@@ -108,10 +108,10 @@ impl PostgresOptions {
         }
     }
 
-    /// What the connection string says of the server and of who connects.
+    /// The parts of the connection string that describe the server and the login.
     ///
     /// # Errors
-    /// When the options cannot be used.
+    /// If the options cannot be used.
     pub fn parts(&self) -> Result<Parts, PostgresOptionsError> {
         let (config, tls) = self.parse()?;
         let host = match config.get_hosts() {
@@ -127,7 +127,7 @@ impl PostgresOptions {
         })
     }
 
-    /// The driver's settings, and what is asked of TLS.
+    /// The driver's settings, and the TLS mode.
     pub(super) fn parse(&self) -> Result<(Config, TlsMode), PostgresOptionsError> {
         let is_name = |name: &String| !name.is_empty() && name.len() <= SCHEMA_MAX_BYTES && !name.contains('\0');
         if !self.schema.as_ref().is_none_or(is_name) {
@@ -158,7 +158,7 @@ impl PostgresOptions {
         Ok((config, tls))
     }
 
-    /// Sets what the connection string leaves open.
+    /// Sets everything that the connection string does not.
     fn complete(&self, config: &mut Config) {
         if config.get_application_name().is_none() {
             config.application_name(env!("CARGO_PKG_NAME"));
@@ -181,8 +181,8 @@ impl PostgresOptions {
         if self.peer == Peer::Server {
             let theirs = config.get_options().unwrap_or_default();
             let limit = STORE_STATEMENT_TIME_MAX_MS;
-            // A prepared statement's plan may have been made when its table was small. To compile a plan is never worth it
-            // for rows that fit a page, whatever a table of millions makes the planner expect.
+            // The plan of a prepared statement may date from a time when its table was small. JIT compilation is never
+            // worthwhile for rows that fit a page, whatever the planner expects of large tables.
             let options = format!(
                 "-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit} -c enable_seqscan=off \
                  -c jit=off -c search_path=pg_catalog,pg_temp {theirs}"
@@ -205,18 +205,18 @@ impl fmt::Debug for PostgresOptions {
     }
 }
 
-/// Whether the rest of a login stands where a host belongs: the password had an `@` in it.
+/// Whether a part of a login is in the place of a host, because the password contained an `@`.
 fn has_login_in_host(config: &Config) -> bool {
     config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@')))
 }
 
-/// Whether the rest of a login stands in the path of a URL: the password had an `@` and then a `/` in it.
+/// Whether a part of a login is in the path of a URL, because the password contained an `@` and then a `/`.
 fn has_login_in_path(text: &str) -> bool {
     let path = text.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
     path.and_then(|path| path.split('?').next()).is_some_and(|path| path.contains('@'))
 }
 
-/// Whether every host is the machine that the process runs on.
+/// Whether every host is the machine of this process.
 fn is_this_machine(config: &Config) -> bool {
     let is_local_name = |name: &str| {
         let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -227,15 +227,15 @@ fn is_this_machine(config: &Config) -> bool {
         #[cfg(unix)]
         Host::Unix(_) => true,
     };
-    // The addresses, if there are any, are what is connected to; the names are then for certificates alone.
+    // The driver connects to the addresses, if there are any. The names are then used only for certificates.
     match config.get_hostaddrs() {
         [] => config.get_hosts().iter().all(is_local),
         addresses => addresses.iter().all(IpAddr::is_loopback),
     }
 }
 
-/// How connections begin. Where one may be without TLS and leads to another machine, the driver is told that there is
-/// TLS without asking the server for it: so all of the connection is left to [`super::transport`].
+/// How connections begin. If one to another machine may be made without TLS, the driver is told that the server has
+/// TLS, and does not ask it. So [`super::transport`] handles the whole beginning.
 pub(super) fn begin(config: &mut Config, tls: TlsMode) -> Result<Beginning, PostgresOptionsError> {
     if tls.is_always_encrypted() || is_this_machine(config) {
         return Ok(Beginning::AsTheDriverSays);
@@ -256,7 +256,7 @@ pub(super) fn begin(config: &mut Config, tls: TlsMode) -> Result<Beginning, Post
     Ok(if tls == TlsMode::Disable { Beginning::Clear } else { Beginning::TlsIfOffered })
 }
 
-/// Takes `sslmode` out of a connection string, since the driver does not know all of its values.
+/// Removes `sslmode` from a connection string, because the driver does not know all of its values.
 fn take_sslmode(text: &str) -> (String, Option<&str>) {
     let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
     let (head, parts, separator) = match text.rsplit_once('?') {
@@ -270,7 +270,7 @@ fn take_sslmode(text: &str) -> (String, Option<&str>) {
     (head.map_or_else(|| rest.clone(), |head| format!("{head}?{rest}")), sslmode)
 }
 
-/// The words of a text, where spaces between single quotes do not part them.
+/// The words of a text. Spaces between single quotes do not separate words.
 fn words(text: &str) -> Vec<&str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let is_space = |character: char| {

@@ -1,4 +1,4 @@
-//! Queries: SQL narrows the documents down, and the filter itself has the last word.
+//! Queries: SQL preselects documents, and the core's filter decides.
 
 use std::fmt::Write as _;
 
@@ -21,9 +21,9 @@ use crate::store::{Query, QueryPage};
 
 /// See [`crate::store::Store::query`].
 ///
-/// Nearly always one statement finds the page. Where the filter leaves out so many of the documents it found that the
-/// page is not full, the search is made again in a transaction, in as many statements as it takes: a document that is
-/// written meanwhile changes its place, and must not slip through between two of them.
+/// Usually one statement finds the page. If the filter removes so many of the documents that the page is not full, the
+/// search is repeated in a transaction with as many statements as it needs. Otherwise a document that is changed
+/// meanwhile could move between two statements and be missed.
 pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query) -> Result<QueryPage, Failure> {
     let Some(search) = Search::new(tenant, query) else {
         return Ok(QueryPage { documents: Vec::new(), more_before: None });
@@ -56,7 +56,7 @@ enum Progress {
     MoreBefore(u64),
 }
 
-/// Puts the rows of a statement on the page that was to answer `max_rows` and one more.
+/// Adds the rows of a statement to the page. The statement was limited to `max_rows` rows and one more.
 fn take(page: &mut QueryPageBuilder<'_>, rows: &[Row], max_rows: usize) -> Result<Progress, Failure> {
     let mut bytes = 0;
     let mut last_seq = 0;
@@ -74,7 +74,7 @@ fn take(page: &mut QueryPageBuilder<'_>, rows: &[Row], max_rows: usize) -> Resul
 
 /// A statement that finds the documents of a collection that may match, newest first.
 ///
-/// Keys and values are parameters, always; only their number shows in the statement.
+/// Keys and values are always parameters. The text of the statement depends only on their number.
 struct Search<'a> {
     sql: String,
     tenant: &'a str,
@@ -84,15 +84,16 @@ struct Search<'a> {
     texts: Vec<String>,
 }
 
-/// The number of the first parameter that a condition takes.
+/// The number of the first parameter for a condition.
 const FIRST_TEXT: usize = 6;
 
 impl<'a> Search<'a> {
-    /// The search for a query; nothing where no document can match.
+    /// The search for a query, or `None` if no document can match.
     fn new(tenant: &'a TenantId, query: &'a Query) -> Option<Self> {
         let mut conditions = String::new();
         let mut texts = Vec::new();
-        // By the primary key where the id is known, else by the index of collections; see the migrations about collations.
+        // If the id is known, the search uses the primary key, and otherwise the index of collections. The migrations
+        // explain the collations.
         let mut tenant_collation = " COLLATE pg_catalog.\"POSIX\"";
         for condition in query.filter.conditions() {
             let number = FIRST_TEXT + texts.len();
@@ -154,20 +155,20 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What SQL can tell of a condition: every document that meets it is among those that are left.
+/// What SQL can check of a condition. No document that meets the condition is excluded.
 #[derive(Debug, PartialEq, Eq)]
 enum Narrowed {
-    /// None is left.
+    /// All documents are excluded.
     Nothing,
-    /// All are left.
+    /// No document is excluded.
     Everything,
-    /// The one with this id.
+    /// Only the document with this id remains.
     Id(String),
-    /// Those with this revision.
+    /// Only documents with this revision remain.
     Revision(String),
-    /// Those whose data contains one of these, by PostgreSQL's operator `@>`: the value at its path, or an array there
-    /// with the value in it. An object contains every object with fewer keys, and an array every one of some of its
-    /// elements, so those that are left may be too many and are never too few.
+    /// Only documents remain whose data contain one of these by PostgreSQL's operator `@>`: the value at its path, or
+    /// an array there with the value in it. For `@>`, an object contains every object with fewer keys, and an array
+    /// contains every array of some of its elements. So too many documents may remain, but never too few.
     Containing([String; 2]),
 }
 
@@ -182,7 +183,7 @@ fn narrow(condition: &Condition) -> Narrowed {
             Ok(revision) => Narrowed::Revision(revision.to_string()),
             Err(_) => Narrowed::Everything,
         },
-        // What is missing cannot be contained, and no `jsonb` contains U+0000.
+        // A missing value cannot be contained, and no `jsonb` contains U+0000.
         path if value == "null" || path.contains('\0') => Narrowed::Everything,
         path => {
             let value = indexable(value);

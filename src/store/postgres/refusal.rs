@@ -1,14 +1,14 @@
-//! What is wrong with a connection string, said without a word of it: the driver's own errors repeat parts.
+//! Describes the faults of a connection string without repeating a word of it, which the driver's own errors do.
 
 use std::error::Error as _;
 
 use crate::store::address::{ESCAPES, seems_unescaped, wrong_scheme};
 
-/// What is said of a password with an `@` in it.
+/// The message for a password with an `@` in it.
 pub(super) const UNESCAPED: &str = "the password seems to have an @ in it that is not escaped; in the user and the \
                                     password write %40 for @, %3A for :, %2F for /, %3F for ?, %23 for # and %25 for %";
 
-/// The keys of which the driver checks the value.
+/// The keys whose values the driver checks.
 const KEYS: [&str; 13] = [
     "channel_binding",
     "connect_timeout",

@@ -18,7 +18,7 @@ use crate::store::integers::unsigned;
 
 const NO_TEXT: Failure = Failure::Answer("a text that is no UTF-8");
 
-/// The bytes of a text, which is checked together with others.
+/// The bytes of a text. Several texts are checked together.
 struct TextBytes<'a>(&'a [u8]);
 
 impl<'a> FromSql<'a> for TextBytes<'a> {
@@ -31,7 +31,7 @@ impl<'a> FromSql<'a> for TextBytes<'a> {
     }
 }
 
-/// Takes the columns of a row one after the other.
+/// Reads the columns of a row one after the other.
 pub(super) struct Columns<'a> {
     row: &'a Row,
     next: usize,
@@ -42,7 +42,7 @@ impl<'a> Columns<'a> {
         Self { row, next: 0 }
     }
 
-    /// Those of a row behind its first ones.
+    /// The columns of a row after its first ones.
     pub(super) fn behind(row: &'a Row, columns: usize) -> Self {
         Self { row, next: columns }
     }

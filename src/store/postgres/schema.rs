@@ -1,4 +1,4 @@
-//! Which schema is ours, and the steps that bring it up to date.
+//! Finds our schema, and brings it up to date step by step.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -15,16 +15,18 @@ const DEFAULT_BEFORE: &str = "public";
 
 /// A step towards the current schema.
 enum Step {
-    /// Creates what must not be there yet.
+    /// Creates objects that must not exist yet.
     Create(&'static str),
-    /// Creates functions again in place of those that an earlier version has made.
+    /// Replaces functions of an earlier version.
     Replace(&'static str),
 }
 
-/// The steps from nothing to the current schema, in order; `syncflow_migrations` has a row for each that was taken.
+/// The steps from an empty database to the current schema, in order. `syncflow_migrations` has a row for each completed
+/// step.
 ///
-/// A step must leave the functions that the version before calls: processes of both run side by side during an update.
-/// The functions of the second step once had the schema itself in their search path, hence the third one.
+/// A step must keep the functions that the previous version calls, because both versions run side by side during an
+/// update. The functions of the second step once had the schema itself in their search path, which is why there is the
+/// third step.
 const STEPS: [Step; 4] = [
     Step::Create(include_str!("migrations/0001_schema.sql")),
     Step::Create(include_str!("migrations/0002_functions.sql")),
@@ -37,25 +39,26 @@ const STEPS: [Step; 4] = [
 struct Candidate {
     name: String,
     exists: bool,
-    /// Who owns the table of the steps, if it is there.
+    /// The owner of the table of steps, if it exists.
     owner: Option<Owner>,
-    /// Whether the owner of the schema is trusted; true of a schema that does not exist.
+    /// Whether the owner of the schema is trusted. True for a schema that does not exist.
     is_schema_owner_trusted: bool,
     may_everybody_create: bool,
 }
 
-/// The owner of the table of the steps.
+/// The owner of the table of steps.
 #[derive(Debug)]
 struct Owner {
     role: String,
-    /// Whether it is the server's own role, one that it is a member of, the owner of the database, or a superuser.
+    /// Whether this owner is the server's own role, a role of which it is a member, the owner of the database, or a
+    /// superuser.
     is_trusted: bool,
     owns_schema: bool,
 }
 
 impl Candidate {
-    /// Why a schema that nobody has set is not used: its owner, or everybody, may have made the tables, and may put
-    /// functions beside ours.
+    /// Why a schema is not used that the settings do not name. Its owner, or every role, may have created the tables,
+    /// and may create functions beside ours.
     fn doubt(&self) -> Option<String> {
         let Self { name, .. } = self;
         let set = format!("to use it all the same, set the schema to {name}, and to use another one, set that");
@@ -71,13 +74,13 @@ impl Candidate {
     }
 }
 
-/// A name as SQL has it, in quotes.
+/// A name in quotes for SQL.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Finds the schema, takes the steps that are missing, and tells its name. With none missing this only reads, so that a
-/// role without any right to create will do once the schema is there.
+/// Finds the schema, takes the missing steps, and returns the name. If no step is missing, this only reads, so a role
+/// without any right to create is enough.
 pub(super) async fn bring_up_to_date(connections: &Connections, given: Option<&str>) -> Result<String, Failure> {
     let names = given.map_or_else(|| vec![DEFAULT, DEFAULT_BEFORE], |given| vec![given]);
     let rows = connections.rows(Text::OfOneRequest, CANDIDATES, &[(&names, Type::TEXT_ARRAY)]).await?;
@@ -104,7 +107,7 @@ pub(super) async fn bring_up_to_date(connections: &Connections, given: Option<&s
     Ok(schema.name)
 }
 
-/// The schema that is set, else the first that has our tables, else the default one.
+/// The schema from the settings, or else the first one with our tables, or else the default one.
 fn choose(candidates: Vec<Candidate>, is_given: bool) -> Result<Candidate, Failure> {
     let mut candidates = candidates;
     let found = candidates.iter().position(|candidate| candidate.owner.is_some());
@@ -116,7 +119,7 @@ fn choose(candidates: Vec<Candidate>, is_given: bool) -> Result<Candidate, Failu
     doubt.map_or(Ok(chosen), |doubt| Err(Failure::Unsuitable(doubt)))
 }
 
-/// Takes the missing steps in one transaction, behind a lock that makes others who would do the same wait.
+/// Takes the missing steps in one transaction. A lock makes other processes wait that would do the same.
 async fn take_steps(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
     let schema = quoted(name);
     in_time(lease.batch_execute(BEGIN_STEPS)).await?;
@@ -126,7 +129,7 @@ async fn take_steps(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
         in_time(lease.batch_execute(&in_schema("CREATE SCHEMA {schema}", &schema))).await?;
     }
     let taken = match &found.owner {
-        // Whoever owns the table may have put a trigger on it, which would run as the server's role.
+        // The owner of the table may have put a trigger on it, which would run as the server's role.
         Some(owner) if !(owner.is_trusted || owner.owns_schema) => {
             let role = &owner.role;
             let why = format!("the table syncflow_migrations in the schema {name} belongs to the role {role}");
@@ -153,14 +156,14 @@ impl Step {
             Self::Create(template) => (*template).to_owned(),
             Self::Replace(template) => template.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"),
         };
-        // The name of the schema stands in the functions, and must not end them.
+        // The functions contain the name of the schema, which must not end their text.
         let mut tags = (0_u64..).map(|number| format!("$body{number}$"));
         let tag = tags.find(|tag| !schema.contains(tag)).unwrap_or_default();
         in_schema(&template.replace("$$", &tag), schema)
     }
 }
 
-/// Tells of tables that the Express server has left: whoever has them may expect their documents here.
+/// Logs whether there are tables of the Express server, because their owner may expect its documents here.
 async fn tell_of_express(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
     let tables: Vec<String> = in_time(lease.query_typed(TABLES_OF_EXPRESS, &[]))
         .await?
@@ -197,8 +200,8 @@ fn steps_taken(rows: &[Row]) -> Result<usize, Failure> {
     usize::try_from(row.try_get::<_, i64>(0)?).map_err(|_| Failure::Answer("a negative count"))
 }
 
-/// What there is of some schemas, in the order of their names. A superuser counts as a member of every role, so only the
-/// membership of other roles says something.
+/// The existing objects of some schemas, ordered by name. A superuser is treated as a member of every role, so only the
+/// membership of other roles is meaningful.
 const CANDIDATES: &str = "
     WITH trusted AS (
         SELECT r.oid
@@ -228,10 +231,10 @@ const CANDIDATES: &str = "
         AND m.relkind OPERATOR(pg_catalog.=) 'r'
     ORDER BY asked.place";
 
-/// How many steps were taken.
+/// The number of completed steps.
 const STEPS_TAKEN: &str = "SELECT pg_catalog.count(*) FROM {schema}.syncflow_migrations";
 
-/// From here on a name without a schema is one of PostgreSQL's own.
+/// From here on, a name without a schema is one of PostgreSQL's own.
 const BEGIN_STEPS: &str = "
     BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL search_path = pg_catalog, pg_temp";
@@ -247,7 +250,7 @@ const CREATE_STEPS: &str = "
 
 const NOTE_STEP: &str = "INSERT INTO {schema}.syncflow_migrations DEFAULT VALUES";
 
-/// Tables with the columns that the Express server keeps of an operation, but for those of a store of ours.
+/// Tables with the columns in which the Express server stores operations, except tables of our own store.
 const TABLES_OF_EXPRESS: &str = "
     SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
     FROM pg_catalog.pg_class AS c

@@ -1,4 +1,4 @@
-//! TLS by libpq's words: from no encryption to a verified certificate and name.
+//! The TLS modes of libpq, from no encryption to a verified certificate and name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::options::PostgresOptionsError;
 
-/// What is asked of the other end of a connection.
+/// What is required of the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TlsMode {
     /// No encryption.
     Disable,
-    /// Encryption where the server offers it.
+    /// Encryption if the server offers it.
     Prefer,
     /// Encryption.
     Require,
-    /// Encryption, and a certificate of an authority that we trust.
+    /// Encryption, and a certificate from a trusted authority.
     VerifyCa,
-    /// Encryption, and a certificate for this very host of an authority that we trust.
+    /// Encryption, and a certificate from a trusted authority for exactly this host.
     VerifyFull,
 }
 
@@ -43,7 +43,7 @@ impl TlsMode {
         }
     }
 
-    /// Whether nothing travels unless it is encrypted.
+    /// Whether nothing is sent without encryption.
     pub(super) fn is_always_encrypted(self) -> bool {
         match self {
             Self::Disable | Self::Prefer => false,
@@ -51,7 +51,7 @@ impl TlsMode {
         }
     }
 
-    /// What the driver is to ask the server for.
+    /// What the driver asks the server for.
     pub(super) fn negotiation(self) -> SslMode {
         match self {
             Self::Disable => SslMode::Disable,
@@ -82,22 +82,22 @@ fn client_config(provider: Arc<CryptoProvider>, verifier: Verifier) -> ClientCon
         .with_no_client_auth()
 }
 
-/// Whom we trust.
+/// The servers that are trusted.
 #[derive(Debug)]
 enum Trust {
-    /// Whoever answers.
+    /// Any server.
     Anybody,
-    /// Who has a certificate of an authority, whatever its name.
+    /// Servers with a certificate from an authority, for any name.
     Authority(Authorities),
-    /// Who has a certificate of an authority for the name that we connect to.
+    /// Servers with a certificate from an authority for the name of the host.
     Host(Authorities),
 }
 
 #[derive(Debug)]
 struct Authorities {
     roots: RootCertStore,
-    /// The same certificates as they came. A server's own certificate among them is trusted as it stands, since it
-    /// may be one that it signed itself, which is no authority.
+    /// The same certificates unparsed. If the server's own certificate is among them, it is trusted as it is: it may be
+    /// self-signed, and then no authority stands behind it.
     certificates: Vec<CertificateDer<'static>>,
 }
 
@@ -124,7 +124,8 @@ fn certificates_of(file: &Path) -> Result<Vec<CertificateDer<'static>>, Postgres
         .map_err(|error| PostgresOptionsError::CaFile(format!("cannot read {}: {}", file.display(), reason(&error))))
 }
 
-/// Why there are no certificates in a file, without a line of it: it may be the wrong file, with a secret in it.
+/// Why a file has no certificates. The text repeats no line of the file, because it may be the wrong one and contain a
+/// secret.
 fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),

@@ -1,11 +1,11 @@
-//! What a connection goes through: TLS, or a bare socket that never carries a password in clear.
+//! The transport of a connection: TLS, or a bare socket that never carries a password in clear text.
 //!
-//! The driver sends the password as it is when the server asks for that (`AuthenticationCleartextPassword`, as with LDAP,
-//! PAM and tokens). Whoever listens on the way, or answers in place of the server, would have it. So on a connection
-//! without TLS the server's first message is read before the driver reads it.
+//! The driver sends the password in clear text if the server asks for that (`AuthenticationCleartextPassword`, as with
+//! LDAP, PAM and tokens). An attacker who listens on the way, or who answers in place of the server, would learn it. So
+//! on a connection without TLS, the server's first message is inspected before the driver reads it.
 //!
-//! On the machine itself nothing is guarded: only its administrator can listen there. An impostor could, but TLS without
-//! verification, which is all that such a connection usually has, would not keep one away either.
+//! On the machine itself nothing is inspected, because only its administrator can listen there. An impostor could
+//! answer, but such a connection usually has TLS without verification, which would not stop an impostor either.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -19,10 +19,10 @@ use tokio_postgres::Socket;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// The message by which a client asks for TLS.
+/// The message with which a client asks for TLS.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-/// The message by which a server asks for the password in clear.
+/// The message with which a server asks for the password in clear text.
 const CLEARTEXT_PASSWORD: [u8; 9] = [b'R', 0, 0, 0, 8, 0, 0, 0, 3];
 
 type RustlsConnect = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
@@ -31,9 +31,9 @@ type RustlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 /// How a connection begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beginning {
-    /// The driver has settled with the server that there is TLS; without it, it goes on by itself.
+    /// The driver negotiates TLS with the server. If there is none, the driver continues by itself.
     AsTheDriverSays,
-    /// TLS where the server offers it, else a guarded socket.
+    /// TLS if the server offers it, and otherwise a guarded socket.
     TlsIfOffered,
     /// A guarded socket.
     Clear,
@@ -88,13 +88,13 @@ impl TlsConnect<Socket> for ConnectTransport {
     }
 }
 
-/// What a connection goes through.
+/// The transport of a connection.
 pub(super) enum Transport {
     Tls(Box<RustlsStream>),
     Clear { socket: Socket, first: FirstMessage },
 }
 
-/// The beginning of a server's first message. How the client has to authenticate is said in no later one.
+/// The beginning of a server's first message. No later message asks the client to authenticate.
 #[derive(Debug, Default)]
 pub(super) struct FirstMessage {
     bytes: [u8; CLEARTEXT_PASSWORD.len()],
@@ -102,7 +102,7 @@ pub(super) struct FirstMessage {
 }
 
 impl FirstMessage {
-    /// Takes the next bytes from the server; fails where it asks for the password in clear.
+    /// Adds the next bytes from the server. Fails if it asks for the password in clear text.
     fn take(&mut self, bytes: &[u8]) -> Result<(), PasswordInClear> {
         if self.length == self.bytes.len() {
             return Ok(());
@@ -115,7 +115,7 @@ impl FirstMessage {
     }
 }
 
-/// The server asks for what is not sent.
+/// The server asks for the password in clear text, which is not sent.
 #[derive(Debug)]
 struct PasswordInClear;
 

@@ -6,19 +6,19 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-/// Why there is no file to open.
+/// Why a file cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PathError {
-    /// The path is one of SQLite's names for a database that is gone with its connection.
+    /// The path is one of SQLite's names for databases that are not kept.
     #[error("the path must be one of a file; set ADAPTER=memory for a store that is gone when the server ends")]
     Memory,
-    /// The path is one of a directory.
+    /// The path leads to a directory.
     #[error("the path is one of a directory")]
     Directory,
-    /// The path is one of something that is neither a file nor a directory.
+    /// The path leads to something that is neither a file nor a directory.
     #[error("the path is not one of a regular file")]
     NoFile,
-    /// A symbolic link leads nowhere.
+    /// The path is a symbolic link to a file that does not exist.
     #[error("the path is a symbolic link to a file that does not exist")]
     DanglingLink,
     /// The directory of a new file does not exist.
@@ -29,12 +29,12 @@ pub(super) enum PathError {
     System(io::Error),
 }
 
-/// Held while a file is made, so that none of its descriptors is closed while SQLite has it open: with a descriptor,
-/// all locks of the process on its file would go.
+/// Locked while a file is created, so that no descriptor of it is closed while SQLite has it open. Closing one would
+/// release all locks of this process on the file.
 static MAKING: Mutex<()> = Mutex::new(());
 
-/// Sees to it that there is a file, and that a new one belongs to its owner alone from its first moment on. SQLite
-/// gives the files that it puts beside it the same mode.
+/// Creates the file if it does not exist. Only its owner has access to it, from the first moment. SQLite gives the
+/// files beside it the same mode.
 pub(super) fn prepare(path: &Path) -> Result<(), PathError> {
     if path.as_os_str().is_empty() || path == Path::new(":memory:") {
         return Err(PathError::Memory);
@@ -70,8 +70,8 @@ fn refuse_what_is_no_file(path: &Path) -> Result<(), PathError> {
     }
 }
 
-/// The same file by a path that SQLite takes for nothing but a path: it is built to read `file:…` as a URI, in which a
-/// database in memory could be named.
+/// The same file by a path that SQLite cannot take for a URI. This build of SQLite reads `file:…` as a URI, which could
+/// name a database in memory.
 pub(super) fn without_scheme(path: &Path) -> Cow<'_, Path> {
     if path.is_relative() { Path::new(".").join(path).into() } else { path.into() }
 }

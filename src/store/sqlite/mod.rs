@@ -1,9 +1,9 @@
 //! The embedded store: one SQLite file in WAL mode.
 //!
-//! One thread writes, several read; each has a connection of its own. Other processes may use the same file at the same
-//! time: every write is one immediate transaction whose guards are checked inside it, so who holds a lock for how long
-//! decides about speed only. A transaction of the writer is flushed to the disk before it is answered
-//! (`synchronous=FULL`), except the note of how far a client has pulled, which only the statistics use.
+//! One thread writes and several read, each with its own connection. Other processes may use the same file at the same
+//! time. Every write is one immediate transaction that checks its guards, so locks affect only the speed. A transaction
+//! of the writer is flushed to the disk before it is answered (`synchronous=FULL`). The exception is the progress of
+//! clients, which only the statistics use.
 
 mod erase;
 mod file;
@@ -37,25 +37,26 @@ use crate::core::progress::Progress;
 /// The adapter's name.
 const NAME: &str = "sqlite";
 
-/// A store in one SQLite file. Dropping it finishes what is under way and closes the file.
+/// A store in one SQLite file. Dropping it finishes the jobs in progress and closes the file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    // Fields are dropped in order: the writer is the last to close, and takes the write-ahead log with it.
+    // Fields are dropped in order: the writer closes last and removes the write-ahead log.
     readers: Threads,
     writer: Threads,
     eraser: Arc<Eraser>,
-    /// Lets at most half of the readers walk over collections, so that the others are there for short reads.
+    /// Lets at most half of the readers scan collections, so that the others stay free for short reads.
     scans: async_lock::Semaphore,
 }
 
 impl SqliteStore {
-    /// Opens a file with this many reading threads (at least one), creating it where there is none; blocks meanwhile.
+    /// Opens a file with this many reading threads (at least one), and creates it if it does not exist. This call
+    /// blocks.
     ///
-    /// The path is a path and never a URI. A new file can be read and written by its owner alone.
+    /// The path is always a path and never a URI. Only its owner can read and write a new file.
     ///
     /// # Errors
-    /// When the path is empty or `:memory:`, or the file system has no write-ahead logging; when the file cannot be
-    /// opened or created, is no SQLite database, belongs to another program, or was written by a later version.
+    /// If the path is empty or `:memory:`, if the file system has no write-ahead logging, or if the file cannot be
+    /// opened or created, is not an SQLite database, belongs to another program, or was written by a later version.
     pub fn open(path: &Path, readers: usize) -> Result<Self> {
         let open_error = |error: OpenError| {
             let kind = match error {

@@ -1,10 +1,10 @@
-//! Where the file of the database is, and whether it still is the one that was opened.
+//! The place of the database file, and whether the opened file is still there.
 //!
-//! A file that is deleted or replaced while it is open can still be written: what is accepted would go into a file that
-//! nobody finds any more. SQLite itself does not look after that in WAL mode.
+//! A file that is deleted or replaced while it is open can still be written. Accepted operations would then go into a
+//! file that no other process can find. SQLite itself does not check this in WAL mode.
 //!
-//! Nothing is opened again in such a case. The write-ahead log of the old file may lie beside the new one, and SQLite
-//! would take the one for a part of the other; only an operator can say what is to become of both.
+//! The store does not open the new file in this case. The write-ahead log of the old file may lie beside it, and SQLite
+//! would treat that log as a part of the new file. Only an operator can decide about both.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,21 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     path: PathBuf,
-    /// What the system knows the file by; `None` on a system that does not let an open file be replaced, and of a file
-    /// that is not there, which is never found to be there again.
+    /// The identity of the file. `None` on a system that does not allow an open file to be replaced, and for a missing
+    /// file, which [`Self::check`] then never finds.
     identity: Option<Identity>,
 }
 
-/// The device and the number of a file.
+/// The device and inode number of a file.
 type Identity = (u64, u64);
 
-/// The file is no longer where it was.
+/// The file is no longer in its place.
 #[derive(Debug)]
 pub(super) struct Gone(PathBuf);
 
 impl Place {
-    /// The place of a file that is about to be opened. Ask [`Self::check`] once it is: from then on the answer is about
-    /// the file that was opened.
+    /// The place of a file that is about to be opened. Call [`Self::check`] after the file was opened: from then on,
+    /// the result is about the opened file.
     pub(super) fn of(path: &Path) -> Self {
         Self { path: path.to_owned(), identity: identity(path) }
     }

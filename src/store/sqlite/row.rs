@@ -35,7 +35,7 @@ fn text<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row str> 
     Ok(row.get_ref(column)?.as_str()?)
 }
 
-/// The bytes of a text, which is checked together with others.
+/// The bytes of a text. Several texts are checked together.
 fn bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
     Ok(row.get_ref(column)?.as_bytes()?)
 }
@@ -76,7 +76,7 @@ pub(super) fn read_live_document(row: &Row<'_>) -> rusqlite::Result<LiveDocument
     })
 }
 
-/// A row of `rev, data, clock, operation_id, client_id, timestamp`: the state that a decision works on.
+/// A row of `rev, data, clock, operation_id, client_id, timestamp`: the state for a decision.
 pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
     Ok(Document {
         rev: unsigned(row.get(0)?),
@@ -88,7 +88,7 @@ pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
     })
 }
 
-/// The error of a column that holds what we never wrote.
+/// The error for a column with a value that this store never writes.
 pub(super) fn damaged(column: usize, what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, what.into())
 }

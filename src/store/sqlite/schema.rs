@@ -1,4 +1,4 @@
-//! Connections and the versions of the schema.
+//! Opens connections and brings the schema up to date.
 
 use std::path::Path;
 use std::thread;
@@ -8,50 +8,50 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::file::{self, PathError};
 
-/// The steps from an empty file to the current schema; the file's `user_version` counts those that were taken.
+/// The steps from an empty file to the current schema. The file's `user_version` is the number of completed steps.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 
-/// Marks our files among all SQLite databases ("sync" in ASCII).
+/// The mark of our files among all SQLite databases ("sync" in ASCII).
 const APPLICATION_ID: i32 = 0x7379_6e63;
 
 /// How long a connection waits for another process that holds a lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often the change to WAL mode is tried again; SQLite does not wait for that lock by itself.
+/// How often the change to WAL mode is tried. SQLite does not wait for that lock by itself.
 const WAL_ATTEMPTS: u32 = 100;
 
 /// The pause between two such attempts.
 const WAL_PAUSE: Duration = Duration::from_millis(50);
 
-/// The page cache of the connection that writes, in KiB; it keeps its pages from one commit to the next.
+/// The page cache of the writing connection, in KiB. It keeps its pages from one commit to the next.
 const WRITER_CACHE_KIB: i32 = 16 * 1024;
 
-/// The page cache of a connection that reads, in KiB; a commit empties it, so a large one is rarely full of use.
+/// The page cache of a reading connection, in KiB. A commit empties it, so a larger one would have little use.
 const READER_CACHE_KIB: i32 = 4 * 1024;
 
-/// After how many pages in the write-ahead log they are copied to the file: a page that was written often meanwhile is
-/// copied once, and there is one more flush of the file for all of them. SQLite's own 1,000 are a dozen large commits.
+/// After this many pages, the write-ahead log is copied to the file. A page that was written several times meanwhile is
+/// copied once, with one flush of the file for all pages. SQLite's default of 1,000 is filled by a dozen large commits.
 const CHECKPOINT_PAGES: i32 = 4_000;
 
-/// The size that the write-ahead log is cut back to after a checkpoint, in bytes.
+/// The size to which the write-ahead log is truncated after a checkpoint, in bytes.
 const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
-    /// SQLite's own reason.
+    /// SQLite's own error.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// There is no file with this path, and there can be none.
+    /// There is no file with this path, and none can be created.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// The file, or what it lies on, has no write-ahead log.
+    /// The file system does not support a write-ahead log.
     #[error(
         "the file has no write-ahead log (its journal mode stays {0:?}), as on a network or read-only file system; \
          choose a path on a local disk"
     )]
     NoWriteAheadLog(String),
-    /// Nothing can be written to the file.
+    /// The file cannot be written.
     #[error("the file is read-only")]
     ReadOnly,
     /// The file belongs to another program.
@@ -67,12 +67,12 @@ pub(super) enum OpenError {
     },
 }
 
-/// How every connection opens the file; each is used by one thread.
+/// The flags of every connection. Each connection is used by one thread.
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// Opens the connection that writes: creates the file where there is none, and brings its schema up to date.
+/// Opens the writing connection. Creates the file if it does not exist, and brings its schema up to date.
 ///
-/// Safe when several processes do so at the same time: each migration is one transaction.
+/// Several processes may do this at the same time, because each migration is one transaction.
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
     let mut connection =
         Connection::open_with_flags(file::without_scheme(path), FLAGS | OpenFlags::SQLITE_OPEN_CREATE)?;
@@ -82,7 +82,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
     }
     refuse_foreign(&mut connection)?;
     enter_wal_mode(&connection)?;
-    // What is deleted is overwritten, in pages that stay in use and in those that become free; see `erase.rs`.
+    // Deleted data are overwritten, in pages that stay in use and in those that become free; see `erase.rs`.
     connection.pragma_update(None, "secure_delete", "ON")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
@@ -94,7 +94,8 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
 
 /// Opens a connection that only reads a file which [`open_for_writing`] has prepared.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
-    // Read-write for SQLite, since even a reader of a WAL file may have to recover it; `query_only` forbids the rest.
+    // SQLite opens it for writing, because even a reader of a WAL file may have to recover it. `query_only` forbids all
+    // other writes.
     let connection = Connection::open_with_flags(file::without_scheme(path), FLAGS)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "query_only", true)?;
@@ -110,7 +111,7 @@ fn configure(connection: &Connection, cache_kib: i32) -> rusqlite::Result<()> {
 }
 
 fn refuse_foreign(connection: &mut Connection) -> Result<(), OpenError> {
-    // Both of one moment: between them another process may create the tables and the mark.
+    // Both are read at one moment. Between two reads, another process could create the tables and the mark.
     let transaction = connection.transaction()?;
     let application_id: i32 = transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -120,7 +121,7 @@ fn refuse_foreign(connection: &mut Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Changes to WAL mode, which SQLite does not do everywhere, and without an error where it does not.
+/// Changes to WAL mode. SQLite cannot do that on all file systems, and does not report an error then.
 pub(super) fn enter_wal_mode(connection: &Connection) -> Result<(), OpenError> {
     let mut attempts_left = WAL_ATTEMPTS;
     loop {

@@ -145,7 +145,7 @@ fn what_cannot_be_a_database_is_refused_with_the_reason() {
 
 #[test]
 fn a_database_that_takes_no_write_ahead_log_is_refused() {
-    // One in memory is such a one, as are files on many network file systems.
+    // A database in memory has no write-ahead log, like files on many network file systems.
     let error = schema::enter_wal_mode(&Connection::open_in_memory().unwrap()).unwrap_err();
     assert!(error.to_string().contains("write-ahead log") && error.to_string().contains("memory"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Threads that own connections: SQLite blocks, and the futures of the service must not.
+//! Threads that own the connections, because SQLite blocks and the futures of the service must not.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,15 +11,15 @@ use super::NAME;
 use super::place::{Gone, Place};
 use crate::store::{ErrorKind, Result, StoreError};
 
-/// Most jobs that wait for a thread; a further one waits for its place in the queue.
+/// The most jobs that wait for a thread. A further job waits for a place in the queue.
 const QUEUE_MAX_JOBS: usize = 1_024;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// One or more threads that take jobs from one queue, each with a connection of its own.
+/// One or more threads that take jobs from one queue. Each has its own connection.
 #[derive(Debug)]
 pub(super) struct Threads {
-    /// Closed to tell the threads to end.
+    /// It is closed to tell the threads to end.
     queue: async_channel::Sender<Job>,
     handles: Vec<JoinHandle<()>>,
     place: Place,
@@ -31,11 +31,11 @@ enum Failure {
     Gone(Gone),
 }
 
-/// Who waits for a job.
+/// The caller that waits for a job.
 pub(super) struct Caller<'a>(&'a dyn Fn() -> bool);
 
 impl Caller<'_> {
-    /// Whether nobody waits for the job any more, so that a long one may as well end.
+    /// Whether the caller does not wait any more, so that a long job may end early.
     pub(super) fn is_gone(&self) -> bool {
         (self.0)()
     }
@@ -53,10 +53,10 @@ impl Threads {
         Ok(Self { queue, handles, place })
     }
 
-    /// Runs a job on one of the threads. A caller that goes away before the job has begun takes it along; one that has
-    /// begun is done to its end unless it asks [`Caller::is_gone`].
+    /// Runs a job on one of the threads. If the caller goes away before the job has begun, the job is dropped. A job
+    /// that has begun runs to its end, unless it checks [`Caller::is_gone`].
     ///
-    /// A job fails if the file is gone before it, or behind it: what it wrote may be lost then.
+    /// A job fails if the file is not in its place before or after it, because its writes may be lost then.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -69,7 +69,7 @@ impl Threads {
                 return;
             }
             let result = in_place(&place, || job(connection, &Caller(&|| sender.is_canceled())));
-            // A caller that went away meanwhile does not need the answer.
+            // The caller may have gone away meanwhile.
             let _ = sender.send(result);
         });
         let ended = || StoreError::new(NAME, operation, ErrorKind::Failed, "the thread of the database has ended");
@@ -82,7 +82,7 @@ impl Threads {
     }
 }
 
-/// Does something with a file that has to be in its place before and after.
+/// Does some work on a file, which must be in its place before and after.
 fn in_place<T>(place: &Place, work: impl FnOnce() -> rusqlite::Result<T>) -> std::result::Result<T, Failure> {
     place.check().map_err(Failure::Gone)?;
     let done = work().map_err(Failure::Sqlite)?;
@@ -92,23 +92,23 @@ fn in_place<T>(place: &Place, work: impl FnOnce() -> rusqlite::Result<T>) -> std
 
 fn work(mut connection: Connection, jobs: &async_channel::Receiver<Job>) {
     while let Ok(job) = jobs.recv_blocking() {
-        // A panic drops the job's transaction, which rolls it back, and the sender, which tells the caller.
+        // A panic drops the job's transaction, which rolls it back, and the sender, which informs the caller.
         let _ = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
     }
 }
 
 impl Drop for Threads {
-    /// Finishes what is in the queue, then closes the connections.
+    /// Finishes the jobs in the queue and closes the connections.
     fn drop(&mut self) {
         self.queue.close();
         for thread in self.handles.drain(..) {
-            // A thread catches the panics of its jobs and has none of its own.
+            // A thread catches the panics of its jobs, and its own code does not panic.
             let _ = thread.join();
         }
     }
 }
 
-/// Says what an error of SQLite means for the caller.
+/// Translates an error of SQLite for the caller.
 pub(super) fn store_error(operation: &'static str, error: rusqlite::Error) -> StoreError {
     let kind = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::Busy,
