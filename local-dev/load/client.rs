@@ -16,7 +16,7 @@ pub(crate) struct Client {
     sender: SendRequest<Full<Bytes>>,
 }
 
-/// Where a page ends.
+/// The end of a page: its cursor and whether there is more.
 #[derive(Debug, Clone)]
 pub(crate) struct PageEnd {
     pub(crate) cursor: String,
@@ -31,7 +31,8 @@ impl Client {
 
     /// Sends a request and reads the whole answer.
     pub(crate) async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
-        // The server ends connections that are idle for long, as one is that waits for its turn beside a slow database.
+        // The server closes connections that are idle for long, such as one that waits for its turn beside a slow
+        // database.
         if self.sender.ready().await.is_err() {
             self.sender = connect(&self.host).await?;
             self.sender.ready().await?;
@@ -50,13 +51,13 @@ impl Client {
         }
     }
 
-    /// Pushes operations all of which must be accepted.
+    /// Pushes operations, all of which must be accepted.
     pub(crate) async fn push(&mut self, body: Bytes) -> Result<()> {
         let answer = self.ok(Method::POST, "/operations", body).await?;
         expect(answer.ends_with(br#"],"conflicts":[]}"#), "a push that is accepted", &answer)
     }
 
-    /// Pushes operations all of which must be in conflict.
+    /// Pushes operations, all of which must be in conflict.
     pub(crate) async fn push_conflicts(&mut self, body: Bytes) -> Result<()> {
         let answer = self.ok(Method::POST, "/operations", body).await?;
         expect(answer.starts_with(br#"{"accepted":[],"#), "a push in conflict", &answer)
@@ -65,12 +66,12 @@ impl Client {
     /// Pulls a page.
     pub(crate) async fn pull(&mut self, body: String, max_rows: u64) -> Result<PageEnd> {
         let answer = self.ok(Method::POST, "/changes", body).await?;
-        // Only the end of the page is opened, for the time of the server is to be measured and not ours.
+        // Only the end of the page is parsed, because the time of the server is measured and not that of this program.
         let tail = std::str::from_utf8(&answer[answer.len().saturating_sub(TAIL_MAX_BYTES)..]).unwrap_or_default();
         let cursor = tail.rsplit_once(r#""cursor":""#).and_then(|(_, rest)| rest.split_once('"'));
         let Some((cursor, rest)) = cursor else { return Err("a page without a cursor".into()) };
         let has_more = rest.contains(r#""hasMore":true"#);
-        // These operations are small, so only the last page has fewer than were asked for.
+        // These operations are small, so only the last page has fewer rows than the limit.
         let rows = if has_more { max_rows } else { count(&answer, "\"synced\":true,") };
         Ok(PageEnd { cursor: cursor.to_owned(), has_more, rows })
     }
@@ -81,16 +82,16 @@ async fn connect(host: &str) -> Result<SendRequest<Full<Bytes>>> {
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
-        // Who waits for an answer is told that the connection broke.
+        // The request that waits for an answer reports that the connection broke.
         let _ = connection.await;
     });
     Ok(sender)
 }
 
-/// How many bytes of a page have its cursor for sure.
+/// The end of a page that certainly contains its cursor, in bytes.
 const TAIL_MAX_BYTES: usize = 200;
 
-/// How often a piece occurs in a text.
+/// How often a part occurs in a text.
 fn count(text: &[u8], piece: &str) -> u64 {
     String::from_utf8_lossy(text).matches(piece).count() as u64
 }

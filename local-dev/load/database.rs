@@ -1,4 +1,4 @@
-//! Databases of a store: empty ones to put a server on, or a floor.
+//! Databases of a store: new ones for a server or a floor.
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::floor::sqlite::SqliteFloor;
 use crate::meter;
 use crate::options::StoreName;
 
-/// Where the databases of one store are made.
+/// The place where the databases of one store are created.
 #[derive(Debug)]
 pub(crate) enum Databases {
     Sqlite { directory: tempfile::TempDir, made: Cell<u32> },
@@ -22,7 +22,7 @@ pub(crate) enum Databases {
     Mongodb { uri: String, made: Cell<u32>, server: Option<u32> },
 }
 
-/// One database, empty when it is made.
+/// One database, which is empty at first.
 #[derive(Debug, Clone)]
 pub(crate) enum Database {
     Sqlite { path: PathBuf },
@@ -69,7 +69,7 @@ impl Databases {
         }
     }
 
-    /// The process that is the database, with its children, where it is on this machine and not within the server.
+    /// The process of the database and its children, if it runs on this machine and is not inside the server.
     pub(crate) fn process(&self) -> Option<u32> {
         match self {
             Self::Sqlite { .. } => None,
@@ -80,7 +80,7 @@ impl Databases {
 }
 
 impl Database {
-    /// The settings of a server on it.
+    /// The settings for a server on this database.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Sqlite { path } => {
@@ -97,7 +97,7 @@ impl Database {
         }
     }
 
-    /// Lets the database do what it would do by itself in some minutes: take stock of what was written to it.
+    /// Makes the database update its statistics, which it would otherwise do some minutes later.
     pub(crate) async fn settle(&self) -> Result<()> {
         if let Self::Postgres { url, schema } = self {
             let client = connect(url).await?;
@@ -108,7 +108,7 @@ impl Database {
         Ok(())
     }
 
-    /// The floor on it, once its tables are there and have `rows` operations.
+    /// The floor on this database, whose tables exist and have `rows` operations.
     pub(crate) fn floor(&self, rows: u64) -> Box<dyn Floor> {
         match self.clone() {
             Self::Sqlite { path } => Box::new(SqliteFloor::new(path, rows)),
@@ -126,7 +126,7 @@ fn next(made: &Cell<u32>) -> u32 {
 pub(crate) async fn connect(url: &str) -> Result<tokio_postgres::Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(async move {
-        // Who waits for an answer is told that the connection broke.
+        // The request that waits for an answer reports that the connection broke.
         let _ = connection.await;
     });
     Ok(client)
@@ -137,14 +137,14 @@ async fn postmaster(url: &str) -> Result<Option<u32>> {
     Ok(u32::try_from(pid).ok().and_then(|pid| meter::parent_named(pid, "postgres")))
 }
 
-/// A client of MongoDB with so many connections.
+/// A client of MongoDB with this many connections.
 pub(crate) async fn connect_mongodb(uri: &str, connections: usize) -> Result<mongodb::Client> {
     let mut options = mongodb::options::ClientOptions::parse(uri).await?;
     options.max_pool_size = Some(u32::try_from(connections)?);
     Ok(mongodb::Client::with_options(options)?)
 }
 
-/// The process of the server, where that says which it is and runs on this machine.
+/// The process of the server, if the server names it and it runs on this machine.
 async fn mongodb_server(uri: &str) -> Result<Option<u32>> {
     let status = connect_mongodb(uri, 1).await?.database("admin").run_command(doc! { "serverStatus": 1 }).await?;
     let pid = status.get_i64("pid").or_else(|_| status.get_i32("pid").map(i64::from));

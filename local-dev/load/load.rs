@@ -1,6 +1,7 @@
-//! Load: many connections that each do one thing after the other, and what came of it.
+//! A load: many connections that each send one request after the other, and the result.
 //!
-//! What is measured begins when everything is prepared and ends with the last answer, and so does the time on the cores.
+//! The measurement begins when everything is prepared and ends with the last answer. The CPU time is measured over the
+//! same period.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +10,13 @@ use futures_util::future::try_join_all;
 use crate::Result;
 use crate::meter::{self, CpuTime};
 
-/// How long a load takes, and whose time on the cores it is held against.
+/// The duration of a load, and the processes whose CPU time is measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Watch {
     pub(crate) time: Duration,
-    /// The server's process, where one is asked.
+    /// The process of the server, if there is one.
     pub(crate) server: Option<u32>,
-    /// The process that is the database, with its children, where it is none of the server's.
+    /// The process of the database and its children, if it is not the server's own.
     pub(crate) database: Option<u32>,
 }
 
@@ -50,12 +51,12 @@ impl Watch {
 }
 
 impl Running {
-    /// Whether there is time for one more step.
+    /// Whether there is time for another step.
     pub(crate) fn goes_on(self) -> bool {
         self.began.elapsed() < self.watch.time
     }
 
-    /// Notes for a load how long it took.
+    /// Records the duration of a load.
     pub(crate) fn stop(self, load: &mut Load) {
         load.time = self.began.elapsed();
         let (before, after) = (self.cores, self.watch.cores());
@@ -68,12 +69,12 @@ impl Running {
     }
 }
 
-/// What some connections got done.
+/// The result of some connections.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Load {
     /// Operations, rows or documents.
     pub(crate) rows: u64,
-    /// How long each request took, in any order.
+    /// The duration of each request, in any order.
     pub(crate) latencies: Vec<Duration>,
     pub(crate) time: Duration,
     pub(crate) cores: Cores,
@@ -85,7 +86,7 @@ impl Load {
         self.latencies.push(latency);
     }
 
-    /// What two parts of one load got done; how long both took is for others to say.
+    /// The sum of two parts of one load. The caller sets their common duration.
     pub(crate) fn merge(mut self, other: Self) -> Self {
         self.rows += other.rows;
         self.latencies.extend(other.latencies);
@@ -93,9 +94,9 @@ impl Load {
     }
 }
 
-/// Lets each connection do steps until the time is over, or one has nothing left to do.
+/// Lets each connection take steps until the time is over, or one has nothing left to do.
 ///
-/// A step answers how many rows it was about.
+/// A step returns how many rows it wrote or read.
 pub(crate) async fn drive<C>(
     connections: &mut [C],
     watch: Watch,

@@ -1,8 +1,8 @@
-//! The load generator: what a server does in a second, beside what its database can do without one.
+//! The load generator: how much work a server does in a second, compared with its database without a server.
 //!
-//! It starts the local server as a process of its own on the chosen store, sends it requests over connections that stay
-//! open, and in the same run measures the *floor*: the same rows written to and read from the same tables with the same
-//! driver and no server. Floor and server take turns, so that whatever else the machine does meets both.
+//! It starts the local server as a separate process on the chosen store, and sends it requests over connections that
+//! stay open. In the same run it measures the *floor*: the same rows are written to and read from the same tables, with
+//! the same driver and without a server. Floor and server take turns, so that other work of the machine affects both.
 //! `local-dev/bench` builds it for release and gives it a database.
 
 mod client;
@@ -26,7 +26,7 @@ use clap::Parser as _;
 use self::options::Options;
 use self::report::Report;
 
-/// What goes wrong ends the run: a figure beside an error would be worth nothing.
+/// An error ends the run, because figures beside an error would be worthless.
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    // One thread: two cores are shared by the server, the database and this.
+    // There is one thread, because the server, the database and this program share two cores.
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = Report::default();
     for store in options.stores() {

@@ -1,20 +1,20 @@
-//! What the system says of processes: the time they had on a core, and their memory. From `/proc`, so only on Linux.
+//! The CPU time and memory of processes. They come from `/proc`, so this works only on Linux.
 
 use std::fs;
 use std::time::Duration;
 
-/// The kernel counts the time of processes in this unit, whatever the machine.
+/// The kernel measures the CPU time of processes in this unit on all machines.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Time on a core since a process began.
+/// The CPU time since a process began.
 pub(crate) type CpuTime = Duration;
 
-/// The time that a process has had, its ended children not counted; nothing where there is no such process.
+/// The CPU time of a process without its ended children, or `None` if it does not exist.
 pub(crate) fn cpu_time(pid: u32) -> Option<CpuTime> {
     Some(Stat::of(pid)?.own_time())
 }
 
-/// The time that a process and all its children have had, ended ones included.
+/// The CPU time of a process and all its children, including ended ones.
 pub(crate) fn cpu_time_with_children(pid: u32) -> Option<CpuTime> {
     let parent = Stat::of(pid)?;
     let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -22,18 +22,18 @@ pub(crate) fn cpu_time_with_children(pid: u32) -> Option<CpuTime> {
     Some(parent.own_time() + parent.ended_children + children.map(|child| child.own_time()).sum::<Duration>())
 }
 
-/// The process that another one was started by, where its name begins so.
+/// The parent of a process, if the parent's name begins with `name`.
 pub(crate) fn parent_named(pid: u32, name: &str) -> Option<u32> {
     let parent = Stat::of(pid)?.parent;
     is_named(parent, name).then_some(parent)
 }
 
-/// Whether there is a process whose name begins so.
+/// Whether a process exists whose name begins with `name`.
 pub(crate) fn is_named(pid: u32, name: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|command| command.starts_with(name))
 }
 
-/// A line such as `VmRSS` of a process's status, in MB.
+/// A line of a process's status, such as `VmRSS`, in MB.
 pub(crate) fn memory_mb(pid: u32, line: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'))?;
@@ -50,7 +50,7 @@ struct Stat {
 impl Stat {
     fn of(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in front may have spaces and parentheses in it.
+        // The name before it may contain spaces and parentheses.
         let mut fields = text.rsplit_once(')')?.1.split_whitespace();
         let parent = fields.nth(1)?.parse().ok()?;
         let times: Vec<u64> = fields.skip(9).take(4).map_while(|field| field.parse().ok()).collect();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-/// How many documents there are at most where nothing is to be measured.
+/// The greatest number of documents if nothing is to be measured.
 const SMOKE_DOCUMENTS: u64 = 4_000;
 
 /// Measures the server against the floor of its database.
@@ -14,20 +14,21 @@ pub(crate) struct Options {
     /// The stores to measure; without any, those whose server comes with this
     #[arg(long = "store", value_enum, default_values = ["sqlite", "postgres"])]
     stores: Vec<StoreName>,
-    /// The suites to run; all of them where none is named
+    /// The suites to run; all of them if none is named
     #[arg(long = "suite", value_enum)]
     suites: Vec<SuiteName>,
-    /// How long each measurement takes, in seconds
+    /// The length of each measurement, in seconds
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// How often each is repeated; the medians are reported
+    /// How often each measurement is repeated; the medians are reported
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
-    /// How many documents there are, which most operations write new versions of; each of 32 connections should have
-    /// more of its own than a batch has
+    /// The number of documents, of which most operations write new versions; each of 32 connections should have more
+    /// documents than a batch has operations
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(32..))]
     documents: u64,
-    /// How many operations the longest log has; the shortest has one for each document, of which there should be fewer
+    /// The number of operations in the longest log; the shortest has one for each document, so there should be fewer
+    /// documents
     #[arg(long, default_value_t = 1_000_000)]
     longest_log: u64,
     /// The suite `push` leaves out batches of more operations
@@ -36,7 +37,7 @@ pub(crate) struct Options {
     /// Print JSON in place of the table
     #[arg(long)]
     pub(crate) json: bool,
-    /// Everything once and as short as possible: shows that it works, and no figures
+    /// Run everything once and as briefly as possible; this shows that it works, but gives no figures
     #[arg(long)]
     smoke: bool,
 }
@@ -45,7 +46,7 @@ pub(crate) struct Options {
 pub(crate) enum StoreName {
     Sqlite,
     Postgres,
-    /// MongoDB; what stands in for it in tests is slow, and needs fewer documents, shorter logs and smaller pushes
+    /// MongoDB; its emulation in tests is slow, and needs fewer documents, shorter logs and smaller pushes
     Mongodb,
 }
 
@@ -73,7 +74,7 @@ pub(crate) enum SuiteName {
     Document,
     /// The newest documents that match a filter
     Query,
-    /// The counters
+    /// The statistics
     Stats,
     /// Clients that push and clients that pull at the same time
     Mixed,
@@ -92,7 +93,7 @@ impl Options {
         if self.suites.is_empty() { SuiteName::value_variants().to_vec() } else { self.suites.clone() }
     }
 
-    /// How long each measurement takes.
+    /// The length of each measurement.
     pub(crate) fn time(&self) -> Duration {
         if self.smoke { Duration::from_millis(50) } else { Duration::from_secs_f64(self.seconds) }
     }
@@ -101,16 +102,16 @@ impl Options {
         if self.smoke { self.documents.min(SMOKE_DOCUMENTS) } else { self.documents }
     }
 
-    /// How many pushes each connection sends again and again.
+    /// How many pushes each connection sends repeatedly.
     pub(crate) fn repeated_pushes(&self) -> usize {
         if self.smoke { 1 } else { 20 }
     }
 
-    /// How many operations the logs have that are compared, from the shortest to the longest.
+    /// The numbers of operations in the logs that are compared, from the shortest to the longest.
     pub(crate) fn log_lengths(&self) -> [u64; 3] {
         let shortest = self.documents();
         let longest = if self.smoke { 3 * shortest } else { self.longest_log.max(shortest) };
-        // As many times as long as the shortest as the longest is of it.
+        // The lengths grow by the same factor each time.
         [shortest, (shortest * longest).isqrt(), longest]
     }
 }

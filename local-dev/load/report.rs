@@ -1,4 +1,4 @@
-//! What came out: a table for people, JSON for machines.
+//! The results: a table for people, or JSON for programs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::load::Load;
 
-/// What one measurement says.
+/// The results of one measurement.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Sample {
     requests_per_second: f64,
@@ -19,13 +19,13 @@ pub(crate) struct Sample {
     p50_ms: f64,
     p95_ms: f64,
     p99_ms: f64,
-    /// Cores in use, of the server, of the database's own processes and of this program.
+    /// Cores in use by the server, by the database's own processes, and by this program.
     server_cores: Option<f64>,
     database_cores: Option<f64>,
     generator_cores: Option<f64>,
 }
 
-/// What two measurements are compared by.
+/// The figure by which two measurements are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Measure {
@@ -35,7 +35,7 @@ pub(crate) enum Measure {
     P99,
 }
 
-/// A ratio to reach.
+/// A ratio that should be reached.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Goal {
@@ -43,13 +43,13 @@ pub(crate) enum Goal {
     AtMost(f64),
 }
 
-/// One line: a measurement and perhaps another one that it is held against, as medians of all runs.
+/// One line: a measurement and perhaps another one for comparison, as medians of all runs.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
     pub(crate) store: &'static str,
     pub(crate) name: String,
     pub(crate) sample: Sample,
-    /// What it is held against, and that one's measurement.
+    /// The name and the measurement for comparison.
     pub(crate) yardstick: Option<(String, Sample)>,
     pub(crate) measure: Measure,
     /// The median of the ratios of each run.
@@ -66,7 +66,7 @@ pub(crate) struct Memory {
     pub(crate) goal: Goal,
 }
 
-/// Everything that was measured.
+/// All measurements.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) figures: Vec<Figure>,
@@ -104,7 +104,7 @@ impl Sample {
         }
     }
 
-    /// The median of each number by itself.
+    /// The median of each number.
     fn median(samples: &[Self]) -> Self {
         let of = |number: fn(&Self) -> f64| median(samples.iter().map(number).collect());
         let of_some = |number: fn(&Self) -> Option<f64>| {
@@ -135,7 +135,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 }
 
 impl Figure {
-    /// The medians of some runs, each with the measurement and perhaps the one that it is held against.
+    /// The medians of some runs. Each run has a measurement and perhaps another one for comparison.
     pub(crate) fn of(
         store: &'static str,
         name: impl Into<String>,

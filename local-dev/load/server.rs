@@ -9,7 +9,7 @@ use crate::Result;
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Child,
-    /// Where it listens, as `address:port`.
+    /// Its address, as `address:port`.
     pub(crate) host: String,
 }
 
@@ -21,11 +21,11 @@ impl Server {
             .env_clear()
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .env("PORT", "0")
-            // A file `.env` here would not be the default settings.
+            // A file `.env` here would change the default settings.
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // Its log is written as ever, and read by nobody.
+            // The server writes its log as usual, but it is not read.
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| format!("{} does not start: {error}", program.display()))?;
@@ -53,7 +53,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Where it has ended already there is nothing left to do.
+        // If the process has ended already, nothing is left to do.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

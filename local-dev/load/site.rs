@@ -1,4 +1,4 @@
-//! A server on a database of its own, and what was done to that.
+//! A server on its own database, and the operations in it.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,13 +20,13 @@ use crate::database::Database;
 use crate::server::Server;
 use crate::work::{AUTHOR, COLLECTION, Made, OTHER, Work, document_name};
 
-/// How many operations one commit of a filling has.
+/// The number of operations in one commit while a database is filled.
 const FILLING_MAX_OPERATIONS: u64 = 1_000;
 
-/// The tenant of those who do not sign in.
+/// The tenant of requests without sign-in.
 pub(crate) const TENANT: &str = "default";
 
-/// A server on a database of its own.
+/// A server on its own database.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) server: Server,
@@ -34,7 +34,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Fills a database with as many operations, and starts a server on it.
+    /// Fills a database with `operations` operations, and starts a server on it.
     pub(crate) async fn start(
         database: &Database,
         work: Work,
@@ -58,7 +58,7 @@ impl Site {
     }
 }
 
-/// Writes operations through the store's own commit: new versions of all documents, one after the other.
+/// Writes operations with the store's own commit: new versions of all documents, one after the other.
 pub(crate) async fn fill(database: &Database, work: &Work, operations: u64, progress: &ProgressBar) -> Result<()> {
     let store = open(database).await?;
     let tenant = TenantId::trusted(TENANT);
@@ -91,7 +91,7 @@ async fn open(database: &Database) -> Result<Arc<dyn Store>> {
     Ok(open_store(&Config::read(look_up)?.store).await?)
 }
 
-/// The revision that each of the documents has, if it is there.
+/// The revision of each document that exists.
 async fn revisions(store: &dyn Store, tenant: &TenantId, documents: u64) -> Result<Vec<Option<u64>>> {
     let keys: Vec<DocumentKey> = (0..documents).map(|index| key(&document_name(index))).collect();
     let snapshot = store.load(tenant, LoadRequest { ids: Vec::new(), keys: keys.clone() }).await?;

@@ -1,4 +1,4 @@
-//! What is pushed: mostly new versions of a fixed set of documents, as devices that share a list would make them.
+//! The pushed operations: mostly new versions of a fixed set of documents, as from devices that share a list.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -11,13 +11,13 @@ pub(crate) const COLLECTION: &str = "todos";
 /// The author of all operations.
 pub(crate) const AUTHOR: &str = "device-7c1f";
 
-/// Another client that the author has heard of.
+/// Another client in the author's clocks.
 pub(crate) const OTHER: &str = "device-02ab";
 
 /// The time of the first operation, in milliseconds since 1970.
 const FIRST_TIMESTAMP: u64 = 1_700_000_000_000;
 
-/// Of how many operations one makes a new document, where any does.
+/// One in this many operations creates a new document, if any does.
 const NEW_DOCUMENT_EVERY: u64 = 20;
 
 /// One operation, as a push and as a row.
@@ -25,7 +25,7 @@ const NEW_DOCUMENT_EVERY: u64 = 20;
 pub(crate) struct Made {
     pub(crate) id: String,
     pub(crate) document: String,
-    /// The author's counter: greater than that of every operation before on this document.
+    /// The author's counter, which is greater than that of every earlier operation on this document.
     pub(crate) counter: u64,
     pub(crate) data: String,
 }
@@ -69,13 +69,14 @@ pub(crate) fn body(batch: &[Made]) -> Bytes {
 /// Makes the operations of one database.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// How many documents there are in the beginning.
+    /// The number of documents in the beginning.
     pub(crate) documents: u64,
     makes_documents: bool,
     made: Cell<u64>,
 }
 
-/// Which documents a connection writes: each its own, so that no push is decided by which of two came first.
+/// The documents that a connection writes. Each connection has its own, so that no decision depends on the order of two
+/// connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Share {
     pub(crate) connection: u64,
@@ -87,7 +88,7 @@ impl Work {
         Self { documents, makes_documents, made: Cell::new(0) }
     }
 
-    /// The next operation on a document that exists.
+    /// The next operation on an existing document.
     pub(crate) fn version_of(&self, index: u64) -> Made {
         self.make(document_name(index))
     }
@@ -102,13 +103,13 @@ impl Work {
         (0..operations).map(make).collect()
     }
 
-    /// Operations that conflict with their documents: their author knows nothing of them.
+    /// Operations that conflict with their documents, because their author has not seen them.
     pub(crate) fn conflicts(&self, share: Share, operations: usize) -> Vec<Made> {
         (0..operations).map(|_| Made { counter: 0, ..self.version_in(share) }).collect()
     }
 
-    /// The next operation on a document of a connection's share: a walk that visits all of it before it comes back, and
-    /// not in order.
+    /// The next operation on a document of a connection's share. The documents are visited in a mixed order, all of
+    /// them before one comes again.
     fn version_in(&self, Share { connection, connections }: Share) -> Made {
         let turn = self.made.get();
         self.version_of(connection + connections * (turn * 7_919 % (self.documents / connections)))
@@ -128,12 +129,12 @@ impl Work {
     }
 }
 
-/// The name of one of the documents that there are in the beginning.
+/// The name of one of the initial documents.
 pub(crate) fn document_name(index: u64) -> String {
     format!("todo-{:016x}", mixed(index))
 }
 
-/// An identifier as devices make them: 128 bits without an order.
+/// An identifier like those of devices: 128 bits without an order.
 fn identifier(number: u64) -> String {
     format!("{:016x}{:016x}", mixed(number), mixed(!number))
 }

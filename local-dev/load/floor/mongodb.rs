@@ -22,7 +22,7 @@ pub(crate) struct MongoFloor {
     uri: String,
     name: String,
     last_seq: Cell<u64>,
-    /// MongoDB does not let the writers of one document wait for each other, but refuses all but one; so here they wait.
+    /// In MongoDB, writers of one document do not wait for each other, but all except one fail. So they wait here.
     head: Mutex<()>,
 }
 
@@ -42,7 +42,7 @@ impl MongoFloor {
         Self { uri, name, last_seq: Cell::new(rows), head: Mutex::default() }
     }
 
-    /// The database, connected to as often as there are clients.
+    /// The database, with as many connections as there are clients.
     async fn database(&self, clients: usize) -> Result<Database> {
         let database = connect_mongodb(&self.uri, clients).await?.database(&self.name);
         try_join_all((0..clients).map(|_| database.run_command(doc! { "ping": 1 }).into_future())).await?;

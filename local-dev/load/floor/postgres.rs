@@ -37,7 +37,7 @@ const WRITE: &str = r#"
     SELECT $7, b.seq, b.seq << 24, b.id, 'update', $8, b.doc_id, b.data, b."timestamp", $9, b.clock, b."timestamp"
     FROM batch AS b"#;
 
-/// In front, since what stands first is done last: so the row is locked for the shortest time.
+/// It comes first in the text because the first one is executed last, so the row is locked for the shortest time.
 const WRITE_HEAD: &str = "
     head AS (
         UPDATE syncflow_heads AS h SET seq = h.seq + (SELECT count(*) FROM batch) WHERE h.tenant = $7

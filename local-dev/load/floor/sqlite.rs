@@ -1,7 +1,7 @@
 //! The floor of SQLite.
 //!
-//! SQLite has one writer at a time, so whatever the number of clients, one connection that never waits for another is
-//! the fastest that can write their batches.
+//! SQLite has one writer at a time. So for any number of clients, the fastest way to write their batches is one
+//! connection that never waits for another.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl SqliteFloor {
         Self { path, last_seq: Cell::new(rows) }
     }
 
-    /// Lets each client read on a thread and a connection of its own.
+    /// Lets each client read on its own thread and connection.
     fn read(
         &self,
         clients: u64,
@@ -91,7 +91,7 @@ impl Floor for SqliteFloor {
     }
 }
 
-/// A connection as the server has them: with the larger page cache of its writer.
+/// A connection like the server's, with the larger page cache of its writer.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;

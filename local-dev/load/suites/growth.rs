@@ -16,25 +16,25 @@ use crate::report::{Goal, Measure, Sample};
 use crate::site::{Site, fill};
 use crate::work::Work;
 
-/// What is pushed and pulled on logs of all lengths.
+/// The number of connections for pushes and pulls on logs of all lengths.
 const CONNECTIONS: u64 = 8;
 const PUSHED_OPERATIONS: usize = 50;
 const PULLED_OPERATIONS: u64 = 1_000;
 
-/// What is pushed while the log is compacted.
+/// The number of operations in a push while the log is compacted.
 const PUSHED_MEANWHILE: usize = 10;
 
-/// How long pushes go on before they look whether the compaction is done.
+/// How long pushes run before they check whether the compaction is done.
 const SLICE: Duration = Duration::from_millis(500);
 
-/// A log of some length.
+/// A log of a certain length.
 struct Long {
     operations: u64,
     database: Database,
     site: Site,
 }
 
-/// What is measured on each log.
+/// The measurements on each log.
 #[derive(Clone, Copy)]
 enum Kind {
     Stats,
@@ -68,7 +68,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The same on every log, each length in its turn. What is pushed comes last, since it makes the logs longer.
+    /// The same measurements on every log, with the lengths in turn. Pushes come last, because they make the logs
+    /// longer.
     async fn growth(&mut self, logs: &[Long]) -> Result<()> {
         let kinds = [
             (Kind::Stats, "stats", Measure::Requests, Goal::AtLeast(0.8)),
@@ -97,7 +98,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Pushes while the whole log is compacted, against the same pushes before.
+    /// Pushes while the whole log is compacted, compared with the same pushes before.
     async fn compaction(&mut self, log: &Long) -> Result<()> {
         let (site, watch) = (&log.site, self.watch(Some(&log.site.server)));
         let (mut before, mut meanwhile) = (Vec::new(), Vec::new());
@@ -126,7 +127,7 @@ async fn load_of(kind: Kind, site: &Site, watch: Watch) -> Result<Load> {
     }
 }
 
-/// A client that starts from nothing and pulls until it has everything, again and again.
+/// A client that begins without a cursor and pulls everything, repeatedly.
 async fn first_syncs(site: &Site, watch: Watch) -> Result<Load> {
     let mut client = site.client().await?;
     let mut load = Load::default();
@@ -153,7 +154,7 @@ async fn first_syncs(site: &Site, watch: Watch) -> Result<Load> {
     Ok(load)
 }
 
-/// Compacts the whole log, and pushes until this is done.
+/// Compacts the whole log, and pushes until that is done.
 async fn compact_and_push(site: &Site, watch: Watch) -> Result<Load> {
     let is_done = Cell::new(false);
     let compact = async {
@@ -176,7 +177,7 @@ async fn compact_and_push(site: &Site, watch: Watch) -> Result<Load> {
         running.stop(&mut load);
         Ok::<_, Box<dyn std::error::Error>>(load)
     };
-    // Each request compacts for a bounded time, and each makes the log shorter by more than is pushed meanwhile.
+    // Each request compacts for a bounded time, and removes more from the log than is pushed meanwhile.
     let (compacted, load): (Result<()>, Result<Load>) = tokio::join!(compact, push);
     compacted?;
     load

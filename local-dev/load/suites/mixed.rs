@@ -14,7 +14,7 @@ const PULLERS: u64 = 32;
 const PULLED_OPERATIONS: u64 = 100;
 
 impl Bench<'_> {
-    /// 8 push batches of 10, 32 pull pages of 100.
+    /// 8 connections push batches of 10, and 32 connections pull pages of 100.
     pub(super) async fn mixed(&mut self, pair: &Pair) -> Result<()> {
         let (site, watch) = (&pair.site, self.watch(Some(&pair.site.server)));
         self.begin("mixed", u64::from(self.options.runs) * 2);

@@ -1,4 +1,4 @@
-//! The suites: what is measured, and against what.
+//! The suites: the measurements and their comparisons.
 
 mod growth;
 mod mixed;
@@ -20,19 +20,19 @@ use crate::server::Server;
 use crate::site::{Site, fill};
 use crate::work::Work;
 
-/// Most memory of a server that nobody has asked anything yet, in MB.
+/// The greatest memory of a server before its first request, in MB.
 const IDLE_MAX_MB: f64 = 20.0;
 
-/// Most memory of a server over all suites, in MB.
+/// The greatest memory of a server over all suites, in MB.
 const PEAK_MAX_MB: f64 = 150.0;
 
-/// How long a server is left alone before its idle memory is read.
+/// How long a server is idle before its memory is read.
 const IDLE_TIME: Duration = Duration::from_millis(500);
 
-/// Of how many times as many operations as there are documents the log has when the suites begin.
+/// When the suites begin, the log has this many operations for each document.
 const LOG_PER_DOCUMENT: u64 = 3;
 
-/// What all suites of a store share.
+/// The state that all suites of a store share.
 struct Bench<'a> {
     store: StoreName,
     options: &'a Options,
@@ -42,14 +42,14 @@ struct Bench<'a> {
     peak_mb: f64,
 }
 
-/// A server, and a floor beside it with as many rows.
+/// A server, and a floor with the same number of rows.
 struct Pair {
     site: Site,
     floor: Box<dyn Floor>,
     floor_work: Work,
 }
 
-/// Runs the suites that were chosen on one store.
+/// Runs the chosen suites on one store.
 pub(crate) async fn run(store: StoreName, options: &Options) -> Result<Report> {
     let progress = ProgressBar::no_length();
     let style = ProgressStyle::with_template("{prefix:10} {bar:30} {percent:>3} % of {msg} ({elapsed})")?;
@@ -116,14 +116,14 @@ impl Bench<'_> {
         self.peak_mb = meter::memory_mb(server.pid(), "VmHWM").unwrap_or_default().max(self.peak_mb);
     }
 
-    /// Says what is under way: so many steps of it.
+    /// Shows which work begins, and how many steps it has.
     fn begin(&self, what: &str, steps: u64) {
         self.progress.set_message(what.to_owned());
         self.progress.set_length(steps);
         self.progress.set_position(0);
     }
 
-    /// What a load is measured with.
+    /// The measuring of a load.
     fn watch(&self, server: Option<&Server>) -> Watch {
         Watch { time: self.options.time(), server: server.map(Server::pid), database: self.databases.process() }
     }
@@ -135,7 +135,7 @@ impl Bench<'_> {
         Ok(sample)
     }
 
-    /// Measures two loads in turns, as often as was asked for.
+    /// Measures two loads in turn, as often as the options say.
     async fn in_turns(
         &self,
         first: impl AsyncFn() -> Result<Sample>,
@@ -157,7 +157,7 @@ impl Bench<'_> {
         measure: Measure,
         goal: Option<Goal>,
     ) {
-        // What stands in for MongoDB says little about it.
+        // The emulation of MongoDB says little about MongoDB.
         let goal = goal.filter(|_| self.store != StoreName::Mongodb);
         self.report.figures.push(Figure::of(self.store.as_str(), name, samples, yardstick, measure, goal));
     }

@@ -14,19 +14,19 @@ use crate::report::{Goal, Measure};
 use crate::site::Site;
 use crate::work::{Made, Share, Work, body};
 
-/// How many operations are made for each second: more than any server takes.
+/// How many operations are made for each second: more than any server can accept.
 const MADE_PER_SECOND: f64 = 60_000.0;
 
-/// The batches and connections that duplicates and conflicts are compared by.
+/// The batch size and the number of connections for comparisons with duplicates and conflicts.
 const COMPARED: (usize, u64) = (50, 8);
 
-/// A connection and what it pushes.
+/// A connection and its batches.
 struct Pusher {
     client: Client,
     bodies: std::vec::IntoIter<Bytes>,
 }
 
-/// Pushes new versions, which are made before the clock starts.
+/// Pushes new versions, which are made before the measurement begins.
 pub(super) async fn push_load(site: &Site, batch: usize, connections: u64, watch: Watch) -> Result<Load> {
     let mut pushers = Vec::new();
     for batches in batches(&site.work, batch, connections, watch.time) {
@@ -53,7 +53,7 @@ pub(super) fn batches(work: &Work, batch: usize, connections: u64, time: Duratio
     (0..connections).map(of).collect()
 }
 
-/// Pushes the same bodies again and again.
+/// Pushes the same bodies repeatedly.
 async fn push_again(clients: &mut [(Client, Vec<Bytes>, usize)], watch: Watch, are_conflicts: bool) -> Result<Load> {
     drive(clients, watch, async |(client, bodies, turn)| {
         let body = bodies[*turn % bodies.len()].clone();
@@ -114,7 +114,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Operations that took effect before, against operations that do now.
+    /// Operations that took effect before, compared with operations that take effect now.
     pub(super) async fn duplicates(&mut self, pair: &Pair) -> Result<()> {
         self.again(pair, "duplicates", false, Some(Goal::AtLeast(2.0))).await
     }

@@ -14,15 +14,15 @@ use crate::report::{Goal, Measure};
 use crate::site::Site;
 use crate::work::{COLLECTION, document_name};
 
-/// How many connections read.
+/// The number of connections that read.
 const CONNECTIONS: u64 = 8;
 
-/// How many documents a query asks for.
+/// The number of documents in a query.
 const QUERY_DOCUMENTS: u64 = 100;
 
-/// Pulls page after page of the log, from its beginning on, again and again.
+/// Pulls the log page by page, repeatedly from its beginning.
 pub(super) async fn pull_load(site: &Site, page_rows: u64, connections: u64, watch: Watch) -> Result<Load> {
-    // The reference's way to begin is the only one that begins with the log.
+    // Only the original protocol begins with the log.
     let begin = r#"{"since":0,"limit":1,"clientId":"reader"}"#.to_owned();
     let beginning = site.client().await?.pull(begin, 1).await?.cursor;
     let mut readers: Vec<(Client, String)> =
@@ -35,7 +35,7 @@ pub(super) async fn pull_load(site: &Site, page_rows: u64, connections: u64, wat
     .await
 }
 
-/// Asks for the statistics.
+/// Requests the statistics.
 pub(super) async fn stats_load(site: &Site, watch: Watch) -> Result<Load> {
     let mut clients = site.clients(CONNECTIONS).await?;
     drive(&mut clients, watch, async |client| {
@@ -46,7 +46,7 @@ pub(super) async fn stats_load(site: &Site, watch: Watch) -> Result<Load> {
 }
 
 impl Bench<'_> {
-    /// Pages of the log, against the same rows read.
+    /// Pages of the log, compared with reading the same rows.
     pub(super) async fn pull(&mut self, pair: &Pair) -> Result<()> {
         let watch = self.watch(Some(&pair.site.server));
         for page_rows in [100, 1_000] {
@@ -61,7 +61,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// A document by its id, against a route that the server does not know.
+    /// A document by its id, compared with a route that the server does not know.
     pub(super) async fn document(&mut self, pair: &Pair) -> Result<()> {
         let name = format!("document, {CONNECTIONS} connections");
         self.begin(&name, u64::from(self.options.runs) * 2);
@@ -89,7 +89,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The newest documents of which every second one matches, against as many of the newest ones.
+    /// A query that every second one of the newest documents matches, compared with reading as many of the newest
+    /// documents.
     pub(super) async fn query(&mut self, pair: &Pair) -> Result<()> {
         let name = format!("query, pages of {QUERY_DOCUMENTS}, {CONNECTIONS} connections");
         self.begin(&name, u64::from(self.options.runs) * 2);
@@ -110,7 +111,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The counters.
+    /// The statistics.
     pub(super) async fn stats(&mut self, pair: &Pair) -> Result<()> {
         let name = format!("stats, {CONNECTIONS} connections");
         self.begin(&name, u64::from(self.options.runs));
