@@ -8,31 +8,30 @@ use syncflow_server::core::cursor::Head;
 use syncflow_server::core::decide::{Snapshot, decide};
 use syncflow_server::core::document::Document;
 use syncflow_server::core::fingerprint::Fingerprint;
-use syncflow_server::core::json::RawJson;
+use syncflow_server::core::json::Object;
 use syncflow_server::core::limits::PAGE_MAX_OPERATIONS;
 use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
+use syncflow_server::core::operation::{Change, LogEntry, Operation};
 use syncflow_server::core::page::LogPageBuilder;
 
 /// The data of an operation in a todo list.
 const DATA: &str = r#"{"title":"Buy milk","done":false,"list":"list-7","rank":1234,"note":"as the last time"}"#;
 
 fn clock(clients: u64, counter: u64) -> VectorClock {
-    (0..clients).map(|client| (ClientId::trusted(&format!("device-{client:04}")), counter)).collect()
+    (0..clients).map(|client| (ClientId::literal(&format!("device-{client:04}")), counter)).collect()
 }
 
 fn key(index: usize) -> DocumentKey {
-    DocumentKey { collection: Collection::trusted("todos"), id: DocumentId::trusted(&format!("todo-{index}")) }
+    DocumentKey { collection: Collection::literal("todos"), id: DocumentId::literal(&format!("todo-{index}")) }
 }
 
 fn operation(index: usize, clock: VectorClock) -> Operation {
     Operation {
-        id: OperationId::trusted(&format!("operation-{index}")),
-        kind: OperationKind::Update,
+        id: OperationId::literal(&format!("operation-{index}")),
+        change: Change::Update(Object::literal(DATA)),
         key: key(index),
-        data: Some(RawJson::trusted(DATA)),
         timestamp: 1_700_000_000_000,
-        client_id: ClientId::trusted("device-0000"),
+        client_id: ClientId::literal("device-0000"),
         clock,
     }
 }
@@ -40,10 +39,10 @@ fn operation(index: usize, clock: VectorClock) -> Operation {
 fn document(clock: VectorClock) -> Document {
     Document {
         rev: 1,
-        data: Some(RawJson::trusted(DATA)),
+        data: Some(Object::literal(DATA)),
         clock,
-        operation_id: OperationId::trusted("operation-before"),
-        client_id: ClientId::trusted("device-0001"),
+        operation_id: OperationId::literal("operation-before"),
+        client_id: ClientId::literal("device-0001"),
         timestamp: 1_700_000_000_000,
     }
 }
@@ -90,8 +89,8 @@ fn decisions(criterion: &mut Criterion) {
 fn pages(criterion: &mut Criterion) {
     let entries: Vec<LogEntry> = (0..PAGE_MAX_OPERATIONS)
         .map(|index| {
-            let Operation { id, kind, key, data, timestamp, client_id, clock } = operation(index, clock(2, 2));
-            LogEntry { seq: index as u64, id, kind, key, data, timestamp, client_id, clock: clock.to_json() }
+            let Operation { id, change, key, timestamp, client_id, clock } = operation(index, clock(2, 2));
+            LogEntry { seq: index as u64, id, change, key, timestamp, client_id, clock: clock.json().clone() }
         })
         .collect();
     let mut group = criterion.benchmark_group("page building");

@@ -8,9 +8,9 @@ use syncflow_server::config::Config;
 use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::decide::{Batch, DocumentWrite};
 use syncflow_server::core::document::Document;
-use syncflow_server::core::json::RawJson;
+use syncflow_server::core::json::Object;
 use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, TenantId};
-use syncflow_server::core::operation::{Operation, OperationKind};
+use syncflow_server::core::operation::{Change, Operation};
 use syncflow_server::runtime::open_store;
 use syncflow_server::store::{Commit, LoadRequest, Store};
 
@@ -61,7 +61,7 @@ impl Site {
 /// Writes operations with the store's own commit: new versions of all documents, one after the other.
 pub(crate) async fn fill(database: &Database, work: &Work, operations: u64, progress: &ProgressBar) -> Result<()> {
     let store = open(database).await?;
-    let tenant = TenantId::trusted(TENANT);
+    let tenant = TenantId::literal(TENANT);
     let mut revisions = revisions(&*store, &tenant, work.documents).await?;
     progress.set_length(operations);
     progress.set_position(0);
@@ -99,16 +99,16 @@ async fn revisions(store: &dyn Store, tenant: &TenantId, documents: u64) -> Resu
 }
 
 fn key(document: &str) -> DocumentKey {
-    DocumentKey { collection: Collection::trusted(COLLECTION), id: DocumentId::trusted(document) }
+    DocumentKey { collection: Collection::literal(COLLECTION), id: DocumentId::literal(document) }
 }
 
 fn add(batch: &mut Batch, made: &Made, seen_rev: Option<u64>) {
-    let (id, client_id) = (OperationId::trusted(&made.id), ClientId::trusted(AUTHOR));
-    let clock: VectorClock = [(client_id.clone(), made.counter), (ClientId::trusted(OTHER), 3)].into_iter().collect();
-    let data = Some(RawJson::trusted(&made.data));
+    let (id, client_id) = (OperationId::literal(&made.id), ClientId::literal(AUTHOR));
+    let clock: VectorClock = [(client_id.clone(), made.counter), (ClientId::literal(OTHER), 3)].into_iter().collect();
+    let data = Object::literal(&made.data);
     let document = Document {
         rev: seen_rev.unwrap_or(0) + 1,
-        data: data.clone(),
+        data: Some(data.clone()),
         clock: clock.clone(),
         operation_id: id.clone(),
         client_id: client_id.clone(),
@@ -118,8 +118,8 @@ fn add(batch: &mut Batch, made: &Made, seen_rev: Option<u64>) {
     let entry_index = batch.entries.len();
     batch.documents.push(DocumentWrite { key: key.clone(), seen_rev, document, entry_index });
     batch.live_documents_delta += i64::from(seen_rev.is_none());
-    let (kind, timestamp) = (OperationKind::Update, made.timestamp());
-    batch.entries.push(Operation { id, kind, key, data, timestamp, client_id, clock });
+    let (change, timestamp) = (Change::Update(data), made.timestamp());
+    batch.entries.push(Operation { id, change, key, timestamp, client_id, clock });
 }
 
 fn now_ms() -> u64 {

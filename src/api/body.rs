@@ -9,22 +9,22 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::error::ApiError;
 use crate::core::limits::INFLATED_BODY_MAX_BYTES;
+use crate::core::text::Text;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The text of a request's body, of at most [`INFLATED_BODY_MAX_BYTES`].
-pub(super) struct BodyText(String);
+/// The text of a request's body, of at most [`INFLATED_BODY_MAX_BYTES`]. What is read of it can share its memory.
+pub(super) struct BodyText(Text);
 
 impl BodyText {
     /// The text, which may be no JSON at all.
-    pub(super) fn as_str(&self) -> &str {
-        self.0.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.0)
+    pub(super) fn as_text(&self) -> &Text {
+        &self.0
     }
 
     /// The text, or an empty object where the client sent nothing.
     pub(super) fn or_empty_object(&self) -> &str {
-        let text = self.as_str();
-        if text.trim().is_empty() { "{}" } else { text }
+        if self.0.trim().is_empty() { "{}" } else { &self.0 }
     }
 }
 
@@ -34,8 +34,10 @@ impl<S: Sync> FromRequest<S> for BodyText {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let body = Limited::new(request.into_body(), INFLATED_BODY_MAX_BYTES);
         let bytes = body.collect().await.map_err(|error| unreadable(&*error))?.to_bytes();
-        let text = String::from_utf8(bytes.into());
-        text.map(Self).map_err(|error| ApiError::bad_request(format!("the body is not UTF-8: {}", error.utf8_error())))
+        let text = Text::try_from(bytes);
+        let text = text.map_err(|error| ApiError::bad_request(format!("the body is not UTF-8: {error}")))?;
+        let without_mark = text.strip_prefix(BYTE_ORDER_MARK).map(|text_behind| text.slice_ref(text_behind));
+        Ok(Self(without_mark.unwrap_or(text)))
     }
 }
 

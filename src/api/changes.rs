@@ -33,7 +33,6 @@
 //! *With `since` alone* it gets the operations with a greater `timestamp`, ordered by timestamp, a page never ending
 //! between equal ones; no `cursor` is answered then. What is pushed late with an older timestamp is not seen this way.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -49,7 +48,7 @@ use super::schema::{
     BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, RunTooLong, Unauthorized, Unavailable,
 };
 use crate::core::cursor::Cursor;
-use crate::core::json::{self, push_string};
+use crate::core::json::{self, ObjectWriter};
 use crate::core::limits::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_OPERATIONS, SINCE_MAX};
 use crate::core::names::ClientId;
 use crate::core::operation::LogEntry;
@@ -80,7 +79,7 @@ pub(super) async fn pull_changes(
 
 fn read(text: &str) -> Result<PullRequest, ApiError> {
     let mut faults = Faults::default();
-    let mut fields = Fields::of_body(text, &mut faults)?;
+    let mut fields = Fields::of_body(text, &["cursor", "since", "limit", "clientId", "vectorClock"], &mut faults)?;
     let from = if fields.raw("cursor").is_some() {
         fields.required("cursor", cursor).map(PullFrom::Cursor)
     } else {
@@ -101,7 +100,7 @@ fn cursor(text: &str) -> Result<Option<Cursor>, String> {
     if text == "null" {
         return Ok(None);
     }
-    match string(text)?.as_str() {
+    match &*string(text)? {
         "" => Ok(None),
         text => Cursor::parse(text).map(Some).map_err(|problem| problem.to_string()),
     }
@@ -112,42 +111,21 @@ fn an_object(text: &str) -> Result<(), &'static str> {
 }
 
 fn write(page: &PulledPage) -> String {
-    let bytes: usize = page.entries.iter().map(LogEntry::wire_bytes_unescaped).sum();
-    let mut text = String::with_capacity(bytes + 150);
-    text.push_str("{\"operations\":[");
-    for (index, entry) in page.entries.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
+    let bytes: usize = page.entries.iter().map(LogEntry::wire_bytes).sum();
+    let mut text = String::with_capacity(bytes + ANSWER_FRAME_BYTES);
+    ObjectWriter::write(&mut text, |object| {
+        object.array("operations", &page.entries, |out, entry| entry.write(out));
+        object.raw("conflicts", "[]");
+        if let Some(cursor) = page.cursor {
+            object.string("cursor", &cursor.to_string());
         }
-        write_entry(&mut text, entry);
-    }
-    text.push_str("],\"conflicts\":[]");
-    // Writing to a string cannot fail.
-    if let Some(cursor) = page.cursor {
-        let _ = write!(text, ",\"cursor\":\"{cursor}\"");
-    }
-    let _ = write!(text, ",\"hasMore\":{}}}", page.has_more);
+        object.boolean("hasMore", page.has_more);
+    });
     text
 }
 
-fn write_entry(text: &mut String, entry: &LogEntry) {
-    text.push_str("{\"id\":");
-    push_string(text, entry.id.as_str());
-    text.push_str(",\"type\":\"");
-    text.push_str(entry.kind.as_str());
-    text.push_str("\",\"collection\":");
-    push_string(text, entry.key.collection.as_str());
-    text.push_str(",\"docId\":");
-    push_string(text, entry.key.id.as_str());
-    text.push_str(",\"data\":");
-    text.push_str(entry.data.as_ref().map_or("null", |data| data.as_str()));
-    // Writing to a string cannot fail.
-    let _ = write!(text, ",\"timestamp\":{},\"clientId\":", entry.timestamp);
-    push_string(text, entry.client_id.as_str());
-    text.push_str(",\"synced\":true,\"vectorClock\":");
-    text.push_str(entry.clock.as_str());
-    text.push('}');
-}
+/// The bytes of a page without its operations, more or less.
+const ANSWER_FRAME_BYTES: usize = 150;
 
 #[cfg(test)]
 mod tests {

@@ -74,7 +74,7 @@ pub fn age_ms(text: &str, default_days: f64) -> Result<u64, String> {
 
 fn read(text: &str, default_days: f64) -> Result<u64, ApiError> {
     let mut faults = Faults::default();
-    let mut fields = Fields::of_body(text, &mut faults)?;
+    let mut fields = Fields::of_body(text, &["olderThanDays"], &mut faults)?;
     let days = fields.optional("olderThanDays", default_days, days);
     faults.unless_any(days.map(milliseconds))
 }

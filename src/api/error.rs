@@ -158,7 +158,7 @@ impl ApiError {
     }
 
     /// An error about one field.
-    pub(super) fn bad_field(field: &str, problem: impl fmt::Display) -> Self {
+    pub(super) fn bad_field(field: impl fmt::Display, problem: impl fmt::Display) -> Self {
         let mut faults = Faults::default();
         faults.add(field, problem);
         Self::BadFields(faults)
@@ -373,10 +373,10 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn add(&mut self, field: &str, problem: impl fmt::Display) {
+    pub(super) fn add(&mut self, field: impl fmt::Display, problem: impl fmt::Display) {
         self.count += 1;
         if self.named.len() < ERROR_MAX_FAULTS {
-            self.named.push((field.to_owned(), excerpt(&problem.to_string())));
+            self.named.push((field.to_string(), excerpt(&problem.to_string())));
         }
     }
 
@@ -425,7 +425,7 @@ mod tests {
     fn many_faults_are_named_up_to_the_limit_and_the_rest_counted() {
         let mut faults = Faults::default();
         for index in 0..ERROR_MAX_FAULTS + 3 {
-            faults.add(&format!("f[{index}]"), "is missing");
+            faults.add(format_args!("f[{index}]"), "is missing");
         }
         let text = faults.to_string();
         assert!(text.starts_with("f[0]: is missing; f[1]: is missing;"), "{text}");

@@ -1,37 +1,91 @@
 //! Reading the fields of a request: every fault is noted under its field's name, and reading goes on.
 
-use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::borrow::Cow;
+use std::fmt::{self, Display};
 
 use super::error::{ApiError, Faults, excerpt};
-use crate::core::json::{self, Members};
+use crate::core::json::{self, Picked};
 use crate::core::names::BadName;
+use crate::core::text::{Text, part_of};
 
-/// One object of a request, with the faults that were found so far.
-pub(super) struct Fields<'a, 'f> {
-    members: Members<'a>,
-    prefix: String,
+/// Where something is in a request, such as `operations[3].data`; written only if there is a fault.
+#[derive(Clone, Copy)]
+pub(super) struct Path<'p> {
+    parent: Option<&'p Path<'p>>,
+    part: Part<'p>,
+}
+
+#[derive(Clone, Copy)]
+enum Part<'p> {
+    Body,
+    Key(&'p str),
+    Index(usize),
+}
+
+impl<'p> Path<'p> {
+    /// The body itself.
+    pub(super) const BODY: Self = Self { parent: None, part: Part::Body };
+
+    /// A member of what is here.
+    pub(super) fn key(&'p self, key: &'p str) -> Self {
+        Self { parent: Some(self), part: Part::Key(key) }
+    }
+
+    /// An element of what is here.
+    pub(super) fn index(&'p self, index: usize) -> Self {
+        Self { parent: Some(self), part: Part::Index(index) }
+    }
+}
+
+impl Display for Path<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_at_top = self.parent.is_none_or(|parent| matches!(parent.part, Part::Body));
+        if let Some(parent) = self.parent {
+            write!(formatter, "{parent}")?;
+        }
+        match self.part {
+            Part::Body => Ok(()),
+            Part::Key(key) if is_at_top => formatter.write_str(&excerpt(key)),
+            Part::Key(key) => write!(formatter, ".{}", excerpt(key)),
+            Part::Index(index) => write!(formatter, "[{index}]"),
+        }
+    }
+}
+
+/// Some members of one object of a request, with the faults that were found so far.
+pub(super) struct Fields<'a, 'f, const N: usize> {
+    members: Picked<'a, N>,
+    path: Path<'f>,
     faults: &'f mut Faults,
 }
 
-impl<'a, 'f> Fields<'a, 'f> {
-    /// Opens the body of a request.
+impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
+    /// Opens the body of a request, for its members with these keys.
     ///
     /// # Errors
     /// When it is not a JSON object.
-    pub(super) fn of_body(text: &'a str, faults: &'f mut Faults) -> Result<Self, ApiError> {
-        let members = Members::parse(text).map_err(|problem| {
+    pub(super) fn of_body(
+        text: &'a str,
+        keys: &'static [&'static str; N],
+        faults: &'f mut Faults,
+    ) -> Result<Self, ApiError> {
+        let members = Picked::parse(text, keys).map_err(|problem| {
             ApiError::bad_request(format!("the body must be a JSON object: {}", excerpt(&problem.to_string())))
         })?;
-        Ok(Self { members, prefix: String::new(), faults })
+        Ok(Self { members, path: Path::BODY, faults })
     }
 
     /// Opens an object inside a request, or notes that it is none.
-    pub(super) fn of_object(text: &'a str, name: &str, faults: &'f mut Faults) -> Option<Self> {
-        match Members::parse(text) {
-            Ok(members) => Some(Self { members, prefix: format!("{name}."), faults }),
+    pub(super) fn of_object(
+        text: &'a str,
+        keys: &'static [&'static str; N],
+        path: Path<'f>,
+        faults: &'f mut Faults,
+    ) -> Option<Self> {
+        match Picked::parse(text, keys) {
+            Ok(members) => Some(Self { members, path, faults }),
             Err(_) => {
-                faults.add(name, "must be an object");
+                faults.add(path, "must be an object");
                 None
             }
         }
@@ -40,11 +94,6 @@ impl<'a, 'f> Fields<'a, 'f> {
     /// The unopened value of a key, if the object has it.
     pub(super) fn raw(&self, key: &str) -> Option<&'a str> {
         self.members.get(key)
-    }
-
-    /// All values by their keys; of equal keys the last one.
-    pub(super) fn last_of_each(&self) -> BTreeMap<String, &'a str> {
-        self.members.iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// Reads a value that must be there.
@@ -75,19 +124,23 @@ impl<'a, 'f> Fields<'a, 'f> {
         }
     }
 
-    /// Notes a fault of one of the fields.
-    pub(super) fn fault(&mut self, key: &str, problem: impl Display) {
-        let field = self.name_of(key);
-        self.faults.add(&field, problem);
+    /// Reads a value that must be there by a function that notes the faults inside it.
+    pub(super) fn required_inside<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&'a str, Path<'_>, &mut Faults) -> Option<T>,
+    ) -> Option<T> {
+        match self.raw(key) {
+            Some(text) => read(text, self.path.key(key), self.faults),
+            None => {
+                self.fault(key, "is missing");
+                None
+            }
+        }
     }
 
-    /// The name of a field in errors, and the faults for reading what is inside it.
-    pub(super) fn inside(&mut self, key: &str) -> (String, &mut Faults) {
-        (self.name_of(key), self.faults)
-    }
-
-    fn name_of(&self, key: &str) -> String {
-        format!("{}{}", self.prefix, excerpt(key))
+    fn fault(&mut self, key: &str, problem: impl Display) {
+        self.faults.add(self.path.key(key), problem);
     }
 
     fn noting<T, E: Display>(&mut self, key: &str, read: Result<T, E>) -> Option<T> {
@@ -100,12 +153,17 @@ pub(super) fn name<T>(parse: fn(&str) -> Result<T, BadName>) -> impl Fn(&str) ->
     move |text| parse(&string(text)?).map_err(|problem| problem.to_string())
 }
 
+/// Reads a string that is a name, which shares the memory of the body if it has no escapes.
+pub(super) fn name_in<T: TryFrom<Text, Error = BadName>>(body: &Text) -> impl Fn(&str) -> Result<T, String> {
+    |text| T::try_from(part_of(body, string(text)?)).map_err(|problem| problem.to_string())
+}
+
 /// Reads a string.
-pub(super) fn string(text: &str) -> Result<String, String> {
+pub(super) fn string(text: &str) -> Result<Cow<'_, str>, String> {
     if !text.starts_with('"') {
         return Err("must be a string".to_owned());
     }
-    json::string(text).map(String::from).map_err(|problem| problem.to_string())
+    json::string(text).map_err(|problem| problem.to_string())
 }
 
 /// Reads how many rows a page may have: an integer from 1, clamped to `max`.
@@ -125,6 +183,15 @@ const NO_LIMIT: &str = "must be an integer from 1";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_names_a_field_from_the_body_on() {
+        let operations = Path::BODY.key("operations");
+        let operation = operations.index(3);
+        let clock = operation.key("vectorClock");
+        assert_eq!(clock.key("a").to_string(), "operations[3].vectorClock.a");
+        assert_eq!((Path::BODY.to_string(), operation.to_string()), (String::new(), "operations[3]".to_owned()));
+    }
 
     #[test]
     fn a_limit_is_an_integer_from_one_by_value_and_clamped() {

@@ -38,7 +38,6 @@
 //! 400 that names `operations`, and a push of fewer operations does not have them. Behind a Lambda echo and conflicts
 //! together have to fit what it may hand on ([`AnswerLimit`]), and a push whose answer might not is the same 400.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
@@ -52,7 +51,7 @@ use super::error::ApiError;
 use super::push;
 use super::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, Unauthorized, Unavailable};
 use crate::core::decide::{Conflict, Outcome, Refused};
-use crate::core::json::{Members, push_string};
+use crate::core::json::{ObjectWriter, Picked};
 use crate::core::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 use crate::service::SyncService;
 
@@ -72,14 +71,17 @@ pub(super) async fn push_operations(
     limit: Option<Extension<AnswerLimit>>,
     body: BodyText,
 ) -> Result<Response, ApiError> {
-    let push = push::read(body.as_str())?;
+    let push = push::read(body.as_text())?;
     let conflicts_max_bytes = conflicts_max_bytes(&push.texts, limit.map(|Extension(limit)| limit))?;
     match service.push_within(&principal.tenant, push.operations, conflicts_max_bytes).await? {
         Ok(outcomes) => Ok(answer::json(StatusCode::OK, write(&push.texts, &outcomes))),
         Err(Refused::DocumentTooLarge { index }) => Err(ApiError::bad_field(
-            &format!("operations[{index}].data"),
+            format_args!("operations[{index}].data"),
             format_args!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"),
         )),
+        Err(Refused::DocumentDamaged { index }) => {
+            Err(ApiError::Internal { cause: format!("the document of operations[{index}] is damaged in the store") })
+        }
         Err(Refused::ConflictsTooLarge { max_bytes }) => Err(ApiError::bad_field(
             "operations",
             format_args!("have conflicts whose documents are more than {max_bytes} bytes; push fewer at a time"),
@@ -113,54 +115,36 @@ fn conflicts_max_bytes(texts: &[&str], limit: Option<AnswerLimit>) -> Result<usi
 const ANSWER_FRAME_BYTES: usize = r#"{"accepted":[],"conflicts":[]}"#.len();
 
 fn write(texts: &[&str], outcomes: &[Outcome]) -> String {
-    let mut accepted = String::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + 40);
-    let mut conflicts = String::new();
-    accepted.push_str("{\"accepted\":[");
-    let accepted_begin = accepted.len();
-    for (text, outcome) in texts.iter().zip(outcomes) {
-        match outcome {
-            Outcome::Applied | Outcome::Duplicate => {
-                if accepted.len() > accepted_begin {
-                    accepted.push(',');
-                }
-                accepted.push_str(text);
-            }
-            Outcome::Conflict(conflict) => {
-                if !conflicts.is_empty() {
-                    conflicts.push(',');
-                }
-                write_conflict(&mut conflicts, text, conflict);
-            }
-        }
-    }
-    accepted.push_str("],\"conflicts\":[");
-    accepted.push_str(&conflicts);
-    accepted.push_str("]}");
-    accepted
+    let mut answer = String::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + ANSWER_FRAME_BYTES);
+    let outcomes = || texts.iter().zip(outcomes);
+    let accepted = outcomes().filter(|(_, outcome)| matches!(outcome, Outcome::Applied | Outcome::Duplicate));
+    let conflicts = outcomes().filter_map(|(text, outcome)| match outcome {
+        Outcome::Conflict(conflict) => Some((text, conflict)),
+        Outcome::Applied | Outcome::Duplicate => None,
+    });
+    ObjectWriter::write(&mut answer, |object| {
+        object.array("accepted", accepted, |out, (text, _)| out.push_str(text));
+        object.array("conflicts", conflicts, |out, (text, conflict)| write_conflict(out, text, conflict));
+    });
+    answer
 }
+
+/// The members of a pushed operation that are answered as sent, whatever comes of it, and the client's own mark.
+const SENT_KEYS: [&str; 7] = ["id", "type", "collection", "docId", "timestamp", "clientId", "synced"];
 
 /// Writes an operation as sent, with the server's data and clock in place of its own.
 fn write_conflict(out: &mut String, text: &str, conflict: &Conflict) {
-    let document = &conflict.document;
-    let sent = Members::parse(text).unwrap_or_default();
-    out.push('{');
-    for key in ["id", "type", "collection", "docId", "timestamp", "clientId"] {
-        // Writing to a string cannot fail; the keys are there, or the push had been refused.
-        let _ = write!(out, "\"{key}\":{},", sent.get(key).unwrap_or("null"));
-    }
-    let synced = sent.get("synced").filter(|synced| matches!(*synced, "true" | "false")).unwrap_or("false");
-    let data = document.data.as_ref().map_or("null", |data| data.as_str());
-    let _ = write!(out, "\"data\":{data},\"synced\":{synced},\"vectorClock\":{}", document.clock.to_json().as_str());
-    let _ = write!(
-        out,
-        ",\"conflict\":{{\"relation\":\"{}\",\"rev\":{},\"deleted\":{},\"timestamp\":{},\"operationId\":",
-        conflict.relation.as_str(),
-        document.rev,
-        document.is_deleted(),
-        document.timestamp,
-    );
-    push_string(out, document.operation_id.as_str());
-    out.push_str(",\"clientId\":");
-    push_string(out, document.client_id.as_str());
-    out.push_str("}}");
+    ObjectWriter::write(out, |object| {
+        let mut is_synced = false;
+        if let Ok(sent) = Picked::parse(text, &SENT_KEYS) {
+            for key in SENT_KEYS {
+                match sent.get(key) {
+                    Some(value) if key == "synced" => is_synced = value == "true",
+                    Some(value) => object.raw(key, value),
+                    None => {}
+                }
+            }
+        }
+        conflict.write_members(is_synced, object);
+    });
 }

@@ -3,64 +3,79 @@
 use std::collections::HashMap;
 
 use super::error::{ApiError, Faults};
-use super::fields::{Fields, name, string};
+use super::fields::{Fields, Path, name_in, string};
 use crate::core::clock::VectorClock;
 use crate::core::filter::Expected;
-use crate::core::json::{self, RawJson};
+use crate::core::json::{self, Bounded, Object};
 use crate::core::limits::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX, PUSH_MAX_OPERATIONS};
-use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-use crate::core::operation::{Operation, OperationKind};
+use crate::core::names::{ClientId, DocumentKey, OperationId};
+use crate::core::operation::{Change, Operation, OperationKind, UnknownKind};
+use crate::core::text::{Text, part_of};
 
 /// A push that can be decided about.
 pub(super) struct Push<'a> {
     /// Each operation as sent, byte for byte.
     pub(super) texts: Vec<&'a str>,
-    /// The same operations, read.
+    /// The same operations, read. Their names and data are parts of the body.
     pub(super) operations: Vec<Operation>,
 }
 
 /// Reads the body of a push.
-pub(super) fn read(text: &str) -> Result<Push<'_>, ApiError> {
+pub(super) fn read(body: &Text) -> Result<Push<'_>, ApiError> {
     let mut faults = Faults::default();
-    let mut fields = Fields::of_body(text, &mut faults)?;
+    let mut fields = Fields::of_body(body, &["clientId", "operations"], &mut faults)?;
     // It need not be the author of the operations: a client may hand on those of another of its profiles.
-    let _ = fields.required("clientId", name(ClientId::parse));
-    let push = fields.required("operations", elements).map(|texts| {
+    let _ = fields.required("clientId", name_in::<ClientId>(body));
+    let push = fields.required_inside("operations", |text, path, faults| {
+        let texts = elements(text).map_err(|problem| faults.add(path, problem)).ok()?;
         let each = texts.iter().enumerate();
-        let operations = each.map(|(index, text)| operation(text, &format!("operations[{index}]"), &mut faults));
+        let operations = each.map(|(index, text)| operation(text, body, path.index(index), faults));
         let operations: Vec<Option<Operation>> = operations.collect();
-        check_ids(&operations, &mut faults);
-        Push { operations: operations.into_iter().flatten().collect(), texts }
+        check_ids(&operations, path, faults);
+        Some(Push { operations: operations.into_iter().flatten().collect(), texts })
     });
     faults.unless_any(push)
 }
 
 fn elements(text: &str) -> Result<Vec<&str>, String> {
-    let texts = json::elements(text).map_err(|_| "must be an array".to_owned())?;
-    if texts.len() > PUSH_MAX_OPERATIONS {
-        return Err(format!("must have at most {PUSH_MAX_OPERATIONS} operations"));
+    match json::elements(text, PUSH_MAX_OPERATIONS) {
+        Ok(Bounded::Whole(texts)) => Ok(texts),
+        Ok(Bounded::TooMany) => Err(format!("must have at most {PUSH_MAX_OPERATIONS} operations")),
+        Err(_) => Err("must be an array".to_owned()),
     }
-    Ok(texts)
 }
 
 /// Notes every operation whose id an earlier one of the push has that is another operation.
 ///
 /// An id takes effect once, so one of the two would be lost.
-fn check_ids(operations: &[Option<Operation>], faults: &mut Faults) {
-    let mut first_of = HashMap::new();
+fn check_ids(operations: &[Option<Operation>], path: Path<'_>, faults: &mut Faults) {
+    let mut indexes_of: HashMap<&OperationId, Vec<usize>> = HashMap::with_capacity(operations.len());
     for (index, operation) in operations.iter().enumerate() {
-        let Some(operation) = operation else { continue };
-        let first = first_of.entry(&operation.id).or_insert(First { index, operation, data: None });
-        if !first.is_same(operation) {
-            let problem = format!("is the id of operations[{}] too, which is another operation", first.index);
-            faults.add(&format!("operations[{index}].id"), problem);
+        if let Some(operation) = operation {
+            indexes_of.entry(&operation.id).or_default().push(index);
         }
+    }
+    let mut differing = Vec::new();
+    for indexes in indexes_of.into_values().filter(|indexes| indexes.len() > 1) {
+        // One id after the other: the data of one operation alone is opened at any time.
+        let mut first = None;
+        for index in indexes {
+            let Some(operation) = &operations[index] else { continue };
+            let (first_index, first) = first.get_or_insert_with(|| (index, First { operation, data: None }));
+            if !first.is_same(operation) {
+                differing.push((index, *first_index));
+            }
+        }
+    }
+    differing.sort_unstable();
+    for (index, first_index) in differing {
+        let problem = format_args!("is the id of operations[{first_index}] too, which is another operation");
+        faults.add(path.index(index).key("id"), problem);
     }
 }
 
 /// The first operation of a push that has its id.
 struct First<'a> {
-    index: usize,
     operation: &'a Operation,
     /// Its data, opened when it is first compared: others may have the same id a thousand times.
     data: Option<Expected>,
@@ -69,10 +84,10 @@ struct First<'a> {
 impl First<'_> {
     /// Whether another operation with this id is the same: all that is read of it has equal values.
     fn is_same(&mut self, other: &Operation) -> bool {
-        let Operation { id: _, kind, key, data, timestamp, client_id, clock } = self.operation;
-        (kind, key, timestamp, client_id, clock)
-            == (&other.kind, &other.key, &other.timestamp, &other.client_id, &other.clock)
-            && match (data, &other.data) {
+        let Operation { id: _, change, key, timestamp, client_id, clock } = self.operation;
+        (change.kind(), key, timestamp, client_id, clock)
+            == (other.kind(), &other.key, &other.timestamp, &other.client_id, &other.clock)
+            && match (change.data(), other.data()) {
                 (Some(data), Some(other)) => {
                     data == other
                         || self.data.get_or_insert_with(|| Expected::parse(data.as_str())).equals(other.as_str())
@@ -82,51 +97,47 @@ impl First<'_> {
     }
 }
 
-fn operation(text: &str, path: &str, faults: &mut Faults) -> Option<Operation> {
-    let mut fields = Fields::of_object(text, path, faults)?;
-    let id = fields.required("id", name(OperationId::parse));
+const OPERATION_KEYS: [&str; 8] = ["id", "type", "collection", "docId", "data", "timestamp", "clientId", "vectorClock"];
+
+fn operation(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Option<Operation> {
+    let mut fields = Fields::of_object(text, &OPERATION_KEYS, path, faults)?;
+    let id = fields.required("id", name_in(body));
     let kind = fields.required("type", kind);
-    let collection = fields.required("collection", name(Collection::parse));
-    let document_id = fields.required("docId", name(DocumentId::parse));
-    let data = match kind {
-        Some(OperationKind::Delete) => Some(None),
-        Some(OperationKind::Insert | OperationKind::Update) => fields.required("data", data).map(Some),
+    let collection = fields.required("collection", name_in(body));
+    let document_id = fields.required("docId", name_in(body));
+    let data = |text| data(text, body);
+    let change = match kind {
+        Some(OperationKind::Insert) => fields.required("data", data).map(Change::Insert),
+        Some(OperationKind::Update) => fields.required("data", data).map(Change::Update),
+        Some(OperationKind::Delete) => Some(Change::Delete),
         None => None,
     };
     let timestamp = fields.required("timestamp", timestamp);
-    let client_id = fields.required("clientId", name(ClientId::parse));
-    let clock = match fields.required("vectorClock", Ok::<_, String>) {
-        None => None,
-        Some(text) => {
-            let (name, faults) = fields.inside("vectorClock");
-            clock(text, &name, faults)
-        }
-    };
+    let client_id = fields.required("clientId", name_in(body));
+    let clock = fields.required_inside("vectorClock", |text, path, faults| clock(text, body, path, faults));
     Some(Operation {
         id: id?,
-        kind: kind?,
+        change: change?,
         key: DocumentKey { collection: collection?, id: document_id? },
-        data: data?,
         timestamp: timestamp?,
         client_id: client_id?,
         clock: clock?,
     })
 }
 
-fn kind(text: &str) -> Result<OperationKind, &'static str> {
+fn kind(text: &str) -> Result<OperationKind, UnknownKind> {
     let word = string(text).unwrap_or_default();
-    OperationKind::parse(&word).ok_or("must be insert, update or delete")
+    OperationKind::parse(&word)
 }
 
-fn data(text: &str) -> Result<RawJson, String> {
+fn data(text: &str, body: &Text) -> Result<Object, String> {
     if !text.starts_with('{') {
         return Err("must be an object".to_owned());
     }
     if text.len() > DATA_MAX_BYTES {
         return Err(format!("must have at most {DATA_MAX_BYTES} bytes"));
     }
-    json::check(text).map_err(|problem| problem.to_string())?;
-    Ok(RawJson::trusted(text))
+    Object::parse(body.slice_ref(text)).map_err(|problem| problem.to_string())
 }
 
 fn timestamp(text: &str) -> Result<u64, String> {
@@ -136,22 +147,27 @@ fn timestamp(text: &str) -> Result<u64, String> {
     }
 }
 
-fn clock(text: &str, name: &str, faults: &mut Faults) -> Option<VectorClock> {
-    let mut fields = Fields::of_object(text, name, faults)?;
-    let counters = fields.last_of_each();
-    if counters.len() > CLOCK_MAX_ENTRIES {
-        faults.add(name, format_args!("must have at most {CLOCK_MAX_ENTRIES} clients"));
-        return None;
-    }
-    let mut clock = VectorClock::default();
+fn clock(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Option<VectorClock> {
+    let counters = match json::entries(text, CLOCK_MAX_ENTRIES) {
+        Ok(Bounded::Whole(counters)) => counters,
+        Ok(Bounded::TooMany) => {
+            faults.add(path, format_args!("must have at most {CLOCK_MAX_ENTRIES} clients"));
+            return None;
+        }
+        Err(_) => {
+            faults.add(path, "must be an object");
+            return None;
+        }
+    };
+    let mut clock = Vec::with_capacity(counters.len());
     for (client, counter) in counters {
-        match (ClientId::parse(&client), json::integer(counter, INTEGER_MAX)) {
-            (Ok(client), Ok(counter)) => clock.set(client, counter),
-            (Err(problem), _) => fields.fault(&client, format_args!("the client {problem}")),
-            (_, Err(problem)) => fields.fault(&client, problem),
+        match (ClientId::try_from(part_of(body, client.clone())), json::integer(counter, INTEGER_MAX)) {
+            (Ok(client), Ok(counter)) => clock.push((client, counter)),
+            (Err(problem), _) => faults.add(path.key(&client), format_args!("the client {problem}")),
+            (_, Err(problem)) => faults.add(path.key(&client), problem),
         }
     }
-    Some(clock)
+    Some(clock.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -161,12 +177,13 @@ mod tests {
     const GOOD: &str = r#"{"id":"op-1","type":"insert","collection":"todos","docId":"doc-1","data":{"a":1},
         "timestamp":5,"clientId":"a","vectorClock":{"a":1}}"#;
 
-    fn push_of(operations: &str) -> String {
-        format!(r#"{{"clientId":"a","operations":[{operations}]}}"#)
+    fn push_of(operations: &str) -> Text {
+        format!(r#"{{"clientId":"a","operations":[{operations}]}}"#).into()
     }
 
-    fn faults_of(text: &str) -> String {
-        match read(text) {
+    fn faults_of(text: impl Into<Text>) -> String {
+        let text = text.into();
+        match read(&text) {
             Err(ApiError::BadFields(faults)) => faults.to_string(),
             Err(other) => panic!("{other:?}"),
             Ok(_) => panic!("{text} was taken"),
@@ -180,9 +197,9 @@ mod tests {
         assert_eq!(push.texts, [GOOD]);
         let [operation] = &push.operations[..] else { panic!("one operation") };
         assert_eq!(operation.id.as_str(), "op-1");
-        assert_eq!(operation.data.as_ref().map(RawJson::as_str), Some(r#"{"a":1}"#));
+        assert_eq!(operation.data().map(Object::as_str), Some(r#"{"a":1}"#));
         assert_eq!(operation.timestamp, 5);
-        assert_eq!(operation.clock.to_json().as_str(), r#"{"a":1}"#);
+        assert_eq!(operation.clock.json().as_str(), r#"{"a":1}"#);
     }
 
     #[test]
@@ -194,14 +211,14 @@ mod tests {
         );
         let push = read(&text).unwrap();
         assert_eq!(push.operations[0].timestamp, 5);
-        assert_eq!(push.operations[0].clock.to_json().as_str(), r#"{"a":1}"#);
+        assert_eq!(push.operations[0].clock.json().as_str(), r#"{"a":1}"#);
     }
 
     #[test]
     fn a_delete_needs_no_data_and_ignores_what_it_carries() {
         for data in ["", r#""data":null,"#, r#""data":"\ud800","#] {
             let text = push_of(&GOOD.replace("insert", "delete").replace(r#""data":{"a":1},"#, data));
-            assert_eq!(read(&text).unwrap().operations[0].data, None, "{data}");
+            assert_eq!(read(&text).unwrap().operations[0].data(), None, "{data}");
         }
     }
 
@@ -210,7 +227,7 @@ mod tests {
         let text = format!(
             r#"{{"operations":[{GOOD},7,{{"id":"","type":"batch","docId":5,"timestamp":0,"vectorClock":{{"":1,"b":-1}}}}]}}"#
         );
-        let faults = faults_of(&text);
+        let faults = faults_of(text);
         for fault in [
             "clientId: is missing",
             "operations[1]: must be an object",
@@ -235,10 +252,10 @@ mod tests {
         for bad in
             ["null", "[]", "5", "\"{}\"", r#"{"a":"\ud800"}"#, r#"{"a":1e400}"#, r#"{"\u0000":1}"#, &large, &deep]
         {
-            let faults = faults_of(&push_of(&GOOD.replace(r#""data":{"a":1}"#, &format!("\"data\":{bad}"))));
+            let faults = faults_of(push_of(&GOOD.replace(r#""data":{"a":1}"#, &format!("\"data\":{bad}"))));
             assert!(faults.starts_with("operations[0].data: "), "{faults}");
         }
-        assert_eq!(faults_of(&push_of(&GOOD.replace(r#""data":{"a":1},"#, ""))), "operations[0].data: is missing");
+        assert_eq!(faults_of(push_of(&GOOD.replace(r#""data":{"a":1},"#, ""))), "operations[0].data: is missing");
     }
 
     #[test]
@@ -263,9 +280,23 @@ mod tests {
         ] {
             let other = GOOD.replace(from, to);
             assert_ne!(other, GOOD, "{from}");
-            let faults = faults_of(&push_of(&format!("{GOOD},{GOOD},{other},{GOOD},{other}")));
+            let faults = faults_of(push_of(&format!("{GOOD},{GOOD},{other},{GOOD},{other}")));
             let problem = "id: is the id of operations[0] too, which is another operation";
             assert_eq!(faults, format!("operations[2].{problem}; operations[4].{problem}"));
+        }
+    }
+
+    #[test]
+    fn names_and_data_are_parts_of_the_body() {
+        let text = push_of(GOOD);
+        let push = read(&text).unwrap();
+        let [Operation { id, change, key, timestamp: _, client_id, clock }] = &push.operations[..] else {
+            panic!("one operation")
+        };
+        let (client, _) = clock.iter().next().unwrap();
+        let data = change.data().unwrap().as_str();
+        for part in [id.as_str(), key.collection.as_str(), key.id.as_str(), client_id.as_str(), client.as_str(), data] {
+            assert!(text.as_bytes().as_ptr_range().contains(&part.as_ptr()), "{part} is a copy");
         }
     }
 
@@ -276,9 +307,9 @@ mod tests {
             push_of(&GOOD.replace(r#"{"a":1}}"#, &format!("{{{}}}}}", counters.join(","))))
         };
         assert!(read(&clock(CLOCK_MAX_ENTRIES)).is_ok());
-        assert!(faults_of(&clock(CLOCK_MAX_ENTRIES + 1)).starts_with("operations[0].vectorClock: "));
+        assert!(faults_of(clock(CLOCK_MAX_ENTRIES + 1)).starts_with("operations[0].vectorClock: "));
         let many = |operations: usize| push_of(&vec![GOOD; operations].join(","));
         assert_eq!(read(&many(PUSH_MAX_OPERATIONS)).unwrap().operations.len(), PUSH_MAX_OPERATIONS);
-        assert!(faults_of(&many(PUSH_MAX_OPERATIONS + 1)).starts_with("operations: must have at most 1000"));
+        assert!(faults_of(many(PUSH_MAX_OPERATIONS + 1)).starts_with("operations: must have at most 1000"));
     }
 }

@@ -23,8 +23,8 @@
 //! of documents for one page, so a page of a filter that few documents match may be short, or empty, and have more. A document that changes between two pages
 //! becomes the newest one, so the pages that follow may miss it. A collection that nobody ever wrote to has no documents.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -35,12 +35,13 @@ use super::access::Reader;
 use super::answer;
 use super::body::BodyText;
 use super::error::{ApiError, Faults};
-use super::fields::{Fields, limit, string};
+use super::fields::{Fields, Path, limit, string};
 use super::path::InCollection;
 use super::schema::{BadRequest, LayerErrors, Name, QueryAnswer, QueryRequest, Unauthorized, Unavailable};
 use crate::core::cursor::QueryCursor;
+use crate::core::document::LiveDocument;
 use crate::core::filter::{Condition, Filter};
-use crate::core::json;
+use crate::core::json::{self, Bounded, ObjectWriter};
 use crate::core::limits::{
     FILTER_MAX_BYTES, FILTER_MAX_CONDITIONS, FILTER_PATH_MAX_BYTES, FILTER_PATH_MAX_KEYS, FILTER_VALUES_MAX_BYTES,
     QUERY_MAX_DOCUMENTS,
@@ -73,15 +74,12 @@ pub(super) async fn query_documents(
 
 fn read(collection: Collection, text: &str) -> Result<Query, ApiError> {
     let mut faults = Faults::default();
-    let mut fields = Fields::of_body(text, &mut faults)?;
+    let mut fields = Fields::of_body(text, &["limit", "cursor", "filter"], &mut faults)?;
     let max_documents = fields.optional("limit", QUERY_MAX_DOCUMENTS, limit(QUERY_MAX_DOCUMENTS));
     let before_seq = fields.optional("cursor", None, cursor);
     let filter = match fields.raw("filter") {
         None => Some(Filter::default()),
-        Some(text) => {
-            let (name, faults) = fields.inside("filter");
-            read_filter(text, &name, faults)
-        }
+        Some(_) => fields.required_inside("filter", read_filter),
     };
     let query = max_documents.zip(before_seq).zip(filter).map(|((max_documents, before_seq), filter)| Query {
         collection,
@@ -96,35 +94,44 @@ fn cursor(text: &str) -> Result<Option<u64>, String> {
     if text == "null" {
         return Ok(None);
     }
-    match string(text)?.as_str() {
+    match &*string(text)? {
         "" => Ok(None),
         text => QueryCursor::parse(text).map(|cursor| Some(cursor.before)).map_err(|problem| problem.to_string()),
     }
 }
 
-fn read_filter(text: &str, name: &str, faults: &mut Faults) -> Option<Filter> {
-    if text.len() > FILTER_MAX_BYTES {
-        faults.add(name, format_args!("must have at most {FILTER_MAX_BYTES} bytes"));
-        return None;
-    }
-    let mut fields = Fields::of_object(text, name, faults)?;
-    let expected: BTreeMap<String, &str> = fields.last_of_each();
-    if expected.len() > FILTER_MAX_CONDITIONS {
-        faults.add(name, format_args!("must have at most {FILTER_MAX_CONDITIONS} conditions"));
-        return None;
-    }
-    if expected.values().map(|value| value.len()).sum::<usize>() > FILTER_VALUES_MAX_BYTES {
-        faults.add(name, format_args!("must have values of at most {FILTER_VALUES_MAX_BYTES} bytes together"));
-        return None;
-    }
+fn read_filter(text: &str, path: Path<'_>, faults: &mut Faults) -> Option<Filter> {
+    let expected = match conditions(text) {
+        Ok(expected) => expected,
+        Err(problem) => {
+            faults.add(path, problem);
+            return None;
+        }
+    };
     let mut conditions = Vec::with_capacity(expected.len());
-    for (path, value) in expected {
-        match check_condition(&path, value) {
-            Ok(()) => conditions.push(Condition::new(&path, value)),
-            Err(problem) => fields.fault(&path, problem),
+    for (field, value) in expected {
+        match check_condition(&field, value) {
+            Ok(()) => conditions.push(Condition::new(&field, value)),
+            Err(problem) => faults.add(path.key(&field), problem),
         }
     }
     Some(Filter::new(conditions))
+}
+
+/// The paths of a filter and the texts of the values that are expected there.
+fn conditions(text: &str) -> Result<BTreeMap<Cow<'_, str>, &str>, String> {
+    if text.len() > FILTER_MAX_BYTES {
+        return Err(format!("must have at most {FILTER_MAX_BYTES} bytes"));
+    }
+    let expected = match json::entries(text, FILTER_MAX_CONDITIONS) {
+        Ok(Bounded::Whole(expected)) => expected,
+        Ok(Bounded::TooMany) => return Err(format!("must have at most {FILTER_MAX_CONDITIONS} conditions")),
+        Err(_) => return Err("must be an object".to_owned()),
+    };
+    if expected.values().map(|value| value.len()).sum::<usize>() > FILTER_VALUES_MAX_BYTES {
+        return Err(format!("must have values of at most {FILTER_VALUES_MAX_BYTES} bytes together"));
+    }
+    Ok(expected)
 }
 
 fn check_condition(path: &str, value: &str) -> Result<(), String> {
@@ -141,21 +148,19 @@ fn check_condition(path: &str, value: &str) -> Result<(), String> {
 }
 
 fn write(page: &QueryPage) -> String {
-    let bytes: usize = page.documents.iter().map(crate::core::document::LiveDocument::wire_bytes).sum();
-    let mut text = String::with_capacity(bytes + 100);
-    text.push_str("{\"documents\":[");
-    for (index, document) in page.documents.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
+    let bytes: usize = page.documents.iter().map(LiveDocument::wire_bytes).sum();
+    let mut text = String::with_capacity(bytes + ANSWER_FRAME_BYTES);
+    ObjectWriter::write(&mut text, |object| {
+        object.array("documents", &page.documents, |out, document| document.write(out));
+        object.number("count", page.documents.len() as u64);
+        object.boolean("hasMore", page.more_before.is_some());
+        match page.more_before {
+            Some(before) => object.string("cursor", &QueryCursor { before }.to_string()),
+            None => object.raw("cursor", "null"),
         }
-        text.push_str(&document.to_json());
-    }
-    let count = page.documents.len();
-    // Writing to a string cannot fail.
-    let _ = write!(text, "],\"count\":{count},\"hasMore\":{},\"cursor\":", page.more_before.is_some());
-    let _ = match page.more_before {
-        Some(before) => write!(text, "\"{}\"}}", QueryCursor { before }),
-        None => write!(text, "null}}"),
-    };
+    });
     text
 }
+
+/// The bytes of a page without its documents, more or less.
+const ANSWER_FRAME_BYTES: usize = 100;

@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn no_line_is_made_that_means_something_else() {
         let line = |tenant: &str, subject: &str, expiry| {
-            line("abc", &TenantId::trusted(tenant), Role::Reader, &Subject::trusted(subject), expiry)
+            line("abc", &TenantId::literal(tenant), Role::Reader, &Subject::literal(subject), expiry)
         };
         assert_eq!(line("a", "cron", None), Some(format!("{HASH_OF_ABC} a reader cron")));
         assert!(line("a", "cron", Some("2027-01-31")).is_some());
@@ -192,10 +192,10 @@ mod tests {
 
     #[test]
     fn a_new_line_can_be_read() {
-        let (tenant, subject) = (TenantId::trusted("t"), Subject::trusted("s"));
+        let (tenant, subject) = (TenantId::literal("t"), Subject::literal("s"));
         let new = line("abc", &tenant, Role::Admin, &subject, Some("2027-01-01")).unwrap();
         assert_eq!(new, format!("{HASH_OF_ABC} t admin s 2027-01-01"));
-        assert_eq!(line("abc", &TenantId::trusted("a b"), Role::Admin, &subject, None), None);
+        assert_eq!(line("abc", &TenantId::literal("a b"), Role::Admin, &subject, None), None);
         assert_eq!(line("abc", &tenant, Role::Admin, &subject, Some("soon")), None);
     }
 }

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_principal_expires_at_its_time_and_shows_no_claim() {
-        let new = || Principal::new(TenantId::trusted("t"), Subject::trusted("s"), Role::Reader);
+        let new = || Principal::new(TenantId::literal("t"), Subject::literal("s"), Role::Reader);
         assert!(!new().is_expired(u64::MAX));
         assert!(!new().valid_until_ms(5).is_expired(4) && new().valid_until_ms(5).is_expired(5));
         let shown = format!("{:?}", new().with_claims(claims(json!({"email": "a@example.com"}))));

@@ -2,11 +2,15 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
-use super::json::{Members, RawJson, integer};
+use super::json::{BadJson, Members, Object, integer};
 use super::limits::INTEGER_MAX;
-use super::names::ClientId;
+use super::names::{ClientId, FromStore as _};
+#[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "mongodb"))]
+use super::text::{Text, part_of};
 
 /// The relation of one clock to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,43 +31,50 @@ pub enum Relation {
 /// different texts.
 ///
 /// Source: F. Mattern, "Virtual Time and Global States of Distributed Systems", 1988.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VectorClock(Arc<BTreeMap<ClientId, u64>>);
+#[derive(Clone, Default)]
+pub struct VectorClock(Arc<Entries>);
+
+#[derive(Clone, Default)]
+struct Entries {
+    counters: BTreeMap<ClientId, u64>,
+    /// The clock as JSON, written when it is first needed: stores, sizes and answers share it.
+    json: OnceLock<Object>,
+}
 
 impl VectorClock {
     /// The counter of a client, 0 if it has none.
     #[must_use]
     pub fn get(&self, client: &ClientId) -> u64 {
-        self.0.get(client).copied().unwrap_or(0)
+        self.0.counters.get(client).copied().unwrap_or(0)
     }
 
     /// Sets the counter of a client.
     pub fn set(&mut self, client: ClientId, counter: u64) {
-        Arc::make_mut(&mut self.0).insert(client, counter);
+        self.counters_mut().insert(client, counter);
     }
 
     /// The entries, ordered by client.
     pub fn iter(&self) -> impl Iterator<Item = (&ClientId, u64)> {
-        self.0.iter().map(|(client, counter)| (client, *counter))
+        self.0.counters.iter().map(|(client, counter)| (client, *counter))
     }
 
     /// The number of clients in the clock.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.counters.len()
     }
 
     /// Whether the clock has no clients.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.counters.is_empty()
     }
 
     /// Compares this clock with `other` over the union of their clients, in one pass over both.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Relation {
         let (mut smaller, mut greater) = (false, false);
-        let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let (mut ours, mut theirs) = (self.0.counters.iter().peekable(), other.0.counters.iter().peekable());
         loop {
             let order = match (ours.peek(), theirs.peek()) {
                 (None, None) => break,
@@ -89,8 +100,8 @@ impl VectorClock {
     /// Takes the greater counter of each client. The result is the clock of a client that has seen all that both have
     /// seen.
     pub fn merge(&mut self, other: &Self) {
-        let merged = Arc::make_mut(&mut self.0);
-        for (client, counter) in &*other.0 {
+        let merged = self.counters_mut();
+        for (client, counter) in &other.0.counters {
             match merged.get_mut(client) {
                 Some(ours) => *ours = (*ours).max(*counter),
                 None => {
@@ -100,24 +111,79 @@ impl VectorClock {
         }
     }
 
-    /// The clock as the JSON object of the protocol, ordered by client.
+    /// The clock as the JSON object of the protocol, ordered by client. It is written once and shared by all clones.
     #[must_use]
-    pub fn to_json(&self) -> RawJson {
-        RawJson::from_object(self.0.iter().map(|(client, counter)| (client.as_str(), counter.to_string())))
+    pub fn json(&self) -> &Object {
+        let counters = &self.0.counters;
+        let write = || Object::from_members(counters.iter().map(|(client, counter)| (client, counter.to_string())));
+        self.0.json.get_or_init(write)
     }
 
-    /// Reads the text that [`VectorClock::to_json`] wrote. Returns `None` if the text is damaged.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let members = Members::parse(text).ok()?;
-        let entry = |(client, counter)| Some((ClientId::trusted(client), integer(counter, INTEGER_MAX).ok()?));
+    /// Reads a clock that comes from outside.
+    ///
+    /// # Errors
+    /// When the text is not an object of integers, or one of its keys is not a name.
+    pub fn parse(text: &str) -> Result<Self, BadJson> {
+        let members = Members::parse(text)?;
+        let entry = |(client, counter): (&str, &str)| {
+            let client = ClientId::parse(client).map_err(|problem| BadJson::of_member(client, &problem))?;
+            Ok((client, integer(counter, INTEGER_MAX)?))
+        };
         members.iter().map(entry).collect()
+    }
+
+    /// Reads what a store has kept of [`VectorClock::json`]. The clock shares the memory of the text.
+    ///
+    /// # Errors
+    /// When the text is damaged.
+    #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "mongodb"))]
+    pub(crate) fn from_store(text: impl Into<Text>) -> Result<Self, BadJson> {
+        let text = text.into();
+        let members = Members::parse(&text)?.into_members();
+        let entry =
+            |(client, counter)| Ok((ClientId::from_store(part_of(&text, client)), integer(counter, INTEGER_MAX)?));
+        let counters = members.map(entry).collect::<Result<_, BadJson>>()?;
+        Ok(Self(Arc::new(Entries { counters, json: Object::from_store(text)?.into() })))
+    }
+
+    /// A copy that shares no memory with other texts, for what is kept for long.
+    pub(crate) fn detached(&self) -> Self {
+        let counters = self.iter().map(|(client, counter)| (ClientId::from_store(client.as_str()), counter));
+        Self(Arc::new(Entries { counters: counters.collect(), json: self.json().detached().into() }))
+    }
+
+    fn counters_mut(&mut self) -> &mut BTreeMap<ClientId, u64> {
+        let entries = Arc::make_mut(&mut self.0);
+        entries.json.take();
+        &mut entries.counters
+    }
+}
+
+impl PartialEq for VectorClock {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.counters == other.0.counters
+    }
+}
+
+impl Eq for VectorClock {}
+
+impl fmt::Debug for VectorClock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0.counters, formatter)
+    }
+}
+
+impl FromStr for VectorClock {
+    type Err = BadJson;
+
+    fn from_str(text: &str) -> Result<Self, BadJson> {
+        Self::parse(text)
     }
 }
 
 impl FromIterator<(ClientId, u64)> for VectorClock {
     fn from_iter<T: IntoIterator<Item = (ClientId, u64)>>(entries: T) -> Self {
-        Self(Arc::new(entries.into_iter().collect()))
+        Self(Arc::new(Entries { counters: entries.into_iter().collect(), json: OnceLock::new() }))
     }
 }
 
@@ -128,7 +194,7 @@ mod tests {
     use super::*;
 
     fn clock(entries: &[(&str, u64)]) -> VectorClock {
-        entries.iter().map(|(client, counter)| (ClientId::trusted(client), *counter)).collect()
+        entries.iter().map(|(client, counter)| (ClientId::literal(client), *counter)).collect()
     }
 
     #[test]
@@ -145,21 +211,36 @@ mod tests {
     #[test]
     fn a_clock_is_written_with_its_clients_in_order_and_read_back() {
         let written = clock(&[("b\"", 2), ("a", 0)]);
-        assert_eq!(written.to_json().as_str(), r#"{"a":0,"b\"":2}"#);
-        assert_eq!(VectorClock::parse(written.to_json().as_str()), Some(written));
+        assert_eq!(written.json().as_str(), r#"{"a":0,"b\"":2}"#);
+        assert_eq!(VectorClock::parse(written.json().as_str()), Ok(written.clone()));
+        let kept = VectorClock::from_store(written.json().as_str()).unwrap();
+        assert_eq!((&kept, kept.json()), (&written, written.json()));
         for damaged in ["", "[]", "{", r#"{"a":-1}"#, r#"{"a":"1"}"#] {
-            assert_eq!(VectorClock::parse(damaged), None, "{damaged}");
+            assert!(VectorClock::parse(damaged).is_err(), "{damaged}");
+            assert!(VectorClock::from_store(damaged).is_err(), "{damaged}");
         }
+        assert!(VectorClock::parse(r#"{"":1}"#).is_err());
+    }
+
+    #[test]
+    fn the_text_of_a_clock_is_shared_by_its_clones_and_follows_its_changes() {
+        let first = clock(&[("a", 1)]);
+        let mut second = first.clone();
+        assert_eq!(first.json().as_str().as_ptr(), second.json().as_str().as_ptr());
+        second.set(ClientId::literal("b"), 2);
+        assert_eq!((first.json().as_str(), second.json().as_str()), (r#"{"a":1}"#, r#"{"a":1,"b":2}"#));
+        second.merge(&clock(&[("a", 3)]));
+        assert_eq!(second.json().as_str(), r#"{"a":3,"b":2}"#);
     }
 
     fn any_clock() -> impl Strategy<Value = VectorClock> {
         proptest::collection::btree_map("[a-d]", 0_u64..3, 0..4)
-            .prop_map(|entries| entries.into_iter().map(|(client, n)| (ClientId::trusted(&client), n)).collect())
+            .prop_map(|entries| entries.into_iter().map(|(client, n)| (ClientId::literal(&client), n)).collect())
     }
 
     /// The definition, written as plainly as possible.
     fn compare_by_definition(ours: &VectorClock, theirs: &VectorClock) -> Relation {
-        let clients = ["a", "b", "c", "d"].map(ClientId::trusted);
+        let clients = ["a", "b", "c", "d"].map(ClientId::literal);
         let smaller = clients.iter().any(|client| ours.get(client) < theirs.get(client));
         let greater = clients.iter().any(|client| ours.get(client) > theirs.get(client));
         match (smaller, greater) {
@@ -180,7 +261,7 @@ mod tests {
         fn merge_is_the_least_clock_that_has_seen_both(ours in any_clock(), theirs in any_clock()) {
             let mut merged = ours.clone();
             merged.merge(&theirs);
-            for client in ["a", "b", "c", "d"].map(ClientId::trusted) {
+            for client in ["a", "b", "c", "d"].map(ClientId::literal) {
                 prop_assert_eq!(merged.get(&client), ours.get(&client).max(theirs.get(&client)));
             }
             prop_assert!(matches!(merged.compare(&ours), Relation::HappensAfter | Relation::Equal));

@@ -6,10 +6,9 @@ use std::collections::{HashMap, HashSet};
 use super::clock::{Relation, VectorClock};
 use super::document::{Document, merge};
 use super::fingerprint::Fingerprint;
-use super::json::{RawJson, string_bytes};
 use super::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 use super::names::{DocumentKey, OperationId};
-use super::operation::{Operation, OperationKind};
+use super::operation::{Change, Operation};
 
 /// The basis of a decision: what the store knew at one moment about some operation ids and documents.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +80,11 @@ impl ConflictRelation {
 pub enum Refused {
     /// The document would become larger than [`DOCUMENT_MAX_BYTES`].
     DocumentTooLarge {
+        /// The operation's index in its push.
+        index: usize,
+    },
+    /// The document that the operation changes is damaged in the store.
+    DocumentDamaged {
         /// The operation's index in its push.
         index: usize,
     },
@@ -188,9 +192,9 @@ impl WorkingSet {
         let mut outcomes = Vec::with_capacity(operations.len());
         let mut conflict_bytes = 0;
         for (index, operation) in operations.iter().enumerate() {
-            let outcome = self.operation(operation, undo).map_err(|TooLarge| Refused::DocumentTooLarge { index })?;
+            let outcome = self.operation(operation, undo).map_err(|problem| problem.at(index))?;
             if let Outcome::Conflict(conflict) = &outcome {
-                conflict_bytes += answered_bytes(&conflict.document);
+                conflict_bytes += conflict.wire_bytes();
                 if conflict_bytes > max_bytes {
                     return Err(Refused::ConflictsTooLarge { max_bytes });
                 }
@@ -200,7 +204,7 @@ impl WorkingSet {
         Ok(outcomes)
     }
 
-    fn operation(&mut self, operation: &Operation, undo: &mut Vec<Undo>) -> Result<Outcome, TooLarge> {
+    fn operation(&mut self, operation: &Operation, undo: &mut Vec<Undo>) -> Result<Outcome, NoDocument> {
         if self.known.contains(&operation.id) {
             return Ok(Outcome::Duplicate);
         }
@@ -212,10 +216,10 @@ impl WorkingSet {
         let revives = current.is_some_and(Document::is_deleted);
 
         let mut logged = operation.clone();
-        if revives && logged.kind == OperationKind::Update {
+        if let (true, Change::Update(data)) = (revives, &operation.change) {
             // A client may keep the data of a document that it deleted, and would merge an update into them. An insert
             // replaces them.
-            logged.kind = OperationKind::Insert;
+            logged.change = Change::Insert(data.clone());
         }
         let before = Touched {
             seen_rev: current.map(|document| document.rev),
@@ -261,8 +265,22 @@ impl WorkingSet {
     }
 }
 
-/// The document would become too large to be stored.
-struct TooLarge;
+/// Why an operation makes no document.
+enum NoDocument {
+    /// It would be too large to be stored.
+    TooLarge,
+    /// The one before it is damaged.
+    Damaged,
+}
+
+impl NoDocument {
+    fn at(&self, index: usize) -> Refused {
+        match self {
+            Self::TooLarge => Refused::DocumentTooLarge { index },
+            Self::Damaged => Refused::DocumentDamaged { index },
+        }
+    }
+}
 
 /// The conflict between an operation's clock and a document, if there is one.
 fn conflict(clock: &VectorClock, document: &Document) -> Option<Conflict> {
@@ -274,27 +292,15 @@ fn conflict(clock: &VectorClock, document: &Document) -> Option<Conflict> {
     Some(Conflict { relation, document: document.clone() })
 }
 
-/// The greatest number of bytes that the server's document takes in the answer for a conflict.
-fn answered_bytes(document: &Document) -> usize {
-    // "data":null,"synced":false,"vectorClock":,"conflict":{"relation":"happens-before","rev":9007199254740991,
-    // "deleted":false,"timestamp":9007199254740991,"operationId":,"clientId":}
-    const FRAME_BYTES: usize = 180;
-    FRAME_BYTES
-        + document.data.as_ref().map_or(0, |data| data.as_str().len())
-        + document.clock.to_json().as_str().len()
-        + string_bytes(document.operation_id.as_str())
-        + string_bytes(document.client_id.as_str())
-}
-
 /// The state of the document after an operation.
-fn apply(current: Option<&Document>, operation: &Operation) -> Result<Document, TooLarge> {
-    let data = match (operation.kind, &operation.data, current.and_then(|document| document.data.as_ref())) {
-        (OperationKind::Delete, _, _) => None,
-        (OperationKind::Update, Some(patch), Some(base)) => Some(merge(base, patch)),
-        (_, data, _) => Some(data.clone().unwrap_or_else(|| RawJson::trusted("{}"))),
+fn apply(current: Option<&Document>, operation: &Operation) -> Result<Document, NoDocument> {
+    let data = match (&operation.change, current.and_then(|document| document.data.as_ref())) {
+        (Change::Delete, _) => None,
+        (Change::Update(patch), Some(base)) => Some(merge(base, patch).map_err(|_| NoDocument::Damaged)?),
+        (Change::Insert(data) | Change::Update(data), _) => Some(data.clone()),
     };
     if data.as_ref().is_some_and(|data| data.as_str().len() > DOCUMENT_MAX_BYTES) {
-        return Err(TooLarge);
+        return Err(NoDocument::TooLarge);
     }
     Ok(Document {
         rev: current.map_or(0, |document| document.rev) + 1,

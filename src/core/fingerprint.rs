@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_tells_logs_apart_and_never_changes_between_versions() {
-        let [one, two] = ["op-1", "op-2"].map(OperationId::trusted);
+        let [one, two] = ["op-1", "op-2"].map(OperationId::literal);
         let log = Fingerprint::START.extended(&one);
         assert_ne!(log, Fingerprint::START);
         assert_ne!(log, Fingerprint::START.extended(&two));

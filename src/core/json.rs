@@ -1,44 +1,71 @@
 //! JSON that stays text. It is checked once when it arrives, passed on byte by byte, and parsed only where its content
 //! is needed.
 
-use std::borrow::Cow;
+mod read;
+mod write;
+
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+
+pub(crate) use self::read::{Bounded, Picked, elements, entries};
+pub use self::read::{Members, integer, string};
+pub use self::write::{ByteCount, ObjectWriter, Sink};
 
 use super::limits::JSON_MAX_LEVELS;
 use super::text::Text;
 
-/// A JSON value as text. Cheap to clone.
+/// A JSON object as text, with the bytes that it was made of; cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RawJson(Text);
+pub struct Object(Text);
 
-impl RawJson {
-    /// Makes a value of a text that was checked before, such as one from a store.
-    #[must_use]
-    pub fn trusted(text: &str) -> Self {
-        Self(text.into())
+impl Object {
+    /// Checks a text that comes from outside, as [`check`] does. Spaces around the object are left out.
+    ///
+    /// # Errors
+    /// When the text is not one JSON object, or [`check`] refuses it.
+    pub fn parse(text: impl Into<Text>) -> Result<Self, BadJson> {
+        let text = text.into();
+        check(&text)?;
+        let object = text.trim();
+        if object.starts_with('{') { Ok(Self(text.slice_ref(object))) } else { Err(BadJson::not_an_object()) }
     }
 
-    /// The same without a copy of the text.
+    /// Takes a text that the program itself has written, such as a constant.
+    ///
+    /// # Panics
+    /// When [`Self::parse`] would refuse the text.
     #[must_use]
-    pub fn shared(text: Text) -> Self {
-        Self(text)
+    pub fn literal(text: &str) -> Self {
+        Self::parse(text).unwrap_or_else(|problem| panic!("the object {text:?}: {problem}"))
     }
 
-    /// Builds an object from keys and the texts of their values.
-    pub(crate) fn from_object<K: AsRef<str>, V: AsRef<str>>(members: impl Iterator<Item = (K, V)>) -> Self {
-        let mut text = String::from("{");
-        for (key, value) in members {
-            if text.len() > 1 {
-                text.push(',');
-            }
-            push_string(&mut text, key.as_ref());
-            text.push(':');
-            text.push_str(value.as_ref());
+    /// Takes a text that a store has kept; it was checked before it was written.
+    ///
+    /// # Errors
+    /// When the text is damaged so that it is no longer an object.
+    #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "mongodb"))]
+    pub(crate) fn from_store(text: impl Into<Text>) -> Result<Self, BadJson> {
+        let text = text.into();
+        if !(text.starts_with('{') && text.ends_with('}')) {
+            return Err(BadJson::not_an_object());
         }
-        text.push('}');
+        debug_assert!(check(&text).is_ok(), "a store has the damaged object {text:?}");
+        Ok(Self(text))
+    }
+
+    /// A copy that shares no memory with other texts, for what is kept for long.
+    pub(crate) fn detached(&self) -> Self {
+        Self(self.as_str().into())
+    }
+
+    /// Builds an object from keys and the texts of their values, which are JSON.
+    pub(crate) fn from_members<K: AsRef<str>, V: AsRef<str>>(members: impl Iterator<Item = (K, V)>) -> Self {
+        let mut text = String::new();
+        ObjectWriter::write(&mut text, |object| {
+            members.for_each(|(key, value)| object.raw_member(key.as_ref(), value.as_ref()));
+        });
         // The boxed text has no spare capacity, because some values are kept for long.
         Self(text.into_boxed_str().into())
     }
@@ -48,44 +75,58 @@ impl RawJson {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The object opened one level deep.
+    ///
+    /// # Errors
+    /// When the text is one from a store that is damaged.
+    pub fn members(&self) -> Result<Members<'_>, BadJson> {
+        Members::parse(&self.0)
+    }
 }
 
-impl fmt::Debug for RawJson {
+impl FromStr for Object {
+    type Err = BadJson;
+
+    fn from_str(text: &str) -> Result<Self, BadJson> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<&str> for Object {
+    type Error = BadJson;
+
+    fn try_from(text: &str) -> Result<Self, BadJson> {
+        Self::parse(text)
+    }
+}
+
+impl AsRef<str> for Object {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Object {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
-}
-
-/// Appends a text as a JSON string.
-pub fn push_string(out: &mut String, text: &str) {
-    // The characters are counted to the end of the text, because the compiler vectorises a loop that has no early exit.
-    let escapes = text.bytes().filter(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\')).count();
-    if escapes > 0 {
-        out.push_str(&serde_json::Value::from(text).to_string());
-    } else {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    }
-}
-
-/// The size of a text as a JSON string with its quotes, in bytes.
-///
-/// It is exact for texts without control characters, such as names.
-#[must_use]
-pub fn string_bytes(text: &str) -> usize {
-    text.len() + 2 + escape_bytes(text)
-}
-
-/// How many bytes the escapes add to a text as a JSON string; see [`string_bytes`].
-pub(super) fn escape_bytes(text: &str) -> usize {
-    text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count()
 }
 
 /// Why a text is not JSON that this server accepts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadJson(String);
+
+impl BadJson {
+    fn not_an_object() -> Self {
+        Self("must be an object".to_owned())
+    }
+
+    pub(super) fn of_member(key: &str, problem: &dyn fmt::Display) -> Self {
+        Self(format!("the key {key:?} {problem}"))
+    }
+}
 
 /// Checks a value from outside in one pass, without building it.
 ///
@@ -167,127 +208,6 @@ impl<'de> Visitor<'de> for Checked {
     }
 }
 
-/// The members of one object in the order of the text. Their values are not parsed.
-#[derive(Debug, Default)]
-pub struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
-
-impl<'a> Members<'a> {
-    /// Parses an object one level deep.
-    ///
-    /// # Errors
-    /// If the text is not JSON, or not an object.
-    pub fn parse(text: &'a str) -> Result<Self, BadJson> {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let members = deserializer.deserialize_map(MembersVisitor)?;
-        deserializer.end()?;
-        Ok(members)
-    }
-
-    /// The value of a key. If the object has the key several times, the last value is used, as in JavaScript.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| *value)
-    }
-
-    /// The keys and values in the order of the text, including keys that occur several times.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        self.0.iter().map(|(key, value)| (&**key, *value))
-    }
-
-    /// The number of members, including keys that occur several times.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether the object is empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members<'de>, A::Error> {
-        let mut found = Vec::new();
-        while let Some(key) = members.next_key_seed(Key)? {
-            found.push((key, members.next_value::<&RawValue>()?.get()));
-        }
-        Ok(Members(found))
-    }
-}
-
-/// A key, borrowed from the text unless it has escapes.
-struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
-}
-
-/// The elements of an array. They are not parsed.
-///
-/// # Errors
-/// If the text is not JSON, or not an array.
-pub fn elements(text: &str) -> Result<Vec<&str>, BadJson> {
-    let elements: Vec<&RawValue> = serde_json::from_str(text)?;
-    Ok(elements.into_iter().map(RawValue::get).collect())
-}
-
-/// The content of a JSON string.
-///
-/// # Errors
-/// If the text is not a JSON string, or has a lone surrogate.
-pub fn string(text: &str) -> Result<Cow<'_, str>, BadJson> {
-    Ok(Key.deserialize(&mut serde_json::Deserializer::from_str(text))?)
-}
-
-/// An integer by its value: `5`, `5.0` and `5e0` are the same.
-///
-/// # Errors
-/// If the text is not a JSON number, or is negative, has a fraction, or is greater than `max`.
-pub fn integer(text: &str, max: u64) -> Result<u64, BadJson> {
-    let refused = || BadJson(format!("must be an integer from 0 to {max}"));
-    if let Ok(integer) = text.parse::<u64>() {
-        return if integer <= max { Ok(integer) } else { Err(refused()) };
-    }
-    let number: f64 = serde_json::from_str(text).map_err(|_| refused())?;
-    #[expect(clippy::cast_precision_loss, reason = "the bound is checked again after the conversion")]
-    if number.fract() != 0.0 || number < 0.0 || number > max as f64 {
-        return Err(refused());
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
-    let integer = number as u64;
-    if integer <= max { Ok(integer) } else { Err(refused()) }
-}
-
 impl From<serde_json::Error> for BadJson {
     fn from(error: serde_json::Error) -> Self {
         Self(error.to_string())
@@ -331,43 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn every_way_to_an_object_refuses_what_is_none() {
+        for text in ["{}", r#"{"a": 1.0}"#] {
+            assert_eq!(Object::parse(format!(" {text}\n")).unwrap().as_str(), text);
+            assert_eq!(text.parse::<Object>(), Object::from_store(text));
+        }
+        for bad in ["", "[]", "5", "null", r#"{"a":{"b":1"#, r#"{"a":1}}"#] {
+            assert!(Object::parse(bad).is_err(), "{bad}");
+        }
+        for damaged in ["", "[]", r#"{"a":{"b":1"#, r#""a":1}"#] {
+            assert!(Object::from_store(damaged).is_err(), "{damaged}");
+        }
+    }
+
+    #[test]
     fn nesting_is_bounded_with_the_outermost_level_counted() {
         let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
         assert!(check(&nested(JSON_MAX_LEVELS)).is_ok());
         let error = check(&nested(JSON_MAX_LEVELS + 1)).unwrap_err().to_string();
         assert!(error.contains("64 levels"), "{error}");
         assert!(check(&nested(100_000)).is_err());
-    }
-
-    #[test]
-    fn members_borrow_their_values_and_the_last_of_equal_keys_counts() {
-        let members = Members::parse(r#" {"a": 1 , "\u0062":[ 2 ],"a":{"x" :3}} "#).unwrap();
-        assert_eq!(members.get("a"), Some(r#"{"x" :3}"#));
-        assert_eq!(members.get("b"), Some("[ 2 ]"));
-        assert_eq!(members.get("c"), None);
-        assert_eq!(members.len(), 3);
-        assert!(Members::parse("[1]").is_err());
-        assert!(Members::parse("{} x").is_err());
-    }
-
-    #[test]
-    fn integers_count_by_value() {
-        for (text, value) in
-            [("0", 0), ("5", 5), ("5.0", 5), ("5e0", 5), ("50e-1", 5), ("9007199254740991", (1 << 53) - 1)]
-        {
-            assert_eq!(integer(text, (1 << 53) - 1), Ok(value), "{text}");
-        }
-        for bad in ["-1", "1.5", "\"1\"", "null", "9007199254740992", "1e300", "18446744073709551616", "[]", "true"] {
-            assert!(integer(bad, (1 << 53) - 1).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_size_of_a_string_is_exact_for_names() {
-        for text in ["", "plain", "quo\"te", "back\\slash", "Zoë 📱"] {
-            let mut quoted = String::new();
-            push_string(&mut quoted, text);
-            assert_eq!(string_bytes(text), quoted.len(), "{text}");
-        }
     }
 }

@@ -19,3 +19,4 @@ pub mod places;
 pub mod progress;
 mod scan;
 pub mod text;
+mod wire;

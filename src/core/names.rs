@@ -1,6 +1,7 @@
 //! Names: ids, collections, clients and tenants. Each has its own type, so that they cannot be confused.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::limits::NAME_MAX_BYTES;
 use super::text::Text;
@@ -32,6 +33,12 @@ fn check(text: &str) -> Result<(), BadName> {
     Ok(())
 }
 
+/// Names that a store has kept. They were checked before they were written, so they are not checked again.
+pub(crate) trait FromStore {
+    /// Takes the text of a name.
+    fn from_store(text: impl Into<Text>) -> Self;
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -50,21 +57,58 @@ macro_rules! name {
                 Ok(Self(text.into()))
             }
 
-            /// Makes a name of a text that was checked before, such as one from a store.
+            /// Takes a text that the program itself has written, such as a constant.
+            ///
+            /// # Panics
+            /// When [`Self::parse`] would refuse the text.
             #[must_use]
-            pub fn trusted(text: &str) -> Self {
-                Self(text.into())
-            }
-
-            /// The same without a copy of the text.
-            #[must_use]
-            pub fn shared(text: Text) -> Self {
-                Self(text)
+            pub fn literal(text: &str) -> Self {
+                Self::parse(text).unwrap_or_else(|problem| panic!("the name {text:?} {problem}"))
             }
 
             /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStore for $name {
+            fn from_store(text: impl Into<Text>) -> Self {
+                let text = text.into();
+                debug_assert!(check(&text).is_ok(), "a store has the damaged name {text:?}");
+                Self(text)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadName;
+
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                Self::parse(text)
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = BadName;
+
+            fn try_from(text: &str) -> Result<Self, BadName> {
+                Self::parse(text)
+            }
+        }
+
+        impl TryFrom<Text> for $name {
+            type Error = BadName;
+
+            /// Checks a text and keeps it without a copy.
+            fn try_from(text: Text) -> Result<Self, BadName> {
+                check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
                 &self.0
             }
         }
@@ -123,14 +167,6 @@ pub struct DocumentKey {
     pub id: DocumentId,
 }
 
-impl DocumentKey {
-    /// Makes a key of texts that were checked before, without copying them.
-    #[must_use]
-    pub fn shared(collection: Text, id: Text) -> Self {
-        Self { collection: Collection::shared(collection), id: DocumentId::shared(id) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +180,14 @@ mod tests {
             assert_eq!(ClientId::parse(bad).unwrap_err(), BadName::ControlCharacter, "{bad:?}");
         }
         assert_eq!(ClientId::parse("Zoë's 📱 / 2").unwrap().as_str(), "Zoë's 📱 / 2");
+    }
+
+    #[test]
+    fn every_way_to_a_name_checks_the_text() {
+        assert_eq!("a".parse::<ClientId>(), ClientId::try_from("a"));
+        assert_eq!(ClientId::try_from(Text::from("a")).unwrap().as_ref(), "a");
+        assert_eq!("".parse::<ClientId>(), Err(BadName::Empty));
+        assert_eq!(ClientId::try_from(Text::from("\0")), Err(BadName::ControlCharacter));
+        assert!(std::panic::catch_unwind(|| ClientId::literal("a\nb")).is_err());
     }
 }

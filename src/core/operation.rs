@@ -1,7 +1,9 @@
 //! Operations, as clients push them and as the log keeps them.
 
+use std::str::FromStr;
+
 use super::clock::VectorClock;
-use super::json::{RawJson, escape_bytes};
+use super::json::Object;
 use super::names::{ClientId, DocumentKey, OperationId};
 
 /// The effect of an operation on its document.
@@ -26,14 +28,87 @@ impl OperationKind {
         }
     }
 
-    /// Reads the name in the protocol.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    /// The word of the protocol as a JSON string.
+    pub(super) fn as_json(self) -> &'static str {
+        match self {
+            Self::Insert => "\"insert\"",
+            Self::Update => "\"update\"",
+            Self::Delete => "\"delete\"",
+        }
+    }
+
+    /// Reads the word of the protocol.
+    ///
+    /// # Errors
+    /// When the text is not one of the three words.
+    pub fn parse(text: &str) -> Result<Self, UnknownKind> {
         match text {
-            "insert" => Some(Self::Insert),
-            "update" => Some(Self::Update),
-            "delete" => Some(Self::Delete),
-            _ => None,
+            "insert" => Ok(Self::Insert),
+            "update" => Ok(Self::Update),
+            "delete" => Ok(Self::Delete),
+            _ => Err(UnknownKind),
+        }
+    }
+}
+
+impl FromStr for OperationKind {
+    type Err = UnknownKind;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        Self::parse(text)
+    }
+}
+
+/// Why a text is not a kind of operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be insert, update or delete")]
+pub struct UnknownKind;
+
+/// What an operation does to its document, with the data that it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Creates the document, or replaces its data by this.
+    Insert(Object),
+    /// Puts these keys over those of the document; creates the document if there is none.
+    Update(Object),
+    /// Drops the document's data and leaves a tombstone.
+    Delete,
+}
+
+impl Change {
+    /// The change of a kind with the data that it needs. A delete takes no data; other kinds do not exist without.
+    #[must_use]
+    pub fn new(kind: OperationKind, data: Option<Object>) -> Option<Self> {
+        match (kind, data) {
+            (OperationKind::Insert, Some(data)) => Some(Self::Insert(data)),
+            (OperationKind::Update, Some(data)) => Some(Self::Update(data)),
+            (OperationKind::Delete, None) => Some(Self::Delete),
+            (OperationKind::Insert | OperationKind::Update, None) | (OperationKind::Delete, Some(_)) => None,
+        }
+    }
+
+    /// The change that makes a document what it is: an insert of its data, or a delete.
+    #[must_use]
+    pub fn to_state(data: Option<Object>) -> Self {
+        data.map_or(Self::Delete, Self::Insert)
+    }
+
+    /// What the change does, without its data.
+    #[must_use]
+    pub fn kind(&self) -> OperationKind {
+        match self {
+            Self::Insert(_) => OperationKind::Insert,
+            Self::Update(_) => OperationKind::Update,
+            Self::Delete => OperationKind::Delete,
+        }
+    }
+
+    /// The data of an insert or update.
+    #[must_use]
+    pub fn data(&self) -> Option<&Object> {
+        match self {
+            Self::Insert(data) | Self::Update(data) => Some(data),
+            Self::Delete => None,
         }
     }
 }
@@ -43,13 +118,11 @@ impl OperationKind {
 pub struct Operation {
     /// The id, which identifies the operation for ever.
     pub id: OperationId,
-    /// The effect on the document.
-    pub kind: OperationKind,
-    /// The changed document.
+    /// What it does, with its data as sent.
+    pub change: Change,
+    /// The document that it changes.
     pub key: DocumentKey,
-    /// A JSON object as it was sent, or `None` for a delete.
-    pub data: Option<RawJson>,
-    /// The client's time of the operation, in milliseconds or in any unit of the client, from 1.
+    /// When the client made it, by the client's own clock, in milliseconds or whatever the client counts in; from 1.
     pub timestamp: u64,
     /// The author.
     pub client_id: ClientId,
@@ -57,46 +130,50 @@ pub struct Operation {
     pub clock: VectorClock,
 }
 
-/// An operation in the log, or the state of a document in the form of an operation, as a pull returns it.
+impl Operation {
+    /// What it does, without its data.
+    #[must_use]
+    pub fn kind(&self) -> OperationKind {
+        self.change.kind()
+    }
+
+    /// The data of an insert or update.
+    #[must_use]
+    pub fn data(&self) -> Option<&Object> {
+        self.change.data()
+    }
+}
+
+/// An operation in the log, or a document's state in the form of one, as a pull delivers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     /// The place in the log of its tenant.
     pub seq: u64,
     /// The id, which identifies the operation for ever.
     pub id: OperationId,
-    /// The effect on the document. An update that revived a tombstone is an insert here.
-    pub kind: OperationKind,
-    /// The changed document.
+    /// What it did to the document, with the data as it was pushed. An update that revived a tombstone is an insert
+    /// here, and so is the whole document if the entry stands for a state.
+    pub change: Change,
+    /// The document that it changed.
     pub key: DocumentKey,
-    /// The data as they were pushed, or the whole document if the entry stands for a state.
-    pub data: Option<RawJson>,
     /// The author's time.
     pub timestamp: u64,
     /// The author.
     pub client_id: ClientId,
-    /// The vector clock as the text of a JSON object, because a pull does not need to parse it.
-    pub clock: RawJson,
+    /// The vector clock as the text of a JSON object: a pull has no need to open it.
+    pub clock: Object,
 }
 
 impl LogEntry {
-    /// The size of the entry in an answer, in bytes. It counts the most digits that a timestamp may have.
+    /// What it did to the document, without its data.
     #[must_use]
-    pub fn wire_bytes(&self) -> usize {
-        self.wire_bytes_unescaped() + self.names().into_iter().map(escape_bytes).sum::<usize>()
+    pub fn kind(&self) -> OperationKind {
+        self.change.kind()
     }
 
-    /// The same size if no name needs escapes. It does not look at the names.
+    /// The data of an insert or update.
     #[must_use]
-    pub fn wire_bytes_unescaped(&self) -> usize {
-        // {"id":"","type":"insert","collection":"","docId":"","data":null,"timestamp":9007199254740991,"clientId":"",
-        // "synced":true,"vectorClock":},
-        const FRAME_BYTES: usize = 136 + 4 * 2;
-        let names_bytes: usize = self.names().into_iter().map(str::len).sum();
-        let data_bytes = self.data.as_ref().map_or(0, |data| data.as_str().len());
-        FRAME_BYTES + names_bytes + data_bytes + self.clock.as_str().len()
-    }
-
-    fn names(&self) -> [&str; 4] {
-        [self.id.as_str(), self.key.collection.as_str(), self.key.id.as_str(), self.client_id.as_str()]
+    pub fn data(&self) -> Option<&Object> {
+        self.change.data()
     }
 }

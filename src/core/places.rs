@@ -180,10 +180,10 @@ mod tests {
     use super::*;
     use crate::core::cursor::Position;
     use crate::core::fingerprint::Fingerprint;
-    use crate::core::json::RawJson;
+    use crate::core::json::Object;
     use crate::core::limits::{INTEGER_MAX, SINCE_MAX};
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-    use crate::core::operation::{LogEntry, OperationKind};
+    use crate::core::operation::{Change, LogEntry};
 
     fn at(seq: u64) -> Position {
         Position { seq, fingerprint: Fingerprint::from_number(seq + 100) }
@@ -196,13 +196,12 @@ mod tests {
     fn entries(timestamps: &[u64]) -> Vec<LogEntry> {
         let entry = |(seq, timestamp): (u64, &u64)| LogEntry {
             seq,
-            id: OperationId::trusted(&format!("op-{seq}")),
-            kind: OperationKind::Insert,
-            key: DocumentKey { collection: Collection::trusted("c"), id: DocumentId::trusted("d") },
-            data: Some(RawJson::trusted("{}")),
+            id: OperationId::literal(&format!("op-{seq}")),
+            change: Change::Insert(Object::literal("{}")),
+            key: DocumentKey { collection: Collection::literal("c"), id: DocumentId::literal("d") },
             timestamp: *timestamp,
-            client_id: ClientId::trusted("a"),
-            clock: RawJson::trusted("{}"),
+            client_id: ClientId::literal("a"),
+            clock: Object::literal("{}"),
         };
         (1..).zip(timestamps).map(entry).collect()
     }

@@ -1,5 +1,6 @@
 //! Texts that are cheap to clone. Texts that are read together share their memory.
 
+use std::borrow::Cow;
 use std::str::{self, Utf8Error};
 
 use bytes::BytesMut;
@@ -7,6 +8,14 @@ use bytestring::ByteString;
 
 /// A text that is cheap to clone.
 pub type Text = ByteString;
+
+/// A part of a text as a text that shares its memory, and a copy of what is not a part.
+pub(crate) fn part_of(whole: &Text, part: Cow<'_, str>) -> Text {
+    match part {
+        Cow::Borrowed(part) => whole.slice_ref(part),
+        Cow::Owned(copy) => copy.into(),
+    }
+}
 
 /// The size of a pool's largest chunks of memory, in bytes. A chunk is freed when all texts in it are gone.
 const CHUNK_MAX_BYTES: usize = 64 * 1024;

@@ -22,7 +22,7 @@ use crate::service::{Host, SyncService};
 /// The principal of every request to a server without authentication: the admin of the tenant `default`.
 #[must_use]
 pub fn anybody() -> Principal {
-    Principal::new(TenantId::trusted("default"), Subject::trusted("anybody"), Role::Admin)
+    Principal::new(TenantId::literal("default"), Subject::literal("anybody"), Role::Admin)
 }
 
 /// The source of principals by the settings. Cheap to clone.

@@ -102,7 +102,7 @@ pub(super) struct MemberPush {
 
 impl MemberPush {
     fn data_bytes(&self) -> usize {
-        self.operations.iter().map(|operation| operation.data.as_ref().map_or(0, |data| data.as_str().len())).sum()
+        self.operations.iter().map(|operation| operation.data().map_or(0, |data| data.as_str().len())).sum()
     }
 
     pub(super) fn to_decide(&self) -> decide::Push<'_> {
@@ -219,17 +219,16 @@ pub(super) mod tests {
     use super::*;
     use crate::core::clock::VectorClock;
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-    use crate::core::operation::OperationKind;
+    use crate::core::operation::Change;
 
     /// An operation that needs no data.
     pub(in crate::service) fn deletion(id: &str) -> Operation {
         Operation {
-            id: OperationId::trusted(id),
-            kind: OperationKind::Delete,
-            key: DocumentKey { collection: Collection::trusted("todos"), id: DocumentId::trusted(id) },
-            data: None,
+            id: OperationId::literal(id),
+            change: Change::Delete,
+            key: DocumentKey { collection: Collection::literal("todos"), id: DocumentId::literal(id) },
             timestamp: 1,
-            client_id: ClientId::trusted("a"),
+            client_id: ClientId::literal("a"),
             clock: VectorClock::default(),
         }
     }
@@ -261,11 +260,11 @@ pub(super) mod tests {
     #[test]
     fn lanes_that_nobody_uses_are_few() {
         let lanes = Lanes::default();
-        let used = lanes.lane(&TenantId::trusted("used"));
+        let used = lanes.lane(&TenantId::literal("used"));
         for number in 0..2 * LANES_KEPT_TENANTS {
-            lanes.lane(&TenantId::trusted(&number.to_string()));
+            lanes.lane(&TenantId::literal(&number.to_string()));
         }
         assert!(lock(&lanes.0).len() <= LANES_KEPT_TENANTS + 1);
-        assert!(Arc::ptr_eq(&used, &lanes.lane(&TenantId::trusted("used"))));
+        assert!(Arc::ptr_eq(&used, &lanes.lane(&TenantId::literal("used"))));
     }
 }

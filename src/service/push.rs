@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_group_waits_until_as_many_have_come_as_were_there_before() {
         let host = SteppingHost::that_never_wakes();
-        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        let (service, tenant) = (service(&host), TenantId::literal("default"));
         push_together(&host, &service, &tenant, ["op-1", "op-2"]);
         let mut third = begin(&service, &tenant, "op-3");
         assert!(!is_answered(&mut third));
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn who_pushes_alone_waits_for_nobody() {
         let host = SteppingHost::that_never_wakes();
-        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        let (service, tenant) = (service(&host), TenantId::literal("default"));
         for id in ["op-1", "op-2", "op-3"] {
             push_together(&host, &service, &tenant, [id]);
         }
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_group_that_waited_for_nobody_is_smaller_the_next_time() {
         let host = SteppingHost::that_wakes();
-        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        let (service, tenant) = (service(&host), TenantId::literal("default"));
         push_together(&host, &service, &tenant, ["op-1", "op-2"]);
         for id in ["op-3", "op-4", "op-5"] {
             assert!(is_answered(&mut begin(&service, &tenant, id)));
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn nobody_is_expected_long_after_a_commit() {
         let host = SteppingHost::that_never_wakes();
-        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        let (service, tenant) = (service(&host), TenantId::literal("default"));
         push_together(&host, &service, &tenant, ["op-1", "op-2"]);
         host.step_ms.store(10, Ordering::Relaxed);
         assert!(is_answered(&mut begin(&service, &tenant, "op-3")));
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_push_that_leaves_a_group_that_gathers_takes_nobody_with_it() {
         let host = SteppingHost::that_never_wakes();
-        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        let (service, tenant) = (service(&host), TenantId::literal("default"));
         push_together(&host, &service, &tenant, ["op-1", "op-2", "op-3"]);
         let mut leaving = begin(&service, &tenant, "op-4");
         let mut staying = begin(&service, &tenant, "op-5");
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn what_everybody_has_left_is_gone_and_has_no_turn() {
         let host = SteppingHost::that_never_wakes();
-        let (service, tenant) = (service(&host), TenantId::trusted("default"));
+        let (service, tenant) = (service(&host), TenantId::literal("default"));
         push_together(&host, &service, &tenant, ["op-1", "op-2"]);
         let mut gathering = begin(&service, &tenant, "op-3");
         assert!(!is_answered(&mut gathering));

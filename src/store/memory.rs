@@ -15,8 +15,9 @@ use crate::core::cursor::{Head, Position};
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
-use crate::core::operation::{LogEntry, Operation, OperationKind};
+use crate::core::json::Object;
+use crate::core::names::{ClientId, DocumentKey, FromStore, OperationId, TenantId};
+use crate::core::operation::{Change, LogEntry, Operation};
 use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder, TimePlace};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -92,9 +93,11 @@ impl Tenant {
         self.received_at_ms = self.received_at_ms.max(batch.received_at_ms);
         self.fingerprints.extend(batch.fingerprints(fingerprint));
         for write in batch.documents {
-            self.documents.insert(write.key, (before + 1 + write.entry_index as u64, write.document));
+            let seq = before + 1 + write.entry_index as u64;
+            self.documents.insert(detached_key(&write.key), (seq, detached_document(&write.document)));
         }
         for (seq, operation) in (before + 1..).zip(batch.entries) {
+            let operation = detached_operation(&operation);
             self.known.insert(operation.id.clone());
             self.log.insert(seq, Logged { operation, received_at_ms: self.received_at_ms });
         }
@@ -113,7 +116,7 @@ impl Tenant {
 
     fn states_after(&self, seq: u64, tombstones_after: Option<u64>) -> Vec<LogEntry> {
         let is_shown =
-            |entry: &LogEntry| entry.data.is_some() || tombstones_after.is_some_and(|after| entry.seq > after);
+            |entry: &LogEntry| entry.data().is_some() || tombstones_after.is_some_and(|after| entry.seq > after);
         let wanted = |entry: &LogEntry| entry.seq > seq && is_shown(entry);
         let mut states: Vec<LogEntry> = self.states().filter(wanted).collect();
         states.sort_unstable_by_key(|entry| entry.seq);
@@ -241,16 +244,50 @@ impl Tenant {
     }
 }
 
+/// A copy of an operation that shares no memory with the body of its push.
+fn detached_operation(operation: &Operation) -> Operation {
+    Operation {
+        id: detached(&operation.id),
+        change: match &operation.change {
+            Change::Insert(data) => Change::Insert(data.detached()),
+            Change::Update(data) => Change::Update(data.detached()),
+            Change::Delete => Change::Delete,
+        },
+        key: detached_key(&operation.key),
+        timestamp: operation.timestamp,
+        client_id: detached(&operation.client_id),
+        clock: operation.clock.detached(),
+    }
+}
+
+fn detached_document(document: &Document) -> Document {
+    Document {
+        rev: document.rev,
+        data: document.data.as_ref().map(Object::detached),
+        clock: document.clock.detached(),
+        operation_id: detached(&document.operation_id),
+        client_id: detached(&document.client_id),
+        timestamp: document.timestamp,
+    }
+}
+
+fn detached_key(key: &DocumentKey) -> DocumentKey {
+    DocumentKey { collection: detached(&key.collection), id: detached(&key.id) }
+}
+
+fn detached<N: FromStore + AsRef<str>>(name: &N) -> N {
+    N::from_store(name.as_ref())
+}
+
 fn logged_entry(seq: u64, operation: &Operation) -> LogEntry {
     LogEntry {
         seq,
         id: operation.id.clone(),
-        kind: operation.kind,
+        change: operation.change.clone(),
         key: operation.key.clone(),
-        data: operation.data.clone(),
         timestamp: operation.timestamp,
         client_id: operation.client_id.clone(),
-        clock: operation.clock.to_json(),
+        clock: operation.clock.json().clone(),
     }
 }
 
@@ -258,12 +295,11 @@ fn state_entry(seq: u64, key: &DocumentKey, document: &Document) -> LogEntry {
     LogEntry {
         seq,
         id: document.operation_id.clone(),
-        kind: if document.is_deleted() { OperationKind::Delete } else { OperationKind::Insert },
+        change: Change::to_state(document.data.clone()),
         key: key.clone(),
-        data: document.data.clone(),
         timestamp: document.timestamp,
         client_id: document.client_id.clone(),
-        clock: document.clock.to_json(),
+        clock: document.clock.json().clone(),
     }
 }
 

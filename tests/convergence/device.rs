@@ -13,10 +13,10 @@ use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::document::Document;
-use syncflow_server::core::json::{Members, RawJson};
+use syncflow_server::core::json::{Members, Object};
 use syncflow_server::core::limits::INTEGER_MAX;
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
-use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
+use syncflow_server::core::operation::{Change, LogEntry, Operation, OperationKind};
 use syncflow_server::service::{PullFrom, PulledPage};
 use syncflow_server::store::conformance::draft::key;
 
@@ -64,7 +64,7 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn new(number: usize, dialect: Dialect, wall_clock: WallClock) -> Self {
-        let client = ClientId::trusted(&format!("device-{number}"));
+        let client = ClientId::literal(&format!("device-{number}"));
         Self {
             pulls_as: client.clone(),
             is_tab: false,
@@ -146,12 +146,16 @@ impl Device {
         }
         used.push(clock.clone());
         self.operations_made += 1;
+        let data = || Object::literal(&format!(r#"{{"{field}":"{}-{}"}}"#, self.client, self.operations_made));
+        let change = match kind {
+            OperationKind::Insert => Change::Insert(data()),
+            OperationKind::Update => Change::Update(data()),
+            OperationKind::Delete => Change::Delete,
+        };
         let operation = Operation {
-            id: OperationId::trusted(&format!("{}-{}", self.client, self.operations_made)),
-            kind,
+            id: OperationId::literal(&format!("{}-{}", self.client, self.operations_made)),
+            change,
             key: key.clone(),
-            data: (kind != OperationKind::Delete)
-                .then(|| RawJson::trusted(&format!(r#"{{"{field}":"{}-{}"}}"#, self.client, self.operations_made))),
             timestamp: self.time(now_ms),
             client_id: self.client.clone(),
             clock: clock.clone(),
@@ -182,7 +186,7 @@ impl Device {
     pub(crate) fn restart(&mut self, number: usize) {
         let lives = self.lives + 1;
         let fresh = Self::new(number, self.dialect(), self.wall_clock);
-        let client = ClientId::trusted(&format!("device-{number}-{lives}"));
+        let client = ClientId::literal(&format!("device-{number}-{lives}"));
         let pulls_as = if self.is_tab { self.pulls_as.clone() } else { client.clone() };
         *self = Self { client, pulls_as, is_tab: self.is_tab, lives, ..fresh };
     }
@@ -236,10 +240,10 @@ impl Device {
     /// Applies an operation of this device. An update of a deleted document begins without data.
     fn apply_own(&mut self, operation: &Operation) {
         let held = self.held.entry(operation.key.clone()).or_default();
-        if held.is_deleted && operation.kind != OperationKind::Delete {
+        if held.is_deleted && operation.kind() != OperationKind::Delete {
             held.data.clear();
         }
-        apply(held, operation.kind, operation.data.as_ref());
+        apply(held, operation.kind(), operation.data());
     }
 
     pub(crate) fn pull_from(&self) -> PullFrom {
@@ -274,19 +278,19 @@ impl Device {
     fn apply_pulled(&mut self, entry: &LogEntry) {
         let is_cursor = self.dialect() == Dialect::Cursor;
         let held = self.held.entry(entry.key.clone()).or_default();
-        apply(held, entry.kind, entry.data.as_ref());
+        apply(held, entry.kind(), entry.data());
         if held.is_deleted && is_cursor {
             held.data.clear();
         }
         let clock = Members::parse(entry.clock.as_str()).expect("a clock is an object");
         let counter = |text: &str| text.parse().expect("a counter is a number");
-        let clock = clock.iter().map(|(client, number)| (ClientId::trusted(client), counter(number))).collect();
+        let clock = clock.iter().map(|(client, number)| (ClientId::literal(client), counter(number))).collect();
         self.learn(&entry.key, &clock);
     }
 }
 
 /// Applies an operation to a document, by the rules of the protocol alone.
-fn apply(held: &mut Held, kind: OperationKind, data: Option<&RawJson>) {
+fn apply(held: &mut Held, kind: OperationKind, data: Option<&Object>) {
     match kind {
         OperationKind::Insert => held.data = data.map(parse).unwrap_or_default(),
         OperationKind::Update => held.data.extend(data.map(parse).unwrap_or_default()),
@@ -296,7 +300,7 @@ fn apply(held: &mut Held, kind: OperationKind, data: Option<&RawJson>) {
 }
 
 /// A JSON object as a map.
-pub(crate) fn parse(data: &RawJson) -> Map<String, Value> {
+pub(crate) fn parse(data: &Object) -> Map<String, Value> {
     serde_json::from_str(data.as_str()).expect("data is an object")
 }
 

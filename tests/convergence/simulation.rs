@@ -37,8 +37,8 @@ impl Account {
     fn enter(&mut self, operation: &Operation) {
         self.accepted.push(operation.id.clone());
         *self.revisions.entry(operation.key.clone()).or_default() += 1;
-        let data: Map<String, Value> = operation.data.as_ref().map(parse).unwrap_or_default();
-        match operation.kind {
+        let data: Map<String, Value> = operation.data().map(parse).unwrap_or_default();
+        match operation.kind() {
             OperationKind::Insert => {
                 self.documents.insert(operation.key.clone(), data);
             }

@@ -48,7 +48,7 @@ impl Authenticate for Believing {
         let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).ok_or(Denied::Missing);
         let tenant = TenantId::parse(text("test-tenant")?).map_err(|_| Denied::NoAccess)?;
         let role = Role::parse(text("test-role")?).ok_or(Denied::NoAccess)?;
-        Ok(Principal::new(tenant, Subject::trusted("somebody"), role))
+        Ok(Principal::new(tenant, Subject::literal("somebody"), role))
     }
 }
 
@@ -79,7 +79,7 @@ async fn without_a_principal_every_route_about_data_answers_401() {
 
 #[tokio::test]
 async fn a_principal_whose_time_is_over_is_answered_401() {
-    let principal = Principal::new(TenantId::trusted("t"), Subject::trusted("s"), Role::Admin).valid_until_ms(1);
+    let principal = Principal::new(TenantId::literal("t"), Subject::literal("s"), Role::Admin).valid_until_ms(1);
     let routes = Routes::builder(service(stores::memory().await.store())).fixed_principal(principal).build();
     let server = start_routes(routes, &read(&[]), ()).await;
     for (method, path, _) in REQUESTS {

@@ -5,9 +5,9 @@ use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
 use syncflow_server::core::document::Document;
-use syncflow_server::core::json::RawJson;
+use syncflow_server::core::json::Object;
 use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
+use syncflow_server::core::operation::{Change, LogEntry, Operation, OperationKind};
 use syncflow_server::service::{PullFrom, PulledPage};
 
 use crate::history::Found;
@@ -17,13 +17,13 @@ pub(super) fn push(client: &str, operations: &[Operation]) -> Value {
     let operation = |operation: &Operation| {
         json!({
             "id": operation.id.as_str(),
-            "type": operation.kind.as_str(),
+            "type": operation.kind().as_str(),
             "collection": operation.key.collection.as_str(),
             "docId": operation.key.id.as_str(),
-            "data": operation.data.as_ref().map(value),
+            "data": operation.data().map(value),
             "timestamp": operation.timestamp,
             "clientId": operation.client_id.as_str(),
-            "vectorClock": value(&operation.clock.to_json()),
+            "vectorClock": value(operation.clock.json()),
         })
     };
     json!({"clientId": client, "operations": operations.iter().map(operation).collect::<Vec<_>>()})
@@ -64,9 +64,9 @@ fn conflict(told: &Value) -> Option<Conflict> {
     let document = Document {
         rev: document["rev"].as_u64()?,
         data: raw(&told["data"]),
-        clock: VectorClock::parse(&told["vectorClock"].to_string())?,
-        operation_id: OperationId::trusted(document["operationId"].as_str()?),
-        client_id: ClientId::trusted(document["clientId"].as_str()?),
+        clock: VectorClock::parse(&told["vectorClock"].to_string()).ok()?,
+        operation_id: OperationId::literal(document["operationId"].as_str()?),
+        client_id: ClientId::literal(document["clientId"].as_str()?),
         timestamp: document["timestamp"].as_u64()?,
     };
     Some(Conflict { relation, document })
@@ -81,16 +81,16 @@ pub(super) fn page(answer: &Value) -> Option<PulledPage> {
 
 fn entry(operation: &Value) -> Option<LogEntry> {
     let text = |key: &str| operation[key].as_str();
+    let kind = OperationKind::parse(text("type")?).ok()?;
     Some(LogEntry {
         // The protocol does not send sequence numbers.
         seq: 0,
-        id: OperationId::trusted(text("id")?),
-        kind: OperationKind::parse(text("type")?)?,
+        id: OperationId::literal(text("id")?),
+        change: Change::new(kind, raw(&operation["data"]))?,
         key: key(text("collection")?, text("docId")?),
-        data: raw(&operation["data"]),
         timestamp: operation["timestamp"].as_u64()?,
-        client_id: ClientId::trusted(text("clientId")?),
-        clock: VectorClock::parse(&operation["vectorClock"].to_string())?.to_json(),
+        client_id: ClientId::literal(text("clientId")?),
+        clock: VectorClock::parse(&operation["vectorClock"].to_string()).ok()?.json().clone(),
     })
 }
 
@@ -102,13 +102,13 @@ pub(super) fn document(document: &Value) -> Option<(String, Found)> {
 }
 
 fn key(collection: &str, document: &str) -> DocumentKey {
-    DocumentKey { collection: Collection::trusted(collection), id: DocumentId::trusted(document) }
+    DocumentKey { collection: Collection::literal(collection), id: DocumentId::literal(document) }
 }
 
-fn raw(data: &Value) -> Option<RawJson> {
-    data.is_object().then(|| RawJson::trusted(&data.to_string()))
+fn raw(data: &Value) -> Option<Object> {
+    data.is_object().then(|| Object::literal(&data.to_string()))
 }
 
-fn value(json: &RawJson) -> Value {
+fn value(json: &Object) -> Value {
     serde_json::from_str(json.as_str()).expect("it is JSON")
 }

@@ -140,11 +140,11 @@ impl Known<'_> {
     fn is_of(&self, entry: &LogEntry, operation: &Operation) -> bool {
         let is_same = entry.key == operation.key
             && entry.client_id == operation.client_id
-            && entry.clock == operation.clock.to_json();
-        let data = entry.data.as_ref().map(object);
-        let is_operation = data == operation.data.as_ref().map(object)
-            && (entry.kind == operation.kind
-                || (entry.kind, operation.kind) == (OperationKind::Insert, OperationKind::Update));
+            && entry.clock == *operation.clock.json();
+        let data = entry.data().map(object);
+        let is_operation = data == operation.data().map(object)
+            && (entry.kind() == operation.kind()
+                || (entry.kind(), operation.kind()) == (OperationKind::Insert, OperationKind::Update));
         let state = self.replay.state_by(&operation.key, &operation.id);
         let is_state = self.blurred.contains(&operation.key) || state.is_some_and(|state| state.data == data);
         is_same && (is_operation || is_state)

@@ -151,8 +151,8 @@ impl fmt::Display for Exchange {
                             conflict.document.rev
                         ),
                     };
-                    let kind = operation.kind.as_str();
-                    let clock = operation.clock.to_json();
+                    let kind = operation.kind().as_str();
+                    let clock = operation.clock.json();
                     write!(
                         formatter,
                         "\n    {} {kind} {} {}: {outcome}",

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 use syncflow_server::core::clock::VectorClock;
-use syncflow_server::core::json::RawJson;
+use syncflow_server::core::json::Object;
 use syncflow_server::core::names::{DocumentKey, OperationId};
-use syncflow_server::core::operation::{Operation, OperationKind};
+use syncflow_server::core::operation::{Change, Operation};
 
 /// A state that a document had.
 #[derive(Debug, Clone)]
@@ -65,19 +65,18 @@ impl Replay {
 }
 
 fn behind(before: Option<&Map<String, Value>>, operation: &Operation) -> Option<Map<String, Value>> {
-    let sent = operation.data.as_ref().map(object).unwrap_or_default();
-    match (operation.kind, before) {
-        (OperationKind::Delete, _) => None,
-        (OperationKind::Insert, _) | (OperationKind::Update, None) => Some(sent),
-        (OperationKind::Update, Some(before)) => {
+    match (&operation.change, before) {
+        (Change::Delete, _) => None,
+        (Change::Insert(sent), _) | (Change::Update(sent), None) => Some(object(sent)),
+        (Change::Update(sent), Some(before)) => {
             let mut data = before.clone();
-            data.extend(sent);
+            data.extend(object(sent));
             Some(data)
         }
     }
 }
 
 /// A JSON object as a map.
-pub(super) fn object(data: &RawJson) -> Map<String, Value> {
+pub(super) fn object(data: &Object) -> Map<String, Value> {
     serde_json::from_str(data.as_str()).expect("data is an object")
 }

@@ -4,9 +4,9 @@ use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
 use syncflow_server::core::document::Document;
 use syncflow_server::core::fingerprint::Fingerprint;
-use syncflow_server::core::json::RawJson;
+use syncflow_server::core::json::Object;
 use syncflow_server::core::names::OperationId;
-use syncflow_server::core::operation::{LogEntry, Operation};
+use syncflow_server::core::operation::{Change, LogEntry, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
 use syncflow_server::store::conformance::draft::{Draft, clock, delete, insert, key, update};
 
@@ -43,17 +43,16 @@ fn entry(operation: &Operation) -> LogEntry {
     LogEntry {
         seq: 0,
         id: operation.id.clone(),
-        kind: operation.kind,
+        change: operation.change.clone(),
         key: operation.key.clone(),
-        data: operation.data.clone(),
         timestamp: operation.timestamp,
         client_id: operation.client_id.clone(),
-        clock: operation.clock.to_json(),
+        clock: operation.clock.json().clone(),
     }
 }
 
 fn found(rev: u64, data: &str) -> Found {
-    Found { rev, data: object(&RawJson::trusted(data)) }
+    Found { rev, data: object(&Object::literal(data)) }
 }
 
 fn first() -> Draft {
@@ -76,9 +75,9 @@ fn removal() -> Draft {
 fn conflict() -> Conflict {
     let document = Document {
         rev: 2,
-        data: Some(RawJson::trusted(r#"{"a":1,"b":2}"#)),
+        data: Some(Object::literal(r#"{"a":1,"b":2}"#)),
         clock: clock(&[("a", 1), ("b", 1)]),
-        operation_id: OperationId::trusted("op-2"),
+        operation_id: OperationId::literal("op-2"),
         client_id: second()[0].clone().done().client_id,
         timestamp: 1,
     };
@@ -199,7 +198,8 @@ fn a_push_that_is_answered_for_a_part_only_breaks_a_law() {
 #[test]
 fn an_operation_that_nobody_pushed_breaks_a_law() {
     assert_breaks(Law::Genuine, |history| {
-        pulled(&mut history.exchanges[OTHER_PULLER]).entries[0].data = Some(RawJson::trusted(r#"{"a":2,"b":1}"#));
+        pulled(&mut history.exchanges[OTHER_PULLER]).entries[0].change =
+            Change::Insert(Object::literal(r#"{"a":2,"b":1}"#));
     });
     assert_breaks(Law::Genuine, |history| {
         let mut drafts = vec![first()];
@@ -298,7 +298,7 @@ fn a_conflict_with_a_document_that_never_was_breaks_a_law() {
     assert_breaks(Law::Justified, with(|conflict| conflict.document.rev = 3));
     assert_breaks(Law::Justified, with(|conflict| conflict.document.data = None));
     assert_breaks(Law::Justified, with(|conflict| conflict.document.clock = clock(&[("b", 1)])));
-    assert_breaks(Law::Justified, with(|conflict| conflict.document.operation_id = OperationId::trusted("op-1")));
+    assert_breaks(Law::Justified, with(|conflict| conflict.document.operation_id = OperationId::literal("op-1")));
 }
 
 #[test]

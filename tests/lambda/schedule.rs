@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use syncflow_server::core::clock::VectorClock;
-use syncflow_server::core::json::RawJson;
+use syncflow_server::core::json::Object;
 use syncflow_server::core::limits::COMPACT_STEP_MAX_ENTRIES;
 use syncflow_server::core::names::{ClientId, OperationId, TenantId};
 use syncflow_server::core::names::{Collection, DocumentId, DocumentKey};
-use syncflow_server::core::operation::{Operation, OperationKind};
+use syncflow_server::core::operation::{Change, Operation};
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::SyncService;
 
@@ -20,12 +20,11 @@ use crate::support::stores::open_sqlite;
 
 fn operation(number: usize) -> Operation {
     Operation {
-        id: OperationId::trusted(&format!("op-{number}")),
-        kind: OperationKind::Insert,
-        key: DocumentKey { collection: Collection::trusted("todos"), id: DocumentId::trusted("doc") },
-        data: Some(RawJson::trusted("{}")),
+        id: OperationId::literal(&format!("op-{number}")),
+        change: Change::Insert(Object::literal("{}")),
+        key: DocumentKey { collection: Collection::literal("todos"), id: DocumentId::literal("doc") },
         timestamp: 1,
-        client_id: ClientId::trusted("a"),
+        client_id: ClientId::literal("a"),
         clock: VectorClock::default(),
     }
 }
@@ -36,14 +35,14 @@ async fn service_with(path: &str, tenants: &[(&str, usize)]) -> SyncService {
     let service = SyncService::new(store, Arc::new(TokioHost));
     for (tenant, count) in tenants {
         let operations: Vec<Operation> = (0..*count).map(operation).collect();
-        let pushed = service.push(&TenantId::trusted(tenant), operations).await.expect("the store works");
+        let pushed = service.push(&TenantId::literal(tenant), operations).await.expect("the store works");
         assert_eq!(pushed.expect("a push that is taken").len(), *count);
     }
     service
 }
 
 async fn entries(service: &SyncService, tenant: &str) -> u64 {
-    service.stats(&TenantId::trusted(tenant)).await.expect("the store works").operations
+    service.stats(&TenantId::literal(tenant)).await.expect("the store works").operations
 }
 
 async fn instance(path: &str, settings: &[(&str, &str)]) -> Instance {
@@ -84,7 +83,7 @@ async fn what_the_time_does_not_suffice_for_is_said_and_done_by_the_next_runs() 
     let service = service_with(&path, &[("a", 1), ("b", many), ("b", 0), ("c", 1)]).await;
     // `b` needs a second step, because the ids of the first push are known already.
     let more: Vec<Operation> = (many..many + 5).map(operation).collect();
-    service.push(&TenantId::trusted("b"), more).await.expect("the store works").expect("a push that is taken");
+    service.push(&TenantId::literal("b"), more).await.expect("the store works").expect("a push that is taken");
     let mut instance = instance(&path, &[]).await;
     // A deadline within the margin leaves time for only one step of one tenant.
     let mut event = json!({"olderThanDays": 0});

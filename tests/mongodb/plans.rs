@@ -172,7 +172,7 @@ async fn every_command_is_served_by_an_index() {
     served("a page of a legacy client");
     world.changes(None, 1).await;
     served("a page of documents");
-    let client_id = Some(ClientId::trusted("you"));
+    let client_id = Some(ClientId::literal("you"));
     let request = ChangesRequest { cursor: Some(Cursor::BEGINNING), max_operations: 2, client_id };
     world.store.changes(&world.tenant, request).await.expect("a page");
     served("a page of the log");

@@ -81,7 +81,7 @@ fn number_behind(line: &str, words: &str, nth: usize) -> u64 {
 
 fn at(seq: u64) -> Position {
     let first = std::iter::once("first".to_owned());
-    let ids = first.chain((0..OPERATIONS).map(|number| format!("op-{number}"))).map(|id| OperationId::trusted(&id));
+    let ids = first.chain((0..OPERATIONS).map(|number| format!("op-{number}"))).map(|id| OperationId::literal(&id));
     let extended = |fingerprint: Fingerprint, id: OperationId| fingerprint.extended(&id);
     let fingerprint = ids.take(usize::try_from(seq).expect("small")).fold(Fingerprint::START, extended);
     Position { seq, fingerprint }

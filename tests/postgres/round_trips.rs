@@ -82,7 +82,7 @@ async fn everything_else_costs_one_round_trip_and_a_pull_with_news_a_second_to_n
     let memory = world.memory("me").await.expect("it is noted");
     assert_eq!(proxy.take_round_trips(), 1, "a memory");
     let new = NewMemory { seen_revision: 0, places: memory.places, pulled_seq: 1, seen_at_ms: 7 };
-    let remembered = world.store.remember(&world.tenant, &ClientId::trusted("me"), new).await;
+    let remembered = world.store.remember(&world.tenant, &ClientId::literal("me"), new).await;
     assert_eq!(remembered.expect("it is remembered"), Remember::Done);
     assert_eq!(proxy.take_round_trips(), 1, "remembering");
     assert_eq!(world.compact(0).await, 10);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
-use syncflow_server::core::json::RawJson;
-use syncflow_server::core::operation::Operation;
+use syncflow_server::core::json::Object;
+use syncflow_server::core::operation::{Change, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
 use syncflow_server::store::conformance::draft::{insert, key, update};
 use syncflow_server::store::conformance::replica::Replica;
@@ -118,7 +118,7 @@ fn no_accepted_write_is_lost_when_all_write_one_document(site: &Site) {
                 let mut operation = update(&format!("{name}-{write}-{attempt}"), "doc").client(&name).done();
                 clock.set(operation.client_id.clone(), clock.get(&operation.client_id) + 1);
                 operation.clock = clock;
-                operation.data = Some(RawJson::trusted(&format!(r#"{{"{name}-{write}":1}}"#)));
+                operation.change = Change::Update(Object::literal(&format!(r#"{{"{name}-{write}":1}}"#)));
                 if client.push(&[operation]) == [Outcome::Applied] {
                     break;
                 }

@@ -89,7 +89,7 @@ impl Site {
         Self {
             services,
             runtime,
-            tenant: TenantId::trusted("default"),
+            tenant: TenantId::literal("default"),
             store: home.store(),
             has_failed: false.into(),
             _home: home,
@@ -179,7 +179,7 @@ impl Client<'_> {
     /// Pulls a page.
     pub(crate) fn pull(&self, from: &PullFrom, client_id: &str, max_operations: usize) -> PulledPage {
         let pulled = self.until_it_works(async || {
-            let client_id = Some(ClientId::trusted(client_id));
+            let client_id = Some(ClientId::literal(client_id));
             self.service.pull(&self.site.tenant, PullRequest { from: from.clone(), client_id, max_operations }).await
         });
         match pulled {

@@ -89,7 +89,7 @@ async fn push(world: &World, device: &mut Device) -> bool {
 /// Pulls a page and returns it.
 async fn page(world: &World, client: &str, from: PullFrom) -> Option<PulledPage> {
     let (sent, tenant) = (world.moment(), world.tenant.clone());
-    let client_id = Some(ClientId::trusted(client));
+    let client_id = Some(ClientId::literal(client));
     let request = PullRequest { from: from.clone(), client_id, max_operations: 1 + world.below(4) };
     let answer = world.ask(|service| async move { service.pull(&tenant, request).await }).await;
     match answer?.ok()? {

@@ -99,7 +99,7 @@ impl PlantedStore {
                 return self.inner.commit(tenant, batch).await;
             }
             for entry in batch.entries.iter_mut().filter(|entry| known.contains(&entry.id)) {
-                entry.id = OperationId::trusted(&format!("{}{AGAIN}", entry.id));
+                entry.id = OperationId::literal(&format!("{}{AGAIN}", entry.id));
             }
         }
     }
@@ -122,7 +122,7 @@ impl PlantedStore {
         match (self.bug, page.next) {
             (Bug::IdsForgotten, _) => {
                 for entry in &mut page.entries {
-                    entry.id = OperationId::trusted(entry.id.as_str().trim_end_matches(AGAIN));
+                    entry.id = OperationId::literal(entry.id.as_str().trim_end_matches(AGAIN));
                 }
             }
             (Bug::Hole, _) if page.entries.len() > 1 && self.is_bad_turn() => {
@@ -130,7 +130,7 @@ impl PlantedStore {
             }
             (Bug::StateLeftEarly, Cursor::State { after, .. }) => page.next = Cursor::Log(after),
             (Bug::TombstonesNotShown, _) if is_of_documents => {
-                page.entries.retain(|entry| entry.kind != OperationKind::Delete);
+                page.entries.retain(|entry| entry.kind() != OperationKind::Delete);
             }
             _ => {}
         }
@@ -191,7 +191,7 @@ impl Store for PlantedStore {
         self.catch_up().await;
         let mut page = self.inner.changes_by_time(tenant, request).await?;
         for entry in &mut page.entries {
-            entry.id = OperationId::trusted(entry.id.as_str().trim_end_matches(AGAIN));
+            entry.id = OperationId::literal(entry.id.as_str().trim_end_matches(AGAIN));
         }
         Ok(page)
     }

@@ -73,7 +73,7 @@ impl World {
             orphans: RefCell::default(),
             moment: Cell::new(0),
             exchanges: RefCell::default(),
-            tenant: TenantId::trusted("default"),
+            tenant: TenantId::literal("default"),
         };
         let servers = (0..SERVERS).map(|_| Server { service: world.start(), life: 0 }).collect();
         world.servers.replace(servers);

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use syncflow_server::core::clock::{Relation, VectorClock};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::document::merge;
-use syncflow_server::core::json::RawJson;
+use syncflow_server::core::json::Object;
 use syncflow_server::core::limits::PAGE_MAX_OPERATIONS;
 use syncflow_server::core::operation::LogEntry;
 use syncflow_server::store::conformance::World;
@@ -175,17 +175,17 @@ async fn whole_log(world: &World) -> Vec<LogEntry> {
 
 /// Decides about the whole log again: every operation must have seen the state that it replaced.
 async fn check_documents(world: &World, log: &[LogEntry]) {
-    let mut documents: HashMap<&str, (VectorClock, RawJson, u64)> = HashMap::new();
+    let mut documents: HashMap<&str, (VectorClock, Object, u64)> = HashMap::new();
     for entry in log {
         let clock = VectorClock::parse(entry.clock.as_str()).expect("a clock");
-        let data = entry.data.clone().expect("an update has data");
+        let data = entry.data().cloned().expect("an update has data");
         let (data, rev) = match documents.get(entry.key.id.as_str()) {
             None => (data, 1),
             Some((before, base, rev)) => {
                 let relation = clock.compare(before);
                 let has_seen_it = matches!(relation, Relation::HappensAfter | Relation::Equal);
                 assert!(has_seen_it, "{:?} overwrote what it had not seen: {relation:?}", entry.id);
-                (merge(base, &data), rev + 1)
+                (merge(base, &data).expect("both are objects"), rev + 1)
             }
         };
         documents.insert(entry.key.id.as_str(), (clock, data, rev));

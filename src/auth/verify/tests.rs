@@ -248,7 +248,7 @@ fn a_token_is_from_the_issuer_for_the_audience_and_of_somebody() {
     assert_eq!(verify(&sign_hs256(SECRET, &claims), &keys, NOW_MS, &any), Err(Reason::Audience));
     claims.as_object_mut().unwrap().remove("aud");
     assert!(verify(&sign_hs256(SECRET, &claims), &keys, NOW_MS, &any).is_ok());
-    let fixed = TokenRules { tenant: TenantSource::Fixed(TenantId::trusted("one")), ..any };
+    let fixed = TokenRules { tenant: TenantSource::Fixed(TenantId::literal("one")), ..any };
     let token = verify(&sign_hs256(SECRET, &claims), &keys, NOW_MS, &fixed).unwrap();
     assert_eq!(token.principal(None).unwrap().tenant.as_str(), "one");
     assert_eq!(token.principal(Some("t")), Err(Denied::ForbiddenTenant));

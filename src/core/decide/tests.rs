@@ -1,22 +1,24 @@
 use super::*;
+use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId};
+use crate::core::operation::OperationKind;
 
 fn key(id: &str) -> DocumentKey {
-    DocumentKey { collection: Collection::trusted("todos"), id: DocumentId::trusted(id) }
+    DocumentKey { collection: Collection::literal("todos"), id: DocumentId::literal(id) }
 }
 
 fn clock(entries: &[(&str, u64)]) -> VectorClock {
-    entries.iter().map(|(client, counter)| (ClientId::trusted(client), *counter)).collect()
+    entries.iter().map(|(client, counter)| (ClientId::literal(client), *counter)).collect()
 }
 
 fn operation(id: &str, kind: OperationKind, document: &str, data: &str, entries: &[(&str, u64)]) -> Operation {
+    let data = (kind != OperationKind::Delete).then(|| Object::literal(data));
     Operation {
-        id: OperationId::trusted(id),
-        kind,
+        id: OperationId::literal(id),
+        change: Change::new(kind, data).expect("the data that the kind has"),
         key: key(document),
-        data: (kind != OperationKind::Delete).then(|| RawJson::trusted(data)),
         timestamp: 1,
-        client_id: ClientId::trusted(entries.first().map_or("a", |(client, _)| client)),
+        client_id: ClientId::literal(entries.first().map_or("a", |(client, _)| client)),
         clock: clock(entries),
     }
 }
@@ -76,7 +78,7 @@ fn later_operations_of_a_batch_see_earlier_ones() {
     assert_eq!(conflict.relation, ConflictRelation::Concurrent);
     assert_eq!(conflict.document.rev, 2);
     assert_eq!(batch.documents.len(), 1, "a document is written once, as the batch leaves it");
-    assert_eq!(batch.documents[0].document.data, Some(RawJson::trusted(r#"{"n":1,"m":2}"#)));
+    assert_eq!(batch.documents[0].document.data, Some(Object::literal(r#"{"n":1,"m":2}"#)));
     assert_eq!(batch.documents[0].entry_index, 1);
 }
 
@@ -105,8 +107,8 @@ fn a_tombstone_drops_the_data_keeps_the_clock_and_is_revived_by_an_update_alone_
     let snapshot = after(Snapshot::default(), &batch);
     let update = operation("3", OperationKind::Update, "d", r#"{"m":2}"#, &[("a", 3)]);
     let (_, batch) = decided(&snapshot, &[update]);
-    assert_eq!(batch.entries[0].kind, OperationKind::Insert);
-    assert_eq!(batch.documents[0].document.data, Some(RawJson::trusted(r#"{"m":2}"#)));
+    assert_eq!(batch.entries[0].kind(), OperationKind::Insert);
+    assert_eq!(batch.documents[0].document.data, Some(Object::literal(r#"{"m":2}"#)));
     assert_eq!(batch.documents[0].seen_rev, Some(2));
     assert_eq!(batch.live_documents_delta, 1);
 }
@@ -151,7 +153,8 @@ fn a_push_whose_conflicts_would_answer_too_much_is_refused_as_a_whole_and_a_sing
 fn a_push_may_answer_as_many_bytes_of_conflicts_as_it_says() {
     let (_, batch) = decided(&Snapshot::default(), &[insert("1", "d", &[("a", 2)])]);
     let snapshot = after(Snapshot::default(), &batch);
-    let needed = answered_bytes(&snapshot.documents[&key("d")]);
+    let needed = Conflict { relation: ConflictRelation::Concurrent, document: snapshot.documents[&key("d")].clone() }
+        .wire_bytes();
     let operations = [insert("2", "e", &[("b", 1)]), insert("3", "d", &[("b", 1)])];
     let decided_within = |conflicts_max_bytes| {
         let push = Push { operations: &operations, conflicts_max_bytes };

@@ -173,9 +173,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::json::RawJson;
+    use crate::core::json::Object;
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-    use crate::core::operation::OperationKind;
+    use crate::core::operation::Change;
 
     fn at(seq: u64) -> Position {
         Position { seq, fingerprint: Fingerprint::from_number(seq * 1_000_003) }
@@ -188,13 +188,12 @@ mod tests {
     fn entry(seq: u64) -> LogEntry {
         LogEntry {
             seq,
-            id: OperationId::trusted(&format!("op-{seq}")),
-            kind: OperationKind::Insert,
-            key: DocumentKey { collection: Collection::trusted("c"), id: DocumentId::trusted("d") },
-            data: Some(RawJson::trusted("{}")),
+            id: OperationId::literal(&format!("op-{seq}")),
+            change: Change::Insert(Object::literal("{}")),
+            key: DocumentKey { collection: Collection::literal("c"), id: DocumentId::literal("d") },
             timestamp: 7,
-            client_id: ClientId::trusted("a"),
-            clock: RawJson::trusted("{}"),
+            client_id: ClientId::literal("a"),
+            clock: Object::literal("{}"),
         }
     }
 

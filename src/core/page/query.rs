@@ -72,7 +72,7 @@ impl<'a> QueryPageBuilder<'a> {
 mod tests {
     use super::*;
     use crate::core::filter::Condition;
-    use crate::core::json::RawJson;
+    use crate::core::json::Object;
     use crate::core::names::{Collection, DocumentId, DocumentKey, OperationId};
 
     #[test]
@@ -81,11 +81,11 @@ mod tests {
         let document = |seq: u64, is_wanted: bool| {
             let data = format!(r#"{{"wanted":{is_wanted},"text":"{}"}}"#, "x".repeat(1024 * 1024));
             LiveDocument {
-                key: DocumentKey { collection: Collection::trusted("c"), id: DocumentId::trusted("d") },
+                key: DocumentKey { collection: Collection::literal("c"), id: DocumentId::literal("d") },
                 rev: 1,
                 seq,
-                operation_id: OperationId::trusted("op"),
-                data: RawJson::trusted(&data),
+                operation_id: OperationId::literal("op"),
+                data: Object::literal(&data),
             }
         };
         let mut page = QueryPageBuilder::new(&filter, 10);

@@ -84,8 +84,8 @@ mod tests {
         const TOKEN_BYTES: usize = 1_000;
         let cache = VerifiedTokens::default();
         let token = Arc::new(VerifiedToken {
-            subject: Subject::trusted("s"),
-            grants: Grants::one(TenantId::trusted("t"), Role::Reader),
+            subject: Subject::literal("s"),
+            grants: Grants::one(TenantId::literal("t"), Role::Reader),
             claims: Claims::default(),
             valid_until_ms: None,
         });

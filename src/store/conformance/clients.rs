@@ -23,13 +23,13 @@ fn memory(seen_revision: u64, number: u64) -> NewMemory {
 }
 
 async fn remember(world: &World, client: &str, memory: NewMemory) -> Remember {
-    let client = ClientId::trusted(client);
+    let client = ClientId::literal(client);
     world.store.remember(&world.tenant, &client, memory).await.expect("the store remembers")
 }
 
 /// A pull with a cursor by a client that says who it is.
 async fn note(world: &World, client: &str, cursor: Option<Cursor>, max_operations: usize, now_ms: u64) {
-    let client = ClientId::trusted(client);
+    let client = ClientId::literal(client);
     let request = ChangesRequest { cursor, max_operations, client_id: Some(client.clone()) };
     let changes = world.store.changes(&world.tenant, request).await.expect("the store reads changes");
     let Changes::Page { page, noted } = changes else { panic!("no page") };
@@ -151,7 +151,7 @@ pub async fn a_page_is_answered_if_nothing_new_has_to_be_remembered(world: &Worl
         assert_eq!(faulty.since("a", 0, max_operations).await.entries.len(), max_operations);
     }
     for (since, max_operations) in [(0, 3), (1, 1), (77, 1)] {
-        let (from, client_id) = (PullFrom::Since(since), Some(ClientId::trusted("a")));
+        let (from, client_id) = (PullFrom::Since(since), Some(ClientId::literal("a")));
         let pulled = faulty.service.pull(&faulty.tenant, PullRequest { from, client_id, max_operations }).await;
         let is_needed = (since, max_operations) != (1, 1);
         assert_eq!(pulled.is_err(), is_needed, "{since}: {pulled:?}");

@@ -158,7 +158,7 @@ pub async fn a_load_answers_what_was_asked_and_exists(world: &World) {
     world.apply(inserts(3)).await;
     world.apply([delete("op-4", "doc-3")]).await;
     let request = LoadRequest {
-        ids: ["op-0", "op-2", "op-4", "op-5"].map(OperationId::trusted).to_vec(),
+        ids: ["op-0", "op-2", "op-4", "op-5"].map(OperationId::literal).to_vec(),
         keys: ["doc-0", "doc-1", "doc-3"].map(key).to_vec(),
     };
     let snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");

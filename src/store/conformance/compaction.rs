@@ -271,6 +271,6 @@ pub async fn a_revival_after_a_compaction_is_still_an_insert(world: &World) {
     world.compact(0).await;
     world.apply([update("op-3", "doc").data(r#"{"b":2}"#)]).await;
     let page = world.page(Some(head), 9).await;
-    assert_eq!((ids(&page.entries), page.entries[0].kind), (vec!["op-3"], OperationKind::Insert));
+    assert_eq!((ids(&page.entries), page.entries[0].kind()), (vec!["op-3"], OperationKind::Insert));
     assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"b":2}"#));
 }

@@ -3,7 +3,7 @@
 use super::draft::{delete, insert, inserts, key, key_in, update};
 use super::world::{World, query_of};
 use crate::core::document::LiveDocument;
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::limits::PAGE_MAX_BYTES;
 use crate::core::names::OperationId;
 use crate::store::{Query, QueryPage};
@@ -24,8 +24,8 @@ pub async fn a_document_is_read_with_everything_that_belongs_to_it(world: &World
         key: key("doc"),
         rev: 1,
         seq: 2,
-        operation_id: OperationId::trusted("op-1"),
-        data: RawJson::trusted(r#"{ "a" : 1.0 }"#),
+        operation_id: OperationId::literal("op-1"),
+        data: Object::literal(r#"{ "a" : 1.0 }"#),
     };
     assert_eq!(world.document("doc").await, Some(expected.clone()));
     assert_eq!(world.query(&[("_id", "\"doc\"")]).await, [expected]);

@@ -1,9 +1,9 @@
 //! Operations for checks, written as briefly as a check wants to say them.
 
 use crate::core::clock::VectorClock;
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-use crate::core::operation::{Operation, OperationKind};
+use crate::core::operation::{Change, Operation, OperationKind};
 
 /// The collection of every document that a check does not place elsewhere.
 pub const COLLECTION: &str = "todos";
@@ -17,13 +17,13 @@ pub fn key(document: &str) -> DocumentKey {
 /// A document of a collection.
 #[must_use]
 pub fn key_in(collection: &str, document: &str) -> DocumentKey {
-    DocumentKey { collection: Collection::trusted(collection), id: DocumentId::trusted(document) }
+    DocumentKey { collection: Collection::literal(collection), id: DocumentId::literal(document) }
 }
 
 /// A vector clock.
 #[must_use]
 pub fn clock(entries: &[(&str, u64)]) -> VectorClock {
-    entries.iter().map(|(client, counter)| (ClientId::trusted(client), *counter)).collect()
+    entries.iter().map(|(client, counter)| (ClientId::literal(client), *counter)).collect()
 }
 
 /// An insert of `{}` by client `a` with the clock `{"a":1}` at the timestamp 1.
@@ -31,19 +31,19 @@ pub fn clock(entries: &[(&str, u64)]) -> VectorClock {
 /// Operations of one document that leave the clock as it is are all applied, for equal clocks do not conflict.
 #[must_use]
 pub fn insert(id: &str, document: &str) -> Draft {
-    Draft::new(id, OperationKind::Insert, document)
+    Draft::new(id, Change::Insert(Object::literal("{}")), document)
 }
 
 /// As [`insert`], but an update.
 #[must_use]
 pub fn update(id: &str, document: &str) -> Draft {
-    Draft::new(id, OperationKind::Update, document)
+    Draft::new(id, Change::Update(Object::literal("{}")), document)
 }
 
 /// As [`insert`], but a delete, and without data.
 #[must_use]
 pub fn delete(id: &str, document: &str) -> Draft {
-    Draft::new(id, OperationKind::Delete, document)
+    Draft::new(id, Change::Delete, document)
 }
 
 /// So many inserts into as many documents, `op-1` into `doc-1` and so on, at the timestamps 1, 2, 3 ….
@@ -57,22 +57,29 @@ pub fn inserts(count: u64) -> Vec<Draft> {
 pub struct Draft(Operation);
 
 impl Draft {
-    fn new(id: &str, kind: OperationKind, document: &str) -> Self {
+    fn new(id: &str, change: Change, document: &str) -> Self {
         Self(Operation {
-            id: OperationId::trusted(id),
-            kind,
+            id: OperationId::literal(id),
+            change,
             key: key(document),
-            data: (kind != OperationKind::Delete).then(|| RawJson::trusted("{}")),
             timestamp: 1,
-            client_id: ClientId::trusted("a"),
+            client_id: ClientId::literal("a"),
             clock: clock(&[("a", 1)]),
         })
     }
 
     /// With this data.
+    ///
+    /// # Panics
+    /// When it is a delete.
     #[must_use]
     pub fn data(mut self, json: &str) -> Self {
-        self.0.data = Some(RawJson::trusted(json));
+        let data = Object::literal(json);
+        self.0.change = match self.0.kind() {
+            OperationKind::Insert => Change::Insert(data),
+            OperationKind::Update => Change::Update(data),
+            OperationKind::Delete => panic!("a delete has no data"),
+        };
         self
     }
 
@@ -80,7 +87,7 @@ impl Draft {
     #[must_use]
     pub fn clock(mut self, entries: &[(&str, u64)]) -> Self {
         if let Some((client, _)) = entries.first() {
-            self.0.client_id = ClientId::trusted(client);
+            self.0.client_id = ClientId::literal(client);
         }
         self.0.clock = clock(entries);
         self
@@ -89,7 +96,7 @@ impl Draft {
     /// By this client, the clock as it is.
     #[must_use]
     pub fn client(mut self, client: &str) -> Self {
-        self.0.client_id = ClientId::trusted(client);
+        self.0.client_id = ClientId::literal(client);
         self
     }
 
@@ -103,14 +110,14 @@ impl Draft {
     /// In this collection.
     #[must_use]
     pub fn within(mut self, collection: &str) -> Self {
-        self.0.key.collection = Collection::trusted(collection);
+        self.0.key.collection = Collection::literal(collection);
         self
     }
 
     /// The same under another id, which begins with `name`, on another document.
     #[must_use]
     pub fn again(mut self, name: &str, document: &str) -> Self {
-        self.0.id = OperationId::trusted(&format!("{name}-{}", self.0.id));
+        self.0.id = OperationId::literal(&format!("{name}-{}", self.0.id));
         self.0.key = key(document);
         self
     }

@@ -71,7 +71,7 @@ impl FaultyStore {
 
     /// Every commit with this operation is refused for good.
     pub fn poison(&self, id: &str) {
-        *lock(&self.poison) = Some(OperationId::trusted(id));
+        *lock(&self.poison) = Some(OperationId::literal(id));
     }
 
     /// This happens before the next commit, `remember` or step of a compaction; before a write, after what that one stands

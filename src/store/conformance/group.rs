@@ -277,7 +277,7 @@ pub async fn a_pull_that_is_always_contended_gives_up(world: &World) {
         // What is remembered changes each time, be it only in which places were used last.
         faulty.meanwhile(async move { drop(other.since("me", 0, 1 + number % 2).await) });
     }
-    let request = PullRequest { from: PullFrom::Since(0), client_id: Some(ClientId::trusted("me")), max_operations: 9 };
+    let request = PullRequest { from: PullFrom::Since(0), client_id: Some(ClientId::literal("me")), max_operations: 9 };
     let pulled = faulty_world.service.pull(&faulty_world.tenant, request).await;
     assert!(matches!(pulled, Err(ServiceError::Contended { attempts: PULL_MAX_ATTEMPTS })), "{pulled:?}");
     assert_eq!(world.memory("me").await.map(|memory| memory.revision), Some(u64::from(PULL_MAX_ATTEMPTS)));

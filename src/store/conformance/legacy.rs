@@ -8,7 +8,7 @@ use super::draft::{Draft, delete, insert, inserts, update};
 use super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::limits::{
     CLIENT_FORGOTTEN_AFTER_MS, CLIENT_MAX_PLACES, DAY_MS, INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS,
     SINCE_FOREIGN_MAX, SINCE_MAX,
@@ -115,7 +115,10 @@ pub async fn no_since_stands_for_two_places(world: &World) {
     assert_eq!(ids(&second.entries), ["op-2", "op-3", "op-4", "op-3"], "the smallest one is repeated");
     let (original, repeated) = (&second.entries[1], &second.entries[3]);
     assert_eq!(repeated.timestamp, 8);
-    assert_eq!((&repeated.data, &repeated.clock, repeated.kind), (&original.data, &original.clock, original.kind));
+    assert_eq!(
+        (repeated.data(), &repeated.clock, repeated.kind()),
+        (original.data(), &original.clock, original.kind())
+    );
     world.apply([insert("op-5", "5").at(8)]).await;
     let third = world.since(ME, 8, 9).await;
     assert_eq!(ids(&third.entries), ["op-5", "op-5"]);
@@ -229,7 +232,7 @@ pub async fn an_unknown_since_is_answered_with_all_documents_after_a_compaction(
     assert_eq!(seen, ["op-2", "op-3", "op-4"]);
     world.apply([update("op-5", "doc-1").at(1).data(r#"{"c":3}"#)]).await;
     let page = world.since(ME, since, 9).await;
-    assert_eq!((page.entries[0].id.as_str(), page.entries[0].kind), ("op-5", OperationKind::Update));
+    assert_eq!((page.entries[0].id.as_str(), page.entries[0].kind()), ("op-5", OperationKind::Update));
 }
 
 /// Operations whose timestamps are 0 are no reason to begin again and again.
@@ -296,13 +299,13 @@ pub async fn the_horizon_may_pass_a_remembered_place(world: &World) {
     world.compact(0).await;
     let first = world.since(ME, since, 2).await;
     assert_eq!((ids(&first.entries), first.has_more), (vec!["op-3", "op-4"], true));
-    assert_eq!(first.entries[0].kind, OperationKind::Insert);
-    assert_eq!(first.entries[0].data.as_ref().map(RawJson::as_str), Some(r#"{"a":1,"b":1}"#));
+    assert_eq!(first.entries[0].kind(), OperationKind::Insert);
+    assert_eq!(first.entries[0].data().map(Object::as_str), Some(r#"{"a":1,"b":1}"#));
     let (seen, since) = pull_on(world, next_since(&first), 2).await;
     assert_eq!(seen, ["op-5"]);
     world.apply([update("op-6", "doc-3").at(1)]).await;
     let page = world.since(ME, since, 9).await;
-    assert_eq!((page.entries[0].id.as_str(), page.entries[0].kind), ("op-6", OperationKind::Update));
+    assert_eq!((page.entries[0].id.as_str(), page.entries[0].kind()), ("op-6", OperationKind::Update));
 }
 
 /// The last places are remembered, and one that is forgotten is an unknown `since`: the beginning.
@@ -398,7 +401,7 @@ pub async fn places_of_another_log_lead_to_the_beginning(world: &World) {
         let seen_revision = world.memory(ME).await.map_or(0, |memory| memory.revision);
         let places = Places::parse(&format!("{since}={}", Cursor::Log(place))).expect("the text is that of places");
         let memory = NewMemory { seen_revision, places, pulled_seq: place.seq, seen_at_ms: BEGINNING_MS };
-        let remembered = world.store.remember(&world.tenant, &ClientId::trusted(ME), memory).await;
+        let remembered = world.store.remember(&world.tenant, &ClientId::literal(ME), memory).await;
         assert_eq!(remembered.expect("the store remembers"), Remember::Done);
         let page = world.since(ME, since, 9).await;
         assert_eq!(ids(&page.entries[..2]), ["op-1", "op-2"]);

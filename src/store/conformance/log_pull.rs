@@ -4,17 +4,17 @@ use super::draft::{clock, delete, insert, inserts, key, update};
 use super::world::{World, ids, page_of};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES};
 use crate::core::names::{ClientId, OperationId};
-use crate::core::operation::{LogEntry, OperationKind};
+use crate::core::operation::{Change, LogEntry};
 use crate::service::{PullFrom, Pulled};
 
 const START: Option<Cursor> = Some(Cursor::Log(Position::START));
 
 /// The place behind every operation of a log that has these ids.
 fn position(ids: &[&str]) -> Position {
-    let fingerprint = ids.iter().fold(Fingerprint::START, |sum, id| sum.extended(&OperationId::trusted(id)));
+    let fingerprint = ids.iter().fold(Fingerprint::START, |sum, id| sum.extended(&OperationId::literal(id)));
     Position { seq: ids.len() as u64, fingerprint }
 }
 
@@ -33,16 +33,15 @@ pub async fn an_operation_is_delivered_as_it_was_pushed(world: &World) {
     let page = world.page(START, 9).await;
     let expected = LogEntry {
         seq: 1,
-        id: OperationId::trusted("op-1"),
-        kind: OperationKind::Insert,
+        id: OperationId::literal("op-1"),
+        change: Change::Insert(Object::literal(data)),
         key: key("doc"),
-        data: Some(RawJson::trusted(data)),
         timestamp: INTEGER_MAX,
-        client_id: ClientId::trusted("z"),
-        clock: clock(&[("z", 3), ("a", 0), ("m", INTEGER_MAX)]).to_json(),
+        client_id: ClientId::literal("z"),
+        clock: clock(&[("z", 3), ("a", 0), ("m", INTEGER_MAX)]).json().clone(),
     };
     assert_eq!(page.entries[0], expected);
-    assert_eq!(page.entries[1].data, None);
+    assert_eq!(page.entries[1].data(), None);
     assert_eq!(page.entries[1].clock.as_str(), "{}");
     assert_eq!(page.cursor, Some(Cursor::Log(position(&["op-1", "op-2"]))));
     assert!(!page.has_more);

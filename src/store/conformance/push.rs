@@ -3,7 +3,7 @@
 use super::draft::{clock, delete, insert, key, update};
 use super::world::{World, ids, operations};
 use crate::core::decide::{Conflict, ConflictRelation, Outcome, Refused};
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::limits::{DOCUMENT_MAX_BYTES, INTEGER_MAX};
 use crate::core::operation::OperationKind;
 
@@ -90,7 +90,7 @@ pub async fn an_earlier_or_concurrent_clock_conflicts_with_the_document_as_it_is
             let outcomes = world.push([draft.clock(entries)]).await;
             let Conflict { relation: found, document } = conflict(&outcomes[0]);
             assert_eq!(*found, relation, "{entries:?}");
-            assert_eq!(document.data.as_ref().map(RawJson::as_str), Some(r#"{"n":1}"#));
+            assert_eq!(document.data.as_ref().map(Object::as_str), Some(r#"{"n":1}"#));
             assert_eq!((document.rev, document.timestamp), (1, 77));
             assert_eq!((document.operation_id.as_str(), document.client_id.as_str()), ("op-1", "a"));
             assert_eq!(document.clock, clock(&[("a", 2), ("b", 1)]));
@@ -148,7 +148,7 @@ pub async fn an_update_merges_one_level_deep(world: &World) {
     world.apply([update("op-3", "doc").data("{}")]).await;
     assert_eq!(world.data("doc").await.as_deref(), Some(merged));
     assert_eq!(world.document("doc").await.map(|document| document.rev), Some(3));
-    assert_eq!(world.log().await[1].data.as_ref().map(RawJson::as_str), Some(patch), "the log has the patch");
+    assert_eq!(world.log().await[1].data().map(Object::as_str), Some(patch), "the log has the patch");
 }
 
 /// An insert over a document replaces all of it.
@@ -179,7 +179,7 @@ pub async fn a_delete_leaves_a_tombstone_that_conflicts_like_a_document(world: &
 pub async fn a_delete_of_an_unknown_document_is_logged_and_leaves_a_tombstone(world: &World) {
     world.apply([delete("op-1", "doc").clock(&[("a", 3)])]).await;
     let log = world.log().await;
-    assert_eq!((log[0].kind, log[0].data.as_ref()), (OperationKind::Delete, None));
+    assert_eq!((log[0].kind(), log[0].data()), (OperationKind::Delete, None));
     assert_eq!(conflict(&world.push([insert("op-2", "doc")]).await[0]).document.data, None);
     world.apply([insert("op-3", "doc").clock(&[("a", 4)]).data(r#"{"a":1}"#)]).await;
     assert_eq!(world.document("doc").await.map(|document| document.rev), Some(2));
@@ -202,7 +202,7 @@ pub async fn an_update_revives_a_tombstone_alone_and_is_logged_as_an_insert(worl
         assert_eq!(world.data(document).await.as_deref(), Some(r#"{"b":2,"c":3}"#));
         assert_eq!(world.document(document).await.map(|document| document.rev), Some(4));
         let log = world.log().await;
-        let found = log.iter().filter(|entry| entry.key == key(document)).map(|entry| entry.kind);
+        let found = log.iter().filter(|entry| entry.key == key(document)).map(|entry| entry.kind());
         assert_eq!(found.collect::<Vec<_>>(), kinds, "{document}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::world::World;
 use crate::core::cursor::Cursor;
 use crate::core::document::merge;
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::names::DocumentId;
 use crate::core::operation::{LogEntry, OperationKind};
 
@@ -24,10 +24,10 @@ impl Replica {
     pub fn apply(&mut self, entries: &[LogEntry]) {
         for entry in entries {
             let id = entry.key.id.clone();
-            match (entry.kind, &entry.data) {
+            match (entry.kind(), entry.data()) {
                 (OperationKind::Update, Some(patch)) => {
-                    let base = self.0.get(&id).map_or_else(|| RawJson::trusted("{}"), |data| RawJson::trusted(data));
-                    self.0.insert(id, merge(&base, patch).as_str().to_owned());
+                    let base = self.0.get(&id).map_or_else(|| Object::literal("{}"), |data| Object::literal(data));
+                    self.0.insert(id, merge(&base, patch).expect("both are objects").as_str().to_owned());
                 }
                 (_, Some(data)) => {
                     self.0.insert(id, data.as_str().to_owned());

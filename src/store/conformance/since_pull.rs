@@ -2,7 +2,7 @@
 
 use super::draft::{delete, insert, update};
 use super::world::{World, ids, page_of};
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::core::operation::OperationKind;
 use crate::core::page::TimePlace;
@@ -101,9 +101,9 @@ pub async fn documents_stand_in_for_a_history_that_is_gone(world: &World) {
     let page = world.since_of_nobody(0, 9).await;
     assert_eq!(ids(&page.entries), ["op-3", "op-5", "op-6", "op-4"]);
     let whole = &page.entries[0];
-    assert_eq!((whole.kind, whole.seq), (OperationKind::Insert, 3));
-    assert_eq!(whole.data.as_ref().map(RawJson::as_str), Some(r#"{"a":1,"b":1}"#));
-    assert_eq!(page.entries[3].kind, OperationKind::Delete);
+    assert_eq!((whole.kind(), whole.seq), (OperationKind::Insert, 3));
+    assert_eq!(whole.data().map(Object::as_str), Some(r#"{"a":1,"b":1}"#));
+    assert_eq!(page.entries[3].kind(), OperationKind::Delete);
     assert_eq!(ids(&world.since_of_nobody(2, 9).await.entries), ["op-6", "op-4"]);
     let page = world.since_of_nobody(0, 1).await;
     assert_eq!((ids(&page.entries), page.has_more), (vec!["op-3", "op-5"], true), "runs of documents are whole too");

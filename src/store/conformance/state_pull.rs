@@ -4,7 +4,7 @@ use super::draft::{clock, delete, insert, inserts, update};
 use super::replica::Replica;
 use super::world::{World, ids};
 use crate::core::cursor::{Cursor, Position};
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::operation::OperationKind;
 use crate::service::PulledPage;
 
@@ -24,9 +24,9 @@ pub async fn a_client_from_nothing_gets_whole_documents_in_the_order_of_their_la
     let page = world.page(None, 9).await;
     assert_eq!(ids(&page.entries), ["op-2", "op-3"]);
     let whole = &page.entries[1];
-    assert_eq!((whole.kind, whole.seq, whole.timestamp), (OperationKind::Insert, 3, 5));
-    assert_eq!(whole.data.as_ref().map(RawJson::as_str), Some(r#"{"a":1,"c":1}"#));
-    assert_eq!((whole.client_id.as_str(), whole.clock.clone()), ("b", clock(&[("a", 1), ("b", 1)]).to_json()));
+    assert_eq!((whole.kind(), whole.seq, whole.timestamp), (OperationKind::Insert, 3, 5));
+    assert_eq!(whole.data().map(Object::as_str), Some(r#"{"a":1,"c":1}"#));
+    assert_eq!((whole.client_id.as_str(), whole.clock.clone()), ("b", clock(&[("a", 1), ("b", 1)]).json().clone()));
     assert_eq!((page.cursor, page.has_more), (Some(world.head().await), false));
 }
 
@@ -40,8 +40,8 @@ pub async fn a_client_from_nothing_gets_only_the_tombstones_from_after_it_began(
     world.apply([delete("new", "doc-2"), delete("newer", "doc-4")]).await;
     let second = world.page(first.cursor, 9).await;
     assert_eq!(ids(&second.entries), ["op-3", "new", "newer"]);
-    assert_eq!(second.entries[1].kind, OperationKind::Delete);
-    assert_eq!(second.entries[1].data, None);
+    assert_eq!(second.entries[1].kind(), OperationKind::Delete);
+    assert_eq!(second.entries[1].data(), None);
     assert_eq!(second.cursor, Some(world.head().await));
 }
 
@@ -72,14 +72,14 @@ pub async fn a_client_is_shown_documents_until_a_page_has_shown_the_last_one(wor
         let moved = format!("doc-{}", (round % 4) + 1);
         world.apply([update(&format!("patch-{round}"), &moved).data(&format!(r#"{{"round":{round}}}"#))]).await;
         page = world.page(page.cursor, 1).await;
-        assert_eq!(page.entries[0].kind, OperationKind::Insert, "what is shown is the whole document");
-        assert!(page.entries[0].data.as_ref().is_some_and(|data| data.as_str().contains(r#""n":1"#)));
+        assert_eq!(page.entries[0].kind(), OperationKind::Insert, "what is shown is the whole document");
+        assert!(page.entries[0].data().is_some_and(|data| data.as_str().contains(r#""n":1"#)));
     }
     let last = world.page(page.cursor, 100).await;
     assert_eq!((is_state(&last), last.has_more, last.cursor), (false, false, Some(world.head().await)));
     world.apply([update("after", "doc-1").data(r#"{"after":1}"#)]).await;
     let log = world.page(last.cursor, 9).await;
-    assert_eq!(log.entries[0].kind, OperationKind::Update, "from then on it is the log that is read");
+    assert_eq!(log.entries[0].kind(), OperationKind::Update, "from then on it is the log that is read");
 }
 
 /// The page that shows the last document ends the mode at the head, even when it is full.
@@ -103,11 +103,11 @@ pub async fn a_cursor_behind_the_horizon_is_shown_the_documents_that_changed_sin
 
     let page = world.page(Some(five), 9).await;
     assert_eq!(ids(&page.entries), ["op-6", "op-7"]);
-    assert_eq!(page.entries[0].kind, OperationKind::Update, "at the horizon the log is whole");
+    assert_eq!(page.entries[0].kind(), OperationKind::Update, "at the horizon the log is whole");
     let page = world.page(Some(three), 9).await;
     assert_eq!(ids(&page.entries), ["op-5", "op-6", "op-7"]);
     let kinds = [OperationKind::Delete, OperationKind::Insert, OperationKind::Insert];
-    assert_eq!(page.entries.iter().map(|entry| entry.kind).collect::<Vec<_>>(), kinds);
+    assert_eq!(page.entries.iter().map(|entry| entry.kind()).collect::<Vec<_>>(), kinds);
     assert_eq!(page.cursor, Some(world.head().await));
 }
 

@@ -26,7 +26,7 @@ pub async fn no_request_reads_another_tenants_data(world: &World) {
     assert_eq!(void.since("client", 0, 9).await.entries, []);
     assert_eq!(void.since_of_nobody(0, 9).await.entries, []);
     assert_eq!(void.stats().await, Stats::default());
-    let request = LoadRequest { ids: vec![OperationId::trusted("op-1")], keys: vec![key("doc-1"), key("doc-3")] };
+    let request = LoadRequest { ids: vec![OperationId::literal("op-1")], keys: vec![key("doc-1"), key("doc-3")] };
     let snapshot = void.store.load(&void.tenant, request).await.expect("the store loads");
     assert!(snapshot.known.is_empty() && snapshot.documents.is_empty());
 }
@@ -112,7 +112,7 @@ pub async fn tenants_are_listed_in_the_order_of_their_bytes(world: &World) {
         world.as_tenant(name).apply(inserts(1)).await;
     }
     names.sort_unstable();
-    assert_eq!(all_tenants(world).await, names.map(TenantId::trusted));
+    assert_eq!(all_tenants(world).await, names.map(TenantId::literal));
 }
 
 /// A page goes on behind a name, be there a tenant of this name or not.
@@ -128,7 +128,7 @@ pub async fn tenants_are_listed_in_pages(world: &World) {
         (Some("g"), 2, &[]),
         (None, 0, &[]),
     ] {
-        let after = after.map(TenantId::trusted);
+        let after = after.map(TenantId::literal);
         let page = world.store.tenants(after.as_ref(), limit).await.expect("the store lists its tenants");
         let names: Vec<&str> = page.iter().map(TenantId::as_str).collect();
         assert_eq!(names, expected, "after {after:?}, at most {limit}");

@@ -103,13 +103,13 @@ impl World {
     pub fn new(store: Arc<dyn Store>) -> Self {
         let host = Arc::new(VirtualHost::new());
         let service = Arc::new(SyncService::new(Arc::clone(&store), Arc::clone(&host) as Arc<dyn Host>));
-        Self { store, host, service, tenant: TenantId::trusted("default") }
+        Self { store, host, service, tenant: TenantId::literal("default") }
     }
 
     /// The same store, seen as another tenant.
     #[must_use]
     pub fn as_tenant(&self, tenant: &str) -> Self {
-        Self { tenant: TenantId::trusted(tenant), ..self.clone() }
+        Self { tenant: TenantId::literal(tenant), ..self.clone() }
     }
 
     /// The same clock and tenant over another store, which usually wraps this one.
@@ -155,7 +155,7 @@ impl World {
 
     /// One pull.
     pub async fn pull(&self, from: PullFrom, client: Option<&str>, max_operations: usize) -> Pulled {
-        let request = PullRequest { from, client_id: client.map(ClientId::trusted), max_operations };
+        let request = PullRequest { from, client_id: client.map(ClientId::literal), max_operations };
         self.service.pull(&self.tenant, request).await.expect("the pull is answered")
     }
 
@@ -223,7 +223,7 @@ impl World {
 
     /// What the store remembers of a client.
     pub async fn memory(&self, client: &str) -> Option<ClientMemory> {
-        let client = ClientId::trusted(client);
+        let client = ClientId::literal(client);
         self.store.client(&self.tenant, &client).await.expect("the memory is read")
     }
 }
@@ -246,7 +246,7 @@ pub fn page_of(pulled: Pulled) -> PulledPage {
 #[must_use]
 pub fn query_of(collection: &str, conditions: &[(&str, &str)]) -> Query {
     Query {
-        collection: Collection::trusted(collection),
+        collection: Collection::literal(collection),
         filter: Filter::new(conditions.iter().map(|(path, value)| Condition::new(path, value)).collect()),
         max_documents: QUERY_MAX_DOCUMENTS,
         before_seq: None,

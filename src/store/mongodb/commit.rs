@@ -21,7 +21,7 @@ use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::names::TenantId;
 use crate::store::integers::{signed, unsigned};
 use crate::store::{Commit, ErrorKind};
@@ -95,9 +95,9 @@ impl Committing<'_> {
     /// The bytes of all data and clocks that are written.
     fn bytes(&self) -> usize {
         let Batch { entries, documents, .. } = self.batch;
-        let entries = entries.iter().map(|entry| (&entry.data, &entry.clock));
-        let documents = documents.iter().map(|write| (&write.document.data, &write.document.clock));
-        entries.chain(documents).map(|(data, clock)| bytes_of(data.as_ref(), clock)).sum()
+        let entries = entries.iter().map(|entry| (entry.data(), &entry.clock));
+        let documents = documents.iter().map(|write| (write.document.data.as_ref(), &write.document.clock));
+        entries.chain(documents).map(|(data, clock)| bytes_of(data, clock)).sum()
     }
 
     /// Writes everything with one command, if the log still ends where this process has left it. Where anything is not as
@@ -361,10 +361,8 @@ impl Updates {
 }
 
 /// What data and a clock take in a message, in bytes.
-fn bytes_of(data: Option<&RawJson>, clock: &VectorClock) -> usize {
-    // Beside the name an entry has quotes, a colon, a comma and at most 16 digits.
-    let clock_bytes: usize = clock.iter().map(|(client, _)| client.as_str().len() + 20).sum();
-    data.map_or(0, |data| data.as_str().len()) + clock_bytes + 2
+fn bytes_of(data: Option<&Object>, clock: &VectorClock) -> usize {
+    data.map_or(0, |data| data.as_str().len()) + clock.json().as_str().len()
 }
 
 fn raw(row: &Bson) -> Result<RawDocumentBuf, Failure> {

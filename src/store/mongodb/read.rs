@@ -17,7 +17,7 @@ use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::limits::PAGE_MAX_OPERATIONS;
-use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
+use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
 use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -58,7 +58,7 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
         let find = find.projection(doc! { "_id": 0, "id": 1 }).batch_size(batch_of(LIST_MAX_VALUES));
         let mut found = collections.in_time(find.max_time(collections.time_limit)).await?;
         while collections.in_time(found.advance()).await? {
-            known.insert(OperationId::trusted(Row(found.current()).text("id")?));
+            known.insert(OperationId::from_store(Row(found.current()).text("id")?));
         }
     }
     Ok(Snapshot { known, documents })
@@ -396,7 +396,7 @@ pub(super) async fn tenants(
     let mut found = collections.in_time(find.limit(signed(limit as u64)).max_time(collections.time_limit)).await?;
     let mut tenants = Vec::new();
     while collections.in_time(found.advance()).await? {
-        tenants.push(TenantId::trusted(Row(found.current()).text("_id")?));
+        tenants.push(TenantId::from_store(Row(found.current()).text("_id")?));
     }
     Ok(tenants)
 }

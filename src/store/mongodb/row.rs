@@ -10,10 +10,10 @@ use crate::core::cursor::{Head, Position};
 use crate::core::decide::DocumentWrite;
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::json::RawJson;
-use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, TenantId};
-use crate::core::operation::{LogEntry, Operation, OperationKind};
-use crate::core::text::{TextPool, together};
+use crate::core::json::Object;
+use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::core::operation::{Change, LogEntry, Operation, OperationKind};
+use crate::core::text::{Text, TextPool, together};
 use crate::store::integers::{signed, unsigned};
 
 /// The `_id` of a log entry: the tenant, and the number in a form whose texts have the same order.
@@ -52,15 +52,15 @@ pub(super) fn entry_row(tenant: &TenantId, operation: &Operation, position: Posi
         "seq": signed(position.seq),
         "fingerprint": signed(position.fingerprint.to_number()),
         "id": operation.id.as_str(),
-        "kind": operation.kind.as_str(),
+        "kind": operation.kind().as_str(),
         "collection": operation.key.collection.as_str(),
         "docId": operation.key.id.as_str(),
         "timestamp": signed(operation.timestamp),
         "clientId": operation.client_id.as_str(),
-        "clock": operation.clock.to_json().as_str(),
+        "clock": operation.clock.json().as_str(),
         "receivedAtMs": signed(received_at_ms),
     };
-    if let Some(data) = &operation.data {
+    if let Some(data) = operation.data() {
         row.insert("data", data.as_str());
     }
     row
@@ -85,7 +85,7 @@ pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: P
         "operationId": document.operation_id.as_str(),
         "clientId": document.client_id.as_str(),
         "timestamp": signed(document.timestamp),
-        "clock": document.clock.to_json().as_str(),
+        "clock": document.clock.json().as_str(),
     };
     if let Some(data) = &document.data {
         row.insert("data", data.as_str());
@@ -94,6 +94,15 @@ pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: P
 }
 
 const NO_TEXT: Failure = Failure::Answer("a text that is no UTF-8");
+
+fn key(collection: impl Into<Text>, id: impl Into<Text>) -> DocumentKey {
+    DocumentKey { collection: Collection::from_store(collection), id: DocumentId::from_store(id) }
+}
+
+/// An object that was kept as a text.
+fn object(text: impl Into<Text>) -> Result<Object, Failure> {
+    Object::from_store(text).map_err(|_| Failure::Answer("a text that is not an object"))
+}
 
 /// A row of an answer.
 #[derive(Debug, Clone, Copy)]
@@ -159,14 +168,11 @@ impl<'a> Row<'a> {
     }
 
     pub(super) fn key(self) -> Result<DocumentKey, Failure> {
-        Ok(DocumentKey {
-            collection: Collection::trusted(self.text("collection")?),
-            id: DocumentId::trusted(self.text("docId")?),
-        })
+        Ok(key(self.text("collection")?, self.text("docId")?))
     }
 
-    fn data(self) -> Result<Option<RawJson>, Failure> {
-        Ok(self.optional_text("data")?.map(RawJson::trusted))
+    fn data(self) -> Result<Option<Object>, Failure> {
+        self.optional_text("data")?.map(object).transpose()
     }
 
     /// A log entry, or a document in the form of one.
@@ -181,29 +187,30 @@ impl<'a> Row<'a> {
         let (client_id, clock) = (self.text("clientId")?, self.text("clock")?);
         let texts = [id, collection, document_id, data.unwrap_or_default(), client_id, clock].map(str::as_bytes);
         let [id, collection, document_id, kept_data, client_id, clock] = pool.keep(texts).map_err(|_| NO_TEXT)?;
+        let data = data.map(|_| object(kept_data)).transpose()?;
         Ok(LogEntry {
             seq: self.integer("seq")?,
-            id: OperationId::shared(id),
-            kind,
-            key: DocumentKey::shared(collection, document_id),
-            data: data.map(|_| RawJson::shared(kept_data)),
+            id: OperationId::from_store(id),
+            change: Change::new(kind, data).ok_or(Failure::Answer("data that the kind of operation does not have"))?,
+            key: key(collection, document_id),
             timestamp: self.integer("timestamp")?,
-            client_id: ClientId::shared(client_id),
-            clock: RawJson::shared(clock),
+            client_id: ClientId::from_store(client_id),
+            clock: object(clock)?,
         })
     }
 
     fn kind(self) -> Result<OperationKind, Failure> {
-        OperationKind::parse(self.text("kind")?).ok_or(Failure::Answer("an unknown kind of operation"))
+        OperationKind::parse(self.text("kind")?).map_err(|_| Failure::Answer("an unknown kind of operation"))
     }
 
     pub(super) fn document(self) -> Result<Document, Failure> {
         Ok(Document {
             rev: self.integer("rev")?,
             data: self.data()?,
-            clock: VectorClock::parse(self.text("clock")?).ok_or(Failure::Answer("a damaged vector clock"))?,
-            operation_id: OperationId::trusted(self.text("operationId")?),
-            client_id: ClientId::trusted(self.text("clientId")?),
+            clock: VectorClock::from_store(self.text("clock")?)
+                .map_err(|_| Failure::Answer("a damaged vector clock"))?,
+            operation_id: OperationId::from_store(self.text("operationId")?),
+            client_id: ClientId::from_store(self.text("clientId")?),
             timestamp: self.integer("timestamp")?,
         })
     }
@@ -213,11 +220,11 @@ impl<'a> Row<'a> {
         let texts = [self.text("collection")?, self.text("docId")?, self.text("operationId")?, data];
         let [collection, id, operation_id, data] = together(texts.map(str::as_bytes)).map_err(|_| NO_TEXT)?;
         Ok(LiveDocument {
-            key: DocumentKey::shared(collection, id),
+            key: key(collection, id),
             rev: self.integer("rev")?,
             seq: self.integer("seq")?,
-            operation_id: OperationId::shared(operation_id),
-            data: RawJson::shared(data),
+            operation_id: OperationId::from_store(operation_id),
+            data: object(data)?,
         })
     }
 }

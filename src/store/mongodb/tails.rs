@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_log_is_ours_until_somebody_else_has_written_and_again_after_two_commits_in_a_row() {
-        let (tails, tenant) = (Tails::default(), TenantId::trusted("t"));
+        let (tails, tenant) = (Tails::default(), TenantId::literal("t"));
         assert_eq!(tails.likely(&tenant), None);
         tails.moved(&tenant, tail(4).position, tail(5));
         assert_eq!(tails.likely(&tenant), Some(tail(5)));
@@ -95,7 +95,7 @@ mod tests {
     fn no_more_tenants_are_remembered_than_fit() {
         let tails = Tails::default();
         for number in 0..=MOST_REMEMBERED {
-            tails.moved(&TenantId::trusted(&number.to_string()), Position::START, tail(1));
+            tails.moved(&TenantId::literal(&number.to_string()), Position::START, tail(1));
         }
         assert_eq!(tails.lock().len(), 1);
     }

@@ -12,7 +12,7 @@ use super::jsonb::indexable;
 use super::read::{byte_limit, row_limit};
 use super::row::Columns;
 use crate::core::filter::Condition;
-use crate::core::json::{integer, push_string, string};
+use crate::core::json::{Sink, integer, string};
 use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES, QUERY_FETCH_MAX_DOCUMENTS};
 use crate::core::names::TenantId;
 use crate::core::page::QueryPageBuilder;
@@ -194,7 +194,7 @@ fn narrow(condition: &Condition) -> Narrowed {
                 let mut json = String::new();
                 for key in path.split('.') {
                     json.push('{');
-                    push_string(&mut json, key);
+                    Sink::push_string(&mut json, key);
                     json.push(':');
                 }
                 json.push_str(value);

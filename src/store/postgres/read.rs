@@ -13,7 +13,7 @@ use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::limits::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
-use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
+use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
 use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -38,7 +38,7 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
     for row in &database.rows(sql, &parameters).await? {
         let mut columns = Columns::of(row);
         if let Some(id) = columns.take::<Option<&str>>()? {
-            known.insert(OperationId::trusted(id));
+            known.insert(OperationId::from_store(id));
         } else {
             documents.insert(columns.key()?, columns.document()?);
         }
@@ -285,5 +285,5 @@ pub(super) async fn tenants(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let parameters: [Parameter<'_>; 2] = [(&after, Type::TEXT), (&limit, Type::INT8)];
     let rows = database.rows(sql, &parameters).await?;
-    rows.iter().map(|row| Columns::of(row).take().map(TenantId::trusted)).collect()
+    rows.iter().map(|row| Columns::of(row).text().map(TenantId::from_store)).collect()
 }

@@ -10,10 +10,10 @@ use crate::core::clock::VectorClock;
 use crate::core::cursor::{Head, Position};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::json::RawJson;
-use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-use crate::core::operation::{LogEntry, OperationKind};
-use crate::core::text::{TextPool, together};
+use crate::core::json::Object;
+use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId};
+use crate::core::operation::{Change, LogEntry, OperationKind};
+use crate::core::text::{Text, TextPool, together};
 use crate::store::integers::unsigned;
 
 const NO_TEXT: Failure = Failure::Answer("a text that is no UTF-8");
@@ -29,6 +29,15 @@ impl<'a> FromSql<'a> for TextBytes<'a> {
     fn accepts(of: &Type) -> bool {
         <&str as FromSql>::accepts(of)
     }
+}
+
+fn key(collection: impl Into<Text>, id: impl Into<Text>) -> DocumentKey {
+    DocumentKey { collection: Collection::from_store(collection), id: DocumentId::from_store(id) }
+}
+
+/// An object that was kept as a text.
+fn object(text: impl Into<Text>) -> Result<Object, Failure> {
+    Object::from_store(text).map_err(|_| Failure::Answer("a text that is not an object"))
 }
 
 /// Reads the columns of a row one after the other.
@@ -69,7 +78,7 @@ impl<'a> Columns<'a> {
         self.integer().map(Fingerprint::from_number)
     }
 
-    fn text(&mut self) -> Result<&'a str, Failure> {
+    pub(super) fn text(&mut self) -> Result<&'a str, Failure> {
         self.take()
     }
 
@@ -77,8 +86,8 @@ impl<'a> Columns<'a> {
         self.take().map(|TextBytes(bytes)| bytes)
     }
 
-    fn optional_json(&mut self) -> Result<Option<RawJson>, Failure> {
-        Ok(self.take::<Option<&str>>()?.map(RawJson::trusted))
+    fn optional_json(&mut self) -> Result<Option<Object>, Failure> {
+        self.take::<Option<&str>>()?.map(object).transpose()
     }
 
     /// `head_seq, head_fingerprint, horizon`.
@@ -89,7 +98,7 @@ impl<'a> Columns<'a> {
 
     /// `collection, doc_id`.
     pub(super) fn key(&mut self) -> Result<DocumentKey, Failure> {
-        Ok(DocumentKey { collection: Collection::trusted(self.text()?), id: DocumentId::trusted(self.text()?) })
+        Ok(key(self.text()?, self.text()?))
     }
 
     /// `seq, fingerprint, id, kind, collection, doc_id, data, timestamp, client_id, clock`.
@@ -100,15 +109,16 @@ impl<'a> Columns<'a> {
         let (client_id, clock) = (self.bytes()?, self.bytes()?);
         let texts = pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock]);
         let [id, collection, document_id, kept_data, client_id, clock] = texts.map_err(|_| NO_TEXT)?;
+        let kind = OperationKind::parse(kind).map_err(|_| Failure::Answer("an unknown kind of operation"))?;
+        let data = data.map(|_| object(kept_data)).transpose()?;
         let entry = LogEntry {
             seq,
-            id: OperationId::shared(id),
-            kind: OperationKind::parse(kind).ok_or(Failure::Answer("an unknown kind of operation"))?,
-            key: DocumentKey::shared(collection, document_id),
-            data: data.map(|_| RawJson::shared(kept_data)),
+            id: OperationId::from_store(id),
+            change: Change::new(kind, data).ok_or(Failure::Answer("data that the kind of operation does not have"))?,
+            key: key(collection, document_id),
             timestamp,
-            client_id: ClientId::shared(client_id),
-            clock: RawJson::shared(clock),
+            client_id: ClientId::from_store(client_id),
+            clock: object(clock)?,
         };
         Ok((entry, fingerprint))
     }
@@ -118,10 +128,10 @@ impl<'a> Columns<'a> {
         Ok(Document {
             rev: self.integer()?,
             data: self.optional_json()?,
-            operation_id: OperationId::trusted(self.text()?),
-            client_id: ClientId::trusted(self.text()?),
+            operation_id: OperationId::from_store(self.text()?),
+            client_id: ClientId::from_store(self.text()?),
             timestamp: self.integer()?,
-            clock: VectorClock::parse(self.text()?).ok_or(Failure::Answer("a damaged vector clock"))?,
+            clock: VectorClock::from_store(self.text()?).map_err(|_| Failure::Answer("a damaged vector clock"))?,
         })
     }
 
@@ -131,11 +141,11 @@ impl<'a> Columns<'a> {
         let texts = together([collection, id, self.bytes()?, self.bytes()?]);
         let [collection, id, operation_id, data] = texts.map_err(|_| NO_TEXT)?;
         Ok(LiveDocument {
-            key: DocumentKey::shared(collection, id),
+            key: key(collection, id),
             rev,
             seq,
-            operation_id: OperationId::shared(operation_id),
-            data: RawJson::shared(data),
+            operation_id: OperationId::from_store(operation_id),
+            data: object(data)?,
         })
     }
 }

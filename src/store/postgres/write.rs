@@ -11,7 +11,7 @@ use super::jsonb::indexable;
 use super::row::Columns;
 use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::names::{ClientId, TenantId};
 use crate::core::progress::Progress;
 use crate::store::integers::signed;
@@ -46,7 +46,7 @@ struct Entries<'a> {
     data: Vec<Option<&'a str>>,
     timestamps: Vec<i64>,
     client_ids: Vec<&'a str>,
-    clocks: Vec<String>,
+    clocks: Vec<&'a str>,
     fingerprints: Vec<i64>,
 }
 
@@ -55,13 +55,13 @@ impl<'a> Entries<'a> {
         let mut columns = Self::default();
         for (entry, fingerprint) in batch.entries.iter().zip(batch.fingerprints(Fingerprint::START)) {
             columns.ids.push(entry.id.as_str());
-            columns.kinds.push(entry.kind.as_str());
+            columns.kinds.push(entry.kind().as_str());
             columns.collections.push(entry.key.collection.as_str());
             columns.doc_ids.push(entry.key.id.as_str());
-            columns.data.push(entry.data.as_ref().map(RawJson::as_str));
+            columns.data.push(entry.data().map(Object::as_str));
             columns.timestamps.push(signed(entry.timestamp));
             columns.client_ids.push(entry.client_id.as_str());
-            columns.clocks.push(entry.clock.to_json().as_str().to_owned());
+            columns.clocks.push(entry.clock.json().as_str());
             columns.fingerprints.push(signed(fingerprint.to_number()));
         }
         columns
@@ -96,14 +96,14 @@ struct Documents<'a> {
     operation_ids: Vec<&'a str>,
     client_ids: Vec<&'a str>,
     timestamps: Vec<i64>,
-    clocks: Vec<String>,
+    clocks: Vec<&'a str>,
 }
 
 impl<'a> Documents<'a> {
     fn of(batch: &'a Batch) -> Self {
         let mut columns = Self::default();
         for DocumentWrite { key, seen_rev, document, entry_index } in &batch.documents {
-            let body = document.data.as_ref().map(RawJson::as_str);
+            let body = document.data.as_ref().map(Object::as_str);
             let data = match body.map(|body| indexable(body).text) {
                 Some(Cow::Owned(text)) => Some(text),
                 Some(Cow::Borrowed(_)) | None => None,
@@ -118,7 +118,7 @@ impl<'a> Documents<'a> {
             columns.operation_ids.push(document.operation_id.as_str());
             columns.client_ids.push(document.client_id.as_str());
             columns.timestamps.push(signed(document.timestamp));
-            columns.clocks.push(document.clock.to_json().as_str().to_owned());
+            columns.clocks.push(document.clock.json().as_str());
         }
         columns
     }

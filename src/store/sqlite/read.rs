@@ -13,7 +13,7 @@ use crate::core::cursor::Head;
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::names::{ClientId, DocumentKey, FromStore as _, TenantId};
 use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -272,7 +272,7 @@ pub(super) fn tenants(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     connection
         .prepare_cached("SELECT tenant FROM heads WHERE tenant > ?1 ORDER BY tenant LIMIT ?2")?
-        .query_map(params![after, limit], |row| Ok(TenantId::trusted(row.get_ref(0)?.as_str()?)))?
+        .query_map(params![after, limit], |row| Ok(TenantId::from_store(row.get_ref(0)?.as_str()?)))?
         .collect()
 }
 

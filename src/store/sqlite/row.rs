@@ -7,10 +7,10 @@ use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::json::RawJson;
-use crate::core::names::{ClientId, DocumentKey, OperationId};
-use crate::core::operation::{LogEntry, OperationKind};
-use crate::core::text::{TextPool, together};
+use crate::core::json::Object;
+use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId};
+use crate::core::operation::{Change, LogEntry, OperationKind};
+use crate::core::text::{Text, TextPool, together};
 use crate::store::integers::unsigned;
 
 /// The columns of `operations` that [`read_log_entry`] reads.
@@ -40,26 +40,36 @@ fn bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]
     Ok(row.get_ref(column)?.as_bytes()?)
 }
 
-fn optional_json(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<RawJson>> {
-    Ok(row.get_ref(column)?.as_str_or_null()?.map(RawJson::trusted))
+fn optional_json(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Object>> {
+    Ok(row
+        .get_ref(column)?
+        .as_str_or_null()?
+        .map(Object::from_store)
+        .transpose()
+        .map_err(|_| damaged(column, "no object"))?)
+}
+
+fn key(collection: impl Into<Text>, id: impl Into<Text>) -> DocumentKey {
+    DocumentKey { collection: Collection::from_store(collection), id: DocumentId::from_store(id) }
 }
 
 /// A row of [`LOG_ENTRY_COLUMNS`] or [`STATE_COLUMNS`].
 pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Result<LogEntry> {
+    let kind = OperationKind::parse(text(row, 2)?).map_err(|_| damaged(2, "no kind of an operation"))?;
     let data = row.get_ref(5)?.as_bytes_or_null()?;
     let (id, collection, document_id) = (bytes(row, 1)?, bytes(row, 3)?, bytes(row, 4)?);
     let (client_id, clock) = (bytes(row, 7)?, bytes(row, 8)?);
     let [id, collection, document_id, kept_data, client_id, clock] =
         pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock])?;
+    let data = data.map(|_| Object::from_store(kept_data)).transpose().map_err(|_| damaged(5, "no object"))?;
     Ok(LogEntry {
         seq: unsigned(row.get(0)?),
-        id: OperationId::shared(id),
-        kind: OperationKind::parse(text(row, 2)?).ok_or_else(|| damaged(2, "no kind of an operation"))?,
-        key: DocumentKey::shared(collection, document_id),
-        data: data.map(|_| RawJson::shared(kept_data)),
+        id: OperationId::from_store(id),
+        change: Change::new(kind, data).ok_or_else(|| damaged(5, "data that the kind does not have"))?,
+        key: key(collection, document_id),
         timestamp: unsigned(row.get(6)?),
-        client_id: ClientId::shared(client_id),
-        clock: RawJson::shared(clock),
+        client_id: ClientId::from_store(client_id),
+        clock: Object::from_store(clock).map_err(|_| damaged(8, "no vector clock"))?,
     })
 }
 
@@ -68,11 +78,11 @@ pub(super) fn read_live_document(row: &Row<'_>) -> rusqlite::Result<LiveDocument
     let [collection, id, operation_id, data] =
         together([bytes(row, 0)?, bytes(row, 1)?, bytes(row, 4)?, bytes(row, 5)?])?;
     Ok(LiveDocument {
-        key: DocumentKey::shared(collection, id),
+        key: key(collection, id),
         rev: unsigned(row.get(2)?),
         seq: unsigned(row.get(3)?),
-        operation_id: OperationId::shared(operation_id),
-        data: RawJson::shared(data),
+        operation_id: OperationId::from_store(operation_id),
+        data: Object::from_store(data).map_err(|_| damaged(5, "no object"))?,
     })
 }
 
@@ -81,9 +91,9 @@ pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
     Ok(Document {
         rev: unsigned(row.get(0)?),
         data: optional_json(row, 1)?,
-        clock: VectorClock::parse(text(row, 2)?).ok_or_else(|| damaged(2, "no vector clock"))?,
-        operation_id: OperationId::trusted(text(row, 3)?),
-        client_id: ClientId::trusted(text(row, 4)?),
+        clock: VectorClock::from_store(text(row, 2)?).map_err(|_| damaged(2, "no vector clock"))?,
+        operation_id: OperationId::from_store(text(row, 3)?),
+        client_id: ClientId::from_store(text(row, 4)?),
         timestamp: unsigned(row.get(5)?),
     })
 }

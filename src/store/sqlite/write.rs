@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use super::row::read_position;
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, DocumentWrite};
-use crate::core::json::RawJson;
+use crate::core::json::Object;
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::Operation;
 use crate::core::progress::Progress;
@@ -120,8 +120,8 @@ fn write_documents(
             document.operation_id.as_str(),
             signed(document.timestamp),
             document.client_id.as_str(),
-            document.clock.to_json().as_str(),
-            document.data.as_ref().map(RawJson::as_str),
+            document.clock.json().as_str(),
+            document.data.as_ref().map(Object::as_str),
             seen_rev.map(signed),
         ])?;
         if written == 0 {
@@ -153,13 +153,13 @@ fn write_operations(
             signed(after.seq),
             signed(fingerprint.to_number()),
             operation.id.as_str(),
-            operation.kind.as_str(),
+            operation.kind().as_str(),
             operation.key.collection.as_str(),
             operation.key.id.as_str(),
-            operation.data.as_ref().map(RawJson::as_str),
+            operation.data().map(Object::as_str),
             signed(operation.timestamp),
             operation.client_id.as_str(),
-            operation.clock.to_json().as_str(),
+            operation.clock.json().as_str(),
             signed(received_at_ms),
         ])?;
     }

@@ -1,0 +1,194 @@
+//! The objects of the protocol as JSON: their keys and the order of them, for answers and for the sizes of pages.
+//!
+//! Each is written by one function into whatever takes JSON, so that a size is that of the very text.
+
+use std::borrow::Cow;
+
+use super::decide::Conflict;
+use super::document::LiveDocument;
+use super::json::{ByteCount, Members, Object, ObjectWriter, Sink};
+use super::operation::LogEntry;
+
+const NULL: &str = "null";
+
+/// The comma behind an element of an array.
+const SEPARATOR_BYTES: usize = 1;
+
+impl LogEntry {
+    /// Writes the entry as a pull answers it.
+    #[inline]
+    pub fn write(&self, sink: &mut impl Sink) {
+        ObjectWriter::write(sink, |object| {
+            object.string("id", self.id.as_str());
+            object.raw("type", self.kind().as_json());
+            object.string("collection", self.key.collection.as_str());
+            object.string("docId", self.key.id.as_str());
+            object.raw("data", self.data().map_or(NULL, Object::as_str));
+            object.number("timestamp", self.timestamp);
+            object.string("clientId", self.client_id.as_str());
+            object.boolean("synced", true);
+            object.raw("vectorClock", self.clock.as_str());
+        });
+    }
+
+    /// How many bytes the entry takes in a page.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        ByteCount::of(|count| self.write(count)) + SEPARATOR_BYTES
+    }
+}
+
+impl LiveDocument {
+    /// Writes the document as it is read: `_id` and `_rev` from the server's columns, then the data.
+    ///
+    /// Keys of those two names in the data are left out; the rest keeps its bytes.
+    pub fn write(&self, sink: &mut impl Sink) {
+        self.write_with(&without_server_keys(self.data.as_str()), sink);
+    }
+
+    /// How many bytes the document takes in a page, at most: keys that are left out are not searched for.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        ByteCount::of(|count| self.write_with(self.data.as_str(), count)) + SEPARATOR_BYTES
+    }
+
+    fn write_with(&self, data: &str, sink: &mut impl Sink) {
+        ObjectWriter::write(sink, |object| {
+            object.string("_id", self.key.id.as_str());
+            object.number("_rev", self.rev);
+            object.members_of(data);
+        });
+    }
+}
+
+impl Conflict {
+    /// Writes the server's side of the conflict into the answered operation. `synced` is what the operation said.
+    pub fn write_members<S: Sink>(&self, synced: bool, operation: &mut ObjectWriter<'_, S>) {
+        let document = &self.document;
+        operation.raw("data", document.data.as_ref().map_or(NULL, Object::as_str));
+        operation.boolean("synced", synced);
+        operation.raw("vectorClock", document.clock.json().as_str());
+        operation.object("conflict", |object| {
+            object.string("relation", self.relation.as_str());
+            object.number("rev", document.rev);
+            object.boolean("deleted", document.is_deleted());
+            object.number("timestamp", document.timestamp);
+            object.string("operationId", document.operation_id.as_str());
+            object.string("clientId", document.client_id.as_str());
+        });
+    }
+
+    /// How many bytes the server's side takes in an answer, at most.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        let write = |count: &mut ByteCount| ObjectWriter::write(count, |object| self.write_members(false, object));
+        ByteCount::of(write) + SEPARATOR_BYTES
+    }
+}
+
+/// Drops the top-level keys that the server answers itself; costs a search where there are none.
+fn without_server_keys(data: &str) -> Cow<'_, str> {
+    let may_have_them = data.contains("\"_id\"") || data.contains("\"_rev\"") || data.contains("\\u");
+    if !may_have_them {
+        return Cow::Borrowed(data);
+    }
+    match Members::parse(data) {
+        Ok(members) if members.iter().any(|(key, _)| is_server_key(key)) => {
+            let mut kept = String::with_capacity(data.len());
+            ObjectWriter::write(&mut kept, |object| {
+                let members = members.iter().filter(|(key, _)| !is_server_key(key));
+                members.for_each(|(key, value)| object.raw_member(key, value));
+            });
+            Cow::Owned(kept)
+        }
+        _ => Cow::Borrowed(data),
+    }
+}
+
+fn is_server_key(key: &str) -> bool {
+    matches!(key, "_id" | "_rev")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::clock::VectorClock;
+    use crate::core::decide::ConflictRelation;
+    use crate::core::document::Document;
+    use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+    use crate::core::operation::Change;
+
+    fn live(data: &str) -> LiveDocument {
+        LiveDocument {
+            key: DocumentKey { collection: Collection::literal("todos"), id: DocumentId::literal("doc-\"1\"") },
+            rev: 7,
+            seq: 9,
+            operation_id: OperationId::literal("op"),
+            data: Object::literal(data),
+        }
+    }
+
+    #[test]
+    fn a_document_is_answered_with_the_servers_id_and_revision_and_the_datas_bytes() {
+        let head = r#"{"_id":"doc-\"1\"","_rev":7"#;
+        for (data, rest) in [
+            ("{}", "}"),
+            (" { } ", "}"),
+            (r#"{"a": 1.0,"b":{"_id":5}}"#, r#","a": 1.0,"b":{"_id":5}}"#),
+            (r#"{"_id":"x","a":1,"_rev":99}"#, r#","a":1}"#),
+            (r#"{"\u005fid":"x"}"#, "}"),
+            (r#"{"a":"\u00e9"}"#, r#","a":"\u00e9"}"#),
+        ] {
+            let document = live(data);
+            let mut json = String::new();
+            document.write(&mut json);
+            assert_eq!(json, format!("{head}{rest}"), "{data}");
+            assert!(document.wire_bytes() > json.len(), "{data}");
+        }
+        assert_eq!(live("{\"a\":1}").wire_bytes(), head.len() + ",\"a\":1}".len() + 1);
+    }
+
+    #[test]
+    fn an_entry_has_the_size_of_its_text() {
+        for (change, kind, data) in [
+            (Change::Insert(Object::literal(r#"{"a": 1.0}"#)), "insert", r#"{"a": 1.0}"#),
+            (Change::Update(Object::literal("{}")), "update", "{}"),
+            (Change::Delete, "delete", "null"),
+        ] {
+            let entry = LogEntry {
+                seq: 1,
+                id: OperationId::literal("op\"1"),
+                change,
+                key: DocumentKey { collection: Collection::literal("c\\"), id: DocumentId::literal("é") },
+                timestamp: 1_234,
+                client_id: ClientId::literal("a"),
+                clock: Object::literal(r#"{"a":1}"#),
+            };
+            let mut json = String::new();
+            entry.write(&mut json);
+            let head = format!(r#"{{"id":"op\"1","type":"{kind}","collection":"c\\","docId":"é","data":{data},"#);
+            let rest = r#""timestamp":1234,"clientId":"a","synced":true,"vectorClock":{"a":1}}"#;
+            assert_eq!(json, format!("{head}{rest}"));
+            assert_eq!(entry.wire_bytes(), json.len() + 1);
+        }
+    }
+
+    #[test]
+    fn a_conflict_has_the_size_of_what_it_adds() {
+        let document = Document {
+            rev: 12,
+            data: None,
+            clock: VectorClock::parse(r#"{"a":1}"#).unwrap(),
+            operation_id: OperationId::literal("op"),
+            client_id: ClientId::literal("a"),
+            timestamp: 7,
+        };
+        let conflict = Conflict { relation: ConflictRelation::Concurrent, document };
+        let mut json = String::new();
+        ObjectWriter::write(&mut json, |object| conflict.write_members(false, object));
+        let head = r#"{"data":null,"synced":false,"vectorClock":{"a":1},"conflict":{"relation":"concurrent","rev":12,"#;
+        let rest = r#""deleted":true,"timestamp":7,"operationId":"op","clientId":"a"}}"#;
+        assert_eq!(json, format!("{head}{rest}"));
+        assert_eq!(conflict.wire_bytes(), json.len() + 1);
+    }
+}
