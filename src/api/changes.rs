@@ -58,6 +58,8 @@ use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
 #[utoipa::path(
     post,
     path = "/changes",
+    tag = "sync",
+    security(("token" = [])),
     request_body(content = ChangesRequest, description = "an empty body counts as `{}`"),
     responses(
         (status = 200, description = "a page of changes", body = ChangesAnswer),

@@ -45,6 +45,8 @@ struct Compacted {
 #[utoipa::path(
     post,
     path = "/compact",
+    tag = "operation",
+    security(("token" = [])),
     request_body(content = CompactRequest, description = "an empty body counts as `{}`"),
     responses((status = 200, description = "what was removed", body = Compacted), BadRequest, LayerErrors, Unauthorized, Unavailable),
 )]

@@ -33,6 +33,8 @@ use crate::service::SyncService;
 #[utoipa::path(
     get,
     path = "/documents/{collection}/{id}",
+    tag = "documents",
+    security(("token" = [])),
     params(
         ("collection" = inline(Name), Path, description = "the collection", example = "todos"),
         ("id" = inline(Name), Path, description = "the document's id", example = "doc-1"),
@@ -55,6 +57,8 @@ pub(super) async fn get_document(
 #[utoipa::path(
     get,
     path = "/documents/{collection}/query",
+    tag = "documents",
+    security(("token" = [])),
     params(("collection" = inline(Name), Path, description = "the collection", example = "todos")),
     responses(
         (status = 200, description = "the document", body = Document),

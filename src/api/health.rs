@@ -50,6 +50,7 @@ struct Unhealthy {
 #[utoipa::path(
     get,
     path = "/health",
+    tag = "server",
     responses(
         (status = 200, description = "the store answered just now", body = Healthy),
         (status = 503, description = "the store cannot be reached", body = Unhealthy),

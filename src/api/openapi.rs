@@ -10,7 +10,9 @@ use std::sync::LazyLock;
 use axum::response::Response;
 use http::HeaderMap;
 use utoipa::OpenApi;
-use utoipa::openapi::{RefOr, Required};
+use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::answer;
 use super::schema::{BadRequest, Known, LayerErrors, Unavailable};
@@ -28,21 +30,42 @@ pub fn description() -> utoipa::openapi::OpenApi {
             body.required = Some(if path == "/operations" { Required::True } else { Required::False });
         }
     }
+    // A document has the keys of its data beside the two that are described.
+    let schemas = description.components.as_mut().map(|components| &mut components.schemas);
+    if let Some(RefOr::T(Schema::Object(document))) = schemas.and_then(|schemas| schemas.get_mut("Document")) {
+        document.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(true)));
+    }
     description
 }
 
 /// The description without its routes.
 pub(super) fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
-    #[openapi(components(schemas(super::error::ErrorBody)))]
+    #[openapi(
+        components(schemas(super::error::ErrorBody)),
+        servers((url = "/", description = "the server that answers this document")),
+        tags(
+            (name = "sync", description = "pushing and pulling operations"),
+            (name = "documents", description = "reading documents as they are now"),
+            (name = "operation", description = "looking after the data of a tenant"),
+            (name = "server", description = "the server itself"),
+        ),
+    )]
     struct Base;
-    Base::openapi()
+    let mut base = Base::openapi();
+    let token = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A JSON Web Token or a static token, whichever the server is set up for."))
+        .build();
+    base.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(token));
+    base
 }
 
 /// The description of this API, in OpenAPI 3.1.
 #[utoipa::path(
     get,
     path = "/openapi.json",
+    tag = "server",
     responses(
         (status = 200, description = "this document", body = serde_json::Value),
         Known, BadRequest, LayerErrors, Unavailable,

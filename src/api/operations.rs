@@ -59,6 +59,8 @@ use crate::service::SyncService;
 #[utoipa::path(
     post,
     path = "/operations",
+    tag = "sync",
+    security(("token" = [])),
     request_body = PushRequest,
     responses(
         (status = 200, description = "what became of each operation", body = PushAnswer),

@@ -54,6 +54,8 @@ use crate::store::{Query, QueryPage};
 #[utoipa::path(
     post,
     path = "/documents/{collection}/query",
+    tag = "documents",
+    security(("token" = [])),
     params(("collection" = inline(Name), Path, description = "the collection", example = "todos")),
     request_body(content = QueryRequest, description = "an empty body counts as `{}`"),
     responses(

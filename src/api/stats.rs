@@ -42,6 +42,8 @@ struct Statistics {
 #[utoipa::path(
     get,
     path = "/stats",
+    tag = "operation",
+    security(("token" = [])),
     responses(
         (status = 200, description = "the counters now", body = Statistics),
         Known, BadRequest, LayerErrors, Unauthorized, Unavailable,

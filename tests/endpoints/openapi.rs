@@ -88,6 +88,46 @@ fn the_document_says_that_only_a_push_needs_a_body() {
     }
 }
 
+#[test]
+fn the_document_says_which_routes_need_a_token() {
+    let document = serde_json::to_value(syncflow_server::api::description()).unwrap();
+    assert_eq!(document["components"]["securitySchemes"]["token"]["type"], "http");
+    assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+    for (path, method, operation) in operations(&document) {
+        let is_open = matches!(path, "/health" | "/openapi.json");
+        let expected = if is_open { Value::Null } else { json!([{"token": []}]) };
+        assert_eq!(operation["security"], expected, "{method} {path}");
+        assert_eq!(operation["responses"]["401"].is_null(), is_open, "{method} {path}");
+        assert!(operation["responses"]["403"].is_object(), "{method} {path}");
+    }
+}
+
+#[test]
+fn every_operation_has_an_id_of_its_own_and_a_tag_that_is_described() {
+    let document = serde_json::to_value(syncflow_server::api::description()).unwrap();
+    let tags: Vec<&Value> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    let mut ids: Vec<&str> = operations(&document)
+        .map(|(path, method, operation)| {
+            assert!(tags.contains(&&operation["tags"][0]), "{method} {path}");
+            operation["operationId"].as_str().unwrap()
+        })
+        .collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+    assert_eq!(document["servers"][0]["url"], "/");
+    assert_eq!(document["components"]["schemas"]["Document"]["additionalProperties"], true);
+}
+
+/// Every operation of the document, with its path and method.
+fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+    document["paths"].as_object().unwrap().iter().flat_map(|(path, item)| {
+        let operations = item.as_object().unwrap().iter();
+        operations.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
+    })
+}
+
 fn answer(status: u16, body: &Value) -> Answer {
     let json = HeaderValue::from_static("application/json; charset=utf-8");
     let headers = HeaderMap::from_iter([(reqwest::header::CONTENT_TYPE, json)]);
