@@ -15,6 +15,7 @@
 mod address;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod delegate;
 pub mod error;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mongodb"))]
 mod integers;
@@ -40,12 +41,15 @@ use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 
+pub use delegate::{StoreFuture, delegate_store};
 pub use error::{ErrorKind, Obstacle, StoreError};
 
 /// The result of every method of the port.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// A store of operations and documents, which all requests of a process share.
+///
+/// A store around another one hands calls on with [`delegate_store!`].
 ///
 /// Any number of processes may use one database at the same time. If the future of a method is dropped before it
 /// completes, the method has had either its whole effect or none.

@@ -1,26 +1,17 @@
 //! Failures of the server: which information a client receives, and which it does not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use reqwest::Method;
 use serde_json::json;
-use syncflow_server::core::decide::{Batch, Snapshot};
-use syncflow_server::core::document::LiveDocument;
-use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
-use syncflow_server::core::page::TimePage;
-use syncflow_server::core::progress::Progress;
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::Host;
 use syncflow_server::store::memory::MemoryStore;
-use syncflow_server::store::{
-    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
-    QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
-};
+use syncflow_server::store::{ErrorKind, Result, Store, StoreError, delegate_store};
 
 use super::client::{Answer, Api, insert};
 use super::contract;
@@ -37,60 +28,24 @@ enum Faulty {
     Hangs,
 }
 
-impl Faulty {
-    async fn meet<T>(self, operation: &'static str) -> Result<T> {
-        match self {
-            Self::Fails(kind) => Err(StoreError::new("faulty", operation, kind, INTERNAL)),
-            Self::Panics => panic!("{INTERNAL}"),
-            Self::Hangs => std::future::pending().await,
-        }
+async fn meet<T>(faulty: &Faulty, method: &'static str, _: impl Future<Output = Result<T>>) -> Result<T> {
+    match faulty {
+        Faulty::Fails(kind) => Err(StoreError::new("faulty", method, *kind, INTERNAL)),
+        Faulty::Panics => panic!("{INTERNAL}"),
+        Faulty::Hangs => std::future::pending().await,
     }
 }
 
-#[async_trait]
+/// The store that is never asked.
+static UNASKED: LazyLock<MemoryStore> = LazyLock::new(MemoryStore::new);
+
 impl Store for Faulty {
     fn name(&self) -> &'static str {
         "faulty"
     }
-    async fn load(&self, _: &TenantId, _: LoadRequest) -> Result<Snapshot> {
-        self.meet("load").await
-    }
-    async fn commit(&self, _: &TenantId, _: Batch) -> Result<Commit> {
-        self.meet("commit").await
-    }
-    async fn changes(&self, _: &TenantId, _: ChangesRequest) -> Result<Changes> {
-        self.meet("changes").await
-    }
-    async fn note_pulled(&self, _: &TenantId, _: &ClientId, _: Progress) -> Result<()> {
-        self.meet("note_pulled").await
-    }
-    async fn changes_by_time(&self, _: &TenantId, _: TimeRequest) -> Result<TimePage> {
-        self.meet("changes_by_time").await
-    }
-    async fn client(&self, _: &TenantId, _: &ClientId) -> Result<Option<ClientMemory>> {
-        self.meet("client").await
-    }
-    async fn remember(&self, _: &TenantId, _: &ClientId, _: NewMemory) -> Result<Remember> {
-        self.meet("remember").await
-    }
-    async fn document(&self, _: &TenantId, _: &DocumentKey) -> Result<Option<LiveDocument>> {
-        self.meet("document").await
-    }
-    async fn query(&self, _: &TenantId, _: Query) -> Result<QueryPage> {
-        self.meet("query").await
-    }
-    async fn stats(&self, _: &TenantId, _: u64) -> Result<Stats> {
-        self.meet("stats").await
-    }
-    async fn compact(&self, _: &TenantId, _: CompactStep) -> Result<Compaction> {
-        self.meet("compact").await
-    }
-    async fn tenants(&self, _: Option<&TenantId>, _: usize) -> Result<Vec<TenantId>> {
-        self.meet("tenants").await
-    }
-    async fn check(&self) -> Result<()> {
-        self.meet("check").await
-    }
+
+    delegate_store!(|this| &*UNASKED, around meet; load, commit, changes, note_pulled, changes_by_time, client);
+    delegate_store!(|this| &*UNASKED, around meet; remember, document, query, stats, compact, tenants, check);
 }
 
 /// A clock that advances by a quarter of a minute whenever it is read. Waits end at once.

@@ -11,11 +11,10 @@ use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use syncflow_server::core::operation::OperationKind;
 use syncflow_server::core::page::{LogPage, TimePage};
-use syncflow_server::core::progress::Progress;
 use syncflow_server::store::memory::MemoryStore;
 use syncflow_server::store::{
-    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
-    QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
+    Changes, ChangesRequest, Commit, ErrorKind, LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Store,
+    StoreError, TimeRequest, delegate_store,
 };
 
 /// A planted bug.
@@ -183,10 +182,6 @@ impl Store for PlantedStore {
         })
     }
 
-    async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
-        self.inner.note_pulled(tenant, client, progress).await
-    }
-
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
         self.catch_up().await;
         let mut page = self.inner.changes_by_time(tenant, request).await?;
@@ -194,10 +189,6 @@ impl Store for PlantedStore {
             entry.id = OperationId::literal(entry.id.as_str().trim_end_matches(AGAIN));
         }
         Ok(page)
-    }
-
-    async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>> {
-        self.inner.client(tenant, client).await
     }
 
     async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember> {
@@ -217,19 +208,5 @@ impl Store for PlantedStore {
         self.inner.query(tenant, query).await
     }
 
-    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
-        self.inner.stats(tenant, active_since_ms).await
-    }
-
-    async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
-        self.inner.compact(tenant, step).await
-    }
-
-    async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
-        self.inner.tenants(after, limit).await
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.inner.check().await
-    }
+    delegate_store!(|this| &*this.inner; note_pulled, client, stats, compact, tenants, check);
 }

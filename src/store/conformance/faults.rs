@@ -8,14 +8,11 @@ use async_lock::MutexGuardArc;
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt as _};
 
-use crate::core::decide::{Batch, Snapshot};
-use crate::core::document::LiveDocument;
-use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
-use crate::core::page::TimePage;
+use crate::core::decide::Batch;
+use crate::core::names::{ClientId, OperationId, TenantId};
 use crate::core::progress::Progress;
 use crate::store::{
-    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
-    QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
+    Commit, CompactStep, Compaction, ErrorKind, NewMemory, Remember, Result, Store, StoreError, delegate_store,
 };
 
 /// What happens to a commit.
@@ -126,14 +123,6 @@ impl FaultyStore {
 
 #[async_trait]
 impl Store for FaultyStore {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
-        self.inner.load(tenant, request).await
-    }
-
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
         self.commits.fetch_add(1, Ordering::SeqCst);
         self.wait_at_the_gate(tenant).await;
@@ -154,21 +143,9 @@ impl Store for FaultyStore {
         }
     }
 
-    async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
-        self.inner.changes(tenant, request).await
-    }
-
     async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()> {
         self.fail_if_read_only("note_pulled")?;
         self.inner.note_pulled(tenant, client, progress).await
-    }
-
-    async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
-        self.inner.changes_by_time(tenant, request).await
-    }
-
-    async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>> {
-        self.inner.client(tenant, client).await
     }
 
     async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember> {
@@ -177,28 +154,11 @@ impl Store for FaultyStore {
         self.inner.remember(tenant, client, memory).await
     }
 
-    async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
-        self.inner.document(tenant, key).await
-    }
-
-    async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
-        self.inner.query(tenant, query).await
-    }
-
-    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
-        self.inner.stats(tenant, active_since_ms).await
-    }
-
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
         self.let_others_in().await;
         self.inner.compact(tenant, step).await
     }
 
-    async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
-        self.inner.tenants(after, limit).await
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.inner.check().await
-    }
+    delegate_store!(|this| &*this.inner; name, load, changes, changes_by_time, client, document, query, stats);
+    delegate_store!(|this| &*this.inner; tenants, check);
 }
