@@ -129,6 +129,7 @@ macro_rules! for_each_conformance_check {
                 the_horizon_may_pass_a_client_between_two_pages,
                 a_client_at_any_cursor_reaches_the_documents_after_any_compaction,
                 the_beginning_shows_tombstones_where_history_is_gone,
+                every_page_is_in_the_mode_that_the_core_chooses,
             ]
             since_pull: [
                 a_page_has_the_operations_with_a_greater_timestamp_in_its_order,

@@ -2,11 +2,14 @@
 
 use super::draft::{clock, delete, insert, inserts, update};
 use super::replica::Replica;
-use super::world::{World, ids};
-use crate::core::cursor::{Cursor, Position};
+use super::world::{BEGINNING_MS, World, ids};
+use crate::core::cursor::{Cursor, Head, Position};
 use crate::core::json::Object;
-use crate::core::operation::OperationKind;
+use crate::core::limits::INTEGER_MAX;
+use crate::core::operation::{LogEntry, OperationKind};
+use crate::core::page::{LogPageBuilder, Scan, TimePlace};
 use crate::service::PulledPage;
+use crate::store::{CompactStep, TimeRequest};
 
 fn is_state(page: &PulledPage) -> bool {
     matches!(page.cursor, Some(Cursor::State { .. }))
@@ -175,4 +178,57 @@ pub async fn the_beginning_shows_tombstones_where_history_is_gone(world: &World)
     let page = world.changes(Some(Cursor::BEGINNING), 9).await;
     assert_eq!(ids(&page.entries), ["op-2", "op-3"]);
     assert_eq!(page.next, world.head().await);
+}
+
+/// Every page is read in the mode that the core chooses, and cut by it, wherever the client and the horizon are.
+pub async fn every_page_is_in_the_mode_that_the_core_chooses(world: &World) {
+    world.apply([insert("op-1", "a"), update("op-2", "a"), insert("op-3", "b"), delete("op-4", "b")]).await;
+    world.apply([insert("op-5", "c"), update("op-6", "c")]).await;
+    let log = world.log().await;
+    let mut places = vec![Position::START];
+    for max_operations in 1..=log.len() {
+        places.push(world.changes(Some(Cursor::BEGINNING), max_operations).await.next.position());
+    }
+    let everything = Cursor::State { after: Position::START, tombstones_after: 0 };
+    let states = world.changes(Some(everything), 9).await.entries;
+    let mut cursors: Vec<Option<Cursor>> = places.iter().map(|place| Some(Cursor::Log(*place))).collect();
+    cursors.push(None);
+    for (after, tombstones_after) in [(0, 0), (0, 4), (3, 3), (3, 6), (6, 6)] {
+        cursors.push(Some(Cursor::State { after: places[after], tombstones_after }));
+    }
+
+    for horizon in 0..=log.len() as u64 {
+        let head = Head { position: places[log.len()], horizon };
+        for (cursor, max_operations) in cursors.iter().flat_map(|cursor| [(*cursor, 2), (*cursor, 200)]) {
+            let there = cursor.map(|cursor| cursor.position().fingerprint);
+            let page = LogPageBuilder::begin(cursor, max_operations, head, there);
+            let mut page = page.expect("the cursor is of this log");
+            let scan = page.scan();
+            let is_shown = |entry: &&LogEntry| match scan {
+                Scan::Log { after } => entry.seq > after.seq,
+                Scan::State { after, tombstones_after } => {
+                    let is_live = entry.kind() != OperationKind::Delete;
+                    entry.seq > after.seq && (is_live || tombstones_after.is_some_and(|seq| entry.seq > seq))
+                }
+            };
+            let rows = if matches!(scan, Scan::Log { .. }) { &log } else { &states };
+            let _ = rows.iter().filter(is_shown).all(|entry| page.push(entry.clone()));
+            let place_of = |seq: u64| places.iter().find(|place| place.seq == seq).map(|place| place.fingerprint);
+            let expected = page.finish(|seq| place_of(seq).ok_or(seq)).expect("the place was seen");
+            let found = world.changes(cursor, max_operations).await;
+            assert_eq!(found, expected, "horizon {horizon}, {cursor:?}, at most {max_operations}");
+        }
+        let request = TimeRequest { after: TimePlace::after_timestamp(0), max_operations: 9 };
+        let by_time = world.store.changes_by_time(&world.tenant, request).await.expect("the store reads changes");
+        assert_eq!(&by_time.entries, if head.has_log_behind(0) { &log } else { &states }, "horizon {horizon}");
+        let step = CompactStep {
+            now_ms: BEGINNING_MS,
+            future_after_ms: INTEGER_MAX,
+            received_until_ms: INTEGER_MAX,
+            forget_clients_before_ms: 0,
+            max_entries: 1,
+        };
+        let compaction = world.store.compact(&world.tenant, step).await.expect("the store compacts");
+        assert_eq!(compaction.deleted_entries, u64::from(horizon < log.len() as u64));
+    }
 }
