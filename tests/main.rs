@@ -4,6 +4,7 @@ mod aws;
 mod conformance;
 mod convergence;
 mod crash;
+mod damage;
 mod endpoints;
 mod faults;
 mod fuzzed;

@@ -37,6 +37,11 @@ struct Node {
     children: Vec<(String, Node)>,
 }
 
+/// The data of a stored document is not JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the data of a document is damaged")]
+pub struct DamagedData;
+
 impl Filter {
     /// Builds a filter from conditions.
     #[must_use]
@@ -60,12 +65,17 @@ impl Filter {
     }
 
     /// Whether a document meets every condition. `_id` and `_rev` are those of the server, not those in `data`.
-    #[must_use]
-    pub fn matches(&self, document: &LiveDocument) -> bool {
+    ///
+    /// # Errors
+    /// If the conditions are about the document's data, and it is damaged.
+    pub fn matches(&self, document: &LiveDocument) -> Result<bool, DamagedData> {
         let has_id = |expected: &Expected| matches!(expected, Expected::Text(id) if id == document.key.id.as_str());
-        self.id.iter().all(has_id)
-            && self.rev.iter().all(|expected| expected.equals(&document.rev.to_string()))
-            && (self.data.is_empty() || self.data.meets(&mut Scanner::new(document.data.as_str())).unwrap_or(false))
+        let may_match =
+            self.id.iter().all(has_id) && self.rev.iter().all(|expected| expected.equals(&document.rev.to_string()));
+        if !may_match || self.data.is_empty() {
+            return Ok(may_match);
+        }
+        self.data.meets(&mut Scanner::new(document.data.as_str())).ok_or(DamagedData)
     }
 }
 
@@ -328,7 +338,7 @@ mod tests {
     use crate::core::names::{Collection, DocumentId, DocumentKey, OperationId};
 
     fn matches(path: &str, value: &str, data: &str) -> bool {
-        Filter::new(vec![Condition::new(path, value)]).matches(&document(data))
+        Filter::new(vec![Condition::new(path, value)]).matches(&document(data)).expect("the data is JSON")
     }
 
     fn document(data: &str) -> LiveDocument {
@@ -416,7 +426,7 @@ mod tests {
     fn conditions_on_an_object_and_inside_of_it_must_all_hold() {
         let all = |conditions: &[(&str, &str)], data: &str| {
             let conditions = conditions.iter().map(|(path, value)| Condition::new(path, value)).collect();
-            Filter::new(conditions).matches(&document(data))
+            Filter::new(conditions).matches(&document(data)).expect("the data is JSON")
         };
         let data = r#"{"a":{"b":1,"c":{"d":[2]}},"e":null}"#;
         assert!(all(&[("a", r#"{"c":{"d":[2]},"b":1}"#), ("a.b", "1"), ("a.c.d", "2"), ("e", "null")], data));
@@ -443,7 +453,7 @@ mod tests {
         let filter = Filter::new(conditions);
         let document = document(&data);
         // One pass for each condition and level would read a megabyte 7,000 times.
-        assert!((0..5).all(|_| filter.matches(&document)));
+        assert!((0..5).all(|_| filter.matches(&document) == Ok(true)));
     }
 
     #[test]

@@ -5,7 +5,12 @@ pub(super) fn signed(integer: u64) -> i64 {
     i64::try_from(integer).unwrap_or(i64::MAX)
 }
 
-/// An integer from the database.
-pub(super) fn unsigned(integer: i64) -> u64 {
-    u64::try_from(integer).unwrap_or(0)
+/// An integer of ours from the database. None of ours is negative.
+pub(super) fn unsigned(integer: i64) -> Result<u64, Negative> {
+    u64::try_from(integer).map_err(|_| Negative)
 }
+
+/// A number that is damaged, since it is negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a negative number")]
+pub(super) struct Negative;

@@ -181,7 +181,7 @@ impl Tenant {
         self.documents.get(key).and_then(|(seq, document)| live_document(key, *seq, document))
     }
 
-    fn query(&self, query: &Query) -> QueryPage {
+    fn query(&self, query: &Query) -> Result<QueryPage> {
         let mut found: Vec<LiveDocument> = self
             .documents
             .iter()
@@ -192,11 +192,12 @@ impl Tenant {
         found.sort_unstable_by_key(|document| std::cmp::Reverse(document.seq));
         let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
         for document in found {
-            if !page.push(document) {
+            let wants_more = page.push(document);
+            if !wants_more.map_err(|damaged| StoreError::new(NAME, "query", ErrorKind::Failed, damaged))? {
                 break;
             }
         }
-        page.finish()
+        Ok(page.finish())
     }
 
     fn stats(&self, active_since_ms: u64) -> Stats {
@@ -354,7 +355,7 @@ impl Store for MemoryStore {
     }
 
     async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
-        Ok(self.with(tenant, |tenant| tenant.query(&query)))
+        self.with(tenant, |tenant| tenant.query(&query))
     }
 
     async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {

@@ -1,7 +1,7 @@
 //! Pages of a collection's documents.
 
 use crate::core::document::LiveDocument;
-use crate::core::filter::Filter;
+use crate::core::filter::{DamagedData, Filter};
 use crate::core::limits::{QUERY_DOCUMENT_OVERHEAD_BYTES, QUERY_MAX_EXAMINED_BYTES};
 
 use super::PageBudget;
@@ -43,12 +43,15 @@ impl<'a> QueryPageBuilder<'a> {
     }
 
     /// Reads the next document. Returns whether the page needs another.
-    pub fn push(&mut self, document: LiveDocument) -> bool {
+    ///
+    /// # Errors
+    /// If the filter is about the document's data, and it is damaged.
+    pub fn push(&mut self, document: LiveDocument) -> Result<bool, DamagedData> {
         let (seq, bytes) = (document.seq, document.data.as_str().len());
-        if self.filter.matches(&document) {
+        if self.filter.matches(&document)? {
             if !self.budget.admit(document.wire_bytes()) {
                 self.page.more_before = self.examined_before;
-                return false;
+                return Ok(false);
             }
             self.page.documents.push(document);
         }
@@ -56,9 +59,9 @@ impl<'a> QueryPageBuilder<'a> {
         self.examined_bytes = self.examined_bytes.saturating_add(bytes).saturating_add(QUERY_DOCUMENT_OVERHEAD_BYTES);
         if self.examined_bytes >= QUERY_MAX_EXAMINED_BYTES {
             self.page.more_before = Some(seq);
-            return false;
+            return Ok(false);
         }
-        true
+        Ok(true)
     }
 
     /// The page. It is complete if no document is left or `push` returned false.
@@ -89,16 +92,16 @@ mod tests {
             }
         };
         let mut page = QueryPageBuilder::new(&filter, 10);
-        assert!((38..100).rev().all(|seq| page.push(document(seq, seq == 70))), "62 of 64 MiB");
-        assert!(page.push(document(37, false)));
-        assert!(!page.push(document(36, false)));
+        assert!((38..100).rev().all(|seq| page.push(document(seq, seq == 70)).unwrap()), "62 of 64 MiB");
+        assert!(page.push(document(37, false)).unwrap());
+        assert!(!page.push(document(36, false)).unwrap());
         let page = page.finish();
         assert_eq!(page.documents.iter().map(|document| document.seq).collect::<Vec<_>>(), [70]);
         assert_eq!(page.more_before, Some(36));
         let mut page = QueryPageBuilder::new(&filter, 1);
-        assert!(page.push(document(9, true)));
-        assert!(page.push(document(8, false)));
-        assert!(!page.push(document(7, true)));
+        assert!(page.push(document(9, true)).unwrap());
+        assert!(page.push(document(8, false)).unwrap());
+        assert!(!page.push(document(7, true)).unwrap());
         assert_eq!(page.finish().more_before, Some(8), "what was looked at is not looked at again");
     }
 }

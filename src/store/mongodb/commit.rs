@@ -23,7 +23,7 @@ use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
 use crate::core::names::TenantId;
-use crate::store::integers::{signed, unsigned};
+use crate::store::integers::signed;
 use crate::store::{Commit, ErrorKind};
 
 /// Most bytes of data and clocks in one command: well below the 16 MiB of a document, and the 48 MB of a message.
@@ -117,7 +117,7 @@ impl Committing<'_> {
         let expected = models.len();
         let done = collections.in_time(collections.client.bulk_write(models).session(session)).await;
         match done {
-            Ok(done) if unsigned(done.matched_count.saturating_add(done.inserted_count)) == expected as u64 => {
+            Ok(done) if done.matched_count.saturating_add(done.inserted_count) == signed(expected as u64) => {
                 return Ok(Verdict::Keep(Some(Moved { before: before.position, tail })));
             }
             Err(failure) if failure.is_write_conflict() => return Err(failure),
@@ -356,7 +356,7 @@ impl Updates {
             return Err(Failure::Statement { code, message });
         }
         let found = answer.get_i32("n").map(i64::from).or_else(|_| answer.get_i64("n"));
-        Ok(found.is_ok_and(|found| unsigned(found) == expected as u64))
+        Ok(found.is_ok_and(|found| found == signed(expected as u64)))
     }
 }
 

@@ -8,6 +8,7 @@ use mongodb::error::{
 };
 
 use super::NAME;
+use crate::core::filter::DamagedData;
 use crate::store::{ErrorKind, Obstacle, StoreError};
 
 /// Two transactions wrote the same document.
@@ -51,6 +52,8 @@ pub(super) enum Failure {
     Unsuitable(String),
     /// The answer is not one that the store's commands get.
     Answer(&'static str),
+    /// A row is not as the store writes it. The text has the field and the problem, but not the contents.
+    Damaged(String),
 }
 
 impl Failure {
@@ -123,7 +126,7 @@ impl Failure {
             Self::Crowded => ErrorKind::Busy,
             _ if self.code().is_some_and(|code| BUSY_CODES.contains(&code)) => ErrorKind::Busy,
             _ if self.code().is_some_and(|code| PASSING_CODES.contains(&code)) => ErrorKind::Unavailable,
-            Self::Unsuitable(_) | Self::Answer(_) | Self::Statement { .. } => ErrorKind::Failed,
+            Self::Unsuitable(_) | Self::Answer(_) | Self::Damaged(_) | Self::Statement { .. } => ErrorKind::Failed,
             Self::Driver(error) => match &*error.kind {
                 DriverKind::ServerSelection { .. }
                 | DriverKind::Io(_)
@@ -200,6 +203,12 @@ fn code_of(error: &mongodb::error::Error) -> Option<i32> {
     }
 }
 
+impl From<DamagedData> for Failure {
+    fn from(damaged: DamagedData) -> Self {
+        Self::Damaged(damaged.to_string())
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -228,6 +237,7 @@ impl fmt::Display for Failure {
             Self::Crowded => formatter.write_str("others were in the way for too long"),
             Self::Unsuitable(why) => formatter.write_str(why),
             Self::Answer(what) => write!(formatter, "the answer had {what}"),
+            Self::Damaged(what) => write!(formatter, "a row is damaged, {what}"),
         }
     }
 }
@@ -236,7 +246,12 @@ impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Driver(error) => Some(error),
-            Self::Statement { .. } | Self::Late | Self::Crowded | Self::Unsuitable(_) | Self::Answer(_) => None,
+            Self::Statement { .. }
+            | Self::Late
+            | Self::Crowded
+            | Self::Unsuitable(_)
+            | Self::Answer(_)
+            | Self::Damaged(_) => None,
         }
     }
 }

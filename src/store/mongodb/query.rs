@@ -34,7 +34,7 @@ pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query)
     let mut found = collections.in_time(find.read_concern(ReadConcern::snapshot())).await?;
     let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
     while collections.in_time(found.advance()).await? {
-        if !page.push(Row(found.current()).live_document()?) {
+        if !page.push(Row(found.current()).live_document()?)? {
             break;
         }
     }

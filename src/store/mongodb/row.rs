@@ -2,6 +2,8 @@
 //!
 //! `data` and vector clocks are stored as texts, so that BSON does not change numbers or the order of keys.
 
+use std::fmt;
+
 use mongodb::bson::{Document as Bson, RawBsonRef, RawDocument, doc};
 
 use super::failure::Failure;
@@ -104,6 +106,11 @@ fn object(text: impl Into<Text>) -> Result<Object, Failure> {
     Object::from_store(text).map_err(|_| Failure::Answer("a text that is not an object"))
 }
 
+/// The failure of a row with a damaged field.
+fn damaged(field: &str, what: impl fmt::Display) -> Failure {
+    Failure::Damaged(format!("field {field}: {what}"))
+}
+
 /// A row of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a>(pub(super) &'a RawDocument);
@@ -122,26 +129,27 @@ impl<'a> Row<'a> {
         match self.field(name)? {
             Some(RawBsonRef::String(text)) => Ok(Some(text)),
             None => Ok(None),
-            Some(_) => Err(Failure::Answer("no text where one was kept")),
+            Some(_) => Err(damaged(name, "not a text")),
         }
     }
 
     pub(super) fn text(self, name: &str) -> Result<&'a str, Failure> {
-        self.optional_text(name)?.ok_or(Failure::Answer("a text missing"))
+        self.optional_text(name)?.ok_or_else(|| damaged(name, "missing"))
     }
 
     pub(super) fn optional_integer(self, name: &str) -> Result<Option<u64>, Failure> {
-        match self.field(name)? {
-            Some(RawBsonRef::Int64(integer)) => Ok(Some(unsigned(integer))),
+        let integer = match self.field(name)? {
+            Some(RawBsonRef::Int64(integer)) => unsigned(integer),
             // The server may return a computed integer in a shorter type.
-            Some(RawBsonRef::Int32(integer)) => Ok(Some(unsigned(integer.into()))),
-            None => Ok(None),
-            Some(_) => Err(Failure::Answer("no integer where one was kept")),
-        }
+            Some(RawBsonRef::Int32(integer)) => unsigned(integer.into()),
+            None => return Ok(None),
+            Some(_) => return Err(damaged(name, "not an integer")),
+        };
+        integer.map(Some).map_err(|negative| damaged(name, negative))
     }
 
     pub(super) fn integer(self, name: &str) -> Result<u64, Failure> {
-        self.optional_integer(name)?.ok_or(Failure::Answer("an integer missing"))
+        self.optional_integer(name)?.ok_or_else(|| damaged(name, "missing"))
     }
 
     pub(super) fn fingerprint(self) -> Result<Fingerprint, Failure> {

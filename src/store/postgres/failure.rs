@@ -9,6 +9,7 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use super::NAME;
 use super::manager::ConnectError;
+use crate::core::filter::DamagedData;
 use crate::store::{ErrorKind, Obstacle, StoreError};
 
 /// Why a statement has no result.
@@ -22,6 +23,8 @@ pub(super) enum Failure {
     Late,
     /// The answer is not one that the store's statements give.
     Answer(&'static str),
+    /// A row is not as the store writes it. The text has the column and the problem, but not the contents.
+    Damaged(String),
     /// The database contains something that must not be used as ours.
     Unsuitable(String),
 }
@@ -94,7 +97,7 @@ impl Failure {
             Self::Pool(PoolError::Timeout(TimeoutType::Wait)) => Meaning::Busy,
             Self::Pool(PoolError::Backend(ConnectError::Driver(error))) | Self::Driver(error) => meaning(error),
             Self::Pool(_) | Self::Late => Meaning::Unavailable,
-            Self::Answer(_) | Self::Unsuitable(_) => Meaning::Refused,
+            Self::Answer(_) | Self::Damaged(_) | Self::Unsuitable(_) => Meaning::Refused,
         };
         match meaning {
             Meaning::LostConnection | Meaning::Unavailable => ErrorKind::Unavailable,
@@ -193,6 +196,12 @@ fn without_names(error: &tokio_postgres::Error) -> Option<&'static str> {
     }
 }
 
+impl From<DamagedData> for Failure {
+    fn from(damaged: DamagedData) -> Self {
+        Self::Damaged(damaged.to_string())
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error: &dyn Error = match self {
@@ -202,6 +211,7 @@ impl fmt::Display for Failure {
             Self::Pool(PoolError::Timeout(_)) => return formatter.write_str("could not connect in time"),
             Self::Late => return formatter.write_str("no answer in time"),
             Self::Answer(what) => return write!(formatter, "the answer had {what}"),
+            Self::Damaged(what) => return write!(formatter, "a row is damaged, {what}"),
             Self::Unsuitable(why) => return formatter.write_str(why),
             // An error without a code has the driver's own text, which contains no names.
             Self::Pool(PoolError::Backend(ConnectError::Driver(error))) => match (error.code(), without_names(error)) {
@@ -259,7 +269,7 @@ impl Error for Failure {
         match self {
             Self::Pool(error) => Some(error),
             Self::Driver(error) => Some(error),
-            Self::Late | Self::Answer(_) | Self::Unsuitable(_) => None,
+            Self::Late | Self::Answer(_) | Self::Damaged(_) | Self::Unsuitable(_) => None,
         }
     }
 }

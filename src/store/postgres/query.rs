@@ -64,7 +64,7 @@ fn take(page: &mut QueryPageBuilder<'_>, rows: &[Row], max_rows: usize) -> Resul
         let document = Columns::of(row).live_document()?;
         bytes += document.data.as_str().len();
         last_seq = document.seq;
-        if !page.push(document) {
+        if !page.push(document)? {
             return Ok(Progress::Done);
         }
     }

@@ -1,9 +1,10 @@
 //! Rows as values of the core.
 
 use std::error::Error;
+use std::fmt;
 
-use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::{Column, Row};
 
 use super::failure::Failure;
 use crate::core::clock::VectorClock;
@@ -62,12 +63,20 @@ impl<'a> Columns<'a> {
         Ok(self.row.try_get(column)?)
     }
 
+    /// The failure of a row whose column that was taken last is damaged.
+    pub(super) fn damaged(&self, what: impl fmt::Display) -> Failure {
+        let column = self.next.checked_sub(1).and_then(|last| self.row.columns().get(last));
+        Failure::Damaged(format!("column {}: {what}", column.map_or("?", Column::name)))
+    }
+
     pub(super) fn integer(&mut self) -> Result<u64, Failure> {
-        self.take().map(unsigned)
+        let integer = self.take()?;
+        unsigned(integer).map_err(|negative| self.damaged(negative))
     }
 
     pub(super) fn optional_integer(&mut self) -> Result<Option<u64>, Failure> {
-        Ok(self.take::<Option<i64>>()?.map(unsigned))
+        let integer = self.take::<Option<i64>>()?;
+        integer.map(unsigned).transpose().map_err(|negative| self.damaged(negative))
     }
 
     pub(super) fn optional_fingerprint(&mut self) -> Result<Option<Fingerprint>, Failure> {

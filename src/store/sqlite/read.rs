@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
 
 use super::row::{
-    LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, read_document, read_live_document,
+    LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, integer, read_document, read_live_document,
     read_log_entry, read_position,
 };
 use super::threads::Caller;
@@ -18,7 +18,7 @@ use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePa
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::core::text::TextPool;
-use crate::store::integers::{signed, unsigned};
+use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Query, QueryPage, Stats, TimeRequest};
 
 /// See [`crate::store::Store::load`].
@@ -63,7 +63,7 @@ pub(super) fn changes(
     read_scan(&transaction, tenant, &mut page)?;
     let page = page.finish(|seq| {
         let fingerprint = read_fingerprint(&transaction, tenant, head, seq)?;
-        fingerprint.ok_or_else(|| damaged(0, "a sequence number without a fingerprint"))
+        fingerprint.ok_or_else(no_fingerprint)
     })?;
     let noted = match &request.client_id {
         Some(client) => read_progress(&transaction, tenant, client)?,
@@ -75,9 +75,7 @@ pub(super) fn changes(
 fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Head> {
     let head = transaction
         .prepare_cached("SELECT seq, fingerprint, horizon FROM heads WHERE tenant = ?1")?
-        .query_row([tenant.as_str()], |row| {
-            Ok(Head { position: read_position(row, 0)?, horizon: unsigned(row.get(2)?) })
-        })
+        .query_row([tenant.as_str()], |row| Ok(Head { position: read_position(row, 0)?, horizon: integer(row, 2)? }))
         .optional()?;
     Ok(head.unwrap_or_default())
 }
@@ -100,8 +98,13 @@ fn read_fingerprint(
     } else {
         "SELECT fingerprint FROM fingerprints WHERE tenant = ?1 AND seq = ?2"
     })?;
-    let read = |row: &rusqlite::Row<'_>| Ok(Fingerprint::from_number(unsigned(row.get(0)?)));
+    let read = |row: &rusqlite::Row<'_>| Ok(Fingerprint::from_number(integer(row, 0)?));
     find.query_row(params![tenant.as_str(), signed(seq)], read).optional()
+}
+
+/// The error of a log with a hole in its fingerprints.
+fn no_fingerprint() -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure("the log is damaged, a sequence number has no fingerprint".into())
 }
 
 /// Hands a page its rows.
@@ -146,7 +149,7 @@ fn read_progress(
     transaction
         .prepare_cached("SELECT pulled_seq, seen_at_ms FROM clients WHERE tenant = ?1 AND id = ?2")?
         .query_row([tenant.as_str(), client.as_str()], |row| {
-            Ok(Progress { pulled_seq: unsigned(row.get(0)?), seen_at_ms: unsigned(row.get(1)?) })
+            Ok(Progress { pulled_seq: integer(row, 0)?, seen_at_ms: integer(row, 1)? })
         })
         .optional()
 }
@@ -189,10 +192,10 @@ pub(super) fn client(
         .query_row([tenant.as_str(), client.as_str()], |row| {
             let places = Places::parse(row.get_ref(1)?.as_str()?);
             Ok(ClientMemory {
-                revision: unsigned(row.get(0)?),
-                places: places.ok_or_else(|| damaged(1, "no places of a client"))?,
-                pulled_seq: unsigned(row.get(2)?),
-                seen_at_ms: unsigned(row.get(3)?),
+                revision: integer(row, 0)?,
+                places: places.ok_or_else(|| damaged(row, 1, "not the places of a client"))?,
+                pulled_seq: integer(row, 2)?,
+                seen_at_ms: integer(row, 3)?,
             })
         })
         .optional()
@@ -225,7 +228,7 @@ pub(super) fn query(
     let mut rows = find.query(params![tenant.as_str(), query.collection.as_str(), before])?;
     let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
     while let Some(row) = rows.next()? {
-        if !page.push(read_live_document(row)?) || caller.is_gone() {
+        if !page.push(read_live_document(row)?).map_err(|problem| damaged(row, 5, problem))? || caller.is_gone() {
             break;
         }
     }
@@ -245,15 +248,15 @@ pub(super) fn stats(connection: &mut Connection, tenant: &TenantId, active_since
     let transaction = connection.transaction()?;
     let counters = transaction
         .prepare_cached("SELECT operations, documents, seq FROM heads WHERE tenant = ?1")?
-        .query_row([tenant.as_str()], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?), unsigned(row.get(2)?))))
+        .query_row([tenant.as_str()], |row| Ok((integer(row, 0)?, integer(row, 1)?, integer(row, 2)?)))
         .optional()?;
     let (operations, documents, head_seq) = counters.unwrap_or_default();
-    let least_pulled: Option<i64> = transaction
+    let least_pulled = transaction
         .prepare_cached(LEAST_PULLED_QUERY)?
-        .query_row(params![tenant.as_str(), signed(active_since_ms)], |row| row.get(0))
+        .query_row(params![tenant.as_str(), signed(active_since_ms)], |row| integer(row, 0))
         .optional()?;
     // The log is dense, so the entries behind a place are counted by subtraction.
-    let unsynced = least_pulled.map_or(0, |pulled_seq| head_seq.saturating_sub(unsigned(pulled_seq)));
+    let unsynced = least_pulled.map_or(0, |pulled_seq| head_seq.saturating_sub(pulled_seq));
     Ok(Stats { operations, documents, unsynced_operations: unsynced.min(operations) })
 }
 

@@ -1,5 +1,7 @@
 //! Rows of the tables as values of the core, and back.
 
+use std::fmt;
+
 use rusqlite::Row;
 use rusqlite::types::Type;
 
@@ -17,7 +19,7 @@ use crate::store::integers::unsigned;
 pub(super) const LOG_ENTRY_COLUMNS: &str = "seq, id, kind, collection, document_id, data, timestamp, client_id, clock";
 
 /// The columns of `documents` that [`read_log_entry`] reads: the state in the form of an operation.
-pub(super) const STATE_COLUMNS: &str = "seq, operation_id, CASE WHEN is_deleted THEN 'delete' ELSE 'insert' END, collection, id, \
+pub(super) const STATE_COLUMNS: &str = "seq, operation_id, CASE WHEN is_deleted THEN 'delete' ELSE 'insert' END AS kind, collection, id, \
                                  data, timestamp, client_id, clock";
 
 /// The columns of `documents` that [`read_live_document`] reads.
@@ -26,9 +28,14 @@ pub(super) const LIVE_DOCUMENT_COLUMNS: &str = "collection, id, rev, seq, operat
 /// A sequence number and its fingerprint, from two columns that follow each other.
 pub(super) fn read_position(row: &Row<'_>, first_column: usize) -> rusqlite::Result<Position> {
     Ok(Position {
-        seq: unsigned(row.get(first_column)?),
-        fingerprint: Fingerprint::from_number(unsigned(row.get(first_column + 1)?)),
+        seq: integer(row, first_column)?,
+        fingerprint: Fingerprint::from_number(integer(row, first_column + 1)?),
     })
+}
+
+/// A number that is never negative.
+pub(super) fn integer(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    unsigned(row.get(column)?).map_err(|negative| damaged(row, column, negative))
 }
 
 fn text<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row str> {
@@ -41,12 +48,8 @@ fn bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]
 }
 
 fn optional_json(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Object>> {
-    Ok(row
-        .get_ref(column)?
-        .as_str_or_null()?
-        .map(Object::from_store)
-        .transpose()
-        .map_err(|_| damaged(column, "no object"))?)
+    let object = row.get_ref(column)?.as_str_or_null()?.map(Object::from_store);
+    object.transpose().map_err(|_| damaged(row, column, "no object"))
 }
 
 fn key(collection: impl Into<Text>, id: impl Into<Text>) -> DocumentKey {
@@ -55,21 +58,21 @@ fn key(collection: impl Into<Text>, id: impl Into<Text>) -> DocumentKey {
 
 /// A row of [`LOG_ENTRY_COLUMNS`] or [`STATE_COLUMNS`].
 pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Result<LogEntry> {
-    let kind = OperationKind::parse(text(row, 2)?).map_err(|_| damaged(2, "no kind of an operation"))?;
+    let kind = OperationKind::parse(text(row, 2)?).map_err(|_| damaged(row, 2, "no kind of an operation"))?;
     let data = row.get_ref(5)?.as_bytes_or_null()?;
     let (id, collection, document_id) = (bytes(row, 1)?, bytes(row, 3)?, bytes(row, 4)?);
     let (client_id, clock) = (bytes(row, 7)?, bytes(row, 8)?);
     let [id, collection, document_id, kept_data, client_id, clock] =
         pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock])?;
-    let data = data.map(|_| Object::from_store(kept_data)).transpose().map_err(|_| damaged(5, "no object"))?;
+    let data = data.map(|_| Object::from_store(kept_data)).transpose().map_err(|_| damaged(row, 5, "no object"))?;
     Ok(LogEntry {
-        seq: unsigned(row.get(0)?),
+        seq: integer(row, 0)?,
         id: OperationId::from_store(id),
-        change: Change::new(kind, data).ok_or_else(|| damaged(5, "data that the kind does not have"))?,
+        change: Change::new(kind, data).ok_or_else(|| damaged(row, 5, "data that the kind does not have"))?,
         key: key(collection, document_id),
-        timestamp: unsigned(row.get(6)?),
+        timestamp: integer(row, 6)?,
         client_id: ClientId::from_store(client_id),
-        clock: Object::from_store(clock).map_err(|_| damaged(8, "no vector clock"))?,
+        clock: Object::from_store(clock).map_err(|_| damaged(row, 8, "no vector clock"))?,
     })
 }
 
@@ -79,26 +82,29 @@ pub(super) fn read_live_document(row: &Row<'_>) -> rusqlite::Result<LiveDocument
         together([bytes(row, 0)?, bytes(row, 1)?, bytes(row, 4)?, bytes(row, 5)?])?;
     Ok(LiveDocument {
         key: key(collection, id),
-        rev: unsigned(row.get(2)?),
-        seq: unsigned(row.get(3)?),
+        rev: integer(row, 2)?,
+        seq: integer(row, 3)?,
         operation_id: OperationId::from_store(operation_id),
-        data: Object::from_store(data).map_err(|_| damaged(5, "no object"))?,
+        data: Object::from_store(data).map_err(|_| damaged(row, 5, "no object"))?,
     })
 }
 
 /// A row of `rev, data, clock, operation_id, client_id, timestamp`: the state for a decision.
 pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
     Ok(Document {
-        rev: unsigned(row.get(0)?),
+        rev: integer(row, 0)?,
         data: optional_json(row, 1)?,
-        clock: VectorClock::from_store(text(row, 2)?).map_err(|_| damaged(2, "no vector clock"))?,
+        clock: VectorClock::from_store(text(row, 2)?).map_err(|_| damaged(row, 2, "no vector clock"))?,
         operation_id: OperationId::from_store(text(row, 3)?),
         client_id: ClientId::from_store(text(row, 4)?),
-        timestamp: unsigned(row.get(5)?),
+        timestamp: integer(row, 5)?,
     })
 }
 
-/// The error for a column with a value that this store never writes.
-pub(super) fn damaged(column: usize, what: &'static str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, what.into())
+/// The error for a column with a value that this store never writes. It names the column and the problem, but not the
+/// value.
+pub(super) fn damaged(row: &Row<'_>, column: usize, what: impl fmt::Display) -> rusqlite::Error {
+    let name = row.as_ref().column_name(column).unwrap_or("?");
+    let why = format!("a row is damaged, column {name}: {what}");
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into())
 }

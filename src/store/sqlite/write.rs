@@ -2,14 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::row::read_position;
+use super::row::{integer, read_position};
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::json::Object;
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::Operation;
 use crate::core::progress::Progress;
-use crate::store::integers::{signed, unsigned};
+use crate::store::integers::signed;
 use crate::store::{Commit, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 
 /// What a transaction must survive.
@@ -71,7 +71,7 @@ fn read_log(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Resul
     let log = transaction
         .prepare_cached("SELECT seq, fingerprint, received_at_ms FROM heads WHERE tenant = ?1")?
         .query_row([tenant.as_str()], |row| {
-            Ok(Log { position: read_position(row, 0)?, received_at_ms: unsigned(row.get(2)?) })
+            Ok(Log { position: read_position(row, 0)?, received_at_ms: integer(row, 2)? })
         })
         .optional()?;
     Ok(log.unwrap_or(Log { position: Position::START, received_at_ms: 0 }))
@@ -255,7 +255,7 @@ pub(super) fn compact(
     }
     let is_finished = new_horizon < last_of_step || !is_old(&transaction, tenant, last_of_step + 1, step)?;
     transaction.commit()?;
-    Ok(Compaction { deleted_entries: unsigned(new_horizon - horizon), is_finished })
+    Ok(Compaction { deleted_entries: new_horizon.abs_diff(horizon), is_finished })
 }
 
 /// Forgets silent clients. Places are kept, in rows that are never looked at again for this and for the statistics.
