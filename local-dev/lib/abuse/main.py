@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Abuses a server in every way of rows.py, and says what that cost and whether others noticed.
+
+Usage: main.py [--short] [--row NUMBER]… PROGRAM STORE [VARIABLE=VALUE]…
+
+The short form checks answers and memory, and no times, since it is for machines of any speed.
+"""
+
+import argparse
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from rows import ROWS, Sizes, unread_log
+from server import RELEASE_SECONDS, Bystander, Server
+
+PEAK_MAX_MIB = 512
+HEALTH_MAX_SECONDS = 1
+PUSH_MAX_SECONDS = 2
+
+# What hangs for so long is broken on any machine.
+SHORT_MAX_SECONDS = 60
+
+
+def abuse(number: int, options: argparse.Namespace) -> bool:
+    row = ROWS[number - 1]
+    settings = dict(setting.split("=", 1) for setting in options.settings)
+    server = Server(options.program, {"LOG_FORMAT": "json"} | settings, reads_log=row is not unread_log)
+    bystander = Bystander(server)
+    cpu, began = server.cpu_seconds(), time.monotonic()
+    with ThreadPoolExecutor(1) as thread:
+        problems = thread.submit(row, server, Sizes(options.short)).result()
+    seconds = time.monotonic() - began
+    bystander.finish()
+    peak, cpu = server.peak_mib(), server.cpu_seconds() - cpu
+    released = server.seconds_to_release()
+    stopped = server.stop()
+    problems += sorted(set(bystander.problems))
+    health, push = bystander.longest["health"], bystander.longest["push"]
+    health_max, push_max = (SHORT_MAX_SECONDS,) * 2 if options.short else (HEALTH_MAX_SECONDS, PUSH_MAX_SECONDS)
+    for is_kept, problem in [
+        (peak <= PEAK_MAX_MIB, f"more than {PEAK_MAX_MIB} MiB"),
+        (health <= health_max, f"/health took more than {health_max} s"),
+        (push <= push_max, f"a push of somebody else took more than {push_max} s"),
+        (released is not None, f"not all was released within {RELEASE_SECONDS} s"),
+        (stopped, "the server did not stop by itself"),
+    ]:
+        problems += [] if is_kept else [problem]
+    print(f"{number:2}  {row.__doc__}")
+    print(
+        f"    {options.store}: sent {server.bytes_sent / 1e6:.1f} MB in {seconds:.0f} s, peak {peak} MiB,"
+        f" CPU {cpu:.1f} s, /health {health:.2f} s, push {push:.2f} s,"
+        f" released {'never' if released is None else f'in {released:.1f} s'}"
+    )
+    for problem in problems[:10]:
+        print(f"    FAILED {problem}")
+    sys.stdout.flush()
+    return not problems
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--row", type=int, action="append", choices=range(1, len(ROWS) + 1))
+    parser.add_argument("program")
+    parser.add_argument("store")
+    parser.add_argument("settings", nargs="*")
+    options = parser.parse_args()
+    results = [abuse(number, options) for number in options.row or range(1, len(ROWS) + 1)]
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
