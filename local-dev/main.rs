@@ -8,11 +8,14 @@ mod token;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use syncflow_server::config::{Adapter, AuthConfig, Config, ConfigError, Listen};
-use syncflow_server::core::limits::STORE_CONNECT_TIME_MAX_MS;
+use syncflow_server::core::limits::{LOG_END_TIME_MAX_MS, STOP_END_MAX_SECONDS, STORE_CONNECT_TIME_MAX_MS};
 use syncflow_server::runtime::{self, Access, ConnectionLimits, TokioHost, logging};
 use syncflow_server::service::SyncService;
 use syncflow_server::store::Store;
@@ -47,19 +50,20 @@ fn say(text: &str) -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let settings = settings::read()?;
     let config = &settings.config;
-    logging::start(&config.log)?;
+    let log = logging::start_in_background(&config.log)?;
     settings.warn_of_near_misses();
     let tokio = tokio::runtime::Runtime::new()?;
     if let Adapter::Mongodb { .. } = config.store.adapter {
         let seconds = STORE_CONNECT_TIME_MAX_MS / 1_000;
         tracing::info!("waiting for an answer of MongoDB, for {seconds} s at most");
     }
-    let access = Access::open(&config.auth, Arc::new(TokioHost))?;
+    let access = Access::open(&config.auth, Arc::new(TokioHost))?.at_rate(config.http.rates.per_principal);
     let store = tokio.block_on(runtime::open_store(&config.store))?;
     tokio.block_on(serve(config, access, Arc::clone(&store)))?;
     // This ends the remaining tasks. Then only this function holds the store, which closes at its end.
     drop(tokio);
     drop(store);
+    drop(log);
     Ok(())
 }
 
@@ -71,8 +75,34 @@ async fn serve(config: &Config, access: Access, store: Arc<dyn Store>) -> Result
     greet(listener.local_addr()?, config);
     let store_config = config.store.clone();
     tokio::spawn(async move { runtime::wait_for_store(store, &store_config).await });
-    runtime::serve(listener, app, ConnectionLimits::default(), async || signals.next().await).await;
+    let limits = ConnectionLimits::new(config.connections.clone(), runtime::max_connections(store_files(config)));
+    let told_to_stop = async || {
+        signals.next().await;
+        end_in_time();
+    };
+    runtime::serve(listener, app, limits, told_to_stop).await;
     Ok(())
+}
+
+/// How many files the store may open: SQLite has up to three for each of its connections.
+fn store_files(config: &Config) -> usize {
+    usize::try_from(config.store.pool_size).unwrap_or(usize::MAX).saturating_add(2).saturating_mul(3)
+}
+
+/// Ends the process when its time to stop is over, whatever still runs: a statement that does not return, a log that
+/// nobody reads. What was answered is kept already.
+fn end_in_time() {
+    static IS_COUNTING: AtomicBool = AtomicBool::new(false);
+    if IS_COUNTING.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    thread::spawn(|| {
+        thread::sleep(Duration::from_secs(STOP_END_MAX_SECONDS.into()));
+        tracing::error!("what still runs is cut off, since the time to stop is over");
+        // For the log.
+        thread::sleep(Duration::from_millis(LOG_END_TIME_MAX_MS / 10));
+        process::exit(0);
+    });
 }
 
 async fn listen(Listen { bind, port }: Listen) -> Result<TcpListener, ConfigError> {

@@ -23,6 +23,12 @@
 //! | `MONGO_DOCUMENTS_COLLECTION` | `documents` | its collection of documents |
 //! | `POOL_SIZE` | `10` | connections to the database, 1 to 1,000, and one more to MongoDB; of SQLite, those that read |
 //! | `REQUEST_TIMEOUT_SECONDS` | `30` | how long a request may take, 1 to 30 |
+//! | `MEMORY_MAX_BYTES` | `268435456` | memory that requests and answers in flight may take together, from 67,108,864 |
+//! | `HTTP2` | `off` | `on` to speak HTTP/2 in clear text too, as a proxy may want it |
+//! | `CONNECTIONS_PER_ADDRESS` | `100` | connections of one address (IPv6: of a /64), 1 to 4,096 |
+//! | `TRUSTED_PROXIES` | `127.0.0.0/8,::1` | addresses and networks of proxies, which say who their clients are; `none` |
+//! | `RATE_PER_PRINCIPAL` | see below | requests a second of one subject of a tenant, 1 to 1,000,000, or `off` |
+//! | `RATE_PER_ADDRESS` | see below | requests a second from one address (IPv6: a /64), 1 to 1,000,000, or `off` |
 //! | `COMPACT_OLDER_THAN_DAYS` | `30` | what the scheduled compaction of a Lambda removes, a number of days from 0 |
 //! | `ALLOWED_ORIGINS` | see below | origins whose pages may call the server, with commas between them; `*` for all |
 //! | `ALLOWED_HOSTS` | | names by which the server may be called besides `localhost` and IP addresses, perhaps with ports |
@@ -47,6 +53,9 @@
 //! Requests need a token if a secret, keys or a file of tokens is set. If none is, and `AUTH` is not `off`, only a server
 //! that listens on a loopback address starts, and everybody may use it.
 //!
+//! Without `RATE_PER_PRINCIPAL` and `RATE_PER_ADDRESS` the rates are 50 and 200 for a server that asks for tokens and
+//! listens on other addresses than loopback ones. For every other server and in a Lambda they are `off`.
+//!
 //! Without `POSTGRES_SCHEMA` the schema is `syncflow`, or `public` if an earlier version has its tables there.
 //!
 //! Without `ADAPTER` the store is the one of which `POSTGRES_CONNECTION_STRING`, `MONGO_URI`, a file, a secret or a
@@ -55,6 +64,7 @@
 //! as not set.
 
 mod auth;
+mod edge;
 mod file;
 mod names;
 mod origins;
@@ -68,6 +78,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub use self::auth::{AuthConfig, JwtConfig, KeyConfig, TenantConfig, TokenConfig};
+pub use self::edge::{ConnectionConfig, RateConfig, TrustedProxies};
 pub use self::names::{NearMiss, VARIABLES, near_misses};
 pub use self::origins::{AllowedHosts, AllowedOrigins, Authority, Origin};
 pub use self::secret::Secret;
@@ -88,6 +99,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// How requests are treated on their way to the routes.
     pub http: HttpConfig,
+    /// Which connections the local server takes.
+    pub connections: ConnectionConfig,
     /// What the scheduled compaction removes.
     pub compaction: CompactionConfig,
     /// Where the metrics of a Lambda go.
@@ -116,6 +129,10 @@ pub struct HttpConfig {
     pub request_timeout: Duration,
     /// Largest body of a request, as sent and inflated, in bytes; no setting, but decided by where the process runs.
     pub body_max_bytes: usize,
+    /// Memory that all requests and answers may take together, in bytes.
+    pub memory_max_bytes: usize,
+    /// How often somebody may ask.
+    pub rates: RateConfig,
 }
 
 /// What the scheduled compaction removes.
@@ -184,12 +201,16 @@ impl Config {
 
     fn read_with(defaults: &Defaults, look_up: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let variables = Variables(&look_up);
+        let listen = Listen {
+            bind: bind(&variables)?,
+            port: variables.parse("PORT", "3000", "must be an integer from 0 to 65535")?,
+        };
+        let auth = auth::auth(&variables)?;
+        let is_local = !defaults.is_called_directly || listen.bind.to_canonical().is_loopback();
+        let strangers_reach_it = !is_local && matches!(auth, AuthConfig::On(_));
         Ok(Self {
-            listen: Listen {
-                bind: bind(&variables)?,
-                port: variables.parse("PORT", "3000", "must be an integer from 0 to 65535")?,
-            },
-            auth: auth::auth(&variables)?,
+            listen,
+            auth,
             store: StoreConfig {
                 adapter: store::adapter(&variables)?,
                 pool_size: variables.integer("POOL_SIZE", defaults.pool_size, 1_000)?,
@@ -199,7 +220,10 @@ impl Config {
                 allowed_hosts: allowed_hosts(&variables, defaults)?,
                 request_timeout: request_timeout(&variables)?,
                 body_max_bytes: defaults.body_max_bytes,
+                memory_max_bytes: edge::memory_max_bytes(&variables)?,
+                rates: edge::rates(&variables, strangers_reach_it)?,
             },
+            connections: edge::connections(&variables)?,
             compaction: CompactionConfig { older_than_days: older_than_days(&variables)? },
             metrics: MetricsConfig { namespace: metrics_namespace(&variables)? },
             log: LogConfig { format: log_format(&variables, defaults)?, filter: log_filter(&variables)? },

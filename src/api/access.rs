@@ -49,6 +49,11 @@ pub enum Denied {
     NoAccess,
     /// It cannot be found out now whether the token is valid: 503.
     Unavailable,
+    /// Somebody asks too often: 429.
+    TooManyRequests {
+        /// After how many seconds the next request is served.
+        retry_after_seconds: u64,
+    },
 }
 
 /// The state that the routes share.

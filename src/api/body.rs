@@ -4,6 +4,7 @@
 
 use std::error::Error;
 
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
@@ -32,13 +33,27 @@ impl<S: Sync> FromRequest<S> for BodyText {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let body = Limited::new(request.into_body(), INFLATED_BODY_MAX_BYTES);
-        let bytes = body.collect().await.map_err(|error| unreadable(&*error))?.to_bytes();
-        let text = Text::try_from(bytes);
+        let mut body = Limited::new(request.into_body(), INFLATED_BODY_MAX_BYTES);
+        // One buffer, since a small piece of a body may hold a large buffer of the connection.
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(|error| unreadable(&*error))?.into_data() {
+                append(&mut bytes, &data);
+            }
+        }
+        let text = Text::try_from(Bytes::from(bytes));
         let text = text.map_err(|error| ApiError::bad_request(format!("the body is not UTF-8: {error}")))?;
         let without_mark = text.strip_prefix(BYTE_ORDER_MARK).map(|text_behind| text.slice_ref(text_behind));
         Ok(Self(without_mark.unwrap_or(text)))
     }
+}
+
+/// Adds a piece to a buffer, which never has more than a quarter of it free.
+fn append(buffer: &mut Vec<u8>, piece: &[u8]) {
+    if buffer.capacity() - buffer.len() < piece.len() {
+        buffer.reserve_exact(piece.len().max(buffer.len() / 4));
+    }
+    buffer.extend_from_slice(piece);
 }
 
 /// Why a body could not be read to its end: it is too large, here or at a layer outside, or it broke.

@@ -104,6 +104,12 @@ impl Refusal {
     }
 }
 
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        ApiError::Denied(self).into_response()
+    }
+}
+
 impl Denied {
     /// As [`ApiError::parts`].
     fn parts(self) -> (StatusCode, &'static str, String) {
@@ -130,6 +136,11 @@ impl Denied {
                 (StatusCode::FORBIDDEN, "no_access", "The token names no tenant, or no role that the server knows")
             }
             Self::Unavailable => return try_again(),
+            Self::TooManyRequests { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "There were too many requests; Retry-After says in how many seconds the next one is served",
+            ),
         };
         (status, error, message.to_owned())
     }
@@ -295,7 +306,9 @@ impl IntoResponse for ApiError {
         if let Some(challenge) = self.challenge() {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Self::Denied(Denied::TooManyRequests { retry_after_seconds }) = self {
+            response.headers_mut().insert(RETRY_AFTER, retry_after_seconds.into());
+        } else if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         response

@@ -319,6 +319,11 @@ pub(super) enum LayerErrors {
     UnsupportedEncoding(#[to_schema] ErrorBody<'static>),
     #[response(status = 421, description = "the server is not called what `Host` says")]
     ForeignHost(#[to_schema] ErrorBody<'static>),
+    #[response(
+        status = 429,
+        description = "there were too many requests; to be sent again after `Retry-After` seconds"
+    )]
+    TooManyRequests(#[to_schema] ErrorBody<'static>),
     #[response(status = 500, description = "the server failed; its log has the details under this `x-request-id`")]
     Internal(#[to_schema] ErrorBody<'static>),
     #[response(status = 501, description = "the body's `Transfer-Encoding` is not `chunked`")]

@@ -1,7 +1,7 @@
 //! The names of all variables, and names that look like one of them.
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 39] = [
+pub const VARIABLES: [&str; 45] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -19,8 +19,11 @@ pub const VARIABLES: [&str; 39] = [
     "AUTH_TOKENS_FILE",
     "BIND",
     "COMPACT_OLDER_THAN_DAYS",
+    "CONNECTIONS_PER_ADDRESS",
+    "HTTP2",
     "LOG_FORMAT",
     "LOG_LEVEL",
+    "MEMORY_MAX_BYTES",
     "METRICS_NAMESPACE",
     "MONGO_DB_NAME",
     "MONGO_DOCUMENTS_COLLECTION",
@@ -39,8 +42,11 @@ pub const VARIABLES: [&str; 39] = [
     "POSTGRES_POOLER",
     "POSTGRES_SCHEMA",
     "POSTGRES_SECRET_ARN",
+    "RATE_PER_ADDRESS",
+    "RATE_PER_PRINCIPAL",
     "REQUEST_TIMEOUT_SECONDS",
     "SQLITE_PATH",
+    "TRUSTED_PROXIES",
 ];
 
 /// Longest name that is compared, in bytes.

@@ -37,6 +37,43 @@ fn a_lambda_has_defaults_of_its_own_and_the_same_variables() {
 }
 
 #[test]
+fn a_server_that_strangers_reach_with_tokens_limits_how_often_they_ask() {
+    let rates = |variables: &[(&str, &str)]| read(variables).map(|config| config.http.rates);
+    let none = RateConfig::default();
+    let secret = ("AUTH_HS256_SECRET", "a secret that is long enough for this");
+    let tenant = ("AUTH_TENANT", "team");
+    assert_eq!(rates(&[]), Ok(none));
+    assert_eq!(rates(&[secret, tenant]), Ok(none));
+    assert_eq!(rates(&[("BIND", "0.0.0.0"), ("AUTH", "off")]), Ok(none));
+    let set = RateConfig { per_principal: Some(50), per_address: Some(200) };
+    assert_eq!(rates(&[("BIND", "0.0.0.0"), secret, tenant]), Ok(set));
+    let own = RateConfig { per_principal: None, per_address: Some(5) };
+    let chosen = [("RATE_PER_PRINCIPAL", "off"), ("RATE_PER_ADDRESS", "5"), ("BIND", "0.0.0.0"), secret, tenant];
+    assert_eq!(rates(&chosen), Ok(own));
+    for wrong in ["0", "-1", "1000001", "much"] {
+        let problem = rates(&[("RATE_PER_ADDRESS", wrong)]).unwrap_err();
+        assert!(problem.starts_with("RATE_PER_ADDRESS: must be off or an integer from 1"), "{problem}");
+    }
+}
+
+#[test]
+fn memory_connections_and_proxies_have_their_rules() {
+    for (variable, wrong) in [
+        ("MEMORY_MAX_BYTES", "1000"),
+        ("HTTP2", "yes"),
+        ("CONNECTIONS_PER_ADDRESS", "0"),
+        ("TRUSTED_PROXIES", "localhost"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+    ] {
+        let problem = read(&[(variable, wrong)]).unwrap_err();
+        assert!(problem.starts_with(&format!("{variable}: must be")), "{problem}");
+    }
+    let config = read(&[("TRUSTED_PROXIES", "none")]).unwrap();
+    assert!(!config.connections.trusted_proxies.contains("127.0.0.1".parse().unwrap()));
+    assert_eq!(read(&[]).unwrap().connections, ConnectionConfig::default());
+}
+
+#[test]
 fn metrics_have_a_namespace_that_cloudwatch_takes_or_are_off() {
     let namespace = |name: &str| read(&[("METRICS_NAMESPACE", name)]).map(|config| config.metrics.namespace);
     assert_eq!(namespace(""), Ok(Some("syncflow-server".to_owned())));

@@ -13,6 +13,7 @@ mod tokens_file;
 
 use std::sync::Arc;
 
+use super::rates::{AtRate, Rates};
 use crate::api::{Api, Authenticate};
 use crate::config::{AuthConfig, ConfigError};
 use crate::core::access::{Principal, Role};
@@ -44,6 +45,15 @@ impl Access {
                 drop(host);
                 Err(ConfigError::new("AUTH", "this build has no authentication; build it with the feature sign-in"))
             }
+        }
+    }
+
+    /// The same principals, each with a limit of requests per second.
+    #[must_use]
+    pub fn at_rate(self, per_second: Option<u32>) -> Self {
+        match (self.0, per_second) {
+            (Some(inner), Some(per_second)) => Self(Some(Arc::new(AtRate { inner, rates: Rates::new(per_second) }))),
+            (inner, _) => Self(inner),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The limits of connections: every phase has one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::IoSlice;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -14,6 +15,8 @@ use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::addresses::network_of;
+use crate::config::ConnectionConfig;
 use crate::core::limits::{
     CONNECTION_ANSWER_TIME_MAX_SECONDS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_EXCHANGE_TIME_MAX_SECONDS,
     CONNECTION_IDLE_TIME_MAX_SECONDS, LEAVING_MAX_CONNECTIONS, REQUEST_HEAD_TIME_MAX_SECONDS, SERVER_MAX_CONNECTIONS,
@@ -21,7 +24,7 @@ use crate::core::limits::{
 };
 
 /// The limits of connections.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ConnectionLimits {
     /// The greatest number of open connections. When it is reached, the connection that has been idle longest is closed
     /// for a new one. If none is idle, the new one is answered with 503.
@@ -34,6 +37,16 @@ pub struct ConnectionLimits {
     pub answer: Duration,
     /// How long one request may take from its head to the end of its answer.
     pub exchange: Duration,
+    /// Which connections are taken.
+    pub taken: ConnectionConfig,
+}
+
+impl ConnectionLimits {
+    /// The limits of a server that takes these connections, and so many of them.
+    #[must_use]
+    pub fn new(taken: ConnectionConfig, max_connections: usize) -> Self {
+        Self { max_connections, taken, ..Self::default() }
+    }
 }
 
 impl Default for ConnectionLimits {
@@ -45,6 +58,7 @@ impl Default for ConnectionLimits {
             idle: seconds(CONNECTION_IDLE_TIME_MAX_SECONDS),
             answer: seconds(CONNECTION_ANSWER_TIME_MAX_SECONDS),
             exchange: seconds(CONNECTION_EXCHANGE_TIME_MAX_SECONDS),
+            taken: ConnectionConfig::default(),
         }
     }
 }
@@ -52,7 +66,7 @@ impl Default for ConnectionLimits {
 /// The state of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
-    limits: ConnectionLimits,
+    limits: Arc<ConnectionLimits>,
     state: Mutex<State>,
     /// Notified when the connection must close, or when its last request before that is done.
     told: Notify,
@@ -69,7 +83,7 @@ struct State {
 }
 
 impl Activity {
-    pub(super) fn new(limits: ConnectionLimits) -> Arc<Self> {
+    pub(super) fn new(limits: Arc<ConnectionLimits>) -> Arc<Self> {
         let now = Instant::now();
         let exchanges = BTreeMap::new();
         let state = State { exchanges, next_exchange: 0, idle_since: now, wrote_at: now, must_leave: false };
@@ -264,47 +278,81 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noting<S> {
 /// All open connections.
 #[derive(Debug)]
 pub(super) struct Connections {
-    max: usize,
-    open: Arc<Mutex<HashMap<u64, Arc<Activity>>>>,
+    limits: Arc<ConnectionLimits>,
+    open: Arc<Mutex<Open>>,
     next: u64,
 }
 
+#[derive(Debug, Default)]
+struct Open {
+    all: HashMap<u64, Arc<Activity>>,
+    /// The numbers of those whose addresses may have only so many, by address.
+    by_address: HashMap<IpAddr, HashSet<u64>>,
+}
+
 impl Connections {
-    pub(super) fn new(max: usize) -> Self {
-        Self { max, open: Arc::default(), next: 0 }
+    pub(super) fn new(limits: Arc<ConnectionLimits>) -> Self {
+        Self { limits, open: Arc::default(), next: 0 }
     }
 
     /// Reserves a place for another connection. If there is none, the connection that has been idle longest is told to
     /// close. `None` if none is idle.
-    pub(super) fn enter(&mut self, activity: &Arc<Activity>) -> Option<Place> {
+    pub(super) fn enter(&mut self, activity: &Arc<Activity>, peer: IpAddr) -> Option<Place> {
+        let limits = &self.limits;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= self.max {
-            let (leaving, staying): (Vec<_>, Vec<_>) = open.iter().partition(|(_, other)| other.is_leaving());
-            if staying.len() >= self.max {
-                if leaving.len() >= LEAVING_MAX_CONNECTIONS {
-                    return None;
-                }
-                let idle = staying.iter().filter_map(|(number, other)| Some((other.idle_since()?, **number)));
-                let (_, longest) = idle.min()?;
-                open.get(&longest)?.leave();
-            }
+        let address = (!limits.taken.trusted_proxies.contains(peer)).then(|| network_of(peer));
+        if let Some(numbers) = address.and_then(|address| open.by_address.get(&address)) {
+            let of_address: Vec<_> = numbers.iter().filter_map(|number| open.all.get(number)).collect();
+            make_room(&of_address, limits.taken.per_address)?;
+        }
+        if open.all.len() >= limits.max_connections {
+            make_room(&open.all.values().collect::<Vec<_>>(), limits.max_connections)?;
         }
         let number = self.next;
         self.next += 1;
-        open.insert(number, Arc::clone(activity));
-        Some(Place { open: Arc::clone(&self.open), number })
+        open.all.insert(number, Arc::clone(activity));
+        if let Some(address) = address {
+            open.by_address.entry(address).or_default().insert(number);
+        }
+        Some(Place { open: Arc::clone(&self.open), number, address })
     }
+}
+
+/// Tells the connection that has been idle longest to close, if the limit is reached. `None` if none is idle, or if too
+/// many have been told already.
+fn make_room(open: &[&Arc<Activity>], max: usize) -> Option<()> {
+    let (leaving, staying): (Vec<&Arc<Activity>>, Vec<_>) = open.iter().partition(|other| other.is_leaving());
+    if staying.len() < max {
+        return Some(());
+    }
+    if leaving.len() >= LEAVING_MAX_CONNECTIONS {
+        return None;
+    }
+    let idle = staying.iter().filter_map(|other| Some((other.idle_since()?, other)));
+    let (_, longest) = idle.min_by_key(|(since, _)| *since)?;
+    longest.leave();
+    Some(())
 }
 
 /// The place of one connection, which becomes free when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    open: Arc<Mutex<HashMap<u64, Arc<Activity>>>>,
+    open: Arc<Mutex<Open>>,
     number: u64,
+    address: Option<IpAddr>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.all.remove(&self.number);
+        if let Some(address) = self.address
+            && let Some(numbers) = open.by_address.get_mut(&address)
+        {
+            numbers.remove(&self.number);
+            if numbers.is_empty() {
+                open.by_address.remove(&address);
+            }
+        }
     }
 }

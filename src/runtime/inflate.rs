@@ -1,25 +1,34 @@
 //! Decodes the content coding of request bodies.
 //!
+//! A decoder can hold far more memory than its input has bytes: a few bytes of brotli ask for a window of 16 MiB. So a
+//! body is decoded only after the whole body was received, and no decoder waits for a client.
+//!
 //! The layer of tower-http reads only the first member of a gzip body and ignores the rest, and it compares the names
 //! of codings with their case. This layer uses the same decoders without these faults.
 
-use std::io;
+use std::io::{self, Cursor};
+use std::sync::Arc;
 
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
+use axum::BoxError;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
-use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _, try_unfold};
+use futures_util::stream::{TryStreamExt as _, once, try_unfold};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, StatusCode};
-use http_body_util::Limited;
+use http_body_util::{BodyExt as _, Limited};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
-use tokio_util::io::StreamReader;
+use tokio::task::consume_budget;
 
-use crate::core::limits::{BODY_MAX_MEMBERS, ZSTD_WINDOW_MAX_BITS};
+use super::memory::{Account, Loan};
+use crate::core::limits::{
+    BODY_MAX_MEMBERS, DECODER_MAX_BYTES, INFLATED_FREE_BYTES, INFLATED_PER_BYTE_MAX_BYTES, SMALL_DECODER_MAX_BYTES,
+    ZSTD_WINDOW_MAX_BITS,
+};
 
 /// The supported codings, as a 415 names them.
 const KNOWN_CODINGS: &str = "zstd,gzip,deflate,br";
@@ -38,7 +47,8 @@ pub(super) async fn inflate(State(max_bytes): State<usize>, request: Request, ne
         Some(coding) => {
             parts.headers.remove(CONTENT_ENCODING);
             parts.headers.remove(CONTENT_LENGTH);
-            inflated(coding, body)
+            let account = parts.extensions.get::<Arc<Account>>().cloned();
+            inflated(coding, body, account)
         }
     };
     next.run(Request::from_parts(parts, Body::new(Limited::new(body, max_bytes)))).await
@@ -78,7 +88,8 @@ fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Unknown> {
     Ok(found)
 }
 
-type Source = StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>;
+/// The encoded body, as far as it is not inflated.
+type Source = Cursor<Bytes>;
 
 /// A member of a body. Each member is decoded separately.
 enum Member {
@@ -129,14 +140,31 @@ struct Inflating {
     coding: Coding,
     member: Member,
     further_members: usize,
+    account: Option<Arc<Account>>,
+    /// What the decoder takes.
+    _window: Option<Loan>,
 }
 
 impl Inflating {
+    async fn begin(coding: Coding, encoded: Bytes, account: Option<Arc<Account>>) -> Result<Self, BoxError> {
+        let window = match &account {
+            Some(account) => Some(account.lend(coding.decoder_max_bytes()).await?),
+            None => None,
+        };
+        let member = Member::new(coding, Cursor::new(encoded));
+        Ok(Self { coding, member, further_members: 0, account, _window: window })
+    }
+
     /// The next part of the body and the rest of it, or `None` at the end.
-    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, BoxError> {
         loop {
+            // A large body is not all that this thread has to do.
+            consume_budget().await;
             let chunk = self.member.read().await?;
             if !chunk.is_empty() {
+                if let Some(account) = &self.account {
+                    account.take(chunk.len()).await?;
+                }
                 return Ok(Some((chunk, self)));
             }
             let mut source = self.member.into_source();
@@ -151,6 +179,14 @@ impl Inflating {
 }
 
 impl Coding {
+    /// What a decoder takes at most.
+    fn decoder_max_bytes(self) -> usize {
+        match self {
+            Self::Gzip | Self::Deflate => SMALL_DECODER_MAX_BYTES,
+            Self::Brotli | Self::Zstd => DECODER_MAX_BYTES,
+        }
+    }
+
     /// Checks whether a body may have so many members after its first one (RFC 1952, section 2.2, and RFC 8878, section
     /// 3).
     fn check_further(self, members: usize) -> io::Result<()> {
@@ -163,10 +199,26 @@ impl Coding {
     }
 }
 
-fn inflated(coding: Coding, body: Body) -> Body {
-    let source = StreamReader::new(body.into_data_stream().map_err(io::Error::other).boxed());
-    let beginning = Inflating { coding, member: Member::new(coding, source), further_members: 0 };
-    Body::from_stream(try_unfold(beginning, Inflating::next))
+fn inflated(coding: Coding, body: Body, account: Option<Arc<Account>>) -> Body {
+    let inflating = async move {
+        let encoded = whole(body).await?;
+        let max_bytes = encoded.len().saturating_mul(INFLATED_PER_BYTE_MAX_BYTES).max(INFLATED_FREE_BYTES);
+        let beginning = Inflating::begin(coding, encoded, account).await?;
+        let body = Body::from_stream(try_unfold(beginning, Inflating::next));
+        Ok::<_, BoxError>(Limited::new(body, max_bytes).into_data_stream())
+    };
+    Body::from_stream(once(inflating).try_flatten())
+}
+
+/// The body as it was sent, in one piece: small pieces of it would each hold a buffer of the connection.
+async fn whole(mut body: Body) -> Result<Bytes, axum::Error> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes.freeze())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The layers around the routes, in the order in which a request passes them.
 
 use std::any::Any;
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -24,13 +26,16 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tracing::{Span, field};
 
+use super::addresses::Addresses;
 use super::app::App;
 use super::callers::{Callers, let_in};
 use super::inflate::inflate;
+use super::memory::{Memory, note_size, within_memory};
+use super::rates::{Rates, within_rate};
 use super::rest::finish_body;
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
-use crate::core::limits::{PREFLIGHT_KEPT_MAX_SECONDS, REQUEST_ID_MAX_BYTES};
+use crate::core::limits::{LOG_PATH_MAX_CHARACTERS, PREFLIGHT_KEPT_MAX_SECONDS, REQUEST_ID_MAX_BYTES};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -52,6 +57,8 @@ const ALLOWED_HEADERS: [HeaderName; 8] = [
 #[must_use]
 pub fn app(routes: Router, config: &HttpConfig) -> App {
     let body_max_bytes = config.body_max_bytes;
+    let memory = Memory::new(config.memory_max_bytes);
+    let rates = config.rates.per_address.map(|per_second| Arc::new(Rates::new(per_second)));
     let layers = ServiceBuilder::new()
         .layer(map_request(forget_odd_request_id))
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
@@ -70,10 +77,13 @@ pub fn app(routes: Router, config: &HttpConfig) -> App {
         .layer(from_fn_with_state(Callers::new(config), let_in))
         .layer(from_fn(preflight_without_content))
         .layer(cors(&config.allowed_origins))
+        .layer(from_fn_with_state(rates, within_rate))
+        .layer(from_fn_with_state(memory, within_memory))
         .layer(map_response(in_shape))
         .layer(map_response(plain_where_nothing_is_acceptable))
         .layer(CompressionLayer::new())
         .layer(map_response(keep_status))
+        .layer(map_response(note_size))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, config.request_timeout))
         .layer(RequestBodyLimitLayer::new(body_max_bytes))
@@ -128,14 +138,31 @@ pub struct OpenSpan(pub Span);
 /// The span has the level of errors, so that its fields are there even if only errors are logged.
 fn span_of(request: &Request) -> Span {
     let request_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let (method, path) = (request.method(), request.uri().path());
+    let (method, path) = (cut(request.method().as_str()), cut(request.uri().path()));
     if let Some(OpenSpan(span)) = request.extensions().get() {
-        span.record("http.method", field::display(method));
-        span.record("http.path", path);
+        span.record("http.method", field::display(&method));
+        span.record("http.path", field::display(&path));
         span.record("request.id", request_id);
         return span.clone();
     }
-    tracing::error_span!("request", http.method = %method, http.path = path, request.id = request_id, access.subject = field::Empty)
+    let addresses = request.extensions().get::<Addresses>();
+    tracing::error_span!(
+        "request",
+        http.method = %method,
+        http.path = %path,
+        request.id = request_id,
+        peer.address = addresses.map(|addresses| field::display(addresses.peer)),
+        client.address = addresses.map(|addresses| field::display(addresses.client)),
+        access.subject = field::Empty,
+    )
+}
+
+/// The beginning of a text that a client sent.
+fn cut(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LOG_PATH_MAX_CHARACTERS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
 }
 
 fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {

@@ -1,24 +1,52 @@
 //! Structured logs on the standard error. The standard output is left to the output of a program.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::layer;
+use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::log_queue::{Queue, QueueEnd};
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
-/// Starts logging for the whole process.
+/// Starts logging for the whole process. A line is written when it is logged: a function that is frozen after its answer
+/// loses none.
 ///
 /// # Errors
 /// If the filter cannot be read, or logging was started before.
 pub fn start(config: &LogConfig) -> Result<(), ConfigError> {
+    start_with(config, io::stderr)
+}
+
+/// Starts logging for the whole process through a bounded queue, so that nothing waits for who reads the log. What is
+/// left at the end is written when the result is dropped.
+///
+/// # Errors
+/// Those of [`start`].
+pub fn start_in_background(config: &LogConfig) -> Result<QueueEnd, ConfigError> {
+    let queue = Queue::default();
+    start_with(config, queue.clone())?;
+    let end = queue.start(io::stderr()).map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
+    // The hook of the system writes to the standard error itself, and waits for it.
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+        tracing::error!(panic.backtrace = backtrace.map(tracing::field::display), "{panic}");
+    }));
+    Ok(end)
+}
+
+fn start_with<W>(config: &LogConfig, writer: W) -> Result<(), ConfigError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter: Targets = config.filter.parse().map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
     // Colours help a person at a terminal, but are noise in a file.
     let is_terminal = io::stderr().is_terminal();
-    let lines = layer().with_writer(io::stderr).with_ansi(is_terminal);
+    let lines = layer().with_writer(writer).with_ansi(is_terminal);
     let lines = match config.format {
         LogFormat::Pretty => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),

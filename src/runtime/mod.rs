@@ -1,14 +1,20 @@
 //! The surroundings of the routes on a real machine: a clock, layers with a runtime, logs, and an open store.
 
 mod access;
+mod addresses;
 mod app;
 mod callers;
 #[cfg(feature = "local")]
 mod connections;
+#[cfg(feature = "local")]
+mod files;
 mod host;
 mod inflate;
 mod layers;
+mod log_queue;
 pub mod logging;
+mod memory;
+mod rates;
 mod rest;
 #[cfg(feature = "local")]
 mod serve;
@@ -19,8 +25,11 @@ pub use access::{Access, anybody};
 pub use app::App;
 #[cfg(feature = "local")]
 pub use connections::ConnectionLimits;
+#[cfg(feature = "local")]
+pub use files::max_connections;
 pub use host::TokioHost;
 pub use layers::{OpenSpan, app};
+pub use log_queue::QueueEnd;
 #[cfg(feature = "local")]
 pub use serve::serve;
 pub use store::open_store;

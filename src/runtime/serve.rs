@@ -1,6 +1,7 @@
 //! The connection between TCP and the routes.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +12,21 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{self, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use super::App;
+use super::addresses::Addresses;
 use super::connections::{Activity, ConnectionLimits, Connections, Noting, Place};
+use super::memory::Cut;
 use crate::core::limits::{
-    ACCEPT_PAUSE_MS, CONNECTION_IDLE_TIME_MAX_SECONDS, CONNECTION_MAX_REQUESTS, REQUEST_HEAD_TIME_MAX_SECONDS,
-    STOP_TIME_MAX_SECONDS,
+    ACCEPT_PAUSE_MS, CONNECTION_BUFFER_MAX_BYTES, CONNECTION_IDLE_TIME_MAX_SECONDS, CONNECTION_MAX_REQUESTS,
+    REFUSED_MAX_CONNECTIONS, REFUSED_READ_MAX_BYTES, REFUSED_TIME_MAX_MS, REQUEST_HEAD_TIME_MAX_SECONDS,
+    STOP_TIME_MAX_SECONDS, STREAM_WINDOW_MAX_BYTES,
 };
 
 /// The answer to a connection for which there is no room.
@@ -34,29 +40,32 @@ const CROWDED: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: applica
 ///
 /// Each call of `told_to_stop` waits for one more such signal.
 pub async fn serve(listener: TcpListener, app: App, limits: ConnectionLimits, mut told_to_stop: impl AsyncFnMut()) {
-    let server = server();
+    let server = server(limits.taken.http2);
+    let limits = Arc::new(limits);
     let (stop_connections, stopping) = watch::channel(false);
-    let mut connections = Connections::new(limits.max_connections);
+    let mut connections = Connections::new(Arc::clone(&limits));
+    let refusing = Arc::new(Semaphore::new(REFUSED_MAX_CONNECTIONS));
     let mut tasks = JoinSet::new();
     {
         let mut stop = pin!(told_to_stop());
         let mut accepting = pin!(accept(&listener));
         loop {
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 () = &mut stop => break,
                 Some(_) = tasks.join_next() => continue,
-                stream = &mut accepting => stream,
+                accepted = &mut accepting => accepted,
             };
             accepting.set(accept(&listener));
-            let activity = Activity::new(limits);
-            let Some(place) = connections.enter(&activity) else {
-                // The send buffer of a new connection has room for these few bytes. If it has not, the server does not
-                // wait.
-                let _ = stream.try_write(CROWDED.as_bytes());
+            let activity = Activity::new(Arc::clone(&limits));
+            let Some(place) = connections.enter(&activity, peer) else {
+                if let Ok(turn) = Arc::clone(&refusing).try_acquire_owned() {
+                    tasks.spawn(refuse(stream, turn));
+                }
                 continue;
             };
             let stream = Noting { stream, activity: Arc::clone(&activity) };
-            tasks.spawn(converse(server.clone(), stream, app.clone(), place, stopping.clone()));
+            let origin = Origin { peer, limits: Arc::clone(&limits) };
+            tasks.spawn(converse(server.clone(), stream, app.clone(), origin, place, stopping.clone()));
         }
     }
     // New clients are refused at once, because no process listens any more.
@@ -72,43 +81,80 @@ pub async fn serve(listener: TcpListener, app: App, limits: ConnectionLimits, mu
     tasks.shutdown().await;
 }
 
+/// Says to a client that there is no room, and lets it read that: a connection that is closed while its client sends is
+/// lost with what was written to it.
+async fn refuse(mut stream: TcpStream, _turn: OwnedSemaphorePermit) {
+    let talking = async {
+        stream.write_all(CROWDED.as_bytes()).await?;
+        stream.shutdown().await?;
+        let (mut buffer, mut bytes_left) = ([0; 4096], REFUSED_READ_MAX_BYTES);
+        while bytes_left > 0 {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                count => bytes_left = bytes_left.saturating_sub(count),
+            }
+        }
+        Ok::<(), io::Error>(())
+    };
+    // The client may be gone already.
+    let _ = timeout(Duration::from_millis(REFUSED_TIME_MAX_MS), talking).await;
+}
+
+/// Where a connection comes from.
+struct Origin {
+    peer: IpAddr,
+    limits: Arc<ConnectionLimits>,
+}
+
 /// Answers the requests of one connection until it is closed by either side.
 async fn converse(
     server: Builder<TokioExecutor>,
     stream: Noting<TcpStream>,
     app: App,
+    origin: Origin,
     _place: Place,
     mut stopping: watch::Receiver<bool>,
 ) {
     let activity = Arc::clone(&stream.activity);
-    let answer = |request: Request<Incoming>| {
+    let cut = Cut::default();
+    let answer = |mut request: Request<Incoming>| {
         let exchange = activity.begin();
+        let proxies = &origin.limits.taken.trusted_proxies;
+        let addresses = Addresses::new(origin.peer, request.headers(), proxies);
+        request.extensions_mut().insert(addresses);
+        request.extensions_mut().insert(cut.clone());
         let answer = app.clone().oneshot(request);
         async move { Ok::<Response, Infallible>(exchange.until_read(answer.await?)) }
     };
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service_fn(answer)));
-    let done = tokio::select! {
-        done = connection.as_mut() => Some(done),
-        () = activity.over() => None,
-        () = stopped(&mut stopping) => {
-            // Requests in progress are finished, within the time that the server allows.
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                done = connection.as_mut() => Some(done),
-                () = activity.quiet() => Some(Ok(())),
+    let conversing = async {
+        let done = tokio::select! {
+            done = connection.as_mut() => Some(done),
+            () = activity.over() => None,
+            () = stopped(&mut stopping) => {
+                // What is in flight is finished, however long the server gives it.
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    done = connection.as_mut() => Some(done),
+                    () = activity.quiet() => Some(Ok(())),
+                }
             }
+        };
+        let done = match done {
+            Some(done) => done,
+            None => {
+                // A client that is about to send a request is told to send it elsewhere.
+                connection.as_mut().graceful_shutdown();
+                timeout(activity.grace(), connection.as_mut()).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = done {
+            tracing::debug!(error.cause = %error, "connection broke");
         }
     };
-    let done = match done {
-        Some(done) => done,
-        None => {
-            // A client that is about to send a request is told to use another connection.
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(activity.grace(), connection.as_mut()).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = done {
-        tracing::debug!(error.cause = %error, "connection broke");
+    tokio::select! {
+        () = conversing => {}
+        () = cut.happens() => {}
     }
 }
 
@@ -118,26 +164,32 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
 }
 
-fn server() -> Builder<TokioExecutor> {
+fn server(http2: bool) -> Builder<TokioExecutor> {
     let mut server = Builder::new(TokioExecutor::new());
     let head_time_max = Duration::from_secs(REQUEST_HEAD_TIME_MAX_SECONDS.into());
     let idle_time_max = Duration::from_secs(CONNECTION_IDLE_TIME_MAX_SECONDS.into());
     // This time begins at the end of the previous answer, so it also limits how long a connection is idle.
     server.http1().timer(TokioTimer::new()).header_read_timeout(idle_time_max);
-    // Over HTTP/2, a ping finds out whether a silent client still exists.
+    server.http1().max_buf_size(CONNECTION_BUFFER_MAX_BYTES);
+    if !http2 {
+        return server.http1_only();
+    }
+    // Over HTTP/2 a client that has gone without a word is found by asking it.
     server.http2().timer(TokioTimer::new()).keep_alive_interval(head_time_max).keep_alive_timeout(head_time_max);
     server.http2().max_concurrent_streams(CONNECTION_MAX_REQUESTS);
+    server.http2().initial_stream_window_size(STREAM_WINDOW_MAX_BYTES);
+    server.http2().initial_connection_window_size(STREAM_WINDOW_MAX_BYTES);
     server
 }
 
-/// Waits for a connection. After an error it waits longer.
-async fn accept(listener: &TcpListener) -> TcpStream {
+/// Waits for a connection; where one cannot be accepted, for longer.
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                // Answers are written in one piece, so collecting small ones has no benefit.
+            Ok((stream, peer)) => {
+                // Answers are written in one piece, so there is nothing to gain from collecting small ones.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, peer.ip());
             }
             Err(error) => {
                 tracing::warn!(error.cause = %error, "cannot accept a connection");

@@ -286,7 +286,7 @@ async fn a_server_is_called_by_its_listed_names_too() {
 /// In HTTP/2, the name is in `:authority`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http_2_the_server_is_called_by_the_same_names() {
-    let server = server::memory().await;
+    let server = server::start(&[("ADAPTER", "memory"), ("HTTP2", "on")], ()).await;
     let address = server.api.authority().parse().expect("an address");
     let client = reqwest::Client::builder().http2_prior_knowledge().resolve("evil.example", address).build().unwrap();
     let port = address.port();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use syncflow_server::config::{ConnectionConfig, TrustedProxies};
 use syncflow_server::runtime::ConnectionLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -22,7 +23,8 @@ const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// Limits that a slow test does not reach.
 fn generous() -> ConnectionLimits {
-    ConnectionLimits { max_connections: 100, first_request: LONG, idle: LONG, answer: LONG, exchange: LONG }
+    let taken = ConnectionConfig { http2: true, ..ConnectionConfig::default() };
+    ConnectionLimits { max_connections: 100, first_request: LONG, idle: LONG, answer: LONG, exchange: LONG, taken }
 }
 
 async fn connect(server: &Server) -> TcpStream {
@@ -175,4 +177,65 @@ async fn a_connection_in_use_stays_open_between_requests() {
         assert!(exchange(&mut stream, HEALTH).await.starts_with("HTTP/1.1 200"));
         tokio::time::sleep(SHORT * 2).await;
     }
+}
+
+/// Two connections of an address, of which this machine's are no exception unless it has proxies.
+fn two_of_an_address(proxies: &str) -> ConnectionLimits {
+    let trusted_proxies = TrustedProxies::parse(proxies).expect("addresses");
+    ConnectionLimits { taken: ConnectionConfig { http2: false, per_address: 2, trusted_proxies }, ..generous() }
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_of_which_the_idle_ones_make_room() {
+    let server = limited(two_of_an_address("")).await;
+    let (mut first, mut second) = (connect(&server).await, connect(&server).await);
+    assert!(exchange(&mut first, HEALTH).await.starts_with("HTTP/1.1 200"));
+    assert!(exchange(&mut second, HEALTH).await.starts_with("HTTP/1.1 200"));
+    let mut third = connect(&server).await;
+    assert!(exchange(&mut third, HEALTH).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(read_to_end(&mut first).await, b"");
+}
+
+const HALF: &[u8] = b"POST /changes HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+
+#[tokio::test]
+async fn an_address_with_all_its_connections_at_work_is_told_so_unless_it_is_a_proxys() {
+    for (proxies, is_refused) in [("", true), ("127.0.0.0/8", false)] {
+        let server = limited(two_of_an_address(proxies)).await;
+        let mut busy = Vec::new();
+        for _ in 0..2 {
+            let mut stream = connect(&server).await;
+            assert!(exchange(&mut stream, HALF).await.starts_with("HTTP/1.1 100"), "it is at work");
+            busy.push(stream);
+        }
+        let mut third = connect(&server).await;
+        let expected = if is_refused { "HTTP/1.1 503" } else { "HTTP/1.1 200" };
+        assert!(exchange(&mut third, HEALTH).await.starts_with(expected), "{proxies:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_reads_that_there_is_no_room() {
+    let server = limited(ConnectionLimits { max_connections: 1, ..generous() }).await;
+    let mut busy = connect(&server).await;
+    assert!(exchange(&mut busy, HALF).await.starts_with("HTTP/1.1 100"), "it is at work");
+    for _ in 0..20 {
+        let mut stream = connect(&server).await;
+        stream.write_all(b"POST /changes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 40000\r\n\r\n").await.unwrap();
+        stream.write_all(&[b' '; 40_000]).await.expect("it is sent");
+        let mut answer = Vec::new();
+        let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
+        assert!(read.is_ok() && answer.starts_with(b"HTTP/1.1 503"), "{read:?} {}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_only_if_it_is_asked_for() {
+    let mut limits = generous();
+    limits.taken.http2 = false;
+    let server = limited(limits).await;
+    let mut stream = connect(&server).await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("it is sent");
+    let answer = read_to_end(&mut stream).await;
+    assert!(!answer.starts_with(b"\0\0"), "a frame of settings: {answer:?}");
 }

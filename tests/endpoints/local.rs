@@ -42,7 +42,12 @@ pub(crate) async fn run_to_end(command: &mut Command) -> Output {
 impl Local {
     /// Starts a server in a directory and reads its first lines of output.
     pub(crate) async fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut child = command(directory, settings).spawn().expect("the server starts");
+        Self::run(command(directory, settings)).await
+    }
+
+    /// Runs the command of a server and reads its screen.
+    async fn run(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut screen = String::new();
         while !screen.contains("Ctrl-C") {
@@ -260,17 +265,104 @@ async fn the_access_log_has_what_is_needed_and_nothing_secret() {
         let span = &line["span"];
         assert_eq!((&span["http.method"], &span["http.path"]), (&json!("POST"), &json!("/operations")));
         assert_eq!(span["request.id"], "request-7");
+        assert_eq!((&span["peer.address"], &span["client.address"]), (&json!("127.0.0.1"), &json!("127.0.0.1")));
     }
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_with_prior_knowledge() {
+async fn http_2_is_spoken_with_prior_knowledge_if_it_is_asked_for() {
     let directory = directory();
-    let local = Local::start(directory.path(), &[("PORT", "0"), ("ADAPTER", "memory")]).await;
+    let settings = [("PORT", "0"), ("ADAPTER", "memory"), ("HTTP2", "on")];
+    let local = Local::start(directory.path(), &settings).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     let response = client.get(format!("http://{}/health", local.api.authority())).send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));
     drop(client);
     local.signal("TERM").await;
     assert_eq!(local.end().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn the_log_has_the_client_of_a_trusted_proxy_and_the_beginning_of_a_path() {
+    let directory = directory();
+    for (proxies, client) in [("127.0.0.1", "1.2.3.4"), ("none", "127.0.0.1")] {
+        let settings = [("ADAPTER", "memory"), ("LOG_FORMAT", "json"), ("TRUSTED_PROXIES", proxies)];
+        let local = Local::start(directory.path(), &settings).await;
+        let path = format!("/documents/todos/{}", "x".repeat(5_000));
+        let headers = [("x-forwarded-for", "6.6.6.6, 1.2.3.4")];
+        local.api.send_unchecked(Method::GET, &path, &headers, Vec::new()).await;
+        local.signal("TERM").await;
+        let (_, log) = local.end().await;
+        let line = log.lines().find(|line| line.contains("answered")).expect("a line of the access log");
+        let span = &serde_json::from_str::<Value>(line).unwrap()["span"];
+        assert_eq!((&span["peer.address"], &span["client.address"]), (&json!("127.0.0.1"), &json!(client)));
+        let logged = span["http.path"].as_str().unwrap();
+        assert_eq!(logged.chars().count(), 257, "256 characters and a sign that there were more");
+    }
+}
+
+/// Waits for the end of a server whose log nobody reads.
+async fn end_unread(local: &mut Local) -> Option<i32> {
+    tokio::time::timeout(Duration::from_secs(120), local.child.wait()).await.expect("an end").unwrap().code()
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_neither_requests_nor_the_end() {
+    let directory = directory();
+    let mut local = Local::start(directory.path(), &[("ADAPTER", "memory"), ("LOG_FORMAT", "json")]).await;
+    // Far more than a pipe holds.
+    let path = format!("/{}", "x".repeat(300));
+    for _ in 0..1_000 {
+        assert_eq!(local.api.send(Method::GET, &path, &[], "").await.status, 404);
+    }
+    local.signal("TERM").await;
+    assert_eq!(end_unread(&mut local).await, Some(0));
+}
+
+#[tokio::test]
+async fn whatever_runs_the_server_ends_in_time() {
+    let directory = directory();
+    let mut local = Local::start(directory.path(), &[("LOG_FORMAT", "json"), ("LOG_LEVEL", "trace")]).await;
+    let mut operation = insert("op-1", "doc-1", "a", 1, 1);
+    operation["data"] = json!({ "text": "x".repeat(900_000) });
+    local.api.accept(&[operation]).await;
+    // The store cannot write for as long as somebody else does.
+    let other_writer = rusqlite::Connection::open(directory.path().join("syncflow.db")).unwrap();
+    other_writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let body = push_of(2);
+    let mut blocked = local.push_in_flight(&body).await;
+    blocked.write(&body).await;
+    let half = local.push_in_flight(&body).await;
+    let mut unread = Connection::to(local.api.authority()).await;
+    let asked = "POST /changes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 14\r\n\r\n{\"limit\":1000}";
+    unread.write(asked.repeat(40)).await;
+    let told_at = std::time::Instant::now();
+    local.signal("TERM").await;
+    assert_eq!(end_unread(&mut local).await, Some(0));
+    // The limit is 35 s; a slow machine may need longer to notice.
+    assert!(told_at.elapsed() < Duration::from_secs(60), "{:?}", told_at.elapsed());
+    drop((blocked, half, unread, other_writer));
+}
+
+#[tokio::test]
+async fn a_server_may_open_more_files_than_it_is_given_at_first() {
+    let directory = directory();
+    let settings = [("PORT", "0"), ("ADAPTER", "memory")];
+    let program = command(directory.path(), &settings).as_std().get_program().to_owned();
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg("ulimit -Sn 64; exec \"$0\"").arg(program);
+    limited.env_clear().envs(settings).current_dir(directory.path());
+    limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let local = Local::run(limited).await;
+    let mut connections = Vec::new();
+    for _ in 0..100 {
+        let mut connection = Connection::to(local.authority()).await;
+        connection.head("GET /health", &[]).await;
+        assert_eq!(connection.answer().await.status, 200);
+        connections.push(connection);
+    }
+    for connection in &mut connections {
+        connection.head("GET /health", &[]).await;
+        assert_eq!(connection.answer().await.status, 200, "all of them are open");
+    }
 }

@@ -15,6 +15,7 @@ mod access;
 mod access_walk;
 mod bodies;
 mod browsers;
+mod budget;
 mod compaction;
 mod documents;
 #[path = "../../examples/embed.rs"]
@@ -27,6 +28,7 @@ mod openapi;
 mod pages;
 mod pull;
 mod push;
+mod rates;
 mod secrets;
 mod seed;
 mod sign_in;

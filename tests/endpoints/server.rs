@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use futures_util::future::BoxFuture;
 use syncflow_server::config::Config;
-use syncflow_server::core::limits::LAMBDA_BODY_MAX_BYTES;
+use syncflow_server::core::limits::{LAMBDA_BODY_MAX_BYTES, SERVER_MAX_CONNECTIONS};
 use syncflow_server::runtime::{self, Access, ConnectionLimits, TokioHost};
 use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::Store;
@@ -121,7 +121,12 @@ pub(crate) fn read(settings: &[(&str, &str)]) -> Config {
     Config::read(look_up).expect("the settings are right")
 }
 
-/// A server over the model store, with these limits of its connections.
+/// The limits that the settings say.
+fn limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits::new(config.connections.clone(), SERVER_MAX_CONNECTIONS)
+}
+
+/// Over the in-memory store, with these limits of its connections.
 pub(crate) async fn limited(limits: ConnectionLimits) -> Server {
     let config = read(&[("ADAPTER", "memory")]);
     let store = runtime::open_store(&config.store).await.expect("the store opens");
@@ -129,7 +134,7 @@ pub(crate) async fn limited(limits: ConnectionLimits) -> Server {
 }
 
 async fn start_on(store: Arc<dyn Store>, host: Arc<dyn Host>, config: &Config, home: impl Any + Send) -> Server {
-    listen(store, host, config, ConnectionLimits::default(), home).await
+    listen(store, host, config, limits(config), home).await
 }
 
 async fn listen(
@@ -140,13 +145,14 @@ async fn listen(
     home: impl Any + Send,
 ) -> Server {
     let access = Access::open(&config.auth, Arc::clone(&host)).expect("the settings are right");
+    let access = access.at_rate(config.http.rates.per_principal);
     let routes = access.routes(Arc::new(SyncService::new(store, host))).build();
     serve(routes, config, limits, home).await
 }
 
 /// A server with these settings and any routes.
 pub(crate) async fn start_routes(routes: Router, config: &Config, home: impl Any + Send) -> Server {
-    serve(routes, config, ConnectionLimits::default(), home).await
+    serve(routes, config, limits(config), home).await
 }
 
 async fn serve(routes: Router, config: &Config, limits: ConnectionLimits, home: impl Any + Send) -> Server {

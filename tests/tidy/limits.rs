@@ -2,8 +2,8 @@
 
 use super::{Findings, files_ending, names, read};
 
-/// The units, which are the last words of names.
-const UNITS: [&str; 20] = [
+/// Units, as last words.
+const UNITS: [&str; 21] = [
     "ATTEMPTS",
     "BITS",
     "BYTES",
@@ -15,6 +15,7 @@ const UNITS: [&str; 20] = [
     "ENTRIES",
     "FAULTS",
     "KEYS",
+    "FILES",
     "LEVELS",
     "MEMBERS",
     "MS",

@@ -11,12 +11,13 @@ use super::{Findings, read};
 const CODE: &str = "src/config.rs";
 const CODE_OF_STORES: &str = "src/config/store.rs";
 const CODE_OF_SIGN_IN: &str = "src/config/auth.rs";
+const CODE_OF_THE_EDGE: &str = "src/config/edge.rs";
 const EXAMPLE: &str = "local-dev/.env.example";
 const PAGE: &str = "docs/configuration.md";
 
 /// The variables in the code: literals in capitals, before the tests of each file.
 fn variables_of_code() -> Vec<String> {
-    let texts = [CODE, CODE_OF_STORES, CODE_OF_SIGN_IN].map(read);
+    let texts = [CODE, CODE_OF_STORES, CODE_OF_SIGN_IN, CODE_OF_THE_EDGE].map(read);
     let code = texts.iter().map(|text| text.split("#[cfg(test)]").next().unwrap_or_default());
     let mut variables = Vec::new();
     let mut streams: Vec<TokenStream> =

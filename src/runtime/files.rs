@@ -1,0 +1,25 @@
+//! How many files the process may open.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::core::limits::{RESERVED_FILES, SERVER_MAX_CONNECTIONS};
+
+/// How many connections the process has files for besides its store; allows itself more files if the system lets it.
+#[must_use]
+pub fn max_connections(store_files: usize) -> usize {
+    let reserved = RESERVED_FILES.saturating_add(store_files);
+    let wanted = (SERVER_MAX_CONNECTIONS.saturating_add(reserved)) as u64;
+    let limit = getrlimit(Resource::Nofile);
+    let is_enough = limit.current.is_none_or(|current| current >= wanted);
+    let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let files = if is_enough {
+        wanted
+    } else if setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }).is_ok() {
+        raised
+    } else {
+        limit.current.unwrap_or(wanted)
+    };
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    // A quarter at least, however little there is.
+    files.saturating_sub(reserved).max(files / 4).clamp(1, SERVER_MAX_CONNECTIONS)
+}

@@ -1,0 +1,197 @@
+//! Lines of the log that wait to be written.
+//!
+//! The standard error may be a pipe that nobody reads. A request must not wait for it, and neither must the end of the
+//! process. So lines are written by a thread of their own. If they come faster than they can be written, some are lost;
+//! they are counted, and the log says how many there were.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::core::limits::{LOG_END_TIME_MAX_MS, LOG_QUEUE_MAX_BYTES};
+
+/// The lines that wait.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Queue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: VecDeque<Box<[u8]>>,
+    bytes: usize,
+    lost_lines: u64,
+    is_ending: bool,
+    has_ended: bool,
+}
+
+impl Queue {
+    /// Starts the thread that writes; at the end of the result it has a moment for what is left.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(&self, mut out: impl Write + Send + 'static) -> io::Result<QueueEnd> {
+        let queue = self.clone();
+        thread::Builder::new().name("log".to_owned()).spawn(move || queue.write_all(&mut out))?;
+        Ok(QueueEnd(self.clone()))
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut state = self.lock();
+        if state.bytes + line.len() > LOG_QUEUE_MAX_BYTES {
+            state.lost_lines += 1;
+            return;
+        }
+        state.bytes += line.len();
+        state.lines.push_back(line.into());
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
+    fn write_all(&self, out: &mut impl Write) {
+        while let Some((line, lost_lines)) = self.next() {
+            // There is nobody to tell that the log cannot be written.
+            let _ = out.write_all(&line);
+            if lost_lines > 0 {
+                tracing::warn!(
+                    log.lost_lines = lost_lines,
+                    "lines of the log could not be written in time and are lost"
+                );
+            }
+        }
+        self.lock().has_ended = true;
+        self.0.changed.notify_all();
+    }
+
+    /// The next line, and how many were lost if there is room to say so; nothing at the end.
+    fn next(&self) -> Option<(Box<[u8]>, u64)> {
+        let mut state = self.lock();
+        loop {
+            if let Some(line) = state.lines.pop_front() {
+                state.bytes -= line.len();
+                let has_room = state.bytes <= LOG_QUEUE_MAX_BYTES / 2;
+                let lost_lines = if has_room { std::mem::take(&mut state.lost_lines) } else { 0 };
+                return Some((line, lost_lines));
+            }
+            if state.is_ending {
+                return None;
+            }
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(self)
+    }
+}
+
+/// Takes one line, which is written in one piece.
+#[derive(Debug)]
+pub(super) struct Line<'a>(&'a Queue);
+
+impl Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The end of the log: waits for a moment until every line is written.
+#[derive(Debug)]
+pub struct QueueEnd(Queue);
+
+impl Drop for QueueEnd {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_ending = true;
+        self.0.0.changed.notify_all();
+        let time_max = Duration::from_millis(LOG_END_TIME_MAX_MS);
+        drop(self.0.0.changed.wait_timeout_while(state, time_max, |state| !state.has_ended));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+
+    /// What can be written only when it is read.
+    struct Pipe(SyncSender<Vec<u8>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn queue() -> (Queue, QueueEnd, Receiver<Vec<u8>>) {
+        let (writer, reader) = sync_channel(0);
+        let queue = Queue::default();
+        let end = queue.start(Pipe(writer)).unwrap();
+        (queue, end, reader)
+    }
+
+    #[test]
+    fn lines_are_written_in_their_order_to_the_last() {
+        let (queue, end, reader) = queue();
+        for number in 0..100_u8 {
+            queue.push(&[number]);
+        }
+        let reading = thread::spawn(move || reader.iter().flatten().collect::<Vec<u8>>());
+        drop(end);
+        assert_eq!(reading.join().unwrap(), (0..100).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn what_nobody_reads_is_bounded_and_counted_and_holds_up_nobody() {
+        let (queue, end, reader) = queue();
+        let line = vec![b'x'; 1024];
+        let lines = LOG_QUEUE_MAX_BYTES / line.len() * 3;
+        for _ in 0..lines {
+            queue.push(&line);
+        }
+        let state = queue.lock();
+        assert!(state.bytes <= LOG_QUEUE_MAX_BYTES);
+        assert!(state.lost_lines > 0 && state.lost_lines < lines as u64);
+        drop(state);
+        drop(end);
+        drop(reader);
+    }
+
+    #[test]
+    fn the_number_of_lost_lines_is_said_when_there_is_room_again() {
+        let queue = Queue::default();
+        queue.push(&vec![0; LOG_QUEUE_MAX_BYTES / 2]);
+        queue.push(&vec![0; LOG_QUEUE_MAX_BYTES / 2]);
+        queue.push(b"lost");
+        queue.push(b"lost too");
+        assert_eq!(queue.next().unwrap().1, 2);
+        assert_eq!(queue.next().unwrap().1, 0);
+    }
+}

@@ -1,0 +1,394 @@
+//! The memory that requests take together.
+//!
+//! A server that bounds each request alone can still be filled by many of them. So there is one budget of bytes for the
+//! process. Every request has an [`Account`] on it, which grows with the body, keeps room for the answer before the work
+//! on it begins, and is given back when the answer is sent or the request ends in any other way.
+//!
+//! Memory that is waiting for a client must not keep others out. If a request does not fit, the connection whose requests
+//! have held most for longest while the server waited for the client is closed.
+
+use std::collections::HashMap;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures_util::stream::try_unfold;
+use http::Method;
+use http::header::CONTENT_ENCODING;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use crate::api;
+use crate::core::limits::{
+    ENCODER_BASE_BYTES, ENCODER_MAX_BYTES, PUSH_RESERVED_BYTES, READ_RESERVED_BYTES, ROOM_HELD_MIN_MS, ROOM_PAUSE_MS,
+    ROOM_WAIT_MAX_MS, SERVER_MAX_REQUESTS,
+};
+
+/// What memory is counted in, in bytes.
+const UNIT_BYTES: usize = 1024;
+
+/// There was no room in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the requests in flight leave no room for this one")]
+pub(super) struct NoRoom;
+
+/// Closes a connection at once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cut(Arc<Notify>);
+
+impl Cut {
+    /// Completes when the connection is to be closed.
+    #[cfg(feature = "local")]
+    pub(super) async fn happens(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// The budget of the process.
+#[derive(Debug)]
+pub(super) struct Memory {
+    units: Semaphore,
+    requests: Arc<Semaphore>,
+    accounts: Mutex<HashMap<u64, Weak<Account>>>,
+    next_account: AtomicU64,
+}
+
+impl Memory {
+    pub(super) fn new(max_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            units: Semaphore::new(max_bytes / UNIT_BYTES),
+            requests: Arc::new(Semaphore::new(SERVER_MAX_REQUESTS)),
+            accounts: Mutex::default(),
+            next_account: AtomicU64::new(0),
+        })
+    }
+
+    /// An account for one more request.
+    async fn open(self: &Arc<Self>, cut: Option<Cut>, reserved_bytes: usize) -> Result<Arc<Account>, NoRoom> {
+        let place = match Arc::clone(&self.requests).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => self.wait(Arc::clone(&self.requests).acquire_owned()).await?,
+        };
+        let number = self.next_account.fetch_add(1, Ordering::Relaxed);
+        let held = Held { bytes: 0, units: 0, with_client_since: Some(Instant::now()), is_short: false };
+        let account = Arc::new(Account {
+            memory: Arc::clone(self),
+            number,
+            cut: Mutex::new(cut),
+            reserved_bytes,
+            held: Mutex::new(held),
+            _place: place,
+        });
+        self.accounts().insert(number, Arc::downgrade(&account));
+        Ok(account)
+    }
+
+    async fn acquire(&self, units: usize) -> Result<(), NoRoom> {
+        let Ok(units) = u32::try_from(units) else { return Err(NoRoom) };
+        let permit = match self.units.try_acquire_many(units) {
+            Ok(permit) => permit,
+            Err(_) => self.wait(self.units.acquire_many(units)).await?,
+        };
+        permit.forget();
+        Ok(())
+    }
+
+    /// Waits for a place for a moment, and makes room meanwhile.
+    async fn wait<T, E>(&self, place: impl Future<Output = Result<T, E>>) -> Result<T, NoRoom> {
+        let mut place = pin!(place);
+        let pause = Duration::from_millis(ROOM_PAUSE_MS);
+        for _ in 0..ROOM_WAIT_MAX_MS / ROOM_PAUSE_MS {
+            match timeout(pause, place.as_mut()).await {
+                Ok(place) => return place.map_err(|_| NoRoom),
+                Err(_) => self.make_room(),
+            }
+        }
+        Err(NoRoom)
+    }
+
+    /// Closes the connection of the request that has held most for longest while it waits for its client.
+    fn make_room(&self) {
+        let now = Instant::now();
+        let accounts: Vec<_> = self.accounts().values().filter_map(Weak::upgrade).collect();
+        let weighed = accounts.iter().filter_map(|account| Some((account.weight(now)?, account)));
+        if let Some((_, account)) = weighed.max_by_key(|(weight, _)| *weight) {
+            account.cut();
+        }
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<u64, Weak<Account>>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one request holds.
+#[derive(Debug)]
+pub(super) struct Account {
+    memory: Arc<Memory>,
+    number: u64,
+    /// What closes the connection; nothing if that was done, or cannot be.
+    cut: Mutex<Option<Cut>>,
+    reserved_bytes: usize,
+    held: Mutex<Held>,
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: usize,
+    units: usize,
+    /// Since when the server has waited for the client, which sends its request or reads the answer.
+    with_client_since: Option<Instant>,
+    is_short: bool,
+}
+
+impl Account {
+    /// Takes some more memory, perhaps after a moment.
+    pub(super) async fn take(&self, bytes: usize) -> Result<(), NoRoom> {
+        let missing = {
+            let mut held = self.held();
+            held.bytes += bytes;
+            let missing = held.bytes.div_ceil(UNIT_BYTES).saturating_sub(held.units);
+            if missing > 0 && u32::try_from(missing).is_ok_and(|missing| self.try_take(missing)) {
+                held.units += missing;
+                return Ok(());
+            }
+            missing
+        };
+        if missing == 0 {
+            return Ok(());
+        }
+        // The client has no part in this.
+        let with_client_since = self.held().with_client_since.take();
+        let taken = self.memory.acquire(missing).await;
+        let mut held = self.held();
+        held.with_client_since = with_client_since;
+        match taken {
+            Ok(()) => held.units += missing,
+            Err(NoRoom) => {
+                held.bytes -= bytes;
+                held.is_short = true;
+            }
+        }
+        taken
+    }
+
+    fn try_take(&self, units: u32) -> bool {
+        self.memory.units.try_acquire_many(units).map(tokio::sync::SemaphorePermit::forget).is_ok()
+    }
+
+    /// Takes memory for as long as the result lives.
+    pub(super) async fn lend(self: &Arc<Self>, bytes: usize) -> Result<Loan, NoRoom> {
+        self.take(bytes).await?;
+        Ok(Loan { account: Arc::clone(self), bytes })
+    }
+
+    /// The client has sent its request, and the server is at work.
+    async fn begin_work(&self) -> Result<(), NoRoom> {
+        self.held().with_client_since = None;
+        self.take(self.reserved_bytes).await
+    }
+
+    /// The answer is there, and has to be sent: holds this and nothing more.
+    async fn begin_answer(&self, bytes: usize) -> Result<(), NoRoom> {
+        let held_bytes = {
+            let mut held = self.held();
+            held.with_client_since = Some(Instant::now());
+            held.bytes
+        };
+        match bytes.checked_sub(held_bytes) {
+            Some(missing) => self.take(missing).await,
+            None => {
+                self.give_back(held_bytes - bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        let mut held = self.held();
+        held.bytes = held.bytes.saturating_sub(bytes);
+        let units = held.bytes.div_ceil(UNIT_BYTES);
+        let free = held.units.saturating_sub(units);
+        held.units -= free;
+        self.memory.units.add_permits(free);
+    }
+
+    fn is_short(&self) -> bool {
+        self.held().is_short
+    }
+
+    /// How much has been held for how long while the server waited for the client; nothing if that is not long, or if
+    /// nothing can be done about it.
+    fn weight(&self, now: Instant) -> Option<u128> {
+        if self.cut.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return None;
+        }
+        let held = self.held();
+        let time = now.saturating_duration_since(held.with_client_since?);
+        let is_long = time >= Duration::from_millis(ROOM_HELD_MIN_MS);
+        is_long.then(|| (held.units as u128 + 1) * time.as_millis())
+    }
+
+    fn cut(&self) {
+        if let Some(cut) = self.cut.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let bytes = self.held().bytes;
+            tracing::warn!(memory.held_bytes = bytes, "a connection that waits for its client makes room for others");
+            cut.0.notify_one();
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.memory.accounts().remove(&self.number);
+        let units = self.held().units;
+        self.memory.units.add_permits(units);
+    }
+}
+
+/// Memory that goes back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Loan {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.account.give_back(self.bytes);
+    }
+}
+
+/// Counts what a request and its answer hold; one that does not fit is answered with 503.
+pub(super) async fn within_memory(State(memory): State<Arc<Memory>>, mut request: Request, next: Next) -> Response {
+    if request.uri().path() == "/health" {
+        return next.run(request).await;
+    }
+    let cut = request.extensions().get().cloned();
+    let Ok(account) = memory.open(cut, reserved_bytes(&request)).await else { return refused() };
+    request.extensions_mut().insert(Arc::clone(&account));
+    let request = if request.body().is_end_stream() {
+        if account.begin_work().await.is_err() {
+            return refused();
+        }
+        request
+    } else {
+        let account = Arc::clone(&account);
+        request.map(|body| counted(body, account))
+    };
+    let mut response = next.run(request).await;
+    if account.is_short() {
+        return refused();
+    }
+    let answer_bytes = answer_bytes(&response);
+    response.extensions_mut().remove::<AnsweredBytes>();
+    if account.begin_answer(answer_bytes).await.is_err() {
+        return refused();
+    }
+    response.map(|body| Body::new(Sending { body, account: Some(account) }))
+}
+
+fn refused() -> Response {
+    api::unavailable(NoRoom.to_string())
+}
+
+/// What an endpoint needs at most for an answer, as a rule.
+fn reserved_bytes(request: &Request) -> usize {
+    let is_push = request.method() == Method::POST && request.uri().path().ends_with("/operations");
+    if is_push { PUSH_RESERVED_BYTES } else { READ_RESERVED_BYTES }
+}
+
+/// How many bytes the routes answered with, before they are compressed.
+#[derive(Debug, Clone, Copy)]
+struct AnsweredBytes(usize);
+
+/// Notes how large an answer is.
+pub(super) async fn note_size<B: HttpBody>(mut response: Response<B>) -> Response<B> {
+    let size = response.body().size_hint();
+    let bytes = size.upper().unwrap_or(size.lower());
+    response.extensions_mut().insert(AnsweredBytes(usize::try_from(bytes).unwrap_or(usize::MAX)));
+    response
+}
+
+/// What an answer holds until it is sent: its bytes, and what compresses them meanwhile.
+fn answer_bytes(response: &Response) -> usize {
+    let bytes = response.extensions().get::<AnsweredBytes>().map_or(0, |bytes| bytes.0);
+    if response.headers().contains_key(CONTENT_ENCODING) {
+        return bytes.saturating_add(ENCODER_MAX_BYTES.min(ENCODER_BASE_BYTES.saturating_add(bytes.saturating_mul(2))));
+    }
+    bytes
+}
+
+/// The same body, which is counted as it comes. At its end the work begins.
+fn counted(body: Body, account: Arc<Account>) -> Body {
+    Body::from_stream(try_unfold((body, account), async |(mut body, account): (Body, Arc<Account>)| {
+        loop {
+            let Some(frame) = body.frame().await else {
+                account.begin_work().await.map_err(axum::Error::new)?;
+                return Ok::<_, axum::Error>(None);
+            };
+            if let Ok(data) = frame?.into_data() {
+                account.take(data.len()).await.map_err(axum::Error::new)?;
+                return Ok(Some((data, (body, account))));
+            }
+        }
+    }))
+}
+
+/// An answer that is being sent.
+struct Sending {
+    body: Body,
+    account: Option<Arc<Account>>,
+}
+
+impl HttpBody for Sending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
+        if !self.body.is_end_stream() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        // The connection may keep the last piece, which is as a rule the only one, long after it has taken it.
+        let account = self.account.take();
+        Poll::Ready(Some(Ok(frame.map_data(|bytes| Bytes::from_owner(LastPiece { bytes, _account: account })))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The last piece of an answer, which is held until it is sent.
+struct LastPiece {
+    bytes: Bytes,
+    _account: Option<Arc<Account>>,
+}
+
+impl AsRef<[u8]> for LastPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
