@@ -58,10 +58,9 @@
 //!
 //! Without `POSTGRES_SCHEMA` the schema is `syncflow`, or `public` if an earlier version has its tables there.
 //!
-//! Without `ADAPTER` the store is the one of which `POSTGRES_CONNECTION_STRING`, `MONGO_URI`, a file, a secret or a
-//! parameter is set, and SQLite where there is none. Without `ALLOWED_ORIGINS` the pages of this machine may call the
-//! server: those of `localhost`, of names below it and of loopback addresses, at any port. A variable that is empty counts
-//! as not set.
+//! If `ADAPTER` is not set, the server uses the store whose connection string, file, secret or parameter is set, and
+//! SQLite if none is. If `ALLOWED_ORIGINS` is not set, pages of this machine may call the server: those of `localhost`,
+//! of names below it and of loopback addresses, at any port. An empty variable is treated as not set.
 
 mod auth;
 mod edge;
@@ -88,46 +87,47 @@ use crate::core::limits::{
     REQUEST_TIME_MAX_SECONDS,
 };
 
-/// What a process is told about its surroundings.
+/// The settings of a process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where the local server listens.
+    /// The address at which the local server listens.
     pub listen: Listen,
-    /// Who may make requests.
+    /// The settings about sign-in.
     pub auth: AuthConfig,
-    /// Where operations and documents are kept.
+    /// The store of operations and documents.
     pub store: StoreConfig,
-    /// How requests are treated on their way to the routes.
+    /// The treatment of requests before they reach the routes.
     pub http: HttpConfig,
     /// Which connections the local server takes.
     pub connections: ConnectionConfig,
-    /// What the scheduled compaction removes.
+    /// The settings of the scheduled compaction.
     pub compaction: CompactionConfig,
-    /// Where the metrics of a Lambda go.
+    /// The destination of a Lambda's metrics.
     pub metrics: MetricsConfig,
-    /// What is logged, and how.
+    /// The settings of the log.
     pub log: LogConfig,
 }
 
-/// Where the local server listens.
+/// The address at which the local server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listen {
     /// The address.
     pub bind: IpAddr,
-    /// The port; 0 for any that is free.
+    /// The port, or 0 for any free one.
     pub port: u16,
 }
 
-/// How requests are treated on their way to the routes.
+/// The treatment of requests before they reach the routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// Whose pages may call the server.
+    /// The origins whose pages may call the server.
     pub allowed_origins: AllowedOrigins,
-    /// By which names the server may be called.
+    /// The names by which the server may be called.
     pub allowed_hosts: AllowedHosts,
-    /// How long a request may take.
+    /// The time limit of a request.
     pub request_timeout: Duration,
-    /// Largest body of a request, as sent and inflated, in bytes; no setting, but decided by where the process runs.
+    /// The largest body of a request, both as sent and after decompression, in bytes. It is not a setting, but depends
+    /// on the kind of process.
     pub body_max_bytes: usize,
     /// Memory that all requests and answers may take together, in bytes.
     pub memory_max_bytes: usize,
@@ -135,21 +135,21 @@ pub struct HttpConfig {
     pub rates: RateConfig,
 }
 
-/// What the scheduled compaction removes.
+/// The settings of the scheduled compaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CompactionConfig {
-    /// Age of the log entries to remove, in days.
+    /// The age of the log entries to remove, in days.
     pub older_than_days: f64,
 }
 
-/// Where the metrics of a Lambda go.
+/// The destination of a Lambda's metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsConfig {
-    /// The namespace in CloudWatch; nothing where there are to be no metrics.
+    /// The namespace in CloudWatch, or `None` for no metrics.
     pub namespace: Option<String>,
 }
 
-/// What is logged, and how.
+/// The settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// The form of a line.
@@ -167,7 +167,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// A wrong setting: the variable, and what is wrong with it.
+/// A wrong setting: the variable and its fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
 pub struct ConfigError {
@@ -176,25 +176,25 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Says what is wrong with a variable, in one line.
+    /// Describes the fault of a variable in one line.
     pub fn new(variable: &'static str, problem: impl fmt::Display) -> Self {
         Self { variable, problem: problem.to_string().replace(['\n', '\r'], " ") }
     }
 }
 
 impl Config {
-    /// Reads all settings through a function that looks a variable up.
+    /// Reads all settings. `look_up` returns the value of a variable.
     ///
     /// # Errors
-    /// When a variable has a value that it cannot have, or two contradict each other.
+    /// If a variable has a value that is not allowed, or if two variables contradict each other.
     pub fn read(look_up: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         Self::read_with(&Defaults::OF_A_SERVER, look_up)
     }
 
-    /// The same with the defaults of a Lambda, which answers one request at a time and logs for machines.
+    /// The same with the defaults of a Lambda, which answers one request at a time and logs in JSON.
     ///
     /// # Errors
-    /// Those of [`Config::read`].
+    /// As for [`Config::read`].
     pub fn read_in_a_lambda(look_up: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         Self::read_with(&Defaults::OF_A_LAMBDA, look_up)
     }
@@ -231,12 +231,12 @@ impl Config {
     }
 }
 
-/// What differs between the places where a process runs.
+/// The defaults that depend on the kind of process.
 struct Defaults {
     pool_size: u32,
     log_format: &'static str,
     body_max_bytes: usize,
-    /// Whether requests come straight from clients, so that nothing has looked at `Host` before.
+    /// Whether clients call this process directly, so that nothing else has checked `Host` before.
     is_called_directly: bool,
 }
 
@@ -279,7 +279,7 @@ fn wrong(variable: &'static str, rule: &str, value: &str) -> ConfigError {
     ConfigError::new(variable, format_args!("{rule}, not {value:?}"))
 }
 
-/// The address to listen on; of a name that has several, the first IPv4 one.
+/// The address to listen on. If a name has several addresses, the first IPv4 address is used.
 fn bind(variables: &Variables<'_>) -> Result<IpAddr, ConfigError> {
     const VARIABLE: &str = "BIND";
     let name = variables.get_or(VARIABLE, "127.0.0.1");
@@ -321,7 +321,7 @@ fn older_than_days(variables: &Variables<'_>) -> Result<f64, ConfigError> {
     if days.is_finite() && days >= 0.0 { Ok(days) } else { Err(wrong(VARIABLE, rule, &days.to_string())) }
 }
 
-/// Source of the rule: the reference of the CloudWatch API, `PutMetricData`.
+/// Source of the rule: `PutMetricData` in the documentation of the CloudWatch API.
 fn metrics_namespace(variables: &Variables<'_>) -> Result<Option<String>, ConfigError> {
     const VARIABLE: &str = "METRICS_NAMESPACE";
     let namespace = variables.get_or(VARIABLE, "syncflow-server");
@@ -349,7 +349,7 @@ fn log_format(variables: &Variables<'_>, defaults: &Defaults) -> Result<LogForma
 fn log_filter(variables: &Variables<'_>) -> Result<String, ConfigError> {
     const VARIABLE: &str = "LOG_LEVEL";
     let filter = variables.get_or(VARIABLE, "info");
-    // A bare word that is no level would count as the name of a module, and silently turn everything else off.
+    // A single word that is not a level would be read as the name of a module, and would turn off everything else.
     let is_directive = |part: &str| {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
         level.parse::<LevelFilter>().is_ok()

@@ -77,7 +77,7 @@ pub(crate) async fn fill(database: &Database, work: &Work, operations: u64, prog
         }
         batch.documents.sort_unstable_by(|left, right| left.key.cmp(&right.key));
         if store.commit(&tenant, batch).await? == Commit::Contended {
-            return Err("somebody else writes to the database that is filled".into());
+            return Err("another process writes to the database that is being filled".into());
         }
         filled += count;
         progress.set_position(filled);

@@ -1,7 +1,7 @@
-//! The principal of a request: where it comes from, and whether its role permits what the endpoint does.
+//! The principal of a request: its source, and whether its role permits the action of the endpoint.
 //!
-//! This is the one place where a request gets its tenant. An endpoint that has an extractor of this file among its
-//! arguments cannot be reached without a principal, and every endpoint about a tenant's data has one.
+//! Only here does a request get its tenant. If an endpoint has an extractor of this file among its arguments, it cannot
+//! be reached without a principal. Every endpoint about a tenant's data has one.
 
 use std::sync::Arc;
 
@@ -14,40 +14,40 @@ use super::error::ApiError;
 use crate::core::access::{Action, Principal};
 use crate::service::SyncService;
 
-/// The field of a log span that says who makes the request; a span that has it gets the subject.
+/// The field of a log span for the subject of the principal. It is set if the span has it.
 pub const SUBJECT_FIELD: &str = "access.subject";
 
-/// Finds out who makes a request, from its head.
+/// Finds the principal of a request from its head.
 ///
-/// The principal that it gives is the only source of the tenant and the role.
+/// The tenant and the role of a request come only from this principal.
 #[async_trait]
 pub trait Authenticate: Send + Sync {
-    /// Finds out the principal of this request.
+    /// Finds the principal of this request.
     ///
     /// # Errors
-    /// When the request is not to be served; the answer says no more than [`Denied`] does.
+    /// If the request must not be served. The answer says no more than [`Denied`] does.
     async fn authenticate(&self, head: &Parts) -> Result<Principal, Denied>;
 }
 
-/// Why a request has no principal. The answer has a fixed text for each, and `WWW-Authenticate` with a 401.
+/// Why a request has no principal. Each reason has a fixed text in the answer. A 401 also has `WWW-Authenticate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Denied {
     /// The request has no token: 401.
     Missing,
-    /// The request has more than one token, or one in a form that cannot be read: 400.
+    /// The request has more than one token, or one that cannot be read: 400.
     Malformed,
-    /// The token is not one of this server's: 401.
+    /// The token is not valid on this server: 401.
     InvalidToken,
-    /// The token was valid until a moment ago: 401.
+    /// The token has expired: 401.
     Expired,
-    /// The token names several tenants, and the request does not say which one it is about: 400.
+    /// The token grants several tenants, and the request does not name one of them: 400.
     TenantNeeded,
-    /// The token does not name the tenant that the request is about: 403.
+    /// The token does not grant the tenant that the request names: 403.
     ForbiddenTenant,
-    /// The token is valid, but says no tenant or role that the server knows: 403.
+    /// The token is valid, but grants no tenant or no known role: 403.
     NoAccess,
-    /// It cannot be found out now whether the token is valid: 503.
+    /// The token cannot be checked at the moment: 503.
     Unavailable,
     /// Somebody asks too often: 429.
     TooManyRequests {
@@ -69,14 +69,14 @@ impl FromRef<ApiState> for Arc<SyncService> {
     }
 }
 
-/// Where the principal of a request comes from.
+/// The source of the principal of a request.
 #[derive(Clone)]
 pub(super) enum PrincipalSource {
-    /// The request's extensions; a middleware has put it there.
+    /// The extensions of the request, into which a middleware has put it.
     Extension,
-    /// It is the same for each request.
+    /// The same principal for each request.
     Fixed(Principal),
-    /// The request's head.
+    /// The head of the request.
     Head(Arc<dyn Authenticate>),
 }
 
@@ -123,7 +123,7 @@ impl FromRequestParts<ApiState> for Admin {
     }
 }
 
-/// The principal of a request, if there is one, it is still valid, and its role permits the action.
+/// The principal of a request, if it has one that is still valid and whose role permits the action.
 async fn permitted(head: &Parts, state: &ApiState, action: Action) -> Result<Principal, ApiError> {
     let principal = state.source.principal(head).await.map_err(ApiError::Denied)?;
     if principal.is_expired(state.service.now_ms()) {

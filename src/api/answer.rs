@@ -1,4 +1,4 @@
-//! Answers: JSON that is ready to go, and 304 for what the client has already.
+//! Answers: JSON that is already written, and 304 for content that the client already has.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -8,20 +8,20 @@ use twox_hash::XxHash64;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// An answer with a text that is JSON.
+/// An answer with a text in JSON.
 pub(super) fn json(status: StatusCode, text: impl Into<Body>) -> Response {
     (status, [(CONTENT_TYPE, JSON)], text.into()).into_response()
 }
 
-/// Whether an answer says that it is JSON.
+/// Whether the headers say that the answer is JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE) == Some(&JSON)
 }
 
-/// A 200 with a weak entity tag, or a 304 where the client says that it has just this.
+/// A 200 with a weak entity tag, or a 304 if the request names this tag.
 ///
-/// The tag is a hash of the text itself, so it can never vouch for another one, not even after the database was restored
-/// from a backup; `revision` goes in front of it where the text has one.
+/// The tag is a hash of the text itself, so it never stands for another text, even after the database was restored from
+/// a backup. The `revision` comes before the hash, if there is one.
 pub(super) fn unless_known(request: &HeaderMap, revision: Option<u64>, text: String) -> Response {
     let hash = XxHash64::oneshot(0, text.as_bytes());
     let tag = match revision {
@@ -36,10 +36,10 @@ pub(super) fn unless_known(request: &HeaderMap, revision: Option<u64>, text: Str
     response
 }
 
-/// Whether `If-None-Match` names a tag, by the weak comparison of RFC 9110, section 8.8.3.2.
+/// Whether `If-None-Match` contains a tag, by the weak comparison of RFC 9110, section 8.8.3.2.
 fn names(request: &HeaderMap, tag: &str) -> bool {
     let lists = request.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
-    // A tag of somebody else's may contain a comma; what is left of it then is no tag of ours.
+    // A tag of another server may contain a comma. Its parts are then different from all our tags.
     lists.flat_map(|list| list.split(',')).map(str::trim).any(|named| {
         let opaque = named.strip_prefix("W/").unwrap_or(named);
         named == "*" || opaque == tag

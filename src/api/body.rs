@@ -1,6 +1,6 @@
-//! Request bodies: bounded, in UTF-8, and read as JSON whatever they say that they are.
+//! Request bodies: bounded, in UTF-8, and read as JSON with any `Content-Type`.
 //!
-//! Some systems begin every text with a byte order mark, which JSON does not have; one is skipped.
+//! Some systems begin every text with a byte order mark, which JSON does not allow. One is skipped.
 
 use std::error::Error;
 
@@ -14,16 +14,16 @@ use crate::core::text::Text;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The text of a request's body, of at most [`INFLATED_BODY_MAX_BYTES`]. What is read of it can share its memory.
+/// The text of a request's body, of at most [`INFLATED_BODY_MAX_BYTES`]. Its parts can share its memory.
 pub(super) struct BodyText(Text);
 
 impl BodyText {
-    /// The text, which may be no JSON at all.
+    /// The text, which may not be JSON.
     pub(super) fn as_text(&self) -> &Text {
         &self.0
     }
 
-    /// The text, or an empty object where the client sent nothing.
+    /// The text, or an empty object if the client sent nothing.
     pub(super) fn or_empty_object(&self) -> &str {
         if self.0.trim().is_empty() { "{}" } else { &self.0 }
     }
@@ -56,7 +56,7 @@ fn append(buffer: &mut Vec<u8>, piece: &[u8]) {
     buffer.extend_from_slice(piece);
 }
 
-/// Why a body could not be read to its end: it is too large, here or at a layer outside, or it broke.
+/// Why a body could not be read completely: it is too large for this layer or an outer one, or the connection broke.
 fn unreadable(error: &(dyn Error + 'static)) -> ApiError {
     let mut causes = std::iter::successors(Some(error), |error| Error::source(*error));
     if causes.any(<dyn Error>::is::<LengthLimitError>) {

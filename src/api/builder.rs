@@ -1,4 +1,4 @@
-//! How the routes are put together: over which service, and for whom.
+//! Builds the routes over a service, and sets the source of principals.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use super::{Endpoint, error, routes};
 use crate::core::access::Principal;
 use crate::service::SyncService;
 
-/// The routes of the API, to be mounted into a server.
+/// The routes of the API, which are mounted into a server.
 ///
-/// Every request about data needs a [`Principal`]. It comes from one of three places:
+/// Every request about data needs a [`Principal`]. It comes from one of three sources:
 ///
-/// - [`Api::authenticate`]: an [`Authenticate`] finds it out from the request's head.
+/// - [`Api::authenticate`]: an [`Authenticate`] finds it from the head of the request.
 /// - [`Api::fixed_principal`]: every request has the same one.
 /// - Neither: a middleware around the routes puts it into the request's extensions. A request without it is answered
 ///   with 401.
@@ -40,27 +40,27 @@ pub struct Api {
 }
 
 impl Api {
-    /// The routes over a service, which take the principal from the extensions of a request.
+    /// The routes over a service. The principal comes from the extensions of a request.
     pub fn builder(service: Arc<SyncService>) -> Self {
         Self { service, source: PrincipalSource::Extension }
     }
 
-    /// Finds out the principal of each request; what is in its extensions is ignored.
+    /// Finds the principal of each request with `authenticate`. Its extensions are ignored.
     pub fn authenticate(self, authenticate: impl Authenticate + 'static) -> Self {
         self.authenticate_with(Arc::new(authenticate))
     }
 
-    /// The same with one that is shared.
+    /// The same with a shared one.
     pub fn authenticate_with(self, authenticate: Arc<dyn Authenticate>) -> Self {
         Self { source: PrincipalSource::Head(authenticate), ..self }
     }
 
-    /// Serves every request as this principal; what is in its extensions is ignored.
+    /// Serves every request as this principal. Its extensions are ignored.
     pub fn fixed_principal(self, principal: Principal) -> Self {
         Self { source: PrincipalSource::Fixed(principal), ..self }
     }
 
-    /// All routes. Every answer is complete and in JSON, the ones about unknown routes and methods included.
+    /// All routes. Every answer is complete and in JSON, also for unknown routes and methods.
     pub fn build(self) -> Router {
         self.complete(routes())
     }

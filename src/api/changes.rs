@@ -1,37 +1,40 @@
-//! `POST /changes`: pull the operations that others made.
+//! `POST /changes`: pull the operations of all clients.
 //!
-//! Request, every key of which may be left out (and the whole body too):
+//! All keys of the request are optional, and so is the whole body:
 //!
 //! | key | meaning |
 //! |---|---|
-//! | `cursor` | the `cursor` of the answer before; `null` or empty to start from nothing. With this key, `since` is ignored |
+//! | `cursor` | the `cursor` of the previous answer; `null` or empty without one. With this key, `since` is ignored |
 //! | `since` | the greatest `timestamp` of the last page that the client applied, an integer from 0; default 0 |
-//! | `limit` | integer from 1: most operations of the page; default 100, larger ones than 1,000 count as 1,000 |
-//! | `clientId` | who asks; a name (1 to 256 bytes of UTF-8 without control characters) |
+//! | `limit` | integer from 1: the most operations on the page; default 100, larger values than 1,000 mean 1,000 |
+//! | `clientId` | the client; a name (1 to 256 bytes of UTF-8 without control characters) |
 //! | `vectorClock` | an object, which is ignored |
 //!
 //! | status | answer |
 //! |---|---|
 //! | 200 | `{"operations":[…],"conflicts":[],"cursor":"…","hasMore":false}` |
 //! | 400 | the body is not a JSON object, or one of its fields is wrong |
-//! | 410 | error `Cursor reset`: the cursor is of another log than this (the database was restored); start from nothing |
+//! | 410 | error `Cursor reset`: the cursor is of another log (the database was restored); start without a cursor |
 //! | 422 | more changes than fit a page share a timestamp, and neither `cursor` nor `clientId` tells them apart |
 //!
 //! An operation has the keys `id`, `type`, `collection`, `docId`, `data`, `timestamp`, `clientId`, `synced` (always
-//! `true`) and `vectorClock`. `data` has the bytes that were pushed, and is `null` for a delete. A client gets its own
-//! operations too. A page has at most 4 MiB, one of its operations counted twice; `hasMore` says whether it is worth
-//! asking again at once.
+//! `true`) and `vectorClock`. `data` has the bytes that were pushed, and is `null` for a delete. A client also receives
+//! its own operations. A page has at most 4 MiB, with one of its operations counted twice. `hasMore` says whether the
+//! client should send the next request at once.
 //!
-//! *With a `cursor`* a client gets everything behind it, in the order of the log. One that starts from nothing, or that
-//! was away for so long that history was compacted meanwhile, first gets each document as one operation that carries all
-//! of it (`insert`, or `delete` if the client may still have it).
+//! *With a `cursor`*, a client receives everything after it, in the order of the log. A client that has nothing first
+//! receives each document as one operation with all of its data. So does a client that was away until compaction
+//! removed the history that it needs. Such an operation is an `insert`, or a `delete` if the client may still have the
+//! document.
 //!
-//! *With `since` and a `clientId`* it gets the same, and misses nothing: the server remembers which `since` to expect
-//! after each page. To tell pages apart whose greatest timestamps are equal, a page may end with one of its operations
-//! once more, with a greater timestamp. A `since` that the server does not remember is answered from the beginning.
+//! *With `since` and a `clientId`*, a client receives the same and misses nothing: the server remembers which `since`
+//! to expect after each page. If the greatest timestamps of two pages are equal, a page may end with one of its
+//! operations repeated with a greater timestamp. A `since` that the server does not remember is answered from the
+//! beginning.
 //!
-//! *With `since` alone* it gets the operations with a greater `timestamp`, ordered by timestamp, a page never ending
-//! between equal ones; no `cursor` is answered then. What is pushed late with an older timestamp is not seen this way.
+//! *With `since` alone*, a client receives the operations with a greater `timestamp`, ordered by timestamp. A page
+//! never ends between equal timestamps, and the answer has no `cursor`. Operations that are pushed late with an older
+//! timestamp are missed in this mode.
 
 use std::sync::Arc;
 
@@ -54,7 +57,7 @@ use crate::core::names::ClientId;
 use crate::core::operation::LogEntry;
 use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
 
-/// Pulls the operations that others made.
+/// Pulls the operations of all clients.
 #[utoipa::path(
     post,
     path = "/changes",

@@ -1,15 +1,17 @@
 //! `POST /compact`: removes old entries from the log, never documents.
 //!
-//! Request: `{"olderThanDays": 30}`, a number from 0, fractions included; 30 where it or the whole body is left out.
-//! Entries go that the server received so long ago or before, whatever their clients' timestamps say.
+//! Request: `{"olderThanDays": 30}`, a number from 0, which may have a fraction. The key and the whole body are
+//! optional, and the default is 30. Entries are removed that the server received so long ago or before, whatever their
+//! clients' timestamps are.
 //!
 //! | status | answer |
 //! |---|---|
 //! | 200 | `{"message":"Compaction completed","deletedCount":245,"hasMore":false}` |
 //! | 400 | the body is not a JSON object, or `olderThanDays` is not a number from 0 |
 //!
-//! One request works for at most 20 seconds. What is left then stays for the next: `hasMore` is `true` and `message` says
-//! so. Any client at any cursor, and any that knows only `since`, still reaches the same documents as before.
+//! A request works for at most 20 seconds. If entries are left then, `hasMore` is `true`, `message` says so, and the
+//! next request continues. Every client with any cursor, or with only `since`, still reaches the same documents as
+//! before.
 
 use std::sync::Arc;
 
@@ -28,16 +30,16 @@ use super::schema::{BadRequest, CompactRequest, LayerErrors, Unauthorized, Unava
 use crate::core::limits::{COMPACT_DEFAULT_DAYS, COMPACT_TIME_MAX_MS, DAY_MS};
 use crate::service::SyncService;
 
-/// What was removed.
+/// The result of a compaction.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Compacted {
     #[schema(example = "Compaction completed")]
     message: &'static str,
-    /// How many entries were removed from the log.
+    /// The number of entries that were removed from the log.
     #[schema(example = 245)]
     deleted_count: u64,
-    /// Whether there is more to remove, for which the request had no time.
+    /// Whether entries are left for which the request had no time.
     has_more: bool,
 }
 
@@ -66,10 +68,10 @@ pub(super) async fn compact(
     Ok(answer::json(StatusCode::OK, to_json(&body)))
 }
 
-/// The age that a text like the body of this endpoint asks for, in milliseconds; `default_days` where it names none.
+/// The age in a text such as the body of this endpoint, in milliseconds. `default_days` is used if it names none.
 ///
 /// # Errors
-/// When the text is not a JSON object, or `olderThanDays` is not a number from 0.
+/// If the text is not a JSON object, or `olderThanDays` is not a number from 0.
 pub fn age_ms(text: &str, default_days: f64) -> Result<u64, String> {
     read(text, default_days).map_err(|error| error.message())
 }
@@ -88,7 +90,7 @@ fn days(text: &str) -> Result<f64, &'static str> {
     }
 }
 
-/// Rounds down; what is longer than can be counted is as long as can be counted.
+/// Rounds down. An age that does not fit becomes the greatest one.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

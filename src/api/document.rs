@@ -1,17 +1,17 @@
-//! `GET /documents/:collection/:id`: one document as it is now.
+//! `GET /documents/:collection/:id`: the current state of one document.
 //!
-//! The path's parts are percent-decoded, so an id may contain `%2F`; each is 1 to 256 bytes of UTF-8 without control
-//! characters.
+//! The parts of the path are percent-decoded, so an id may contain `%2F`. Each part has 1 to 256 bytes of UTF-8 without
+//! control characters.
 //!
 //! | status | answer |
 //! |---|---|
 //! | 200 | `{"_id":"doc-1","_rev":1,"title":"Buy milk"}` with a weak `ETag` of its revision and content |
 //! | 304 | `If-None-Match` names that `ETag` |
-//! | 400 | a bad percent escape, or `collection` or `id` is no name |
+//! | 400 | a bad percent escape, or `collection` or `id` is not a name |
 //! | 404 | `{"error":"Document not found","message":"No document with ID 'doc-1' in collection 'todos'"}` |
 //!
-//! `_id` and `_rev` are always the server's; keys of these names in the data are left out. The rest of the data has the
-//! bytes that were pushed where one operation wrote it, and the bytes of its values where updates did.
+//! `_id` and `_rev` are always the server's. Keys with these names in the data are left out. The rest of the data has
+//! the bytes that were pushed if one operation wrote it. After updates, only its values do.
 //!
 //! `GET /documents/:collection/query` is the document with the id `query`.
 
@@ -29,7 +29,7 @@ use super::schema::{BadRequest, Document, Known, LayerErrors, Name, NoDocument, 
 use crate::core::names::{DocumentId, DocumentKey, TenantId};
 use crate::service::SyncService;
 
-/// One document as it is now.
+/// The current state of one document.
 #[utoipa::path(
     get,
     path = "/documents/{collection}/{id}",

@@ -1,4 +1,4 @@
-//! What a request can fail with, and how that is answered: one enum, one match.
+//! The errors of requests and their answers: one enum and one match.
 
 use std::fmt::{self, Write as _};
 
@@ -18,53 +18,53 @@ use crate::core::names::DocumentKey;
 use crate::service::ServiceError;
 use crate::store::StoreError;
 
-/// What ends a request without the answer that it asked for.
+/// Why a request is not answered as it asked.
 #[derive(Debug)]
 pub(super) enum ApiError {
-    /// The request as a whole is not one that can be read.
+    /// The request as a whole cannot be read.
     BadRequest(String),
     /// Fields of the request are wrong.
     BadFields(Faults),
-    /// There is no such document, or it is deleted.
+    /// The document does not exist or is deleted.
     DocumentNotFound(DocumentKey),
-    /// There is no such route.
+    /// The route does not exist.
     RouteNotFound { method: Method, path: String },
-    /// The route has other methods.
+    /// The route does not have this method.
     MethodNotAllowed { method: Method, path: String },
-    /// The cursor is not of this log.
+    /// The cursor belongs to another log.
     CursorReset,
-    /// The body is too large, as it came or inflated.
+    /// The body is too large, either as sent or after decompression.
     BodyTooLarge,
-    /// The answer is too large for those who would have to hand it on.
+    /// The answer is too large for the service that would pass it on.
     AnswerTooLarge { max_bytes: usize },
-    /// The body's content encoding is unknown.
+    /// The content coding of the body is unknown.
     UnsupportedEncoding,
     /// The request has no principal.
     Denied(Denied),
-    /// The role of the principal does not permit this.
+    /// The role of the principal does not permit the action.
     ForbiddenRole,
-    /// The request is refused for how it travels, or for the page that makes it.
+    /// The request is refused because of its host, its origin or its transfer coding.
     Refused(Refusal),
     /// More operations than fit a page share a timestamp.
     RunTooLong,
     /// The service failed.
     Service(ServiceError),
-    /// The request took too long.
+    /// The request took longer than the time limit.
     TimedOut,
     /// The server has no store yet.
     Unavailable { cause: String },
-    /// The server failed in a way that is nobody's outcome.
+    /// The server failed by its own fault.
     Internal { cause: String },
 }
 
-/// Why a request is refused before it has done anything.
+/// Why a request is refused before it has any effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// It does not say exactly once by which name it calls the server.
+    /// It does not have exactly one name of the server.
     NoHost,
-    /// It calls the server by a name that is not the server's.
+    /// It names a host that is not one of the server's names.
     ForeignHost {
-        /// That name, with its port.
+        /// That host, with its port.
         host: String,
     },
     /// It comes from a page that may not call the server.
@@ -74,20 +74,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The answer to the request.
+    /// The answer to the refused request.
     #[must_use]
     pub fn answer(self) -> Response {
         ApiError::Refused(self).into_response()
     }
 
-    /// As [`ApiError::parts`].
+    /// The same as [`ApiError::parts`].
     fn parts(&self) -> (StatusCode, &'static str, String) {
         match self {
             Self::NoHost => {
                 let message = "A request names the host that it calls exactly once, in Host or :authority";
                 (StatusCode::BAD_REQUEST, "Bad request", message.to_owned())
             }
-            // Not a 403: the page is not to blame but the address, and who runs the server sees the difference.
+            // This is not a 403, because not the page is wrong but the address. The operator sees the difference in the
+            // logs.
             Self::ForeignHost { host } => {
                 let message = format!("This server is not called '{}'; ALLOWED_HOSTS names what it is", excerpt(host));
                 (StatusCode::MISDIRECTED_REQUEST, "Unknown host", message)
@@ -111,7 +112,7 @@ impl IntoResponse for Denied {
 }
 
 impl Denied {
-    /// As [`ApiError::parts`].
+    /// The same as [`ApiError::parts`].
     fn parts(self) -> (StatusCode, &'static str, String) {
         let (status, error, message) = match self {
             Self::Missing => {
@@ -151,13 +152,13 @@ impl Denied {
 #[serde(deny_unknown_fields)]
 #[schema(as = Error)]
 pub(super) struct ErrorBody<'a> {
-    /// What kind of error it is; the same text for the same kind.
+    /// The kind of the error. The text is the same for all errors of a kind.
     #[schema(example = "Document not found")]
     error: &'a str,
-    /// What is wrong with this request, for a person to read.
+    /// The fault of this request, as a text for people.
     #[schema(example = "No document with ID 'doc-1' in collection 'todos'")]
     message: &'a str,
-    /// The names of the faulty fields, where the error is about fields; at most 20.
+    /// The names of the faulty fields, if the error is about fields; at most 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<String>, nullable = false, required = false, max_items = 20, example = json!(["operations[3].docId"]))]
     fields: Option<Vec<&'a str>>,
@@ -175,7 +176,7 @@ impl ApiError {
         Self::BadFields(faults)
     }
 
-    /// The error that a layer around the routes means by a bare status.
+    /// The error that a bare status from a layer around the routes means.
     fn of_layer(status: StatusCode) -> Self {
         match status {
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
@@ -186,12 +187,12 @@ impl ApiError {
         }
     }
 
-    /// What is wrong with the request, for a person to read.
+    /// The fault of the request, as a text for people.
     pub(super) fn message(&self) -> String {
         self.parts().2
     }
 
-    /// The status, the `error` and the `message`. Those of 5xx are fixed: what went wrong inside is for the log.
+    /// The status, the `error` and the `message`. For a 5xx the texts are fixed, and the cause is only logged.
     fn parts(&self) -> (StatusCode, &'static str, String) {
         match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, "Bad request", message.clone()),
@@ -251,7 +252,7 @@ impl ApiError {
         }
     }
 
-    /// The value of `WWW-Authenticate`, as RFC 6750 has it in section 3.
+    /// The value of `WWW-Authenticate`, by section 3 of RFC 6750.
     fn challenge(&self) -> Option<&'static str> {
         match self {
             Self::Denied(Denied::Missing) => Some("Bearer"),
@@ -265,7 +266,7 @@ impl ApiError {
         }
     }
 
-    /// Logs what the client is not told.
+    /// Logs the cause, which the client does not receive.
     fn log(&self, status: StatusCode) {
         let cause: &dyn fmt::Display = match self {
             Self::Service(error) => error,
@@ -315,7 +316,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The JSON of a wire type, none of which can fail to be written.
+/// The JSON of a type of the protocol. Writing it cannot fail.
 pub(super) fn to_json(body: &impl Serialize) -> String {
     serde_json::to_string(body).unwrap_or_default()
 }
@@ -332,36 +333,36 @@ impl From<StoreError> for ApiError {
     }
 }
 
-/// The answer where the server failed by its own fault; the cause is logged and the client is not told.
+/// The answer if the server failed by its own fault. The cause is logged, and the client does not receive it.
 #[must_use]
 pub fn internal_error(cause: String) -> Response {
     ApiError::Internal { cause }.into_response()
 }
 
-/// The answer where the server cannot do anything for now; the cause is logged and the client is not told.
+/// The answer if the server cannot work for now. The cause is logged, and the client does not receive it.
 #[must_use]
 pub fn unavailable(cause: String) -> Response {
     ApiError::Unavailable { cause }.into_response()
 }
 
-/// The answer in place of one that is larger than can be handed on.
+/// The answer in place of one that is too large to be passed on.
 #[must_use]
 pub fn answer_too_large(max_bytes: usize) -> Response {
     ApiError::AnswerTooLarge { max_bytes }.into_response()
 }
 
-/// Answers for routes that do not exist.
+/// The answer for routes that do not exist.
 pub(super) async fn not_found(method: Method, uri: Uri) -> ApiError {
     ApiError::RouteNotFound { method, path: excerpt(uri.path()) }
 }
 
-/// Answers for methods that a route does not have; the router adds `Allow`.
+/// The answer for methods that a route does not have. The router adds `Allow`.
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     ApiError::MethodNotAllowed { method, path: excerpt(uri.path()) }
 }
 
-/// Gives an error of a layer around the routes (a bare status, or text) the shape of every other error, and leaves all
-/// other answers as they are. Headers such as `Allow` stay.
+/// Gives an error from a layer around the routes (a bare status, or text) the shape of every other error. All other
+/// answers, and headers such as `Allow`, stay unchanged.
 #[must_use]
 pub fn in_shape(response: Response) -> Response {
     let status = response.status();
@@ -378,7 +379,7 @@ pub fn in_shape(response: Response) -> Response {
     shaped
 }
 
-/// The faults of a request's fields: the first [`ERROR_MAX_FAULTS`] by name, the rest counted.
+/// The faults of a request's fields. The first [`ERROR_MAX_FAULTS`] names are kept, and the rest are counted.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     named: Vec<(String, String)>,
@@ -393,7 +394,7 @@ impl Faults {
         }
     }
 
-    /// The value that was read, if there is one and nothing was wrong with the request.
+    /// The value that was read, if there is one and the request has no faults.
     pub(super) fn unless_any<T>(self, value: Option<T>) -> Result<T, ApiError> {
         match value {
             Some(value) if self.count == 0 => Ok(value),
@@ -419,7 +420,7 @@ impl fmt::Display for Faults {
     }
 }
 
-/// The beginning of a text that a client sent, short enough to be repeated in an error.
+/// The beginning of a client's text, short enough to be repeated in an error.
 pub(super) fn excerpt(text: &str) -> String {
     let mut characters = text.chars();
     let mut short: String = characters.by_ref().take(EXCERPT_MAX_CHARACTERS).collect();

@@ -1,4 +1,4 @@
-//! Reading the fields of a request: every fault is noted under its field's name, and reading goes on.
+//! Reads the fields of a request. A fault is recorded under its field's name, and reading continues.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -8,7 +8,7 @@ use crate::core::json::{self, Picked};
 use crate::core::names::BadName;
 use crate::core::text::{Text, part_of};
 
-/// Where something is in a request, such as `operations[3].data`; written only if there is a fault.
+/// The path of a field in a request, such as `operations[3].data`. Its text is made only if there is a fault.
 #[derive(Clone, Copy)]
 pub(super) struct Path<'p> {
     parent: Option<&'p Path<'p>>,
@@ -75,7 +75,7 @@ impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
         Ok(Self { members, path: Path::BODY, faults })
     }
 
-    /// Opens an object inside a request, or notes that it is none.
+    /// Parses an object inside a request, or records a fault if it is not one.
     pub(super) fn of_object(
         text: &'a str,
         keys: &'static [&'static str; N],
@@ -91,12 +91,12 @@ impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
         }
     }
 
-    /// The unopened value of a key, if the object has it.
+    /// The unparsed value of a key, if the object has it.
     pub(super) fn raw(&self, key: &str) -> Option<&'a str> {
         self.members.get(key)
     }
 
-    /// Reads a value that must be there.
+    /// Reads a value that is required.
     pub(super) fn required<T, E: Display>(
         &mut self,
         key: &str,
@@ -111,7 +111,7 @@ impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
         }
     }
 
-    /// Reads a value that may be left out.
+    /// Reads a value that is optional.
     pub(super) fn optional<T, E: Display>(
         &mut self,
         key: &str,
@@ -166,7 +166,7 @@ pub(super) fn string(text: &str) -> Result<Cow<'_, str>, String> {
     json::string(text).map_err(|problem| problem.to_string())
 }
 
-/// Reads how many rows a page may have: an integer from 1, clamped to `max`.
+/// Reads the limit for the rows of a page: an integer from 1, clamped to `max`.
 pub(super) fn limit(max: usize) -> impl Fn(&str) -> Result<usize, &'static str> {
     move |text| {
         if let Ok(limit) = json::integer(text, max as u64) {

@@ -36,10 +36,10 @@ struct Healthy {
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Unhealthy {
-    /// Left out where the server is too busy to ask its store.
+    /// Left out if the server is too busy to ask its store.
     #[schema(required = false, pattern = "^unavailable$")]
     status: &'static str,
-    /// The store that is used; left out as `status` is.
+    /// The store that is used. Left out together with `status`.
     #[schema(required = false, example = "sqlite")]
     adapter: &'static str,
     error: &'static str,

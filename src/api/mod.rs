@@ -1,15 +1,16 @@
 //! The HTTP API: the protocol as routes over the sync service.
 //!
-//! One endpoint is one file, and the documentation of that file is the endpoint's HTTP contract. What all of them share:
+//! Each endpoint is in its own file, whose documentation is the endpoint's HTTP contract. These rules apply to all
+//! endpoints:
 //!
 //! - Bodies are JSON in UTF-8, whatever their `Content-Type`, and answers are `application/json; charset=utf-8`.
-//! - An answer with a status of 400 or more is `{"error", "message"}`, both text; a 400 about fields of the request also
-//!   lists their names in `fields`. After a 4xx nothing has changed. After a 5xx it may have, and the same request can be
-//!   sent again: an operation takes effect once.
+//! - An answer with a status of 400 or more is `{"error", "message"}`, both text; a 400 about fields of the request
+//!   also lists their names in `fields`. After a 4xx nothing has changed. After a 5xx something may have changed, and
+//!   the same request can be sent again, because an operation takes effect once.
 //! - A 503 carries `Retry-After`, in seconds.
 //! - Every `GET` answers a weak `ETag`, and 304 to an `If-None-Match` that names it.
-//! - Every answer has an `x-request-id`: the request's own, or a new one. The server's log knows the request by it.
-//! - Of equal keys in one object the last one counts; keys that the contract does not name are ignored.
+//! - Every answer has an `x-request-id`: that of the request, or a new one. The server's log has the same id.
+//! - If an object has a key several times, the last value is used. Keys that the contract does not name are ignored.
 //!
 //! - Every endpoint but `/health` and `/openapi.json` needs a principal ([`Api`] says where it comes from), and a role:
 //!
@@ -62,7 +63,7 @@ pub use operations::AnswerLimit;
 use self::access::ApiState;
 use crate::service::SyncService;
 
-/// An endpoint that can be served by itself.
+/// An endpoint that can be served alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     /// `GET /health`
@@ -111,7 +112,7 @@ impl Endpoint {
 
 /// The routes over a service, for a server whose own middleware puts the principal of each request into its extensions.
 ///
-/// A request without one is answered with 401; [`Api`] says what else can make a principal.
+/// A request without a principal is answered with 401. [`Api`] describes the other sources of principals.
 pub fn router(service: Arc<SyncService>) -> Router {
     Api::builder(service).build()
 }

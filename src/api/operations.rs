@@ -20,23 +20,23 @@
 //! |---|---|
 //! | 200 | `{"accepted":[…],"conflicts":[…]}`: each operation is in one of them |
 //! | 400 | something is wrong with the request; every faulty field is named, and nothing was applied |
+//! *Accepted* operations took effect, now or in an earlier push: an id takes effect once, however often it is pushed.
+//! They survive any crash from then on, and are answered with exactly the bytes that were sent. An operation that
+//! reuses the id of a different one is accepted too, and has no effect. If two operations of one push have the same id,
+//! the answer is a 400 that names the later one's `id`, unless their fields have equal JSON values.
 //!
-//! *Accepted* are operations that took effect, now or when they were pushed before: an id takes effect once, whatever the
-//! retries. They survive any crash from then on, and are answered with exactly the bytes that were sent.
-//! An operation that reuses the id of another one is accepted too, and has no effect. Within one push two operations with
-//! one id are a 400 that names the later one's `id`, unless their fields have equal JSON values.
+//! Operations *in conflict* have a vector clock that *happens before* that of the server's document or is *concurrent*
+//! with it. They changed nothing. They are answered as they were sent, but with the server's `data` (`null` if the
+//! document is deleted) and `vectorClock`. In addition they have
+//! `"conflict":{"relation":"concurrent","rev":3,"deleted":false,"operationId":"…","clientId":"…","timestamp":…}`: the
+//! relation of the clocks, and the rest of the server's document.
 //!
-//! *In conflict* are operations whose vector clock *happens before* that of the server's document or is *concurrent* with
-//! it. They changed nothing. They are answered as sent, but with `data` (`null` if it is deleted) and `vectorClock` of the
-//! server's document, and with
-//! `"conflict":{"relation":"concurrent","rev":3,"deleted":false,"operationId":"…","clientId":"…","timestamp":…}`: how the
-//! clocks stand, and the rest of the server's document.
-//!
-//! An `insert` replaces the document's data, an `update` puts its keys over those of the document (`null` stays as a
-//! value) and creates the document where there is none, a `delete` leaves a tombstone. A document that would be larger
-//! than 1 MiB is a 400 that names the operation's `data`; conflicts that would answer more than 4 MiB of documents are a
-//! 400 that names `operations`, and a push of fewer operations does not have them. Behind a Lambda echo and conflicts
-//! together have to fit what it may hand on ([`AnswerLimit`]), and a push whose answer might not is the same 400.
+//! An `insert` replaces the document's data. An `update` adds its data to those of the document, replaces equal keys
+//! (`null` stays a value), and creates the document if there is none. A `delete` leaves a tombstone. If a document
+//! would become larger than 1 MiB, the answer is a 400 that names the operation's `data`. If the documents in the
+//! conflicts have more than 4 MiB together, the answer is a 400 that names `operations`; a push of fewer operations
+//! helps. Behind a Lambda, echo and conflicts together must fit what it may pass on ([`AnswerLimit`]), and a push whose
+//! answer might not fit gets the same 400.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ use crate::core::json::{ObjectWriter, Picked};
 use crate::core::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 use crate::service::SyncService;
 
-/// Pushes the operations that a client made.
+/// Pushes the operations of a client.
 #[utoipa::path(
     post,
     path = "/operations",
@@ -91,16 +91,17 @@ pub(super) async fn push_operations(
     }
 }
 
-/// How many bytes the body of an answer may have, where whoever hands it on limits that; an extension of the request.
+/// The limit for the body of an answer, if the service that passes it on has one. It is an extension of the request.
 ///
-/// A push that might answer more is refused before it takes effect.
+/// A push whose answer might be larger is refused before it takes effect.
 #[derive(Debug, Clone, Copy)]
 pub struct AnswerLimit {
-    /// The bytes, before any encoding.
+    /// The limit in bytes, before any encoding.
     pub max_bytes: usize,
 }
 
-/// How many bytes the documents of a push's conflicts may have, when every operation may be answered as it was sent.
+/// The limit for all documents in a push's conflicts together, in bytes, so that the answer still has room for every
+/// operation as it was sent.
 fn conflicts_max_bytes(texts: &[&str], limit: Option<AnswerLimit>) -> Result<usize, ApiError> {
     let Some(AnswerLimit { max_bytes }) = limit else { return Ok(PUSH_CONFLICTS_MAX_BYTES) };
     let echoed_bytes: usize = texts.iter().map(|text| text.len() + 1).sum();
@@ -113,7 +114,7 @@ fn conflicts_max_bytes(texts: &[&str], limit: Option<AnswerLimit>) -> Result<usi
     }
 }
 
-/// The bytes of an answer without any operation in it.
+/// The size of an answer without any operation, in bytes.
 const ANSWER_FRAME_BYTES: usize = r#"{"accepted":[],"conflicts":[]}"#.len();
 
 fn write(texts: &[&str], outcomes: &[Outcome]) -> String {
@@ -134,7 +135,7 @@ fn write(texts: &[&str], outcomes: &[Outcome]) -> String {
 /// The members of a pushed operation that are answered as sent, whatever comes of it, and the client's own mark.
 const SENT_KEYS: [&str; 7] = ["id", "type", "collection", "docId", "timestamp", "clientId", "synced"];
 
-/// Writes an operation as sent, with the server's data and clock in place of its own.
+/// Writes an operation as it was sent, but with the server's data and clock.
 fn write_conflict(out: &mut String, text: &str, conflict: &Conflict) {
     ObjectWriter::write(out, |object| {
         let mut is_synced = false;

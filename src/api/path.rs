@@ -1,4 +1,4 @@
-//! What a path names: a collection, and a document in it.
+//! The names in a path: a collection, and a document in it.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;

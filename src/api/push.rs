@@ -1,4 +1,4 @@
-//! Reading a push: the operations with their texts as sent, or every fault with its field.
+//! Reads a push: either the operations with their texts as sent, or all faults with their fields.
 
 use std::collections::HashMap;
 
@@ -12,9 +12,9 @@ use crate::core::names::{ClientId, DocumentKey, OperationId};
 use crate::core::operation::{Change, Operation, OperationKind, UnknownKind};
 use crate::core::text::{Text, part_of};
 
-/// A push that can be decided about.
+/// A push that was read without faults.
 pub(super) struct Push<'a> {
-    /// Each operation as sent, byte for byte.
+    /// The text of each operation as it was sent, byte by byte.
     pub(super) texts: Vec<&'a str>,
     /// The same operations, read. Their names and data are parts of the body.
     pub(super) operations: Vec<Operation>,
@@ -24,7 +24,7 @@ pub(super) struct Push<'a> {
 pub(super) fn read(body: &Text) -> Result<Push<'_>, ApiError> {
     let mut faults = Faults::default();
     let mut fields = Fields::of_body(body, &["clientId", "operations"], &mut faults)?;
-    // It need not be the author of the operations: a client may hand on those of another of its profiles.
+    // This client need not be the author of the operations: it may push those of another of its profiles.
     let _ = fields.required("clientId", name_in::<ClientId>(body));
     let push = fields.required_inside("operations", |text, path, faults| {
         let texts = elements(text).map_err(|problem| faults.add(path, problem)).ok()?;
@@ -45,7 +45,7 @@ fn elements(text: &str) -> Result<Vec<&str>, String> {
     }
 }
 
-/// Notes every operation whose id an earlier one of the push has that is another operation.
+/// Records a fault for every operation whose id belongs to a different operation earlier in the push.
 ///
 /// An id takes effect once, so one of the two would be lost.
 fn check_ids(operations: &[Option<Operation>], path: Path<'_>, faults: &mut Faults) {
@@ -74,15 +74,15 @@ fn check_ids(operations: &[Option<Operation>], path: Path<'_>, faults: &mut Faul
     }
 }
 
-/// The first operation of a push that has its id.
+/// The first operation of a push with a certain id.
 struct First<'a> {
     operation: &'a Operation,
-    /// Its data, opened when it is first compared: others may have the same id a thousand times.
+    /// Its data, parsed when they are first compared, because other operations may have the same id a thousand times.
     data: Option<Expected>,
 }
 
 impl First<'_> {
-    /// Whether another operation with this id is the same: all that is read of it has equal values.
+    /// Whether another operation with this id is the same one, with equal values in all fields.
     fn is_same(&mut self, other: &Operation) -> bool {
         let Operation { id: _, change, key, timestamp, client_id, clock } = self.operation;
         (change.kind(), key, timestamp, client_id, clock)

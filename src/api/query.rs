@@ -1,17 +1,18 @@
 //! `POST /documents/:collection/query`: the documents of a collection that meet a filter, newest first.
 //!
-//! Request, every key of which may be left out (and the whole body too):
+//! All keys of the request are optional, and so is the whole body:
 //!
 //! | key | meaning |
 //! |---|---|
 //! | `filter` | object of conditions that must all hold, at most 100; all documents without it |
-//! | `limit` | integer from 1: most documents of the page; default and maximum 1,000, larger ones count as 1,000 |
-//! | `cursor` | the `cursor` of the answer before; `null` or empty to start with the newest document |
+//! | `limit` | integer from 1: the most documents on the page; default and maximum 1,000, larger values mean 1,000 |
+//! | `cursor` | the `cursor` of the previous answer; `null` or empty to start with the newest document |
 //!
-//! A condition is a path and the value that is expected there. A path is keys of nested objects with dots between them,
-//! at most 1,024 bytes and 64 keys. The values of all conditions have at most 64 KiB together. Values are compared by type, numbers by value (`1` equals `1.0` and not `"1"`), objects whatever
-//! the order of their keys; an array matches if it equals the value or contains it; `null` matches `null` and what is
-//! missing. `_id` and `_rev` are those of the server.
+//! A condition is a path and the value that is expected there. A path consists of the keys of nested objects with dots
+//! between them, at most 1,024 bytes and 64 keys. The values of all conditions have at most 64 KiB together. Values are
+//! compared by type, numbers by value (`1` equals `1.0` and not `"1"`), and objects regardless of the order of their
+//! keys. An array matches if it equals the value or contains it. `null` matches `null` and missing values. `_id` and
+//! `_rev` are those of the server.
 //!
 //! | status | answer |
 //! |---|---|
@@ -19,9 +20,10 @@
 //! | 400 | the body is not a JSON object, or one of its fields is wrong |
 //!
 //! The newest document is the one that was changed last. `count` is that of this page, which is also limited to 4 MiB.
-//! `hasMore` says whether there may be more documents that match, and `cursor` where they begin. A query looks at 64 MiB
-//! of documents for one page, so a page of a filter that few documents match may be short, or empty, and have more. A document that changes between two pages
-//! becomes the newest one, so the pages that follow may miss it. A collection that nobody ever wrote to has no documents.
+//! `hasMore` says whether more documents may match, and `cursor` where they begin. A query reads at most 64 MiB of
+//! documents for one page, so if few documents match, a page may be short or empty although there is more. A document
+//! that changes between two pages becomes the newest one, so the following pages may miss it. A collection that was
+//! never written to has no documents.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

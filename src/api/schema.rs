@@ -1,5 +1,4 @@
-//! The shapes of requests and of answers that are written piece by piece, and the errors that endpoints share, as
-//! `/openapi.json` describes them.
+//! The schemas in `/openapi.json` of requests, of answers that are written by hand, and of shared errors.
 #![expect(dead_code, reason = "requests are read and long answers written without an intermediate form")]
 
 use std::collections::BTreeMap;
@@ -49,26 +48,26 @@ pub(super) struct Delete {
     data: Value,
 }
 
-/// What an operation is about, and who made it when; its `id` is its own for ever.
+/// The document of an operation, its author and its time. Its `id` is never used for another operation.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct Made {
     id: Name,
     collection: Name,
     doc_id: Name,
-    /// When the client made it, by its own clock.
+    /// The time of the operation by the client's clock.
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1_234_567_890)]
     timestamp: u64,
     client_id: Name,
-    /// Ignored: the client's own mark.
+    /// Ignored; clients use it themselves.
     #[schema(required = false, example = false)]
     synced: Value,
-    /// What the client had seen, itself included: a counter for each client, at most 1,000 of them.
+    /// All that the client had seen, this operation included: a counter for each client, at most 1,000 clients.
     #[schema(example = json!({"client-123": 1}))]
     vector_clock: BTreeMap<Name, Counter>,
 }
 
-/// What a write does to its document.
+/// The effect of a write on its document.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 enum WriteType {
@@ -76,14 +75,14 @@ enum WriteType {
     Update,
 }
 
-/// What a delete does to its document.
+/// The effect of a delete on its document.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 enum DeleteType {
     Delete,
 }
 
-/// What an operation does to its document.
+/// The effect of an operation on its document.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 enum OperationType {
@@ -92,12 +91,12 @@ enum OperationType {
     Delete,
 }
 
-/// The number of a client's operations that somebody has seen.
+/// The number of a client's operations that were seen.
 #[derive(ToSchema)]
 #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
 struct Counter(u64);
 
-/// Operations that a client made.
+/// The operations of a client.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct PushRequest {
@@ -106,18 +105,18 @@ pub(super) struct PushRequest {
     operations: Vec<Operation>,
 }
 
-/// What became of pushed operations: each is in one of the lists.
+/// The outcomes of pushed operations. Each operation is in one of the lists.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[serde(deny_unknown_fields)]
 pub(super) struct PushAnswer {
-    /// Those that took effect, now or when they were pushed before, exactly as sent.
+    /// Operations that took effect, now or in an earlier push, exactly as they were sent.
     accepted: Vec<Operation>,
-    /// Those whose author had not seen what the document is now; they changed nothing.
+    /// Operations whose author had not seen the document's current state. They changed nothing.
     conflicts: Vec<Conflict>,
 }
 
-/// An operation as sent, but with `data` (`null` if the document is deleted) and `vectorClock` of the server's document.
+/// An operation as it was sent, but with the server's `data` (`null` if the document is deleted) and `vectorClock`.
 #[derive(ToSchema)]
 struct Conflict {
     #[serde(flatten)]
@@ -129,7 +128,7 @@ struct Conflict {
     details: ConflictDetails,
 }
 
-/// How the operation stands to the server's document.
+/// The relation of the operation to the server's document.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[serde(deny_unknown_fields)]
@@ -142,13 +141,13 @@ struct ConflictDetails {
     deleted: bool,
     /// The operation that wrote the document last.
     operation_id: String,
-    /// Who made that operation.
+    /// The author of that operation.
     client_id: String,
-    /// When it was made, by its author's clock.
+    /// The time of that operation by its author's clock.
     timestamp: u64,
 }
 
-/// How the operation's vector clock stands to the document's.
+/// The relation of the operation's vector clock to the document's.
 #[derive(ToSchema)]
 #[schema(rename_all = "kebab-case")]
 enum Relation {
@@ -156,23 +155,23 @@ enum Relation {
     Concurrent,
 }
 
-/// Which changes a client asks for. With the key `cursor`, `since` is ignored.
+/// The changes that a client requests. With the key `cursor`, `since` is ignored.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct ChangesRequest {
-    /// The cursor of the last answer; `null` or empty to start from nothing.
+    /// The cursor of the last answer; `null` or empty for a client that has nothing.
     #[schema(required = false)]
     cursor: Option<String>,
     /// The greatest `timestamp` of the last page that the client applied.
     #[schema(required = false, default = 0, maximum = 18_014_398_509_481_984_i64, example = 1_234_567_890)]
     since: u64,
-    /// Most operations of the page; more than 1,000 count as 1,000.
+    /// The most operations on the page; more than 1,000 means 1,000.
     #[schema(required = false, minimum = 1, default = 100, example = 100)]
     limit: u64,
-    /// Who asks; a client that gives it misses nothing even if it knows only `since`.
+    /// The client. With it, a client that knows only `since` misses nothing.
     #[schema(required = false)]
     client_id: Name,
-    /// Ignored: what a client has is told by its cursor, or by its id and `since`.
+    /// Ignored: the cursor, or the client's id and `since`, say what a client has.
     #[schema(required = false)]
     vector_clock: BTreeMap<String, Value>,
 }
@@ -186,14 +185,14 @@ pub(super) struct ChangesAnswer {
     /// Always empty.
     #[schema(max_items = 0)]
     conflicts: Vec<Operation>,
-    /// Where to go on; left out where the request had neither a cursor nor a `clientId`.
+    /// The cursor of the next page. Left out if the request had neither a cursor nor a `clientId`.
     #[schema(required = false)]
     cursor: String,
-    /// Whether there is more, so that it is worth asking again at once.
+    /// Whether there is more, so that the client should send the next request at once.
     has_more: bool,
 }
 
-/// An operation as the server hands it out.
+/// An operation as a pull returns it.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[serde(deny_unknown_fields)]
@@ -205,7 +204,7 @@ struct PulledOperation {
     collection: String,
     #[schema(example = "doc-1")]
     doc_id: String,
-    /// With the bytes that were pushed; `null` for a delete.
+    /// The bytes that were pushed; `null` for a delete.
     #[schema(required = true, example = json!({"title": "Buy milk"}))]
     data: Option<BTreeMap<String, Value>>,
     #[schema(minimum = 1, example = 1_234_567_890)]
@@ -218,24 +217,24 @@ struct PulledOperation {
     vector_clock: BTreeMap<String, Counter>,
 }
 
-/// A document: its data, and two keys of the server's.
+/// A document: its data, and two keys of the server.
 #[derive(ToSchema)]
 pub(super) struct Document {
     #[schema(example = "doc-1")]
     _id: String,
-    /// How many operations were applied to it.
+    /// The number of operations that were applied to it.
     #[schema(minimum = 1, example = 1)]
     _rev: u64,
 }
 
-/// Which documents of a collection a client asks for.
+/// The documents of a collection that a client requests.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct QueryRequest {
     /// Paths (keys with dots between them) and the values that are expected there; at most 100. All documents without it.
     #[schema(required = false, example = json!({"completed": false}))]
     filter: BTreeMap<String, Value>,
-    /// Most documents of the page; more than 1,000 count as 1,000.
+    /// The most documents on the page; more than 1,000 means 1,000.
     #[schema(required = false, minimum = 1, default = 1_000, example = 1_000)]
     limit: u64,
     /// The cursor of the last answer; `null` or empty to start with the newest document.
@@ -253,12 +252,12 @@ pub(super) struct QueryAnswer {
     count: usize,
     /// Whether more documents match.
     has_more: bool,
-    /// Where to go on; `null` where there is no more.
+    /// The cursor of the next page; `null` if there is no more.
     #[schema(required = true)]
     cursor: Option<String>,
 }
 
-/// What is to be removed from the log.
+/// The entries to remove from the log.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct CompactRequest {
@@ -305,7 +304,7 @@ pub(super) struct RunTooLong(#[to_schema] ErrorBody<'static>);
 #[response(status = 503, description = "the server cannot do this now; to be sent again after `Retry-After` seconds")]
 pub(super) struct Unavailable(#[to_schema] ErrorBody<'static>);
 
-/// What goes wrong around an endpoint.
+/// The errors of the layers around an endpoint.
 #[derive(IntoResponses)]
 pub(super) enum LayerErrors {
     #[response(

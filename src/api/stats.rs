@@ -1,13 +1,14 @@
-//! `GET /stats`: counters, in a time that does not grow with the log.
+//! `GET /stats`: the statistics, in a time that does not grow with the log.
 //!
 //! | status | answer |
 //! |---|---|
 //! | 200 | `{"totalOperations":1523,"totalDocuments":342,"unsyncedOperations":12}` |
 //! | 304 | `If-None-Match` names the `ETag` of that |
 //!
-//! `totalOperations` counts the entries in the log now, without those that compaction has removed; `totalDocuments` the
-//! documents that are not deleted; `unsyncedOperations` the entries in the log that some client which pulled in the last
-//! 30 days has not yet pulled (none pulled: 0).
+//! `totalOperations` is the number of entries in the log, without those that compaction has removed. `totalDocuments`
+//! is the number of documents that are not deleted. `unsyncedOperations` is the number of entries in the log that at
+//! least one active client has not pulled yet. A client is active if it pulled in the last 30 days; without active
+//! clients the number is 0.
 
 use std::sync::Arc;
 
@@ -23,17 +24,18 @@ use super::error::{ApiError, to_json};
 use super::schema::{BadRequest, Known, LayerErrors, Unauthorized, Unavailable};
 use crate::service::SyncService;
 
-/// Counters of what the server keeps.
+/// The statistics of a tenant.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Statistics {
-    /// Entries in the log now.
+    /// The number of entries in the log.
     #[schema(example = 1523)]
     total_operations: u64,
-    /// Documents that are not deleted.
+    /// The number of documents that are not deleted.
     #[schema(example = 342)]
     total_documents: u64,
-    /// Entries in the log that some client which pulled in the last 30 days has not yet pulled.
+    /// The number of entries in the log that at least one client has not pulled yet, of those that pulled in the last
+    /// 30 days.
     #[schema(example = 12)]
     unsynced_operations: u64,
 }

@@ -92,7 +92,7 @@ pub enum Reason {
     #[error("the token's audience is another one")]
     Audience,
     /// The token has no subject, or the subject is not a name.
-    #[error("the token's subject is missing or no name")]
+    #[error("the token's subject is missing or not a name")]
     Subject,
     /// The token names no tenant or no known role.
     #[error("the token grants nothing here")]

@@ -1,5 +1,5 @@
-//! Access to a database by means of AWS: connection strings and passwords in Secrets Manager or Parameter Store, and
-//! tokens with which a process logs in to RDS under its own role.
+//! Access to a database by means of AWS. Connection strings and passwords are read from Secrets Manager or Parameter
+//! Store, and tokens log a process in to RDS under its own role.
 //!
 //! A secret is read when the store is opened, and again when the database refuses the login that was in it. So the next
 //! connection after a rotation has the new password. For PostgreSQL only user and password are replaced then; the place

@@ -22,7 +22,7 @@ pub(super) enum ReadError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// The stored value is not a text.
-    #[error("what is stored is no text")]
+    #[error("the stored value is not a text")]
     NoText,
 }
 

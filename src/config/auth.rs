@@ -1,4 +1,4 @@
-//! Who may make requests, and how they show it.
+//! The settings about sign-in: which requests are accepted, and which tokens.
 
 use std::path::PathBuf;
 
@@ -11,32 +11,32 @@ use crate::core::names::TenantId;
 pub enum AuthConfig {
     /// Every request is made by the admin of the tenant `default`.
     Off {
-        /// Whether `AUTH=off` is set, or nothing at all.
+        /// Whether `AUTH=off` is set. If it is false, no setting about sign-in is set at all.
         is_said: bool,
     },
     /// Requests need a token.
     On(TokenConfig),
 }
 
-/// Which tokens are taken.
+/// The accepted tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenConfig {
-    /// JSON Web Tokens, if they are taken.
+    /// The settings of JSON Web Tokens, if they are accepted.
     pub jwt: Option<JwtConfig>,
-    /// The file with the hashes of static tokens, if they are taken.
+    /// The file with the hashes of static tokens, if they are accepted.
     pub tokens_file: Option<PathBuf>,
 }
 
-/// Which JSON Web Tokens are taken, and what is read from them.
+/// The accepted JSON Web Tokens, and the claims that are read from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwtConfig {
     /// The keys that sign them.
     pub keys: KeyConfig,
-    /// What `iss` must be.
+    /// The required value of `iss`.
     pub issuer: Option<String>,
-    /// What `aud` must be or contain.
+    /// The required value of `aud`, or one of its values.
     pub audience: Option<String>,
-    /// Where the tenant comes from.
+    /// The source of the tenant.
     pub tenant: TenantConfig,
     /// The path of the claim with the role.
     pub role_claim: String,
@@ -45,7 +45,7 @@ pub struct JwtConfig {
 /// The keys that sign tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyConfig {
-    /// A secret that is shared with those who make tokens.
+    /// A secret that the server shares with the programs that make tokens.
     Secret(Secret),
     /// The text of a provider's set of keys.
     Set(Secret),
@@ -53,20 +53,21 @@ pub enum KeyConfig {
     Url(String),
 }
 
-/// Where the tenant of a token comes from.
+/// The source of the tenant of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TenantConfig {
-    /// It is the same for every token.
+    /// The same tenant for every token.
     Fixed(TenantId),
     /// The claim at a path.
     Claim(String),
 }
 
 impl AuthConfig {
-    /// Refuses to serve everybody where others than this machine can ask, unless that is wanted.
+    /// Refuses to serve all requests without sign-in if other machines can reach the server, unless the settings say
+    /// so.
     ///
     /// # Errors
-    /// When nothing says who may make requests.
+    /// If the settings do not say who may make requests.
     pub fn refuse_everybody(&self, is_reachable: bool) -> Result<(), ConfigError> {
         match self {
             Self::Off { is_said: false } if is_reachable => Err(ConfigError::new(
@@ -79,7 +80,7 @@ impl AuthConfig {
     }
 }
 
-/// The settings that only mean something with keys for JSON Web Tokens.
+/// The settings that have a meaning only with keys for JSON Web Tokens.
 const OF_KEYS: [&str; 4] = ["AUTH_AUDIENCE", "AUTH_ISSUER", "AUTH_TENANT", "AUTH_TENANT_CLAIM"];
 
 pub(super) fn auth(variables: &Variables<'_>) -> Result<AuthConfig, ConfigError> {
@@ -115,7 +116,7 @@ pub(super) fn auth(variables: &Variables<'_>) -> Result<AuthConfig, ConfigError>
     })
 }
 
-/// The keys, and the variable that has them or names their file.
+/// The keys, and the variable that contains them or names their file.
 fn keys(variables: &Variables<'_>) -> Result<Option<(&'static str, KeyConfig)>, ConfigError> {
     let all = ["AUTH_HS256_SECRET", "AUTH_HS256_SECRET_FILE", "AUTH_JWKS", "AUTH_JWKS_FILE", "AUTH_JWKS_URL"];
     let mut set = all.into_iter().filter_map(|variable| Some((variable, variables.get(variable)?)));

@@ -1,4 +1,4 @@
-//! Secrets in files, as Docker, Kubernetes and systemd hand them to a process.
+//! Secrets in files, as Docker, Kubernetes and systemd provide them.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use super::{ConfigError, secret};
 use crate::core::limits::SECRET_FILE_MAX_BYTES;
 
-/// Reads the secret in a file, without the end of its last line. An error names the file, never what is in it.
+/// Reads the secret in a file without the end of its last line. An error names the file, but never its content.
 pub(super) fn read(variable: &'static str, path: &str) -> Result<String, ConfigError> {
     let text = read_lines(variable, path)?;
     if text.contains(['\n', '\r', '\0']) {
@@ -15,14 +15,14 @@ pub(super) fn read(variable: &'static str, path: &str) -> Result<String, ConfigE
     Ok(text)
 }
 
-/// The same of a text that may have several lines.
+/// The same for a text that may have several lines.
 pub(super) fn read_lines(variable: &'static str, path: &str) -> Result<String, ConfigError> {
     if secret::may_be_in(path) && path.contains("://") {
         return Err(ConfigError::new(variable, "must be the path of a file, not the secret itself"));
     }
     let wrong = |problem: &str| ConfigError::new(variable, format_args!("the file {path} {problem}"));
     let cannot_be_read = |error: io::Error| wrong(&format!("cannot be read: {}", reason(&error)));
-    // A pipe that nobody writes to would hold up the start for ever.
+    // Opening a pipe without a writer would block the start for ever.
     if !fs::metadata(path).map_err(cannot_be_read)?.is_file() {
         return Err(wrong("is no regular file"));
     }
@@ -40,7 +40,7 @@ pub(super) fn read_lines(variable: &'static str, path: &str) -> Result<String, C
     Ok(text.to_owned())
 }
 
-/// What the system says about a file, in words that are the same everywhere.
+/// The system's error for a file, in words that are the same on all systems.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is none".to_owned(),

@@ -1,26 +1,26 @@
-//! Whose pages may call the server, and by which names the server is called.
+//! The origins whose pages may call the server, and the names by which the server may be called.
 //!
-//! A browser says in `Origin` which page sends a request, and in `Host` by which name it called the server. Neither can
-//! be forged by a page.
+//! A browser sends the origin of the page in `Origin`, and the name by which it calls the server in `Host`. A page can
+//! forge neither.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::HeaderValue;
 
-/// Whose pages may call the server.
+/// The origins whose pages may call the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigins {
-    /// Everybody's.
+    /// All origins.
     Any,
-    /// Those of this machine, at any port: `localhost`, names below it, and loopback addresses.
+    /// Origins on this machine at any port: `localhost`, names below it, and loopback addresses.
     Loopback,
-    /// Those of these origins, written as browsers send them.
+    /// These origins, written as browsers send them.
     List(Vec<HeaderValue>),
 }
 
 impl AllowedOrigins {
-    /// Reads a comma-separated list, or `*`; gives the part that is no origin.
+    /// Reads a comma-separated list, or `*`. The error is the part that is not an origin.
     pub(super) fn parse(list: &str) -> Result<Self, &str> {
         if list == "*" {
             return Ok(Self::Any);
@@ -32,7 +32,7 @@ impl AllowedOrigins {
         origins.collect::<Result<_, _>>().map(Self::List)
     }
 
-    /// Whether pages of this origin may call the server, without a look at the server's own.
+    /// Whether pages of this origin may call the server. Pages of the server itself are not considered here.
     #[must_use]
     pub fn contains(&self, origin: &HeaderValue) -> bool {
         match self {
@@ -43,23 +43,23 @@ impl AllowedOrigins {
     }
 }
 
-/// By which names the server may be called.
+/// The names by which the server may be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedHosts {
-    /// By any name, since what stands in front of the server has looked at it.
+    /// All names, because a proxy before the server checks them.
     Any,
-    /// By `localhost`, by any IP address, and by these.
+    /// `localhost`, all IP addresses, and these names.
     Listed(Vec<Authority>),
 }
 
 impl AllowedHosts {
-    /// Reads a comma-separated list, which may be empty; gives the part that is no name.
+    /// Reads a comma-separated list, which may be empty. The error is the part that is not a name.
     pub(super) fn parse(list: &str) -> Result<Self, &str> {
         let texts = list.split(',').map(str::trim).filter(|_| !list.is_empty());
         texts.map(|text| Authority::parse(text).ok_or(text)).collect::<Result<_, _>>().map(Self::Listed)
     }
 
-    /// Whether the server may be called so.
+    /// Whether the server may be called by this name.
     #[must_use]
     pub fn contains(&self, called: &Authority) -> bool {
         match (self, &called.host) {
@@ -89,7 +89,7 @@ enum HostName {
 }
 
 impl Authority {
-    /// Reads one; nothing where the text has anything else in it.
+    /// Reads a host and port. Returns `None` if the text contains anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
@@ -111,9 +111,10 @@ impl Authority {
         Some(Self { host, port })
     }
 
-    /// Whether a setting means what the server was called: the same name, and the same port if it has one.
+    /// Whether this setting includes the name by which the server was called: the same name, and the same port if the
+    /// setting has one.
     ///
-    /// A browser leaves the port of its scheme out.
+    /// A browser leaves out the default port of its scheme.
     fn stands_for(&self, called: &Self) -> bool {
         let is_port = match (self.port, called.port) {
             (None, _) => true,
@@ -144,7 +145,7 @@ impl fmt::Display for Authority {
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
-/// A scheme, a host and perhaps a port, as a browser's `Origin` has them.
+/// A scheme, a host and perhaps a port, as in a browser's `Origin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     scheme: String,
@@ -152,7 +153,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads one; nothing where the text has anything else in it, such as a path.
+    /// Reads an origin. Returns `None` if the text contains anything else, such as a path.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
@@ -181,7 +182,7 @@ impl Origin {
         self.is_web() && is_of_this_machine
     }
 
-    /// Whether its pages come from the server itself, if the server was called so.
+    /// Whether pages of this origin come from the server itself, if the server was called by `called`.
     ///
     /// A server behind a proxy does not know whether it was called over TLS, so the scheme is not compared.
     #[must_use]

@@ -1,19 +1,19 @@
-//! Which store is used, and how it is reached.
+//! The settings of the store.
 
 use std::path::PathBuf;
 
 use super::{ConfigError, Secret, Variables, file, secret, wrong};
 
-/// Where operations and documents are kept.
+/// The store of operations and documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// The adapter, with what it alone needs.
+    /// The adapter and its own settings.
     pub adapter: Adapter,
-    /// Connections that a pool may have.
+    /// The size of the pool of connections.
     pub pool_size: u32,
 }
 
-/// A store and where it is.
+/// The kind and place of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Adapter {
     /// In the memory of the process.
@@ -27,13 +27,13 @@ pub enum Adapter {
     Postgres {
         /// How to connect.
         connection: Connection,
-        /// Whether the process logs in to RDS as the role that it has in AWS; only with a connection that is given.
+        /// Whether the process logs in to RDS with its AWS role. This needs a connection string.
         has_iam_auth: bool,
-        /// The schema, if it is not the store's default.
+        /// The schema, unless it is the default.
         schema: Option<String>,
-        /// The certificates to trust, in place of those of the system.
+        /// The certificates to trust in place of those of the system.
         ca_file: Option<PathBuf>,
-        /// Whether a pooler stands before the server.
+        /// Whether there is a pooler before the server.
         has_pooler: bool,
     },
     /// On a MongoDB server.
@@ -50,7 +50,7 @@ pub enum Adapter {
 }
 
 impl Adapter {
-    /// The store's name, as `/health` answers it.
+    /// The store's name, as in the answer of `/health`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -65,29 +65,29 @@ impl Adapter {
 /// How a database server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Connection {
-    /// As a connection string says.
+    /// With a connection string.
     Given(Secret),
-    /// With what is stored in AWS; where the database is, a connection string may say instead.
+    /// With a secret in AWS. A connection string may name the place of the database instead of the secret.
     Stored {
-        /// Where it is stored.
+        /// The place of the secret.
         place: SecretPlace,
         /// The connection string, if there is one.
         given: Option<Secret>,
     },
 }
 
-/// Where a secret is stored in AWS.
+/// The place of a secret in AWS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretPlace {
-    /// The variable that names it.
+    /// The variable with its name.
     pub variable: &'static str,
-    /// The service that keeps it.
+    /// The service that stores it.
     pub keeper: SecretKeeper,
-    /// Its ARN or name there.
+    /// Its ARN or name in this service.
     pub id: String,
 }
 
-/// A service of AWS that keeps secrets.
+/// An AWS service that stores secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretKeeper {
     /// Secrets Manager.
@@ -109,7 +109,7 @@ fn sqlite_path(variables: &Variables<'_>) -> Result<PathBuf, ConfigError> {
     Ok(path.into())
 }
 
-/// The variables that say how a database server is reached.
+/// The variables about the connection to a database server.
 struct ConnectionVariables {
     given: &'static str,
     file: &'static str,
@@ -132,7 +132,7 @@ const MONGO: ConnectionVariables = ConnectionVariables {
 };
 
 impl ConnectionVariables {
-    /// The first of them that is set.
+    /// The first of these variables that is set.
     fn set(&self, variables: &Variables<'_>) -> Option<&'static str> {
         [self.given, self.file, self.secret, self.parameter]
             .into_iter()
@@ -165,7 +165,7 @@ impl ConnectionVariables {
         Ok(Connection::Stored { place, given })
     }
 
-    /// The connection string, from its variable or from the file that another one names.
+    /// The connection string from its variable, or from the file that another variable names.
     fn given(&self, variables: &Variables<'_>) -> Result<Option<Secret>, ConfigError> {
         match (variables.get(self.given), variables.get(self.file)) {
             (Some(_), Some(_)) => Err(ConfigError::new(self.file, format_args!("cannot be set beside {}", self.given))),

@@ -1,4 +1,4 @@
-//! What the settings mean.
+//! Tests of reading the settings.
 
 use super::*;
 

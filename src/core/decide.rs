@@ -166,7 +166,7 @@ struct Touched {
     entry_index: usize,
 }
 
-/// What is needed to undo one applied operation.
+/// The values that undo one applied operation.
 struct Undo {
     key: DocumentKey,
     document: Option<Document>,

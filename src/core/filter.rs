@@ -9,9 +9,9 @@ use super::text::Text;
 
 /// A conjunction of conditions. A filter without conditions matches every document.
 ///
-/// Values are compared by type, numbers by their exact decimal value (`1`, `1.0` and `10e-1` are equal, `1` and `"1"`
-/// are not, `12345678901234567890` and `12345678901234567000` are not), objects regardless of the order of their keys.
-/// An array also matches if it contains the value. `null` matches `null` and a missing value.
+/// Values are compared by type and objects regardless of the order of their keys. Numbers are compared by their exact
+/// decimal value: `1`, `1.0` and `10e-1` are equal, while `1` and `"1"` are not, nor are `12345678901234567890` and
+/// `12345678901234567000`. An array also matches if it contains the value. `null` matches `null` and a missing value.
 ///
 /// The conditions are kept as a tree of keys, so a document is read once however many conditions there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -131,8 +131,8 @@ impl BadJson {
 /// Checks a value from outside in one pass, without building it.
 ///
 /// # Errors
-/// If the text is not one JSON value, if a string has a lone surrogate or U+0000, if the double nearest to a number is
-/// infinite, or if the nesting is deeper than [`JSON_MAX_LEVELS`].
+/// If the text is not one JSON value, or the nesting is deeper than [`JSON_MAX_LEVELS`]. Also if a string has a lone
+/// surrogate or U+0000, or the double nearest to a number is infinite.
 pub fn check(text: &str) -> Result<(), BadJson> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     Checked { levels_left: JSON_MAX_LEVELS }.deserialize(&mut deserializer)?;

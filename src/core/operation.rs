@@ -64,7 +64,7 @@ impl FromStr for OperationKind {
 #[error("must be insert, update or delete")]
 pub struct UnknownKind;
 
-/// What an operation does to its document, with the data that it needs.
+/// The effect of an operation on its document, with the data that it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Creates the document, or replaces its data by this.
@@ -93,7 +93,7 @@ impl Change {
         data.map_or(Self::Delete, Self::Insert)
     }
 
-    /// What the change does, without its data.
+    /// The kind of the change, without its data.
     #[must_use]
     pub fn kind(&self) -> OperationKind {
         match self {
@@ -118,7 +118,7 @@ impl Change {
 pub struct Operation {
     /// The id, which identifies the operation for ever.
     pub id: OperationId,
-    /// What it does, with its data as sent.
+    /// The change of the document, with its data as they were sent.
     pub change: Change,
     /// The document that it changes.
     pub key: DocumentKey,
@@ -131,7 +131,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// What it does, without its data.
+    /// The kind of the operation, without its data.
     #[must_use]
     pub fn kind(&self) -> OperationKind {
         self.change.kind()
@@ -151,7 +151,7 @@ pub struct LogEntry {
     pub seq: u64,
     /// The id, which identifies the operation for ever.
     pub id: OperationId,
-    /// What it did to the document, with the data as it was pushed. An update that revived a tombstone is an insert
+    /// The change of the document, with the data as they were pushed. An update that revived a tombstone is an insert
     /// here, and so is the whole document if the entry stands for a state.
     pub change: Change,
     /// The document that it changed.
@@ -165,7 +165,7 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    /// What it did to the document, without its data.
+    /// The kind of the change, without its data.
     #[must_use]
     pub fn kind(&self) -> OperationKind {
         self.change.kind()

@@ -34,8 +34,7 @@ pub struct Settled {
 }
 
 impl Places {
-    /// Where to begin for a client that sends this `since`: at its place if it is known, and otherwise at the
-    /// beginning.
+    /// The cursor for a client that sends this `since`: its place if it is known, and otherwise the beginning.
     #[must_use]
     pub fn start(&self, since: u64) -> Cursor {
         // Law 6: a client that starts from the beginning loses nothing. From any later place it might, because the

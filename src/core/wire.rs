@@ -86,7 +86,7 @@ impl Conflict {
     }
 }
 
-/// Drops the top-level keys that the server answers itself; costs a search where there are none.
+/// Removes the top-level keys that the server sets itself. If there are none, the text is searched but not parsed.
 fn without_server_keys(data: &str) -> Cow<'_, str> {
     let may_have_them = data.contains("\"_id\"") || data.contains("\"_rev\"") || data.contains("\\u");
     if !may_have_them {

@@ -170,7 +170,7 @@ fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {
     tracing::info!(http.status = response.status().as_u16(), http.latency_ms = latency_ms, "answered");
 }
 
-/// Adds headers to every answer: browsers must not guess another type than `Content-Type`, and caches must not give the
+/// Adds headers to every answer. Browsers must not guess another type than `Content-Type`. Caches must not give the
 /// answer to another user, nor use it again without asking the server.
 async fn for_one_reader(request: Request, next: Next) -> Response {
     let can_be_kept = [Method::GET, Method::HEAD].contains(request.method());

@@ -82,7 +82,9 @@ fn user_of(_: &Connection) -> Option<String> {
 
 fn postgres(obstacle: Obstacle) -> String {
     match obstacle {
-        Obstacle::Refused => "nobody listens at the host and port; start PostgreSQL there, or correct them".to_owned(),
+        Obstacle::Refused => {
+            "no server listens at the host and port; start PostgreSQL there, or correct them".to_owned()
+        }
         Obstacle::UnknownHost => "the host is unknown; correct its name".to_owned(),
         Obstacle::Silent => {
             "PostgreSQL does not answer in time; see whether host and port are right and a firewall lets them through"
@@ -103,7 +105,9 @@ fn postgres(obstacle: Obstacle) -> String {
 
 fn mongodb(obstacle: Obstacle) -> String {
     match obstacle {
-        Obstacle::Refused => "nobody listens at the hosts and ports; start MongoDB there, or correct them".to_owned(),
+        Obstacle::Refused => {
+            "no server listens at the hosts and ports; start MongoDB there, or correct them".to_owned()
+        }
         Obstacle::UnknownHost => "the hosts are unknown; correct their names".to_owned(),
         Obstacle::Silent => {
             "MongoDB does not answer in time; see whether hosts and ports are right and a firewall lets them through"

@@ -1,4 +1,4 @@
-//! What the service needs in addition to a store.
+//! The clock, the timer and the randomness that the service needs in addition to a store.
 
 use std::fmt::Debug;
 use std::time::Duration;

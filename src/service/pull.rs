@@ -52,7 +52,8 @@ pub enum Pulled {
 pub struct PulledPage {
     /// The operations.
     pub entries: Vec<LogEntry>,
-    /// Where the next page begins. `None` by the rule of the original protocol, which has no such place.
+    /// The cursor with which the next page begins. `None` by the rule of the original protocol, which has no such
+    /// place.
     pub cursor: Option<Cursor>,
     /// Whether there was more at the moment of reading.
     pub has_more: bool,

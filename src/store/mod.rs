@@ -154,7 +154,7 @@ pub enum Commit {
 /// The page that [`Store::changes`] reads.
 #[derive(Debug, Clone)]
 pub struct ChangesRequest {
-    /// Where the page begins; nothing for a client that has nothing, which is shown the documents that exist.
+    /// The place at which the page begins. `None` for a client that has nothing, which receives the existing documents.
     pub cursor: Option<Cursor>,
     /// The greatest number of operations on the page.
     pub max_operations: usize,

@@ -33,7 +33,7 @@ struct Held {
     is_deleted: bool,
 }
 
-/// Where the next pull of a device begins.
+/// The place at which the next pull of a device begins.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Cursor(Option<Cursor>),

@@ -101,7 +101,7 @@ async fn a_check_says_that_all_is_well_or_what_is_not_and_makes_no_file() {
     let settings = [("POSTGRES_CONNECTION_STRING", nobody.as_str())];
     let (code, _, log) = run_with(directory.path(), &["--check"], &settings).await;
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("POSTGRES_CONNECTION_STRING: nobody listens") && !log.contains("hunter2"), "{log}");
+    assert!(log.contains("POSTGRES_CONNECTION_STRING: no server listens") && !log.contains("hunter2"), "{log}");
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn a_store_that_does_not_work_is_said_at_the_start_in_plain_words() {
     let port = server.port();
     let directory = directory();
     for (text, what) in [
-        (format!("postgresql://u:hunter2@127.0.0.1:{}/postgres", free_port()), "nobody listens"),
+        (format!("postgresql://u:hunter2@127.0.0.1:{}/postgres", free_port()), "no server listens"),
         ("postgresql://u:hunter2@no-such-host.invalid/postgres".to_owned(), "the host is unknown"),
         (
             format!("postgresql://u:not-hunter2@127.0.0.1:{port}/postgres"),
@@ -220,7 +220,7 @@ async fn a_store_that_does_not_work_is_said_at_the_start_in_plain_words() {
     // No server listens here either, and the driver searches for one as long as it may.
     let uri = format!("mongodb://u:hunter2@127.0.0.1:{}/?serverSelectionTimeoutMS=200", free_port());
     let line = first_error(directory.path(), &[("MONGO_URI", &uri)]).await;
-    assert!(line.contains("MONGO_URI: nobody listens") && !line.contains("hunter2"), "{line}");
+    assert!(line.contains("MONGO_URI: no server listens") && !line.contains("hunter2"), "{line}");
 }
 
 #[tokio::test]

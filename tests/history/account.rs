@@ -1,4 +1,4 @@
-//! What a history tells about operations and their places: the log, put together from the pages of all pullers.
+//! The operations of a history and their places: the log, put together from the pages of all pullers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

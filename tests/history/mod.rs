@@ -111,7 +111,7 @@ pub(crate) struct Violation {
     pub(crate) exchanges: Vec<usize>,
 }
 
-/// What the checker learnt from a history that the laws explain.
+/// Facts that the checker learnt from a history that the laws explain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Explained {
     /// The length of the log.

@@ -111,7 +111,7 @@ async fn seen_by_a_client(authority: &str) -> Vec<String> {
                 .iter()
                 .map(|value| value.to_str().expect("a header in ASCII"))
                 .collect();
-            // A preflight is answered before the routes, where only the local server knows their methods.
+            // A preflight is answered before the routes. Only the local server knows their methods there.
             let is_known_ahead = method == Method::OPTIONS && name == "allow";
             if !is_known_ahead
                 && !["date", "x-request-id", "x-amzn-trace-id", "content-length"].contains(&name.as_str())

@@ -1,9 +1,9 @@
 //! The service over the model store under a seeded scheduler, which takes the steps of all requests in any order.
 //!
-//! Two servers share one store. Each step of a store is a point where anything else may happen: another request
-//! continues, a server dies with all its requests, a client hangs up, or an answer is lost. The checker of histories
-//! judges the requests and answers of the clients. Each planted bug must be found within a bounded number of schedules.
-//! This shows that the schedules reach the critical points and that the checker notices.
+//! Two servers share one store. Each step of a store is a point at which anything else may happen. Another request may
+//! continue, a server may die with all its requests, a client may hang up, or an answer may be lost. The checker of
+//! histories judges the requests and answers of the clients. Each planted bug must be found within a bounded number of
+//! schedules. This shows that the schedules reach the critical points and that the checker notices.
 
 mod clients;
 mod planted;

@@ -70,7 +70,7 @@ impl Drop for Database {
             return;
         }
         let (uri, name) = (self.uri.clone(), self.name.clone());
-        // This needs its own thread, because it may be called inside a runtime, where blocking is not allowed.
+        // This needs its own thread, because it may be called inside a runtime, which does not allow blocking.
         let done = std::thread::spawn(move || {
             block_on(timeout(DROP_TIME_MAX, async { connect(&uri).await.database(&name).drop().await }))
         });

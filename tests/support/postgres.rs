@@ -35,7 +35,7 @@ impl CleanUp {
 impl Drop for CleanUp {
     fn drop(&mut self) {
         let (url, sql) = (self.url.clone(), self.sql.clone());
-        // This needs its own thread, because it may be called inside a runtime, where blocking is not allowed.
+        // This needs its own thread, because it may be called inside a runtime, which does not allow blocking.
         let done = std::thread::spawn(move || block_on(async { connect(&url).await.batch_execute(&sql).await }));
         match done.join() {
             Ok(Ok(())) => {}

@@ -11,7 +11,7 @@ struct Layer {
     reach: Reach,
 }
 
-/// What the code of a layer may do.
+/// The rights of the code in a layer.
 #[derive(PartialEq)]
 enum Reach {
     /// It decides: no I/O, clock, randomness or waiting, and only crates that hold data.

@@ -1,6 +1,6 @@
 //! Reading: one level of a JSON text at a time, with values that stay text.
 //!
-//! What a client may send any number of (elements, entries, unknown keys) is not kept beyond what the reader asks for.
+//! A client may send any number of elements, entries and unknown keys. Only those that the reader asks for are kept.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -155,7 +155,7 @@ impl<'de, const N: usize> Visitor<'de> for PickedVisitor<N> {
     }
 }
 
-/// What was read of something that may be too long; the rest of it was not read.
+/// A list that may be too long. Elements beyond the limit were not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Bounded<T> {
     /// All of it.

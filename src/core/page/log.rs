@@ -101,7 +101,7 @@ impl Scan {
 pub struct LogPage {
     /// The operations, or documents in the form of operations.
     pub entries: Vec<LogEntry>,
-    /// Where the next page begins.
+    /// The cursor with which the next page begins.
     pub next: Cursor,
     /// Whether there were more rows at the moment of reading.
     pub has_more: bool,

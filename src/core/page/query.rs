@@ -11,7 +11,7 @@ use super::PageBudget;
 pub struct QueryPage {
     /// The documents that match, newest first.
     pub documents: Vec<LiveDocument>,
-    /// Where the next page begins: with the newest document whose sequence number is less than this. `None` if no more
+    /// The next page begins with the newest document whose sequence number is less than this. `None` if no more
     /// documents match.
     pub more_before: Option<u64>,
 }

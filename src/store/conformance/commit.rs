@@ -11,7 +11,7 @@ use crate::core::limits::{CLOCK_MAX_ENTRIES, GROUP_MAX_OPERATIONS, INTEGER_MAX};
 use crate::core::names::OperationId;
 use crate::store::{Commit, LoadRequest};
 
-/// Law 3, between two who saw the same document.
+/// Law 3, if two decisions saw the same document.
 pub async fn of_two_decisions_on_one_revision_only_the_first_is_written(world: &World) {
     world.apply([insert("op-1", "doc").data(r#"{"n":1}"#)]).await;
     let first = world.decide([update("op-2", "doc").data(r#"{"n":2}"#)]).await;
@@ -22,7 +22,7 @@ pub async fn of_two_decisions_on_one_revision_only_the_first_is_written(world: &
     assert_eq!(ids(&world.log().await), ["op-1", "op-2"]);
 }
 
-/// Law 3, between two who saw no document.
+/// Law 3, if two decisions saw no document.
 pub async fn of_two_decisions_to_create_a_document_only_the_first_is_written(world: &World) {
     let first = world.decide([insert("op-1", "doc").data(r#"{"n":1}"#)]).await;
     let second = world.decide([insert("op-2", "doc").data(r#"{"n":2}"#)]).await;
@@ -45,7 +45,7 @@ pub async fn a_decision_that_did_not_see_a_tombstone_is_contended(world: &World)
     assert_eq!(world.query(&[]).await, []);
 }
 
-/// Law 3: a revision that was seen and is not there is no better than another one.
+/// Law 3: a revision that was seen but does not exist is treated like a different one.
 pub async fn a_decision_that_saw_a_document_which_is_not_there_is_contended(world: &World) {
     world.apply([insert("op-1", "doc")]).await;
     let elsewhere = world.as_tenant("elsewhere");
@@ -55,7 +55,7 @@ pub async fn a_decision_that_saw_a_document_which_is_not_there_is_contended(worl
     assert_eq!(elsewhere.stats().await.documents, 0);
 }
 
-/// Law 2: two pushes of one operation, whatever documents they are about.
+/// Law 2: two pushes of one operation, with the same document or different ones.
 pub async fn an_id_that_was_pushed_since_the_decision_is_contended(world: &World) {
     let first = world.decide([insert("op-1", "doc-1")]).await;
     let second = world.decide([insert("op-0", "doc-0"), insert("op-1", "doc-2"), insert("op-2", "doc-3")]).await;
@@ -65,7 +65,7 @@ pub async fn an_id_that_was_pushed_since_the_decision_is_contended(world: &World
     assert_eq!(world.stats().await.documents, 1);
 }
 
-/// Law 2: whether or not its log entry has been compacted away since.
+/// Law 2: it makes no difference whether the log entry was compacted since.
 pub async fn an_id_that_was_compacted_away_since_the_decision_is_contended(world: &World) {
     let second = world.decide([insert("op-1", "doc-2")]).await;
     world.apply([insert("op-1", "doc-1")]).await;
@@ -74,7 +74,7 @@ pub async fn an_id_that_was_compacted_away_since_the_decision_is_contended(world
     assert_eq!(world.document("doc-2").await, None);
 }
 
-/// Law 3 and law 7: all or nothing, wherever in the batch the contention is.
+/// Laws 3 and 7: all or nothing, wherever in the batch the contention is.
 pub async fn a_contended_batch_writes_none_of_its_documents(world: &World) {
     let documents = ["doc-1", "doc-2", "doc-3"];
     world.apply(documents.map(|id| insert(&format!("first-{id}"), id))).await;
@@ -93,7 +93,7 @@ pub async fn a_contended_batch_writes_none_of_its_documents(world: &World) {
     }
 }
 
-/// Law 4: a contended batch leaves no hole, and every place has the fingerprint of all operations up to it.
+/// Law 4: a contended batch leaves no gap, and every place has the fingerprint of all operations up to it.
 pub async fn numbers_are_dense_and_fingerprints_chained_across_contended_batches(world: &World) {
     let mut position = Position::START;
     for round in 0..4 {
@@ -114,7 +114,7 @@ pub async fn numbers_are_dense_and_fingerprints_chained_across_contended_batches
     assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
 }
 
-/// The operations of a batch take the next numbers in its order, and a document that of its last operation.
+/// The operations of a batch take the next numbers in its order. A document gets the number of its last operation.
 pub async fn a_batch_takes_the_next_numbers_in_its_order(world: &World) {
     world.apply([insert("op-1", "doc-1")]).await;
     world.apply([insert("op-9", "doc-2"), insert("op-2", "doc-1"), update("op-5", "doc-2")]).await;
@@ -128,7 +128,7 @@ pub async fn a_batch_takes_the_next_numbers_in_its_order(world: &World) {
     assert_eq!(of_document(world.document("doc-2").await), Some((4, 2, "op-5".to_owned())));
 }
 
-/// Every column of a document comes back as it was decided, that of a tombstone too.
+/// Every field of a document is loaded as it was decided, also that of a tombstone.
 pub async fn a_document_is_loaded_as_it_was_decided(world: &World) {
     let many: Vec<(String, u64)> = (0..CLOCK_MAX_ENTRIES as u64).map(|number| (format!("c{number}"), number)).collect();
     let many: Vec<(&str, u64)> = many.iter().map(|(client, counter)| (client.as_str(), *counter)).collect();
@@ -153,7 +153,7 @@ pub async fn a_document_is_loaded_as_it_was_decided(world: &World) {
     assert!(snapshot.documents.is_empty());
 }
 
-/// A snapshot has the asked ids that are known and the asked documents that exist, and nothing else.
+/// A snapshot has the requested ids that are known and the requested documents that exist, and nothing else.
 pub async fn a_load_answers_what_was_asked_and_exists(world: &World) {
     world.apply(inserts(3)).await;
     world.apply([delete("op-4", "doc-3")]).await;
@@ -173,7 +173,7 @@ pub async fn a_load_answers_what_was_asked_and_exists(world: &World) {
     assert!(nothing.known.is_empty() && nothing.documents.is_empty());
 }
 
-/// The largest group of pushes is one batch: no store has a smaller limit on what it loads and writes at once.
+/// The largest group of pushes is one batch, so no store may have a smaller limit for what it loads and writes at once.
 pub async fn the_largest_group_is_written_at_once(world: &World) {
     let count = GROUP_MAX_OPERATIONS as u64;
     let drafts = inserts(count);
@@ -190,7 +190,7 @@ pub async fn the_largest_group_is_written_at_once(world: &World) {
     assert!(again.iter().all(|outcome| *outcome == crate::core::decide::Outcome::Duplicate));
 }
 
-/// The counter of documents follows what the decision says of it, in both directions.
+/// The number of documents follows the decisions, upwards and downwards.
 pub async fn the_number_of_live_documents_follows_every_batch(world: &World) {
     for (drafts, documents) in [
         (vec![insert("1", "x"), insert("2", "y")], 2),
@@ -205,7 +205,7 @@ pub async fn the_number_of_live_documents_follows_every_batch(world: &World) {
     }
 }
 
-/// A commit whose caller went away has had its whole effect or none, and holds up nobody.
+/// A commit whose future was dropped has had its whole effect or none, and does not block others.
 pub async fn a_commit_whose_future_is_dropped_has_its_whole_effect_or_none(world: &World) {
     for round in 0..8 {
         let drafts = || (0..3).map(move |number| insert(&format!("op-{round}-{number}"), &format!("{round}-{number}")));
@@ -219,7 +219,7 @@ pub async fn a_commit_whose_future_is_dropped_has_its_whole_effect_or_none(world
     }
 }
 
-/// A batch that changes one document again and again writes it once, as the last operation left it.
+/// If a batch changes one document several times, it is written once, in the state after the last operation.
 pub async fn a_batch_may_change_one_document_many_times(world: &World) {
     world.apply([insert("op-0", "doc")]).await;
     let updates = (1..=50).map(|number| update(&format!("op-{number}"), "doc").data(&format!(r#"{{"n":{number}}}"#)));

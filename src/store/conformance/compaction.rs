@@ -24,20 +24,20 @@ async fn step(world: &World, received_until_ms: u64, max_entries: usize) -> Comp
     world.store.compact(&world.tenant, step).await.expect("the store compacts")
 }
 
-/// The server's time of reception decides: at the cut or before.
+/// The server's time of reception decides: entries at the cut or before are removed.
 pub async fn entries_go_that_were_received_at_the_cut_or_before(world: &World) {
     for draft in inserts(4) {
         world.apply([draft]).await;
         world.host.advance_ms(10);
     }
-    // Received 40, 30, 20 and 10 milliseconds ago.
+    // The operations were received 40, 30, 20 and 10 milliseconds ago.
     for (older_than_ms, deleted, left) in [(41, 0, 4), (40, 1, 3), (40, 0, 3), (21, 1, 2), (20, 1, 1), (0, 1, 0)] {
         assert_eq!(world.compact(older_than_ms).await, deleted, "older than {older_than_ms} ms");
         assert_eq!(world.stats().await.operations, left);
     }
 }
 
-/// The client's timestamp says nothing about when an operation was received.
+/// The client's timestamp does not decide when an operation was received.
 pub async fn the_clients_timestamps_do_not_matter(world: &World) {
     world.apply([insert("op-1", "doc-1").at(INTEGER_MAX)]).await;
     let place = world.head().await;
@@ -48,7 +48,7 @@ pub async fn the_clients_timestamps_do_not_matter(world: &World) {
     assert_eq!(ids(&world.page(Some(place), 9).await.entries), ["op-2"]);
 }
 
-/// The time of reception never runs backwards in the log, so a clock that was set back hides nothing behind the cut.
+/// The time of reception never runs backwards in the log, so a clock that was set back keeps no entry from the cut.
 pub async fn a_clock_that_runs_backwards_keeps_the_order_of_reception(world: &World) {
     world.host.set_ms(BEGINNING_MS + 100);
     world.apply([insert("op-1", "doc-1")]).await;
@@ -61,7 +61,7 @@ pub async fn a_clock_that_runs_backwards_keeps_the_order_of_reception(world: &Wo
     assert_eq!(step(world, BEGINNING_MS + 199, 9).await, Compaction { deleted_entries: 0, is_finished: true });
 }
 
-/// The time of reception stays monotone when everything before has been compacted away.
+/// The time of reception stays monotone when all earlier entries were compacted.
 pub async fn the_order_of_reception_outlives_the_entries(world: &World) {
     world.host.set_ms(BEGINNING_MS + 100);
     world.apply([insert("op-1", "doc-1")]).await;
@@ -72,7 +72,7 @@ pub async fn the_order_of_reception_outlives_the_entries(world: &World) {
     assert_eq!(step(world, BEGINNING_MS + 100, 9).await.deleted_entries, 1);
 }
 
-/// Documents, tombstones, known ids and the numbers to come are what they were.
+/// Documents, tombstones, known ids and the next sequence numbers stay the same.
 pub async fn documents_and_known_ids_and_numbers_stay(world: &World) {
     world.apply(inserts(3)).await;
     world.apply([delete("op-4", "doc-1"), update("op-5", "doc-2").data(r#"{"a":1}"#)]).await;
@@ -85,7 +85,7 @@ pub async fn documents_and_known_ids_and_numbers_stay(world: &World) {
     assert_eq!(world.document("doc-7").await.map(|document| document.seq), Some(6));
 }
 
-/// Small steps: each removes at most what it may, moves the horizon exactly that far, and says whether there is more.
+/// Each step removes at most its limit, moves the horizon exactly as far, and says whether there is more.
 pub async fn a_step_removes_so_many_entries_and_moves_the_horizon_with_them(world: &World) {
     let mut places = vec![world.head().await];
     for draft in inserts(5) {
@@ -95,7 +95,7 @@ pub async fn a_step_removes_so_many_entries_and_moves_the_horizon_with_them(worl
     for (deleted_entries, is_finished, horizon) in [(2, false, 2), (2, false, 4), (1, true, 5), (0, true, 5)] {
         assert_eq!(step(world, INTEGER_MAX, 2).await, Compaction { deleted_entries, is_finished });
         for (seq, place) in places.iter().enumerate() {
-            // One document a page: a client behind the horizon is shown documents, and says so in its cursor.
+            // One document a page: a client behind the horizon receives documents, and its cursor says so.
             let page = world.page(Some(*place), 1).await;
             let is_shown_documents = matches!(page.cursor, Some(Cursor::State { .. }));
             assert_eq!(is_shown_documents, seq < horizon && page.has_more, "{seq} with the horizon at {horizon}");
@@ -103,7 +103,7 @@ pub async fn a_step_removes_so_many_entries_and_moves_the_horizon_with_them(worl
     }
 }
 
-/// A step that removes exactly what is left says that it is finished.
+/// A step that removes exactly the rest says that it is finished.
 pub async fn a_step_that_leaves_nothing_says_so(world: &World) {
     assert_eq!(step(world, INTEGER_MAX, 2).await, Compaction { deleted_entries: 0, is_finished: true });
     world.apply(inserts(2)).await;
@@ -113,7 +113,7 @@ pub async fn a_step_that_leaves_nothing_says_so(world: &World) {
     assert_eq!(step(world, BEGINNING_MS + 10, 1).await, Compaction { deleted_entries: 1, is_finished: true });
 }
 
-/// A compaction that runs out of time says so, and the next one goes on where it stopped.
+/// A compaction that runs out of time says so, and the next one continues where it stopped.
 pub async fn a_compaction_without_time_does_one_step_and_is_gone_on_with(world: &World) {
     let count = COMPACT_STEP_MAX_ENTRIES as u64 + 500;
     world.apply(inserts(count)).await;
@@ -125,7 +125,7 @@ pub async fn a_compaction_without_time_does_one_step_and_is_gone_on_with(world: 
     assert_eq!(world.stats().await.documents, count);
 }
 
-/// Clients that were silent for 90 days are forgotten, the others are not. What a `since` stands for is never forgotten.
+/// Clients that were silent for 90 days are forgotten, and others are not. The places of a `since` are never forgotten.
 pub async fn silent_clients_are_forgotten(world: &World) {
     world.apply(inserts(2)).await;
     let pull = async |client: &str| world.pull(PullFrom::Cursor(None), Some(client), 9).await;
@@ -152,7 +152,8 @@ pub async fn silent_clients_are_forgotten(world: &World) {
 
 const TEN_YEARS_MS: u64 = 3_652 * DAY_MS;
 
-/// A clock that ran ahead does not end compaction: when it is right again the entries go as if received then.
+/// A clock that ran ahead does not stop compaction: when it is right again, the entries are removed as if they were
+/// received then.
 pub async fn a_clock_that_ran_ahead_does_not_end_compaction(world: &World) {
     let entries = 2 * COMPACT_STEP_MAX_ENTRIES as u64 + 1;
     world.apply([insert("first", "first")]).await;
@@ -199,7 +200,7 @@ pub async fn a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order(world
     assert_eq!(done, Compaction { deleted_entries: 2, is_finished: true }, "the step that mends the last also removes");
 }
 
-/// Operations that are pushed between the steps, by a server whose clock is a little ahead, stay and hold up nothing.
+/// Operations that a server with a slightly fast clock pushes between the steps stay, and do not delay the compaction.
 pub async fn pushes_between_the_steps_do_not_hold_up_a_compaction(world: &World) {
     let entries = 2 * COMPACT_STEP_MAX_ENTRIES as u64 + 1;
     world.apply(inserts(entries)).await;
@@ -218,7 +219,7 @@ pub async fn pushes_between_the_steps_do_not_hold_up_a_compaction(world: &World)
     assert_eq!(world.compact(0).await, 3);
 }
 
-/// A log that is compacted whole under a clock that ran ahead does not hand the time on to what comes later.
+/// If a log is compacted completely under a clock that ran ahead, later entries do not inherit the time.
 pub async fn a_clock_that_ran_ahead_is_forgotten_with_the_entries(world: &World) {
     world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
     world.apply(inserts(2)).await;
@@ -230,7 +231,7 @@ pub async fn a_clock_that_ran_ahead_is_forgotten_with_the_entries(world: &World)
     assert_eq!(world.compact(1).await, 1);
 }
 
-/// A client that was seen under a clock that ran ahead counts, and is kept, as one that was seen when that was mended.
+/// A client that was seen under a clock that ran ahead is treated as one that was seen when this was corrected.
 pub async fn a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future(world: &World) {
     world.apply(inserts(2)).await;
     world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
@@ -250,7 +251,7 @@ pub async fn a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future(
     assert_eq!(world.stats().await.unsynced_operations, 0);
 }
 
-/// A pull by a clock that is right again corrects the time that a client was seen, without a compaction.
+/// A pull under the right clock corrects the time at which a client was seen, without a compaction.
 pub async fn a_pull_corrects_the_time_of_a_clock_that_ran_ahead(world: &World) {
     world.apply(inserts(2)).await;
     world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
@@ -264,7 +265,7 @@ pub async fn a_pull_corrects_the_time_of_a_clock_that_ran_ahead(world: &World) {
     }
 }
 
-/// Deletes and revivals across a compaction: the log behind it still begins with what a client needs.
+/// Deletes and revivals across a compaction: the rest of the log still begins with what a client needs.
 pub async fn a_revival_after_a_compaction_is_still_an_insert(world: &World) {
     world.apply([insert("op-1", "doc").data(r#"{"a":1}"#), delete("op-2", "doc")]).await;
     let head = world.head().await;

@@ -1,6 +1,6 @@
-//! Several databases of one legacy client: tabs of a browser, and devices that are restored from backups (law 6).
+//! Several databases of one original client: tabs of a browser, and devices that are restored from backups (law 6).
 //!
-//! They share a client id, and each goes on pulling with a `since` of its own.
+//! They share a client id, and each continues with its own `since`.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ async fn push_at(world: &World, id: &str, timestamp: u64) {
     world.apply([insert(id, id).at(timestamp)]).await;
 }
 
-/// One database of the client, with what it knows.
+/// One database of the client and its content.
 #[derive(Debug, Clone, Default)]
 struct Database {
     since: u64,
@@ -49,7 +49,7 @@ pub async fn two_tabs_of_one_client_miss_nothing(world: &World) {
     let (mut busy, mut idle) = (Database::default(), Database::default());
     push(&mut pushed, 1_000).await;
     idle.pull_everything(world).await;
-    // Late ones between the pages, some with a timestamp that stood for a place of the other tab.
+    // Some of the late operations have a timestamp that stood for a place of the other tab.
     for number in 0..=2 * CLIENT_MAX_PLACES as u64 {
         push(&mut pushed, if number % 5 == 4 { 1_000 } else { 1 + number }).await;
         busy.pull_everything(world).await;
@@ -68,7 +68,7 @@ pub async fn a_restored_device_misses_nothing(world: &World) {
     let mut backups = Vec::new();
     for number in 0..4 * CLIENT_MAX_PLACES as u64 {
         pushed.push(format!("op-{number}"));
-        // Every number comes several times, and goes down in between.
+        // Every number comes several times, and smaller numbers come in between.
         push_at(world, &pushed[pushed.len() - 1], 100 - number % 7).await;
         backups.push(device.clone());
         device.pull_everything(world).await;
@@ -80,7 +80,7 @@ pub async fn a_restored_device_misses_nothing(world: &World) {
     }
 }
 
-/// A client was silent for so long that statistics forget it, while operations were pushed late. Its other database
+/// A client was silent for so long that the statistics forget it, while operations were pushed late. Its other database
 /// comes even later, with a number that was given before.
 pub async fn late_pushes_reach_a_client_that_was_silent_for_long(world: &World) {
     for is_compacted in [false, true] {

@@ -17,7 +17,7 @@ async fn page(world: &World, max_documents: usize, before_seq: Option<u64>) -> Q
     world.service.query(&world.tenant, query).await.expect("the query is answered")
 }
 
-/// A document has its revision, the place and the id of its last operation, and its data byte for byte.
+/// A document has its revision, the sequence number and the id of its last operation, and its exact data.
 pub async fn a_document_is_read_with_everything_that_belongs_to_it(world: &World) {
     world.apply([insert("op-0", "other"), insert("op-1", "doc").data(r#"{ "a" : 1.0 }"#)]).await;
     let expected = LiveDocument {
@@ -31,7 +31,7 @@ pub async fn a_document_is_read_with_everything_that_belongs_to_it(world: &World
     assert_eq!(world.query(&[("_id", "\"doc\"")]).await, [expected]);
 }
 
-/// What was never written and what is deleted are both not found.
+/// Neither a document that was never written nor a deleted one is found.
 pub async fn what_does_not_exist_is_nothing(world: &World) {
     world.apply([insert("op-1", "doc").within("elsewhere"), insert("op-2", "gone"), delete("op-3", "gone")]).await;
     for id in ["doc", "gone", "never"] {
@@ -41,7 +41,7 @@ pub async fn what_does_not_exist_is_nothing(world: &World) {
     assert_eq!(elsewhere.map(|document| document.rev), Some(1));
 }
 
-/// The document that was committed last comes first, everywhere.
+/// The document that was committed last comes first, in all stores.
 pub async fn a_query_answers_the_newest_commit_first(world: &World) {
     world.apply([insert("op-1", "b").at(9), insert("op-2", "a").at(5), insert("op-3", "c").at(1)]).await;
     assert_eq!(names(&world.query(&[]).await), ["c", "a", "b"]);
@@ -69,7 +69,8 @@ pub async fn a_query_looks_in_one_collection_and_leaves_tombstones_out(world: &W
     assert_eq!(unknown, QueryPage { documents: vec![], more_before: None });
 }
 
-/// Filters compare by type and numbers by value, go into objects by dotted paths, and find what arrays contain.
+/// Filters compare by type, and numbers by value. They reach nested keys by paths with dots, and find the values in
+/// arrays.
 pub async fn a_filter_finds_what_equals_its_values(world: &World) {
     for (id, data) in [
         ("one", r#"{"v":1}"#),
@@ -129,7 +130,7 @@ pub async fn the_conditions_of_a_filter_all_hold(world: &World) {
     assert_eq!(names(&world.query(&[("a", "1"), ("a", "2")]).await), Vec::<&str>::new());
 }
 
-/// `_id` and `_rev` are the server's, even where the data has keys of these names.
+/// `_id` and `_rev` are those of the server, even if the data have keys with these names.
 pub async fn a_filter_on_id_or_revision_asks_the_server_not_the_data(world: &World) {
     world.apply([insert("op-1", "doc-1").data(r#"{"_id":"doc-2","_rev":7}"#), insert("op-2", "doc-2")]).await;
     world.apply([update("op-3", "doc-2")]).await;
@@ -140,7 +141,7 @@ pub async fn a_filter_on_id_or_revision_asks_the_server_not_the_data(world: &Wor
     assert_eq!(names(&world.query(&[("_id", "\"doc-1\""), ("_rev", "\"1\"")]).await), Vec::<&str>::new());
 }
 
-/// A page goes on before the sequence number of the last document of the page before.
+/// A page continues before the sequence number of the last document of the previous page.
 pub async fn the_pages_of_a_query_follow_each_other(world: &World) {
     world.apply(inserts(5)).await;
     for max_documents in 1..=6 {
@@ -158,7 +159,7 @@ pub async fn the_pages_of_a_query_follow_each_other(world: &World) {
     }
 }
 
-/// A filter that few documents meet is paged by those that meet it.
+/// The page size of a filter counts only documents that match.
 pub async fn a_filtered_query_counts_only_what_matches(world: &World) {
     world.apply(inserts(40).into_iter().map(|draft| draft.data(r#"{"wanted":false}"#))).await;
     world.apply([3, 17, 31].map(|n| update(&format!("up-{n}"), &format!("doc-{n}")).data(r#"{"wanted":true}"#))).await;
@@ -171,7 +172,7 @@ pub async fn a_filtered_query_counts_only_what_matches(world: &World) {
     assert_eq!((names(&last.documents), last.more_before.is_some()), (vec!["doc-3"], false));
 }
 
-/// Documents that are written while somebody pages move to the front; those that stay are each shown once.
+/// Documents that are written between two pages move to the front. All others are returned exactly once.
 pub async fn a_document_that_moves_while_somebody_pages_shifts_no_other(world: &World) {
     world.apply(inserts(6)).await;
     let first = page(world, 2, None).await;

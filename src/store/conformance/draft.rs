@@ -1,11 +1,11 @@
-//! Operations for checks, written as briefly as a check wants to say them.
+//! Operations for checks, in a short notation.
 
 use crate::core::clock::VectorClock;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
 use crate::core::operation::{Change, Operation, OperationKind};
 
-/// The collection of every document that a check does not place elsewhere.
+/// The collection of all documents for which a check names no other.
 pub const COLLECTION: &str = "todos";
 
 /// A document of [`COLLECTION`].
@@ -28,31 +28,31 @@ pub fn clock(entries: &[(&str, u64)]) -> VectorClock {
 
 /// An insert of `{}` by client `a` with the clock `{"a":1}` at the timestamp 1.
 ///
-/// Operations of one document that leave the clock as it is are all applied, for equal clocks do not conflict.
+/// Several operations on one document with this clock are all applied, because equal clocks do not conflict.
 #[must_use]
 pub fn insert(id: &str, document: &str) -> Draft {
     Draft::new(id, Change::Insert(Object::literal("{}")), document)
 }
 
-/// As [`insert`], but an update.
+/// Like [`insert`], but an update.
 #[must_use]
 pub fn update(id: &str, document: &str) -> Draft {
     Draft::new(id, Change::Update(Object::literal("{}")), document)
 }
 
-/// As [`insert`], but a delete, and without data.
+/// Like [`insert`], but a delete without data.
 #[must_use]
 pub fn delete(id: &str, document: &str) -> Draft {
     Draft::new(id, Change::Delete, document)
 }
 
-/// So many inserts into as many documents, `op-1` into `doc-1` and so on, at the timestamps 1, 2, 3 ….
+/// Inserts of `count` documents, `op-1` into `doc-1` and so on, at the timestamps 1, 2, 3 ….
 #[must_use]
 pub fn inserts(count: u64) -> Vec<Draft> {
     (1..=count).map(|number| insert(&format!("op-{number}"), &format!("doc-{number}")).at(number)).collect()
 }
 
-/// An operation in the making.
+/// An operation that is being built.
 #[derive(Debug, Clone)]
 pub struct Draft(Operation);
 
@@ -68,7 +68,7 @@ impl Draft {
         })
     }
 
-    /// With this data.
+    /// Sets the data.
     ///
     /// # Panics
     /// When it is a delete.
@@ -83,7 +83,7 @@ impl Draft {
         self
     }
 
-    /// By the client of the clock's first entry, with this clock.
+    /// Sets the clock, and makes the client of its first entry the author.
     #[must_use]
     pub fn clock(mut self, entries: &[(&str, u64)]) -> Self {
         if let Some((client, _)) = entries.first() {
@@ -93,28 +93,28 @@ impl Draft {
         self
     }
 
-    /// By this client, the clock as it is.
+    /// Sets the author and keeps the clock.
     #[must_use]
     pub fn client(mut self, client: &str) -> Self {
         self.0.client_id = ClientId::literal(client);
         self
     }
 
-    /// At this timestamp.
+    /// Sets the timestamp.
     #[must_use]
     pub fn at(mut self, timestamp: u64) -> Self {
         self.0.timestamp = timestamp;
         self
     }
 
-    /// In this collection.
+    /// Sets the collection.
     #[must_use]
     pub fn within(mut self, collection: &str) -> Self {
         self.0.key.collection = Collection::literal(collection);
         self
     }
 
-    /// The same under another id, which begins with `name`, on another document.
+    /// The same operation with a different id, which begins with `name`, on another document.
     #[must_use]
     pub fn again(mut self, name: &str, document: &str) -> Self {
         self.0.id = OperationId::literal(&format!("{name}-{}", self.0.id));

@@ -1,4 +1,4 @@
-//! A store that does what databases do on bad days, on demand.
+//! A store that fails in the ways of a real database, on demand.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,18 +15,18 @@ use crate::store::{
     Commit, CompactStep, Compaction, ErrorKind, NewMemory, Remember, Result, Store, StoreError, delegate_store,
 };
 
-/// What happens to a commit.
+/// The fate of a commit.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     /// It fails, and nothing is written.
     Fails(ErrorKind),
-    /// It is written, and then it fails: the answer was lost.
+    /// It is written, and then its answer is lost.
     AnswerLost(ErrorKind),
-    /// Somebody else was faster, says the store.
+    /// The store reports that another process was faster.
     Contended,
 }
 
-/// A store that wraps another one and lets it down as it is told.
+/// A store that wraps another one and fails on demand.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     faults: Mutex<VecDeque<Fault>>,
@@ -48,7 +48,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl FaultyStore {
-    /// Wraps a store; until it is told otherwise, it does what that store does.
+    /// Wraps a store. Without further calls, it behaves like that store.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
             inner,
@@ -61,30 +61,30 @@ impl FaultyStore {
         })
     }
 
-    /// The next commits get these faults, one each.
+    /// Gives each of the next commits one of these faults.
     pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         lock(&self.faults).extend(faults);
     }
 
-    /// Every commit with this operation is refused for good.
+    /// Refuses every commit with this operation permanently.
     pub fn poison(&self, id: &str) {
         *lock(&self.poison) = Some(OperationId::literal(id));
     }
 
-    /// This happens before the next commit, `remember` or step of a compaction; before a write, after what that one stands
-    /// on was read.
+    /// Runs `work` before the next commit, `remember` or step of a compaction: before the write, but after the reads on
+    /// which it is based.
     pub fn meanwhile(&self, work: impl Future<Output = ()> + Send + 'static) {
         lock(&self.meanwhile).push_back(work.boxed());
     }
 
-    /// Commits of this tenant wait until the guard is dropped.
+    /// Makes commits of this tenant wait until the guard is dropped.
     pub async fn hold(&self, tenant: &TenantId) -> MutexGuardArc<()> {
         let gate = Arc::new(async_lock::Mutex::new(()));
         *lock(&self.gate) = Some((tenant.clone(), Arc::clone(&gate)));
         gate.lock_arc().await
     }
 
-    /// From now on nothing can be written of clients, as on a full disk.
+    /// From now on nothing about clients can be written, as on a full disk.
     pub fn become_read_only(&self) {
         self.is_read_only.store(true, Ordering::SeqCst);
     }
@@ -96,7 +96,7 @@ impl FaultyStore {
         Ok(())
     }
 
-    /// How many commits were tried.
+    /// The number of attempted commits.
     #[must_use]
     pub fn commits(&self) -> u32 {
         self.commits.load(Ordering::SeqCst)

@@ -1,4 +1,4 @@
-//! Pushes that share a commit, stores that fail, and everything else that goes on at the same time.
+//! Pushes that share a commit, stores that fail, and other concurrent work.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ async fn outcomes(push: PushFuture<'_>) -> Vec<Outcome> {
     push.await.expect("the push is answered").expect("the push is not refused")
 }
 
-/// While a commit is under way the pushes that come in gather, and are decided as one batch in their order.
+/// During a commit, new pushes join a group, which is decided as one batch in their order.
 pub async fn pushes_that_wait_together_share_a_commit_and_each_gets_its_answer(world: &World) {
     let (world, faulty) = over_faults(world);
     let gate = faulty.hold(&world.tenant).await;
@@ -66,7 +66,7 @@ pub async fn one_operation_in_many_pushes_at_once_is_accepted_in_each(world: &Wo
     assert_eq!(world.document("doc").await.map(|document| document.rev), Some(1));
 }
 
-/// A push that is refused leaves no trace, and those it waited with are decided without it.
+/// A refused push leaves no trace, and the other pushes of its group are decided without it.
 pub async fn a_refused_push_does_not_take_its_neighbours_down(world: &World) {
     let (world, faulty) = over_faults(world);
     let half = format!(r#"{{"a":"{}"}}"#, "x".repeat(DOCUMENT_MAX_BYTES / 2));
@@ -86,7 +86,7 @@ pub async fn a_refused_push_does_not_take_its_neighbours_down(world: &World) {
     assert_eq!(ids(&world.log().await), ["op-1", "op-2", "op-5"]);
 }
 
-/// A push that the store refuses for good fails alone.
+/// A push that the store refuses permanently fails alone.
 pub async fn a_push_that_the_store_refuses_for_good_fails_alone(world: &World) {
     let (world, faulty) = over_faults(world);
     faulty.poison("poison");
@@ -107,7 +107,7 @@ pub async fn a_push_that_the_store_refuses_for_good_fails_alone(world: &World) {
     assert_eq!(world.data("doc-2").await.as_deref(), Some(r#"{"after":1}"#));
 }
 
-/// A failure that came after the commit shows nobody an operation applied twice (law 2).
+/// After a failure that came after the commit, no client sees an operation that was applied twice (law 2).
 pub async fn a_group_whose_commit_fails_after_it_was_written_is_accepted_once(world: &World) {
     let (world, faulty) = over_faults(world);
     let gate = faulty.hold(&world.tenant).await;
@@ -125,7 +125,7 @@ pub async fn a_group_whose_commit_fails_after_it_was_written_is_accepted_once(wo
     assert_eq!(world.document("doc-2").await.map(|document| document.rev), Some(2));
 }
 
-/// Law 7: when the store cannot be reached every push says so, nothing has changed, and the next one works.
+/// Law 7: if the store cannot be reached, every push says so, nothing has changed, and the next one works.
 pub async fn an_unavailable_store_fails_the_pushes_and_changes_nothing(world: &World) {
     let (world, faulty) = over_faults(world);
     for kind in [ErrorKind::Unavailable, ErrorKind::Busy] {
@@ -142,7 +142,7 @@ pub async fn an_unavailable_store_fails_the_pushes_and_changes_nothing(world: &W
     world.apply(["op-1", "op-2", "op-3"].map(|id| insert(id, id))).await;
 }
 
-/// The answer of a commit was lost: the client pushes again, and every operation has taken effect once.
+/// If the answer of a commit is lost, the client pushes again, and every operation has taken effect once.
 pub async fn a_push_whose_answer_was_lost_can_be_repeated(world: &World) {
     let (world, faulty) = over_faults(world);
     faulty.inject([Fault::AnswerLost(ErrorKind::Unavailable)]);
@@ -153,7 +153,7 @@ pub async fn a_push_whose_answer_was_lost_can_be_repeated(world: &World) {
     assert_eq!(world.document("doc").await.map(|document| document.rev), Some(2));
 }
 
-/// Clients that hang up while their push waits take nobody with them, and half of nothing is written.
+/// Clients that hang up while their push waits do not stop other pushes, and no push is written in part.
 pub async fn pushes_whose_clients_went_away_hold_up_nobody(world: &World) {
     let (world, faulty) = over_faults(world);
     let pair = |name: &str| [insert(&format!("{name}-1"), &format!("{name}-1")), insert(&format!("{name}-2"), name)];
@@ -176,7 +176,7 @@ pub async fn pushes_whose_clients_went_away_hold_up_nobody(world: &World) {
     world.apply(pair("last")).await;
 }
 
-/// Every retry is bounded: a push that always finds somebody faster gives up and has changed nothing.
+/// Every retry is bounded: a push that always meets a faster commit fails and has changed nothing.
 pub async fn a_push_that_is_always_contended_gives_up(world: &World) {
     let (world, faulty) = over_faults(world);
     faulty.inject([Fault::Contended; 2 * PUSH_MAX_ATTEMPTS as usize]);
@@ -188,7 +188,7 @@ pub async fn a_push_that_is_always_contended_gives_up(world: &World) {
     assert_eq!(world.log().await, []);
 }
 
-/// A push that was contended a few times is applied as if nothing had been.
+/// A push that was contended a few times is applied as usual.
 pub async fn a_contended_push_is_tried_again(world: &World) {
     let (world, faulty) = over_faults(world);
     faulty.inject([Fault::Contended; 3]);
@@ -197,7 +197,7 @@ pub async fn a_contended_push_is_tried_again(world: &World) {
     assert_eq!(ids(&world.log().await), ["op-1"]);
 }
 
-/// Law 3: what another process commits between the decision and the commit is seen by the next decision.
+/// Law 3: the next decision sees what another process committed between the decision and the commit.
 pub async fn what_happens_between_decision_and_commit_is_decided_about_anew(world: &World) {
     let (faulty_world, faulty) = over_faults(world);
     world.apply([insert("op-1", "doc").data(r#"{"n":1}"#)]).await;
@@ -218,7 +218,7 @@ pub async fn what_happens_between_decision_and_commit_is_decided_about_anew(worl
     assert_eq!(faulty_world.push([insert("same", "doc-3")]).await, [Outcome::Duplicate]);
 }
 
-/// Law 10: what waits together is bounded; what has no room waits for the next commit.
+/// Law 10: a group is bounded, and pushes without room wait for the next commit.
 pub async fn a_group_is_bounded(world: &World) {
     let (world, faulty) = over_faults(world);
     let large = |name: &str| {
@@ -235,7 +235,7 @@ pub async fn a_group_is_bounded(world: &World) {
     assert_eq!(faulty.commits(), 3, "the first alone, then two and two");
 }
 
-/// Law 9: a tenant whose commit takes its time holds up no other.
+/// Law 9: a tenant with a slow commit delays no other tenant.
 pub async fn a_commit_that_takes_its_time_blocks_no_other_tenant(world: &World) {
     let (slow, faulty) = over_faults(world);
     let other = slow.as_tenant("other");
@@ -248,7 +248,7 @@ pub async fn a_commit_that_takes_its_time_blocks_no_other_tenant(world: &World) 
     assert_eq!(outcomes(waiting).await, [Outcome::Applied]);
 }
 
-/// Law 6: of two requests of one client at the same time neither takes the other's `since` for its own place.
+/// Law 6: two concurrent requests of one client never use the other's `since` for their own place.
 pub async fn two_requests_of_one_client_at_once_share_no_since(world: &World) {
     let (faulty_world, faulty) = over_faults(world);
     world.apply([insert("op-1", "doc-1").at(5)]).await;
@@ -268,13 +268,13 @@ pub async fn two_requests_of_one_client_at_once_share_no_since(world: &World) {
     assert_eq!(ids(&world.since("me", 8, 9).await.entries)[..1], ["op-4"]);
 }
 
-/// A legacy pull that always finds its client's memory changed gives up.
+/// A pull of an original client fails if its client's memory changes at each attempt.
 pub async fn a_pull_that_is_always_contended_gives_up(world: &World) {
     let (faulty_world, faulty) = over_faults(world);
     world.apply(inserts(3)).await;
     for number in 0..2 * PULL_MAX_ATTEMPTS as usize {
         let other = world.clone();
-        // What is remembered changes each time, be it only in which places were used last.
+        // The memory changes each time, even if only the order of the last used places differs.
         faulty.meanwhile(async move { drop(other.since("me", 0, 1 + number % 2).await) });
     }
     let request = PullRequest { from: PullFrom::Since(0), client_id: Some(ClientId::literal("me")), max_operations: 9 };
@@ -283,7 +283,7 @@ pub async fn a_pull_that_is_always_contended_gives_up(world: &World) {
     assert_eq!(world.memory("me").await.map(|memory| memory.revision), Some(u64::from(PULL_MAX_ATTEMPTS)));
 }
 
-/// A store that works says so.
+/// A store that works reports that it does.
 pub async fn a_store_that_works_can_be_reached(world: &World) {
     assert!(world.service.check().await.is_ok());
     assert_eq!(world.service.adapter(), world.store.name());

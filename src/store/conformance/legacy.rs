@@ -1,6 +1,7 @@
-//! Pull with `since` by a client that says who it is (law 6).
+//! Pull with `since` by a client that sends its id (law 6).
 //!
-//! Such a client sends as next `since` the greatest timestamp of the page it applied, and skips operations it knows.
+//! Such a client sends as next `since` the greatest timestamp of the page that it applied, and skips operations that it
+//! knows.
 
 use std::collections::HashSet;
 
@@ -21,7 +22,7 @@ use crate::store::{NewMemory, Remember};
 
 const ME: &str = "me";
 
-/// What a client sends next that has applied a page.
+/// The next `since` of a client that has applied a page.
 fn next_since(page: &PulledPage) -> u64 {
     page.entries.iter().map(|entry| entry.timestamp).max().expect("the page has operations")
 }
@@ -30,7 +31,7 @@ async fn push_at(world: &World, id: &str, timestamp: u64) {
     world.apply([insert(id, id).at(timestamp)]).await;
 }
 
-/// Pulls on from a `since` until there is no more, and answers the ids in the order they came, with the last `since`.
+/// Pulls from a `since` until there is no more. Returns the ids in the order in which they came, and the last `since`.
 async fn pull_on(world: &World, mut since: u64, max_operations: usize) -> (Vec<String>, u64) {
     let mut seen = Vec::new();
     loop {
@@ -45,7 +46,7 @@ async fn pull_on(world: &World, mut since: u64, max_operations: usize) -> (Vec<S
     }
 }
 
-/// From 0 comes the log in its own order, whatever the timestamps.
+/// From 0, the log is delivered in its own order, whatever the timestamps are.
 pub async fn from_zero_the_log_is_delivered_in_its_order(world: &World) {
     for (id, at) in [("late", 9), ("early", 1), ("middle", 5)] {
         push_at(world, id, at).await;
@@ -57,7 +58,7 @@ pub async fn from_zero_the_log_is_delivered_in_its_order(world: &World) {
     assert_eq!(again, page, "0 is the beginning whenever it comes");
 }
 
-/// An operation pushed late with an older timestamp than what the client has already pulled.
+/// An operation is pushed late, with an older timestamp than the client has already pulled.
 pub async fn an_operation_that_comes_late_with_an_older_timestamp_is_delivered(world: &World) {
     push_at(world, "op-1", 100).await;
     let (_, since) = pull_on(world, 0, 9).await;
@@ -71,7 +72,7 @@ pub async fn an_operation_that_comes_late_with_an_older_timestamp_is_delivered(w
     assert_eq!(ids(&world.since(ME, since, 9).await.entries), ["later"]);
 }
 
-/// An operation whose timestamp lies in the far future hides nothing that comes after it.
+/// An operation with a timestamp in the far future hides no later operation.
 pub async fn a_timestamp_in_the_far_future_hides_nothing(world: &World) {
     push_at(world, "future", INTEGER_MAX).await;
     let (_, mut since) = pull_on(world, 0, 9).await;
@@ -98,7 +99,7 @@ pub async fn equal_timestamps_are_not_lost_at_a_page_boundary(world: &World) {
     }
 }
 
-/// A page whose greatest timestamp stands for another place already gets an operation repeated with a greater one.
+/// If the greatest timestamp of a page already stands for another place, an operation is repeated with a greater one.
 pub async fn no_since_stands_for_two_places(world: &World) {
     let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000));
     world.apply([insert("op-1", "1").at(7)]).await;
@@ -130,7 +131,7 @@ pub async fn no_since_stands_for_two_places(world: &World) {
     assert_eq!(world.since(ME, 9, 9).await.entries, []);
 }
 
-/// At the greatest timestamp the repeated ones are integers that a JavaScript number still tells apart.
+/// At the greatest timestamp, the raised numbers are integers that a JavaScript number can tell apart.
 pub async fn places_at_the_greatest_timestamp_are_told_apart_by_doubles(world: &World) {
     let mut since = 0;
     for number in 1..=12 {
@@ -151,7 +152,7 @@ pub async fn places_at_the_greatest_timestamp_are_told_apart_by_doubles(world: &
     }
 }
 
-/// The answer was lost: the client asks from where it was and gets the same, with what has come since.
+/// If an answer is lost, the client repeats its request and receives the same page, with newer operations.
 pub async fn a_lost_answer_is_given_again(world: &World) {
     world.apply(inserts(4)).await;
     let first = world.since(ME, 0, 2).await;
@@ -164,7 +165,7 @@ pub async fn a_lost_answer_is_given_again(world: &World) {
     assert_eq!(ids(&world.since(ME, since, 9).await.entries), ["op-3", "op-4", "late"]);
 }
 
-/// Answers lost again and again while the log grows: the place in use is never forgotten for the ones that are not.
+/// Answers are lost repeatedly while the log grows. The place that is used is never forgotten for the unused ones.
 pub async fn a_since_in_use_outlives_many_lost_answers(world: &World) {
     push_at(world, "op-0", 1_000).await;
     let since = next_since(&world.since(ME, 0, 9).await);
@@ -178,8 +179,8 @@ pub async fn a_since_in_use_outlives_many_lost_answers(world: &World) {
     }
 }
 
-/// A `since` that the server never gave, or does not remember, is answered from the beginning: from now on, or in the
-/// order of time, a client would miss what was pushed late before it asked.
+/// A `since` that the server never gave, or does not remember, is answered from the beginning. From the present place,
+/// or in the order of time, a client would miss what was pushed late before its request.
 pub async fn an_unknown_since_is_answered_from_the_beginning(world: &World) {
     for (id, at) in [("a", 30), ("b", 10), ("c", 20), ("d", 20), ("e", 40)] {
         push_at(world, id, at).await;
@@ -194,7 +195,7 @@ pub async fn an_unknown_since_is_answered_from_the_beginning(world: &World) {
     assert_eq!(ids(&world.since(ME, next_since(&page), 9).await.entries)[..1], ["later"]);
 }
 
-/// An unknown `since` of a log that is empty is as good as the beginning.
+/// With an empty log, an unknown `since` is as good as the beginning.
 pub async fn an_unknown_since_of_an_empty_log_hides_nothing(world: &World) {
     let page = world.since(ME, 50, 9).await;
     assert_eq!((page.entries.len(), page.has_more), (0, false));
@@ -204,7 +205,7 @@ pub async fn an_unknown_since_of_an_empty_log_hides_nothing(world: &World) {
     assert_eq!(world.since(ME, next_since(&page), 9).await.entries, []);
 }
 
-/// The answer to an unknown `since` was lost: the same number comes again and stands for no other place meanwhile.
+/// If the answer to an unknown `since` is lost, the same number comes again, and stands for no other place meanwhile.
 pub async fn a_lost_answer_to_an_unknown_since_hides_nothing(world: &World) {
     push_at(world, "op-1", 15).await;
     push_at(world, "op-2", 15).await;
@@ -216,7 +217,7 @@ pub async fn a_lost_answer_to_an_unknown_since_hides_nothing(world: &World) {
     assert_eq!(ids(&world.since(ME, next_since(&page), 9).await.entries)[..1], ["late"]);
 }
 
-/// Where history is gone, a client with an unknown `since` gets the documents, with tombstones, and then the log.
+/// If history was compacted, a client with an unknown `since` receives the documents with tombstones, and then the log.
 pub async fn an_unknown_since_is_answered_with_all_documents_after_a_compaction(world: &World) {
     world
         .apply([
@@ -235,7 +236,7 @@ pub async fn an_unknown_since_is_answered_with_all_documents_after_a_compaction(
     assert_eq!((page.entries[0].id.as_str(), page.entries[0].kind()), ("op-5", OperationKind::Update));
 }
 
-/// Operations whose timestamps are 0 are no reason to begin again and again.
+/// Timestamps of 0 do not make a client begin repeatedly.
 pub async fn timestamps_of_0_lead_beyond_the_beginning(world: &World) {
     for number in 1..=3 {
         push_at(world, &format!("op-{number}"), 0).await;
@@ -246,7 +247,7 @@ pub async fn timestamps_of_0_lead_beyond_the_beginning(world: &World) {
     assert_eq!(world.since(ME, since, 9).await.entries, []);
 }
 
-/// A number that was forgotten is given for no other place: some database may still send it.
+/// A forgotten number is not given for another place, because some database may still send it.
 pub async fn a_forgotten_number_is_not_given_again(world: &World) {
     push_at(world, "op-0", 500).await;
     let mut since = next_since(&world.since(ME, 0, 9).await);
@@ -261,7 +262,8 @@ pub async fn a_forgotten_number_is_not_given_again(world: &World) {
     assert_eq!(ids(&world.since(ME, 500, 2).await.entries)[..2], ["op-0", "op-1"]);
 }
 
-/// Numbers may grow beyond every timestamp; they stay integers that a JavaScript number holds, and are known.
+/// Numbers may become greater than every timestamp. They stay integers that a JavaScript number can hold, and are
+/// known.
 pub async fn numbers_beyond_the_greatest_timestamp_are_accepted(world: &World) {
     let mut since = SINCE_FOREIGN_MAX;
     for number in 1..=3 * CLIENT_MAX_PLACES as u64 {
@@ -275,7 +277,8 @@ pub async fn numbers_beyond_the_greatest_timestamp_are_accepted(world: &World) {
     }
 }
 
-/// Once history is gone, 0 shows the documents, and the tombstones too: the client may hold what they stand for.
+/// If history was compacted, 0 returns the documents and also the tombstones, because the client may have these
+/// documents.
 pub async fn from_zero_the_documents_are_delivered_where_history_is_gone(world: &World) {
     world.apply([insert("op-1", "doc-1"), insert("op-2", "doc-2"), insert("op-3", "doc-3")]).await;
     world.apply([update("op-4", "doc-1").data(r#"{"a":1}"#), delete("op-5", "doc-2")]).await;
@@ -290,7 +293,7 @@ pub async fn from_zero_the_documents_are_delivered_where_history_is_gone(world: 
     assert_eq!(world.since(ME, since, 9).await.entries[0].id.as_str(), "op-6");
 }
 
-/// A client whose remembered place the horizon has passed is shown the documents that changed since, and misses none.
+/// A client whose remembered place is behind the horizon receives the documents that changed since, and misses none.
 pub async fn the_horizon_may_pass_a_remembered_place(world: &World) {
     world.apply([insert("op-1", "doc-1").at(5).data(r#"{"a":1}"#), insert("op-2", "doc-2").at(6)]).await;
     let since = next_since(&world.since(ME, 0, 9).await);
@@ -308,7 +311,7 @@ pub async fn the_horizon_may_pass_a_remembered_place(world: &World) {
     assert_eq!((page.entries[0].id.as_str(), page.entries[0].kind()), ("op-6", OperationKind::Update));
 }
 
-/// The last places are remembered, and one that is forgotten is an unknown `since`: the beginning.
+/// The last places are remembered. A forgotten one is an unknown `since`, which is answered from the beginning.
 pub async fn the_last_places_are_remembered(world: &World) {
     let mut places = vec![0];
     for number in 1..=20 {
@@ -329,7 +332,8 @@ pub async fn the_last_places_are_remembered(world: &World) {
     assert!(seen.contains(&"last".to_owned()));
 }
 
-/// The places of a client are kept however long it is silent: who forgets them does not know which numbers it gave.
+/// The places of a client are kept however long it is silent. Without them, the server would not know which numbers it
+/// gave.
 pub async fn a_silent_client_is_never_forgotten(world: &World) {
     push_at(world, "op-1", 100).await;
     let since = next_since(&world.since(ME, 0, 9).await);
@@ -341,7 +345,7 @@ pub async fn a_silent_client_is_never_forgotten(world: &World) {
     assert_eq!(ids(&world.since(ME, since, 9).await.entries), ["late", "later"]);
 }
 
-/// A client that polls is remembered for as long as it polls, even if nothing ever changes.
+/// A client that polls is remembered as long as it polls, even if nothing changes.
 pub async fn a_client_that_polls_is_never_forgotten(world: &World) {
     push_at(world, "op-1", 100).await;
     let since = next_since(&world.since(ME, 0, 9).await);
@@ -354,7 +358,7 @@ pub async fn a_client_that_polls_is_never_forgotten(world: &World) {
     assert_eq!(ids(&world.since(ME, since, 9).await.entries), ["late"]);
 }
 
-/// What is remembered is each client's own.
+/// Each client has its own memory.
 pub async fn clients_have_places_of_their_own(world: &World) {
     push_at(world, "op-1", 7).await;
     world.since("one", 0, 9).await;
@@ -379,7 +383,7 @@ pub async fn a_repeated_operation_keeps_a_page_below_the_limit(world: &World) {
     }
 }
 
-/// A run of one timestamp that no page can hold is no obstacle to a client with a memory.
+/// A client with a memory can pass a run of one timestamp that no page can hold.
 pub async fn a_run_longer_than_the_largest_page_is_delivered_in_parts(world: &World) {
     let count = PAGE_MAX_OPERATIONS + 1;
     let drafts: Vec<Draft> = inserts(count as u64).into_iter().map(|draft| draft.at(7)).collect();
@@ -392,7 +396,7 @@ pub async fn a_run_longer_than_the_largest_page_is_delivered_in_parts(world: &Wo
     }
 }
 
-/// A memory that speaks of another log than the store has now is good for nothing but the beginning.
+/// A memory of another log than the store has now is good only for a start from the beginning.
 pub async fn places_of_another_log_lead_to_the_beginning(world: &World) {
     world.apply([insert("op-1", "doc-1").at(5), insert("op-2", "doc-2").at(6)]).await;
     let elsewhere = Position { seq: 1, fingerprint: Fingerprint::from_number(1) };

@@ -1,4 +1,4 @@
-//! Pull with a cursor, along the log.
+//! Pull with a cursor in log mode.
 
 use super::draft::{clock, delete, insert, inserts, key, update};
 use super::world::{World, ids, page_of};
@@ -12,7 +12,7 @@ use crate::service::{PullFrom, Pulled};
 
 const START: Option<Cursor> = Some(Cursor::Log(Position::START));
 
-/// The place behind every operation of a log that has these ids.
+/// The place after all operations of a log with these ids.
 fn position(ids: &[&str]) -> Position {
     let fingerprint = ids.iter().fold(Fingerprint::START, |sum, id| sum.extended(&OperationId::literal(id)));
     Position { seq: ids.len() as u64, fingerprint }
@@ -22,7 +22,7 @@ async fn is_reset(world: &World, cursor: Cursor) -> bool {
     world.pull(PullFrom::Cursor(Some(cursor)), None, 9).await == Pulled::Reset
 }
 
-/// Every field of an operation goes out as it came in.
+/// Every field of an operation is returned as it was pushed.
 pub async fn an_operation_is_delivered_as_it_was_pushed(world: &World) {
     let data = r#"{ "b" : 1.0, "a":[1e2, "\u00e9é" ] , "b":null}"#;
     let drafts = [
@@ -47,7 +47,7 @@ pub async fn an_operation_is_delivered_as_it_was_pushed(world: &World) {
     assert!(!page.has_more);
 }
 
-/// Pages follow each other in the order of commits, whatever the timestamps, without a gap and without an overlap.
+/// Pages follow each other in the order of commits, whatever the timestamps are, without gaps and overlaps.
 pub async fn pages_follow_the_log_and_say_whether_there_is_more(world: &World) {
     let mut expected = Vec::new();
     for (number, timestamp) in (1..).zip([9, 2, INTEGER_MAX, 2, 1, 9, 9]) {
@@ -73,7 +73,7 @@ pub async fn pages_follow_the_log_and_say_whether_there_is_more(world: &World) {
     }
 }
 
-/// An empty page leaves the cursor where it is; what comes later is found behind it.
+/// An empty page does not move the cursor, and later operations are found after it.
 pub async fn a_client_that_has_everything_goes_on_from_the_head(world: &World) {
     let page = world.page(START, 9).await;
     assert_eq!((page.entries.len(), page.has_more, page.cursor), (0, false, START));
@@ -86,7 +86,7 @@ pub async fn a_client_that_has_everything_goes_on_from_the_head(world: &World) {
     assert_eq!(ids(&world.page(page.cursor, 9).await.entries), ["late"]);
 }
 
-/// A client gets its own operations back.
+/// A client also receives its own operations.
 pub async fn own_operations_are_returned_too(world: &World) {
     world.apply([insert("op-1", "doc").client("me")]).await;
     let page = page_of(world.pull(PullFrom::Cursor(START), Some("me"), 9).await);
@@ -110,7 +110,7 @@ pub async fn a_page_is_bounded_in_bytes(world: &World) {
     }
 }
 
-/// What the bytes of a page are counted from includes the clock, which can be larger than the data.
+/// The clocks are included in the bytes of a page, because they can be larger than the data.
 pub async fn the_bytes_of_a_page_include_its_clocks(world: &World) {
     let clients: Vec<String> = (0..1_000).map(|number| format!("{number:0>250}")).collect();
     let entries: Vec<(&str, u64)> = clients.iter().map(|client| (client.as_str(), 1)).collect();
@@ -125,7 +125,7 @@ pub async fn the_bytes_of_a_page_include_its_clocks(world: &World) {
     }
 }
 
-/// A place beyond the head belongs to a log that was lost, and is no place of this one.
+/// A place beyond the head belongs to a log that was lost, not to this one.
 pub async fn a_cursor_beyond_the_head_is_reset(world: &World) {
     world.apply(inserts(3)).await;
     let head = world.head().await.position();
@@ -141,7 +141,7 @@ pub async fn a_cursor_beyond_the_head_is_reset(world: &World) {
     assert!(!is_reset(&empty, Cursor::Log(Position::START)).await);
 }
 
-/// A log that was restored from a backup and went on differently refuses the cursors from after the backup.
+/// A log that was restored from a backup and then changed refuses the cursors from after the backup.
 pub async fn a_cursor_of_another_history_is_reset(world: &World) {
     let shared = ["op-1", "op-2", "op-3"];
     let restored = world.as_tenant("restored");
@@ -164,7 +164,7 @@ pub async fn a_cursor_of_another_history_is_reset(world: &World) {
     }
 }
 
-/// The fingerprints outlive the log entries: behind the horizon a cursor is told apart as well.
+/// The fingerprints stay when log entries are removed, so cursors of another log are also refused behind the horizon.
 pub async fn a_cursor_behind_the_horizon_is_still_told_from_another_history(world: &World) {
     world.apply(inserts(4)).await;
     world.compact(0).await;
@@ -177,7 +177,7 @@ pub async fn a_cursor_behind_the_horizon_is_still_told_from_another_history(worl
     }
 }
 
-/// A position is the same whether the log, the documents or the head says it.
+/// A position is the same in the log, in the documents and in the head.
 pub async fn every_page_names_its_place_by_the_same_fingerprint(world: &World) {
     world.apply([insert("op-1", "doc-1"), insert("op-2", "doc-2"), update("op-3", "doc-1")]).await;
     assert_eq!(world.head().await, Cursor::Log(position(&["op-1", "op-2", "op-3"])));

@@ -1,7 +1,7 @@
-//! The suite that every store must pass: one list of checks, each a sentence, each in a fresh world of its own.
+//! The suite that every store must pass: a list of checks. Each has a sentence as its name, and runs in a fresh world.
 //!
-//! A check is a function of a [`World`] that panics where the store breaks its promise. It needs no runtime of its own,
-//! so whoever runs it chooses one. [`for_each_conformance_check`](crate::for_each_conformance_check) is the list.
+//! A check is a function of a [`World`] that panics if the store breaks its promise. It needs no particular async
+//! runtime, so the caller chooses one. [`for_each_conformance_check`](crate::for_each_conformance_check) is the list.
 
 #![expect(clippy::missing_panics_doc, reason = "a check fails by a panic; there would be nothing else to say")]
 

@@ -1,4 +1,4 @@
-//! Push, by the rows of the protocol.
+//! Push, case by case of the protocol.
 
 use super::draft::{clock, delete, insert, key, update};
 use super::world::{World, ids, operations};
@@ -7,7 +7,7 @@ use crate::core::json::Object;
 use crate::core::limits::{DOCUMENT_MAX_BYTES, INTEGER_MAX};
 use crate::core::operation::OperationKind;
 
-/// What a push could change, to be compared with itself.
+/// Everything that a push could change, for a comparison.
 async fn everything(world: &World) -> impl PartialEq + std::fmt::Debug + use<> {
     (world.log().await, world.query(&[]).await, world.stats().await, world.head().await)
 }
@@ -28,14 +28,14 @@ pub async fn every_operation_of_a_push_has_an_outcome_in_its_place(world: &World
     assert_eq!(outcomes[2..], [Outcome::Duplicate]);
 }
 
-/// An empty push is answered and does nothing.
+/// An empty push is answered and has no effect.
 pub async fn an_empty_push_changes_nothing(world: &World) {
     let before = everything(world).await;
     assert_eq!(world.push([]).await, []);
     assert_eq!(everything(world).await, before);
 }
 
-/// Law 2, with the same content and with another.
+/// Law 2, with the same content and with different content.
 pub async fn a_known_id_is_accepted_again_and_changes_nothing(world: &World) {
     let first = || insert("op-1", "doc").data(r#"{"n":1}"#);
     world.apply([first()]).await;
@@ -73,7 +73,7 @@ pub async fn an_id_that_stands_twice_in_a_push_takes_effect_once(world: &World) 
     assert_eq!(world.document("doc-2").await, None);
 }
 
-/// The answer to a conflict is the server's document, and nothing changes.
+/// The answer to a conflict has the server's document, and nothing changes.
 pub async fn an_earlier_or_concurrent_clock_conflicts_with_the_document_as_it_is(world: &World) {
     let server = insert("op-1", "doc").data(r#"{"n":1}"#).clock(&[("a", 2), ("b", 1)]).at(77);
     world.apply([server]).await;
@@ -100,7 +100,7 @@ pub async fn an_earlier_or_concurrent_clock_conflicts_with_the_document_as_it_is
     assert_eq!(world.push([insert("op-2", "other")]).await, [Outcome::Applied], "a conflict's id is not known");
 }
 
-/// Clocks that are equal or later are accepted; a client that a clock does not name counts 0.
+/// Equal and later clocks are accepted. A client that is not in a clock has the counter 0.
 pub async fn an_equal_or_later_clock_is_applied_and_counts_a_revision(world: &World) {
     let clocks: [&[(&str, u64)]; 6] = [
         &[("a", 1)],
@@ -120,7 +120,7 @@ pub async fn an_equal_or_later_clock_is_applied_and_counts_a_revision(world: &Wo
     assert_eq!(conflict(&outcomes[0]).document.clock, clock(&[("a", INTEGER_MAX), ("b", INTEGER_MAX)]));
 }
 
-/// On a document that nobody wrote every kind is applied, whatever its clock.
+/// On a document that was never written, all kinds of operations are applied, with any clock.
 pub async fn an_unknown_document_takes_every_operation(world: &World) {
     for (number, entries) in (1..).zip([&[][..], &[("a", 0)], &[("a", 5)], &[("b", 1), ("a", 3)]]) {
         let name = |kind: &str| format!("{kind}-{number}");
@@ -138,7 +138,7 @@ pub async fn an_unknown_document_takes_every_operation(world: &World) {
     }
 }
 
-/// The keys of an update go over those of the document, one level deep; `null` is a value.
+/// An update replaces the keys of the document that it names, one level deep. `null` is a value.
 pub async fn an_update_merges_one_level_deep(world: &World) {
     let base = r#"{"a":{"x":1},"b":12345678901234567890,"c":[1]}"#;
     let patch = r#"{"d": 1.0,"a":{"y":2},"c":null}"#;
@@ -159,7 +159,7 @@ pub async fn an_insert_over_a_document_replaces_its_data(world: &World) {
     assert_eq!(world.document("doc").await.map(|document| document.rev), Some(2));
 }
 
-/// A delete hides the document, counts a revision, and keeps the clock.
+/// A delete hides the document, increments its revision, and keeps its clock.
 pub async fn a_delete_leaves_a_tombstone_that_conflicts_like_a_document(world: &World) {
     world.apply([insert("op-1", "doc").data(r#"{"a":1}"#), delete("op-2", "doc").clock(&[("a", 2)])]).await;
     assert_eq!((world.document("doc").await, world.query(&[]).await), (None, vec![]));
@@ -175,7 +175,7 @@ pub async fn a_delete_leaves_a_tombstone_that_conflicts_like_a_document(world: &
     assert_eq!(conflict(&outcomes[0]).document.rev, 3);
 }
 
-/// A delete of what nobody wrote is accepted and leaves a tombstone.
+/// A delete of a document that was never written is accepted and leaves a tombstone.
 pub async fn a_delete_of_an_unknown_document_is_logged_and_leaves_a_tombstone(world: &World) {
     world.apply([delete("op-1", "doc").clock(&[("a", 3)])]).await;
     let log = world.log().await;
@@ -185,7 +185,8 @@ pub async fn a_delete_of_an_unknown_document_is_logged_and_leaves_a_tombstone(wo
     assert_eq!(world.document("doc").await.map(|document| document.rev), Some(2));
 }
 
-/// A tombstone keeps no data: what revives it is all there is, and the log says so to those who kept theirs.
+/// A tombstone has no data, so only the reviving update's data are left. The log has it as an insert, for clients that
+/// kept theirs.
 pub async fn an_update_revives_a_tombstone_alone_and_is_logged_as_an_insert(world: &World) {
     let drafts = [
         insert("op-1", "doc").data(r#"{"a":1}"#),
@@ -207,7 +208,7 @@ pub async fn an_update_revives_a_tombstone_alone_and_is_logged_as_an_insert(worl
     }
 }
 
-/// The operations of a push see those before them, the refused ones not.
+/// The operations of a push see the earlier ones, but not the refused ones.
 pub async fn later_operations_of_a_push_see_earlier_ones(world: &World) {
     let outcomes = world
         .push([
@@ -230,7 +231,7 @@ fn document_of(name: &str, bytes: usize) -> String {
     format!(r#"{{"{name}":"{}"}}"#, "x".repeat(bytes - frame))
 }
 
-/// The largest document is stored, one byte more refuses the whole push.
+/// The largest document is stored. One byte more, and the whole push is refused.
 pub async fn a_push_that_makes_a_document_too_large_is_refused_as_a_whole(world: &World) {
     let largest = document_of("a", DOCUMENT_MAX_BYTES);
     world.apply([insert("op-1", "doc").data(&largest)]).await;

@@ -1,4 +1,4 @@
-//! The simplest client there is: it holds what it was told, in the order that it was told.
+//! The simplest client: it applies what it receives in the order in which it comes.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use crate::core::json::Object;
 use crate::core::names::DocumentId;
 use crate::core::operation::{LogEntry, OperationKind};
 
-/// Documents by id; those that are deleted are gone.
+/// Documents by id, without deleted ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replica(BTreeMap<DocumentId, String>);
 
 impl Replica {
-    /// What the server holds in the usual collection.
+    /// The server's documents in the default collection.
     pub async fn of_server(world: &World) -> Self {
         let documents = world.query(&[]).await.into_iter();
         Self(documents.map(|document| (document.key.id, document.data.as_str().to_owned())).collect())
     }
 
-    /// Does what each entry says.
+    /// Applies each entry.
     pub fn apply(&mut self, entries: &[LogEntry]) {
         for entry in entries {
             let id = entry.key.id.clone();

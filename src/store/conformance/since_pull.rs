@@ -1,4 +1,4 @@
-//! Pull with `since` by nobody in particular: the reference's rule.
+//! Pull with `since` and without a client id: the rule of the original protocol.
 
 use super::draft::{delete, insert, update};
 use super::world::{World, ids, page_of};
@@ -9,14 +9,14 @@ use crate::core::page::TimePlace;
 use crate::service::{PullFrom, Pulled};
 use crate::store::TimeRequest;
 
-/// Operations with these timestamps, `op-1` and so on.
+/// Applies operations with these timestamps, `op-1` and so on.
 async fn apply_at(world: &World, timestamps: &[u64]) {
     let drafts =
         (1..).zip(timestamps).map(|(number, at)| insert(&format!("op-{number}"), &format!("{number}")).at(*at));
     world.apply(drafts).await;
 }
 
-/// Operations with a greater timestamp, by timestamp and then as they were committed, and no cursor.
+/// The page has operations with a greater timestamp, ordered by timestamp and then by commit, and no cursor.
 pub async fn a_page_has_the_operations_with_a_greater_timestamp_in_its_order(world: &World) {
     apply_at(world, &[5, 3, INTEGER_MAX, 3, 1]).await;
     let page = world.since_of_nobody(0, 9).await;
@@ -28,7 +28,7 @@ pub async fn a_page_has_the_operations_with_a_greater_timestamp_in_its_order(wor
     assert_eq!(world.as_tenant("empty").since_of_nobody(0, 9).await.entries, []);
 }
 
-/// A page never ends inside a run of equal timestamps, for its client knows no more of its place than the timestamp.
+/// A page never ends inside a run of equal timestamps, because its client knows only the timestamp of its place.
 pub async fn a_page_never_ends_inside_a_run_of_equal_timestamps(world: &World) {
     apply_at(world, &[1, 2, 2, 2, 3, 4, 4]).await;
     for (since, max_operations, expected, has_more) in [
@@ -46,7 +46,7 @@ pub async fn a_page_never_ends_inside_a_run_of_equal_timestamps(world: &World) {
     }
 }
 
-/// A run at the beginning of a page may exceed what was asked for, up to the largest page.
+/// A run at the beginning of a page may exceed the requested limit, up to the largest page.
 pub async fn a_run_that_fits_the_largest_page_is_delivered_whole(world: &World) {
     let mut timestamps = vec![7; PAGE_MAX_OPERATIONS];
     timestamps.push(8);
@@ -57,7 +57,8 @@ pub async fn a_run_that_fits_the_largest_page_is_delivered_whole(world: &World) 
     assert_eq!((page.entries.len(), page.has_more), (1, false));
 }
 
-/// A longer one cannot be delivered to a client whose place among them nobody remembers; said, not dropped.
+/// A longer run cannot be delivered to a client whose place in it is not remembered. The answer says so, and drops
+/// nothing.
 pub async fn a_run_that_does_not_fit_the_largest_page_is_said_to_be_too_long(world: &World) {
     let mut timestamps = vec![7; PAGE_MAX_OPERATIONS + 1];
     timestamps[0] = 6;
@@ -84,7 +85,7 @@ pub async fn a_run_of_more_bytes_than_the_largest_page_is_said_to_be_too_long(wo
     assert_eq!(world.pull(PullFrom::Since(7), None, 100).await, Pulled::RunTooLong);
 }
 
-/// Once history has been compacted, documents stand in for operations, tombstones included.
+/// After a compaction, documents are returned instead of operations, including tombstones.
 pub async fn documents_stand_in_for_a_history_that_is_gone(world: &World) {
     world
         .apply([
@@ -109,7 +110,7 @@ pub async fn documents_stand_in_for_a_history_that_is_gone(world: &World) {
     assert_eq!((ids(&page.entries), page.has_more), (vec!["op-3", "op-5"], true), "runs of documents are whole too");
 }
 
-/// The port goes on behind any place in the order of (timestamp, sequence number).
+/// The port can continue after any place in the order of (timestamp, sequence number).
 pub async fn a_page_goes_on_behind_any_place(world: &World) {
     apply_at(world, &[2, 1, 2, 2, 3]).await;
     for is_compacted in [false, true] {

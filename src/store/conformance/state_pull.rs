@@ -1,4 +1,4 @@
-//! Pull with a cursor, along the documents: first syncs and clients that fell behind the horizon.
+//! Pull with a cursor in state mode: first syncs, and clients that are behind the horizon.
 
 use super::draft::{clock, delete, insert, inserts, update};
 use super::replica::Replica;
@@ -15,7 +15,8 @@ fn is_state(page: &PulledPage) -> bool {
     matches!(page.cursor, Some(Cursor::State { .. }))
 }
 
-/// A document is delivered whole, as an insert with the id, author, time and clock of its last operation.
+/// A document is returned as an insert with all of its data, and with the id, author, time and clock of its last
+/// operation.
 pub async fn a_client_from_nothing_gets_whole_documents_in_the_order_of_their_last_operations(world: &World) {
     world
         .apply([
@@ -33,7 +34,7 @@ pub async fn a_client_from_nothing_gets_whole_documents_in_the_order_of_their_la
     assert_eq!((page.cursor, page.has_more), (Some(world.head().await), false));
 }
 
-/// A client that starts from nothing is sent no tombstones from before it began, and those from after.
+/// A client that begins without a cursor receives no tombstones from before it began, and all later ones.
 pub async fn a_client_from_nothing_gets_only_the_tombstones_from_after_it_began(world: &World) {
     world.apply(inserts(4)).await;
     world.apply([delete("old", "doc-1")]).await;
@@ -48,7 +49,7 @@ pub async fn a_client_from_nothing_gets_only_the_tombstones_from_after_it_began(
     assert_eq!(second.cursor, Some(world.head().await));
 }
 
-/// A tombstone from before the client began is not delivered, and neither is it counted as something that is left.
+/// A tombstone from before the client began is not returned, and is not treated as a row that is left.
 pub async fn tombstones_that_are_not_shown_take_no_place_in_a_page(world: &World) {
     world.apply(inserts(4)).await;
     world.apply([delete("op-5", "doc-2"), delete("op-6", "doc-3"), delete("op-7", "doc-4")]).await;
@@ -60,9 +61,9 @@ pub async fn tombstones_that_are_not_shown_take_no_place_in_a_page(world: &World
     assert_eq!((page.entries.len(), page.has_more, page.cursor), (0, false, Some(world.head().await)));
 }
 
-/// The mode lasts until a page has shown the last document of its moment; only then comes the log.
+/// The mode lasts until a page has returned the last document of its moment. Only then follows the log.
 ///
-/// A page earlier, the client would be sent patches of documents whose base it never got.
+/// One page earlier, the client would receive updates of documents that it does not have.
 pub async fn a_client_is_shown_documents_until_a_page_has_shown_the_last_one(world: &World) {
     world
         .apply((1..=4).map(|number| insert(&format!("op-{number}"), &format!("doc-{number}")).data(r#"{"n":1}"#)))
@@ -71,7 +72,7 @@ pub async fn a_client_is_shown_documents_until_a_page_has_shown_the_last_one(wor
     assert_eq!(ids(&page.entries), ["op-1"]);
     for round in 1..=6 {
         assert!(is_state(&page) && page.has_more, "round {round}");
-        // A document moves behind all others, by a patch.
+        // An update moves a document after all others.
         let moved = format!("doc-{}", (round % 4) + 1);
         world.apply([update(&format!("patch-{round}"), &moved).data(&format!(r#"{{"round":{round}}}"#))]).await;
         page = world.page(page.cursor, 1).await;
@@ -85,7 +86,7 @@ pub async fn a_client_is_shown_documents_until_a_page_has_shown_the_last_one(wor
     assert_eq!(log.entries[0].kind(), OperationKind::Update, "from then on it is the log that is read");
 }
 
-/// The page that shows the last document ends the mode at the head, even when it is full.
+/// The page with the last document ends the mode at the head, even if the page is full.
 pub async fn a_full_page_that_shows_the_last_document_ends_the_mode(world: &World) {
     world.apply(inserts(3)).await;
     world.apply([delete("op-4", "doc-1")]).await;
@@ -94,7 +95,8 @@ pub async fn a_full_page_that_shows_the_last_document_ends_the_mode(world: &Worl
     assert_eq!(page.cursor, Some(world.head().await));
 }
 
-/// A cursor at the horizon has every entry that follows it; one behind it is shown the documents since, deleted or not.
+/// A cursor at the horizon has every later entry. With one behind it, the documents since then are returned, deleted or
+/// not.
 pub async fn a_cursor_behind_the_horizon_is_shown_the_documents_that_changed_since(world: &World) {
     world.apply(inserts(3)).await;
     let three = world.head().await;
@@ -114,7 +116,7 @@ pub async fn a_cursor_behind_the_horizon_is_shown_the_documents_that_changed_sin
     assert_eq!(page.cursor, Some(world.head().await));
 }
 
-/// A client in the middle of the log when the horizon passes it is told the tombstones that it may hold documents for.
+/// If the horizon passes a client in the middle of the log, it receives the tombstones of documents that it may have.
 pub async fn the_horizon_may_pass_a_client_between_two_pages(world: &World) {
     world.apply(inserts(4)).await;
     let first = world.page(Some(Cursor::Log(Position::START)), 2).await;
@@ -128,7 +130,8 @@ pub async fn the_horizon_may_pass_a_client_between_two_pages(world: &World) {
     assert_eq!(third.cursor, Some(world.head().await));
 }
 
-/// Law 5, exhaustively on a small history: wherever a client stopped, wherever the horizon is, however small the pages.
+/// Law 5, for all cases of a small history: wherever a client stopped, wherever the horizon is, and however small the
+/// pages are.
 pub async fn a_client_at_any_cursor_reaches_the_documents_after_any_compaction(world: &World) {
     let history = || {
         [
@@ -169,7 +172,7 @@ pub async fn a_client_at_any_cursor_reaches_the_documents_after_any_compaction(w
     }
 }
 
-/// A legacy client that asks for everything may still hold documents, so it is shown every tombstone.
+/// An original client that asks for everything may still have documents, so it receives every tombstone.
 pub async fn the_beginning_shows_tombstones_where_history_is_gone(world: &World) {
     world.apply(inserts(2)).await;
     world.apply([delete("op-3", "doc-1")]).await;

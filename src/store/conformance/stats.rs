@@ -14,7 +14,7 @@ async fn pull_with_cursor(world: &World, client: &str, max_operations: usize) ->
     super::world::page_of(world.pull(PullFrom::Cursor(None), Some(client), max_operations).await).cursor
 }
 
-/// Log entries and documents that are not deleted; neither duplicates nor conflicts count.
+/// The numbers of log entries and of documents that are not deleted. Duplicates and conflicts have no effect.
 pub async fn operations_and_documents_are_counted_exactly(world: &World) {
     assert_eq!(world.stats().await, Stats::default());
     world.apply(inserts(3)).await;
@@ -26,7 +26,7 @@ pub async fn operations_and_documents_are_counted_exactly(world: &World) {
     assert_eq!(world.stats().await, Stats { operations: 9, documents: 3, unsynced_operations: 0 });
 }
 
-/// Compaction lowers the number of operations by what it removed, and leaves the documents alone.
+/// Compaction reduces the number of operations by those that it removed, and does not change the number of documents.
 pub async fn a_compaction_takes_what_it_removes_off_the_operations(world: &World) {
     world.apply(inserts(4)).await;
     world.apply([delete("op-5", "doc-1")]).await;
@@ -40,7 +40,7 @@ pub async fn a_compaction_takes_what_it_removes_off_the_operations(world: &World
     assert_eq!(world.stats().await, Stats { operations: 1, documents: 3, unsynced_operations: 0 });
 }
 
-/// What some client has not yet pulled is what the slowest of them has not.
+/// The unsynced operations are those that the slowest client has not pulled.
 pub async fn the_slowest_client_decides_what_is_unsynced(world: &World) {
     world.apply(inserts(5)).await;
     assert_eq!(unsynced(world).await, 0, "no client was ever seen");
@@ -56,7 +56,7 @@ pub async fn the_slowest_client_decides_what_is_unsynced(world: &World) {
     assert_eq!(unsynced(world).await, 5, "a client that starts again has not pulled what it threw away");
 }
 
-/// Clients with `since` count like those with a cursor.
+/// Clients with `since` are treated like those with a cursor.
 pub async fn legacy_clients_count_too(world: &World) {
     world.apply(inserts(5)).await;
     world.since("legacy", 0, 2).await;
@@ -70,7 +70,7 @@ pub async fn legacy_clients_count_too(world: &World) {
     assert_eq!(unsynced(world).await, 4);
 }
 
-/// Nobody knows what a client with an unknown `since` has, until it has been sent it again.
+/// It is not known what a client with an unknown `since` has, until it has received it again.
 pub async fn a_client_with_an_unknown_since_has_pulled_what_it_is_sent_again(world: &World) {
     world.apply(inserts(5)).await;
     let page = world.since("legacy", 3, 1).await;
@@ -80,7 +80,7 @@ pub async fn a_client_with_an_unknown_since_has_pulled_what_it_is_sent_again(wor
     assert_eq!(unsynced(world).await, 0);
 }
 
-/// An empty log has nothing that a client has not pulled, and what comes later is counted for it.
+/// A client has pulled all of an empty log, and later operations are unsynced for it.
 pub async fn a_client_of_an_empty_log_counts_from_the_first_operation(world: &World) {
     world.since("legacy", 0, 9).await;
     pull_with_cursor(world, "modern", 9).await;
@@ -89,7 +89,7 @@ pub async fn a_client_of_an_empty_log_counts_from_the_first_operation(world: &Wo
     assert_eq!(unsynced(world).await, 2);
 }
 
-/// Only what is in the log counts: what was compacted away is not unsynced any more.
+/// Only entries in the log are unsynced, not those that were compacted.
 pub async fn compacted_operations_are_not_unsynced(world: &World) {
     world.apply(inserts(4)).await;
     pull_with_cursor(world, "slow", 1).await;
@@ -100,7 +100,7 @@ pub async fn compacted_operations_are_not_unsynced(world: &World) {
     assert_eq!(unsynced(world).await, 1);
 }
 
-/// A client counts until 30 days of silence have passed; one that comes back counts again.
+/// A client is active until 30 days of silence have passed, and again when it comes back.
 pub async fn a_client_counts_for_30_days(world: &World) {
     world.apply(inserts(3)).await;
     pull_with_cursor(world, "silent", 1).await;
@@ -115,7 +115,7 @@ pub async fn a_client_counts_for_30_days(world: &World) {
     assert_eq!(unsynced(world).await, 2);
 }
 
-/// A client that only polls, because nothing changes, is active all the same.
+/// A client that only polls, because nothing changes, is also active.
 pub async fn a_client_that_only_polls_is_active(world: &World) {
     world.apply(inserts(3)).await;
     let cursor = pull_with_cursor(world, "modern", 9).await;

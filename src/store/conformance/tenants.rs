@@ -8,7 +8,7 @@ use crate::core::names::{OperationId, TenantId};
 use crate::service::PullFrom;
 use crate::store::{LoadRequest, Stats};
 
-/// A tenant with two documents, a tombstone and a legacy client, and one with nothing.
+/// A tenant with two documents, a tombstone and an original client, and a tenant without anything.
 async fn two_tenants(world: &World) -> (World, World) {
     let full = world.as_tenant("full");
     full.apply(inserts(2)).await;
@@ -17,7 +17,7 @@ async fn two_tenants(world: &World) -> (World, World) {
     (full, world.as_tenant("void"))
 }
 
-/// Nothing of one tenant shows in any answer to another.
+/// No answer to one tenant contains data of another.
 pub async fn no_request_reads_another_tenants_data(world: &World) {
     let (_, void) = two_tenants(world).await;
     assert_eq!(void.document("doc-1").await, None);
@@ -31,7 +31,7 @@ pub async fn no_request_reads_another_tenants_data(world: &World) {
     assert!(snapshot.known.is_empty() && snapshot.documents.is_empty());
 }
 
-/// The same ids and documents of two tenants have nothing to do with each other.
+/// The same ids and documents in two tenants are independent.
 pub async fn the_same_names_of_two_tenants_are_different_things(world: &World) {
     let tenants = [("one", r#"{"n":1}"#), ("two", r#"{"n":2}"#)].map(|(name, data)| (world.as_tenant(name), data));
     for (tenant, data) in &tenants {
@@ -46,7 +46,7 @@ pub async fn the_same_names_of_two_tenants_are_different_things(world: &World) {
     }
 }
 
-/// Every tenant has a log, a head and a horizon of its own.
+/// Every tenant has its own log, head and horizon.
 pub async fn writes_and_compactions_leave_other_tenants_alone(world: &World) {
     let (full, void) = two_tenants(world).await;
     let everything = async || {
@@ -63,7 +63,7 @@ pub async fn writes_and_compactions_leave_other_tenants_alone(world: &World) {
     assert_eq!(ids(&void.log().await), ["op-3", "x", "y"], "it is documents now, for its horizon is its own");
 }
 
-/// Law 9: forgetting clients is each tenant's own business.
+/// Law 9: a compaction forgets only the clients of its tenant.
 pub async fn forgotten_clients_are_those_of_the_compacted_tenant(world: &World) {
     let (full, void) = two_tenants(world).await;
     for tenant in [&full, &void] {
@@ -85,7 +85,7 @@ pub async fn a_cursor_of_another_tenant_is_reset(world: &World) {
     assert_eq!(pulled, crate::service::Pulled::Reset);
 }
 
-/// Tenants whose names begin alike, or differ in what a database may fold, are different tenants.
+/// Tenants whose names begin alike, or differ only in case or accents, are different tenants.
 pub async fn tenants_with_similar_names_are_different_tenants(world: &World) {
     let names = ["a", "A", "a ", "ab", "a%", "_", "a\u{301}", "á", "a'--", "a.b", "a/b", "1", "01"];
     for name in names {
@@ -99,12 +99,12 @@ pub async fn tenants_with_similar_names_are_different_tenants(world: &World) {
     }
 }
 
-/// Every tenant at once.
+/// All tenants in one request.
 async fn all_tenants(world: &World) -> Vec<TenantId> {
     world.store.tenants(None, usize::MAX).await.expect("the store lists its tenants")
 }
 
-/// The order is that of the bytes of UTF-8, whatever a database would make of case, accents and digits.
+/// The order is that of the bytes of UTF-8, whatever the database's rules for case, accents and digits are.
 pub async fn tenants_are_listed_in_the_order_of_their_bytes(world: &World) {
     assert_eq!(all_tenants(world).await, []);
     let mut names = ["b", "a", "B", "á", "a\u{301}", "a b", "aa", "10", "9", "_", "\u{10000}", "\u{ffff}", "a'--"];
@@ -115,7 +115,7 @@ pub async fn tenants_are_listed_in_the_order_of_their_bytes(world: &World) {
     assert_eq!(all_tenants(world).await, names.map(TenantId::literal));
 }
 
-/// A page goes on behind a name, be there a tenant of this name or not.
+/// A page continues after a name, whether or not a tenant has this name.
 pub async fn tenants_are_listed_in_pages(world: &World) {
     for name in ["c", "a", "e", "g"] {
         world.as_tenant(name).apply(inserts(1)).await;
@@ -135,7 +135,7 @@ pub async fn tenants_are_listed_in_pages(world: &World) {
     }
 }
 
-/// Reading makes no tenant, and compaction leaves every tenant.
+/// A read creates no tenant, and a compaction removes none.
 pub async fn a_tenant_is_listed_from_its_first_commit_on_and_stays(world: &World) {
     let (full, void) = two_tenants(world).await;
     void.since("client", 0, 9).await;

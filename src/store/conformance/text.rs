@@ -1,4 +1,5 @@
-//! Awkward text through every field that takes one: names are kept and compared byte by byte, data is kept as it came.
+//! Awkward texts in every field that accepts them: names are stored and compared byte by byte, and data are stored
+//! unchanged.
 
 use super::draft::{insert, key_in, update};
 use super::world::{World, ids, query_of};
@@ -9,7 +10,7 @@ use crate::core::limits::NAME_MAX_BYTES;
 use crate::core::names::{ClientId, Collection, DocumentId, OperationId, TenantId};
 use crate::store::Query;
 
-/// Names that quoting, wildcards, folding, trimming or a collation could take for another one.
+/// Names that could be confused with others by quoting, wildcards, case folding, trimming or a collation.
 fn awkward_names() -> Vec<String> {
     let longest = "é".repeat(NAME_MAX_BYTES / 2);
     let almost_longest = format!("{}ab", "é".repeat(NAME_MAX_BYTES / 2 - 1));
@@ -87,14 +88,14 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The names are valid, or the checks below would show nothing.
+/// Checks that the names are valid, because the checks below would otherwise prove nothing.
 fn assert_valid(names: &[String]) {
     for name in names {
         assert!(DocumentId::parse(name).is_ok(), "{name:?}");
     }
 }
 
-/// Documents and operations whose ids are awkward are told apart, found, listed and logged under exactly those ids.
+/// Documents and operations with awkward ids are told apart, and are found, listed and logged under exactly these ids.
 pub async fn awkward_document_and_operation_ids_are_kept_apart(world: &World) {
     let names = awkward_names();
     assert_valid(&names);
@@ -111,7 +112,7 @@ pub async fn awkward_document_and_operation_ids_are_kept_apart(world: &World) {
     assert_eq!(world.document("PlAiN").await, None);
 }
 
-/// Collections of awkward names hold their own documents.
+/// Collections with awkward names have their own documents.
 pub async fn awkward_collections_are_kept_apart(world: &World) {
     let names = awkward_names();
     world
@@ -126,7 +127,7 @@ pub async fn awkward_collections_are_kept_apart(world: &World) {
     }
 }
 
-/// Clients of awkward names: as authors, in clocks, and as those who pull.
+/// Clients with awkward names, as authors, in clocks, and in pulls.
 pub async fn awkward_clients_are_kept_apart(world: &World) {
     let names = awkward_names();
     let clock: Vec<(&str, u64)> = names.iter().map(String::as_str).zip(1..).collect();
@@ -145,7 +146,7 @@ pub async fn awkward_clients_are_kept_apart(world: &World) {
     }
 }
 
-/// Tenants of awkward names are worlds of their own.
+/// Tenants with awkward names are independent.
 pub async fn awkward_tenants_are_kept_apart(world: &World) {
     for name in awkward_names() {
         let tenant = World { tenant: TenantId::literal(&name), ..world.clone() };
@@ -155,7 +156,7 @@ pub async fn awkward_tenants_are_kept_apart(world: &World) {
     }
 }
 
-/// Values and keys of a filter are compared, never run.
+/// Values and keys of a filter are compared and never executed.
 pub async fn awkward_filters_are_only_compared(world: &World) {
     let names: Vec<String> = awkward_names().into_iter().filter(|name| !name.contains('.')).collect();
     let documents = names.iter().map(|name| {
@@ -174,7 +175,7 @@ pub async fn awkward_filters_are_only_compared(world: &World) {
     assert_eq!(world.service.query(&world.tenant, query).await.expect("the query is answered").documents, []);
 }
 
-/// `data` comes back with the bytes it was pushed with: from the log, from the document, from a document's state.
+/// `data` are returned with the bytes that were pushed: from the log, from the document, and from its state.
 pub async fn data_is_kept_byte_for_byte(world: &World) {
     let texts = [
         "{}",

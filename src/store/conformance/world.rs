@@ -1,4 +1,4 @@
-//! What a check works in: one fresh store, the service over it, and a host whose clock the check sets.
+//! The world of a check: a fresh store, the service over it, and a host whose clock the check sets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +18,13 @@ use crate::core::page::LogPage;
 use crate::service::{Host, PullFrom, PullRequest, Pulled, PulledPage, SyncService};
 use crate::store::{Changes, ChangesRequest, ClientMemory, Commit, LoadRequest, Query, Stats, Store};
 
-/// Where the clock of a [`VirtualHost`] begins, in milliseconds since 1970.
+/// The initial time of a [`VirtualHost`], in milliseconds since 1970.
 pub const BEGINNING_MS: u64 = 1_700_000_000_000;
 
 /// More operations than any check writes.
 const EVERYTHING: usize = 100_000;
 
-/// A clock that moves only when it is told, sleeps that are over at once, and random bits from a counter.
+/// A clock that moves only when it is told to, sleeps that end at once, and random bits from a counter.
 #[derive(Debug)]
 pub struct VirtualHost {
     now_ms: AtomicU64,
@@ -44,12 +44,12 @@ impl VirtualHost {
         self.now_ms.store(now_ms, Ordering::SeqCst);
     }
 
-    /// Moves the clock on.
+    /// Moves the clock forward.
     pub fn advance_ms(&self, by_ms: u64) {
         self.now_ms.fetch_add(by_ms, Ordering::SeqCst);
     }
 
-    /// For how long it was asked to sleep so far, in milliseconds.
+    /// The sum of all sleeps so far, in milliseconds.
     #[must_use]
     pub fn slept_ms(&self) -> u64 {
         self.slept_ms.load(Ordering::SeqCst)
@@ -68,7 +68,7 @@ impl Host for VirtualHost {
     }
 
     fn random_bits(&self) -> u64 {
-        // A Weyl sequence: every value once, far apart from each other.
+        // A Weyl sequence, which takes every value once, with large distances.
         self.random_bits.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::SeqCst)
     }
 
@@ -83,9 +83,9 @@ impl Host for VirtualHost {
     }
 }
 
-/// A fresh store and the service over it, seen as one tenant.
+/// A fresh store and the service over it, as one tenant sees them.
 ///
-/// Its methods panic where the store fails, for a check fails then.
+/// Its methods panic if the store fails, so that the check fails.
 #[derive(Debug, Clone)]
 pub struct World {
     /// The store itself.
@@ -99,14 +99,14 @@ pub struct World {
 }
 
 impl World {
-    /// A world over a store that nobody has written to.
+    /// A world over an empty store.
     pub fn new(store: Arc<dyn Store>) -> Self {
         let host = Arc::new(VirtualHost::new());
         let service = Arc::new(SyncService::new(Arc::clone(&store), Arc::clone(&host) as Arc<dyn Host>));
         Self { store, host, service, tenant: TenantId::literal("default") }
     }
 
-    /// The same store, seen as another tenant.
+    /// The same store as another tenant sees it.
     #[must_use]
     pub fn as_tenant(&self, tenant: &str) -> Self {
         Self { tenant: TenantId::literal(tenant), ..self.clone() }
@@ -119,20 +119,20 @@ impl World {
         Self { store, service, ..self.clone() }
     }
 
-    /// Pushes operations and answers what became of each.
+    /// Pushes operations and returns their outcomes.
     pub async fn push(&self, drafts: impl IntoIterator<Item = Draft>) -> Vec<Outcome> {
         let pushed = self.service.push(&self.tenant, operations(drafts)).await.expect("the push is answered");
         pushed.expect("the push is not refused")
     }
 
-    /// Pushes operations that are all to be applied.
+    /// Pushes operations, all of which must be applied.
     pub async fn apply(&self, drafts: impl IntoIterator<Item = Draft>) {
         let outcomes = self.push(drafts).await;
         let applied = outcomes.iter().filter(|outcome| **outcome == Outcome::Applied).count();
         assert_eq!(applied, outcomes.len(), "{outcomes:?}");
     }
 
-    /// Loads and decides, and leaves it to the check when to commit the batch, which is not empty.
+    /// Loads and decides. The check commits the batch, which must not be empty.
     pub async fn decide(&self, drafts: impl IntoIterator<Item = Draft>) -> Batch {
         let batch = self.decision(drafts).await;
         assert!(!batch.is_empty(), "a store is never asked to commit nothing");
@@ -153,28 +153,28 @@ impl World {
         self.store.commit(&self.tenant, batch).await.expect("the store commits")
     }
 
-    /// One pull.
+    /// Pulls once.
     pub async fn pull(&self, from: PullFrom, client: Option<&str>, max_operations: usize) -> Pulled {
         let request = PullRequest { from, client_id: client.map(ClientId::literal), max_operations };
         self.service.pull(&self.tenant, request).await.expect("the pull is answered")
     }
 
-    /// A page behind a cursor; from nothing without one.
+    /// A page after a cursor, or from the beginning without one.
     pub async fn page(&self, cursor: Option<Cursor>, max_operations: usize) -> PulledPage {
         page_of(self.pull(PullFrom::Cursor(cursor), None, max_operations).await)
     }
 
-    /// A page for a legacy client.
+    /// A page for an original client.
     pub async fn since(&self, client: &str, since: u64, max_operations: usize) -> PulledPage {
         page_of(self.pull(PullFrom::Since(since), Some(client), max_operations).await)
     }
 
-    /// A page by the reference's rule.
+    /// A page by the rule of the original protocol, without a client id.
     pub async fn since_of_nobody(&self, since: u64, max_operations: usize) -> PulledPage {
         page_of(self.pull(PullFrom::Since(since), None, max_operations).await)
     }
 
-    /// A page of the port, which notes nobody.
+    /// A page of the port, without a client id.
     pub async fn changes(&self, cursor: Option<Cursor>, max_operations: usize) -> LogPage {
         let request = ChangesRequest { cursor, max_operations, client_id: None };
         match self.store.changes(&self.tenant, request).await.expect("the store reads changes") {
@@ -183,7 +183,7 @@ impl World {
         }
     }
 
-    /// The whole log, as long as nothing was compacted.
+    /// The whole log, if nothing was compacted.
     pub async fn log(&self) -> Vec<LogEntry> {
         self.changes(Some(Cursor::BEGINNING), EVERYTHING).await.entries
     }
@@ -193,35 +193,35 @@ impl World {
         self.changes(None, EVERYTHING).await.next
     }
 
-    /// A document of the usual collection.
+    /// A document in the default collection.
     pub async fn document(&self, id: &str) -> Option<LiveDocument> {
         self.service.document(&self.tenant, &key(id)).await.expect("the document is read")
     }
 
-    /// The data of a document of the usual collection.
+    /// The data of a document in the default collection.
     pub async fn data(&self, id: &str) -> Option<String> {
         self.document(id).await.map(|document| document.data.as_str().to_owned())
     }
 
-    /// The documents of the usual collection that match every condition, newest first.
+    /// The documents in the default collection that match every condition, newest first.
     pub async fn query(&self, conditions: &[(&str, &str)]) -> Vec<LiveDocument> {
         let query = query_of(COLLECTION, conditions);
         self.service.query(&self.tenant, query).await.expect("the query is answered").documents
     }
 
-    /// The counters.
+    /// The statistics.
     pub async fn stats(&self) -> Stats {
         self.service.stats(&self.tenant).await.expect("the statistics are read")
     }
 
-    /// Removes the log entries that were received so long ago or before, and answers how many they were.
+    /// Removes the log entries that were received so long ago or before, and returns their number.
     pub async fn compact(&self, older_than_ms: u64) -> u64 {
         let done = self.service.compact(&self.tenant, older_than_ms, INTEGER_MAX).await.expect("the store compacts");
         assert!(done.is_finished, "a compaction with time enough leaves nothing");
         done.deleted_entries
     }
 
-    /// What the store remembers of a client.
+    /// The store's memory of a client.
     pub async fn memory(&self, client: &str) -> Option<ClientMemory> {
         let client = ClientId::literal(client);
         self.store.client(&self.tenant, &client).await.expect("the memory is read")
@@ -233,7 +233,7 @@ pub fn operations(drafts: impl IntoIterator<Item = Draft>) -> Vec<Operation> {
     drafts.into_iter().map(Draft::done).collect()
 }
 
-/// The page of an answer that must be one.
+/// The page in a result, which must be one.
 #[must_use]
 pub fn page_of(pulled: Pulled) -> PulledPage {
     match pulled {

@@ -1,8 +1,7 @@
 //! The commit of a batch: a transaction that begins with the tenant's head.
 //!
-//! Where nobody else has written to the tenant lately it writes everything with one command, guarded by the end of the
-//! log that this process has left. Everywhere else the head is asked for first, and each collection has a command of its
-//! own.
+//! If no other process has written for the tenant lately, one command writes everything. Its guard is the end of the
+//! log that this process remembers. Otherwise the head is read first, and each collection gets its own command.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -26,10 +25,10 @@ use crate::core::names::TenantId;
 use crate::store::integers::signed;
 use crate::store::{Commit, ErrorKind};
 
-/// Most bytes of data and clocks in one command: well below the 16 MiB of a document, and the 48 MB of a message.
+/// The most bytes of data and clocks in one command: well below the 16 MiB of a document and the 48 MB of a message.
 const COMMAND_MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// Most operations that one command writes whole: with more of them, a few commands more do not count.
+/// The most operations that one command writes as a whole. With more of them, a few more commands make no difference.
 const AT_ONCE_MAX_OPERATIONS: usize = 1_000;
 
 /// The modulus of fingerprints.
@@ -54,7 +53,7 @@ struct Committing<'a> {
     batch: &'a Batch,
     /// Whether one command for everything was not tried yet.
     may_be_at_once: AtomicBool,
-    /// The end of the log that one command for everything did not find.
+    /// The remembered end of the log that one command for everything did not find.
     missed: Mutex<Option<Tail>>,
 }
 
@@ -67,7 +66,7 @@ struct Moved {
 
 #[async_trait]
 impl Work for Committing<'_> {
-    /// Nothing where the batch is contended.
+    /// `None` if the batch is contended.
     type Outcome = Option<Moved>;
 
     async fn run(
@@ -83,7 +82,7 @@ impl Work for Committing<'_> {
 }
 
 impl Committing<'_> {
-    /// Where the log is likely to end, if it is worth trying to write everything at once.
+    /// The likely end of the log, if it is worth trying to write everything with one command.
     fn likely_tail(&self, collections: &Collections) -> Option<Tail> {
         let is_small = self.batch.entries.len() <= AT_ONCE_MAX_OPERATIONS && self.bytes() <= COMMAND_MAX_BYTES;
         let may_be = is_small
@@ -92,7 +91,7 @@ impl Committing<'_> {
         may_be.then(|| self.database.tails.likely(self.tenant)).flatten()
     }
 
-    /// The bytes of all data and clocks that are written.
+    /// The size of all data and clocks to write, in bytes.
     fn bytes(&self) -> usize {
         let Batch { entries, documents, .. } = self.batch;
         let entries = entries.iter().map(|entry| (entry.data(), &entry.clock));
@@ -100,8 +99,8 @@ impl Committing<'_> {
         entries.chain(documents).map(|(data, clock)| bytes_of(data, clock)).sum()
     }
 
-    /// Writes everything with one command, if the log still ends where this process has left it. Where anything is not as
-    /// it should be nothing is written, and [`Self::write_step_by_step`] finds out what it is.
+    /// Writes everything with one command, if the log still ends where this process remembers. If any guard fails,
+    /// nothing is written, and [`Self::write_step_by_step`] finds out the reason.
     async fn write_at_once(
         &self,
         collections: &Collections,
@@ -121,7 +120,7 @@ impl Committing<'_> {
                 return Ok(Verdict::Keep(Some(Moved { before: before.position, tail })));
             }
             Err(failure) if failure.is_write_conflict() => return Err(failure),
-            // As a replica set whose upgrade to MongoDB 8.0 is not complete.
+            // This happens on a replica set whose upgrade to MongoDB 8.0 is not complete.
             Err(failure) if failure.is_unknown_command() => {
                 tracing::warn!(error = %failure, "the server takes no bulk writes; commits take a few commands more");
                 collections.has_bulk_writes.store(false, Ordering::Relaxed);
@@ -139,7 +138,7 @@ impl Committing<'_> {
         Ok(Verdict::Again)
     }
 
-    /// All statements of the commit, the head's first.
+    /// All statements of the commit, beginning with the one for the head.
     fn models(&self, collections: &Collections, before: Tail, positions: &[Position], tail: Tail) -> Vec<WriteModel> {
         let head = doc! {
             "_id": self.tenant.as_str(),
@@ -173,7 +172,7 @@ impl Committing<'_> {
                 }
             }
         });
-        // Changes nothing, but has to find the last entry: somebody may have dropped the log, and its indexes with it.
+        // This changes nothing, but must find the last entry. It fails if the log was dropped, and its indexes with it.
         let last = doc! { "_id": entry_key(self.tenant, before.position.seq), "tenant": self.tenant.as_str() };
         let touch = doc! { "$set": { "tenant": self.tenant.as_str() } };
         let last = UpdateOneModel::builder().namespace(collections.operations.namespace()).filter(last).update(touch);
@@ -181,10 +180,10 @@ impl Committing<'_> {
         guards.into_iter().chain(entries).chain(documents).collect()
     }
 
-    /// Whether nobody has dropped the database, or the log in it.
+    /// Whether the database and its log still exist, and were not dropped.
     ///
-    /// This is asked if the head is not there, as of a new tenant; if it is where the log should end, and the log's last
-    /// entry is not; and once for a log that this process has not written to.
+    /// This is checked if the head is missing, as for a new tenant, and once for a log to which this process has not
+    /// written. It is also checked if the head is as expected but the last entry of the log is missing.
     async fn is_as_it_was(&self, collections: &Collections, before: Position) -> Result<bool, Failure> {
         if before == Position::START {
             return self.database.is_still_ours(collections).await;
@@ -196,7 +195,7 @@ impl Committing<'_> {
         Ok(true)
     }
 
-    /// Asks for the head, then writes with a command for each collection.
+    /// Reads the head, and then writes with one command for each collection.
     async fn write_step_by_step(
         &self,
         collections: &Collections,
@@ -219,13 +218,13 @@ impl Committing<'_> {
                 Ok(Verdict::Keep(Some(Moved { before, tail })))
             }
             Ok(false) => Ok(Verdict::Undo(None)),
-            // An id that is known, or a document that the decision did not see.
+            // An id is known already, or a document exists that the decision did not see.
             Err(failure) if failure.is_duplicate_key() => Ok(Verdict::Undo(None)),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Moves the head on by the batch; gives the place before it, and when the batch counts as received.
+    /// Moves the head by the batch. Returns the place before it, and the time of reception of the batch.
     async fn take_numbers(
         &self,
         collections: &Collections,
@@ -260,7 +259,7 @@ impl Committing<'_> {
         (before.seq + 1..).zip(fingerprints).map(|(seq, fingerprint)| Position { seq, fingerprint }).collect()
     }
 
-    /// Appends to the log; an id that is known is a duplicate key.
+    /// Appends the operations to the log. A known id causes a duplicate key.
     async fn insert_entries(
         &self,
         collections: &Collections,
@@ -273,7 +272,7 @@ impl Committing<'_> {
         collections.in_time(collections.operations.insert_many(rows).session(session)).await.map(drop)
     }
 
-    /// Writes the documents that are new; one that is there already is a duplicate key.
+    /// Inserts the new documents. One that exists already causes a duplicate key.
     async fn insert_documents(
         &self,
         collections: &Collections,
@@ -288,7 +287,7 @@ impl Committing<'_> {
         collections.in_time(collections.documents.insert_many(rows).session(session)).await.map(drop)
     }
 
-    /// Replaces the documents that are there; false where one has another revision than the decision saw.
+    /// Replaces the existing documents. Returns false if one has another revision than the decision saw.
     async fn replace_documents(
         &self,
         collections: &Collections,
@@ -307,7 +306,7 @@ impl Committing<'_> {
         updates.run(collections, session).await
     }
 
-    /// What finds a document that is there, if it has the revision that the decision saw, and what it is replaced by.
+    /// The filter for an existing document with the revision that the decision saw, and its replacement.
     fn replacement(&self, write: &DocumentWrite, positions: &[Position]) -> Option<(Bson, Bson)> {
         let seen_rev = write.seen_rev?;
         let mut row = self.row(write, positions);
@@ -316,12 +315,12 @@ impl Committing<'_> {
     }
 
     fn row(&self, write: &DocumentWrite, positions: &[Position]) -> Bson {
-        // A decision names no entry that it does not have.
+        // A decision refers only to entries of its own batch.
         document_row(self.tenant, write, positions.get(write.entry_index).copied().unwrap_or_default())
     }
 }
 
-/// Statements that replace one document each, to be run as one command.
+/// Statements that replace one document each, and are sent as one command.
 #[derive(Default)]
 struct Updates {
     statements: Vec<Bson>,
@@ -340,7 +339,7 @@ impl Updates {
         !self.statements.is_empty() && bytes > COMMAND_MAX_BYTES
     }
 
-    /// Runs what has been gathered; whether every statement found its document.
+    /// Sends the collected statements. Returns whether each found its document.
     async fn run(&mut self, collections: &Collections, session: &mut ClientSession) -> Result<bool, Failure> {
         let Self { statements, .. } = std::mem::take(self);
         if statements.is_empty() {
@@ -360,7 +359,7 @@ impl Updates {
     }
 }
 
-/// What data and a clock take in a message, in bytes.
+/// The size of data and a clock in a message, in bytes.
 fn bytes_of(data: Option<&Object>, clock: &VectorClock) -> usize {
     data.map_or(0, |data| data.as_str().len()) + clock.json().as_str().len()
 }

@@ -216,7 +216,7 @@ impl fmt::Display for Failure {
             // may be parts of a password.
             Self::Driver(error) => match self.obstacle() {
                 Some(Obstacle::Login) => formatter.write_str("the login is refused"),
-                Some(Obstacle::Refused) => formatter.write_str("no server can be reached: nobody listens there"),
+                Some(Obstacle::Refused) => formatter.write_str("no server can be reached: none listens at the address"),
                 Some(Obstacle::UnknownHost) => formatter.write_str("no server can be reached: the host is unknown"),
                 Some(Obstacle::Tls) => formatter.write_str("no server can be reached: TLS fails"),
                 Some(Obstacle::Silent) => formatter.write_str("no server can be reached: there is no answer in time"),

@@ -101,7 +101,7 @@ impl MongoStore {
         let mut current = self.lock();
         let now = Moment::now();
         if now.unnoticed_since(&current.asked) > Duration::from_millis(STORE_IDLE_TRUSTED_MS) {
-            tracing::debug!("the clock stood still; the database is connected to anew");
+            tracing::debug!("the clock stood still, so all connections to the database are replaced");
             current.database = Arc::new(current.database.anew());
         }
         current.asked = now;

@@ -46,7 +46,7 @@ const OPTIONS: [&str; 16] = [
 /// The prefix of our collections with fixed names.
 pub(super) const OUR_PREFIX: &str = "syncflow_";
 
-/// What the store needs to reach its database.
+/// The settings with which the store reaches its database.
 #[derive(Clone)]
 pub struct MongoOptions {
     /// `mongodb://user:password@host:27017/?replicaSet=rs0`, or `mongodb+srv://user:password@cluster.example.com`, with

@@ -28,7 +28,7 @@ pub(super) trait Work: Sync {
     ) -> Result<Verdict<Self::Outcome>, Failure>;
 }
 
-/// What happens to a transaction after its work.
+/// The end of a transaction after its work.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Verdict<T> {
     /// It is committed.

@@ -1,4 +1,4 @@
-//! What writes beside a commit: what is remembered of clients, and compaction.
+//! All writes except commits: the memory of clients, and compaction.
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
@@ -27,13 +27,13 @@ pub(super) async fn note_pulled(
         "$set": { "pulledSeq": signed(progress.pulled_seq), "seenAtMs": signed(progress.seen_at_ms) },
         "$setOnInsert": { "revision": 0_i64, "places": "" },
     };
-    // Only the statistics use it, so nobody waits for it to reach a disk.
+    // Only the statistics use it, so it need not reach a disk before the answer.
     let note = || {
         let update = collections.clients.update_one(filter.clone(), change.clone()).upsert(true);
         collections.in_time(update.write_concern(WriteConcern::majority()))
     };
     match note().await {
-        // Two notes made the client at once, and one of them has to be an update.
+        // Two requests created the client at the same time, so the second one must become an update.
         Err(failure) if failure.is_duplicate_key() => note().await.map(drop),
         noted => noted.map(drop),
     }
@@ -55,7 +55,8 @@ pub(super) async fn remember(
         "pulledSeq": signed(memory.pulled_seq),
         "seenAtMs": signed(memory.seen_at_ms),
     } };
-    // Where no memory has revision 0, one is made, unless there is one with another revision: that is a duplicate key.
+    // If there is no memory with revision 0, one is inserted. If there is one with another revision, that fails with a
+    // duplicate key.
     let update = collections.clients.update_one(filter, change).upsert(memory.seen_revision == 0);
     match collections.in_time(update).await {
         Ok(updated) if updated.matched_count == 1 || updated.upserted_id.is_some() => Ok(Remember::Done),
@@ -76,14 +77,14 @@ pub(super) async fn compact(database: &Database, tenant: &TenantId, step: Compac
         return Ok(Compaction { deleted_entries: 0, is_finished: true });
     };
     let is_moved = transaction::run(database, tenant, &Compacting { tenant, part }).await?;
-    // Where another step was faster, the next one sees what that has left.
+    // If another step was faster, the next step continues after it.
     Ok(Compaction {
         deleted_entries: if is_moved { part.new_horizon - part.horizon } else { 0 },
         is_finished: is_moved && part.is_last,
     })
 }
 
-/// Forgets silent clients. Places are kept, in rows that are never looked at again for this and for the statistics.
+/// Forgets silent clients. Their places are kept, in documents that this function and the statistics skip from then on.
 async fn forget_clients(collections: &Collections, tenant: &TenantId, step: CompactStep) -> Result<(), Failure> {
     let before_ms = signed(step.forget_clients_before_ms);
     let silent = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gt": 0_i64, "$lt": before_ms } };
@@ -114,9 +115,10 @@ async fn forget_clients(collections: &Collections, tenant: &TenantId, step: Comp
     Ok(())
 }
 
-/// Sets times that lie in the future to now; answers whether some entries are left for the next step.
+/// Sets times in the future to now. Returns whether entries are left for the next step.
 ///
-/// Those are of the newest entries. The head keeps the greatest one until all are done, for the entries to come.
+/// These entries are the newest ones. The head keeps the greatest time until all are done, because new entries must not
+/// be older.
 async fn end_the_future(
     database: &Database,
     collections: &Collections,
@@ -133,7 +135,7 @@ async fn end_the_future(
     let filter = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str(), "receivedAtMs": { "$gt": future_after_ms } };
     let Some(head) = collections.in_time(collections.heads.find_one(filter)).await? else { return Ok(false) };
     let (horizon, newest) = (Row(&head).integer("horizon")?, Row(&head).integer("seq")?);
-    // The first of them, by bisection; behind the newest entry where compaction has removed all of them.
+    // Finds the first of them by bisection. It lies after the newest entry if compaction has removed all of them.
     let (mut first, mut behind) = (horizon + 1, newest + 1);
     while first < behind {
         let middle = first + (behind - first) / 2;
@@ -148,7 +150,7 @@ async fn end_the_future(
     }
     let last = newest.min(first.saturating_add(step.max_entries as u64) - 1);
     if last < newest {
-        // Others that write meanwhile do so behind the newest entry. The entries are written in the order of their keys.
+        // Other processes write after the newest entry meanwhile. The entries are updated in the order of their keys.
         let mut entries = entries_between(tenant, first - 1, last);
         entries.insert("receivedAtMs", doc! { "$gt": now_ms });
         let update = collections.operations.update_many(entries, to_now("receivedAtMs"));
@@ -159,7 +161,7 @@ async fn end_the_future(
     Ok(!is_done)
 }
 
-/// Sets the last times that lie in the future to now, and that of the head with them.
+/// Sets the last times in the future to now, together with that of the head.
 struct EndingTheFuture<'a> {
     tenant: &'a TenantId,
     now_ms: i64,
@@ -169,7 +171,7 @@ struct EndingTheFuture<'a> {
 
 #[async_trait]
 impl Work for EndingTheFuture<'_> {
-    /// Whether nobody else has written to the log meanwhile; if somebody has, the next step looks again.
+    /// Whether no other process has written to the log meanwhile. If one has, the next step checks again.
     type Outcome = bool;
 
     async fn run(&self, collections: &Collections, session: &mut ClientSession) -> Result<Verdict<bool>, Failure> {
@@ -188,7 +190,7 @@ impl Work for EndingTheFuture<'_> {
     }
 }
 
-/// The log entries that a step removes: those behind the horizon up to the new one.
+/// The log entries that a step removes: those after the horizon, up to the new one.
 #[derive(Debug, Clone, Copy)]
 struct Part {
     horizon: u64,
@@ -196,7 +198,8 @@ struct Part {
     is_last: bool,
 }
 
-/// Finds what a step may remove. Entries never change before they are removed, so no transaction is needed for this.
+/// Finds the entries that a step may remove. Entries do not change before they are removed, so this needs no
+/// transaction.
 async fn find_old_entries(
     collections: &Collections,
     tenant: &TenantId,
@@ -208,12 +211,12 @@ async fn find_old_entries(
     let find = collections.operations.find(entries_after(tenant, horizon)).sort(doc! { "_id": 1 });
     let find = find.projection(doc! { "seq": 1, "receivedAtMs": 1 }).limit(signed(step.max_entries as u64 + 1));
     let mut found = collections.in_time(find).await?;
-    // The time of reception never runs backwards in the log, so the old entries are those up to some number.
+    // The time of reception never runs backwards in the log, so the old entries are those up to a certain number.
     let mut part = Part { horizon, new_horizon: horizon, is_last: true };
     let mut entries = 0;
     while collections.in_time(found.advance()).await? {
         let row = Row(found.current());
-        // An entry without its time was removed since the horizon was read: it goes with this step in any case.
+        // An entry without a time was removed after the horizon was read, so it belongs to this step.
         let is_old = row.optional_integer("receivedAtMs")?.is_none_or(|time| time <= step.received_until_ms);
         if !is_old {
             break;

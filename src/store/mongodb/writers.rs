@@ -113,7 +113,7 @@ pub(super) struct Obstacle {
     before: Option<View>,
 }
 
-/// What a waiting writer sees of the others.
+/// A waiting writer's view of the others.
 #[derive(Debug, PartialEq)]
 struct View {
     at: Instant,

@@ -1,14 +1,14 @@
 //! The store on PostgreSQL 13 and later.
 //!
-//! Each request of the port is one statement in one round trip: a call of a function that the schema brings along, or a
-//! plain query. A statement is a transaction of its own, and prepared only where no pooler hands every transaction to
-//! another connection, so a future that is dropped leaves all of its effect or none.
+//! Each request of the port is one statement in one round trip: a call of a function from the schema, or a plain query.
+//! A statement is a transaction of its own, so a future that is dropped leaves all of its effect or none. It is
+//! prepared only if no pooler gives every transaction to another connection.
 //!
-//! How the laws hold here is said where they do: durability, guards and the order of locks at `syncflow_commit` in
-//! `migrations/0002_functions.sql`, what a reader sees of one moment at the other functions there.
+//! The functions in `migrations/0002_functions.sql` explain how the laws hold: `syncflow_commit` has durability, guards
+//! and the order of locks, and the others explain what a reader sees at one moment.
 //!
-//! No statement depends on the search path: what is ours is named with its schema, and each function and operator of
-//! PostgreSQL's own with `pg_catalog`. Otherwise a function that another role made could be found in place of it, and
+//! No statement depends on the search path: our own objects are named with their schema, and PostgreSQL's functions and
+//! operators with `pg_catalog`. Otherwise a function of another role could be found in place of the right one, and
 //! would run with the rights of the server.
 //!
 //! The schema is brought up to date by the first request of a process; see [`PostgresStore::new`].

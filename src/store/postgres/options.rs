@@ -31,7 +31,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How many checks without an answer end a connection.
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// What the store needs to reach its database.
+/// The settings with which the store reaches its database.
 #[derive(Clone)]
 pub struct PostgresOptions {
     /// A URL (`postgresql://user:password@host:5432/database?sslmode=verify-full`) or `key=value` pairs, as in libpq.

@@ -155,7 +155,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What SQL can check of a condition. No document that meets the condition is excluded.
+/// The part of a condition that SQL can check. No document that meets the condition is excluded.
 #[derive(Debug, PartialEq, Eq)]
 enum Narrowed {
     /// All documents are excluded.

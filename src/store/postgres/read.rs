@@ -1,4 +1,4 @@
-//! What reads: each one statement, which sees one moment.
+//! Reads: each is one statement, which sees one moment.
 
 use std::collections::{HashMap, HashSet};
 
@@ -52,8 +52,8 @@ pub(super) async fn changes(
     tenant: &TenantId,
     request: &ChangesRequest,
 ) -> Result<Changes, Failure> {
-    // What remains to SQL is to compare the place with the horizon, as `Head::has_log_behind` does: a conformance check
-    // compares what every store reads with what the core chooses.
+    // SQL only compares the place with the horizon, as `Head::has_log_behind` does. A conformance check compares the
+    // rows that every store reads with the core's choice.
     let guess = Scan::guess(request.cursor);
     let in_log = matches!(guess, Scan::Log { .. });
     let tombstones_after = match guess.once_compacted() {
@@ -78,13 +78,14 @@ pub(super) async fn changes(
 /// The rows of a page.
 const PAGE: &str = "SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, $6, $7)";
 
-/// The same for a large page of the log. The function is asked only where documents stand in for the log, or where the
-/// rows have so many bytes that the page has to be cut by them.
+/// The same for a large page of the log. The function is called only if documents are read instead of the log, or if
+/// the rows are so large that the page must be cut by bytes.
 ///
-/// What a function answers is copied by the server as a whole before it is sent, and so is what a window looks at. But
-/// this costs more than the function before the first row, and far more to plan: so it is for connections on which plans
-/// are kept, and what is asked for is hidden from the planner, which would else plan anew for each place in the log. No
-/// plan by an index can be far off: the log is dense, so the range has no more rows than the page.
+/// The server copies a function's whole result before it sends it, and also all rows that a window function sees, which
+/// this avoids. But before the first row this costs more than the function, and planning costs far more. So it is used
+/// on connections that keep plans, and the parameters are hidden from the planner, which would otherwise make a new
+/// plan for each place in the log. A plan by an index is never far off: the log is dense, so the range has no more rows
+/// than the page.
 const LARGE_LOG_PAGE: &str = r#"
     WITH asked AS MATERIALIZED (
         SELECT $1 AS tenant, $3 AS after, $3 OPERATOR(pg_catalog.+) $5 OPERATOR(pg_catalog.+) 1 AS last
@@ -141,7 +142,7 @@ const LARGE_LOG_PAGE: &str = r#"
     UNION ALL
     SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, $6, $7) WHERE NOT (SELECT p.is_whole FROM page AS p)"#;
 
-/// How many columns of the functions' answers only their first rows have.
+/// The number of columns that only the first row of a function's result uses.
 const PULL_HEAD_COLUMNS: usize = 6;
 const TIME_HEAD_COLUMNS: usize = 3;
 
@@ -196,7 +197,8 @@ pub(super) async fn changes_by_time(
                 break;
             }
         }
-        // A page of whole runs may grow beyond what was asked for; this is rare, so the rows for it are read only then.
+        // A page of whole runs may become larger than the request asked for. This is rare, so the rows for it are read
+        // only then.
         let is_cut_short = wants_more && found.len() > max_rows && max_rows < PAGE_MAX_OPERATIONS;
         if !is_cut_short {
             return Ok(page.finish(head));
@@ -205,12 +207,12 @@ pub(super) async fn changes_by_time(
     }
 }
 
-/// Most rows of a page; the statement reads one more, to know whether there is one.
+/// The limit for the rows of a page. The statement reads one more, to find out whether there is one.
 pub(super) fn row_limit(max_rows: usize) -> i64 {
     u32::try_from(max_rows).unwrap_or(u32::MAX).into()
 }
 
-/// Most bytes of a page.
+/// The limit for the bytes of a page.
 pub(super) fn byte_limit() -> i64 {
     i64::try_from(PAGE_MAX_BYTES).unwrap_or(i64::MAX)
 }
@@ -252,8 +254,8 @@ pub(super) async fn document(
 
 /// See [`crate::store::Store::stats`].
 ///
-/// The log is dense from the horizon to the head, so its entries are counted by subtraction. Where no client is active,
-/// the difference to its place is null, which `greatest` passes over.
+/// The log is dense between horizon and head, so the entries are counted by a subtraction. If no client is active, the
+/// result is null, which `greatest` ignores.
 pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: u64) -> Result<Stats, Failure> {
     let sql = "SELECT
                    h.seq OPERATOR(pg_catalog.-) h.horizon,
@@ -272,7 +274,7 @@ pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_m
     Ok(Stats { operations: columns.integer()?, documents: columns.integer()?, unsynced_operations: columns.integer()? })
 }
 
-/// See [`crate::store::Store::tenants`]; the column is collated by its bytes.
+/// See [`crate::store::Store::tenants`]. The column is ordered by bytes.
 pub(super) async fn tenants(
     database: &Database,
     after: Option<&TenantId>,
@@ -280,7 +282,7 @@ pub(super) async fn tenants(
 ) -> Result<Vec<TenantId>, Failure> {
     let sql = "SELECT h.tenant FROM {schema}.syncflow_heads AS h WHERE h.tenant OPERATOR(pg_catalog.>) $1
                ORDER BY h.tenant LIMIT $2";
-    // No name is empty, so every one stands behind the empty text.
+    // No name is empty, so all names come after the empty text.
     let after = after.map_or("", TenantId::as_str);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let parameters: [Parameter<'_>; 2] = [(&after, Type::TEXT), (&limit, Type::INT8)];

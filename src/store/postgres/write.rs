@@ -1,4 +1,4 @@
-//! What writes: each one statement, all of it or nothing.
+//! Writes: each is one statement with all of its effect or none.
 
 use std::borrow::Cow;
 
@@ -91,7 +91,7 @@ struct Documents<'a> {
     revs: Vec<i64>,
     entries: Vec<i64>,
     bodies: Vec<Option<&'a str>>,
-    /// What is to be indexed where this is not the body itself.
+    /// The data for the index, if they differ from the body itself.
     data: Vec<Option<String>>,
     operation_ids: Vec<&'a str>,
     client_ids: Vec<&'a str>,
@@ -147,7 +147,7 @@ pub(super) async fn note_pulled(
     client: &ClientId,
     progress: Progress,
 ) -> Result<(), Failure> {
-    // Only the statistics use it, so nobody waits for it to reach the disk.
+    // Only the statistics use it, so it need not reach the disk before the answer.
     let sql = "WITH settings AS (SELECT pg_catalog.set_config('synchronous_commit', 'off', true))
                INSERT INTO {schema}.syncflow_clients AS c (tenant, client_id, revision, places, pulled_seq, seen_at_ms)
                SELECT $1, $2, 0, '', $3, $4 FROM settings

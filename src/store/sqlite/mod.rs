@@ -55,7 +55,7 @@ impl SqliteStore {
     /// The path is always a path and never a URI. Only its owner can read and write a new file.
     ///
     /// # Errors
-    /// If the path is empty or `:memory:`, if the file system has no write-ahead logging, or if the file cannot be
+    /// If the path is empty or `:memory:`, or the file system has no write-ahead logging. Also if the file cannot be
     /// opened or created, is not an SQLite database, belongs to another program, or was written by a later version.
     pub fn open(path: &Path, readers: usize) -> Result<Self> {
         let open_error = |error: OpenError| {

@@ -1,4 +1,4 @@
-//! What the reading threads do, each in one read transaction: everything it sees is of one moment.
+//! The jobs of the reading threads. Each is one read transaction, so it sees one moment.
 
 use std::collections::{HashMap, HashSet};
 
@@ -128,7 +128,7 @@ fn read_scan(transaction: &Transaction<'_>, tenant: &TenantId, page: &mut LogPag
     Ok(())
 }
 
-/// The query of a page in log order.
+/// The query for a page in the order of the log.
 pub(super) fn scan_query(scan: Scan) -> String {
     match scan {
         Scan::Log { .. } => {
@@ -174,7 +174,8 @@ pub(super) fn changes_by_time(
     Ok(page.finish(head))
 }
 
-/// The query of a page by the reference's rule: operations while the log is whole, then documents.
+/// The query for a page by the rule of the original protocol: operations while the log is complete, and otherwise
+/// documents.
 pub(super) fn time_query(head: Head) -> String {
     let (columns, table) =
         if head.has_log_behind(0) { (LOG_ENTRY_COLUMNS, "operations") } else { (STATE_COLUMNS, "documents") };
@@ -216,7 +217,7 @@ pub(super) fn document(
         .optional()
 }
 
-/// See [`crate::store::Store::query`]: walks the collection from its newest document on, until the page is full.
+/// See [`crate::store::Store::query`]. Scans the collection from its newest document until the page is full.
 pub(super) fn query(
     connection: &mut Connection,
     tenant: &TenantId,
@@ -235,7 +236,7 @@ pub(super) fn query(
     Ok(page.finish())
 }
 
-/// The query of a collection's documents, newest first.
+/// The query for a collection's documents, newest first.
 pub(super) fn collection_query() -> String {
     format!(
         "SELECT {LIVE_DOCUMENT_COLUMNS} FROM documents
@@ -255,22 +256,22 @@ pub(super) fn stats(connection: &mut Connection, tenant: &TenantId, active_since
         .prepare_cached(LEAST_PULLED_QUERY)?
         .query_row(params![tenant.as_str(), signed(active_since_ms)], |row| integer(row, 0))
         .optional()?;
-    // The log is dense, so the entries behind a place are counted by subtraction.
+    // The log is dense, so the entries after a place are counted by a subtraction.
     let unsynced = least_pulled.map_or(0, |pulled_seq| head_seq.saturating_sub(pulled_seq));
     Ok(Stats { operations, documents, unsynced_operations: unsynced.min(operations) })
 }
 
-/// The query of the place of the active client that has pulled least.
+/// The query for the progress of the active client that has pulled least.
 pub(super) const LEAST_PULLED_QUERY: &str =
     "SELECT pulled_seq FROM clients WHERE tenant = ?1 AND seen_at_ms >= ?2 ORDER BY pulled_seq LIMIT 1";
 
-/// See [`crate::store::Store::tenants`]; the primary key of `heads` is in the order of bytes.
+/// See [`crate::store::Store::tenants`]. The primary key of `heads` is ordered by bytes.
 pub(super) fn tenants(
     connection: &mut Connection,
     after: Option<&TenantId>,
     limit: usize,
 ) -> rusqlite::Result<Vec<TenantId>> {
-    // No name is empty, so every one stands behind the empty text.
+    // No name is empty, so all names come after the empty text.
     let after = after.map_or("", TenantId::as_str);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     connection

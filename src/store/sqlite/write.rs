@@ -1,4 +1,4 @@
-//! What the writing thread does, each in one transaction.
+//! The jobs of the writing thread. Each is one transaction.
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
@@ -12,18 +12,18 @@ use crate::core::progress::Progress;
 use crate::store::integers::signed;
 use crate::store::{Commit, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 
-/// What a transaction must survive.
+/// The failure that a transaction must survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Durability {
     /// The death of the machine: the write-ahead log is flushed to the disk.
     Machine,
-    /// The death of the process; the next transaction that is flushed takes it along.
+    /// The death of the process. The next transaction that is flushed includes it.
     Process,
 }
 
 /// Begins a transaction of the only writer in this process.
 ///
-/// The level of durability is set each time, so that nothing depends on how an earlier transaction ended.
+/// The level of durability is set each time, so that it does not depend on how an earlier transaction ended.
 fn begin(connection: &mut Connection, durability: Durability) -> rusqlite::Result<Transaction<'_>> {
     let synchronous = match durability {
         Durability::Machine => "FULL",
@@ -33,7 +33,7 @@ fn begin(connection: &mut Connection, durability: Durability) -> rusqlite::Resul
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
-/// Writes a batch, or nothing of it where a guard fails; a transaction that is dropped is rolled back.
+/// Writes a batch, or nothing if a guard fails. A transaction that is dropped is rolled back.
 pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<Commit> {
     let transaction = begin(connection, Durability::Machine)?;
     let Log { position: before, received_at_ms } = read_log(&transaction, tenant)?;
@@ -77,7 +77,7 @@ fn read_log(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Resul
     Ok(log.unwrap_or(Log { position: Position::START, received_at_ms: 0 }))
 }
 
-/// Makes the ids known; false where one is known already.
+/// Makes the ids known. Returns false if one is known already.
 fn write_ids(transaction: &Transaction<'_>, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<bool> {
     let mut insert =
         transaction.prepare_cached("INSERT INTO operation_ids (tenant, id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
@@ -89,14 +89,14 @@ fn write_ids(transaction: &Transaction<'_>, tenant: &TenantId, batch: &Batch) ->
     Ok(true)
 }
 
-/// Writes the documents; false where one is no longer as the decision saw it.
+/// Writes the documents. Returns false if one has changed since the decision.
 fn write_documents(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
     batch: &Batch,
     seq_before: u64,
 ) -> rusqlite::Result<bool> {
-    // Both statements take the same parameters; the condition of the first is there to use the last one.
+    // Both statements take the same parameters. The condition of the first one is there only to use the last parameter.
     let mut insert = transaction.prepare_cached(
         "INSERT INTO documents
              (tenant, collection, id, rev, seq, is_deleted, operation_id, timestamp, client_id, clock, data)
@@ -131,7 +131,7 @@ fn write_documents(
     Ok(true)
 }
 
-/// Appends the operations to the log; answers the new end.
+/// Appends the operations to the log and returns the new end.
 fn write_operations(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
@@ -185,7 +185,7 @@ pub(super) fn note_pulled(
     transaction.commit()
 }
 
-/// Replaces what is remembered of a client, if it still has the revision that was seen.
+/// Replaces the memory of a client if it still has the revision that was seen.
 pub(super) fn remember(
     connection: &mut Connection,
     tenant: &TenantId,
@@ -235,7 +235,7 @@ pub(super) fn compact(
         return Ok(Compaction { deleted_entries: 0, is_finished: false });
     }
 
-    // The time of reception never runs backwards in the log, so the old entries are those up to some number.
+    // The time of reception never runs backwards in the log, so the old entries are those up to a certain number.
     let horizon: i64 = transaction
         .prepare_cached("SELECT horizon FROM heads WHERE tenant = ?1")?
         .query_row([tenant.as_str()], |row| row.get(0))
@@ -258,7 +258,7 @@ pub(super) fn compact(
     Ok(Compaction { deleted_entries: new_horizon.abs_diff(horizon), is_finished })
 }
 
-/// Forgets silent clients. Places are kept, in rows that are never looked at again for this and for the statistics.
+/// Forgets silent clients. Their places are kept, in rows that this function and the statistics skip from then on.
 fn forget_clients(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
@@ -289,9 +289,10 @@ fn forget_clients(
     Ok(())
 }
 
-/// Sets times of reception that lie in the future to now; answers whether some are left for the next step.
+/// Sets times of reception in the future to now. Returns whether some are left for the next step.
 ///
-/// They are those of the newest entries. The head keeps the greatest one until all are done, for the entries to come.
+/// They belong to the newest entries. The head keeps the greatest of them until all are done, because new entries must
+/// not be older.
 fn end_the_future(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
@@ -308,7 +309,7 @@ fn end_the_future(
     let Some((horizon, newest)) = head else { return Ok(false) };
     let mut is_later = transaction
         .prepare_cached("SELECT 1 FROM operations WHERE tenant = ?1 AND seq = ?2 AND received_at_ms > ?3")?;
-    // The first of them, by bisection; behind the newest entry where compaction has removed all of them.
+    // Finds the first of them by bisection. It lies after the newest entry if compaction has removed all of them.
     let (mut first, mut behind) = (horizon + 1, newest + 1);
     while first < behind {
         let middle = first + (behind - first) / 2;
@@ -352,7 +353,7 @@ fn move_horizon(
     Ok(())
 }
 
-/// Whether the entry with this number exists and goes with this cut.
+/// Whether the entry with this number exists and is removed by this cut.
 fn is_old(transaction: &Transaction<'_>, tenant: &TenantId, seq: i64, step: CompactStep) -> rusqlite::Result<bool> {
     transaction
         .prepare_cached("SELECT 1 FROM operations WHERE tenant = ?1 AND seq = ?2 AND received_at_ms <= ?3")?
