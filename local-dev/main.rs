@@ -89,8 +89,8 @@ fn store_files(config: &Config) -> usize {
     usize::try_from(config.store.pool_size).unwrap_or(usize::MAX).saturating_add(2).saturating_mul(3)
 }
 
-/// Ends the process when its time to stop is over, whatever still runs: a statement that does not return, a log that
-/// nobody reads. What was answered is kept already.
+/// Ends the process when its time to stop is over, even if a statement does not return or the log is not read. Answered
+/// operations are durable already.
 fn end_in_time() {
     static IS_COUNTING: AtomicBool = AtomicBool::new(false);
     if IS_COUNTING.swap(true, Ordering::Relaxed) {

@@ -49,7 +49,7 @@ pub enum Denied {
     NoAccess,
     /// The token cannot be checked at the moment: 503.
     Unavailable,
-    /// Somebody asks too often: 429.
+    /// The caller sends too many requests: 429.
     TooManyRequests {
         /// After how many seconds the next request is served.
         retry_after_seconds: u64,

@@ -1,4 +1,4 @@
-//! What the server takes on: memory, connections, and how often somebody may ask.
+//! The limits that the server sets itself: memory, connections, and rates of requests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,14 +8,14 @@ use crate::core::limits::{
     MEMORY_MIN_BYTES, PRINCIPAL_DEFAULT_RATE_REQUESTS, RATE_MAX_REQUESTS, SERVER_MAX_CONNECTIONS,
 };
 
-/// Which connections are taken.
+/// The accepted connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionConfig {
-    /// Whether HTTP/2 is spoken.
+    /// Whether HTTP/2 is supported.
     pub http2: bool,
-    /// Most connections of one address.
+    /// The most connections from one address.
     pub per_address: usize,
-    /// Where proxies connect from: their connections are not bounded by address, and they say who their clients are.
+    /// The addresses of proxies. Their connections are not limited by address, and they name their clients.
     pub trusted_proxies: TrustedProxies,
 }
 
@@ -29,7 +29,7 @@ impl Default for ConnectionConfig {
     }
 }
 
-/// How often somebody may ask, in requests a second; nothing for as often as one likes.
+/// The limits for rates, in requests a second. `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateConfig {
     /// Requests of one subject of a tenant.
@@ -52,7 +52,7 @@ impl TrustedProxies {
     /// Reads addresses and networks with commas between them.
     ///
     /// # Errors
-    /// The first text that is none.
+    /// The first text that is not one.
     pub fn parse(list: &str) -> Result<Self, &str> {
         let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(|part| Network::parse(part).ok_or(part)).collect::<Result<_, _>>().map(Self)
@@ -90,7 +90,7 @@ impl Network {
     }
 }
 
-/// The first bits of an address, with zeros behind them.
+/// The first bits of an address, followed by zeros.
 fn first_bits(address: IpAddr, bits: u8) -> u128 {
     let all = match address {
         IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
@@ -135,7 +135,7 @@ pub(super) fn memory_max_bytes(variables: &Variables<'_>) -> Result<usize, Confi
     if is_right { Ok(bytes) } else { Err(wrong(VARIABLE, &rule, &bytes.to_string())) }
 }
 
-/// How often somebody may ask; by default as often as one likes, unless strangers can reach the server.
+/// The limits for rates. By default there is none, unless strangers can reach the server.
 pub(super) fn rates(variables: &Variables<'_>, strangers_reach_it: bool) -> Result<RateConfig, ConfigError> {
     let default = |requests| if strangers_reach_it { Some(requests) } else { None };
     Ok(RateConfig {

@@ -86,7 +86,7 @@ pub const LAMBDA_HEAD_MAX_BYTES: usize = 16 * 1024;
 /// stay below [`LAMBDA_ANSWER_MAX_BYTES`] in base64.
 pub const LAMBDA_BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long before a Lambda's deadline a request is answered in any case, in milliseconds.
+/// How long before a Lambda's deadline a request is answered at the latest, in milliseconds.
 pub const LAMBDA_ANSWER_MARGIN_MS: u64 = 500;
 
 /// How long before a Lambda's deadline a scheduled compaction begins no further step, in milliseconds.
@@ -406,7 +406,7 @@ pub const ENCODER_BASE_BYTES: usize = 512 * 1024;
 /// Memory that compressing an answer takes at most, in bytes.
 pub const ENCODER_MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// How large a body may become in any case when its encoding is undone, in bytes.
+/// How large every body may become when it is decompressed, in bytes.
 pub const INFLATED_FREE_BYTES: usize = 1024 * 1024;
 
 /// How large a larger body may become for each byte of it that was sent, in bytes.

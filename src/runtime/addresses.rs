@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! The address from which a request comes.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -9,20 +9,20 @@ use crate::config::TrustedProxies;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// How many bits of an IPv6 address are the same for all machines of one customer, as a rule.
+/// The number of leading bits in an IPv6 address that are usually the same for all machines of one customer.
 const IPV6_NETWORK_BITS: u32 = 64;
 
-/// Where a request comes from.
+/// The addresses from which a request comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Addresses {
     /// The other end of the connection.
     pub(super) peer: IpAddr,
-    /// Who has sent the request, if the peer is a proxy that can be trusted; else the peer.
+    /// The sender of the request, if the peer is a trusted proxy, or else the peer.
     pub(super) client: IpAddr,
 }
 
 impl Addresses {
-    /// Reads what proxies say, as far as it was written by one that is trusted.
+    /// Reads the headers of proxies, as far as a trusted proxy has written them.
     pub(super) fn new(peer: IpAddr, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
         let peer = peer.to_canonical();
         let client = if proxies.contains(peer) { client(headers, proxies) } else { None };
@@ -30,7 +30,7 @@ impl Addresses {
     }
 }
 
-/// All addresses that are taken for one client's.
+/// The network whose addresses are treated as one client.
 pub(super) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -40,8 +40,8 @@ pub(super) fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The last address on the way that is no trusted proxy's. A proxy may know one of the two headers and pass on the other
-/// one as the client wrote it, so if they differ neither is taken.
+/// The last address on the way that does not belong to a trusted proxy. A proxy may know one of the two headers and
+/// pass on the other one as the client wrote it. So if they differ, neither is used.
 fn client(headers: &HeaderMap, proxies: &TrustedProxies) -> Option<IpAddr> {
     let listed = parts_from_the_end(headers, X_FORWARDED_FOR).map(address);
     let named = parts_from_the_end(headers, FORWARDED.as_str()).map(forwarded_for);
@@ -56,7 +56,7 @@ fn parts_from_the_end<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<I
     values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','))
 }
 
-/// Behind an address that cannot be read, nothing is to be believed.
+/// If an address cannot be read, nothing before it is trusted.
 fn last_untrusted(mut hops: impl Iterator<Item = Option<IpAddr>>, proxies: &TrustedProxies) -> Option<IpAddr> {
     let mut last = None;
     while let Some(Some(hop)) = hops.next() {

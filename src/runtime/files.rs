@@ -1,10 +1,11 @@
-//! How many files the process may open.
+//! The number of files that the process may open.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::core::limits::{RESERVED_FILES, SERVER_MAX_CONNECTIONS};
 
-/// How many connections the process has files for besides its store; allows itself more files if the system lets it.
+/// How many connections the process has files for, in addition to its store. It raises its own limit if the system
+/// allows that.
 #[must_use]
 pub fn max_connections(store_files: usize) -> usize {
     let reserved = RESERVED_FILES.saturating_add(store_files);
@@ -20,6 +21,6 @@ pub fn max_connections(store_files: usize) -> usize {
         limit.current.unwrap_or(wanted)
     };
     let files = usize::try_from(files).unwrap_or(usize::MAX);
-    // A quarter at least, however little there is.
+    // At least a quarter, even if there are few.
     files.saturating_sub(reserved).max(files / 4).clamp(1, SERVER_MAX_CONNECTIONS)
 }

@@ -88,7 +88,7 @@ fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Unknown> {
     Ok(found)
 }
 
-/// The encoded body, as far as it is not inflated.
+/// The part of the body that is still encoded.
 type Source = Cursor<Bytes>;
 
 /// A member of a body. Each member is decoded separately.
@@ -141,7 +141,7 @@ struct Inflating {
     member: Member,
     further_members: usize,
     account: Option<Arc<Account>>,
-    /// What the decoder takes.
+    /// The memory of the decoder.
     _window: Option<Loan>,
 }
 
@@ -158,7 +158,7 @@ impl Inflating {
     /// The next part of the body and the rest of it, or `None` at the end.
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, BoxError> {
         loop {
-            // A large body is not all that this thread has to do.
+            // A large body must not block other work on this thread.
             consume_budget().await;
             let chunk = self.member.read().await?;
             if !chunk.is_empty() {
@@ -179,7 +179,7 @@ impl Inflating {
 }
 
 impl Coding {
-    /// What a decoder takes at most.
+    /// The greatest memory of a decoder, in bytes.
     fn decoder_max_bytes(self) -> usize {
         match self {
             Self::Gzip | Self::Deflate => SMALL_DECODER_MAX_BYTES,
@@ -210,7 +210,7 @@ fn inflated(coding: Coding, body: Body, account: Option<Arc<Account>>) -> Body {
     Body::from_stream(once(inflating).try_flatten())
 }
 
-/// The body as it was sent, in one piece: small pieces of it would each hold a buffer of the connection.
+/// The body as it was sent, in one piece, because each small piece would hold a buffer of the connection.
 async fn whole(mut body: Body) -> Result<Bytes, axum::Error> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -1,8 +1,8 @@
 //! Lines of the log that wait to be written.
 //!
-//! The standard error may be a pipe that nobody reads. A request must not wait for it, and neither must the end of the
-//! process. So lines are written by a thread of their own. If they come faster than they can be written, some are lost;
-//! they are counted, and the log says how many there were.
+//! The standard error may be a pipe that is not read. Neither a request nor the end of the process may wait for it. So
+//! a separate thread writes the lines. If they come faster than they can be written, some are lost; the log says how
+//! many.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -34,10 +34,10 @@ struct State {
 }
 
 impl Queue {
-    /// Starts the thread that writes; at the end of the result it has a moment for what is left.
+    /// Starts the writing thread. When the result is dropped, the thread has a short time for the rest.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// If the system cannot start a thread.
     pub(super) fn start(&self, mut out: impl Write + Send + 'static) -> io::Result<QueueEnd> {
         let queue = self.clone();
         thread::Builder::new().name("log".to_owned()).spawn(move || queue.write_all(&mut out))?;
@@ -58,7 +58,7 @@ impl Queue {
 
     fn write_all(&self, out: &mut impl Write) {
         while let Some((line, lost_lines)) = self.next() {
-            // There is nobody to tell that the log cannot be written.
+            // If the log cannot be written, this cannot be reported anywhere.
             let _ = out.write_all(&line);
             if lost_lines > 0 {
                 tracing::warn!(
@@ -71,7 +71,7 @@ impl Queue {
         self.0.changed.notify_all();
     }
 
-    /// The next line, and how many were lost if there is room to say so; nothing at the end.
+    /// The next line, and the number of lost lines if there is room to report them. `None` at the end.
     fn next(&self) -> Option<(Box<[u8]>, u64)> {
         let mut state = self.lock();
         loop {
@@ -101,7 +101,7 @@ impl<'a> MakeWriter<'a> for Queue {
     }
 }
 
-/// Takes one line, which is written in one piece.
+/// Adds one line, which is written in one piece.
 #[derive(Debug)]
 pub(super) struct Line<'a>(&'a Queue);
 
@@ -116,7 +116,7 @@ impl Write for Line<'_> {
     }
 }
 
-/// The end of the log: waits for a moment until every line is written.
+/// The end of the log. When it is dropped, it waits a short time until all lines are written.
 #[derive(Debug)]
 pub struct QueueEnd(Queue);
 
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// What can be written only when it is read.
+    /// A pipe that can be written only while it is read.
     struct Pipe(SyncSender<Vec<u8>>);
 
     impl Write for Pipe {

@@ -12,8 +12,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::log_queue::{Queue, QueueEnd};
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
-/// Starts logging for the whole process. A line is written when it is logged: a function that is frozen after its answer
-/// loses none.
+/// Starts logging for the whole process. A line is written when it is logged, so a function that is frozen after its
+/// answer loses none.
 ///
 /// # Errors
 /// If the filter cannot be read, or logging was started before.
@@ -21,16 +21,16 @@ pub fn start(config: &LogConfig) -> Result<(), ConfigError> {
     start_with(config, io::stderr)
 }
 
-/// Starts logging for the whole process through a bounded queue, so that nothing waits for who reads the log. What is
-/// left at the end is written when the result is dropped.
+/// Starts logging for the whole process through a bounded queue, so that no request waits for the reader of the log.
+/// The rest is written when the result is dropped.
 ///
 /// # Errors
-/// Those of [`start`].
+/// As for [`start`].
 pub fn start_in_background(config: &LogConfig) -> Result<QueueEnd, ConfigError> {
     let queue = Queue::default();
     start_with(config, queue.clone())?;
     let end = queue.start(io::stderr()).map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
-    // The hook of the system writes to the standard error itself, and waits for it.
+    // The default hook writes to the standard error itself, and waits for it.
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);

@@ -1,11 +1,11 @@
 //! The memory that requests take together.
 //!
-//! A server that bounds each request alone can still be filled by many of them. So there is one budget of bytes for the
-//! process. Every request has an [`Account`] on it, which grows with the body, keeps room for the answer before the work
-//! on it begins, and is given back when the answer is sent or the request ends in any other way.
+//! Even if each request is bounded, many of them can fill a server. So there is one budget of bytes for the process.
+//! Every request has an [`Account`] on it. The account grows with the body, and reserves room for the answer before the
+//! work begins. It is given back when the answer is sent or the request ends in any other way.
 //!
-//! Memory that is waiting for a client must not keep others out. If a request does not fit, the connection whose requests
-//! have held most for longest while the server waited for the client is closed.
+//! Memory that waits for a client must not block other requests. If a request does not fit, the server closes a
+//! connection: the one whose requests have held most memory for longest while the server waited for its client.
 
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
@@ -32,10 +32,10 @@ use crate::core::limits::{
     ROOM_WAIT_MAX_MS, SERVER_MAX_REQUESTS,
 };
 
-/// What memory is counted in, in bytes.
+/// The unit in which memory is counted, in bytes.
 const UNIT_BYTES: usize = 1024;
 
-/// There was no room in time.
+/// No memory became free in time.
 #[derive(Debug, thiserror::Error)]
 #[error("the requests in flight leave no room for this one")]
 pub(super) struct NoRoom;
@@ -45,7 +45,7 @@ pub(super) struct NoRoom;
 pub(super) struct Cut(Arc<Notify>);
 
 impl Cut {
-    /// Completes when the connection is to be closed.
+    /// Completes when the connection must be closed.
     #[cfg(feature = "local")]
     pub(super) async fn happens(&self) {
         self.0.notified().await;
@@ -71,7 +71,7 @@ impl Memory {
         })
     }
 
-    /// An account for one more request.
+    /// Opens an account for another request.
     async fn open(self: &Arc<Self>, cut: Option<Cut>, reserved_bytes: usize) -> Result<Arc<Account>, NoRoom> {
         let place = match Arc::clone(&self.requests).try_acquire_owned() {
             Ok(place) => place,
@@ -101,7 +101,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Waits for a place for a moment, and makes room meanwhile.
+    /// Waits for memory for a short time, and closes connections meanwhile to free some.
     async fn wait<T, E>(&self, place: impl Future<Output = Result<T, E>>) -> Result<T, NoRoom> {
         let mut place = pin!(place);
         let pause = Duration::from_millis(ROOM_PAUSE_MS);
@@ -129,12 +129,12 @@ impl Memory {
     }
 }
 
-/// What one request holds.
+/// The memory that one request holds.
 #[derive(Debug)]
 pub(super) struct Account {
     memory: Arc<Memory>,
     number: u64,
-    /// What closes the connection; nothing if that was done, or cannot be.
+    /// Closes the connection. `None` if that was done, or is not possible.
     cut: Mutex<Option<Cut>>,
     reserved_bytes: usize,
     held: Mutex<Held>,
@@ -145,13 +145,13 @@ pub(super) struct Account {
 struct Held {
     bytes: usize,
     units: usize,
-    /// Since when the server has waited for the client, which sends its request or reads the answer.
+    /// Since when the server has been waiting for the client to send its request or to read the answer.
     with_client_since: Option<Instant>,
     is_short: bool,
 }
 
 impl Account {
-    /// Takes some more memory, perhaps after a moment.
+    /// Takes more memory, perhaps after a short time.
     pub(super) async fn take(&self, bytes: usize) -> Result<(), NoRoom> {
         let missing = {
             let mut held = self.held();
@@ -166,7 +166,7 @@ impl Account {
         if missing == 0 {
             return Ok(());
         }
-        // The client has no part in this.
+        // The client is not involved in this.
         let with_client_since = self.held().with_client_since.take();
         let taken = self.memory.acquire(missing).await;
         let mut held = self.held();
@@ -185,19 +185,19 @@ impl Account {
         self.memory.units.try_acquire_many(units).map(tokio::sync::SemaphorePermit::forget).is_ok()
     }
 
-    /// Takes memory for as long as the result lives.
+    /// Takes memory until the result is dropped.
     pub(super) async fn lend(self: &Arc<Self>, bytes: usize) -> Result<Loan, NoRoom> {
         self.take(bytes).await?;
         Ok(Loan { account: Arc::clone(self), bytes })
     }
 
-    /// The client has sent its request, and the server is at work.
+    /// Called when the client has sent its request and the work begins.
     async fn begin_work(&self) -> Result<(), NoRoom> {
         self.held().with_client_since = None;
         self.take(self.reserved_bytes).await
     }
 
-    /// The answer is there, and has to be sent: holds this and nothing more.
+    /// Called when the answer must be sent. From then on only `bytes` are held.
     async fn begin_answer(&self, bytes: usize) -> Result<(), NoRoom> {
         let held_bytes = {
             let mut held = self.held();
@@ -226,8 +226,8 @@ impl Account {
         self.held().is_short
     }
 
-    /// How much has been held for how long while the server waited for the client; nothing if that is not long, or if
-    /// nothing can be done about it.
+    /// How much memory was held for how long while the server waited for the client. `None` if that was not long, or if
+    /// the connection cannot be closed.
     fn weight(&self, now: Instant) -> Option<u128> {
         if self.cut.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             return None;
@@ -259,7 +259,7 @@ impl Drop for Account {
     }
 }
 
-/// Memory that goes back when this is dropped.
+/// Memory that is given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Loan {
     account: Arc<Account>,
@@ -272,7 +272,7 @@ impl Drop for Loan {
     }
 }
 
-/// Counts what a request and its answer hold; one that does not fit is answered with 503.
+/// Counts the memory of a request and its answer. A request without room is answered with 503.
 pub(super) async fn within_memory(State(memory): State<Arc<Memory>>, mut request: Request, next: Next) -> Response {
     if request.uri().path() == "/health" {
         return next.run(request).await;
@@ -305,17 +305,17 @@ fn refused() -> Response {
     api::unavailable(NoRoom.to_string())
 }
 
-/// What an endpoint needs at most for an answer, as a rule.
+/// The memory that the answer of an endpoint usually needs at most.
 fn reserved_bytes(request: &Request) -> usize {
     let is_push = request.method() == Method::POST && request.uri().path().ends_with("/operations");
     if is_push { PUSH_RESERVED_BYTES } else { READ_RESERVED_BYTES }
 }
 
-/// How many bytes the routes answered with, before they are compressed.
+/// The size of the routes' answer before compression, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct AnsweredBytes(usize);
 
-/// Notes how large an answer is.
+/// Records the size of an answer.
 pub(super) async fn note_size<B: HttpBody>(mut response: Response<B>) -> Response<B> {
     let size = response.body().size_hint();
     let bytes = size.upper().unwrap_or(size.lower());
@@ -323,7 +323,7 @@ pub(super) async fn note_size<B: HttpBody>(mut response: Response<B>) -> Respons
     response
 }
 
-/// What an answer holds until it is sent: its bytes, and what compresses them meanwhile.
+/// The memory of an answer until it is sent: its bytes, and the compressor.
 fn answer_bytes(response: &Response) -> usize {
     let bytes = response.extensions().get::<AnsweredBytes>().map_or(0, |bytes| bytes.0);
     if response.headers().contains_key(CONTENT_ENCODING) {
@@ -332,7 +332,7 @@ fn answer_bytes(response: &Response) -> usize {
     bytes
 }
 
-/// The same body, which is counted as it comes. At its end the work begins.
+/// The same body, which is counted while it arrives. At its end the work begins.
 fn counted(body: Body, account: Arc<Account>) -> Body {
     Body::from_stream(try_unfold((body, account), async |(mut body, account): (Body, Arc<Account>)| {
         loop {
@@ -367,7 +367,7 @@ impl HttpBody for Sending {
         if !self.body.is_end_stream() {
             return Poll::Ready(Some(Ok(frame)));
         }
-        // The connection may keep the last piece, which is as a rule the only one, long after it has taken it.
+        // The connection may keep the last piece, usually the only one, long after it has taken it.
         let account = self.account.take();
         Poll::Ready(Some(Ok(frame.map_data(|bytes| Bytes::from_owner(LastPiece { bytes, _account: account })))))
     }
@@ -381,7 +381,7 @@ impl HttpBody for Sending {
     }
 }
 
-/// The last piece of an answer, which is held until it is sent.
+/// The last piece of an answer, which is counted until it is sent.
 struct LastPiece {
     bytes: Bytes,
     _account: Option<Arc<Account>>,

@@ -1,4 +1,4 @@
-//! How often somebody may ask.
+//! Limits for the rate of requests.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -17,20 +17,20 @@ use crate::api::{Authenticate, Denied};
 use crate::core::access::Principal;
 use crate::core::limits::{RATE_BURST_SECONDS, RATE_MAX_KEYS};
 
-/// A rate that is kept for each of many who ask.
+/// A rate limit for each of many callers.
 ///
-/// For each of them it knows only when they will have used nothing of their rate again (the generic cell rate
-/// algorithm). Those who have not asked for longest are forgotten when there are too many.
+/// For each caller it keeps only the time at which the whole rate is available again (the generic cell rate algorithm).
+/// If there are too many callers, those that were silent for longest are forgotten.
 #[derive(Debug)]
 pub(super) struct Rates {
-    /// The time that one request takes of the rate.
+    /// The part of the rate that one request uses, as a time.
     interval: Duration,
     hasher: RandomState,
     started_at: Instant,
     free_at: Mutex<Generations>,
 }
 
-/// When each one's rate is unused again, since the start; the older half of them is dropped as a whole.
+/// When the whole rate of each caller is available again, since the start. The older half is dropped as a whole.
 #[derive(Debug, Default)]
 struct Generations {
     newer: HashMap<u64, Duration>,
@@ -47,10 +47,10 @@ impl Rates {
         }
     }
 
-    /// Lets somebody ask once.
+    /// Counts one request of a caller.
     ///
     /// # Errors
-    /// Those who have asked too often learn after how many seconds they may ask again.
+    /// The number of seconds to wait, if the caller sent too many requests.
     pub(super) fn admit(&self, who: impl Hash) -> Result<(), u64> {
         self.admit_at(self.hasher.hash_one(who), self.started_at.elapsed())
     }
@@ -72,7 +72,7 @@ impl Rates {
     }
 }
 
-/// Refuses requests from addresses that ask too often.
+/// Refuses requests from addresses that send too many.
 pub(super) async fn within_rate(State(rates): State<Option<Arc<Rates>>>, request: Request, next: Next) -> Response {
     if let Some(rates) = rates
         && let Some(addresses) = request.extensions().get::<Addresses>()
@@ -84,7 +84,7 @@ pub(super) async fn within_rate(State(rates): State<Option<Arc<Rates>>>, request
     next.run(request).await
 }
 
-/// Finds out who makes a request, and refuses those who ask too often.
+/// Finds the principal of a request, and refuses principals that send too many.
 pub(super) struct AtRate {
     pub(super) inner: Arc<dyn Authenticate>,
     pub(super) rates: Rates,

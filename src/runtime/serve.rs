@@ -81,8 +81,8 @@ pub async fn serve(listener: TcpListener, app: App, limits: ConnectionLimits, mu
     tasks.shutdown().await;
 }
 
-/// Says to a client that there is no room, and lets it read that: a connection that is closed while its client sends is
-/// lost with what was written to it.
+/// Tells a client that there is no room, and lets it read this. If a connection is closed while its client sends, the
+/// answer is lost too.
 async fn refuse(mut stream: TcpStream, _turn: OwnedSemaphorePermit) {
     let talking = async {
         stream.write_all(CROWDED.as_bytes()).await?;
@@ -100,7 +100,7 @@ async fn refuse(mut stream: TcpStream, _turn: OwnedSemaphorePermit) {
     let _ = timeout(Duration::from_millis(REFUSED_TIME_MAX_MS), talking).await;
 }
 
-/// Where a connection comes from.
+/// The origin of a connection.
 struct Origin {
     peer: IpAddr,
     limits: Arc<ConnectionLimits>,
@@ -132,7 +132,7 @@ async fn converse(
             done = connection.as_mut() => Some(done),
             () = activity.over() => None,
             () = stopped(&mut stopping) => {
-                // What is in flight is finished, however long the server gives it.
+                // Requests in progress are finished, within the time that the server allows.
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     done = connection.as_mut() => Some(done),
@@ -143,7 +143,7 @@ async fn converse(
         let done = match done {
             Some(done) => done,
             None => {
-                // A client that is about to send a request is told to send it elsewhere.
+                // A client that is about to send a request is told to use another connection.
                 connection.as_mut().graceful_shutdown();
                 timeout(activity.grace(), connection.as_mut()).await.unwrap_or(Ok(()))
             }
@@ -174,7 +174,7 @@ fn server(http2: bool) -> Builder<TokioExecutor> {
     if !http2 {
         return server.http1_only();
     }
-    // Over HTTP/2 a client that has gone without a word is found by asking it.
+    // Over HTTP/2, a ping finds out whether a silent client still exists.
     server.http2().timer(TokioTimer::new()).keep_alive_interval(head_time_max).keep_alive_timeout(head_time_max);
     server.http2().max_concurrent_streams(CONNECTION_MAX_REQUESTS);
     server.http2().initial_stream_window_size(STREAM_WINDOW_MAX_BYTES);
@@ -182,12 +182,12 @@ fn server(http2: bool) -> Builder<TokioExecutor> {
     server
 }
 
-/// Waits for a connection; where one cannot be accepted, for longer.
+/// Waits for a connection. After an error it waits longer.
 async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Answers are written in one piece, so there is nothing to gain from collecting small ones.
+                // Answers are written in one piece, so collecting small ones has no benefit.
                 let _ = stream.set_nodelay(true);
                 return (stream, peer.ip());
             }

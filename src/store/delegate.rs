@@ -1,10 +1,10 @@
-//! Stores around other stores: one helper hands on the calls that a wrapper does not change.
+//! Wrappers of stores: one helper passes on the calls that a wrapper does not change.
 
 use std::pin::Pin;
 
 use super::Result;
 
-/// What an `async` method of [`Store`](super::Store) returns, as `async_trait` writes it.
+/// The result of an `async` method of [`Store`](super::Store), as `async_trait` writes it.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// Implements methods of [`Store`](crate::store::Store) by handing each call on to another store.

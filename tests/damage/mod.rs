@@ -1,4 +1,4 @@
-//! Rows that somebody else has damaged: every store answers an error that names the column, and never a wrong value.
+//! Rows that were damaged from outside: every store returns an error that names the column, and never a wrong value.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::support::mongo::Database;
 use crate::support::postgres::{Schema, connect, server_url};
 use crate::support::stores::open_sqlite;
 
-/// The value that a column gets.
+/// The new value of a column.
 #[derive(Debug, Clone, Copy)]
 enum Value {
     Number(i64),
@@ -34,7 +34,7 @@ enum Table {
     Clients,
 }
 
-/// What is read after the damage.
+/// The reads after the damage.
 #[derive(Debug, Clone, Copy)]
 enum Read {
     Log,
@@ -80,7 +80,7 @@ async fn read(world: &World, read: Read) -> Result<()> {
     }
 }
 
-/// Damages a column after the other, each in a tenant of its own, and reads.
+/// Damages one column after the other, each in its own tenant, and reads.
 async fn every_damage_is_an_error(
     world: World,
     damage: impl Fn(Table, &'static str, Value, String) -> BoxFuture<'static, ()>,

@@ -1,4 +1,4 @@
-//! What many requests may hold together, and for how long.
+//! The memory that many requests may hold together, and for how long.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -48,7 +48,7 @@ fn app(route: Router) -> App {
     runtime::app(route, &read(&settings).http)
 }
 
-/// Reads the whole body, and does then what the path says.
+/// Reads the whole body, and then does what the path names.
 fn routes() -> Router {
     let read = async |request: Request| {
         let path = request.uri().path().to_owned();
@@ -62,7 +62,7 @@ fn routes() -> Router {
     Router::new().route("/read", post(read)).route("/hang", post(read)).route("/panic", post(read))
 }
 
-/// So many MiB, and then an end or nothing more.
+/// A body of `mib` MiB, which then ends or stays open.
 fn body(mib: usize, ends: bool) -> Body {
     let piece = Ok::<_, Infallible>(Bytes::from(vec![b' '; MIB]));
     let rest = if ends { futures_util::stream::empty().boxed() } else { pending().boxed() };
@@ -121,7 +121,7 @@ async fn an_answer_keeps_its_room_until_it_is_sent() {
     for _ in 0..4 {
         let answer = send(&app, "/large", Body::empty()).await;
         assert_eq!(answer.status(), 200);
-        // The connection has taken all of it, and has not sent it yet.
+        // The connection has taken all of it, but has not sent it yet.
         answers.push(answer.into_body().frame().await.unwrap().unwrap());
     }
     let waiting = send(&app, "/large", Body::empty());
@@ -136,7 +136,7 @@ async fn an_answer_keeps_its_room_until_it_is_sent() {
 
 #[tokio::test]
 async fn a_body_is_inflated_when_it_has_come_whole() {
-    // The beginning of brotli with the largest window there is, which a decoder would take at once.
+    // The beginning of a brotli stream with the largest window, for which a decoder would take its memory at once.
     let beginning = [0x0f, 0x00, 0x00, 0x80];
     let app = app(routes());
     let waiting: Vec<_> = (0..100)
@@ -170,7 +170,7 @@ async fn a_body_that_becomes_far_larger_than_it_was_sent_is_too_large() {
     }
 }
 
-/// Pushes until there is room, which those who hold it have to make soon.
+/// Repeats a push until there is room, which the other requests must soon make.
 async fn push_soon(api: &Api) {
     let body = json!({"clientId": "a", "operations": [insert("op-2", "doc-2", "a", 2, 2)]}).to_string();
     let pushed = async { while api.post("/operations", body.clone()).await.status != 200 {} };
@@ -214,7 +214,7 @@ async fn answers_that_nobody_reads_make_room_for_others() {
     }
     let mut unread = Vec::new();
     for _ in 0..40 {
-        // The system takes little of an answer then.
+        // With this buffer, the system takes only little of an answer.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4 * 1024).unwrap();
         let mut stream = socket.connect(server.api.authority().parse().unwrap()).await.expect("the server listens");

@@ -1,4 +1,4 @@
-//! How often somebody may ask.
+//! Limits for the rate of requests.
 
 use reqwest::Method;
 use serde_json::json;
@@ -11,7 +11,7 @@ use super::server;
 
 const SECRET: &str = "hunter2 is not a secret to be used";
 
-/// More requests than the slowest machine makes in the time in which one is allowed again.
+/// More requests than the slowest machine sends in the time after which one is allowed again.
 const MANY: usize = 100_000;
 
 fn token_of(subject: &str) -> String {
@@ -19,7 +19,7 @@ fn token_of(subject: &str) -> String {
     format!("Bearer {}", sign_hs256(SECRET.as_bytes(), &json!({"sub": subject, "exp": expires, "tenants": "team"})))
 }
 
-/// Asks until that was too often.
+/// Sends requests until they are too many.
 async fn ask_too_often(api: &Api, headers: &[(&str, &str)]) -> Answer {
     for _ in 0..MANY {
         let answer = api.send(Method::GET, "/stats", headers, "").await;
@@ -42,7 +42,7 @@ async fn an_address_that_asks_too_often_is_told_when_to_come_again() {
     let api = &server.api;
     check_refusal(&ask_too_often(api, &[]).await);
     assert_eq!(api.get("/health").await.status, 200, "the probe of a load balancer is let through");
-    // This machine is a proxy, which is believed.
+    // This machine is a trusted proxy.
     let other = api.send(Method::GET, "/stats", &[("x-forwarded-for", "1.2.3.4")], "").await;
     assert_eq!(other.status, 200, "others are not concerned");
     check_refusal(&ask_too_often(api, &[("x-forwarded-for", "9.9.9.9, 1.2.3.4")]).await);
