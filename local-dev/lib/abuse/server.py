@@ -77,7 +77,7 @@ class Server:
     ) -> tuple[int, bytes]:
         """One request over a connection of its own. A body that is no text is sent as JSON."""
         connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE_SECONDS)
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        data = body if isinstance(body, bytes | None) else json.dumps(body, separators=(",", ":")).encode()
         if not authorization:
             self.bytes_sent += len(data or b"")
         try:
