@@ -1,9 +1,9 @@
-//! The English of the pages: phrases that readers stumble over, as far as they can be looked for.
+//! The English of the pages and of comments: phrases that are hard to read, if a test can find them.
 
 use super::{Findings, files_ending};
 
 /// A phrase, in lower case, and what to write for it. A comma is a word of its own.
-const PHRASES: [(&str, &str); 14] = [
+const PHRASES: [(&str, &str); 19] = [
     ("anew", "again"),
     ("be it", "such as"),
     ("would else", "otherwise … would"),
@@ -17,6 +17,11 @@ const PHRASES: [(&str, &str); 14] = [
     ("the reference", "the original protocol, the Express server or the model store"),
     ("legacy client", "original client"),
     (", where", "if, when or which"),
+    ("where no", "if not"),
+    ("where none", "if not"),
+    ("where nothing", "if nothing"),
+    ("where there are", "if there are"),
+    ("where there is", "if there is"),
     ("a bit of", "some"),
 ];
 
@@ -35,6 +40,71 @@ fn the_pages_are_in_plain_english() {
         }
     }
     findings.none_or("write it as said; CONTRIBUTING.md says how the pages are written");
+}
+
+#[test]
+fn the_comments_are_in_plain_english() {
+    let mut findings = Findings::default();
+    for file in files_ending(".rs") {
+        for (line_number, problem) in faults_of_comments(&file.text) {
+            findings.add(format_args!("{}:{line_number}", file.path), problem);
+        }
+    }
+    findings.none_or("write it as said; comments follow the rules of the pages in CONTRIBUTING.md");
+}
+
+/// The comments of a source file that are hard to read, each with the first line of its paragraph, from 1.
+fn faults_of_comments(source: &str) -> Vec<(usize, String)> {
+    let mut faults = Vec::new();
+    for (line_number, paragraph) in paragraphs(source) {
+        for sentence in sentences_of(&paragraph) {
+            let plain = without_code_and_links(&sentence);
+            faults.extend(faults_of_sentence(&plain).into_iter().map(|fault| (line_number, fault)));
+        }
+    }
+    faults
+}
+
+/// The paragraphs of all comments, each with its first line. Code, headings and tables are left out.
+fn paragraphs(source: &str) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let (mut is_in_code, mut goes_on) = (false, false);
+    for (line_number, line) in (1..).zip(source.lines()) {
+        let comment = line.trim_start().strip_prefix("//").map(|text| text.trim_start_matches(['/', '!']).trim());
+        let Some(text) = comment else {
+            (is_in_code, goes_on) = (false, false);
+            continue;
+        };
+        let is_fence = text.starts_with("```");
+        is_in_code ^= is_fence;
+        if is_fence || is_in_code || text.is_empty() || text.starts_with(['#', '|']) {
+            goes_on = false;
+            continue;
+        }
+        let item = text.strip_prefix("- ");
+        match found.last_mut().filter(|_| goes_on && item.is_none()) {
+            Some((_, paragraph)) => *paragraph = format!("{paragraph} {text}"),
+            None => found.push((line_number, item.unwrap_or(text).to_owned())),
+        }
+        goes_on = true;
+    }
+    found
+}
+
+/// The sentences of a paragraph. A full stop or question mark before a capital letter ends one.
+fn sentences_of(paragraph: &str) -> Vec<String> {
+    let mut sentences = vec![String::new()];
+    for word in paragraph.split_whitespace() {
+        let sentence = sentences.last_mut().expect("there is one");
+        let is_new = sentence.ends_with(['.', '?']) && word.starts_with(|first: char| !first.is_lowercase());
+        if is_new {
+            sentences.push(word.to_owned());
+        } else {
+            sentence.push_str(if sentence.is_empty() { "" } else { " " });
+            sentence.push_str(word);
+        }
+    }
+    sentences
 }
 
 /// The lines, from 1, that are hard to read, and what to do about each.
@@ -115,7 +185,7 @@ fn spelt_out(sentence: &str) -> String {
     plain.split_whitespace().fold(String::from(" "), |text, word| text + word + " ")
 }
 
-/// "X is no Y" and "X is none" for "X is not a Y"; "there is no Y" and "is no longer" are usual.
+/// `X is no Y` and `X is none` for `X is not a Y`; `there is no Y` and `is no longer` are usual.
 fn denied_nouns(plain: &str) -> Option<String> {
     let words: Vec<&str> = plain.split_whitespace().collect();
     let is_denied = |at: &[&str]| {
@@ -157,4 +227,28 @@ fn phrases_and_long_sentences_are_found_and_usual_ones_are_not() {
     ] {
         assert_eq!(faults_of(usual), [], "{usual}");
     }
+}
+
+#[test]
+fn comments_are_read_by_paragraphs_and_sentences() {
+    let source = [
+        "//! A page.",
+        "//!",
+        "//! It is read anew. What is read",
+        "//! stays.",
+        "fn f() {",
+        "    // It would else",
+        "    // fail.",
+        "    let text = \"be it\"; // Who sees this?",
+        "    /// - What a list has.",
+        "    /// - It is no list. `code` begins a sentence.",
+        "    /// ```",
+        "    /// // once more",
+        "    /// ```",
+        "    /// # What it promises",
+        "}",
+    ];
+    let lines: Vec<usize> =
+        faults_of_comments(&source.join("\n")).into_iter().map(|(line_number, _)| line_number).collect();
+    assert_eq!(lines, [3, 3, 6, 9, 10]);
 }
