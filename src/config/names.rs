@@ -49,10 +49,10 @@ pub const VARIABLES: [&str; 45] = [
     "TRUSTED_PROXIES",
 ];
 
-/// Longest name that is compared, in bytes.
+/// The longest name that is compared, in bytes.
 const NAME_MAX_BYTES: usize = 64;
 
-/// What other programs call the same thing.
+/// Names that other programs use for the same settings.
 const ALIASES: [(&str, &str); 24] = [
     ("ALLOWED_ORIGIN", "ALLOWED_ORIGINS"),
     ("CORS_ORIGIN", "ALLOWED_ORIGINS"),
@@ -80,16 +80,16 @@ const ALIASES: [(&str, &str); 24] = [
     ("SQLITE_URL", "SQLITE_PATH"),
 ];
 
-/// A variable that is set, which nobody reads, and the one that may be meant.
+/// A variable that is set but not read, and the one that may be meant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NearMiss {
-    /// What is set.
+    /// The variable that is set.
     pub name: String,
-    /// What is read.
+    /// The variable that is read.
     pub meant: &'static str,
 }
 
-/// The variables that choose a store. What other programs call theirs says nothing once one of them is set.
+/// The variables that choose a store. If one of them is set, the names of other programs mean nothing.
 const CHOICES: [&str; 9] = [
     "ADAPTER",
     "MONGO_PARAMETER",
@@ -102,7 +102,7 @@ const CHOICES: [&str; 9] = [
     "POSTGRES_SECRET_ARN",
 ];
 
-/// Those of the names that look like a variable of ours, and are none. What is set already is not meant by an alias.
+/// The names that look like a variable of ours but are not one. An alias of a variable that is set is not reported.
 #[must_use]
 pub fn near_misses(names: &[String]) -> Vec<NearMiss> {
     let has = |variable: &str| names.iter().any(|name| name == variable);
@@ -125,10 +125,11 @@ fn alias(name: &str) -> Option<&'static str> {
     ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, meant)| *meant)
 }
 
-/// Most wrong letters in a name that is taken for a slip. The name is shown, so it must not have a password in it.
+/// The most wrong letters in a name that is still reported as misspelt. The name is shown, so it must not be a
+/// password.
 const SLIP_MAX_LETTERS: usize = 3;
 
-/// The variable of which a name is a slip: other capitals, or one letter in five that is wrong.
+/// The variable of which a name is a misspelling: other capitals, or at most one wrong letter in five.
 fn misspelt(name: &str) -> Option<&'static str> {
     if alias(name).is_some() || name.len() > NAME_MAX_BYTES {
         return None;
@@ -139,7 +140,7 @@ fn misspelt(name: &str) -> Option<&'static str> {
     (distance <= (nearest.len() / 5).min(SLIP_MAX_LETTERS)).then_some(nearest)
 }
 
-/// How many letters must be added, removed or replaced, or neighbours exchanged, to make one text of the other.
+/// How many letters must be added, removed, replaced or exchanged with a neighbour to change one text into the other.
 fn edits(from: &[u8], to: &[u8]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut above: Vec<usize> = (0..=to.len()).collect();

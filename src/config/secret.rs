@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A text that never shows in `Debug` or logs.
+/// A text that is never shown in `Debug` or logs.
 #[derive(Clone)]
 pub struct Secret {
     text: String,
@@ -10,18 +10,18 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// The secret that a variable has, or that stands in the file which a variable names.
+    /// The secret in a variable, or in the file that a variable names.
     pub(super) fn new(variable: &'static str, text: String) -> Self {
         Self { text, variable: Some(variable) }
     }
 
-    /// The text, to connect with.
+    /// The text itself, which is needed to connect.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// The variable to look at when it is wrong, if it came from one.
+    /// The variable to check if the secret is wrong, if it came from one.
     #[must_use]
     pub fn variable(&self) -> Option<&'static str> {
         self.variable
@@ -34,7 +34,7 @@ impl From<String> for Secret {
     }
 }
 
-/// Secrets with the same text are the same, wherever they come from.
+/// Two secrets are equal if their texts are, whatever their variables.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -49,11 +49,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Longest value of a variable that an error repeats, in bytes.
+/// The longest value of a variable that an error repeats, in bytes.
 const SHOWN_MAX_BYTES: usize = 64;
 
-/// Whether a value has letters and digits and is neither a number nor a web page, so that it may have a password in it:
-/// the rest of a line that was broken in two.
+/// Whether a value has letters and digits and is neither a number nor a web address. It may then contain a password, if
+/// a line was broken in two.
 pub(super) fn looks_like_a_password(value: &str) -> bool {
     value.contains(|c: char| c.is_ascii_digit())
         && value.contains(char::is_alphabetic)
@@ -61,8 +61,8 @@ pub(super) fn looks_like_a_password(value: &str) -> bool {
         && !is_page(value)
 }
 
-/// Whether a value that is no secret by its name may have a connection string or a password in it, because it was put
-/// into the wrong variable or two lines became one.
+/// Whether the value of a variable without a secret may contain a connection string or a password. This happens if it
+/// was set in the wrong variable, or if two lines were joined.
 pub(super) fn may_be_in(value: &str) -> bool {
     value.len() > SHOWN_MAX_BYTES && !value.starts_with("arn:")
         || value.contains(['@', '='])

@@ -1,4 +1,4 @@
-//! The port: `client`, `remember`, and what `changes` notes of a client.
+//! The port: `client`, `remember`, and the progress that `changes` reads.
 
 use super::draft::inserts;
 use super::faults::FaultyStore;
@@ -12,7 +12,7 @@ use crate::core::progress::Progress;
 use crate::service::{PullFrom, PullRequest, Pulled};
 use crate::store::{Changes, ChangesRequest, ClientMemory, NewMemory, Remember};
 
-/// Places that only a memory of exactly these numbers has.
+/// Places that differ for each number.
 fn places(number: u64) -> Places {
     let place = Cursor::Log(Position { seq: number, fingerprint: Fingerprint::from_number(number) });
     Places::parse(&format!("{number}={place}")).expect("the text is that of places")
@@ -27,7 +27,7 @@ async fn remember(world: &World, client: &str, memory: NewMemory) -> Remember {
     world.store.remember(&world.tenant, &client, memory).await.expect("the store remembers")
 }
 
-/// A pull with a cursor by a client that says who it is.
+/// A pull with a cursor and a client id.
 async fn note(world: &World, client: &str, cursor: Option<Cursor>, max_operations: usize, now_ms: u64) {
     let client = ClientId::literal(client);
     let request = ChangesRequest { cursor, max_operations, client_id: Some(client.clone()) };
@@ -39,7 +39,7 @@ async fn note(world: &World, client: &str, cursor: Option<Cursor>, max_operation
     }
 }
 
-/// A memory is what was remembered last, with a revision that grows.
+/// A memory is returned as it was last stored, with a revision that grows.
 pub async fn a_memory_comes_back_as_it_was_remembered(world: &World) {
     assert_eq!(world.memory("a").await, None);
     for (revision, number) in [(1, 5), (2, 3), (3, 7)] {
@@ -52,7 +52,7 @@ pub async fn a_memory_comes_back_as_it_was_remembered(world: &World) {
     assert_eq!(world.memory("a").await.map(|memory| memory.places), Some(Places::default()));
 }
 
-/// Law 6: of two requests that read one memory only the first replaces it.
+/// Law 6: if two requests read the same memory, only the first one replaces it.
 pub async fn a_memory_that_changed_since_it_was_read_is_not_replaced(world: &World) {
     assert_eq!(remember(world, "a", memory(1, 9)).await, Remember::Contended, "there is none to be replaced");
     assert_eq!(world.memory("a").await, None);
@@ -64,7 +64,7 @@ pub async fn a_memory_that_changed_since_it_was_read_is_not_replaced(world: &Wor
     assert_eq!(world.memory("a").await.map(|memory| (memory.revision, memory.pulled_seq)), Some((2, 3)));
 }
 
-/// Memories are each client's own.
+/// Each client has its own memory.
 pub async fn clients_do_not_share_a_memory(world: &World) {
     assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
     assert_eq!(remember(world, "b", memory(0, 2)).await, Remember::Done);
@@ -73,7 +73,7 @@ pub async fn clients_do_not_share_a_memory(world: &World) {
     assert_eq!(world.memory("A").await, None);
 }
 
-/// A client with a cursor is noted with how far it has pulled, and can still become a legacy client.
+/// The progress of a client with a cursor is stored, and the client can still change to the original protocol.
 pub async fn a_pull_with_a_cursor_notes_how_far_the_client_is(world: &World) {
     world.apply(inserts(3)).await;
     note(world, "a", None, 2, BEGINNING_MS).await;
@@ -84,7 +84,7 @@ pub async fn a_pull_with_a_cursor_notes_how_far_the_client_is(world: &World) {
     assert_eq!(world.memory("a").await.map(|memory| memory.revision), Some(1));
 }
 
-/// A pull with a cursor leaves alone what the same client's `since` stands for.
+/// A pull with a cursor does not change the places of the same client's `since`.
 pub async fn a_pull_with_a_cursor_keeps_the_places_of_a_legacy_client(world: &World) {
     world.apply(inserts(3)).await;
     assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
@@ -94,7 +94,7 @@ pub async fn a_pull_with_a_cursor_keeps_the_places_of_a_legacy_client(world: &Wo
     assert_eq!(remember(world, "a", memory(1, 2)).await, Remember::Done, "what it noted contends with nobody");
 }
 
-/// A pull that nobody signs notes nobody.
+/// A pull without a client id stores no progress.
 pub async fn a_pull_without_a_client_notes_nobody(world: &World) {
     world.apply(inserts(2)).await;
     world.changes(None, 9).await;
@@ -104,7 +104,7 @@ pub async fn a_pull_without_a_client_notes_nobody(world: &World) {
     assert_eq!(world.memory("a").await, None);
 }
 
-/// A client that polls is not written down each time: the time that it was seen may be an hour old.
+/// A client that polls does not cause a write each time: the stored time of its last pull may be an hour old.
 pub async fn the_time_of_a_silent_poll_is_written_once_an_hour(world: &World) {
     world.apply(inserts(2)).await;
     let head = Some(world.head().await);
@@ -118,7 +118,7 @@ pub async fn the_time_of_a_silent_poll_is_written_once_an_hour(world: &World) {
     assert_eq!(seen_at().await, Some(CLIENT_SEEN_PRECISION_MS + 1), "how far it has pulled is news");
 }
 
-/// A cursor that is refused says nothing of how far the client is.
+/// A refused cursor says nothing about the progress of the client.
 pub async fn a_refused_cursor_notes_nobody(world: &World) {
     world.apply(inserts(2)).await;
     let bogus = Cursor::Log(Position { seq: 2, fingerprint: Fingerprint::from_number(1) });
@@ -127,7 +127,8 @@ pub async fn a_refused_cursor_notes_nobody(world: &World) {
     assert_eq!(world.memory("a").await, None);
 }
 
-/// What only the statistics use decides about no answer: a note that cannot be written is done without.
+/// No answer depends on data that only the statistics use: if the progress cannot be stored, the page is answered all
+/// the same.
 pub async fn a_page_is_answered_if_it_cannot_be_noted(world: &World) {
     world.apply(inserts(3)).await;
     let faulty = FaultyStore::new(world.store.clone());
@@ -137,7 +138,7 @@ pub async fn a_page_is_answered_if_it_cannot_be_noted(world: &World) {
     assert_eq!(world.memory("a").await, None);
 }
 
-/// Law 6 needs what a `since` stands for: a page is answered without writing only if it says nothing new of that.
+/// Law 6: a page is answered without a write only if there is nothing new to remember about a `since`.
 pub async fn a_page_is_answered_if_nothing_new_has_to_be_remembered(world: &World) {
     world.apply(inserts(3)).await;
     world.since("a", 0, 2).await;

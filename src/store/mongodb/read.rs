@@ -1,7 +1,7 @@
-//! What reads: each one command, which sees one moment.
+//! Reads: each is one command, which sees one moment.
 //!
-//! A page's head stands before its rows and once more behind them. A server that keeps its promise of one moment answers
-//! the same twice; where it does not, the page is read again in a transaction. So no page rests on a promise alone.
+//! A page contains its head twice, before and after its rows. If the server keeps its promise of one moment, both are
+//! equal. If they are not, the page is read again in a transaction. So no page depends on that promise alone.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -25,20 +25,21 @@ use crate::core::text::TextPool;
 use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
 
-/// How many rows a page may have beside those asked for: the head twice, and the row that tells that there are more.
+/// The number of rows of a page in addition to the requested ones: the head twice, and the row that shows that there
+/// are more.
 const ROWS_BESIDE: usize = 3;
 
-/// Most values of one list that something is to be in: what a server does with a list may grow faster than it.
+/// The most values in one `$in`, because the server's work may grow faster than the list.
 const LIST_MAX_VALUES: usize = 500;
 
-/// How often a page is read: once, once more in the other mode, and both again in a transaction.
+/// How often a page is read: once, once in the other mode, and both again in a transaction.
 const READ_ATTEMPTS: u32 = 4;
 
 /// See [`crate::store::Store::load`].
 ///
-/// Two commands, since the two collections share no key, and the documents first: an operation that is committed in
-/// between counts as known, and never as one that conflicts with itself. What else is older than it might be, the guards
-/// of the commit find out.
+/// It takes two commands, because the two collections share no key. The documents are read first: then an operation
+/// that is committed in between is known, and never conflicts with itself. The guards of the commit detect all other
+/// changes in between.
 pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadRequest) -> Result<Snapshot, Failure> {
     let collections = database.ready().await?;
     let (mut known, mut documents) = (HashSet::new(), HashMap::new());
@@ -76,9 +77,9 @@ fn lookup(collection: &str, pipeline: Vec<Bson>, field: &str) -> Bson {
     doc! { "$lookup": { "from": collection, "pipeline": pipeline, "as": field } }
 }
 
-/// The rows that a pipeline finds in a collection, each as a row of its own; none where the tenant has no head yet.
+/// The rows that a pipeline finds in a collection, each as its own row. There are none if the tenant has no head yet.
 ///
-/// They are looked up from the head and not taken in by `$unionWith` itself, since not every server uses an index there.
+/// They are looked up from the head and not read with `$unionWith` alone, because not every server uses an index there.
 fn rows_of(collections: &Collections, tenant: &TenantId, collection: &str, pipeline: Vec<Bson>) -> Bson {
     union(
         collections.heads.name(),
@@ -91,7 +92,7 @@ fn rows_of(collections: &Collections, tenant: &TenantId, collection: &str, pipel
     )
 }
 
-/// The head with what else is small, the rows of a page, and the head once more.
+/// The head with other small rows, the rows of a page, and the head again.
 fn page_pipeline(collections: &Collections, tenant: &TenantId, small: Vec<Bson>, rows: Bson) -> Vec<Bson> {
     let head = match_key(tenant.as_str().to_owned(), tenant);
     let mark = |part: &str| doc! { "$set": { "part": part } };
@@ -123,15 +124,15 @@ fn scan_rows(collections: &Collections, tenant: &TenantId, scan: Scan, max_rows:
     }
 }
 
-/// Rows of a page and one more, to know whether there is one.
+/// The number of rows of a page and one more, to find out whether there is one.
 fn row_limit(max_rows: usize) -> i64 {
     signed(max_rows as u64).saturating_add(1)
 }
 
-/// What came of reading a page.
+/// The result of reading a page.
 enum Reading<T> {
     Done(T),
-    /// The horizon asks for other rows.
+    /// Because of the horizon, other rows must be read.
     Other(Scan),
     /// The head moved while the rows were read.
     Moved,
@@ -219,7 +220,7 @@ async fn read_changes(
     Ok(Reading::Done(Changes::Page { page, noted }))
 }
 
-/// What stands before the rows of a page.
+/// The values before the rows of a page.
 #[derive(Default)]
 struct Begun {
     head: Head,
@@ -247,10 +248,10 @@ pub(super) async fn changes_by_time(
     request: TimeRequest,
 ) -> Result<TimePage, Failure> {
     let collections = database.ready().await?;
-    // Once a log has been compacted it stays so, and one tenant's is as good a guess as any for another's.
+    // A log that was compacted stays so, and the log of one tenant is as good a guess as any for another one.
     let mut in_log = !database.knows_compaction.load(Ordering::Relaxed);
     let (mut moment, mut max_rows) = (Moment::Snapshot, request.max_operations);
-    // The page may also be read with more rows, in either mode.
+    // The page may also be read again with more rows, in either mode.
     for _ in 0..2 * READ_ATTEMPTS {
         match read_by_time(collections, tenant, request, in_log, max_rows, moment).await? {
             ByTime::Done(page) => {
@@ -265,14 +266,14 @@ pub(super) async fn changes_by_time(
     Err(Failure::Crowded)
 }
 
-/// What came of reading a page by the reference's rule.
+/// The result of reading a page by the rule of the original protocol.
 enum ByTime {
     Done(TimePage),
-    /// The horizon asks for documents in place of operations, or the other way round.
+    /// Because of the horizon, documents must be read instead of operations, or the other way round.
     OtherMode,
     /// The head moved while the rows were read.
     Moved,
-    /// A run of equal timestamps goes on beyond the rows that were asked for.
+    /// A run of equal timestamps continues after the rows that were read.
     CutShort,
 }
 
@@ -361,7 +362,7 @@ pub(super) async fn document(
 
 /// See [`crate::store::Store::stats`].
 ///
-/// The log is dense from the horizon to the head, so its entries are counted by subtraction.
+/// The log is dense between horizon and head, so the entries are counted by a subtraction.
 pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: u64) -> Result<Stats, Failure> {
     let collections = database.ready().await?;
     let active = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gte": signed(active_since_ms) } };
@@ -379,18 +380,18 @@ pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_m
     Ok(Stats { operations, documents: row.integer("liveDocuments")?, unsynced_operations })
 }
 
-/// See [`crate::store::Store::tenants`]; texts stand in the order of their bytes.
+/// See [`crate::store::Store::tenants`]. MongoDB orders texts by their bytes.
 pub(super) async fn tenants(
     database: &Database,
     after: Option<&TenantId>,
     limit: usize,
 ) -> Result<Vec<TenantId>, Failure> {
     let collections = database.ready().await?;
-    // A limit of nothing would be none at all.
+    // A limit of 0 would mean no limit.
     if limit == 0 {
         return Ok(Vec::new());
     }
-    // No name is empty, so every one stands behind the empty text.
+    // No name is empty, so all names come after the empty text.
     let behind = doc! { "_id": { "$gt": after.map_or("", TenantId::as_str) } };
     let find = collections.heads.find(behind).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 });
     let mut found = collections.in_time(find.limit(signed(limit as u64)).max_time(collections.time_limit)).await?;

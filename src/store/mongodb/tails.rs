@@ -51,7 +51,7 @@ impl Tails {
         tails.insert(tenant.clone(), Known { tail, is_ours_alone });
     }
 
-    /// Called when a log does not end where it was expected to.
+    /// Called when the end of a log is not the expected one.
     pub(super) fn missed(&self, tenant: &TenantId) {
         if let Some(known) = self.lock().get_mut(tenant) {
             known.is_ours_alone = false;

@@ -15,7 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::options::PostgresOptionsError;
 
-/// What is required of the other end of a connection.
+/// The requirements for the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TlsMode {
     /// No encryption.
@@ -51,7 +51,7 @@ impl TlsMode {
         }
     }
 
-    /// What the driver asks the server for.
+    /// The mode in which the driver negotiates TLS with the server.
     pub(super) fn negotiation(self) -> SslMode {
         match self {
             Self::Disable => SslMode::Disable,
