@@ -7,12 +7,12 @@ use axum::http::{Request, StatusCode};
 use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use syncflow_server::api::Api;
+use syncflow_server::conformance::VirtualHost;
 use syncflow_server::core::access::{Principal, Role};
 use syncflow_server::core::clock::{Relation, VectorClock};
 use syncflow_server::core::cursor::{Cursor, QueryCursor};
 use syncflow_server::core::names::{Subject, TenantId};
 use syncflow_server::service::SyncService;
-use syncflow_server::store::conformance::VirtualHost;
 use syncflow_server::store::memory::MemoryStore;
 use tower::ServiceExt as _;
 

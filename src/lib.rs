@@ -11,6 +11,8 @@ pub mod auth;
 mod aws;
 #[cfg(feature = "runtime")]
 pub mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod core;
 #[cfg(feature = "lambda")]
 pub mod lambda;

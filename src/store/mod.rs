@@ -13,8 +13,6 @@
 
 #[cfg(any(feature = "postgres", feature = "mongodb"))]
 mod address;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 mod delegate;
 pub mod error;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mongodb"))]

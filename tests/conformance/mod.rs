@@ -4,31 +4,26 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use syncflow_server::for_each_conformance_check;
-use syncflow_server::store::conformance::CHECKS;
+use syncflow_server::conformance::CHECKS;
 
-macro_rules! one_test_per_check {
-    ($store:ident $($module:ident: [$($check:ident,)*])*) => {
+macro_rules! tests_over {
+    ($store:ident) => {
         mod $store {
-            $(mod $module {
-                use syncflow_server::store::conformance::$module as checks;
+            use syncflow_server::conformance_suite;
 
-                $(#[test]
-                fn $check() {
-                    crate::support::in_a_world(crate::support::stores::$store, checks::$check);
-                })*
-            })*
+            conformance_suite!(port, |check| crate::support::in_a_world(crate::support::stores::$store, check));
+            conformance_suite!(service, |check| crate::support::in_a_world(crate::support::stores::$store, check));
         }
     };
 }
 
-for_each_conformance_check!(one_test_per_check memory);
-for_each_conformance_check!(one_test_per_check sqlite);
-for_each_conformance_check!(one_test_per_check postgres);
-for_each_conformance_check!(one_test_per_check mongodb);
+tests_over!(memory);
+tests_over!(sqlite);
+tests_over!(postgres);
+tests_over!(mongodb);
 
 /// The checks in a module: its public asynchronous functions whose only argument is a world.
-fn checks_of(module: &Path) -> Vec<String> {
+fn checks_of(group: &str, module: &Path) -> Vec<String> {
     let source = fs::read_to_string(module).expect("the module is read");
     let name = module.file_stem().and_then(|stem| stem.to_str()).expect("a module has a name");
     let functions = source.split("\npub async fn ").skip(1);
@@ -36,16 +31,19 @@ fn checks_of(module: &Path) -> Vec<String> {
         let (check, rest) = function.split_once('(')?;
         let (parameters, rest) = rest.split_once(')')?;
         let is_check = parameters.trim().trim_end_matches(',') == "world: &World" && rest.trim_start().starts_with('{');
-        is_check.then(|| format!("{name}::{check}"))
+        is_check.then(|| format!("{group}::{name}::{check}"))
     });
     checks.collect()
 }
 
 #[test]
 fn every_check_of_the_suite_is_in_the_list() {
-    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/conformance");
-    let modules = fs::read_dir(suite).expect("the suite is read").map(|module| module.expect("a module").path());
-    let written: BTreeSet<String> = modules.flat_map(|module| checks_of(&module)).collect();
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/conformance");
+    let mut written = BTreeSet::new();
+    for group in ["port", "service"] {
+        let modules = fs::read_dir(suite.join(group)).expect("the group is read");
+        written.extend(modules.flat_map(|module| checks_of(group, &module.expect("a module").path())));
+    }
     let listed: BTreeSet<String> = CHECKS.iter().map(|check| (*check).to_owned()).collect();
     assert!(written.len() > 100, "the checks are not found any more");
     assert_eq!(listed, written);

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Map, Value};
+use syncflow_server::conformance::draft::key;
 use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Outcome;
@@ -18,7 +19,6 @@ use syncflow_server::core::limits::INTEGER_MAX;
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
 use syncflow_server::core::operation::{Change, LogEntry, Operation, OperationKind};
 use syncflow_server::service::{PullFrom, PulledPage};
-use syncflow_server::store::conformance::draft::key;
 
 use super::story::{DOCUMENTS, Dialect, WallClock};
 

@@ -4,7 +4,7 @@ pub(crate) mod device;
 mod simulation;
 pub(crate) mod story;
 
-use syncflow_server::store::conformance::World;
+use syncflow_server::conformance::World;
 
 use crate::support::random::for_random;
 use crate::support::{runtime, stores};

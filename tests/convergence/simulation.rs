@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use proptest::test_runner::{TestCaseError, TestCaseResult};
 use proptest::{prop_assert, prop_assert_eq};
 use serde_json::{Map, Value};
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::key;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::fingerprint::Fingerprint;
@@ -13,8 +15,6 @@ use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
 use syncflow_server::core::operation::{Operation, OperationKind};
 use syncflow_server::service::{Host as _, PullFrom, PullRequest, Pulled, PulledPage};
 use syncflow_server::store::LoadRequest;
-use syncflow_server::store::conformance::World;
-use syncflow_server::store::conformance::draft::key;
 
 use super::device::{Device, Documents, parse};
 use super::story::{DOCUMENTS, DeviceKind, Event, FIELDS, Fate};

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use syncflow_server::conformance::draft::{COLLECTION, key};
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::limits::DAY_MS;
 use syncflow_server::core::operation::OperationKind;
 use syncflow_server::service::{PullFrom, PulledPage};
-use syncflow_server::store::conformance::draft::{COLLECTION, key};
 
 use super::fleet::Fleet;
 use super::record::{Record, count};

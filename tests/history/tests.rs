@@ -1,5 +1,6 @@
 //! Tests of the checker: one good history with all kinds of exchanges, and the changes of it that break each law.
 
+use syncflow_server::conformance::draft::{Draft, clock, delete, insert, key, update};
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
 use syncflow_server::core::document::Document;
@@ -8,7 +9,6 @@ use syncflow_server::core::json::Object;
 use syncflow_server::core::names::OperationId;
 use syncflow_server::core::operation::{Change, LogEntry, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
-use syncflow_server::store::conformance::draft::{Draft, clock, delete, insert, key, update};
 
 use super::replay::object;
 use super::{Call, Documents, Exchange, Explained, Found, History, Law, Moment, check};

@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::insert;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::limits::INTEGER_MAX;
-use syncflow_server::store::conformance::World;
-use syncflow_server::store::conformance::draft::insert;
 use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
 use syncflow_server::store::{ErrorKind, Store as _};
 
@@ -50,21 +50,25 @@ mod commits_to_an_older_server {
     use syncflow_server::for_each_conformance_check;
 
     macro_rules! one_test_per_check_of_commits {
-        (only commit: [$($check:ident,)*]) => {
+        (only port::commit: [$($check:ident,)*]) => {
             $(#[tokio::test]
             async fn $check() {
                 let database = crate::support::mongo::Database::new();
                 let (world, _proxy) = super::watched_in_guise(super::Guise::Older, &database).await;
-                syncflow_server::store::conformance::commit::$check(&world.as_tenant("another")).await;
+                syncflow_server::conformance::port::commit::$check(&world.as_tenant("another")).await;
             })*
         };
-        (only $other:ident: [$($check:ident,)*]) => {};
-        ($store:ident $($module:ident: [$($check:ident,)*])*) => {
-            $(one_test_per_check_of_commits!(only $module: [$($check,)*]);)*
+        (only $group:ident::$other:ident: [$($check:ident,)*]) => {};
+        ($($group:ident { $($modules:tt)* })*) => {
+            $(one_test_per_check_of_commits!(of $group $($modules)*);)*
         };
+        (of port $($module:ident: [$($check:ident,)*])*) => {
+            $(one_test_per_check_of_commits!(only port::$module: [$($check,)*]);)*
+        };
+        (of service $($modules:tt)*) => {};
     }
 
-    for_each_conformance_check!(one_test_per_check_of_commits mongodb);
+    for_each_conformance_check!(one_test_per_check_of_commits =>);
 }
 
 #[tokio::test]

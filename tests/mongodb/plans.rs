@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 
 use mongodb::bson::{Bson, Document, doc};
+use syncflow_server::conformance::draft::{delete, insert, update};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::names::ClientId;
-use syncflow_server::store::conformance::draft::{delete, insert, update};
 use syncflow_server::store::{ChangesRequest, CompactStep};
 
 use super::proxy::{Proxy, name_of, target_of};

@@ -1,9 +1,9 @@
 //! The commands that the store sends to the server, and their number.
 
+use syncflow_server::conformance::draft::{Draft, insert, update};
+use syncflow_server::conformance::world::page_of;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::service::PullFrom;
-use syncflow_server::store::conformance::draft::{Draft, insert, update};
-use syncflow_server::store::conformance::world::page_of;
 
 use super::proxy::Guise;
 use super::{watched, watched_in_guise};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::inserts;
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::{PullFrom, SyncService};
 use syncflow_server::store::Store;
-use syncflow_server::store::conformance::World;
-use syncflow_server::store::conformance::draft::inserts;
 use syncflow_server::store::postgres::{PostgresOptions, PostgresStore};
 
 use crate::support::postgres::{Schema, key_values, server_url};

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::{delete, insert, inserts, update};
 use syncflow_server::core::cursor::{Cursor, Position};
-use syncflow_server::store::conformance::World;
-use syncflow_server::store::conformance::draft::{delete, insert, inserts, update};
 use syncflow_server::store::postgres::{Peer, PostgresOptions};
 use tokio_postgres::Client;
 

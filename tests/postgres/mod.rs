@@ -15,7 +15,7 @@ mod values;
 
 use std::sync::Arc;
 
-use syncflow_server::store::conformance::World;
+use syncflow_server::conformance::World;
 use syncflow_server::store::postgres::{PostgresOptions, PostgresStore};
 use tokio_postgres::Client;
 

@@ -1,13 +1,13 @@
 //! The plans that the server executes over a large log, including those inside the store's functions.
 
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::{COLLECTION, Draft, delete, insert, update};
+use syncflow_server::conformance::world::query_of;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::limits::GROUP_MAX_OPERATIONS;
 use syncflow_server::core::names::OperationId;
 use syncflow_server::service::Host as _;
-use syncflow_server::store::conformance::World;
-use syncflow_server::store::conformance::draft::{COLLECTION, Draft, delete, insert, update};
-use syncflow_server::store::conformance::world::query_of;
 use tokio_postgres::Client;
 
 use super::proxy::Proxy;

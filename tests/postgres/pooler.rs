@@ -1,8 +1,8 @@
 //! A real PgBouncer before the server, which runs each transaction on any of its few connections.
 
 use futures_util::future::join_all;
+use syncflow_server::conformance::draft::insert;
 use syncflow_server::for_each_conformance_check;
-use syncflow_server::store::conformance::draft::insert;
 use syncflow_server::store::postgres::{Peer, PostgresOptions};
 
 use super::{terminate_connections, world};
@@ -20,16 +20,16 @@ fn through(pooler: &Pooler, schema: &Schema) -> PostgresOptions {
 async fn every_check_of_the_suite_passes_through_a_pooler() {
     let pooler = Pooler::start(&server_url(), POOLER_CONNECTIONS).await;
     macro_rules! run_every_check {
-        ($($module:ident: [$($check:ident,)*])*) => {
-            $($({
-                println!("{}: {}", stringify!($module), stringify!($check));
+        ($($group:ident { $($module:ident: [$($check:ident,)*])* })*) => {
+            $($($({
+                println!("{}::{}: {}", stringify!($group), stringify!($module), stringify!($check));
                 let schema = Schema::new();
                 let fresh = world(&through(&pooler, &schema));
-                Box::pin(syncflow_server::store::conformance::$module::$check(&fresh)).await;
-            })*)*
+                Box::pin(syncflow_server::conformance::$group::$module::$check(&fresh)).await;
+            })*)*)*
         };
     }
-    for_each_conformance_check!(run_every_check);
+    for_each_conformance_check!(run_every_check =>);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

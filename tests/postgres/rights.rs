@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use syncflow_server::store::conformance::draft::insert;
+use syncflow_server::conformance::draft::insert;
 use syncflow_server::store::postgres::PostgresOptions;
 
 use super::world;

@@ -1,11 +1,11 @@
 //! The number of round trips of each method.
 
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::{self, Draft, insert, update};
+use syncflow_server::conformance::world::page_of;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::names::ClientId;
 use syncflow_server::service::PullFrom;
-use syncflow_server::store::conformance::World;
-use syncflow_server::store::conformance::draft::{self, Draft, insert, update};
-use syncflow_server::store::conformance::world::page_of;
 use syncflow_server::store::{NewMemory, Remember};
 
 use super::proxy::Proxy;

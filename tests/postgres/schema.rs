@@ -1,8 +1,8 @@
 //! The schema: the first process creates it, few rights are enough to use it, and unsuitable ones are refused.
 
 use futures_util::future::join_all;
+use syncflow_server::conformance::draft::insert;
 use syncflow_server::store::ErrorKind;
-use syncflow_server::store::conformance::draft::insert;
 use syncflow_server::store::postgres::PostgresOptions;
 use tokio_postgres::Client;
 

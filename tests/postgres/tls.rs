@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use syncflow_server::store::conformance::draft::insert;
+use syncflow_server::conformance::draft::insert;
 use syncflow_server::store::postgres::{PostgresOptions, PostgresOptionsError, PostgresStore};
 use syncflow_server::store::{Result, Store as _};
 use tempfile::TempDir;

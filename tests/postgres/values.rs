@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::insert;
 use syncflow_server::core::json::check;
-use syncflow_server::store::conformance::World;
-use syncflow_server::store::conformance::draft::insert;
 
 use crate::support::random::for_random;
 use crate::support::{block_on, stores};

@@ -5,7 +5,7 @@ mod subject;
 
 use proptest::prop_assert_eq;
 use proptest::test_runner::TestCaseResult;
-use syncflow_server::store::conformance::World;
+use syncflow_server::conformance::World;
 
 use crate::support::random::for_random;
 use crate::support::{runtime, stores};

@@ -1,5 +1,8 @@
 //! A store under test, and its answers to the steps of a history.
 
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::{delete, insert, key_in, update};
+use syncflow_server::conformance::world::{operations, query_of};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Batch;
 use syncflow_server::core::document::LiveDocument;
@@ -7,9 +10,6 @@ use syncflow_server::core::filter::{Condition, Filter};
 use syncflow_server::core::limits::INTEGER_MAX;
 use syncflow_server::core::operation::{LogEntry, OperationKind};
 use syncflow_server::service::{PullFrom, Pulled, Pushed};
-use syncflow_server::store::conformance::World;
-use syncflow_server::store::conformance::draft::{delete, insert, key_in, update};
-use syncflow_server::store::conformance::world::{operations, query_of};
 use syncflow_server::store::{Commit, CompactStep, Compaction, Query, QueryPage, Stats};
 
 use super::history::{CLIENTS, COLLECTIONS, ClockChoice, CursorChoice, DOCUMENTS, Draft, SinceChoice, Step};
@@ -111,11 +111,11 @@ impl Subject {
         Answer::Nothing
     }
 
-    fn complete(&mut self, drafts: &[Draft]) -> Vec<syncflow_server::store::conformance::draft::Draft> {
+    fn complete(&mut self, drafts: &[Draft]) -> Vec<syncflow_server::conformance::draft::Draft> {
         drafts.iter().map(|draft| self.complete_one(draft)).collect()
     }
 
-    fn complete_one(&mut self, draft: &Draft) -> syncflow_server::store::conformance::draft::Draft {
+    fn complete_one(&mut self, draft: &Draft) -> syncflow_server::conformance::draft::Draft {
         self.operations_made += 1;
         let counters = match draft.clock {
             ClockChoice::Small(counters) => counters,

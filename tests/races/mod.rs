@@ -7,14 +7,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use syncflow_server::conformance::draft::{insert, key, update};
+use syncflow_server::conformance::replica::Replica;
+use syncflow_server::conformance::world::ids;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::operation::{Change, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
-use syncflow_server::store::conformance::draft::{insert, key, update};
-use syncflow_server::store::conformance::replica::Replica;
-use syncflow_server::store::conformance::world::ids;
 
 use site::{Client, Site};
 

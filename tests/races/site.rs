@@ -5,6 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
+use syncflow_server::conformance::World;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::document::Document;
@@ -12,7 +13,6 @@ use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
 use syncflow_server::core::operation::Operation;
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::{PullFrom, PullRequest, Pulled, PulledPage, ServiceError, SyncService};
-use syncflow_server::store::conformance::World;
 use syncflow_server::store::{LoadRequest, Store};
 use tokio::runtime::{Builder, Runtime};
 

@@ -5,11 +5,11 @@ mod running;
 use std::path::Path;
 use std::sync::Arc;
 
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::{delete, insert, update};
+use syncflow_server::conformance::replica::Replica;
 use syncflow_server::service::{PullFrom, Pulled};
 use syncflow_server::store::Store;
-use syncflow_server::store::conformance::World;
-use syncflow_server::store::conformance::draft::{delete, insert, update};
-use syncflow_server::store::conformance::replica::Replica;
 use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
 use syncflow_server::store::postgres::{PostgresOptions, PostgresStore};
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use mongodb::bson::{Document, doc};
-use syncflow_server::store::conformance::World;
-use syncflow_server::store::conformance::draft::{insert, update};
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::{insert, update};
 use syncflow_server::store::mongodb::MongoStore;
 use syncflow_server::store::postgres::{PostgresOptions, PostgresStore};
 use syncflow_server::store::{Commit, ErrorKind};

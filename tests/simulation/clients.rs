@@ -2,13 +2,13 @@
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
+use syncflow_server::conformance::draft::{COLLECTION, key};
+use syncflow_server::conformance::world::query_of;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::names::ClientId;
 use syncflow_server::core::operation::OperationKind;
 use syncflow_server::service::{PullFrom, PullRequest, Pulled, PulledPage};
-use syncflow_server::store::conformance::draft::{COLLECTION, key};
-use syncflow_server::store::conformance::world::query_of;
 
 use super::world::World;
 use crate::convergence::device::{Device, parse};

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
+use syncflow_server::conformance::VirtualHost;
 use syncflow_server::core::names::TenantId;
 use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::Store;
-use syncflow_server::store::conformance::VirtualHost;
 use syncflow_server::store::memory::MemoryStore;
 
 use super::planted::{Bug, PlantedStore};

@@ -10,7 +10,7 @@ pub(crate) mod processes;
 pub(crate) mod random;
 pub(crate) mod stores;
 
-use syncflow_server::store::conformance::World;
+use syncflow_server::conformance::World;
 
 use stores::TestStore;
 

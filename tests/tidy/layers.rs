@@ -25,11 +25,11 @@ enum Reach {
 const LAYERS: [Layer; 10] = [
     Layer { folder: "src/core/", modules: &["core"], reach: Reach::Core },
     Layer { folder: "src/store/", modules: &["core", "store"], reach: Reach::Pure },
-    Layer { folder: "src/store/conformance/", modules: &["core", "store", "service"], reach: Reach::Pure },
     Layer { folder: "src/store/sqlite/", modules: &["core", "store"], reach: Reach::Machine },
     Layer { folder: "src/store/postgres/", modules: &["core", "store"], reach: Reach::Machine },
     Layer { folder: "src/store/mongodb/", modules: &["core", "store"], reach: Reach::Machine },
     Layer { folder: "src/service/", modules: &["core", "store", "service"], reach: Reach::Pure },
+    Layer { folder: "src/conformance/", modules: &["core", "store", "service", "conformance"], reach: Reach::Pure },
     Layer { folder: "src/api/", modules: &["core", "store", "service", "api"], reach: Reach::Pure },
     Layer { folder: "src/auth/", modules: &["core", "api", "auth"], reach: Reach::Pure },
     Layer { folder: "src/aws/", modules: &["core", "store", "config", "aws"], reach: Reach::Machine },

@@ -1,6 +1,6 @@
 //! Texts that no file may contain, and the form of pages.
 
-use syncflow_server::store::conformance::CHECKS;
+use syncflow_server::conformance::CHECKS;
 
 use super::{Findings, files, files_ending};
 
@@ -63,8 +63,8 @@ fn every_check_of_the_suite_is_in_its_list() {
     let mut findings = Findings::default();
     let mut found = 0;
     for file in files_ending(".rs") {
-        let Some(module) = file.path.strip_prefix("src/store/conformance/") else { continue };
-        let module = module.trim_end_matches(".rs");
+        let Some(module) = file.path.strip_prefix("src/conformance/") else { continue };
+        let module = module.trim_end_matches(".rs").replace('/', "::");
         for line in file.text.lines().filter(|line| line.ends_with("(world: &World) {")) {
             let Some(check) = line.strip_prefix("pub async fn ") else { continue };
             let name = format!("{module}::{}", check.split('(').next().unwrap_or_default());
@@ -74,7 +74,7 @@ fn every_check_of_the_suite_is_in_its_list() {
             }
         }
     }
-    findings.none_or("add it to the list in src/store/conformance/mod.rs, or no store runs it");
+    findings.none_or("add it to the list in src/conformance/mod.rs, or no store runs it");
     assert_eq!(found, CHECKS.len(), "a check is written `pub async fn name(world: &World) {{`, in one line");
 }
 

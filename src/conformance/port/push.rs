@@ -1,7 +1,7 @@
 //! Push, case by case of the protocol.
 
-use super::draft::{clock, delete, insert, key, update};
-use super::world::{World, ids, operations};
+use super::super::draft::{clock, delete, insert, key, update};
+use super::super::world::{World, ids, operations};
 use crate::core::decide::{Conflict, ConflictRelation, Outcome, Refused};
 use crate::core::json::Object;
 use crate::core::limits::{DOCUMENT_MAX_BYTES, INTEGER_MAX};

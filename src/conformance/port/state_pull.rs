@@ -1,8 +1,8 @@
 //! Pull with a cursor in state mode: first syncs, and clients that are behind the horizon.
 
-use super::draft::{clock, delete, insert, inserts, update};
-use super::replica::Replica;
-use super::world::{BEGINNING_MS, World, ids};
+use super::super::draft::{clock, delete, insert, inserts, update};
+use super::super::replica::Replica;
+use super::super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::{Cursor, Head, Position};
 use crate::core::json::Object;
 use crate::core::limits::INTEGER_MAX;

@@ -2,8 +2,8 @@
 
 use futures_util::FutureExt as _;
 
-use super::draft::{Draft, delete, insert, inserts, key, update};
-use super::world::{World, ids};
+use super::super::draft::{Draft, delete, insert, inserts, key, update};
+use super::super::world::{World, ids};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::decide::Batch;
 use crate::core::fingerprint::Fingerprint;

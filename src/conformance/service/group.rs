@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 
-use super::draft::{Draft, insert, inserts, update};
-use super::faults::{Fault, FaultyStore};
-use super::world::{World, ids, operations};
+use super::super::draft::{Draft, insert, inserts, update};
+use super::super::faults::{Fault, FaultyStore};
+use super::super::world::{World, ids, operations};
 use crate::core::decide::{ConflictRelation, Outcome, Refused};
 use crate::core::limits::{
     DOCUMENT_MAX_BYTES, GROUP_MAX_OPERATIONS, PULL_MAX_ATTEMPTS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS,

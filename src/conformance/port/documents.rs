@@ -1,7 +1,7 @@
 //! Documents by id and by query.
 
-use super::draft::{delete, insert, inserts, key, key_in, update};
-use super::world::{World, query_of};
+use super::super::draft::{delete, insert, inserts, key, key_in, update};
+use super::super::world::{World, query_of};
 use crate::core::document::LiveDocument;
 use crate::core::json::Object;
 use crate::core::limits::PAGE_MAX_BYTES;

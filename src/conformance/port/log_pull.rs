@@ -1,7 +1,7 @@
 //! Pull with a cursor in log mode.
 
-use super::draft::{clock, delete, insert, inserts, key, update};
-use super::world::{World, ids, page_of};
+use super::super::draft::{clock, delete, insert, inserts, key, update};
+use super::super::world::{World, ids, page_of};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;

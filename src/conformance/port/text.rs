@@ -1,8 +1,8 @@
 //! Awkward texts in every field that accepts them: names are stored and compared byte by byte, and data are stored
 //! unchanged.
 
-use super::draft::{insert, key_in, update};
-use super::world::{World, ids, query_of};
+use super::super::draft::{self, insert, key_in, update};
+use super::super::world::{World, ids, query_of};
 use crate::core::decide::Outcome;
 use crate::core::filter::{Condition, Filter};
 use crate::core::json::Object;
@@ -134,7 +134,7 @@ pub async fn awkward_clients_are_kept_apart(world: &World) {
     world.apply([insert("op-1", "doc").clock(&clock).client("'\"\\")]).await;
     let entry = world.log().await.remove(0);
     assert_eq!(entry.client_id, ClientId::literal("'\"\\"));
-    assert_eq!(entry.clock, *super::draft::clock(&clock).json());
+    assert_eq!(entry.clock, *draft::clock(&clock).json());
     assert_eq!(world.push([update("op-2", "doc").clock(&clock)]).await, [Outcome::Applied], "the clock is the same");
     for (number, name) in (0..).zip(&names) {
         world.apply([insert(&format!("before-{number}"), "other").at(number + 10)]).await;

@@ -1,7 +1,7 @@
 //! Pull with `since` and without a client id: the rule of the original protocol.
 
-use super::draft::{delete, insert, update};
-use super::world::{World, ids, page_of};
+use super::super::draft::{delete, insert, update};
+use super::super::world::{World, ids, page_of};
 use crate::core::json::Object;
 use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::core::operation::OperationKind;

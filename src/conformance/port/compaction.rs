@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::draft::{delete, insert, inserts, update};
-use super::faults::FaultyStore;
-use super::world::{BEGINNING_MS, World, ids};
+use super::super::draft::{delete, insert, inserts, update};
+use super::super::faults::FaultyStore;
+use super::super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::Cursor;
 use crate::core::limits::{
     CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_STEP_MAX_ENTRIES, DAY_MS, INTEGER_MAX,

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
-use super::draft::{Draft, delete, insert, inserts, update};
-use super::world::{BEGINNING_MS, World, ids};
+use super::super::draft::{Draft, delete, insert, inserts, update};
+use super::super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;

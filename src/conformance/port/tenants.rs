@@ -1,7 +1,7 @@
 //! Law 9: no request reads, writes, counts or blocks another tenant's data.
 
-use super::draft::{Draft, delete, insert, inserts, key, update};
-use super::world::{World, ids, page_of};
+use super::super::draft::{Draft, delete, insert, inserts, key, update};
+use super::super::world::{World, ids, page_of};
 use crate::core::decide::Outcome;
 use crate::core::limits::CLIENT_FORGOTTEN_AFTER_MS;
 use crate::core::names::{OperationId, TenantId};

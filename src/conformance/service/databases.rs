@@ -4,8 +4,8 @@
 
 use std::collections::HashSet;
 
-use super::draft::insert;
-use super::world::World;
+use super::super::draft::insert;
+use super::super::world::World;
 use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, CLIENT_MAX_PLACES, INTEGER_MAX};
 
 async fn push_at(world: &World, id: &str, timestamp: u64) {

@@ -1,7 +1,7 @@
 //! Statistics, exactly.
 
-use super::draft::{delete, insert, inserts, update};
-use super::world::World;
+use super::super::draft::{delete, insert, inserts, update};
+use super::super::world::{World, page_of};
 use crate::core::limits::{CLIENT_ACTIVE_MS, CLIENT_SEEN_PRECISION_MS};
 use crate::service::PullFrom;
 use crate::store::Stats;
@@ -11,7 +11,7 @@ async fn unsynced(world: &World) -> u64 {
 }
 
 async fn pull_with_cursor(world: &World, client: &str, max_operations: usize) -> Option<crate::core::cursor::Cursor> {
-    super::world::page_of(world.pull(PullFrom::Cursor(None), Some(client), max_operations).await).cursor
+    page_of(world.pull(PullFrom::Cursor(None), Some(client), max_operations).await).cursor
 }
 
 /// The numbers of log entries and of documents that are not deleted. Duplicates and conflicts have no effect.

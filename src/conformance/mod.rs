@@ -1,0 +1,292 @@
+//! The suite that every store must pass: one list of checks, each a sentence, each in a fresh world of its own.
+//!
+//! A check is a function of a [`World`] that panics if the store breaks its promise. It needs no runtime of its own, so
+//! the caller chooses one. The checks are in two groups:
+//!
+//! - [`port`]: promises of the trait [`Store`](crate::store::Store). A store elsewhere has to pass them.
+//! - [`service`]: what the service makes of a store, such as shared commits and the memory of original clients, and how
+//!   it bears a store that fails. A store that passes the first group passes these too.
+//!
+//! [`conformance_suite`](crate::conformance_suite) makes the tests of a store, and
+//! [`for_each_conformance_check`](crate::for_each_conformance_check) is the list for everything else.
+
+#![expect(clippy::missing_panics_doc, reason = "a check fails by a panic; there would be nothing else to say")]
+
+pub mod draft;
+pub mod faults;
+pub mod port;
+pub mod replica;
+pub mod service;
+pub mod world;
+
+use futures_util::future::LocalBoxFuture;
+
+pub use world::{VirtualHost, World};
+
+/// A check, as a value.
+pub type Check = for<'w> fn(&'w World) -> LocalBoxFuture<'w, ()>;
+
+/// Makes a module with one test for each check of a group, `port` or `service`.
+///
+/// The second argument is a closure that takes a [`Check`](crate::conformance::Check) and runs it in a world over a new
+/// store. Paths in it begin with `crate::` or with the name of a crate, since each test is in a module of its own.
+///
+/// ```
+/// syncflow_server::conformance_suite!(port, |check| {
+///     let store = std::sync::Arc::new(syncflow_server::store::memory::MemoryStore::new());
+///     futures_util::FutureExt::now_or_never(check(&syncflow_server::conformance::World::new(store))).unwrap();
+/// });
+/// ```
+#[macro_export]
+macro_rules! conformance_suite {
+    ($group:ident, $run:expr) => {
+        $crate::for_each_conformance_check!($crate::__conformance_tests => $group $run;);
+    };
+}
+
+/// The tests of one of the two groups.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    (port $run:expr; port { $($checks:tt)* } $service:ident { $($others:tt)* }) => {
+        $crate::__conformance_tests!(port: $run; $($checks)*);
+    };
+    (service $run:expr; port { $($others:tt)* } service { $($checks:tt)* }) => {
+        $crate::__conformance_tests!(service: $run; $($checks)*);
+    };
+    ($group:ident: $run:expr; $($module:ident: [$($check:ident,)*])*) => {
+        mod $group {
+            $(mod $module {
+                $(#[test]
+                fn $check() {
+                    let run: fn($crate::conformance::Check) = $run;
+                    run(|world| ::std::boxed::Box::pin($crate::conformance::$group::$module::$check(world)));
+                })*
+            })*
+        }
+    };
+}
+
+/// The list of checks: hands it to the macro that is named, behind the tokens that stand after `=>`.
+///
+/// The macro gets `port { module: [check, …] … } service { … }`. `conformance::port::module::check` is the check, an
+/// `async fn(&World)`.
+///
+/// ```
+/// macro_rules! count {
+///     ($($group:ident { $($module:ident: [$($check:ident,)*])* })*) => { 0 $($($(+ { stringify!($check); 1 })*)*)* };
+/// }
+/// assert!(syncflow_server::for_each_conformance_check!(count => ) > 100);
+/// ```
+#[macro_export]
+macro_rules! for_each_conformance_check {
+    ($($callback:tt)::+ => $($context:tt)*) => {
+        $($callback)::+! {
+            $($context)*
+            port {
+                commit: [
+                    of_two_decisions_on_one_revision_only_the_first_is_written,
+                    of_two_decisions_to_create_a_document_only_the_first_is_written,
+                    a_decision_that_did_not_see_a_tombstone_is_contended,
+                    a_decision_that_saw_a_document_which_is_not_there_is_contended,
+                    an_id_that_was_pushed_since_the_decision_is_contended,
+                    an_id_that_was_compacted_away_since_the_decision_is_contended,
+                    a_contended_batch_writes_none_of_its_documents,
+                    numbers_are_dense_and_fingerprints_chained_across_contended_batches,
+                    a_batch_takes_the_next_numbers_in_its_order,
+                    a_document_is_loaded_as_it_was_decided,
+                    a_load_answers_what_was_asked_and_exists,
+                    the_largest_group_is_written_at_once,
+                    the_number_of_live_documents_follows_every_batch,
+                    a_commit_whose_future_is_dropped_has_its_whole_effect_or_none,
+                    a_batch_may_change_one_document_many_times,
+                ]
+                clients: [
+                    a_memory_comes_back_as_it_was_remembered,
+                    a_memory_that_changed_since_it_was_read_is_not_replaced,
+                    clients_do_not_share_a_memory,
+                    a_pull_with_a_cursor_notes_how_far_the_client_is,
+                    a_pull_with_a_cursor_keeps_the_places_of_a_legacy_client,
+                    a_pull_without_a_client_notes_nobody,
+                    the_time_of_a_silent_poll_is_written_once_an_hour,
+                    a_refused_cursor_notes_nobody,
+                ]
+                push: [
+                    every_operation_of_a_push_has_an_outcome_in_its_place,
+                    an_empty_push_changes_nothing,
+                    a_known_id_is_accepted_again_and_changes_nothing,
+                    an_id_stays_known_when_its_log_entry_is_compacted_away,
+                    an_id_that_stands_twice_in_a_push_takes_effect_once,
+                    an_earlier_or_concurrent_clock_conflicts_with_the_document_as_it_is,
+                    an_equal_or_later_clock_is_applied_and_counts_a_revision,
+                    an_unknown_document_takes_every_operation,
+                    an_update_merges_one_level_deep,
+                    an_insert_over_a_document_replaces_its_data,
+                    a_delete_leaves_a_tombstone_that_conflicts_like_a_document,
+                    a_delete_of_an_unknown_document_is_logged_and_leaves_a_tombstone,
+                    an_update_revives_a_tombstone_alone_and_is_logged_as_an_insert,
+                    later_operations_of_a_push_see_earlier_ones,
+                    a_push_that_makes_a_document_too_large_is_refused_as_a_whole,
+                ]
+                log_pull: [
+                    an_operation_is_delivered_as_it_was_pushed,
+                    pages_follow_the_log_and_say_whether_there_is_more,
+                    a_client_that_has_everything_goes_on_from_the_head,
+                    own_operations_are_returned_too,
+                    a_page_is_bounded_in_bytes,
+                    the_bytes_of_a_page_include_its_clocks,
+                    a_cursor_beyond_the_head_is_reset,
+                    a_cursor_of_another_history_is_reset,
+                    a_cursor_behind_the_horizon_is_still_told_from_another_history,
+                    every_page_names_its_place_by_the_same_fingerprint,
+                ]
+                state_pull: [
+                    a_client_from_nothing_gets_whole_documents_in_the_order_of_their_last_operations,
+                    a_client_from_nothing_gets_only_the_tombstones_from_after_it_began,
+                    tombstones_that_are_not_shown_take_no_place_in_a_page,
+                    a_client_is_shown_documents_until_a_page_has_shown_the_last_one,
+                    a_full_page_that_shows_the_last_document_ends_the_mode,
+                    a_cursor_behind_the_horizon_is_shown_the_documents_that_changed_since,
+                    the_horizon_may_pass_a_client_between_two_pages,
+                    a_client_at_any_cursor_reaches_the_documents_after_any_compaction,
+                    the_beginning_shows_tombstones_where_history_is_gone,
+                    every_page_is_in_the_mode_that_the_core_chooses,
+                ]
+                since_pull: [
+                    a_page_has_the_operations_with_a_greater_timestamp_in_its_order,
+                    a_page_never_ends_inside_a_run_of_equal_timestamps,
+                    a_run_that_fits_the_largest_page_is_delivered_whole,
+                    a_run_that_does_not_fit_the_largest_page_is_said_to_be_too_long,
+                    a_run_of_more_bytes_than_the_largest_page_is_said_to_be_too_long,
+                    documents_stand_in_for_a_history_that_is_gone,
+                    a_page_goes_on_behind_any_place,
+                ]
+                documents: [
+                    a_document_is_read_with_everything_that_belongs_to_it,
+                    what_does_not_exist_is_nothing,
+                    a_query_answers_the_newest_commit_first,
+                    a_query_looks_in_one_collection_and_leaves_tombstones_out,
+                    a_filter_finds_what_equals_its_values,
+                    the_conditions_of_a_filter_all_hold,
+                    a_filter_on_id_or_revision_asks_the_server_not_the_data,
+                    the_pages_of_a_query_follow_each_other,
+                    a_filtered_query_counts_only_what_matches,
+                    a_document_that_moves_while_somebody_pages_shifts_no_other,
+                    a_page_of_documents_is_bounded_in_bytes,
+                ]
+                stats: [
+                    operations_and_documents_are_counted_exactly,
+                    a_compaction_takes_what_it_removes_off_the_operations,
+                    the_slowest_client_decides_what_is_unsynced,
+                    legacy_clients_count_too,
+                    a_client_with_an_unknown_since_has_pulled_what_it_is_sent_again,
+                    a_client_of_an_empty_log_counts_from_the_first_operation,
+                    compacted_operations_are_not_unsynced,
+                    a_client_counts_for_30_days,
+                    a_client_that_only_polls_is_active,
+                ]
+                compaction: [
+                    entries_go_that_were_received_at_the_cut_or_before,
+                    the_clients_timestamps_do_not_matter,
+                    a_clock_that_runs_backwards_keeps_the_order_of_reception,
+                    the_order_of_reception_outlives_the_entries,
+                    documents_and_known_ids_and_numbers_stay,
+                    a_step_removes_so_many_entries_and_moves_the_horizon_with_them,
+                    a_step_that_leaves_nothing_says_so,
+                    a_compaction_without_time_does_one_step_and_is_gone_on_with,
+                    silent_clients_are_forgotten,
+                    a_clock_that_ran_ahead_does_not_end_compaction,
+                    a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order,
+                    pushes_between_the_steps_do_not_hold_up_a_compaction,
+                    a_clock_that_ran_ahead_is_forgotten_with_the_entries,
+                    a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future,
+                    a_pull_corrects_the_time_of_a_clock_that_ran_ahead,
+                    a_revival_after_a_compaction_is_still_an_insert,
+                ]
+                tenants: [
+                    no_request_reads_another_tenants_data,
+                    the_same_names_of_two_tenants_are_different_things,
+                    writes_and_compactions_leave_other_tenants_alone,
+                    forgotten_clients_are_those_of_the_compacted_tenant,
+                    a_cursor_of_another_tenant_is_reset,
+                    tenants_with_similar_names_are_different_tenants,
+                    tenants_are_listed_in_the_order_of_their_bytes,
+                    tenants_are_listed_in_pages,
+                    a_tenant_is_listed_from_its_first_commit_on_and_stays,
+                ]
+                text: [
+                    awkward_document_and_operation_ids_are_kept_apart,
+                    awkward_collections_are_kept_apart,
+                    awkward_clients_are_kept_apart,
+                    awkward_tenants_are_kept_apart,
+                    awkward_filters_are_only_compared,
+                    data_is_kept_byte_for_byte,
+                ]
+            }
+            service {
+                group: [
+                    pushes_that_wait_together_share_a_commit_and_each_gets_its_answer,
+                    one_operation_in_many_pushes_at_once_is_accepted_in_each,
+                    a_refused_push_does_not_take_its_neighbours_down,
+                    a_push_that_the_store_refuses_for_good_fails_alone,
+                    a_group_whose_commit_fails_after_it_was_written_is_accepted_once,
+                    an_unavailable_store_fails_the_pushes_and_changes_nothing,
+                    a_push_whose_answer_was_lost_can_be_repeated,
+                    pushes_whose_clients_went_away_hold_up_nobody,
+                    a_push_that_is_always_contended_gives_up,
+                    a_contended_push_is_tried_again,
+                    what_happens_between_decision_and_commit_is_decided_about_anew,
+                    a_group_is_bounded,
+                    a_commit_that_takes_its_time_blocks_no_other_tenant,
+                    two_requests_of_one_client_at_once_share_no_since,
+                    a_pull_that_is_always_contended_gives_up,
+                    a_store_that_works_can_be_reached,
+                ]
+                notes: [
+                    a_page_is_answered_if_it_cannot_be_noted,
+                    a_page_is_answered_if_nothing_new_has_to_be_remembered,
+                ]
+                legacy: [
+                    from_zero_the_log_is_delivered_in_its_order,
+                    an_operation_that_comes_late_with_an_older_timestamp_is_delivered,
+                    a_timestamp_in_the_far_future_hides_nothing,
+                    equal_timestamps_are_not_lost_at_a_page_boundary,
+                    no_since_stands_for_two_places,
+                    places_at_the_greatest_timestamp_are_told_apart_by_doubles,
+                    a_lost_answer_is_given_again,
+                    a_since_in_use_outlives_many_lost_answers,
+                    an_unknown_since_is_answered_from_the_beginning,
+                    a_lost_answer_to_an_unknown_since_hides_nothing,
+                    an_unknown_since_of_an_empty_log_hides_nothing,
+                    an_unknown_since_is_answered_with_all_documents_after_a_compaction,
+                    timestamps_of_0_lead_beyond_the_beginning,
+                    a_forgotten_number_is_not_given_again,
+                    numbers_beyond_the_greatest_timestamp_are_accepted,
+                    from_zero_the_documents_are_delivered_where_history_is_gone,
+                    the_horizon_may_pass_a_remembered_place,
+                    the_last_places_are_remembered,
+                    a_silent_client_is_never_forgotten,
+                    a_client_that_polls_is_never_forgotten,
+                    clients_have_places_of_their_own,
+                    a_repeated_operation_keeps_a_page_below_the_limit,
+                    a_run_longer_than_the_largest_page_is_delivered_in_parts,
+                    places_of_another_log_lead_to_the_beginning,
+                ]
+                databases: [
+                    two_tabs_of_one_client_miss_nothing,
+                    a_restored_device_misses_nothing,
+                    late_pushes_reach_a_client_that_was_silent_for_long,
+                ]
+            }
+        }
+    };
+}
+
+macro_rules! names {
+    ($($group:ident { $($module:ident: [$($check:ident,)*])* })*) => {
+        &[$($($(concat!(stringify!($group), "::", stringify!($module), "::", stringify!($check)),)*)*)*]
+    };
+}
+
+/// The names of all checks, as `group::module::check`.
+pub const CHECKS: &[&str] = for_each_conformance_check!(names =>);
