@@ -9,10 +9,10 @@ use syncflow_server::core::decide::{Snapshot, decide};
 use syncflow_server::core::document::Document;
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::json::Object;
-use syncflow_server::core::limits::PAGE_MAX_OPERATIONS;
 use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
 use syncflow_server::core::operation::{Change, LogEntry, Operation};
 use syncflow_server::core::page::LogPageBuilder;
+use syncflow_server::limits::protocol::PAGE_MAX_OPERATIONS;
 
 /// The data of an operation in a todo list.
 const DATA: &str = r#"{"title":"Buy milk","done":false,"list":"list-7","rank":1234,"note":"as the last time"}"#;

@@ -15,7 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use syncflow_server::config::{Adapter, AuthConfig, Config, ConfigError, Listen};
-use syncflow_server::core::limits::{LOG_END_TIME_MAX_MS, STOP_END_MAX_SECONDS, STORE_CONNECT_TIME_MAX_MS};
+use syncflow_server::limits::runtime::{LOG_END_TIME_MAX_MS, STOP_END_MAX_SECONDS};
+use syncflow_server::limits::store::STORE_CONNECT_TIME_MAX_MS;
 use syncflow_server::runtime::{self, Access, ConnectionLimits, TokioHost, logging};
 use syncflow_server::service::SyncService;
 use syncflow_server::store::Store;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 
 use syncflow_server::config::{Config, ConfigError, NearMiss, VARIABLES, near_misses};
-use syncflow_server::core::limits::SECRET_FILE_MAX_BYTES;
+use syncflow_server::limits::config::SECRET_FILE_MAX_BYTES;
 
 /// The name that errors about the file have in place of a variable.
 const FILE: &str = ".env";

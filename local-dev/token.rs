@@ -10,8 +10,8 @@ use serde_json::json;
 use syncflow_server::auth::{sign_hs256, tokens};
 use syncflow_server::config::{AuthConfig, ConfigError, KeyConfig, TenantConfig, TokenConfig};
 use syncflow_server::core::access::Role;
-use syncflow_server::core::limits::DEV_TOKEN_TIME_SECONDS;
 use syncflow_server::core::names::{Subject, TenantId};
+use syncflow_server::limits::runtime::DEV_TOKEN_TIME_SECONDS;
 
 use crate::settings;
 

@@ -82,10 +82,9 @@ pub use self::names::{NearMiss, VARIABLES, near_misses};
 pub use self::origins::{AllowedHosts, AllowedOrigins, Authority, Origin};
 pub use self::secret::Secret;
 pub use self::store::{Adapter, Connection, SecretKeeper, SecretPlace, StoreConfig};
-use crate::core::limits::{
-    COMPACT_DEFAULT_DAYS, LAMBDA_BODY_MAX_BYTES, METRICS_NAMESPACE_MAX_BYTES, REQUEST_BODY_MAX_BYTES,
-    REQUEST_TIME_MAX_SECONDS,
-};
+use crate::limits::api::{COMPACT_DEFAULT_DAYS, LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES};
+use crate::limits::lambda::METRICS_NAMESPACE_MAX_BYTES;
+use crate::limits::runtime::REQUEST_TIME_MAX_SECONDS;
 
 /// The settings of a process.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod core;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod limits;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 pub mod service;

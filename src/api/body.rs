@@ -9,8 +9,8 @@ use axum::extract::{FromRequest, Request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::error::ApiError;
-use crate::core::limits::INFLATED_BODY_MAX_BYTES;
 use crate::core::text::Text;
+use crate::limits::api::INFLATED_BODY_MAX_BYTES;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 

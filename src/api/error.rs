@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 
 use super::access::Denied;
 use super::answer::{is_json, json};
-use crate::core::limits::{
-    ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, LAMBDA_BODY_MAX_BYTES, PAGE_MAX_OPERATIONS, REQUEST_BODY_MAX_BYTES,
-    RETRY_AFTER_SECONDS,
-};
 use crate::core::names::DocumentKey;
+use crate::limits::api::{
+    ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS,
+};
+use crate::limits::protocol::PAGE_MAX_OPERATIONS;
 use crate::service::ServiceError;
 use crate::store::StoreError;
 

@@ -33,19 +33,12 @@ mod access;
 mod answer;
 mod body;
 mod builder;
-mod changes;
-mod compact;
-mod document;
+mod endpoints;
 mod error;
 mod fields;
-mod health;
-mod openapi;
-mod operations;
 mod path;
-mod push;
-mod query;
+mod push_body;
 mod schema;
-mod stats;
 
 use std::sync::Arc;
 
@@ -55,12 +48,13 @@ use utoipa_axum::routes;
 
 pub use access::{Authenticate, Denied, SUBJECT_FIELD};
 pub use builder::Api;
-pub use compact::age_ms as compaction_age_ms;
+pub use endpoints::compact::age_ms as compaction_age_ms;
+pub use endpoints::openapi::description;
+pub use endpoints::push::AnswerLimit;
 pub use error::{Refusal, answer_too_large, in_shape, internal_error, unavailable};
-pub use openapi::description;
-pub use operations::AnswerLimit;
 
 use self::access::ApiState;
+use self::endpoints::{changes, compact, document, health, openapi, push, query, stats};
 use crate::service::SyncService;
 
 /// An endpoint that can be served alone.
@@ -98,7 +92,7 @@ impl Endpoint {
         let router = OpenApiRouter::new();
         match self {
             Self::Health => router.routes(routes!(health::health)),
-            Self::PushOperations => router.routes(routes!(operations::push_operations)),
+            Self::PushOperations => router.routes(routes!(push::push_operations)),
             Self::PullChanges => router.routes(routes!(changes::pull_changes)),
             Self::GetDocument => {
                 router.routes(routes!(document::get_document)).routes(routes!(document::get_document_named_query))

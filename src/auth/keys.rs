@@ -15,9 +15,8 @@ use ring::signature::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::core::limits::{HS256_SECRET_MIN_BYTES, JWKS_MAX_BYTES, JWKS_MAX_ENTRIES};
+use crate::limits::auth::{HS256_SECRET_MIN_BYTES, JWKS_MAX_BYTES, JWKS_MAX_ENTRIES, RSA_MODULUS_MIN_BYTES};
 
-const RSA_MODULUS_MIN_BYTES: usize = 2_048 / 8;
 const ED25519_KEY_BYTES: usize = 32;
 
 /// The keys of a provider, or a shared secret. `Debug` shows only their ids.

@@ -12,8 +12,8 @@ use subtle::ConstantTimeEq as _;
 use super::grants::Grants;
 use super::verify::VerifiedToken;
 use crate::core::access::{Claims, Role};
-use crate::core::limits::DAY_MS;
 use crate::core::names::{Subject, TenantId};
+use crate::limits::protocol::DAY_MS;
 
 /// The hash of a token. Static tokens are compared by it, and verified tokens are cached under it.
 pub type TokenHash = [u8; 32];

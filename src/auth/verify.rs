@@ -9,8 +9,8 @@ use super::json::Strict;
 use super::keys::{Keys, decode};
 use crate::api::Denied;
 use crate::core::access::{Claims, Principal};
-use crate::core::limits::{TOKEN_LEEWAY_MS, TOKEN_MAX_BYTES};
 use crate::core::names::Subject;
+use crate::limits::auth::{TOKEN_LEEWAY_MS, TOKEN_MAX_BYTES};
 
 /// Latest time in a token, in seconds since 1970: the end of the year 9999.
 const LATEST_SECONDS: f64 = 253_402_300_799.0;

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::core::limits::{AWS_ANSWER_MAX_BYTES, AWS_CALL_MAX_ATTEMPTS, AWS_CALL_TIME_MAX_MS};
+use crate::limits::aws::{AWS_ANSWER_MAX_BYTES, AWS_CALL_MAX_ATTEMPTS, AWS_CALL_TIME_MAX_MS};
 
 /// An error that no variant describes more closely.
 pub(super) type AnyError = Box<dyn Error + Send + Sync>;

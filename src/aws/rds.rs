@@ -14,7 +14,7 @@ use percent_encoding::utf8_percent_encode;
 
 use super::ENCODED;
 use super::client::{AnyError, Aws};
-use crate::core::limits::RDS_TOKEN_TIME_MAX_SECONDS;
+use crate::limits::aws::RDS_TOKEN_TIME_MAX_SECONDS;
 use crate::store::postgres::{Login, Logins, PostgresOptions};
 
 /// The logins of one user of a database.

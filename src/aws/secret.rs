@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::client::{AnyError, Aws, CallError, Service};
 use crate::config::{SecretKeeper, SecretPlace};
-use crate::core::limits::SECRET_READ_PAUSE_MS;
+use crate::limits::aws::SECRET_READ_PAUSE_MS;
 
 const SECRETS_MANAGER: Service =
     Service { name: "secretsmanager", target: "secretsmanager", endpoint_variable: "AWS_ENDPOINT_URL_SECRETS_MANAGER" };

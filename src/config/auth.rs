@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::{ConfigError, Secret, Variables, file, wrong};
-use crate::core::limits::{JWKS_MAX_BYTES, SECRET_FILE_MAX_BYTES};
 use crate::core::names::TenantId;
+use crate::limits::auth::JWKS_MAX_BYTES;
+use crate::limits::config::SECRET_FILE_MAX_BYTES;
 
 /// Whether requests need a token.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{ConfigError, Variables, wrong};
-use crate::core::limits::{
+use crate::limits::runtime::{
     ADDRESS_DEFAULT_CONNECTIONS, ADDRESS_DEFAULT_RATE_REQUESTS, MEMORY_DEFAULT_BYTES, MEMORY_MAX_BYTES,
     MEMORY_MIN_BYTES, PRINCIPAL_DEFAULT_RATE_REQUESTS, RATE_MAX_REQUESTS, SERVER_MAX_CONNECTIONS,
 };

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 
 use super::{ConfigError, secret};
-use crate::core::limits::SECRET_FILE_MAX_BYTES;
+use crate::limits::config::SECRET_FILE_MAX_BYTES;
 
 /// Reads the secret in a file without the end of its last line. An error names the file, but never its content.
 pub(super) fn read(variable: &'static str, path: &str) -> Result<String, ConfigError> {

@@ -1,5 +1,7 @@
 //! The names of all variables, and names that look like one of them.
 
+use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
+
 /// Every variable that is read.
 pub const VARIABLES: [&str; 45] = [
     "ADAPTER",
@@ -48,9 +50,6 @@ pub const VARIABLES: [&str; 45] = [
     "SQLITE_PATH",
     "TRUSTED_PROXIES",
 ];
-
-/// The longest name that is compared, in bytes.
-const NAME_MAX_BYTES: usize = 64;
 
 /// Names that other programs use for the same settings.
 const ALIASES: [(&str, &str); 24] = [
@@ -125,13 +124,9 @@ fn alias(name: &str) -> Option<&'static str> {
     ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, meant)| *meant)
 }
 
-/// The most wrong letters in a name that is still reported as misspelt. The name is shown, so it must not be a
-/// password.
-const SLIP_MAX_LETTERS: usize = 3;
-
 /// The variable of which a name is a misspelling: other capitals, or at most one wrong letter in five.
 fn misspelt(name: &str) -> Option<&'static str> {
-    if alias(name).is_some() || name.len() > NAME_MAX_BYTES {
+    if alias(name).is_some() || name.len() > VARIABLE_NAME_MAX_BYTES {
         return None;
     }
     let capitals = name.to_ascii_uppercase().replace('-', "_");

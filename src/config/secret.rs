@@ -1,5 +1,6 @@
 //! Texts that are never shown.
 
+use crate::limits::config::SHOWN_VALUE_MAX_BYTES;
 use std::fmt;
 
 /// A text that is never shown in `Debug` or logs.
@@ -49,9 +50,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The longest value of a variable that an error repeats, in bytes.
-const SHOWN_MAX_BYTES: usize = 64;
-
 /// Whether a value has letters and digits and is neither a number nor a web address. It may then contain a password, if
 /// a line was broken in two.
 pub(super) fn looks_like_a_password(value: &str) -> bool {
@@ -64,7 +62,7 @@ pub(super) fn looks_like_a_password(value: &str) -> bool {
 /// Whether the value of a variable without a secret may contain a connection string or a password. This happens if it
 /// was set in the wrong variable, or if two lines were joined.
 pub(super) fn may_be_in(value: &str) -> bool {
-    value.len() > SHOWN_MAX_BYTES && !value.starts_with("arn:")
+    value.len() > SHOWN_VALUE_MAX_BYTES && !value.starts_with("arn:")
         || value.contains(['@', '='])
         || value.contains("://") && !is_page(value)
 }

@@ -11,10 +11,10 @@ use crate::core::cursor::Cursor;
 use crate::core::decide::{Batch, Outcome, Push, decide, ids_of, keys_of};
 use crate::core::document::LiveDocument;
 use crate::core::filter::{Condition, Filter};
-use crate::core::limits::{INTEGER_MAX, QUERY_MAX_DOCUMENTS};
 use crate::core::names::{ClientId, Collection, TenantId};
 use crate::core::operation::{LogEntry, Operation};
 use crate::core::page::LogPage;
+use crate::limits::protocol::{INTEGER_MAX, QUERY_MAX_DOCUMENTS};
 use crate::service::{Host, PullFrom, PullRequest, Pulled, PulledPage, SyncService};
 use crate::store::{Changes, ChangesRequest, ClientMemory, Commit, LoadRequest, Query, Stats, Store};
 

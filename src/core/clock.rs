@@ -7,10 +7,10 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use super::json::{BadJson, Members, Object, integer};
-use super::limits::INTEGER_MAX;
 use super::names::{ClientId, FromStore as _};
 #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "mongodb"))]
 use super::text::{Text, part_of};
+use crate::limits::protocol::INTEGER_MAX;
 
 /// The relation of one clock to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

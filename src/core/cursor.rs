@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::fingerprint::Fingerprint;
-use super::limits::INTEGER_MAX;
+use crate::limits::protocol::INTEGER_MAX;
 
 /// A place in a tenant's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

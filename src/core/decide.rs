@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use super::clock::{Relation, VectorClock};
 use super::document::{Document, merge};
 use super::fingerprint::Fingerprint;
-use super::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 use super::names::{DocumentKey, OperationId};
 use super::operation::{Change, Operation};
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 
 /// The basis of a decision: what the store knew at one moment about some operation ids and documents.
 #[derive(Debug, Clone, Default)]

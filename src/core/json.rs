@@ -13,8 +13,8 @@ pub(crate) use self::read::{Bounded, Picked, elements, entries};
 pub use self::read::{Members, integer, string};
 pub use self::write::{ByteCount, ObjectWriter, Sink};
 
-use super::limits::JSON_MAX_LEVELS;
 use super::text::Text;
+use crate::limits::protocol::JSON_MAX_LEVELS;
 
 /// A JSON object as text, with the bytes that it was made of; cheap to clone.
 #[derive(Clone, PartialEq, Eq)]

@@ -11,7 +11,6 @@ pub mod document;
 pub mod filter;
 pub mod fingerprint;
 pub mod json;
-pub mod limits;
 pub mod names;
 pub mod operation;
 pub mod page;

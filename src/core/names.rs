@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::limits::NAME_MAX_BYTES;
 use super::text::Text;
+use crate::limits::protocol::NAME_MAX_BYTES;
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

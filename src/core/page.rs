@@ -28,7 +28,7 @@ pub use log::{LogPage, LogPageBuilder, Scan};
 pub use query::{QueryPage, QueryPageBuilder};
 pub use time::{TimePage, TimePageBuilder, TimePlace};
 
-use super::limits::PAGE_MAX_BYTES;
+use crate::limits::protocol::PAGE_MAX_BYTES;
 
 /// The room that is left on a page.
 ///

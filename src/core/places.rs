@@ -12,8 +12,8 @@
 //! numbers that are forgotten only the greatest is kept, and every new number is greater.
 
 use super::cursor::Cursor;
-use super::limits::{CLIENT_MAX_PLACES, SINCE_FOREIGN_MAX};
 use super::page::LogPage;
+use crate::limits::protocol::{CLIENT_MAX_PLACES, SINCE_FOREIGN_MAX};
 
 /// The places of one client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -180,9 +180,9 @@ mod tests {
     use crate::core::cursor::Position;
     use crate::core::fingerprint::Fingerprint;
     use crate::core::json::Object;
-    use crate::core::limits::{INTEGER_MAX, SINCE_MAX};
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
     use crate::core::operation::{Change, LogEntry};
+    use crate::limits::protocol::{INTEGER_MAX, SINCE_MAX};
 
     fn at(seq: u64) -> Position {
         Position { seq, fingerprint: Fingerprint::from_number(seq + 100) }

@@ -1,6 +1,6 @@
 //! The progress of a client, which only the statistics use.
 
-use super::limits::CLIENT_SEEN_PRECISION_MS;
+use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
 
 /// How far a client has pulled, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

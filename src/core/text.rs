@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::str::{self, Utf8Error};
 
+use crate::limits::protocol::TEXT_CHUNK_MAX_BYTES;
 use bytes::BytesMut;
 use bytestring::ByteString;
 
@@ -16,9 +17,6 @@ pub(crate) fn part_of(whole: &Text, part: Cow<'_, str>) -> Text {
         Cow::Owned(copy) => copy.into(),
     }
 }
-
-/// The size of a pool's largest chunks of memory, in bytes. A chunk is freed when all texts in it are gone.
-const CHUNK_MAX_BYTES: usize = 64 * 1024;
 
 /// The size of a pool's first chunk, in bytes. Each further one is twice as large. A row that does not fit gets its own
 /// memory, so that little of a chunk is wasted.
@@ -51,7 +49,7 @@ impl TextPool {
             return together(texts);
         }
         if bytes > self.chunk.capacity() {
-            self.last_chunk_bytes = (self.last_chunk_bytes * 2).clamp(FIRST_CHUNK_BYTES, CHUNK_MAX_BYTES);
+            self.last_chunk_bytes = (self.last_chunk_bytes * 2).clamp(FIRST_CHUNK_BYTES, TEXT_CHUNK_MAX_BYTES);
             self.chunk = BytesMut::with_capacity(self.last_chunk_bytes);
         }
         copy(texts, &mut self.chunk)
@@ -89,7 +87,7 @@ mod tests {
     #[test]
     fn a_pool_keeps_what_it_is_given_whatever_the_sizes() {
         let mut pool = TextPool::default();
-        let large = "é".repeat(CHUNK_MAX_BYTES);
+        let large = "é".repeat(TEXT_CHUNK_MAX_BYTES);
         let mut kept = Vec::new();
         for turn in 0..2_000 {
             let (number, size) = (turn.to_string(), turn % 700);

@@ -13,7 +13,7 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, RequestExt as _};
 
 use crate::api::{self, AnswerLimit};
-use crate::core::limits::{LAMBDA_ANSWER_MAX_BYTES, LAMBDA_HEAD_MAX_BYTES, LOAD_BALANCER_ANSWER_MAX_BYTES};
+use crate::limits::lambda::{LAMBDA_ANSWER_MAX_BYTES, LAMBDA_HEAD_MAX_BYTES, LOAD_BALANCER_ANSWER_MAX_BYTES};
 
 /// An answer in the form that Lambda expects.
 pub(super) struct Answer(http::Response<Body>);
@@ -113,7 +113,8 @@ mod tests {
     use axum::response::IntoResponse as _;
 
     use super::*;
-    use crate::core::limits::{LAMBDA_BODY_MAX_BYTES, PAGE_MAX_BYTES};
+    use crate::limits::api::LAMBDA_BODY_MAX_BYTES;
+    use crate::limits::protocol::PAGE_MAX_BYTES;
 
     const MAX_BYTES: usize = LAMBDA_ANSWER_MAX_BYTES - LAMBDA_HEAD_MAX_BYTES;
 

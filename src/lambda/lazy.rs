@@ -14,7 +14,7 @@ use super::metrics::CountingHost;
 use super::timed_store::TimedStore;
 use crate::api::{self, Endpoint};
 use crate::config::{ConfigError, StoreConfig};
-use crate::core::limits::LAMBDA_ANSWER_MARGIN_MS;
+use crate::limits::lambda::LAMBDA_ANSWER_MARGIN_MS;
 use crate::runtime::{Access, open_store};
 use crate::service::SyncService;
 

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::invocation::Invocation;
 use crate::core::decide::Outcome;
-use crate::core::limits::METRICS_LINE_MAX_VALUES;
+use crate::limits::lambda::METRICS_LINE_MAX_VALUES;
 use crate::runtime::TokioHost;
 use crate::service::{Done, Host};
 

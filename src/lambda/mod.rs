@@ -5,7 +5,7 @@
 //! cannot be opened, the request is answered with 503, and the next one tries again.
 //!
 //! Lambda itself requires the differences from the local server. Bodies have at most 4 MiB
-//! ([`LAMBDA_BODY_MAX_BYTES`](crate::core::limits::LAMBDA_BODY_MAX_BYTES)), a request is answered before the function's
+//! ([`LAMBDA_BODY_MAX_BYTES`](crate::limits::api::LAMBDA_BODY_MAX_BYTES)), a request is answered before the function's
 //! deadline, a pool has one connection, and logs are JSON. A function does not start until the settings say who may
 //! make requests. It verifies tokens itself, because the claims that API Gateway passes on have lost their types.
 

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use super::lazy::LazyService;
 use crate::api;
 use crate::config::Config;
-use crate::core::limits::LAMBDA_COMPACTION_MARGIN_MS;
 use crate::core::names::TenantId;
+use crate::limits::lambda::LAMBDA_COMPACTION_MARGIN_MS;
 
 /// The function that the schedule calls.
 pub(super) struct ScheduledCompaction {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::addresses::network_of;
 use crate::config::ConnectionConfig;
-use crate::core::limits::{
+use crate::limits::runtime::{
     CONNECTION_ANSWER_TIME_MAX_SECONDS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_EXCHANGE_TIME_MAX_SECONDS,
     CONNECTION_IDLE_TIME_MAX_SECONDS, LEAVING_MAX_CONNECTIONS, REQUEST_HEAD_TIME_MAX_SECONDS, SERVER_MAX_CONNECTIONS,
     STOP_QUIET_TIME_SECONDS,

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::core::limits::{RESERVED_FILES, SERVER_MAX_CONNECTIONS};
+use crate::limits::runtime::{RESERVED_FILES, SERVER_MAX_CONNECTIONS};
 
 /// How many connections the process has files for, in addition to its store. It raises its own limit if the system
 /// allows that.

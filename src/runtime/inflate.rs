@@ -25,7 +25,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::task::consume_budget;
 
 use super::memory::{Account, Loan};
-use crate::core::limits::{
+use crate::limits::runtime::{
     BODY_MAX_MEMBERS, DECODER_MAX_BYTES, INFLATED_FREE_BYTES, INFLATED_PER_BYTE_MAX_BYTES, SMALL_DECODER_MAX_BYTES,
     ZSTD_WINDOW_MAX_BITS,
 };

@@ -35,7 +35,7 @@ use super::rates::{Rates, within_rate};
 use super::rest::finish_body;
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
-use crate::core::limits::{LOG_PATH_MAX_CHARACTERS, PREFLIGHT_KEPT_MAX_SECONDS, REQUEST_ID_MAX_BYTES};
+use crate::limits::runtime::{LOG_PATH_MAX_CHARACTERS, PREFLIGHT_KEPT_MAX_SECONDS, REQUEST_ID_MAX_BYTES};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::core::limits::{LOG_END_TIME_MAX_MS, LOG_QUEUE_MAX_BYTES};
+use crate::limits::runtime::{LOG_END_TIME_MAX_MS, LOG_QUEUE_MAX_BYTES};
 
 /// The lines that wait.
 #[derive(Debug, Clone, Default)]

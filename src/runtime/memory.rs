@@ -27,7 +27,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::api;
-use crate::core::limits::{
+use crate::limits::runtime::{
     ENCODER_BASE_BYTES, ENCODER_MAX_BYTES, PUSH_RESERVED_BYTES, READ_RESERVED_BYTES, ROOM_HELD_MIN_MS, ROOM_PAUSE_MS,
     ROOM_WAIT_MAX_MS, SERVER_MAX_REQUESTS,
 };

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::addresses::{Addresses, network_of};
 use crate::api::{Authenticate, Denied};
 use crate::core::access::Principal;
-use crate::core::limits::{RATE_BURST_SECONDS, RATE_MAX_KEYS};
+use crate::limits::runtime::{RATE_BURST_SECONDS, RATE_MAX_KEYS};
 
 /// A rate limit for each of many callers.
 ///

@@ -19,7 +19,7 @@ use http::{HeaderValue, Version};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
-use crate::core::limits::{DISCARD_TIME_MAX_SECONDS, DISCARDED_BODY_MAX_BYTES};
+use crate::limits::runtime::{DISCARD_TIME_MAX_SECONDS, DISCARDED_BODY_MAX_BYTES};
 
 /// Reads the rest of a body. If it is too much, the answer says that the connection closes.
 pub(super) async fn finish_body(request: Request, next: Next) -> Response {

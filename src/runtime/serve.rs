@@ -23,7 +23,7 @@ use super::App;
 use super::addresses::Addresses;
 use super::connections::{Activity, ConnectionLimits, Connections, Noting, Place};
 use super::memory::Cut;
-use crate::core::limits::{
+use crate::limits::runtime::{
     ACCEPT_PAUSE_MS, CONNECTION_BUFFER_MAX_BYTES, CONNECTION_IDLE_TIME_MAX_SECONDS, CONNECTION_MAX_REQUESTS,
     REFUSED_MAX_CONNECTIONS, REFUSED_READ_MAX_BYTES, REFUSED_TIME_MAX_MS, REQUEST_HEAD_TIME_MAX_SECONDS,
     STOP_TIME_MAX_SECONDS, STREAM_WINDOW_MAX_BYTES,

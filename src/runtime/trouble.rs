@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::store::connection_variable;
 use crate::config::{Adapter, Connection, StoreConfig};
-use crate::core::limits::{STORE_RETRY_PAUSE_MAX_MS, STORE_RETRY_PAUSE_MIN_MS};
+use crate::limits::runtime::{STORE_RETRY_PAUSE_MAX_MS, STORE_RETRY_PAUSE_MIN_MS};
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PostgresOptions;
 use crate::store::{Obstacle, Store, StoreError};

@@ -1,10 +1,10 @@
 //! Compaction in small steps, so that no push waits for more than one.
 
 use super::{Done, ServiceError, SyncService};
-use crate::core::limits::{
+use crate::core::names::TenantId;
+use crate::limits::service::{
     CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_LIST_MAX_TENANTS, COMPACT_STEP_MAX_ENTRIES,
 };
-use crate::core::names::TenantId;
 use crate::store::{CompactStep, Compaction};
 
 /// The result of a compaction of all tenants.

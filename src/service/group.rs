@@ -11,11 +11,11 @@ use futures_util::future::{BoxFuture, Shared, WeakShared, select};
 use super::host::Host;
 use super::push::PushResult;
 use crate::core::decide;
-use crate::core::limits::{
-    GROUP_GATHERING_MAX_MS, GROUP_GATHERING_MAX_OPERATIONS, GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS, LANES_KEPT_TENANTS,
-};
 use crate::core::names::TenantId;
 use crate::core::operation::Operation;
+use crate::limits::service::{
+    GROUP_GATHERING_MAX_MS, GROUP_GATHERING_MAX_OPERATIONS, GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS, LANES_KEPT_TENANTS,
+};
 
 /// The work of a group, with a result for each of its pushes.
 pub(super) type GroupFuture = BoxFuture<'static, Arc<[PushResult]>>;

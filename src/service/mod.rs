@@ -17,8 +17,8 @@ pub use pull::{PullFrom, PullRequest, Pulled, PulledPage};
 pub use push::Pushed;
 
 use crate::core::document::LiveDocument;
-use crate::core::limits::CLIENT_ACTIVE_MS;
 use crate::core::names::{DocumentKey, TenantId};
+use crate::limits::service::CLIENT_ACTIVE_MS;
 use crate::store::{Query, QueryPage, Result, Stats, Store, StoreError};
 
 /// The operations of the protocol over a store. All requests of a process share one service.

@@ -7,12 +7,12 @@ use futures_util::future::{Either, select};
 
 use super::{Done, ServiceError, SyncService};
 use crate::core::cursor::Cursor;
-use crate::core::limits::{NOTE_TIME_MAX_MS, PULL_MAX_ATTEMPTS};
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Settled;
 use crate::core::progress::Progress;
+use crate::limits::service::{NOTE_TIME_MAX_MS, PULL_MAX_ATTEMPTS};
 use crate::store::{Changes, ChangesRequest, ClientMemory, ErrorKind, NewMemory, Remember, StoreError, TimeRequest};
 
 /// The place at which a client's pull begins.

@@ -13,9 +13,10 @@ use super::group::{MemberPush, Members};
 use super::host::{Done, Host, backoff};
 use super::{ServiceError, SyncService};
 use crate::core::decide::{self, Answer, decide, ids_of, keys_of};
-use crate::core::limits::{PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_CONFLICTS_MAX_BYTES, PUSH_MAX_ATTEMPTS};
 use crate::core::names::TenantId;
 use crate::core::operation::Operation;
+use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
+use crate::limits::service::{PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS};
 use crate::store::{Commit, ErrorKind, LoadRequest, Store};
 
 /// The outcomes of a push, or the reason why it is refused as a whole; see [`Answer`].

@@ -32,12 +32,12 @@ use crate::core::cursor::Cursor;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::filter::Filter;
-use crate::core::limits::INTEGER_MAX;
 use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, TenantId};
 pub use crate::core::page::QueryPage;
 use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
+use crate::limits::protocol::INTEGER_MAX;
 
 pub use delegate::{StoreFuture, delegate_store};
 pub use error::{ErrorKind, Obstacle, StoreError};

@@ -2,7 +2,7 @@
 
 use mongodb::bson::{Document, doc};
 use serde_json::json;
-use syncflow_server::core::limits::SECRET_READ_PAUSE_MS;
+use syncflow_server::limits::aws::SECRET_READ_PAUSE_MS;
 
 use super::moto::StoredSecret;
 use super::secrets::{function, status};

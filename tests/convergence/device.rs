@@ -15,9 +15,9 @@ use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::document::Document;
 use syncflow_server::core::json::{Members, Object};
-use syncflow_server::core::limits::INTEGER_MAX;
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
 use syncflow_server::core::operation::{Change, LogEntry, Operation, OperationKind};
+use syncflow_server::limits::protocol::INTEGER_MAX;
 use syncflow_server::service::{PullFrom, PulledPage};
 
 use super::story::{DOCUMENTS, Dialect, WallClock};

@@ -10,9 +10,10 @@ use syncflow_server::conformance::draft::key;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::fingerprint::Fingerprint;
-use syncflow_server::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, INTEGER_MAX};
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
 use syncflow_server::core::operation::{Operation, OperationKind};
+use syncflow_server::limits::protocol::INTEGER_MAX;
+use syncflow_server::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
 use syncflow_server::service::{Host as _, PullFrom, PullRequest, Pulled, PulledPage};
 use syncflow_server::store::LoadRequest;
 

@@ -5,7 +5,7 @@ mod pusher;
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
-use syncflow_server::core::limits::PUSH_MAX_OPERATIONS;
+use syncflow_server::limits::protocol::PUSH_MAX_OPERATIONS;
 
 use crate::endpoints::local::Local;
 use crate::support::mongo::{Database, server_uri};

@@ -4,7 +4,7 @@ use async_compression::Level;
 use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
 use reqwest::Method;
 use serde_json::json;
-use syncflow_server::core::limits::{BODY_MAX_MEMBERS, ZSTD_WINDOW_MAX_BITS};
+use syncflow_server::limits::runtime::{BODY_MAX_MEMBERS, ZSTD_WINDOW_MAX_BITS};
 use tokio::io::AsyncWriteExt as _;
 
 use super::client::{Api, insert};

@@ -14,7 +14,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
 use reqwest::Method;
 use serde_json::json;
-use syncflow_server::core::limits::{INFLATED_FREE_BYTES, MEMORY_MIN_BYTES};
+use syncflow_server::limits::runtime::{INFLATED_FREE_BYTES, MEMORY_MIN_BYTES};
 use syncflow_server::runtime::{self, App};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};

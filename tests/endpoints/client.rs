@@ -3,7 +3,7 @@
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use syncflow_server::core::limits::REQUEST_BODY_MAX_BYTES;
+use syncflow_server::limits::api::REQUEST_BODY_MAX_BYTES;
 
 use super::contract;
 

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
-use syncflow_server::core::limits::SINCE_MAX;
+use syncflow_server::limits::protocol::SINCE_MAX;
 
 use super::client::{Answer, Api};
 use super::contract;

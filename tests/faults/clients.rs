@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use syncflow_server::conformance::draft::{COLLECTION, key};
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
-use syncflow_server::core::limits::DAY_MS;
 use syncflow_server::core::operation::OperationKind;
+use syncflow_server::limits::protocol::DAY_MS;
 use syncflow_server::service::{PullFrom, PulledPage};
 
 use super::fleet::Fleet;

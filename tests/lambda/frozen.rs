@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::Method;
 use serde_json::json;
 use syncflow_server::api::Endpoint;
-use syncflow_server::core::limits::STORE_IDLE_TRUSTED_MS;
 use syncflow_server::core::names::TenantId;
+use syncflow_server::limits::store::STORE_IDLE_TRUSTED_MS;
 
 use super::binaries::binary_of;
 use super::emulator::Instance;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::json::Object;
-use syncflow_server::core::limits::COMPACT_STEP_MAX_ENTRIES;
 use syncflow_server::core::names::{ClientId, OperationId, TenantId};
 use syncflow_server::core::names::{Collection, DocumentId, DocumentKey};
 use syncflow_server::core::operation::{Change, Operation};
+use syncflow_server::limits::service::COMPACT_STEP_MAX_ENTRIES;
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::SyncService;
 

@@ -14,7 +14,7 @@ use mongodb::bson::{Document, RawDocumentBuf, doc};
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::insert;
 use syncflow_server::core::json::Object;
-use syncflow_server::core::limits::INTEGER_MAX;
+use syncflow_server::limits::protocol::INTEGER_MAX;
 use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
 use syncflow_server::store::{ErrorKind, Store as _};
 

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::insert;
 use syncflow_server::conformance::world::operations;
-use syncflow_server::core::limits::STORE_IDLE_TRUSTED_MS;
+use syncflow_server::limits::store::STORE_IDLE_TRUSTED_MS;
 use syncflow_server::store::ErrorKind;
 use syncflow_server::store::postgres::PostgresOptions;
 

@@ -5,8 +5,8 @@ use syncflow_server::conformance::draft::{COLLECTION, Draft, delete, insert, upd
 use syncflow_server::conformance::world::query_of;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::fingerprint::Fingerprint;
-use syncflow_server::core::limits::GROUP_MAX_OPERATIONS;
 use syncflow_server::core::names::OperationId;
+use syncflow_server::limits::service::GROUP_MAX_OPERATIONS;
 use syncflow_server::service::Host as _;
 use tokio_postgres::Client;
 

@@ -4,10 +4,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use syncflow_server::core::limits::{
-    CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS, CLIENT_SEEN_PRECISION_MS, INTEGER_MAX,
-};
 use syncflow_server::core::operation::OperationKind;
+use syncflow_server::limits::protocol::{CLIENT_SEEN_PRECISION_MS, INTEGER_MAX};
+use syncflow_server::limits::service::{CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS};
 
 /// The clients, which both push and pull.
 pub(crate) const CLIENTS: [&str; 3] = ["a", "b", "c"];

@@ -7,8 +7,8 @@ use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Batch;
 use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::filter::{Condition, Filter};
-use syncflow_server::core::limits::INTEGER_MAX;
 use syncflow_server::core::operation::{LogEntry, OperationKind};
+use syncflow_server::limits::protocol::INTEGER_MAX;
 use syncflow_server::service::{PullFrom, Pulled, Pushed};
 use syncflow_server::store::{Commit, CompactStep, Compaction, Query, QueryPage, Stats};
 

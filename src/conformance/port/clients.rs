@@ -4,10 +4,10 @@ use super::super::draft::inserts;
 use super::super::world::{BEGINNING_MS, World};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::CLIENT_SEEN_PRECISION_MS;
 use crate::core::names::ClientId;
 use crate::core::places::Places;
 use crate::core::progress::Progress;
+use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
 use crate::service::{PullFrom, Pulled};
 use crate::store::{Changes, ChangesRequest, ClientMemory, NewMemory, Remember};
 

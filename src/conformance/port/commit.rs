@@ -7,8 +7,9 @@ use super::super::world::{World, ids};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::decide::Batch;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::{CLOCK_MAX_ENTRIES, GROUP_MAX_OPERATIONS, INTEGER_MAX};
 use crate::core::names::OperationId;
+use crate::limits::protocol::{CLOCK_MAX_ENTRIES, INTEGER_MAX};
+use crate::limits::service::GROUP_MAX_OPERATIONS;
 use crate::store::{Commit, LoadRequest};
 
 /// Law 3, if two decisions saw the same document.

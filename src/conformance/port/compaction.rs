@@ -6,10 +6,11 @@ use super::super::draft::{delete, insert, inserts, update};
 use super::super::faults::FaultyStore;
 use super::super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::Cursor;
-use crate::core::limits::{
-    CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_STEP_MAX_ENTRIES, DAY_MS, INTEGER_MAX,
-};
 use crate::core::operation::OperationKind;
+use crate::limits::protocol::{DAY_MS, INTEGER_MAX};
+use crate::limits::service::{
+    CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_STEP_MAX_ENTRIES,
+};
 use crate::service::PullFrom;
 use crate::store::{ClientMemory, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ};
 

@@ -4,8 +4,8 @@ use super::super::draft::{delete, insert, inserts, key, key_in, update};
 use super::super::world::{World, query_of};
 use crate::core::document::LiveDocument;
 use crate::core::json::Object;
-use crate::core::limits::PAGE_MAX_BYTES;
 use crate::core::names::OperationId;
+use crate::limits::protocol::PAGE_MAX_BYTES;
 use crate::store::{Query, QueryPage};
 
 fn names(documents: &[LiveDocument]) -> Vec<&str> {

@@ -5,9 +5,9 @@ use super::super::world::{World, ids, page_of};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
-use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES};
 use crate::core::names::{ClientId, OperationId};
 use crate::core::operation::{Change, LogEntry};
+use crate::limits::protocol::{INTEGER_MAX, PAGE_MAX_BYTES};
 use crate::service::{PullFrom, Pulled};
 
 const START: Option<Cursor> = Some(Cursor::Log(Position::START));

@@ -4,8 +4,8 @@ use super::super::draft::{clock, delete, insert, key, update};
 use super::super::world::{World, ids, operations};
 use crate::core::decide::{Conflict, ConflictRelation, Outcome, Refused};
 use crate::core::json::Object;
-use crate::core::limits::{DOCUMENT_MAX_BYTES, INTEGER_MAX};
 use crate::core::operation::OperationKind;
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, INTEGER_MAX};
 
 /// Everything that a push could change, for a comparison.
 async fn everything(world: &World) -> impl PartialEq + std::fmt::Debug + use<> {

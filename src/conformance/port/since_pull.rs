@@ -3,9 +3,9 @@
 use super::super::draft::{delete, insert, update};
 use super::super::world::{World, ids, page_of};
 use crate::core::json::Object;
-use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::core::operation::OperationKind;
 use crate::core::page::TimePlace;
+use crate::limits::protocol::{INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::service::{PullFrom, Pulled};
 use crate::store::TimeRequest;
 

@@ -2,7 +2,8 @@
 
 use super::super::draft::{delete, insert, inserts, update};
 use super::super::world::{World, page_of};
-use crate::core::limits::{CLIENT_ACTIVE_MS, CLIENT_SEEN_PRECISION_MS};
+use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
+use crate::limits::service::CLIENT_ACTIVE_MS;
 use crate::service::PullFrom;
 use crate::store::Stats;
 

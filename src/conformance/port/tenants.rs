@@ -3,8 +3,8 @@
 use super::super::draft::{Draft, delete, insert, inserts, key, update};
 use super::super::world::{World, ids, page_of};
 use crate::core::decide::Outcome;
-use crate::core::limits::CLIENT_FORGOTTEN_AFTER_MS;
 use crate::core::names::{OperationId, TenantId};
+use crate::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
 use crate::service::PullFrom;
 use crate::store::{LoadRequest, Stats};
 

@@ -6,8 +6,8 @@ use super::super::world::{World, ids, query_of};
 use crate::core::decide::Outcome;
 use crate::core::filter::{Condition, Filter};
 use crate::core::json::Object;
-use crate::core::limits::NAME_MAX_BYTES;
 use crate::core::names::{ClientId, Collection, DocumentId, OperationId, TenantId};
+use crate::limits::protocol::NAME_MAX_BYTES;
 use crate::store::Query;
 
 /// Names that could be confused with others by quoting, wildcards, case folding, trimming or a collation.

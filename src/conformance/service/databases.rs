@@ -6,7 +6,8 @@ use std::collections::HashSet;
 
 use super::super::draft::insert;
 use super::super::world::World;
-use crate::core::limits::{CLIENT_FORGOTTEN_AFTER_MS, CLIENT_MAX_PLACES, INTEGER_MAX};
+use crate::limits::protocol::{CLIENT_MAX_PLACES, INTEGER_MAX};
+use crate::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
 
 async fn push_at(world: &World, id: &str, timestamp: u64) {
     world.apply([insert(id, id).at(timestamp)]).await;

@@ -8,10 +8,9 @@ use super::super::draft::{Draft, insert, inserts, update};
 use super::super::faults::{Fault, FaultyStore};
 use super::super::world::{World, ids, operations};
 use crate::core::decide::{ConflictRelation, Outcome, Refused};
-use crate::core::limits::{
-    DOCUMENT_MAX_BYTES, GROUP_MAX_OPERATIONS, PULL_MAX_ATTEMPTS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS,
-};
 use crate::core::names::ClientId;
+use crate::limits::protocol::DOCUMENT_MAX_BYTES;
+use crate::limits::service::{GROUP_MAX_OPERATIONS, PULL_MAX_ATTEMPTS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS};
 use crate::service::{PullFrom, PullRequest, Pushed, ServiceError};
 use crate::store::ErrorKind;
 

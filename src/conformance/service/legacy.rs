@@ -10,13 +10,13 @@ use super::super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
-use crate::core::limits::{
-    CLIENT_FORGOTTEN_AFTER_MS, CLIENT_MAX_PLACES, DAY_MS, INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS,
-    SINCE_FOREIGN_MAX, SINCE_MAX,
-};
 use crate::core::names::ClientId;
 use crate::core::operation::OperationKind;
 use crate::core::places::Places;
+use crate::limits::protocol::{
+    CLIENT_MAX_PLACES, DAY_MS, INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS, SINCE_FOREIGN_MAX, SINCE_MAX,
+};
+use crate::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
 use crate::service::PulledPage;
 use crate::store::{NewMemory, Remember};
 

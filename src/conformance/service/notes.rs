@@ -3,8 +3,8 @@
 use super::super::draft::inserts;
 use super::super::faults::FaultyStore;
 use super::super::world::{World, page_of};
-use crate::core::limits::CLIENT_SEEN_PRECISION_MS;
 use crate::core::names::ClientId;
+use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
 use crate::service::{PullFrom, PullRequest};
 
 /// What only the statistics use decides about no answer: a note that cannot be written is done without.

@@ -2,8 +2,8 @@
 
 use crate::core::cursor::{Cursor, Head, Position};
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::PAGE_MAX_OPERATIONS;
 use crate::core::operation::LogEntry;
+use crate::limits::protocol::PAGE_MAX_OPERATIONS;
 
 use super::PageBudget;
 

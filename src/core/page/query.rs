@@ -2,7 +2,7 @@
 
 use crate::core::document::LiveDocument;
 use crate::core::filter::{DamagedData, Filter};
-use crate::core::limits::{QUERY_DOCUMENT_OVERHEAD_BYTES, QUERY_MAX_EXAMINED_BYTES};
+use crate::limits::protocol::{QUERY_DOCUMENT_OVERHEAD_BYTES, QUERY_MAX_EXAMINED_BYTES};
 
 use super::PageBudget;
 

@@ -1,8 +1,8 @@
 //! Pages in the order of time, for clients that say nothing but `since`.
 
 use crate::core::cursor::Head;
-use crate::core::limits::PAGE_MAX_OPERATIONS;
 use crate::core::operation::LogEntry;
+use crate::limits::protocol::PAGE_MAX_OPERATIONS;
 
 use super::PageBudget;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::auth::tokens::TokenHash;
 use crate::auth::{Keys, VerifiedToken};
-use crate::core::limits::VERIFIED_TOKENS_MAX_BYTES;
+use crate::limits::runtime::VERIFIED_TOKENS_MAX_BYTES;
 
 /// The size of an entry without the claims of its token, in bytes: the maps, the names and the pointers.
 const ENTRY_BYTES: usize = 1_024;

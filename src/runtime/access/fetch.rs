@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::key_cache::Provider;
-use crate::core::limits::JWKS_MAX_BYTES;
+use crate::limits::auth::JWKS_MAX_BYTES;
 
 /// A provider that publishes its keys at a URL.
 #[derive(Debug)]

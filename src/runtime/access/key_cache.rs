@@ -11,8 +11,9 @@ use futures_util::{FutureExt as _, pin_mut};
 
 use crate::api::Denied;
 use crate::auth::Keys;
-use crate::core::limits::{
-    DAY_MS, JWKS_FETCH_PAUSE_MS, JWKS_FETCH_TIME_MAX_MS, JWKS_FIRST_FETCH_PAUSE_MS, JWKS_FRESH_MS, JWKS_TRUSTED_MS,
+use crate::limits::protocol::DAY_MS;
+use crate::limits::runtime::{
+    JWKS_FETCH_PAUSE_MS, JWKS_FETCH_TIME_MAX_MS, JWKS_FIRST_FETCH_PAUSE_MS, JWKS_FRESH_MS, JWKS_TRUSTED_MS,
 };
 use crate::service::Host;
 

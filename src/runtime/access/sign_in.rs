@@ -15,7 +15,7 @@ use crate::api::{Authenticate, Denied};
 use crate::auth::{BadKeys, Keys, Reason, TenantSource, TokenRules, VerifiedToken, key_id, tokens, verify};
 use crate::config::{ConfigError, JwtConfig, KeyConfig, Secret, TenantConfig, TokenConfig};
 use crate::core::access::Principal;
-use crate::core::limits::TOKEN_MAX_BYTES;
+use crate::limits::auth::TOKEN_MAX_BYTES;
 use crate::service::Host;
 
 /// The header in which a request names one of the tenants of its token.

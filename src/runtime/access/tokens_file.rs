@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::auth::tokens::StaticTokens;
 use crate::config::ConfigError;
-use crate::core::limits::{TOKENS_FILE_MAX_BYTES, TOKENS_FILE_TRUSTED_MS};
+use crate::limits::runtime::{TOKENS_FILE_MAX_BYTES, TOKENS_FILE_TRUSTED_MS};
 
 const VARIABLE: &str = "AUTH_TOKENS_FILE";
 

@@ -22,14 +22,9 @@ use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
 use crate::core::names::TenantId;
+use crate::limits::store::mongodb::{AT_ONCE_MAX_OPERATIONS, COMMAND_MAX_BYTES};
 use crate::store::integers::signed;
 use crate::store::{Commit, ErrorKind};
-
-/// The most bytes of data and clocks in one command: well below the 16 MiB of a document and the 48 MB of a message.
-const COMMAND_MAX_BYTES: usize = 8 * 1024 * 1024;
-
-/// The most operations that one command writes as a whole. With more of them, a few more commands make no difference.
-const AT_ONCE_MAX_OPERATIONS: usize = 1_000;
 
 /// The modulus of fingerprints.
 const FINGERPRINTS: i64 = 1 << 48;

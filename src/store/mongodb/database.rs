@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::options::{MongoOptions, MongoOptionsError};
 use super::tails::Tails;
 use super::writers::Announcements;
-use crate::core::limits::STORE_WRITER_FORGOTTEN_AFTER_SECONDS;
+use crate::limits::store::mongodb::{INDEX_MAX_ATTEMPTS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS};
 
 /// The version of the stored format. A database with another version is refused.
 const VERSION: i32 = 1;
@@ -27,9 +27,6 @@ const BULK_WRITE_WIRE_VERSION: i32 = 25;
 /// The message about a server without transactions.
 const STANDALONE: &str = "is a standalone server, which has no transactions; make it a replica set of one node: start it \
                           with --replSet rs0, then run once: mongosh --eval 'rs.initiate()'";
-
-/// How often indexes are requested while other processes create them too.
-const INDEX_ATTEMPTS: u32 = 5;
 
 /// The pause between two such attempts.
 const INDEX_PAUSE: Duration = Duration::from_millis(200);
@@ -344,7 +341,7 @@ impl Collections {
         loop {
             match self.in_time(collection.create_indexes(indexes.to_vec())).await {
                 Ok(_) => return Ok(()),
-                Err(failure) if attempt >= INDEX_ATTEMPTS || failure.is_no_server() => return Err(failure),
+                Err(failure) if attempt >= INDEX_MAX_ATTEMPTS || failure.is_no_server() => return Err(failure),
                 Err(failure) => tracing::debug!(error = %failure, "indexes are asked for again"),
             }
             attempt += 1;

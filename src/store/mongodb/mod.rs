@@ -42,10 +42,10 @@ use super::{
 };
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
-use crate::core::limits::STORE_IDLE_TRUSTED_MS;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
+use crate::limits::store::STORE_IDLE_TRUSTED_MS;
 
 /// The adapter's name.
 const NAME: &str = "mongodb";

@@ -9,15 +9,9 @@ use mongodb::options::{AuthMechanism, ClientOptions, ConnectionString, HostInfo,
 
 use super::failure::Failure;
 use super::uris::Uris;
-use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_STATEMENT_TIME_MAX_MS};
+use crate::limits::store::mongodb::{COLLECTION_NAME_MAX_BYTES, DATABASE_NAME_MAX_BYTES};
+use crate::limits::store::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_STATEMENT_TIME_MAX_MS};
 use crate::store::address::{ESCAPES, seems_unescaped, wrong_scheme};
-
-/// The longest accepted name of a collection, in bytes. Together with the name of the database it stays below MongoDB's
-/// limit.
-const COLLECTION_MAX_BYTES: usize = 120;
-
-/// The longest name of a database, in bytes.
-const DATABASE_MAX_BYTES: usize = 63;
 
 /// The message of a build that cannot log in because it lacks the feature.
 const NOT_BUILT_WITH_IAM: &str =
@@ -76,7 +70,7 @@ pub enum MongoOptionsError {
     #[error("{0}")]
     Uri(String),
     /// The database's name is empty, too long, or contains a character that is not allowed.
-    #[error("must be a name of 1 to {DATABASE_MAX_BYTES} bytes without any of /\\. \"$*<>:|?")]
+    #[error("must be a name of 1 to {DATABASE_NAME_MAX_BYTES} bytes without any of /\\. \"$*<>:|?")]
     Database,
     /// The name of the log's collection cannot be used.
     #[error("{0}")]
@@ -109,7 +103,7 @@ impl MongoOptions {
     pub(super) fn check(&self) -> Result<ConnectionString, MongoOptionsError> {
         let is_bad = |character: char| "/\\. \"$*<>:|?\0".contains(character);
         let length = self.database.len();
-        if length == 0 || length > DATABASE_MAX_BYTES || self.database.contains(is_bad) {
+        if length == 0 || length > DATABASE_NAME_MAX_BYTES || self.database.contains(is_bad) {
             return Err(MongoOptionsError::Database);
         }
         check_collection(&self.operations_collection).map_err(MongoOptionsError::OperationsCollection)?;
@@ -211,7 +205,7 @@ fn unescaped() -> MongoOptionsError {
 }
 
 fn check_collection(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() || name.len() > COLLECTION_MAX_BYTES {
+    if name.is_empty() || name.len() > COLLECTION_NAME_MAX_BYTES {
         return Err("must be a name of 1 to 120 bytes");
     }
     if name.contains(['$', '\0']) || name.starts_with("system.") {

@@ -7,9 +7,9 @@ use super::database::Database;
 use super::failure::Failure;
 use super::row::Row;
 use super::rows::batch_of;
-use crate::core::limits::QUERY_FETCH_MAX_DOCUMENTS;
 use crate::core::names::TenantId;
 use crate::core::page::QueryPageBuilder;
+use crate::limits::store::QUERY_FETCH_MAX_DOCUMENTS;
 use crate::store::integers::signed;
 use crate::store::{Query, QueryPage};
 

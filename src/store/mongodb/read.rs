@@ -16,24 +16,19 @@ use crate::core::cursor::Head;
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::PAGE_MAX_OPERATIONS;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
 use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::core::text::TextPool;
+use crate::limits::protocol::PAGE_MAX_OPERATIONS;
+use crate::limits::store::mongodb::{LIST_MAX_VALUES, READ_MAX_ATTEMPTS};
 use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
 
 /// The number of rows of a page in addition to the requested ones: the head twice, and the row that shows that there
 /// are more.
 const ROWS_BESIDE: usize = 3;
-
-/// The most values in one `$in`, because the server's work may grow faster than the list.
-const LIST_MAX_VALUES: usize = 500;
-
-/// How often a page is read: once, once in the other mode, and both again in a transaction.
-const READ_ATTEMPTS: u32 = 4;
 
 /// See [`crate::store::Store::load`].
 ///
@@ -146,7 +141,7 @@ pub(super) async fn changes(
 ) -> Result<Changes, Failure> {
     let collections = database.ready().await?;
     let (mut scan, mut moment) = (Scan::guess(request.cursor), Moment::Snapshot);
-    for _ in 0..READ_ATTEMPTS {
+    for _ in 0..READ_MAX_ATTEMPTS {
         match read_changes(collections, tenant, request, scan, moment).await? {
             Reading::Done(changes) => return Ok(changes),
             Reading::Other(other) => scan = other,
@@ -252,7 +247,7 @@ pub(super) async fn changes_by_time(
     let mut in_log = !database.knows_compaction.load(Ordering::Relaxed);
     let (mut moment, mut max_rows) = (Moment::Snapshot, request.max_operations);
     // The page may also be read again with more rows, in either mode.
-    for _ in 0..2 * READ_ATTEMPTS {
+    for _ in 0..2 * READ_MAX_ATTEMPTS {
         match read_by_time(collections, tenant, request, in_log, max_rows, moment).await? {
             ByTime::Done(page) => {
                 database.knows_compaction.store(!page.head.has_log_behind(0), Ordering::Relaxed);

@@ -5,9 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::core::cursor::Position;
 use crate::core::names::TenantId;
-
-/// The greatest number of tenants whose logs are remembered. Beyond it, the process learns them again.
-const MOST_REMEMBERED: usize = 10_000;
+use crate::limits::store::mongodb::TAILS_REMEMBERED_MAX_TENANTS;
 
 /// The end of a tenant's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +43,7 @@ impl Tails {
     pub(super) fn moved(&self, tenant: &TenantId, before: Position, tail: Tail) {
         let mut tails = self.lock();
         let is_ours_alone = tails.get(tenant).is_none_or(|known| known.tail.position == before);
-        if tails.len() >= MOST_REMEMBERED && !tails.contains_key(tenant) {
+        if tails.len() >= TAILS_REMEMBERED_MAX_TENANTS && !tails.contains_key(tenant) {
             tails.clear();
         }
         tails.insert(tenant.clone(), Known { tail, is_ours_alone });
@@ -94,7 +92,7 @@ mod tests {
     #[test]
     fn no_more_tenants_are_remembered_than_fit() {
         let tails = Tails::default();
-        for number in 0..=MOST_REMEMBERED {
+        for number in 0..=TAILS_REMEMBERED_MAX_TENANTS {
             tails.moved(&TenantId::literal(&number.to_string()), Position::START, tail(1));
         }
         assert_eq!(tails.lock().len(), 1);

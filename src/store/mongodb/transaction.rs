@@ -10,8 +10,10 @@ use mongodb::ClientSession;
 use super::database::{Collections, Database, durable};
 use super::failure::Failure;
 use super::writers::{Obstacle, Writer};
-use crate::core::limits::{STORE_CONFLICT_PAUSE_MAX_MS, STORE_CONFLICT_TIME_MAX_MS, STORE_TRANSACTION_MAX_ATTEMPTS};
 use crate::core::names::TenantId;
+use crate::limits::store::mongodb::{
+    STORE_CONFLICT_PAUSE_MAX_MS, STORE_CONFLICT_TIME_MAX_MS, STORE_TRANSACTION_MAX_ATTEMPTS,
+};
 
 /// The work of a transaction. It may run several times, each time in a new transaction.
 ///

@@ -21,11 +21,11 @@ use mongodb::options::WriteConcern;
 use super::database::Collections;
 use super::failure::Failure;
 use super::row::Row;
-use crate::core::limits::{STORE_WRITER_BEAT_MS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS, STORE_WRITER_SILENT_MAX_MS};
 use crate::core::names::TenantId;
-
-/// The greatest number of announcements that a process remembers. Beyond it, sessions are announced again.
-const MOST_REMEMBERED: usize = 10_000;
+use crate::limits::store::mongodb::{
+    STORE_WRITER_BEAT_MS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS, STORE_WRITER_SILENT_MAX_MS,
+    WRITERS_REMEMBERED_MAX_ENTRIES,
+};
 
 /// The sessions of this process that were announced for a tenant, and when.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Announcements {
         if !self.is_recent(&writer.key) {
             writer.show(collections).await?;
             let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if times.len() >= MOST_REMEMBERED {
+            if times.len() >= WRITERS_REMEMBERED_MAX_ENTRIES {
                 times.clear();
             }
             times.insert(writer.key.clone(), SystemTime::now());

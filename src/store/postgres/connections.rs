@@ -14,7 +14,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::failure::Failure;
 use super::manager::{ConnectError, Connector};
 use super::options::Peer;
-use crate::core::limits::{
+use crate::limits::store::{
     STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_PROBE_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS,
     STORE_WAIT_TIME_MAX_MS,
 };

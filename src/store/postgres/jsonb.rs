@@ -3,12 +3,7 @@
 use std::borrow::Cow;
 
 use crate::core::filter::Decimal;
-
-/// The longest text of a number that is stored unchanged, in bytes.
-const NUMBER_MAX_BYTES: usize = 4_000;
-
-/// The most digits of an exponent that is stored unchanged.
-const EXPONENT_MAX_DIGITS: usize = 3;
+use crate::limits::store::postgres::{EXPONENT_MAX_DIGITS, NUMBER_MAX_BYTES};
 
 /// The greatest power of ten of a stored number, in both directions. PostgreSQL accepts 16,383 digits after the point.
 /// This limit leaves room for the digits themselves, and includes every value of a number that is stored unchanged.

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 
 use super::login::{Login, Logins};
 use super::transport::MakeTransport;
-use crate::core::limits::LOGIN_MAX_ATTEMPTS;
+use crate::limits::store::postgres::LOGIN_MAX_ATTEMPTS;
 
 /// Connects to one database.
 pub(super) struct Connector {

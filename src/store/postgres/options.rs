@@ -14,13 +14,11 @@ use super::login::{Login, Logins};
 use super::refusal;
 use super::tls::TlsMode;
 use super::transport::Beginning;
-use crate::core::limits::{STORE_CONNECT_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS};
+use crate::limits::store::postgres::SCHEMA_NAME_MAX_BYTES;
+use crate::limits::store::{STORE_CONNECT_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS};
 
 /// The port of a server if the connection string has none.
 const PORT: u16 = 5432;
-
-/// The longest name of a schema, in bytes. PostgreSQL would cut longer names.
-const SCHEMA_MAX_BYTES: usize = 63;
 
 /// How long a connection is silent before the system checks whether its other end still exists.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
@@ -84,7 +82,7 @@ pub enum PostgresOptionsError {
     #[error("{0}")]
     ConnectionString(String),
     /// The schema's name is empty, too long, or contains U+0000.
-    #[error("must be a name of 1 to {SCHEMA_MAX_BYTES} bytes")]
+    #[error("must be a name of 1 to {SCHEMA_NAME_MAX_BYTES} bytes")]
     Schema,
     /// The file of trusted certificates cannot be read or has none in it.
     #[error("{0}")]
@@ -129,7 +127,7 @@ impl PostgresOptions {
 
     /// The driver's settings, and the TLS mode.
     pub(super) fn parse(&self) -> Result<(Config, TlsMode), PostgresOptionsError> {
-        let is_name = |name: &String| !name.is_empty() && name.len() <= SCHEMA_MAX_BYTES && !name.contains('\0');
+        let is_name = |name: &String| !name.is_empty() && name.len() <= SCHEMA_NAME_MAX_BYTES && !name.contains('\0');
         if !self.schema.as_ref().is_none_or(is_name) {
             return Err(PostgresOptionsError::Schema);
         }

@@ -13,9 +13,10 @@ use super::read::{byte_limit, row_limit};
 use super::row::Columns;
 use crate::core::filter::Condition;
 use crate::core::json::{Sink, integer, string};
-use crate::core::limits::{INTEGER_MAX, PAGE_MAX_BYTES, QUERY_FETCH_MAX_DOCUMENTS};
 use crate::core::names::TenantId;
 use crate::core::page::QueryPageBuilder;
+use crate::limits::protocol::{INTEGER_MAX, PAGE_MAX_BYTES};
+use crate::limits::store::QUERY_FETCH_MAX_DOCUMENTS;
 use crate::store::integers::signed;
 use crate::store::{Query, QueryPage};
 

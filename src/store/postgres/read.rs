@@ -12,12 +12,12 @@ use super::row::Columns;
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::limits::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
 use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::core::text::TextPool;
+use crate::limits::protocol::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
 

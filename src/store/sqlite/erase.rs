@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::schema::BUSY_TIMEOUT;
+use crate::limits::store::sqlite::VACUUM_MAX_BYTES;
 use crate::store::Compaction;
-
-/// The largest file that is vacuumed, in bytes. It is copied in memory, and writes wait meanwhile.
-const VACUUM_MAX_BYTES: i64 = 64 * 1024 * 1024;
 
 /// The least pause after a vacuum, as a multiple of its duration, so that many compactions in a row cost little more
 /// than one.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::file::{self, PathError};
+use crate::limits::store::sqlite::{WAL_KEPT_MAX_BYTES, WAL_MAX_ATTEMPTS};
 
 /// The steps from an empty file to the current schema. The file's `user_version` is the number of completed steps.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
@@ -16,9 +17,6 @@ const APPLICATION_ID: i32 = 0x7379_6e63;
 
 /// How long a connection waits for another process that holds a lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often the change to WAL mode is tried. SQLite does not wait for that lock by itself.
-const WAL_ATTEMPTS: u32 = 100;
 
 /// The pause between two such attempts.
 const WAL_PAUSE: Duration = Duration::from_millis(50);
@@ -32,9 +30,6 @@ const READER_CACHE_KIB: i32 = 4 * 1024;
 /// After this many pages, the write-ahead log is copied to the file. A page that was written several times meanwhile is
 /// copied once, with one flush of the file for all pages. SQLite's default of 1,000 is filled by a dozen large commits.
 const CHECKPOINT_PAGES: i32 = 4_000;
-
-/// The size to which the write-ahead log is truncated after a checkpoint, in bytes.
-const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +80,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
     // Deleted data are overwritten, in pages that stay in use and in those that become free; see `erase.rs`.
     connection.pragma_update(None, "secure_delete", "ON")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_MAX_BYTES)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     configure(&connection, WRITER_CACHE_KIB)?;
     migrate(&mut connection)?;
@@ -123,7 +118,7 @@ fn refuse_foreign(connection: &mut Connection) -> Result<(), OpenError> {
 
 /// Changes to WAL mode. SQLite cannot do that on all file systems, and does not report an error then.
 pub(super) fn enter_wal_mode(connection: &Connection) -> Result<(), OpenError> {
-    let mut attempts_left = WAL_ATTEMPTS;
+    let mut attempts_left = WAL_MAX_ATTEMPTS;
     loop {
         let change = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
         match change {

@@ -9,10 +9,8 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::NAME;
 use super::place::{Gone, Place};
+use crate::limits::store::sqlite::QUEUE_MAX_JOBS;
 use crate::store::{ErrorKind, Result, StoreError};
-
-/// The most jobs that wait for a thread. A further job waits for a place in the queue.
-const QUEUE_MAX_JOBS: usize = 1_024;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 

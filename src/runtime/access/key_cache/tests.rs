@@ -7,7 +7,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use super::*;
-use crate::core::limits::JWKS_MAX_BYTES;
+use crate::limits::auth::JWKS_MAX_BYTES;
 
 const MINUTE_MS: u64 = 60_000;
 

@@ -44,15 +44,15 @@ use axum::extract::{Extension, State};
 use axum::response::Response;
 use http::StatusCode;
 
-use super::access::Writer;
-use super::answer;
-use super::body::BodyText;
-use super::error::ApiError;
-use super::push;
-use super::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, Unauthorized, Unavailable};
+use crate::api::access::Writer;
+use crate::api::answer;
+use crate::api::body::BodyText;
+use crate::api::error::ApiError;
+use crate::api::push_body;
+use crate::api::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, Unauthorized, Unavailable};
 use crate::core::decide::{Conflict, Outcome, Refused};
 use crate::core::json::{ObjectWriter, Picked};
-use crate::core::limits::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
 use crate::service::SyncService;
 
 /// Pushes the operations of a client.
@@ -67,13 +67,13 @@ use crate::service::SyncService;
         BadRequest, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
-pub(super) async fn push_operations(
+pub(in crate::api) async fn push_operations(
     State(service): State<Arc<SyncService>>,
     Writer(principal): Writer,
     limit: Option<Extension<AnswerLimit>>,
     body: BodyText,
 ) -> Result<Response, ApiError> {
-    let push = push::read(body.as_text())?;
+    let push = push_body::read(body.as_text())?;
     let conflicts_max_bytes = conflicts_max_bytes(&push.texts, limit.map(|Extension(limit)| limit))?;
     match service.push_within(&principal.tenant, push.operations, conflicts_max_bytes).await? {
         Ok(outcomes) => Ok(answer::json(StatusCode::OK, write(&push.texts, &outcomes))),

@@ -14,15 +14,15 @@ use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{RefOr, Required, Schema};
 
-use super::answer;
-use super::schema::{BadRequest, Known, LayerErrors, Unavailable};
+use crate::api::answer;
+use crate::api::schema::{BadRequest, Known, LayerErrors, Unavailable};
 
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| super::error::to_json(&description()));
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| crate::api::error::to_json(&description()));
 
 /// The description of the API, as `/openapi.json` answers it.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
-    let mut description = super::routes().into_openapi();
+    let mut description = crate::api::routes().into_openapi();
     // The macro takes every body for one that must be there; a push alone cannot do without.
     for (path, item) in &mut description.paths.paths {
         let body = item.post.as_mut().and_then(|operation| operation.request_body.as_mut());
@@ -39,10 +39,10 @@ pub fn description() -> utoipa::openapi::OpenApi {
 }
 
 /// The description without its routes.
-pub(super) fn base() -> utoipa::openapi::OpenApi {
+pub(in crate::api) fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
-        components(schemas(super::error::ErrorBody)),
+        components(schemas(crate::api::error::ErrorBody)),
         servers((url = "/", description = "the server that answers this document")),
         tags(
             (name = "sync", description = "pushing and pulling operations"),
@@ -71,6 +71,6 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
         Known, BadRequest, LayerErrors, Unavailable,
     ),
 )]
-pub(super) async fn get_openapi(request: HeaderMap) -> Response {
+pub(in crate::api) async fn get_openapi(request: HeaderMap) -> Response {
     answer::unless_known(&request, None, DOCUMENT.clone())
 }

@@ -42,19 +42,19 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use super::access::Reader;
-use super::answer;
-use super::body::BodyText;
-use super::error::{ApiError, Faults};
-use super::fields::{Fields, limit, name, string};
-use super::schema::{
+use crate::api::access::Reader;
+use crate::api::answer;
+use crate::api::body::BodyText;
+use crate::api::error::{ApiError, Faults};
+use crate::api::fields::{Fields, limit, name, string};
+use crate::api::schema::{
     BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, RunTooLong, Unauthorized, Unavailable,
 };
 use crate::core::cursor::Cursor;
 use crate::core::json::{self, ObjectWriter};
-use crate::core::limits::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_OPERATIONS, SINCE_MAX};
 use crate::core::names::ClientId;
 use crate::core::operation::LogEntry;
+use crate::limits::protocol::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_OPERATIONS, SINCE_MAX};
 use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
 
 /// Pulls the operations of all clients.
@@ -69,7 +69,7 @@ use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
         BadRequest, CursorGone, RunTooLong, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
-pub(super) async fn pull_changes(
+pub(in crate::api) async fn pull_changes(
     State(service): State<Arc<SyncService>>,
     Reader(principal): Reader,
     body: BodyText,

@@ -15,10 +15,10 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer;
-use super::error::to_json;
-use super::schema::{BadRequest, Known, LayerErrors};
-use crate::core::limits::RETRY_AFTER_SECONDS;
+use crate::api::answer;
+use crate::api::error::to_json;
+use crate::api::schema::{BadRequest, Known, LayerErrors};
+use crate::limits::api::RETRY_AFTER_SECONDS;
 use crate::service::SyncService;
 
 /// A server whose store can be reached.
@@ -59,7 +59,7 @@ struct Unhealthy {
         LayerErrors,
     ),
 )]
-pub(super) async fn health(State(service): State<Arc<SyncService>>, request: HeaderMap) -> Response {
+pub(in crate::api) async fn health(State(service): State<Arc<SyncService>>, request: HeaderMap) -> Response {
     let adapter = service.adapter();
     let Err(error) = service.check().await else {
         return answer::unless_known(&request, None, to_json(&Healthy { status: "ok", adapter }));

@@ -33,22 +33,22 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use super::access::Reader;
-use super::answer;
-use super::body::BodyText;
-use super::error::{ApiError, Faults};
-use super::fields::{Fields, Path, limit, string};
-use super::path::InCollection;
-use super::schema::{BadRequest, LayerErrors, Name, QueryAnswer, QueryRequest, Unauthorized, Unavailable};
+use crate::api::access::Reader;
+use crate::api::answer;
+use crate::api::body::BodyText;
+use crate::api::error::{ApiError, Faults};
+use crate::api::fields::{Fields, Path, limit, string};
+use crate::api::path::InCollection;
+use crate::api::schema::{BadRequest, LayerErrors, Name, QueryAnswer, QueryRequest, Unauthorized, Unavailable};
 use crate::core::cursor::QueryCursor;
 use crate::core::document::LiveDocument;
 use crate::core::filter::{Condition, Filter};
 use crate::core::json::{self, Bounded, ObjectWriter};
-use crate::core::limits::{
+use crate::core::names::Collection;
+use crate::limits::protocol::{
     FILTER_MAX_BYTES, FILTER_MAX_CONDITIONS, FILTER_PATH_MAX_BYTES, FILTER_PATH_MAX_KEYS, FILTER_VALUES_MAX_BYTES,
     QUERY_MAX_DOCUMENTS,
 };
-use crate::core::names::Collection;
 use crate::service::SyncService;
 use crate::store::{Query, QueryPage};
 
@@ -65,7 +65,7 @@ use crate::store::{Query, QueryPage};
         BadRequest, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
-pub(super) async fn query_documents(
+pub(in crate::api) async fn query_documents(
     State(service): State<Arc<SyncService>>,
     Reader(principal): Reader,
     InCollection(collection): InCollection,

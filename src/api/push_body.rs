@@ -7,10 +7,10 @@ use super::fields::{Fields, Path, name_in, string};
 use crate::core::clock::VectorClock;
 use crate::core::filter::Expected;
 use crate::core::json::{self, Bounded, Object};
-use crate::core::limits::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX, PUSH_MAX_OPERATIONS};
 use crate::core::names::{ClientId, DocumentKey, OperationId};
 use crate::core::operation::{Change, Operation, OperationKind, UnknownKind};
 use crate::core::text::{Text, part_of};
+use crate::limits::protocol::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX, PUSH_MAX_OPERATIONS};
 
 /// A push that was read without faults.
 pub(super) struct Push<'a> {

@@ -21,11 +21,11 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 
-use super::access::Reader;
-use super::answer;
-use super::error::ApiError;
-use super::path::{AtDocument, InCollection};
-use super::schema::{BadRequest, Document, Known, LayerErrors, Name, NoDocument, Unauthorized, Unavailable};
+use crate::api::access::Reader;
+use crate::api::answer;
+use crate::api::error::ApiError;
+use crate::api::path::{AtDocument, InCollection};
+use crate::api::schema::{BadRequest, Document, Known, LayerErrors, Name, NoDocument, Unauthorized, Unavailable};
 use crate::core::names::{DocumentId, DocumentKey, TenantId};
 use crate::service::SyncService;
 
@@ -44,7 +44,7 @@ use crate::service::SyncService;
         Known, BadRequest, NoDocument, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
-pub(super) async fn get_document(
+pub(in crate::api) async fn get_document(
     State(service): State<Arc<SyncService>>,
     Reader(principal): Reader,
     AtDocument(key): AtDocument,
@@ -65,7 +65,7 @@ pub(super) async fn get_document(
         Known, BadRequest, NoDocument, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
-pub(super) async fn get_document_named_query(
+pub(in crate::api) async fn get_document_named_query(
     State(service): State<Arc<SyncService>>,
     Reader(principal): Reader,
     InCollection(collection): InCollection,

@@ -21,13 +21,14 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::access::Admin;
-use super::answer;
-use super::body::BodyText;
-use super::error::{ApiError, Faults, to_json};
-use super::fields::Fields;
-use super::schema::{BadRequest, CompactRequest, LayerErrors, Unauthorized, Unavailable};
-use crate::core::limits::{COMPACT_DEFAULT_DAYS, COMPACT_TIME_MAX_MS, DAY_MS};
+use crate::api::access::Admin;
+use crate::api::answer;
+use crate::api::body::BodyText;
+use crate::api::error::{ApiError, Faults, to_json};
+use crate::api::fields::Fields;
+use crate::api::schema::{BadRequest, CompactRequest, LayerErrors, Unauthorized, Unavailable};
+use crate::limits::api::{COMPACT_DEFAULT_DAYS, COMPACT_TIME_MAX_MS};
+use crate::limits::protocol::DAY_MS;
 use crate::service::SyncService;
 
 /// The result of a compaction.
@@ -52,7 +53,7 @@ struct Compacted {
     request_body(content = CompactRequest, description = "an empty body counts as `{}`"),
     responses((status = 200, description = "what was removed", body = Compacted), BadRequest, LayerErrors, Unauthorized, Unavailable),
 )]
-pub(super) async fn compact(
+pub(in crate::api) async fn compact(
     State(service): State<Arc<SyncService>>,
     Admin(principal): Admin,
     body: BodyText,

@@ -18,10 +18,10 @@ use http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::access::Reader;
-use super::answer;
-use super::error::{ApiError, to_json};
-use super::schema::{BadRequest, Known, LayerErrors, Unauthorized, Unavailable};
+use crate::api::access::Reader;
+use crate::api::answer;
+use crate::api::error::{ApiError, to_json};
+use crate::api::schema::{BadRequest, Known, LayerErrors, Unauthorized, Unavailable};
 use crate::service::SyncService;
 
 /// The statistics of a tenant.
@@ -51,7 +51,7 @@ struct Statistics {
         Known, BadRequest, LayerErrors, Unauthorized, Unavailable,
     ),
 )]
-pub(super) async fn get_stats(
+pub(in crate::api) async fn get_stats(
     State(service): State<Arc<SyncService>>,
     Reader(principal): Reader,
     request: HeaderMap,

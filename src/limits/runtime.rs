@@ -1,0 +1,187 @@
+//! Limits of the server's own work: connections, phases of a request, files of tokens, keys of providers.
+
+/// Most members of a compressed request body (of gzip, or frames of zstd), since even one with nothing in it takes work.
+pub const BODY_MAX_MEMBERS: usize = 10_000;
+
+/// Largest window of a request body that is compressed with zstd, which is the memory that inflating it takes: so many
+/// bits address a byte in it. A window of 16 MiB has room for the largest body.
+pub const ZSTD_WINDOW_MAX_BITS: u32 = 24;
+
+/// How long a browser may rely on the answer to a preflight, in seconds.
+pub const PREFLIGHT_KEPT_MAX_SECONDS: u64 = 60 * 60;
+
+/// How much of a body that nobody wants is still read before the answer goes out, in bytes: a client that is not listened
+/// to any more would see a broken connection in place of the answer.
+pub const DISCARDED_BODY_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long a body that nobody wants is still read before the answer goes out, in seconds.
+pub const DISCARD_TIME_MAX_SECONDS: u32 = 5;
+
+/// How long one request may take, in seconds; a longer one is answered with 503.
+pub const REQUEST_TIME_MAX_SECONDS: u32 = 30;
+
+/// Longest request id that is taken from a client, in bytes; a longer one is replaced.
+pub const REQUEST_ID_MAX_BYTES: usize = 128;
+
+/// Most connections that the local server holds open, if it may open so many files.
+pub const SERVER_MAX_CONNECTIONS: usize = 4_096;
+
+/// Files that the local server keeps for itself when it decides how many connections it takes; the store's are added.
+pub const RESERVED_FILES: usize = 150;
+
+/// Most connections of one address, of a /64 of IPv6, if no setting says otherwise.
+pub const ADDRESS_DEFAULT_CONNECTIONS: u32 = 100;
+
+/// Most connections that are told that there is no room for them at the same time; others are closed without a word.
+pub const REFUSED_MAX_CONNECTIONS: usize = 64;
+
+/// How long such a connection stays open, so that its client reads the answer, in milliseconds.
+pub const REFUSED_TIME_MAX_MS: u64 = 1_000;
+
+/// How much such a connection may send meanwhile, in bytes.
+pub const REFUSED_READ_MAX_BYTES: usize = 64 * 1024;
+
+/// Longest head of a request, and what a connection of HTTP/1 holds of what comes or goes, in bytes.
+pub const CONNECTION_BUFFER_MAX_BYTES: usize = 32 * 1024;
+
+/// How much of a body may come over HTTP/2 before somebody reads it, in bytes: for each request and for all of them.
+pub const STREAM_WINDOW_MAX_BYTES: u32 = 128 * 1024;
+
+/// How long a connection may be idle, and how long a client may read nothing of an answer, in seconds.
+pub const CONNECTION_IDLE_TIME_MAX_SECONDS: u32 = 75;
+
+/// How long a client may take to read an answer that it goes on reading, in seconds.
+pub const CONNECTION_ANSWER_TIME_MAX_SECONDS: u32 = 300;
+
+/// How long one request may take from its head until its answer is handed to the connection, in seconds.
+pub const CONNECTION_EXCHANGE_TIME_MAX_SECONDS: u32 = 120;
+
+/// How long a connection that has reached a limit may take to close if no request is in flight, in seconds.
+pub const CONNECTION_CLOSE_TIME_MAX_SECONDS: u32 = 1;
+
+/// Most connections beyond [`SERVER_MAX_CONNECTIONS`] that have been told to close and have not done so yet.
+pub const LEAVING_MAX_CONNECTIONS: usize = 50;
+
+/// Most requests at once over one connection of HTTP/2.
+pub const CONNECTION_MAX_REQUESTS: u32 = 32;
+
+/// How long a client may take to send the head of a request, and to answer when it is asked whether it is still there, in
+/// seconds.
+pub const REQUEST_HEAD_TIME_MAX_SECONDS: u32 = 30;
+
+/// How long the local server waits for what is in flight when it is told to stop, in seconds.
+pub const STOP_TIME_MAX_SECONDS: u32 = REQUEST_TIME_MAX_SECONDS + 1;
+
+/// How long after it was told to stop the local server ends, whatever still runs, in seconds.
+pub const STOP_END_MAX_SECONDS: u32 = REQUEST_TIME_MAX_SECONDS + 4;
+
+/// How long a connection may do nothing, while the local server stops, until it is closed, in seconds.
+pub const STOP_QUIET_TIME_SECONDS: u32 = 5;
+
+/// Pause after a connection could not be accepted, in milliseconds: as a rule because the process has no more files.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// The first pause before a store that did not answer at the start is asked again, in milliseconds; each further one is
+/// twice as long.
+pub const STORE_RETRY_PAUSE_MIN_MS: u64 = 500;
+
+/// The longest such pause, in milliseconds.
+pub const STORE_RETRY_PAUSE_MAX_MS: u64 = 15_000;
+
+/// Largest file of static tokens, in bytes.
+pub const TOKENS_FILE_MAX_BYTES: usize = 1024 * 1024;
+
+/// How long the file of static tokens is trusted until it is read again, in milliseconds.
+pub const TOKENS_FILE_TRUSTED_MS: u64 = 1_000;
+
+/// Most memory for tokens that were verified, in bytes.
+pub const VERIFIED_TOKENS_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a token is valid that is made for trying out, in seconds.
+pub const DEV_TOKEN_TIME_SECONDS: u64 = 60 * 60;
+
+/// How long fetched keys are used until they are fetched again in the background, in milliseconds.
+pub const JWKS_FRESH_MS: u64 = 5 * 60 * 1_000;
+
+/// How long fetched keys are used without asking their provider again, in milliseconds.
+pub const JWKS_TRUSTED_MS: u64 = 10 * 60 * 1_000;
+
+/// Time between two fetches of keys, in milliseconds, whatever unknown keys tokens name.
+pub const JWKS_FETCH_PAUSE_MS: u64 = 30_000;
+
+/// Time between two fetches as long as no keys are known at all, in milliseconds.
+pub const JWKS_FIRST_FETCH_PAUSE_MS: u64 = 1_000;
+
+/// How long a fetch of keys may take, in milliseconds.
+pub const JWKS_FETCH_TIME_MAX_MS: u64 = 5_000;
+
+/// Memory that request bodies, answers and what inflates and compresses them may take together, in bytes, if no setting
+/// says otherwise.
+pub const MEMORY_DEFAULT_BYTES: usize = 256 * 1024 * 1024;
+
+/// Least memory that a setting may give them, in bytes: one request may take 40 MiB.
+pub const MEMORY_MIN_BYTES: usize = 64 * 1024 * 1024;
+
+/// Greatest memory that a setting may give them, in bytes.
+pub const MEMORY_MAX_BYTES: usize = 64 * 1024 * 1024 * 1024;
+
+/// How long a request waits for its share of the memory, in milliseconds; then it is answered with 503.
+pub const ROOM_WAIT_MAX_MS: u64 = 2_000;
+
+/// How often somebody who waits for memory closes a connection that holds some, in milliseconds.
+pub const ROOM_PAUSE_MS: u64 = 50;
+
+/// How long a request may hold memory while the server waits for its client before its connection may be closed for
+/// others that find no room, in milliseconds.
+pub const ROOM_HELD_MIN_MS: u64 = 1_000;
+
+/// Most requests at once.
+pub const SERVER_MAX_REQUESTS: usize = 1_000;
+
+/// Memory that is kept for the answer to a pull or a query before the work on it begins, in bytes.
+pub const READ_RESERVED_BYTES: usize = super::protocol::PAGE_MAX_BYTES;
+
+/// Memory that is kept for the answer to a push besides that of its body, in bytes.
+pub const PUSH_RESERVED_BYTES: usize = 512 * 1024;
+
+/// Memory that a decoder of brotli or zstd takes at most, in bytes: its window of 16 MiB, and tables.
+pub const DECODER_MAX_BYTES: usize = 17 * 1024 * 1024;
+
+/// Memory that a decoder of gzip or deflate takes at most, in bytes.
+pub const SMALL_DECODER_MAX_BYTES: usize = 64 * 1024;
+
+/// Memory that compressing an answer takes at least, in bytes.
+pub const ENCODER_BASE_BYTES: usize = 512 * 1024;
+
+/// Memory that compressing an answer takes at most, in bytes.
+pub const ENCODER_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// How large a body may become in any case when its encoding is undone, in bytes.
+pub const INFLATED_FREE_BYTES: usize = 1024 * 1024;
+
+/// How large a larger body may become for each byte of it that was sent, in bytes.
+pub const INFLATED_PER_BYTE_MAX_BYTES: usize = 200;
+
+/// Requests a second of one principal of a server that strangers reach, if no setting says otherwise.
+pub const PRINCIPAL_DEFAULT_RATE_REQUESTS: u32 = 50;
+
+/// Requests a second from one address to a server that strangers reach, if no setting says otherwise.
+pub const ADDRESS_DEFAULT_RATE_REQUESTS: u32 = 200;
+
+/// Greatest rate that a setting may give, in requests a second.
+pub const RATE_MAX_REQUESTS: u32 = 1_000_000;
+
+/// For how long somebody who has been silent may ask at once what the rate allows, in seconds.
+pub const RATE_BURST_SECONDS: u32 = 10;
+
+/// Most principals, and most addresses, whose last requests are remembered.
+pub const RATE_MAX_KEYS: usize = 20_000;
+
+/// How many lines of the log may wait to be written, in bytes; more are lost and counted.
+pub const LOG_QUEUE_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long the log is written after the server has ended, in milliseconds.
+pub const LOG_END_TIME_MAX_MS: u64 = 1_000;
+
+/// Longest path and method of a request in the log, in characters.
+pub const LOG_PATH_MAX_CHARACTERS: usize = 256;

@@ -1,0 +1,14 @@
+//! Limits of the store on PostgreSQL.
+
+/// How many logins a store tries for one new connection: what the database refuses is read once more where it is kept,
+/// since it may have been rotated.
+pub const LOGIN_MAX_ATTEMPTS: u32 = 2;
+
+/// The longest name of a schema, in bytes. PostgreSQL would cut longer names.
+pub const SCHEMA_NAME_MAX_BYTES: usize = 63;
+
+/// The longest text of a number that is stored unchanged, in bytes.
+pub const NUMBER_MAX_BYTES: usize = 4_000;
+
+/// The most digits of an exponent that is stored unchanged.
+pub const EXPONENT_MAX_DIGITS: usize = 3;
