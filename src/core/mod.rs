@@ -5,17 +5,15 @@
 
 pub mod access;
 pub mod clock;
-pub mod cursor;
 pub mod decide;
 pub mod document;
 pub mod filter;
-pub mod fingerprint;
 pub mod json;
 pub mod names;
 pub mod operation;
-pub mod page;
-pub mod places;
-pub mod progress;
+mod pull;
 mod scan;
 pub mod text;
 mod wire;
+
+pub use self::pull::{cursor, fingerprint, page, places, progress};

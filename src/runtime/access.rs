@@ -6,6 +6,7 @@ mod cache;
 mod fetch;
 #[cfg(feature = "sign-in")]
 mod key_cache;
+pub(super) mod rates;
 #[cfg(feature = "sign-in")]
 mod sign_in;
 #[cfg(feature = "sign-in")]
@@ -13,7 +14,7 @@ mod tokens_file;
 
 use std::sync::Arc;
 
-use super::rates::{AtRate, Rates};
+use self::rates::{AtRate, Rates};
 use crate::api::{Api, Authenticate};
 use crate::config::{AuthConfig, ConfigError};
 use crate::core::access::{Principal, Role};

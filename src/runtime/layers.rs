@@ -1,5 +1,9 @@
 //! The layers around the routes, in the order in which a request passes them.
 
+mod callers;
+mod inflate;
+mod unread_body;
+
 use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,13 +30,13 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tracing::{Span, field};
 
+use self::callers::{Callers, let_in};
+use self::inflate::inflate;
+use self::unread_body::finish_body;
+use super::access::rates::{Rates, within_rate};
 use super::addresses::Addresses;
 use super::app::App;
-use super::callers::{Callers, let_in};
-use super::inflate::inflate;
 use super::memory::{Memory, note_size, within_memory};
-use super::rates::{Rates, within_rate};
-use super::rest::finish_body;
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
 use crate::limits::runtime::{LOG_PATH_MAX_CHARACTERS, PREFLIGHT_KEPT_MAX_SECONDS, REQUEST_ID_MAX_BYTES};

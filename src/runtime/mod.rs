@@ -3,19 +3,11 @@
 mod access;
 mod addresses;
 mod app;
-mod callers;
-#[cfg(feature = "local")]
-mod connections;
-#[cfg(feature = "local")]
-mod files;
 mod host;
-mod inflate;
 mod layers;
 mod log_queue;
 pub mod logging;
 mod memory;
-mod rates;
-mod rest;
 #[cfg(feature = "local")]
 mod serve;
 mod store;
@@ -23,14 +15,10 @@ mod trouble;
 
 pub use access::{Access, anybody};
 pub use app::App;
-#[cfg(feature = "local")]
-pub use connections::ConnectionLimits;
-#[cfg(feature = "local")]
-pub use files::max_connections;
 pub use host::TokioHost;
 pub use layers::{OpenSpan, app};
 pub use log_queue::QueueEnd;
 #[cfg(feature = "local")]
-pub use serve::serve;
+pub use serve::{ConnectionLimits, max_connections, serve};
 pub use store::open_store;
 pub use trouble::{advice, wait_for_store};

@@ -1,5 +1,8 @@
 //! The connection between TCP and the routes.
 
+mod connections;
+mod files;
+
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -19,9 +22,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
+pub use self::connections::ConnectionLimits;
+use self::connections::{Activity, Connections, Noting, Place};
+pub use self::files::max_connections;
 use super::App;
 use super::addresses::Addresses;
-use super::connections::{Activity, ConnectionLimits, Connections, Noting, Place};
 use super::memory::Cut;
 use crate::limits::runtime::{
     ACCEPT_PAUSE_MS, CONNECTION_BUFFER_MAX_BYTES, CONNECTION_IDLE_TIME_MAX_SECONDS, CONNECTION_MAX_REQUESTS,

@@ -6,34 +6,17 @@
 #![expect(clippy::unwrap_used, reason = "a check that cannot go on has failed")]
 
 pub(crate) mod client;
-mod connections;
 mod contract;
 mod raw;
 pub(crate) mod server;
 
 mod access;
-mod access_walk;
-mod bodies;
-mod browsers;
-mod budget;
-mod compaction;
-mod documents;
 #[path = "../../examples/embed.rs"]
 mod embed;
-mod failures;
-mod input;
-mod jwks;
+mod http;
 pub(crate) mod local;
-mod openapi;
-mod pages;
-mod pull;
-mod push;
-mod rates;
-mod secrets;
-mod seed;
-mod sign_in;
+mod routes;
 mod starting;
-mod transport;
 
 /// Passes the list of checks for every transport to a macro.
 macro_rules! every_check {

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::options::{MongoOptions, MongoOptionsError};
-use super::tails::Tails;
-use super::writers::Announcements;
+use super::write::tails::Tails;
+use super::write::writers::Announcements;
 use crate::limits::store::mongodb::{INDEX_MAX_ATTEMPTS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS};
 
 /// The version of the stored format. A database with another version is refused.

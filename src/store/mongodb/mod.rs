@@ -11,20 +11,14 @@
 //! `data` and vector clocks are stored unchanged, as texts. A value from a client becomes part of a query only as a
 //! value that a field must equal.
 
-mod commit;
 mod database;
 mod failure;
 mod moment;
 mod options;
-mod query;
 mod read;
 mod row;
-mod rows;
-mod tails;
-mod transaction;
 mod uris;
 mod write;
-mod writers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -166,7 +160,7 @@ impl Store for MongoStore {
 
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
         let batch = &batch;
-        self.with("commit", |database| async move { commit::commit(&database, tenant, batch).await }).await
+        self.with("commit", |database| async move { write::commit::commit(&database, tenant, batch).await }).await
     }
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
@@ -202,7 +196,7 @@ impl Store for MongoStore {
 
     async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
         let query = &query;
-        self.with("query", |database| async move { query::query(&database, tenant, query).await }).await
+        self.with("query", |database| async move { read::query::query(&database, tenant, query).await }).await
     }
 
     async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {

@@ -3,15 +3,18 @@
 //! A page contains its head twice, before and after its rows. If the server keeps its promise of one moment, both are
 //! equal. If they are not, the page is read again in a transaction. So no page depends on that promise alone.
 
+pub(super) mod query;
+pub(super) mod rows;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use mongodb::bson::{Document as Bson, doc};
 
+use self::rows::{Moment, Rows, batch_of};
 use super::database::{Collections, Database};
 use super::failure::Failure;
 use super::row::{Row, client_key, document_key, entries_after, entry_key};
-use super::rows::{Moment, Rows, batch_of};
 use crate::core::cursor::Head;
 use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;

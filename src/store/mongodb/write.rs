@@ -1,14 +1,19 @@
 //! All writes except commits: the memory of clients, and compaction.
 
+pub(super) mod commit;
+pub(super) mod tails;
+pub(super) mod transaction;
+pub(super) mod writers;
+
 use async_trait::async_trait;
 use mongodb::ClientSession;
 use mongodb::bson::{Document as Bson, doc};
 use mongodb::options::WriteConcern;
 
+use self::transaction::{Verdict, Work};
 use super::database::{Collections, Database};
 use super::failure::Failure;
 use super::row::{COMPACTED_FIELDS, Row, client_key, entries_after, entries_between, entry_key};
-use super::transaction::{self, Verdict, Work};
 use crate::core::names::{ClientId, TenantId};
 use crate::core::progress::Progress;
 use crate::store::integers::signed;

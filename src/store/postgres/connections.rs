@@ -1,5 +1,10 @@
 //! Connections: a pool, limits for every wait, and retries after a connection has died.
 
+pub(super) mod login;
+pub(super) mod manager;
+pub(super) mod tls;
+pub(super) mod transport;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,8 +16,8 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use self::manager::{ConnectError, Connector};
 use super::failure::Failure;
-use super::manager::{ConnectError, Connector};
 use super::options::Peer;
 use crate::limits::store::{
     STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_PROBE_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS,

@@ -8,7 +8,7 @@ use deadpool::managed::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::NAME;
-use super::manager::ConnectError;
+use super::connections::manager::ConnectError;
 use crate::core::filter::DamagedData;
 use crate::store::{ErrorKind, Obstacle, StoreError};
 

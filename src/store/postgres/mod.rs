@@ -17,27 +17,22 @@ mod connections;
 mod database;
 mod failure;
 mod jsonb;
-mod login;
-mod manager;
 mod options;
 mod query;
 mod read;
-mod refusal;
 mod row;
 mod schema;
-mod tls;
-mod transport;
 mod write;
 
 use async_trait::async_trait;
 
 use self::connections::Connections;
+pub use self::connections::login::{Login, Logins};
+use self::connections::manager::Connector;
+use self::connections::transport::MakeTransport;
 use self::database::Database;
 use self::failure::Failure;
-pub use self::login::{Login, Logins};
-use self::manager::Connector;
 pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};
-use self::transport::MakeTransport;
 use super::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
     Remember, Result, Stats, Store, TimeRequest,
@@ -71,7 +66,7 @@ impl PostgresStore {
     /// If the options cannot be used with any database.
     pub fn new(options: &PostgresOptions) -> std::result::Result<Self, PostgresOptionsError> {
         let (mut config, tls_mode) = options.parse()?;
-        let tls = tls::connector(tls_mode, options.ca_file.as_deref())?;
+        let tls = connections::tls::connector(tls_mode, options.ca_file.as_deref())?;
         let beginning = options::begin(&mut config, tls_mode)?;
         let transport = MakeTransport { tls, beginning };
         let connector = Connector { config, transport, logins: options.logins.clone() };

@@ -1,5 +1,7 @@
 //! The settings of the store, and the connection string.
 
+mod refusal;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,10 +12,9 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
-use super::login::{Login, Logins};
-use super::refusal;
-use super::tls::TlsMode;
-use super::transport::Beginning;
+use super::connections::login::{Login, Logins};
+use super::connections::tls::TlsMode;
+use super::connections::transport::Beginning;
 use crate::limits::store::postgres::SCHEMA_NAME_MAX_BYTES;
 use crate::limits::store::{STORE_CONNECT_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS};
 
@@ -233,7 +234,7 @@ fn is_this_machine(config: &Config) -> bool {
 }
 
 /// How connections begin. If one to another machine may be made without TLS, the driver is told that the server has
-/// TLS, and does not ask it. So [`super::transport`] handles the whole beginning.
+/// TLS, and does not ask it. So [`super::connections::transport`] handles the whole beginning.
 pub(super) fn begin(config: &mut Config, tls: TlsMode) -> Result<Beginning, PostgresOptionsError> {
     if tls.is_always_encrypted() || is_this_machine(config) {
         return Ok(Beginning::AsTheDriverSays);

@@ -1,0 +1,9 @@
+//! What surrounds the routes: bodies, browsers, connections, failures.
+
+pub(super) mod bodies;
+pub(super) mod browsers;
+pub(super) mod budget;
+pub(super) mod connections;
+pub(super) mod failures;
+pub(super) mod rates;
+pub(super) mod transport;
