@@ -4,6 +4,8 @@
 //! clocks, keeps an operation log and the current documents, and answers queries, statistics and compaction.
 //! `ARCHITECTURE.md` has the map of the code, and `docs/protocol.md` describes the protocol.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod api;
 #[cfg(feature = "auth")]
 pub mod auth;

@@ -3,13 +3,13 @@
 //! Usage: `cold_start BINARY STARTS NAME=VALUE…`, with the settings of the function. `local-dev/cold-start` builds the
 //! functions and calls this program.
 
-#[path = "../tests/lambda/emulator.rs"]
+#[path = "../../../../tests/lambda/emulator.rs"]
 #[expect(dead_code, reason = "a measurement needs less of the emulator than the tests do")]
 mod emulator;
-#[path = "../tests/lambda/events.rs"]
+#[path = "../../../../tests/lambda/events.rs"]
 #[expect(dead_code, reason = "a measurement sends events and reads no answer as a client would")]
 mod events;
-#[path = "../tests/lambda/http.rs"]
+#[path = "../../../../tests/lambda/http.rs"]
 mod http;
 
 use std::path::Path;
