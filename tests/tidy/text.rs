@@ -1,5 +1,7 @@
 //! Texts that no file may contain, and the form of pages.
 
+use std::collections::BTreeMap;
+
 use syncflow_server::conformance::CHECKS;
 
 use super::{Findings, files, files_ending};
@@ -15,6 +17,23 @@ fn no_file_is_too_long_to_be_read_at_once() {
         }
     }
     findings.none_or("split it where it changes its subject; files stay below 600 lines, better 500");
+}
+
+#[test]
+fn no_folder_has_too_many_files_to_be_seen_at_once() {
+    const MAX_FILES: usize = 12;
+    let mut counts = BTreeMap::new();
+    for file in files() {
+        let folder = file.path.rsplit_once('/').map(|(folder, _)| folder.to_owned()).unwrap_or_default();
+        if ["src", "tests", "local-dev"].iter().any(|part| folder.split('/').next() == Some(part)) {
+            *counts.entry(folder).or_insert(0_usize) += 1;
+        }
+    }
+    let mut findings = Findings::default();
+    for (folder, count) in counts.into_iter().filter(|(_, count)| *count > MAX_FILES) {
+        findings.add(folder, format_args!("{count} files"));
+    }
+    findings.none_or("put those that belong together into a folder below it; a folder has 12 files or fewer");
 }
 
 #[test]
