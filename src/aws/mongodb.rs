@@ -1,4 +1,4 @@
-//! Logins to MongoDB with a secret.
+//! LoginSource to MongoDB with a secret.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::client::{AnyError, Aws};
 use super::content::{Content, ContentError, Fields};
 use super::secret::{self, Kept};
 use crate::config::{ConfigError, Secret, SecretPlace};
-use crate::store::mongodb::Uris;
+use crate::store::mongodb::UriSource;
 
 /// The setting that says where the database is.
 const GIVEN: &str = "MONGO_URI";
 
 /// The arguments for opening a store: the URI, and the source of new URIs after a rotation.
-type Opened = (String, Arc<dyn Uris>);
+type Opened = (String, Arc<dyn UriSource>);
 
 /// Reads a secret with user and password, and makes the URI with them. The place of the database is taken from `given`,
 /// or else from the secret.
@@ -34,7 +34,7 @@ pub(crate) async fn uri_from(place: &SecretPlace, given: Option<&Secret>) -> Res
 struct SecretUris(Kept<String>);
 
 #[async_trait]
-impl Uris for SecretUris {
+impl UriSource for SecretUris {
     async fn uri_after(&self, refused: &str) -> Result<Option<String>, AnyError> {
         self.0.after(&refused.to_owned()).await
     }

@@ -1,4 +1,4 @@
-//! Logins to PostgreSQL with a secret or with the role of the process.
+//! LoginSource to PostgreSQL with a secret or with the role of the process.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use super::content::{Content, ContentError, Fields};
 use super::rds::RoleLogins;
 use super::secret::{self, Kept};
 use crate::config::{ConfigError, Secret, SecretPlace};
-use crate::store::postgres::{Login, Logins, PostgresOptions};
+use crate::store::postgres::{Login, LoginSource, PostgresOptions};
 
 /// The setting that says where the database is.
 const GIVEN: &str = "POSTGRES_CONNECTION_STRING";
 
 /// The arguments for opening a store: the connection string, and the source of logins.
-type Opened = (String, Arc<dyn Logins>);
+type Opened = (String, Arc<dyn LoginSource>);
 
 /// Reads a secret with user and password. The place of the database is taken from `given`, or else from the secret.
 pub(crate) async fn login_from(place: &SecretPlace, given: Option<&Secret>) -> Result<Opened, ConfigError> {
@@ -43,7 +43,7 @@ pub(crate) async fn login_by_role(connection_string: &Secret, ca_file: Option<&P
 struct SecretLogins(Kept<Login>);
 
 #[async_trait]
-impl Logins for SecretLogins {
+impl LoginSource for SecretLogins {
     async fn login(&self) -> Result<Login, AnyError> {
         Ok(self.0.now().await)
     }

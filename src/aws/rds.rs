@@ -15,7 +15,7 @@ use percent_encoding::utf8_percent_encode;
 use super::ENCODED;
 use super::client::{AnyError, Aws};
 use crate::limits::aws::RDS_TOKEN_TIME_MAX_SECONDS;
-use crate::store::postgres::{Login, Logins, PostgresOptions};
+use crate::store::postgres::{Login, LoginSource, PostgresOptions};
 
 /// The logins of one user of a database.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl RoleLogins {
 }
 
 #[async_trait]
-impl Logins for RoleLogins {
+impl LoginSource for RoleLogins {
     async fn login(&self) -> Result<Login, AnyError> {
         let password = token(&self.user, self.aws.credentials().await?, SystemTime::now())?;
         Ok(Login { user: None, password })

@@ -10,19 +10,19 @@ use crate::config::{Adapter, ConfigError, Connection, StoreConfig};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 #[cfg(feature = "mongodb")]
-use crate::store::mongodb::{MongoOptions, MongoOptionsError, MongoStore, Uris};
+use crate::store::mongodb::{MongoOptions, MongoOptionsError, MongoStore, UriSource};
 #[cfg(feature = "postgres")]
-use crate::store::postgres::{Logins, Peer, PostgresOptions, PostgresOptionsError, PostgresStore};
+use crate::store::postgres::{LoginSource, Peer, PostgresOptions, PostgresOptionsError, PostgresStore};
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
 
 /// A connection string, and the source of logins if the string has none.
 #[cfg(feature = "postgres")]
-type PostgresAccess = (String, Option<Arc<dyn Logins>>);
+type PostgresAccess = (String, Option<Arc<dyn LoginSource>>);
 
 /// A URI, and the source of another one if its login is refused.
 #[cfg(feature = "mongodb")]
-type MongoAccess = (String, Option<Arc<dyn Uris>>);
+type MongoAccess = (String, Option<Arc<dyn UriSource>>);
 
 /// Opens the store that the settings name. Dropping it closes it.
 ///

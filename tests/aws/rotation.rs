@@ -9,7 +9,7 @@ use axum::Router;
 use axum::routing::post;
 use futures_util::future::join_all;
 use serde_json::json;
-use syncflow_server::store::postgres::{Login, Logins, PostgresOptions, PostgresStore};
+use syncflow_server::store::postgres::{Login, LoginSource, PostgresOptions, PostgresStore};
 use syncflow_server::store::{ErrorKind, Store as _};
 
 use super::database::Guarded;
@@ -79,7 +79,7 @@ impl Counted {
 }
 
 #[async_trait]
-impl Logins for Counted {
+impl LoginSource for Counted {
     async fn login(&self) -> Result<Login, Box<dyn std::error::Error + Send + Sync>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         Ok(Login { user: None, password: self.password.to_owned() })
@@ -92,7 +92,7 @@ impl Logins for Counted {
 }
 
 fn store(database: &Guarded, logins: &Arc<Counted>, pool_size: usize) -> PostgresStore {
-    let logins: Arc<dyn Logins> = Arc::clone(logins) as _;
+    let logins: Arc<dyn LoginSource> = Arc::clone(logins) as _;
     let options =
         PostgresOptions { logins: Some(logins), pool_size, ..PostgresOptions::new(&database.address_of_role()) };
     PostgresStore::new(&options).expect("the options are right")

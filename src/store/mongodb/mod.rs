@@ -13,11 +13,11 @@
 
 mod database;
 mod failure;
-mod moment;
 mod options;
 mod read;
 mod row;
-mod uris;
+mod two_clocks;
+mod uri_source;
 mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,9 +27,9 @@ use async_trait::async_trait;
 
 use self::database::Database;
 use self::failure::Failure;
-use self::moment::Moment;
 pub use self::options::{MongoOptions, MongoOptionsError};
-pub use self::uris::Uris;
+use self::two_clocks::TwoClocks;
+pub use self::uri_source::UriSource;
 use super::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
     Remember, Result, Stats, Store, TimeRequest,
@@ -57,7 +57,7 @@ struct Current {
     /// The database with the login that was accepted last.
     database: Arc<Database>,
     /// When it was last used.
-    asked: Moment,
+    asked: TwoClocks,
 }
 
 impl MongoStore {
@@ -68,7 +68,7 @@ impl MongoStore {
     /// If the options cannot be used with any server.
     pub fn new(options: &MongoOptions) -> std::result::Result<Self, MongoOptionsError> {
         let database = Arc::new(Database::new(options)?);
-        Ok(Self { options: options.clone(), current: Mutex::new(Current { database, asked: Moment::now() }) })
+        Ok(Self { options: options.clone(), current: Mutex::new(Current { database, asked: TwoClocks::now() }) })
     }
 
     /// Refuses a server that can be reached but can never hold a store, such as a standalone server, which has no
@@ -93,7 +93,7 @@ impl MongoStore {
     /// dropped them meanwhile, so after a long pause all connections are replaced.
     fn database(&self) -> Arc<Database> {
         let mut current = self.lock();
-        let now = Moment::now();
+        let now = TwoClocks::now();
         if now.unnoticed_since(&current.asked) > Duration::from_millis(STORE_IDLE_TRUSTED_MS) {
             tracing::debug!("the clock stood still, so all connections to the database are replaced");
             current.database = Arc::new(current.database.anew());

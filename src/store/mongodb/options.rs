@@ -8,7 +8,7 @@ use std::time::Duration;
 use mongodb::options::{AuthMechanism, ClientOptions, ConnectionString, HostInfo, ServerAddress, Tls};
 
 use super::failure::Failure;
-use super::uris::Uris;
+use super::uri_source::UriSource;
 use crate::limits::store::mongodb::{COLLECTION_NAME_MAX_BYTES, DATABASE_NAME_MAX_BYTES};
 use crate::limits::store::{STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_STATEMENT_TIME_MAX_MS};
 use crate::store::address::{ESCAPES, seems_unescaped, wrong_scheme};
@@ -49,7 +49,7 @@ pub struct MongoOptions {
     /// Concerns and read preferences in it have no effect, because the store needs its own for what it promises.
     pub uri: String,
     /// The source of another URI after the login was refused, if there is one.
-    pub uris: Option<Arc<dyn Uris>>,
+    pub uris: Option<Arc<dyn UriSource>>,
     /// The database, 1 to 63 bytes.
     pub database: String,
     /// The collection of the log.

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use mongodb::bson::{Document as Bson, doc};
 
-use self::rows::{Moment, Rows, batch_of};
+use self::rows::{Isolation, Rows, batch_of};
 use super::database::{Collections, Database};
 use super::failure::Failure;
 use super::row::{Row, client_key, document_key, entries_after, entry_key};
@@ -143,12 +143,12 @@ pub(super) async fn changes(
     request: &ChangesRequest,
 ) -> Result<Changes, Failure> {
     let collections = database.ready().await?;
-    let (mut scan, mut moment) = (Scan::guess(request.cursor), Moment::Snapshot);
+    let (mut scan, mut isolation) = (Scan::guess(request.cursor), Isolation::Snapshot);
     for _ in 0..READ_MAX_ATTEMPTS {
-        match read_changes(collections, tenant, request, scan, moment).await? {
+        match read_changes(collections, tenant, request, scan, isolation).await? {
             Reading::Done(changes) => return Ok(changes),
             Reading::Other(other) => scan = other,
-            Reading::Moved => moment = Moment::Transaction,
+            Reading::Moved => isolation = Isolation::Transaction,
         }
     }
     Err(Failure::Crowded)
@@ -160,7 +160,7 @@ async fn read_changes(
     tenant: &TenantId,
     request: &ChangesRequest,
     scan: Scan,
-    moment: Moment,
+    isolation: Isolation,
 ) -> Result<Reading<Changes>, Failure> {
     let max_operations = request.max_operations;
     let mut small = Vec::new();
@@ -176,7 +176,7 @@ async fn read_changes(
     }
     let pipeline = page_pipeline(collections, tenant, small, scan_rows(collections, tenant, scan, max_operations));
     let batch_rows = max_operations.saturating_add(ROWS_BESIDE);
-    let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, moment).await?;
+    let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, isolation).await?;
 
     // A tenant without a head has an empty log.
     let (mut begun, mut head_behind) = (Begun::default(), Head::default());
@@ -248,16 +248,16 @@ pub(super) async fn changes_by_time(
     let collections = database.ready().await?;
     // A log that was compacted stays so, and the log of one tenant is as good a guess as any for another one.
     let mut in_log = !database.knows_compaction.load(Ordering::Relaxed);
-    let (mut moment, mut max_rows) = (Moment::Snapshot, request.max_operations);
-    // The page may also be read again with more rows, in either mode.
+    let (mut isolation, mut max_rows) = (Isolation::Snapshot, request.max_operations);
+    // The page may also be read with more rows, in either mode.
     for _ in 0..2 * READ_MAX_ATTEMPTS {
-        match read_by_time(collections, tenant, request, in_log, max_rows, moment).await? {
+        match read_by_time(collections, tenant, request, in_log, max_rows, isolation).await? {
             ByTime::Done(page) => {
                 database.knows_compaction.store(!page.head.has_log_behind(0), Ordering::Relaxed);
                 return Ok(page);
             }
             ByTime::OtherMode => in_log = !in_log,
-            ByTime::Moved => moment = Moment::Transaction,
+            ByTime::Moved => isolation = Isolation::Transaction,
             ByTime::CutShort => max_rows = PAGE_MAX_OPERATIONS,
         }
     }
@@ -281,7 +281,7 @@ async fn read_by_time(
     request: TimeRequest,
     in_log: bool,
     max_rows: usize,
-    moment: Moment,
+    isolation: Isolation,
 ) -> Result<ByTime, Failure> {
     let (timestamp, seq) = (signed(request.after.timestamp), signed(request.after.seq));
     let either = vec![doc! { "timestamp": { "$gt": timestamp } }, doc! { "seq": { "$gt": seq } }];
@@ -295,7 +295,7 @@ async fn read_by_time(
     let rows = rows_of(collections, tenant, collection.name(), rows);
     let pipeline = page_pipeline(collections, tenant, Vec::new(), rows);
     let batch_rows = max_rows.saturating_add(ROWS_BESIDE);
-    let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, moment).await?;
+    let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, isolation).await?;
     let (mut page, mut pool) = (TimePageBuilder::new(request.max_operations), TextPool::default());
     let (mut head, mut head_behind, mut found, mut is_full) = (Head::default(), Head::default(), 0, false);
     while let Some(row) = rows.next(collections).await? {
@@ -367,7 +367,7 @@ pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_m
     let least = vec![doc! { "$match": active }, doc! { "$sort": { "pulledSeq": 1 } }, doc! { "$limit": 1 }];
     let head = match_key(tenant.as_str().to_owned(), tenant);
     let pipeline = vec![head, lookup(collections.clients.name(), least, "client")];
-    let mut rows = Rows::of(collections, &collections.heads, pipeline, 1, Moment::Snapshot).await?;
+    let mut rows = Rows::of(collections, &collections.heads, pipeline, 1, Isolation::Snapshot).await?;
     let Some(row) = rows.next(collections).await? else { return Ok(Stats::default()) };
     let Head { position, horizon } = row.head()?;
     let operations = position.seq.saturating_sub(horizon);

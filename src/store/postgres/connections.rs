@@ -32,7 +32,7 @@ const USES_BEFORE_PREPARING: usize = 32;
 
 /// How often the text of a statement is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Text {
+pub(super) enum StatementKind {
     /// Repeatedly, so that it is worth keeping its plan.
     Fixed,
     /// Perhaps only once, because it is made for one request.
@@ -85,21 +85,31 @@ impl Connections {
     /// parsed and planned once. On a pooler's connection, nothing may outlive the transaction. If the connection turns
     /// out to be dead, the statement is executed again on one that was checked. The first attempt may have taken
     /// effect. The writes of the port are guarded, so the second one then reports that another process was faster.
-    pub(super) async fn rows(&self, text: Text, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
-        match self.rows_once(text, sql, parameters).await {
+    pub(super) async fn rows(
+        &self,
+        kind: StatementKind,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Failure> {
+        match self.rows_once(kind, sql, parameters).await {
             Err(failure) if failure.is_lost_connection() => {
                 tracing::debug!(error = %failure, "statement tried again on another connection");
                 self.trust.suspect_all();
-                self.rows_once(text, sql, parameters).await
+                self.rows_once(kind, sql, parameters).await
             }
             answered => answered,
         }
     }
 
-    async fn rows_once(&self, text: Text, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+    async fn rows_once(
+        &self,
+        kind: StatementKind,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Failure> {
         let lease = self.lease().await?;
         let is_worth_preparing =
-            text == Text::Fixed && self.are_to_the_server() && lease.uses() >= USES_BEFORE_PREPARING;
+            kind == StatementKind::Fixed && self.are_to_the_server() && lease.uses() >= USES_BEFORE_PREPARING;
         let mut answer = None;
         if is_worth_preparing {
             match in_time(lease.rows_prepared(sql, parameters)).await {

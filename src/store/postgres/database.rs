@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_postgres::Row;
 
-use super::connections::{Connections, Lease, Parameter, Text, in_time};
+use super::connections::{Connections, Lease, Parameter, StatementKind, in_time};
 use super::failure::Failure;
 use super::schema::{self, quoted};
 
@@ -26,7 +26,7 @@ impl Database {
 
     /// The rows of one statement, in one round trip. `{schema}` in it is replaced by the schema's name.
     pub(super) async fn rows(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
-        self.rows_in_schema(Text::Fixed, sql, parameters).await
+        self.rows_in_schema(StatementKind::Fixed, sql, parameters).await
     }
 
     /// Whether the plan of a statement with a fixed text is kept between requests.
@@ -36,7 +36,7 @@ impl Database {
 
     /// Like [`Self::rows`], for a statement whose text is made for one request.
     pub(super) async fn rows_of_text(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
-        self.rows_in_schema(Text::OfOneRequest, sql, parameters).await
+        self.rows_in_schema(StatementKind::OfOneRequest, sql, parameters).await
     }
 
     /// The only row of a statement.
@@ -50,18 +50,23 @@ impl Database {
     }
 
     /// Begins a read-only transaction that sees one moment.
-    pub(super) async fn snapshot(&self) -> Result<Snapshot<'_>, Failure> {
+    pub(super) async fn begin_reading(&self) -> Result<ReadTransaction<'_>, Failure> {
         let schema = self.schema().await?;
         let lease = self.connections.lease().await?;
         in_time(lease.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")).await?;
-        Ok(Snapshot { database: self, schema, lease })
+        Ok(ReadTransaction { database: self, schema, lease })
     }
 
     /// Like [`Self::rows`]. If the schema has changed, it is brought up to date and the statement is executed again.
     /// This is safe because a statement that names missing objects has no effect.
-    async fn rows_in_schema(&self, text: Text, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+    async fn rows_in_schema(
+        &self,
+        kind: StatementKind,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Failure> {
         let schema = self.schema().await?;
-        match self.connections.rows(text, &in_schema(sql, &schema), parameters).await {
+        match self.connections.rows(kind, &in_schema(sql, &schema), parameters).await {
             Err(failure) if failure.is_about_schema() => {
                 tracing::warn!(
                     postgres.schema = &*schema,
@@ -70,7 +75,7 @@ impl Database {
                 );
                 self.forget(&schema);
                 let schema = self.schema().await?;
-                self.connections.rows(text, &in_schema(sql, &schema), parameters).await
+                self.connections.rows(kind, &in_schema(sql, &schema), parameters).await
             }
             answered => answered,
         }
@@ -111,13 +116,13 @@ pub(super) fn in_schema(template: &str, schema: &str) -> String {
 
 /// A transaction that sees one moment.
 #[derive(Debug)]
-pub(super) struct Snapshot<'a> {
+pub(super) struct ReadTransaction<'a> {
     database: &'a Database,
     schema: Arc<str>,
     lease: Lease<'a>,
 }
 
-impl Snapshot<'_> {
+impl ReadTransaction<'_> {
     /// The rows of a statement.
     pub(super) async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         let rows = in_time(self.lease.query_typed(&in_schema(sql, &self.schema), parameters)).await;

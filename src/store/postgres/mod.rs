@@ -27,7 +27,7 @@ mod write;
 use async_trait::async_trait;
 
 use self::connections::Connections;
-pub use self::connections::login::{Login, Logins};
+pub use self::connections::login::{Login, LoginSource};
 use self::connections::manager::Connector;
 use self::connections::transport::MakeTransport;
 use self::database::Database;

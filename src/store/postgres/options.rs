@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
-use super::connections::login::{Login, Logins};
+use super::connections::login::{Login, LoginSource};
 use super::connections::tls::TlsMode;
 use super::connections::transport::Beginning;
 use crate::limits::store::postgres::SCHEMA_NAME_MAX_BYTES;
@@ -41,7 +41,7 @@ pub struct PostgresOptions {
     /// With any value, a password is never sent in clear text to another machine over a connection without TLS.
     pub connection_string: String,
     /// The source of logins, if they do not come from the connection string.
-    pub logins: Option<Arc<dyn Logins>>,
+    pub logins: Option<Arc<dyn LoginSource>>,
     /// The schema of the tables and functions, 1 to 63 bytes, which is created if it does not exist. `None` means
     /// `syncflow`, or `public` if an earlier version has its tables there.
     pub schema: Option<String>,

@@ -35,14 +35,14 @@ pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query)
     if let Progress::Done = take(&mut page, &rows, query.max_documents)? {
         return Ok(page.finish());
     }
-    let snapshot = database.snapshot().await?;
+    let transaction = database.begin_reading().await?;
     let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
     let (mut before, max_rows) = (before, row_limit(QUERY_FETCH_MAX_DOCUMENTS));
     loop {
-        let rows = snapshot.rows(&search.sql, &search.parameters(&before, &max_rows)).await?;
+        let rows = transaction.rows(&search.sql, &search.parameters(&before, &max_rows)).await?;
         match take(&mut page, &rows, QUERY_FETCH_MAX_DOCUMENTS)? {
             Progress::Done => {
-                snapshot.end().await?;
+                transaction.end().await?;
                 return Ok(page.finish());
             }
             Progress::MoreBefore(seq) => before = signed(seq),

@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::connections::{Connections, Lease, Text, in_time};
+use super::connections::{Connections, Lease, StatementKind, in_time};
 use super::database::in_schema;
 use super::failure::Failure;
 
@@ -83,13 +83,13 @@ pub(super) fn quoted(name: &str) -> String {
 /// without any right to create is enough.
 pub(super) async fn bring_up_to_date(connections: &Connections, given: Option<&str>) -> Result<String, Failure> {
     let names = given.map_or_else(|| vec![DEFAULT, DEFAULT_BEFORE], |given| vec![given]);
-    let rows = connections.rows(Text::OfOneRequest, CANDIDATES, &[(&names, Type::TEXT_ARRAY)]).await?;
+    let rows = connections.rows(StatementKind::OfOneRequest, CANDIDATES, &[(&names, Type::TEXT_ARRAY)]).await?;
     let schema = choose(rows.iter().map(candidate).collect::<Result<_, _>>()?, given.is_some())?;
     let taken = match schema.owner {
         None => 0,
         Some(_) => {
             let sql = in_schema(STEPS_TAKEN, &quoted(&schema.name));
-            steps_taken(&connections.rows(Text::OfOneRequest, &sql, &[]).await?)?
+            steps_taken(&connections.rows(StatementKind::OfOneRequest, &sql, &[]).await?)?
         }
     };
     if taken < STEPS.len() {

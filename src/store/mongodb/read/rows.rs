@@ -16,7 +16,7 @@ pub(crate) fn batch_of(rows: usize) -> u32 {
 
 /// How a command sees one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Moment {
+pub(crate) enum Isolation {
     /// The read concern `snapshot`: one round trip.
     Snapshot,
     /// A transaction, for a server that does not support snapshots for single commands.
@@ -37,16 +37,16 @@ impl Rows {
         collection: &Collection<RawDocumentBuf>,
         pipeline: Vec<Bson>,
         batch_rows: usize,
-        moment: Moment,
+        isolation: Isolation,
     ) -> Result<Self, Failure> {
         let aggregate =
             collection.aggregate(pipeline).batch_size(batch_of(batch_rows)).max_time(collections.time_limit);
-        match moment {
-            Moment::Snapshot => {
+        match isolation {
+            Isolation::Snapshot => {
                 let aggregate = aggregate.read_concern(ReadConcern::snapshot()).with_type::<RawDocumentBuf>();
                 collections.in_time(aggregate).await.map(|cursor| Self::OfSnapshot(Box::new(cursor)))
             }
-            Moment::Transaction => {
+            Isolation::Transaction => {
                 let mut session = collections.in_time(collections.client.start_session()).await?;
                 session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
                 let aggregate = aggregate.session(&mut session).with_type::<RawDocumentBuf>().into_future();

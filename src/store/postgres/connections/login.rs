@@ -22,7 +22,7 @@ impl fmt::Debug for Login {
 
 /// Provides the login for each new connection, so that a password may change while the store is open.
 #[async_trait]
-pub trait Logins: Send + Sync {
+pub trait LoginSource: Send + Sync {
     /// The login for a new connection.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Config;
 use tokio_postgres::error::SqlState;
 
-use super::login::{Login, Logins};
+use super::login::{Login, LoginSource};
 use super::transport::MakeTransport;
 use crate::limits::store::postgres::LOGIN_MAX_ATTEMPTS;
 
@@ -18,7 +18,7 @@ pub(crate) struct Connector {
     pub(crate) config: Config,
     pub(crate) transport: MakeTransport,
     /// The source of logins, if they do not come from the connection string.
-    pub(crate) logins: Option<Arc<dyn Logins>>,
+    pub(crate) logins: Option<Arc<dyn LoginSource>>,
 }
 
 /// Why there is no new connection.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 /// Provides another URI after a login was refused, so that a password may change while the store is open.
 #[async_trait]
-pub trait Uris: Send + Sync {
+pub trait UriSource: Send + Sync {
     /// The URI to use after the server has refused the login of this one. `None` if there is no other.
     ///
     /// # Errors

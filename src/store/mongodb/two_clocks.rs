@@ -4,12 +4,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// A point in time, by the time of day and by the monotonic clock, which stands still while the machine is frozen.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct TwoClocks {
     time: SystemTime,
     instant: Instant,
 }
 
-impl Moment {
+impl TwoClocks {
     pub(super) fn now() -> Self {
         Self { time: SystemTime::now(), instant: Instant::now() }
     }
@@ -26,7 +26,7 @@ impl Moment {
 mod tests {
     use super::*;
 
-    impl Moment {
+    impl TwoClocks {
         /// The moment that would look like this one after the machine was frozen for `pause`.
         pub(in crate::store::mongodb) fn before_freezing_for(&self, pause: Duration) -> Self {
             Self { time: self.time - pause, ..*self }
@@ -35,15 +35,17 @@ mod tests {
 
     #[test]
     fn only_what_one_of_the_clocks_missed_is_unnoticed() {
-        let before = Moment::now();
+        let before = TwoClocks::now();
         let pause = Duration::from_secs(3_600);
-        let after =
-            |time: Duration, instant: Duration| Moment { time: before.time + time, instant: before.instant + instant };
+        let after = |time: Duration, instant: Duration| TwoClocks {
+            time: before.time + time,
+            instant: before.instant + instant,
+        };
         assert_eq!(after(pause, Duration::ZERO).unnoticed_since(&before), pause);
         assert_eq!(after(pause, pause / 2).unnoticed_since(&before), pause / 2);
         assert_eq!(after(pause, pause).unnoticed_since(&before), Duration::ZERO, "it was only idle");
         assert_eq!(after(Duration::ZERO, pause).unnoticed_since(&before), Duration::ZERO, "the day was put back");
-        let yesterday = Moment { time: before.time - pause, ..before };
+        let yesterday = TwoClocks { time: before.time - pause, ..before };
         assert_eq!(yesterday.unnoticed_since(&before), Duration::ZERO);
     }
 }
