@@ -11,6 +11,7 @@ mod links;
 mod names;
 mod settings;
 mod sql;
+mod surface;
 mod text;
 
 use std::fmt::Write as _;
