@@ -18,6 +18,9 @@ pub(crate) mod local;
 mod routes;
 mod starting;
 
+use self::http::{bodies, browsers, transport};
+use self::routes::{compaction, documents, input, openapi, pull, push, seed};
+
 /// Passes the list of checks for every transport to a macro.
 macro_rules! every_check {
     ($run:ident, $server:ident) => {

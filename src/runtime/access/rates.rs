@@ -22,7 +22,7 @@ use crate::limits::runtime::{RATE_BURST_SECONDS, RATE_MAX_KEYS};
 /// For each caller it keeps only the time at which the whole rate is available again (the generic cell rate algorithm).
 /// If there are too many callers, those that were silent for longest are forgotten.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub(crate) struct Rates {
     /// The part of the rate that one request uses, as a time.
     interval: Duration,
     hasher: RandomState,
@@ -38,7 +38,7 @@ struct Generations {
 }
 
 impl Rates {
-    pub(super) fn new(per_second: u32) -> Self {
+    pub(crate) fn new(per_second: u32) -> Self {
         Self {
             interval: Duration::from_secs(1) / per_second.max(1),
             hasher: RandomState::new(),
@@ -51,7 +51,7 @@ impl Rates {
     ///
     /// # Errors
     /// The number of seconds to wait, if the caller sent too many requests.
-    pub(super) fn admit(&self, who: impl Hash) -> Result<(), u64> {
+    pub(crate) fn admit(&self, who: impl Hash) -> Result<(), u64> {
         self.admit_at(self.hasher.hash_one(who), self.started_at.elapsed())
     }
 
@@ -73,7 +73,7 @@ impl Rates {
 }
 
 /// Refuses requests from addresses that send too many.
-pub(super) async fn within_rate(State(rates): State<Option<Arc<Rates>>>, request: Request, next: Next) -> Response {
+pub(crate) async fn within_rate(State(rates): State<Option<Arc<Rates>>>, request: Request, next: Next) -> Response {
     if let Some(rates) = rates
         && let Some(addresses) = request.extensions().get::<Addresses>()
         && request.uri().path() != "/health"
@@ -85,9 +85,9 @@ pub(super) async fn within_rate(State(rates): State<Option<Arc<Rates>>>, request
 }
 
 /// Finds the principal of a request, and refuses principals that send too many.
-pub(super) struct AtRate {
-    pub(super) inner: Arc<dyn Authenticate>,
-    pub(super) rates: Rates,
+pub(crate) struct AtRate {
+    pub(crate) inner: Arc<dyn Authenticate>,
+    pub(crate) rates: Rates,
 }
 
 #[async_trait]
