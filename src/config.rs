@@ -130,7 +130,7 @@ pub struct HttpConfig {
     pub body_max_bytes: usize,
     /// Memory that all requests and answers may take together, in bytes.
     pub memory_max_bytes: usize,
-    /// How often somebody may ask.
+    /// The limits for the rates of requests.
     pub rates: RateConfig,
 }
 

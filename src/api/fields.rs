@@ -23,15 +23,15 @@ enum Part<'p> {
 }
 
 impl<'p> Path<'p> {
-    /// The body itself.
+    /// The path of the body itself.
     pub(super) const BODY: Self = Self { parent: None, part: Part::Body };
 
-    /// A member of what is here.
+    /// The path of a member of this object.
     pub(super) fn key(&'p self, key: &'p str) -> Self {
         Self { parent: Some(self), part: Part::Key(key) }
     }
 
-    /// An element of what is here.
+    /// The path of an element of this array.
     pub(super) fn index(&'p self, index: usize) -> Self {
         Self { parent: Some(self), part: Part::Index(index) }
     }
@@ -52,7 +52,7 @@ impl Display for Path<'_> {
     }
 }
 
-/// Some members of one object of a request, with the faults that were found so far.
+/// Some members of an object in a request, and the faults that were found so far.
 pub(super) struct Fields<'a, 'f, const N: usize> {
     members: Picked<'a, N>,
     path: Path<'f>,
@@ -60,10 +60,10 @@ pub(super) struct Fields<'a, 'f, const N: usize> {
 }
 
 impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
-    /// Opens the body of a request, for its members with these keys.
+    /// Parses the body of a request and keeps its members with these keys.
     ///
     /// # Errors
-    /// When it is not a JSON object.
+    /// If it is not a JSON object.
     pub(super) fn of_body(
         text: &'a str,
         keys: &'static [&'static str; N],
@@ -124,7 +124,7 @@ impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
         }
     }
 
-    /// Reads a value that must be there by a function that notes the faults inside it.
+    /// Reads a value that is required. `read` records the faults inside it.
     pub(super) fn required_inside<T>(
         &mut self,
         key: &str,
@@ -153,7 +153,7 @@ pub(super) fn name<T>(parse: fn(&str) -> Result<T, BadName>) -> impl Fn(&str) ->
     move |text| parse(&string(text)?).map_err(|problem| problem.to_string())
 }
 
-/// Reads a string that is a name, which shares the memory of the body if it has no escapes.
+/// Reads a string that is a name. It shares the memory of the body if it has no escapes.
 pub(super) fn name_in<T: TryFrom<Text, Error = BadName>>(body: &Text) -> impl Fn(&str) -> Result<T, String> {
     |text| T::try_from(part_of(body, string(text)?)).map_err(|problem| problem.to_string())
 }

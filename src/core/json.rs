@@ -16,15 +16,15 @@ pub use self::write::{ByteCount, ObjectWriter, Sink};
 use super::text::Text;
 use crate::limits::protocol::JSON_MAX_LEVELS;
 
-/// A JSON object as text, with the bytes that it was made of; cheap to clone.
+/// A JSON object as text, with its original bytes. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Object(Text);
 
 impl Object {
-    /// Checks a text that comes from outside, as [`check`] does. Spaces around the object are left out.
+    /// Checks a text from outside with [`check`]. Spaces around the object are left out.
     ///
     /// # Errors
-    /// When the text is not one JSON object, or [`check`] refuses it.
+    /// If the text is not one JSON object, or [`check`] refuses it.
     pub fn parse(text: impl Into<Text>) -> Result<Self, BadJson> {
         let text = text.into();
         check(&text)?;
@@ -32,19 +32,19 @@ impl Object {
         if object.starts_with('{') { Ok(Self(text.slice_ref(object))) } else { Err(BadJson::not_an_object()) }
     }
 
-    /// Takes a text that the program itself has written, such as a constant.
+    /// Makes an object of a text in the program itself, such as a constant.
     ///
     /// # Panics
-    /// When [`Self::parse`] would refuse the text.
+    /// If [`Self::parse`] would refuse the text.
     #[must_use]
     pub fn literal(text: &str) -> Self {
         Self::parse(text).unwrap_or_else(|problem| panic!("the object {text:?}: {problem}"))
     }
 
-    /// Takes a text that a store has kept; it was checked before it was written.
+    /// Makes an object of a text from a store, which was checked before it was written.
     ///
     /// # Errors
-    /// When the text is damaged so that it is no longer an object.
+    /// If the text is so damaged that it is no longer an object.
     #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "mongodb"))]
     pub(crate) fn from_store(text: impl Into<Text>) -> Result<Self, BadJson> {
         let text = text.into();
@@ -55,7 +55,7 @@ impl Object {
         Ok(Self(text))
     }
 
-    /// A copy that shares no memory with other texts, for what is kept for long.
+    /// A copy that shares no memory with other texts, for objects that are kept for long.
     pub(crate) fn detached(&self) -> Self {
         Self(self.as_str().into())
     }
@@ -76,10 +76,10 @@ impl Object {
         &self.0
     }
 
-    /// The object opened one level deep.
+    /// Parses the object one level deep.
     ///
     /// # Errors
-    /// When the text is one from a store that is damaged.
+    /// If the text comes from a store and is damaged.
     pub fn members(&self) -> Result<Members<'_>, BadJson> {
         Members::parse(&self.0)
     }

@@ -28,7 +28,7 @@ impl OperationKind {
         }
     }
 
-    /// The word of the protocol as a JSON string.
+    /// The name in the protocol as a JSON string.
     pub(super) fn as_json(self) -> &'static str {
         match self {
             Self::Insert => "\"insert\"",
@@ -37,10 +37,10 @@ impl OperationKind {
         }
     }
 
-    /// Reads the word of the protocol.
+    /// Reads the name in the protocol.
     ///
     /// # Errors
-    /// When the text is not one of the three words.
+    /// If the text is not one of the three names.
     pub fn parse(text: &str) -> Result<Self, UnknownKind> {
         match text {
             "insert" => Ok(Self::Insert),
@@ -67,16 +67,16 @@ pub struct UnknownKind;
 /// The effect of an operation on its document, with the data that it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Creates the document, or replaces its data by this.
+    /// Creates the document, or replaces its data by these.
     Insert(Object),
-    /// Puts these keys over those of the document; creates the document if there is none.
+    /// Adds these data to those of the document, and replaces equal keys. Creates the document if there is none.
     Update(Object),
-    /// Drops the document's data and leaves a tombstone.
+    /// Removes the document's data and leaves a tombstone.
     Delete,
 }
 
 impl Change {
-    /// The change of a kind with the data that it needs. A delete takes no data; other kinds do not exist without.
+    /// Makes a change. `None` if a delete has data, or an insert or update has none.
     #[must_use]
     pub fn new(kind: OperationKind, data: Option<Object>) -> Option<Self> {
         match (kind, data) {
@@ -87,7 +87,7 @@ impl Change {
         }
     }
 
-    /// The change that makes a document what it is: an insert of its data, or a delete.
+    /// The change that results in a document's state: an insert of its data, or a delete.
     #[must_use]
     pub fn to_state(data: Option<Object>) -> Self {
         data.map_or(Self::Delete, Self::Insert)
@@ -120,9 +120,9 @@ pub struct Operation {
     pub id: OperationId,
     /// The change of the document, with its data as they were sent.
     pub change: Change,
-    /// The document that it changes.
+    /// The changed document.
     pub key: DocumentKey,
-    /// When the client made it, by the client's own clock, in milliseconds or whatever the client counts in; from 1.
+    /// The client's time of the operation, in milliseconds or in any unit of the client, from 1.
     pub timestamp: u64,
     /// The author.
     pub client_id: ClientId,
@@ -144,7 +144,7 @@ impl Operation {
     }
 }
 
-/// An operation in the log, or a document's state in the form of one, as a pull delivers it.
+/// An operation in the log, or the state of a document in the form of an operation, as a pull returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     /// The place in the log of its tenant.
@@ -154,13 +154,13 @@ pub struct LogEntry {
     /// The change of the document, with the data as they were pushed. An update that revived a tombstone is an insert
     /// here, and so is the whole document if the entry stands for a state.
     pub change: Change,
-    /// The document that it changed.
+    /// The changed document.
     pub key: DocumentKey,
     /// The author's time.
     pub timestamp: u64,
     /// The author.
     pub client_id: ClientId,
-    /// The vector clock as the text of a JSON object: a pull has no need to open it.
+    /// The vector clock as the text of a JSON object, because a pull does not need to parse it.
     pub clock: Object,
 }
 

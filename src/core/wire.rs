@@ -1,6 +1,6 @@
-//! The objects of the protocol as JSON: their keys and the order of them, for answers and for the sizes of pages.
+//! The objects of the protocol as JSON: their keys and the order of the keys, for answers and for the sizes of pages.
 //!
-//! Each is written by one function into whatever takes JSON, so that a size is that of the very text.
+//! One function writes each object into any [`Sink`], so the measured size is that of exactly this text.
 
 use std::borrow::Cow;
 
@@ -11,11 +11,11 @@ use super::operation::LogEntry;
 
 const NULL: &str = "null";
 
-/// The comma behind an element of an array.
+/// The size of the comma after an element of an array.
 const SEPARATOR_BYTES: usize = 1;
 
 impl LogEntry {
-    /// Writes the entry as a pull answers it.
+    /// Writes the entry as a pull returns it.
     #[inline]
     pub fn write(&self, sink: &mut impl Sink) {
         ObjectWriter::write(sink, |object| {
@@ -31,7 +31,7 @@ impl LogEntry {
         });
     }
 
-    /// How many bytes the entry takes in a page.
+    /// The size of the entry on a page, in bytes.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
         ByteCount::of(|count| self.write(count)) + SEPARATOR_BYTES
@@ -39,14 +39,14 @@ impl LogEntry {
 }
 
 impl LiveDocument {
-    /// Writes the document as it is read: `_id` and `_rev` from the server's columns, then the data.
+    /// Writes the document as it is read: the server's `_id` and `_rev`, and then the data.
     ///
-    /// Keys of those two names in the data are left out; the rest keeps its bytes.
+    /// Keys in the data with these two names are left out. The rest keeps its bytes.
     pub fn write(&self, sink: &mut impl Sink) {
         self.write_with(&without_server_keys(self.data.as_str()), sink);
     }
 
-    /// How many bytes the document takes in a page, at most: keys that are left out are not searched for.
+    /// The greatest size of the document on a page, in bytes. Keys that will be left out are included.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
         ByteCount::of(|count| self.write_with(self.data.as_str(), count)) + SEPARATOR_BYTES
@@ -62,7 +62,7 @@ impl LiveDocument {
 }
 
 impl Conflict {
-    /// Writes the server's side of the conflict into the answered operation. `synced` is what the operation said.
+    /// Writes the server's side of the conflict into the answered operation. `synced` is the value from the operation.
     pub fn write_members<S: Sink>(&self, synced: bool, operation: &mut ObjectWriter<'_, S>) {
         let document = &self.document;
         operation.raw("data", document.data.as_ref().map_or(NULL, Object::as_str));
@@ -78,7 +78,7 @@ impl Conflict {
         });
     }
 
-    /// How many bytes the server's side takes in an answer, at most.
+    /// The greatest size of the server's side in an answer, in bytes.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
         let write = |count: &mut ByteCount| ObjectWriter::write(count, |object| self.write_members(false, object));

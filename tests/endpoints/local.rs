@@ -301,7 +301,7 @@ async fn the_log_has_the_client_of_a_trusted_proxy_and_the_beginning_of_a_path()
     }
 }
 
-/// Waits for the end of a server whose log nobody reads.
+/// Waits for the end of a server whose log is not read.
 async fn end_unread(local: &mut Local) -> Option<i32> {
     tokio::time::timeout(Duration::from_secs(120), local.child.wait()).await.expect("an end").unwrap().code()
 }
@@ -326,7 +326,7 @@ async fn whatever_runs_the_server_ends_in_time() {
     let mut operation = insert("op-1", "doc-1", "a", 1, 1);
     operation["data"] = json!({ "text": "x".repeat(900_000) });
     local.api.accept(&[operation]).await;
-    // The store cannot write for as long as somebody else does.
+    // The store cannot write while another connection does.
     let other_writer = rusqlite::Connection::open(directory.path().join("syncflow.db")).unwrap();
     other_writer.execute_batch("BEGIN IMMEDIATE").unwrap();
     let body = push_of(2);

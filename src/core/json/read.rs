@@ -38,7 +38,7 @@ impl<'a> Members<'a> {
         self.0.iter().map(|(key, value)| (&**key, *value))
     }
 
-    /// The same with keys that borrow from the text if they can.
+    /// The same, with keys that are borrowed from the text if they can be.
     pub(crate) fn into_members(self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
         self.0.into_iter()
     }
@@ -101,7 +101,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// The values of some keys of an object, unopened; what has other keys is not kept.
+/// The unparsed values of some keys of an object. Other members are not kept.
 #[derive(Debug)]
 pub(crate) struct Picked<'a, const N: usize> {
     keys: &'static [&'static str; N],
@@ -109,10 +109,10 @@ pub(crate) struct Picked<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Picked<'a, N> {
-    /// Opens an object one level deep.
+    /// Parses an object one level deep.
     ///
     /// # Errors
-    /// When the text is not JSON, or not an object.
+    /// If the text is not JSON, or not an object.
     pub(crate) fn parse(text: &'a str, keys: &'static [&'static str; N]) -> Result<Self, BadJson> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let picked = deserializer.deserialize_map(PickedVisitor { keys })?;
@@ -120,7 +120,7 @@ impl<'a, const N: usize> Picked<'a, N> {
         Ok(picked)
     }
 
-    /// The value of one of the keys; of equal keys the last one counts, as in JavaScript.
+    /// The value of one of the keys. If the object has the key several times, the last value is used, as in JavaScript.
     pub(crate) fn get(&self, key: &str) -> Option<&'a str> {
         let place = place_of(self.keys, key);
         debug_assert!(place.is_some(), "{key:?} is not picked");
@@ -158,16 +158,16 @@ impl<'de, const N: usize> Visitor<'de> for PickedVisitor<N> {
 /// A list that may be too long. Elements beyond the limit were not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Bounded<T> {
-    /// All of it.
+    /// The whole list.
     Whole(T),
-    /// It has more parts than it may have.
+    /// The list has too many elements.
     TooMany,
 }
 
-/// The values of an object by their keys, unopened; of equal keys the last one. No more than `max` are kept.
+/// The unparsed values of an object by key, at most `max`. If a key occurs several times, the last value is used.
 ///
 /// # Errors
-/// When the text is not JSON, or not an object.
+/// If the text is not JSON, or not an object.
 pub(crate) fn entries(text: &str, max: usize) -> Result<Bounded<BTreeMap<Cow<'_, str>, &str>>, BadJson> {
     let mut is_too_long = false;
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -205,10 +205,10 @@ impl<'de> Visitor<'de> for EntriesVisitor<'_> {
     }
 }
 
-/// The elements of an array, unopened. No more than `max` are kept.
+/// The unparsed elements of an array, at most `max`.
 ///
 /// # Errors
-/// When the text is not JSON, or not an array.
+/// If the text is not JSON, or not an array.
 pub(crate) fn elements(text: &str, max: usize) -> Result<Bounded<Vec<&str>>, BadJson> {
     let mut is_too_long = false;
     let mut deserializer = serde_json::Deserializer::from_str(text);

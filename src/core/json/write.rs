@@ -1,14 +1,14 @@
-//! Writing: one writer for every JSON text that goes out, and a counter that says how long the text would be.
+//! Writing: one writer for every JSON text that is sent, and a counter for the length of such a text.
 
-/// Takes a JSON text piece by piece. It cannot fail: a text grows, and a count is saturated by no memory.
+/// Takes a JSON text piece by piece. It cannot fail: a text grows, and a count needs no memory.
 pub trait Sink {
-    /// Takes a piece that is JSON already.
+    /// Adds a piece that is JSON already.
     fn push_json(&mut self, piece: &str);
 
-    /// Takes a text as a JSON string.
+    /// Adds a text as a JSON string.
     fn push_string(&mut self, text: &str);
 
-    /// Takes an integer.
+    /// Adds an integer.
     fn push_number(&mut self, number: u64);
 }
 
@@ -43,7 +43,7 @@ impl Sink for String {
 pub struct ByteCount(usize);
 
 impl ByteCount {
-    /// The bytes of what a function writes.
+    /// The size of the text that a function writes, in bytes.
     #[must_use]
     pub fn of(write: impl FnOnce(&mut Self)) -> usize {
         let mut count = Self::default();
@@ -70,7 +70,7 @@ impl Sink for ByteCount {
     }
 }
 
-/// How many bytes of a text have to be escaped in a JSON string.
+/// How many bytes of a text need an escape in a JSON string.
 fn escaped_bytes(text: &str) -> usize {
     // All bytes are counted, because the compiler vectorises a loop that has no early exit.
     text.bytes().filter(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\')).count()
@@ -91,7 +91,7 @@ pub struct ObjectWriter<'s, S> {
 }
 
 impl<'s, S: Sink> ObjectWriter<'s, S> {
-    /// Writes an object with the members that a function writes.
+    /// Writes an object whose members `members` writes.
     #[inline]
     pub fn write(sink: &'s mut S, members: impl FnOnce(&mut Self)) {
         sink.push_json("{");
@@ -100,13 +100,13 @@ impl<'s, S: Sink> ObjectWriter<'s, S> {
         object.sink.push_json("}");
     }
 
-    /// Writes a member of which the value is JSON already.
+    /// Writes a member whose value is JSON already.
     #[inline]
     pub fn raw(&mut self, key: &'static str, json: &str) {
         self.key(key).push_json(json);
     }
 
-    /// Writes a member of which the value is JSON already, and the key is any text.
+    /// Writes a member with any text as its key. Its value is JSON already.
     #[inline]
     pub fn raw_member(&mut self, key: &str, json: &str) {
         self.separate();
@@ -139,7 +139,7 @@ impl<'s, S: Sink> ObjectWriter<'s, S> {
         ObjectWriter::write(self.key(key), members);
     }
 
-    /// Writes a member that is an array, whose elements a function writes.
+    /// Writes a member that is an array. A function writes its elements.
     #[inline]
     pub fn array<T>(
         &mut self,
@@ -158,7 +158,7 @@ impl<'s, S: Sink> ObjectWriter<'s, S> {
         sink.push_json("]");
     }
 
-    /// Writes the members of an object that is JSON already, with their bytes.
+    /// Writes the members of an object that is JSON already. Their bytes stay unchanged.
     pub fn members_of(&mut self, object: &str) {
         let object = object.trim();
         let inside = object.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default();
@@ -169,7 +169,7 @@ impl<'s, S: Sink> ObjectWriter<'s, S> {
         }
     }
 
-    /// Begins a member; `key` has nothing that would have to be escaped.
+    /// Begins a member. `key` must not need escapes.
     #[inline]
     fn key(&mut self, key: &'static str) -> &mut S {
         debug_assert_eq!(escaped_bytes(key), 0, "{key:?}");

@@ -98,7 +98,7 @@ fn page_pipeline(collections: &Collections, tenant: &TenantId, small: Vec<Bson>,
     [head].into_iter().chain(small).chain([mark("head"), rows, again]).collect()
 }
 
-/// The rows of a page in log order.
+/// The rows of a page in the order of the log.
 fn scan_rows(collections: &Collections, tenant: &TenantId, scan: Scan, max_rows: usize) -> Bson {
     let limit = doc! { "$limit": row_limit(max_rows) };
     match scan {
@@ -154,7 +154,7 @@ pub(super) async fn changes(
     Err(Failure::Crowded)
 }
 
-/// Reads a page as `scan` says, and the head with it; the scan may turn out to be another one then.
+/// Reads a page by `scan`, together with the head. Afterwards, the head may require another scan.
 async fn read_changes(
     collections: &Collections,
     tenant: &TenantId,

@@ -146,7 +146,7 @@ const LARGE_LOG_PAGE: &str = r#"
 const PULL_HEAD_COLUMNS: usize = 6;
 const TIME_HEAD_COLUMNS: usize = 3;
 
-/// Makes the page of what `syncflow_changes` answers.
+/// Makes the page from the result of `syncflow_changes`.
 fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure> {
     let (first, found) = rows.split_first().ok_or(Failure::Answer("no row"))?;
     let mut columns = Columns::of(first);

@@ -80,7 +80,7 @@ fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Resu
     Ok(head.unwrap_or_default())
 }
 
-/// The fingerprint that the log has at a place, compacted or not; nothing if the place is beyond the head.
+/// The fingerprint of the log at a place, compacted or not. `None` if the place is beyond the head.
 fn read_fingerprint(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
@@ -107,7 +107,7 @@ fn no_fingerprint() -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure("the log is damaged, a sequence number has no fingerprint".into())
 }
 
-/// Hands a page its rows.
+/// Reads the rows of a page.
 fn read_scan(transaction: &Transaction<'_>, tenant: &TenantId, page: &mut LogPageBuilder) -> rusqlite::Result<()> {
     let scan = page.scan();
     let after = signed(scan.after_seq());
@@ -115,7 +115,7 @@ fn read_scan(transaction: &Transaction<'_>, tenant: &TenantId, page: &mut LogPag
     let mut rows = match scan {
         Scan::Log { .. } => find.query(params![tenant.as_str(), after])?,
         Scan::State { tombstones_after, .. } => {
-            // No sequence number is as great as this.
+            // Every sequence number is smaller than this.
             find.query(params![tenant.as_str(), after, tombstones_after.map_or(i64::MAX, signed)])?
         }
     };
