@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use mongodb::bson::{Bson, Document, doc};
-use syncflow_server::core::cursor::Cursor;
-use syncflow_server::core::names::ClientId;
-use syncflow_server::core::progress::Progress;
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{COLLECTION, inserts, key};
 use syncflow_server::conformance::world::query_of;
+use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::names::ClientId;
+use syncflow_server::core::progress::Progress;
 use syncflow_server::store::mongodb::MongoStore;
 use syncflow_server::store::postgres::PostgresStore;
 use syncflow_server::store::{ChangesRequest, ErrorKind, LoadRequest, Result};

@@ -5,9 +5,9 @@ use super::super::replica::Replica;
 use super::super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::{Cursor, Head, Position};
 use crate::core::json::Object;
-use crate::limits::protocol::INTEGER_MAX;
 use crate::core::operation::{LogEntry, OperationKind};
 use crate::core::page::{LogPageBuilder, Scan, TimePlace};
+use crate::limits::protocol::INTEGER_MAX;
 use crate::service::PulledPage;
 use crate::store::{CompactStep, TimeRequest};
 

@@ -12,10 +12,10 @@ use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use tokio::time::Instant;
 
-use crate::runtime::addresses::{Addresses, network_of};
 use crate::api::{Authenticate, Denied};
 use crate::core::access::Principal;
 use crate::limits::runtime::{RATE_BURST_SECONDS, RATE_MAX_KEYS};
+use crate::runtime::addresses::{Addresses, network_of};
 
 /// A rate limit for each of many callers.
 ///

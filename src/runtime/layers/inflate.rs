@@ -24,11 +24,11 @@ use http_body_util::{BodyExt as _, Limited};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::task::consume_budget;
 
-use crate::runtime::memory::{Account, Loan};
 use crate::limits::runtime::{
     BODY_MAX_MEMBERS, DECODER_MAX_BYTES, INFLATED_FREE_BYTES, INFLATED_PER_BYTE_MAX_BYTES, SMALL_DECODER_MAX_BYTES,
     ZSTD_WINDOW_MAX_BITS,
 };
+use crate::runtime::memory::{Account, Loan};
 
 /// The supported codings, as a 415 names them.
 const KNOWN_CODINGS: &str = "zstd,gzip,deflate,br";

@@ -15,13 +15,13 @@ use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::runtime::addresses::network_of;
 use crate::config::ConnectionConfig;
 use crate::limits::runtime::{
     CONNECTION_ANSWER_TIME_MAX_SECONDS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_EXCHANGE_TIME_MAX_SECONDS,
     CONNECTION_IDLE_TIME_MAX_SECONDS, LEAVING_MAX_CONNECTIONS, REQUEST_HEAD_TIME_MAX_SECONDS, SERVER_MAX_CONNECTIONS,
     STOP_QUIET_TIME_SECONDS,
 };
+use crate::runtime::addresses::network_of;
 
 /// The limits of connections.
 #[derive(Debug, Clone)]
