@@ -1,26 +1,26 @@
 //! Limits of requests and answers as HTTP carries them.
 
-/// Largest request body as it travels, in bytes; a larger one is answered with 413.
+/// The largest request body as sent, in bytes. A larger one is answered with 413.
 pub const REQUEST_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// Largest request body after its content encoding was undone, in bytes; a larger one is answered with 413.
+/// The largest request body after decompression, in bytes. A larger one is answered with 413.
 pub const INFLATED_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 
 /// Largest request body in a Lambda, in bytes, as sent and inflated: a push is answered with as much, and that has to
 /// stay below [`LAMBDA_ANSWER_MAX_BYTES`](super::lambda::LAMBDA_ANSWER_MAX_BYTES) in base64.
 pub const LAMBDA_BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// Most faults that one 400 names; the rest are counted.
+/// The most faults that a 400 names. The others are counted.
 pub const ERROR_MAX_FAULTS: usize = 20;
 
-/// Longest excerpt of what a client sent that an error repeats, in characters.
+/// The longest part of a client's text that an error repeats, in characters.
 pub const EXCERPT_MAX_CHARACTERS: usize = 120;
 
-/// Age of the log entries that a compaction removes when it is not told, in days.
+/// The default age of the log entries that a compaction removes, in days.
 pub const COMPACT_DEFAULT_DAYS: f64 = 30.0;
 
 /// How long one compaction request works before it answers and leaves the rest, in milliseconds.
 pub const COMPACT_TIME_MAX_MS: u64 = 20_000;
 
-/// What a client is told to wait before it tries again, in seconds.
+/// How long a client should wait before it tries again, in seconds.
 pub const RETRY_AFTER_SECONDS: u64 = 1;

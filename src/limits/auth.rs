@@ -1,9 +1,9 @@
 //! Limits of tokens and keys.
 
-/// Largest token that is read, in bytes.
+/// The largest token that is read, in bytes.
 pub const TOKEN_MAX_BYTES: usize = 8 * 1024;
 
-/// How far the clock of whoever makes tokens may be from the server's, in milliseconds.
+/// How far the clock of a token's issuer may differ from the server's, in milliseconds.
 pub const TOKEN_LEEWAY_MS: u64 = 30_000;
 
 /// Shortest secret that signs tokens, in bytes. Source: RFC 7518, section 3.2.

@@ -3,7 +3,7 @@
 /// Most operations in one push.
 pub const PUSH_MAX_OPERATIONS: usize = 1_000;
 
-/// Most bytes of documents that the conflicts of one push may answer; a single document and its clock always fit.
+/// The limit for all documents in the conflicts of one push, in bytes. A single document with its clock always fits.
 pub const PUSH_CONFLICTS_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Largest `data` of an operation as sent, in bytes.
@@ -12,7 +12,7 @@ pub const DATA_MAX_BYTES: usize = 1024 * 1024;
 /// Largest document as stored, in bytes of JSON.
 pub const DOCUMENT_MAX_BYTES: usize = 1024 * 1024;
 
-/// Deepest nesting of objects and arrays in `data` or in a filter's value, the outermost one counted, in levels.
+/// The deepest nesting of objects and arrays in `data` or in a filter's value, in levels, including the outermost one.
 pub const JSON_MAX_LEVELS: usize = 64;
 
 /// Longest id, collection or client id, in bytes of UTF-8; the shortest is one byte.
@@ -24,19 +24,20 @@ pub const CLOCK_MAX_ENTRIES: usize = 1_000;
 /// Greatest counter and greatest timestamp: the greatest integer that a double holds without a gap below it.
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// Greatest `since` of a pull. It is far above the greatest timestamp, since a page may end with one that was raised to
-/// tell two places of a client apart (see `places`); up to here a double holds every second integer.
+/// The greatest `since` of a pull. It is far above the greatest timestamp, because a page may end with a raised
+/// timestamp that tells two places of a client apart (see `places`). Up to this limit, a double can hold every second
+/// integer.
 pub const SINCE_MAX: u64 = 1 << 54;
 
-/// Greatest `since` that may have come from another server's memory or from one that was lost, so that it is never given
-/// to the client again. No client gets here, one page for each second integer, and one that sends a number of its own
-/// leaves as many again to the server.
+/// The greatest `since` that may come from the memory of another server or from one that was lost, and that is
+/// therefore never given to the client again. Clients do not reach it, because each page takes one step of two. A
+/// client that sends its own numbers leaves as many again to the server.
 pub const SINCE_FOREIGN_MAX: u64 = (1 << 53) + (1 << 52);
 
-/// Page size of a pull that asks for none, in operations.
+/// The page size of a pull without a limit, in operations.
 pub const PAGE_DEFAULT_OPERATIONS: usize = 100;
 
-/// Largest page of a pull, in operations; larger asks are clamped.
+/// The largest page of a pull, in operations. Larger requested values are clamped.
 pub const PAGE_MAX_OPERATIONS: usize = 1_000;
 
 /// Largest page of a pull or a query, in bytes of JSON, one of its rows counted twice.
@@ -45,14 +46,14 @@ pub const PAGE_MAX_OPERATIONS: usize = 1_000;
 /// base64 a page stays below [`LAMBDA_ANSWER_MAX_BYTES`](super::lambda::LAMBDA_ANSWER_MAX_BYTES).
 pub const PAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// Default and largest page of a query, in documents; larger asks are clamped.
+/// The default and the largest page of a query, in documents. Larger requested values are clamped.
 pub const QUERY_MAX_DOCUMENTS: usize = 1_000;
 
-/// How many bytes of documents a query looks at before its page ends, matching or not. A page reads one document more at
-/// most.
+/// How many bytes of documents a query reads before its page ends, whether or not they match. A page reads at most one
+/// document more.
 pub const QUERY_MAX_EXAMINED_BYTES: usize = 64 * 1024 * 1024;
 
-/// What looking at a document costs besides its data, in bytes.
+/// The cost of reading a document in addition to its data, in bytes.
 pub const QUERY_DOCUMENT_OVERHEAD_BYTES: usize = 256;
 
 /// Most conditions in one filter.
@@ -70,10 +71,10 @@ pub const FILTER_VALUES_MAX_BYTES: usize = 64 * 1024;
 /// Longest filter, in bytes of its JSON.
 pub const FILTER_MAX_BYTES: usize = 512 * 1024;
 
-/// How many places the server remembers of one legacy client.
+/// How many places the server remembers for one original client.
 pub const CLIENT_MAX_PLACES: usize = 8;
 
-/// How stale the time of a client's last pull may become before it is written again, in milliseconds (one hour).
+/// How old the stored time of a client's last pull may become before it is written again, in milliseconds (one hour).
 pub const CLIENT_SEEN_PRECISION_MS: u64 = 60 * 60 * 1_000;
 
 /// One day, in milliseconds.

@@ -1,26 +1,27 @@
 //! Limits of the server's own work: connections, phases of a request, files of tokens, keys of providers.
 
-/// Most members of a compressed request body (of gzip, or frames of zstd), since even one with nothing in it takes work.
+/// The most members of a compressed request body (members of gzip, frames of zstd), because even an empty one takes
+/// work.
 pub const BODY_MAX_MEMBERS: usize = 10_000;
 
-/// Largest window of a request body that is compressed with zstd, which is the memory that inflating it takes: so many
-/// bits address a byte in it. A window of 16 MiB has room for the largest body.
+/// The largest window of a request body that is compressed with zstd, as the number of bits that address a byte in it.
+/// The window is the memory that decompression needs. A window of 16 MiB has room for the largest body.
 pub const ZSTD_WINDOW_MAX_BITS: u32 = 24;
 
 /// How long a browser may rely on the answer to a preflight, in seconds.
 pub const PREFLIGHT_KEPT_MAX_SECONDS: u64 = 60 * 60;
 
-/// How much of a body that nobody wants is still read before the answer goes out, in bytes: a client that is not listened
-/// to any more would see a broken connection in place of the answer.
+/// How many bytes of an unread body are still read before the answer is sent. Otherwise a client that is still sending
+/// would see a broken connection instead of the answer.
 pub const DISCARDED_BODY_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// How long a body that nobody wants is still read before the answer goes out, in seconds.
+/// How long an unread body is still read before the answer is sent, in seconds.
 pub const DISCARD_TIME_MAX_SECONDS: u32 = 5;
 
-/// How long one request may take, in seconds; a longer one is answered with 503.
+/// The time limit of one request, in seconds. A longer one is answered with 503.
 pub const REQUEST_TIME_MAX_SECONDS: u32 = 30;
 
-/// Longest request id that is taken from a client, in bytes; a longer one is replaced.
+/// The longest request id that is accepted from a client, in bytes. A longer one is replaced.
 pub const REQUEST_ID_MAX_BYTES: usize = 128;
 
 /// Most connections that the local server holds open, if it may open so many files.
@@ -47,42 +48,42 @@ pub const CONNECTION_BUFFER_MAX_BYTES: usize = 32 * 1024;
 /// How much of a body may come over HTTP/2 before somebody reads it, in bytes: for each request and for all of them.
 pub const STREAM_WINDOW_MAX_BYTES: u32 = 128 * 1024;
 
-/// How long a connection may be idle, and how long a client may read nothing of an answer, in seconds.
+/// How long a connection may be idle, and how long a client may stop reading an answer, in seconds.
 pub const CONNECTION_IDLE_TIME_MAX_SECONDS: u32 = 75;
 
-/// How long a client may take to read an answer that it goes on reading, in seconds.
+/// How long a client may take to read an answer while it continues to read, in seconds.
 pub const CONNECTION_ANSWER_TIME_MAX_SECONDS: u32 = 300;
 
-/// How long one request may take from its head until its answer is handed to the connection, in seconds.
+/// How long one request may take from its head until its answer is passed to the connection, in seconds.
 pub const CONNECTION_EXCHANGE_TIME_MAX_SECONDS: u32 = 120;
 
-/// How long a connection that has reached a limit may take to close if no request is in flight, in seconds.
+/// How long a connection that has reached a limit may take to close if no request is in progress, in seconds.
 pub const CONNECTION_CLOSE_TIME_MAX_SECONDS: u32 = 1;
 
-/// Most connections beyond [`SERVER_MAX_CONNECTIONS`] that have been told to close and have not done so yet.
+/// The most connections beyond [`SERVER_MAX_CONNECTIONS`] that were told to close and have not done so yet.
 pub const LEAVING_MAX_CONNECTIONS: usize = 50;
 
-/// Most requests at once over one connection of HTTP/2.
+/// The most simultaneous requests over one connection of HTTP/2.
 pub const CONNECTION_MAX_REQUESTS: u32 = 32;
 
-/// How long a client may take to send the head of a request, and to answer when it is asked whether it is still there, in
-/// seconds.
+/// How long a client may take to send the head of a request, and to answer a ping, in seconds.
 pub const REQUEST_HEAD_TIME_MAX_SECONDS: u32 = 30;
 
-/// How long the local server waits for what is in flight when it is told to stop, in seconds.
+/// How long the local server waits for requests in progress when it is told to stop, in seconds.
 pub const STOP_TIME_MAX_SECONDS: u32 = REQUEST_TIME_MAX_SECONDS + 1;
 
 /// How long after it was told to stop the local server ends, whatever still runs, in seconds.
 pub const STOP_END_MAX_SECONDS: u32 = REQUEST_TIME_MAX_SECONDS + 4;
 
-/// How long a connection may do nothing, while the local server stops, until it is closed, in seconds.
+/// How long a connection may be inactive while the local server stops, in seconds.
 pub const STOP_QUIET_TIME_SECONDS: u32 = 5;
 
-/// Pause after a connection could not be accepted, in milliseconds: as a rule because the process has no more files.
+/// The pause after a connection could not be accepted, in milliseconds. Usually the process has too many open files
+/// then.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// The first pause before a store that did not answer at the start is asked again, in milliseconds; each further one is
-/// twice as long.
+/// The first pause before a store that did not answer at the start is checked again, in milliseconds. Each further
+/// pause is twice as long.
 pub const STORE_RETRY_PAUSE_MIN_MS: u64 = 500;
 
 /// The longest such pause, in milliseconds.
@@ -97,22 +98,22 @@ pub const TOKENS_FILE_TRUSTED_MS: u64 = 1_000;
 /// Most memory for tokens that were verified, in bytes.
 pub const VERIFIED_TOKENS_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long a token is valid that is made for trying out, in seconds.
+/// How long a token from `token dev` is valid, in seconds.
 pub const DEV_TOKEN_TIME_SECONDS: u64 = 60 * 60;
 
-/// How long fetched keys are used until they are fetched again in the background, in milliseconds.
+/// How long fetched keys are used before they are fetched again in the background, in milliseconds.
 pub const JWKS_FRESH_MS: u64 = 5 * 60 * 1_000;
 
-/// How long fetched keys are used without asking their provider again, in milliseconds.
+/// How long fetched keys are used before a request waits for new ones, in milliseconds.
 pub const JWKS_TRUSTED_MS: u64 = 10 * 60 * 1_000;
 
-/// Time between two fetches of keys, in milliseconds, whatever unknown keys tokens name.
+/// The least time between two fetches of keys, in milliseconds, whichever unknown keys tokens name.
 pub const JWKS_FETCH_PAUSE_MS: u64 = 30_000;
 
-/// Time between two fetches as long as no keys are known at all, in milliseconds.
+/// The least time between two fetches while no keys are known at all, in milliseconds.
 pub const JWKS_FIRST_FETCH_PAUSE_MS: u64 = 1_000;
 
-/// How long a fetch of keys may take, in milliseconds.
+/// The time limit of a fetch of keys, in milliseconds.
 pub const JWKS_FETCH_TIME_MAX_MS: u64 = 5_000;
 
 /// Memory that request bodies, answers and what inflates and compresses them may take together, in bytes, if no setting
@@ -156,7 +157,7 @@ pub const ENCODER_BASE_BYTES: usize = 512 * 1024;
 /// Memory that compressing an answer takes at most, in bytes.
 pub const ENCODER_MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// How large a body may become in any case when its encoding is undone, in bytes.
+/// How large every body may become when it is decompressed, in bytes.
 pub const INFLATED_FREE_BYTES: usize = 1024 * 1024;
 
 /// How large a larger body may become for each byte of it that was sent, in bytes.

@@ -30,7 +30,7 @@ const UNITS: [&str; 24] = [
     "VALUES",
 ];
 
-/// Where the limits are.
+/// The folder of the limits.
 const FOLDER: &str = "src/limits/";
 
 /// Numbers without a unit.

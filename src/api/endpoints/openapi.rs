@@ -19,18 +19,18 @@ use crate::api::schema::{BadRequest, Known, LayerErrors, Unavailable};
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| crate::api::error::to_json(&description()));
 
-/// The description of the API, as `/openapi.json` answers it.
+/// The description of the API, as in the answer of `/openapi.json`.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
     let mut description = crate::api::routes().into_openapi();
-    // The macro takes every body for one that must be there; a push alone cannot do without.
+    // The macro takes every body to be required, but only a push requires one.
     for (path, item) in &mut description.paths.paths {
         let body = item.post.as_mut().and_then(|operation| operation.request_body.as_mut());
         if let Some(RefOr::T(body)) = body {
             body.required = Some(if path == "/operations" { Required::True } else { Required::False });
         }
     }
-    // A document has the keys of its data beside the two that are described.
+    // A document has the keys of its data in addition to the two that are described.
     let schemas = description.components.as_mut().map(|components| &mut components.schemas);
     if let Some(RefOr::T(Schema::Object(document))) = schemas.and_then(|schemas| schemas.get_mut("Document")) {
         document.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(true)));

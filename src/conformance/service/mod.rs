@@ -1,4 +1,4 @@
-//! What the service makes of every store.
+//! Checks of the service over every store.
 
 pub mod databases;
 pub mod group;

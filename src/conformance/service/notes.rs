@@ -7,7 +7,8 @@ use crate::core::names::ClientId;
 use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
 use crate::service::{PullFrom, PullRequest};
 
-/// What only the statistics use decides about no answer: a note that cannot be written is done without.
+/// No answer depends on data that only the statistics use: if the progress cannot be stored, the page is answered all
+/// the same.
 pub async fn a_page_is_answered_if_it_cannot_be_noted(world: &World) {
     world.apply(inserts(3)).await;
     let faulty = FaultyStore::new(world.store.clone());
@@ -17,7 +18,7 @@ pub async fn a_page_is_answered_if_it_cannot_be_noted(world: &World) {
     assert_eq!(world.memory("a").await, None);
 }
 
-/// Law 6 needs what a `since` stands for: a page is answered without writing only if it says nothing new of that.
+/// Law 6: a page is answered without a write only if there is nothing new to remember about a `since`.
 pub async fn a_page_is_answered_if_nothing_new_has_to_be_remembered(world: &World) {
     world.apply(inserts(3)).await;
     world.since("a", 0, 2).await;

@@ -1,4 +1,4 @@
-//! Where a pull goes on, and what a page holds.
+//! The place at which a pull continues, and the content of a page.
 
 pub mod cursor;
 pub mod fingerprint;

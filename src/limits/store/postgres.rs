@@ -1,7 +1,7 @@
 //! Limits of the store on PostgreSQL.
 
-/// How many logins a store tries for one new connection: what the database refuses is read once more where it is kept,
-/// since it may have been rotated.
+/// How many logins a store tries for one new connection. After a refusal the login is read again from its source,
+/// because it may have been rotated.
 pub const LOGIN_MAX_ATTEMPTS: u32 = 2;
 
 /// The longest name of a schema, in bytes. PostgreSQL would cut longer names.

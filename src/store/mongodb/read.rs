@@ -249,7 +249,7 @@ pub(super) async fn changes_by_time(
     // A log that was compacted stays so, and the log of one tenant is as good a guess as any for another one.
     let mut in_log = !database.knows_compaction.load(Ordering::Relaxed);
     let (mut isolation, mut max_rows) = (Isolation::Snapshot, request.max_operations);
-    // The page may also be read with more rows, in either mode.
+    // The page may also be read again with more rows, in either mode.
     for _ in 0..2 * READ_MAX_ATTEMPTS {
         match read_by_time(collections, tenant, request, in_log, max_rows, isolation).await? {
             ByTime::Done(page) => {

@@ -1,4 +1,4 @@
-//! Who may do what, and how a server knows who asks.
+//! Access over HTTP: the rights of principals, and how a server finds the principal of a request.
 
 pub(super) mod jwks;
 pub(super) mod roles;

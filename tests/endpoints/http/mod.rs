@@ -1,4 +1,4 @@
-//! What surrounds the routes: bodies, browsers, connections, failures.
+//! The surroundings of the routes: bodies, browsers, connections, failures.
 
 pub(super) mod bodies;
 pub(super) mod browsers;

@@ -1,4 +1,4 @@
-//! What the routes answer.
+//! The answers of the routes.
 
 pub(super) mod compaction;
 pub(super) mod documents;
