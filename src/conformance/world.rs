@@ -122,7 +122,7 @@ impl World {
     /// Pushes operations and returns their outcomes.
     pub async fn push(&self, drafts: impl IntoIterator<Item = Draft>) -> Vec<Outcome> {
         let pushed = self.service.push(&self.tenant, operations(drafts)).await.expect("the push is answered");
-        pushed.expect("the push is not refused")
+        pushed.outcomes().expect("the push is not refused")
     }
 
     /// Pushes operations, all of which must be applied.

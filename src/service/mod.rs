@@ -4,8 +4,9 @@
 //! original clients, and the steps of a compaction.
 
 mod compaction;
-mod group;
+mod group_commit;
 pub mod host;
+mod lanes;
 mod pull;
 mod push;
 
@@ -26,7 +27,7 @@ use crate::store::{Query, QueryPage, Result, Stats, Store, StoreError};
 pub struct SyncService {
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
-    lanes: group::Lanes,
+    lanes: lanes::Lanes<push::PushLane>,
 }
 
 /// Why a request ends without an answer.
@@ -53,7 +54,7 @@ impl SyncService {
     /// Makes a service over a store, with the clock, timer and randomness of `host`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, host: Arc<dyn Host>) -> Self {
-        Self { store, host, lanes: group::Lanes::default() }
+        Self { store, host, lanes: lanes::Lanes::new() }
     }
 
     /// The store's name, as in the answer of `/health`.

@@ -164,7 +164,7 @@ impl Simulation {
     /// The server handles a push. The account records each accepted operation once.
     async fn request_push(&mut self, operations: Vec<Operation>) -> Result<Vec<Outcome>, TestCaseError> {
         let pushed = self.world.service.push(&self.world.tenant, operations.clone()).await;
-        let outcomes = pushed.expect("the push is answered").expect("the push is not refused");
+        let outcomes = pushed.expect("the push is answered").outcomes().expect("the push is not refused");
         for (operation, outcome) in operations.iter().zip(&outcomes) {
             let was_accepted = self.account.accepted.contains(&operation.id);
             prop_assert_eq!(*outcome == Outcome::Duplicate, was_accepted, "{:?}: {:?}", operation, outcome);

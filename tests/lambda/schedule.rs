@@ -36,7 +36,7 @@ async fn service_with(path: &str, tenants: &[(&str, usize)]) -> SyncService {
     for (tenant, count) in tenants {
         let operations: Vec<Operation> = (0..*count).map(operation).collect();
         let pushed = service.push(&TenantId::literal(tenant), operations).await.expect("the store works");
-        assert_eq!(pushed.expect("a push that is taken").len(), *count);
+        assert_eq!(pushed.outcomes().expect("a push that is taken").len(), *count);
     }
     service
 }
@@ -83,7 +83,12 @@ async fn what_the_time_does_not_suffice_for_is_said_and_done_by_the_next_runs() 
     let service = service_with(&path, &[("a", 1), ("b", many), ("b", 0), ("c", 1)]).await;
     // `b` needs a second step, because the ids of the first push are known already.
     let more: Vec<Operation> = (many..many + 5).map(operation).collect();
-    service.push(&TenantId::literal("b"), more).await.expect("the store works").expect("a push that is taken");
+    service
+        .push(&TenantId::literal("b"), more)
+        .await
+        .expect("the store works")
+        .outcomes()
+        .expect("a push that is taken");
     let mut instance = instance(&path, &[]).await;
     // A deadline within the margin leaves time for only one step of one tenant.
     let mut event = json!({"olderThanDays": 0});

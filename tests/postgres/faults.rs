@@ -9,6 +9,7 @@ use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::insert;
 use syncflow_server::conformance::world::operations;
 use syncflow_server::limits::store::STORE_IDLE_TRUSTED_MS;
+use syncflow_server::service::Pushed;
 use syncflow_server::store::ErrorKind;
 use syncflow_server::store::postgres::PostgresOptions;
 
@@ -126,7 +127,7 @@ async fn push_until(world: World, pusher: usize, is_over: Arc<AtomicBool>) -> Ve
             break;
         }
         let id = format!("op-{pusher}-{number}");
-        if let Ok(Ok(_)) = world.service.push(&world.tenant, operations([insert(&id, &id)])).await {
+        if let Ok(Pushed::Decided(_)) = world.service.push(&world.tenant, operations([insert(&id, &id)])).await {
             accepted.push(id);
         } else {
             tokio::time::sleep(Duration::from_millis(20)).await;

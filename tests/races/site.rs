@@ -165,7 +165,7 @@ impl Client<'_> {
     /// Pushes and repeats the push until it is answered.
     pub(crate) fn push(&self, operations: &[Operation]) -> Vec<Outcome> {
         let pushed = self.until_it_works(async || self.service.push(&self.site.tenant, operations.to_vec()).await);
-        pushed.expect("the push is not refused")
+        pushed.outcomes().expect("the push is not refused")
     }
 
     /// Pushes and hangs up after `patience`. Returns whether the answer came before.

@@ -75,7 +75,7 @@ async fn push(world: &World, device: &mut Device) -> bool {
     let (sent, tenant, body) = (world.moment(), world.tenant.clone(), operations.clone());
     let answer = world.ask(|service| async move { service.push(&tenant, body).await }).await;
     let outcomes: Option<Vec<Outcome>> = match answer {
-        Some(Ok(pushed)) => Some(pushed.expect("the push is not refused")),
+        Some(Ok(pushed)) => Some(pushed.outcomes().expect("the push is not refused")),
         // After contention or a failure of the store, it is unknown whether the push took effect.
         Some(Err(_)) | None => None,
     };

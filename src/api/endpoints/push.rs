@@ -53,7 +53,7 @@ use crate::api::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, Unaut
 use crate::core::decide::{Conflict, Outcome, Refused};
 use crate::core::json::{ObjectWriter, Picked};
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
-use crate::service::SyncService;
+use crate::service::{Pushed, SyncService};
 
 /// Pushes the operations of a client.
 #[utoipa::path(
@@ -76,15 +76,15 @@ pub(in crate::api) async fn push_operations(
     let push = push_body::read(body.as_text())?;
     let conflicts_max_bytes = conflicts_max_bytes(&push.texts, limit.map(|Extension(limit)| limit))?;
     match service.push_within(&principal.tenant, push.operations, conflicts_max_bytes).await? {
-        Ok(outcomes) => Ok(answer::json(StatusCode::OK, write(&push.texts, &outcomes))),
-        Err(Refused::DocumentTooLarge { index }) => Err(ApiError::bad_field(
+        Pushed::Decided(outcomes) => Ok(answer::json(StatusCode::OK, write(&push.texts, &outcomes))),
+        Pushed::Refused(Refused::DocumentTooLarge { index }) => Err(ApiError::bad_field(
             format_args!("operations[{index}].data"),
             format_args!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"),
         )),
-        Err(Refused::DocumentDamaged { index }) => {
+        Pushed::Refused(Refused::DocumentDamaged { index }) => {
             Err(ApiError::Internal { cause: format!("the document of operations[{index}] is damaged in the store") })
         }
-        Err(Refused::ConflictsTooLarge { max_bytes }) => Err(ApiError::bad_field(
+        Pushed::Refused(Refused::ConflictsTooLarge { max_bytes }) => Err(ApiError::bad_field(
             "operations",
             format_args!("have conflicts whose documents are more than {max_bytes} bytes; push fewer at a time"),
         )),

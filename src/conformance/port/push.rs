@@ -6,6 +6,7 @@ use crate::core::decide::{Conflict, ConflictRelation, Outcome, Refused};
 use crate::core::json::Object;
 use crate::core::operation::OperationKind;
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, INTEGER_MAX};
+use crate::service::Pushed;
 
 /// Everything that a push could change, for a comparison.
 async fn everything(world: &World) -> impl PartialEq + std::fmt::Debug + use<> {
@@ -239,7 +240,7 @@ pub async fn a_push_that_makes_a_document_too_large_is_refused_as_a_whole(world:
     let before = everything(world).await;
     let push = operations([insert("op-2", "doc-2"), delete("op-3", "doc-3"), update("op-4", "doc").data(r#"{"b":1}"#)]);
     let refused = world.service.push(&world.tenant, push).await.expect("a refusal is an answer");
-    assert_eq!(refused, Err(Refused::DocumentTooLarge { index: 2 }));
+    assert_eq!(refused, Pushed::Refused(Refused::DocumentTooLarge { index: 2 }));
     assert_eq!(everything(world).await, before);
     world.apply([insert("op-2", "doc-2"), update("op-4", "doc-4")]).await;
 }

@@ -31,7 +31,7 @@ fn begin(world: &World, drafts: impl IntoIterator<Item = Draft>) -> PushFuture<'
 }
 
 async fn outcomes(push: PushFuture<'_>) -> Vec<Outcome> {
-    push.await.expect("the push is answered").expect("the push is not refused")
+    push.await.expect("the push is answered").outcomes().expect("the push is not refused")
 }
 
 /// During a commit, new pushes join a group, which is decided as one batch in their order.
@@ -78,9 +78,9 @@ pub async fn a_refused_push_does_not_take_its_neighbours_down(world: &World) {
     drop(gate);
     let answers = join_all([first, before, refused, after]).await;
     let answers: Vec<Pushed> = answers.into_iter().map(|answer| answer.expect("the push is answered")).collect();
-    assert_eq!(answers[2], Err(Refused::DocumentTooLarge { index: 1 }));
+    assert_eq!(answers[2], Pushed::Refused(Refused::DocumentTooLarge { index: 1 }));
     for neighbour in [0, 1, 3] {
-        assert_eq!(answers[neighbour], Ok(vec![Outcome::Applied]));
+        assert_eq!(answers[neighbour], Pushed::Decided(vec![Outcome::Applied]));
     }
     assert_eq!(ids(&world.log().await), ["op-1", "op-2", "op-5"]);
 }
@@ -100,7 +100,7 @@ pub async fn a_push_that_the_store_refuses_for_good_fails_alone(world: &World) {
     assert!(!error.can_retry());
     for neighbour in [0, 1, 3] {
         let answer = answers[neighbour].as_ref().expect("the push is answered");
-        assert_eq!(*answer, Ok(vec![Outcome::Applied]));
+        assert_eq!(*answer, Pushed::Decided(vec![Outcome::Applied]));
     }
     assert_eq!(ids(&world.log().await), ["op-1", "op-2", "op-4"]);
     assert_eq!(world.data("doc-2").await.as_deref(), Some(r#"{"after":1}"#));
@@ -118,7 +118,7 @@ pub async fn a_group_whose_commit_fails_after_it_was_written_is_accepted_once(wo
     let answers = join_all([first, second, third]).await;
     assert!(answers[0].is_err(), "it was alone, so there was nobody to try it without");
     for answer in &answers[1..] {
-        assert_eq!(*answer.as_ref().expect("the push is answered"), Ok(vec![Outcome::Duplicate]));
+        assert_eq!(*answer.as_ref().expect("the push is answered"), Pushed::Decided(vec![Outcome::Duplicate]));
     }
     assert_eq!(ids(&world.log().await), ["op-2", "op-3"]);
     assert_eq!(world.document("doc-2").await.map(|document| document.rev), Some(2));
