@@ -176,6 +176,15 @@ impl ApiError {
         Self::BadFields(faults)
     }
 
+    /// An error about several fields, each with its problem.
+    pub(super) fn bad_fields(problems: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut faults = Faults::default();
+        for (field, problem) in problems {
+            faults.add(&field, problem);
+        }
+        Self::BadFields(faults)
+    }
+
     /// The error that a bare status from a layer around the routes means.
     fn of_layer(status: StatusCode) -> Self {
         match status {

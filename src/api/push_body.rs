@@ -113,7 +113,7 @@ fn operation(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Op
         None => None,
     };
     let timestamp = fields.required("timestamp", timestamp);
-    let client_id = fields.required("clientId", name_in(body));
+    let client_id = fields.required("clientId", author(body));
     let clock = fields.required_inside("vectorClock", |text, path, faults| clock(text, body, path, faults));
     Some(Operation {
         id: id?,
@@ -123,6 +123,14 @@ fn operation(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Op
         client_id: client_id?,
         clock: clock?,
     })
+}
+
+/// Reads the author of an operation, which is not a server.
+fn author(body: &Text) -> impl Fn(&str) -> Result<ClientId, String> {
+    |text| {
+        let client_id: ClientId = name_in(body)(text)?;
+        if client_id.is_server() { Err("is reserved for the server".to_owned()) } else { Ok(client_id) }
+    }
 }
 
 fn kind(text: &str) -> Result<OperationKind, UnknownKind> {
@@ -188,6 +196,16 @@ mod tests {
             Err(other) => panic!("{other:?}"),
             Ok(_) => panic!("{text} was taken"),
         }
+    }
+
+    #[test]
+    fn an_operation_under_the_id_of_a_server_is_refused() {
+        let by = |client: &str| push_of(&GOOD.replace(r#""clientId":"a""#, &format!(r#""clientId":"{client}""#)));
+        for client in ["syncflow-server", "syncflow-server:web-1"] {
+            let faults = faults_of(&by(client));
+            assert!(faults.contains("operations[0].clientId") && faults.contains("reserved"), "{faults}");
+        }
+        assert!(read(&by("syncflow-servers")).is_ok());
     }
 
     #[test]

@@ -224,6 +224,30 @@ macro_rules! for_each_conformance_check {
                 ]
             }
             service {
+                hooks: [
+                    an_observer_hears_of_each_request_with_its_own_principal,
+                    an_observer_that_panics_changes_no_answer,
+                    an_operation_that_is_not_allowed_refuses_its_push_alone,
+                    a_write_of_the_server_that_is_not_allowed_changes_nothing,
+                ]
+                writes: [
+                    a_write_of_the_server_is_an_operation_like_any_other,
+                    a_write_that_asks_for_a_revision_changes_no_other,
+                    two_servers_that_write_one_document_at_once_lose_nothing,
+                    clients_and_the_server_edit_what_the_other_wrote,
+                    a_client_does_not_take_a_later_write_of_the_server_for_one_that_it_has_seen,
+                    a_write_that_fails_says_so_and_one_that_is_always_contended_gives_up,
+                    a_document_whose_clock_is_full_is_left_as_it_is,
+                ]
+                follow: [
+                    a_follower_of_an_empty_log_gets_the_first_operation,
+                    a_follower_gets_every_operation_in_order_and_continues_behind_its_cursor,
+                    a_follower_that_dies_before_its_cursor_is_stored_sees_the_batch_again,
+                    a_follower_is_told_that_history_was_removed_and_starts_again,
+                    a_follower_that_has_seen_what_is_removed_continues,
+                    a_follower_of_a_restored_log_starts_again,
+                    a_follower_starts_again_from_no_documents,
+                ]
                 group: [
                     pushes_that_wait_together_share_a_commit_and_each_gets_its_answer,
                     one_operation_in_many_pushes_at_once_is_accepted_in_each,

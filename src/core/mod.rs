@@ -15,5 +15,6 @@ mod pull;
 mod scan;
 pub mod text;
 mod wire;
+pub mod write;
 
 pub use self::pull::{cursor, fingerprint, page, places, progress};

@@ -158,6 +158,31 @@ name! {
     DocumentId
 }
 
+/// The beginning of the client id of each server.
+const SERVER_CLIENT: &str = "syncflow-server";
+
+impl ClientId {
+    /// The client id of a server that writes documents itself and has no name.
+    #[must_use]
+    pub fn server() -> Self {
+        Self::literal(SERVER_CLIENT)
+    }
+
+    /// The client id of a server of this name.
+    ///
+    /// # Errors
+    /// When the name is too long or has control characters.
+    pub fn server_named(name: &str) -> Result<Self, BadName> {
+        Self::parse(&format!("{SERVER_CLIENT}:{name}"))
+    }
+
+    /// Whether the id is that of a server; no client may make operations under it.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        self.as_str().strip_prefix(SERVER_CLIENT).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    }
+}
+
 /// The collection and id of a document, which identify it in its tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DocumentKey {
@@ -165,6 +190,16 @@ pub struct DocumentKey {
     pub collection: Collection,
     /// The document's id in its collection.
     pub id: DocumentId,
+}
+
+impl DocumentKey {
+    /// Checks the names of a document.
+    ///
+    /// # Errors
+    /// If one of them is not a name.
+    pub fn parse(collection: &str, id: &str) -> Result<Self, BadName> {
+        Ok(Self { collection: Collection::parse(collection)?, id: DocumentId::parse(id)? })
+    }
 }
 
 #[cfg(test)]

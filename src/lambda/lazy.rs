@@ -10,12 +10,12 @@ use http::StatusCode;
 use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
-use super::metrics::CountingHost;
+use super::metrics::Counter;
 use super::timed_store::TimedStore;
 use crate::api::{self, Endpoint};
 use crate::config::{ConfigError, StoreConfig};
 use crate::limits::lambda::LAMBDA_ANSWER_MARGIN_MS;
-use crate::runtime::{Access, open_store};
+use crate::runtime::{Access, TokioHost, open_store};
 use crate::service::SyncService;
 
 /// A service whose store is opened when it is first needed. If that fails, the next request tries again.
@@ -33,7 +33,8 @@ impl LazyService {
     pub(super) async fn get(&self) -> Result<&Arc<SyncService>, ConfigError> {
         let open = async || {
             let store = open_store(&self.config).await?;
-            Ok(Arc::new(SyncService::new(Arc::new(TimedStore(store)), Arc::new(CountingHost))))
+            let service = SyncService::new(Arc::new(TimedStore(store)), Arc::new(TokioHost));
+            Ok(Arc::new(service.with_observer(Counter)))
         };
         self.service.get_or_try_init(open).await
     }

@@ -1,8 +1,8 @@
 //! Metrics for CloudWatch: one line in the embedded metric format for each invocation, on the standard output.
 //!
 //! An invocation is a task, and its metrics are counted in a variable of that task. So invocations share nothing,
-//! whether they follow each other or run at the same time. The service and the stores do not know of the metrics: the
-//! host that the service is given counts its work, and a wrapper of the store measures the calls.
+//! whether they follow each other or run at the same time. The service and the stores do not know of the metrics: an
+//! observer of the service counts its work, and a wrapper of the store measures the calls.
 //!
 //! Source of the format: "Specification: Embedded metric format" in the Amazon CloudWatch User Guide.
 
@@ -10,14 +10,14 @@ use std::cell::RefCell;
 use std::io::{self, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use super::invocation::Invocation;
-use crate::core::decide::Outcome;
+use crate::core::decide::Conflict;
+use crate::core::names::TenantId;
+use crate::core::operation::{LogEntry, Operation};
 use crate::limits::lambda::METRICS_LINE_MAX_VALUES;
-use crate::runtime::TokioHost;
-use crate::service::{Done, Host};
+use crate::service::{Caller, Observer};
 
 tokio::task_local! {
     static COUNTED: RefCell<Counted>;
@@ -132,23 +132,6 @@ impl Counted {
         values.extend(self.compacted_entries.map(|compacted| (ENTRIES_COMPACTED, json!(compacted))));
         values
     }
-
-    fn note(&mut self, done: &Done<'_>) {
-        match *done {
-            Done::Pushed(outcomes) => {
-                let pushed = self.pushed.get_or_insert_default();
-                for outcome in outcomes {
-                    match outcome {
-                        Outcome::Applied => pushed.accepted += 1,
-                        Outcome::Duplicate => pushed.duplicates += 1,
-                        Outcome::Conflict(_) => pushed.conflicts += 1,
-                    }
-                }
-            }
-            Done::Pulled { operations } => *self.pulled_operations.get_or_insert_default() += operations,
-            Done::Compacted { entries } => *self.compacted_entries.get_or_insert_default() += entries,
-        }
-    }
 }
 
 /// Counts in the current invocation. There may be none, because a store may finish something between two invocations.
@@ -166,25 +149,29 @@ pub(super) fn note_store_call(latency: Duration, is_answered: bool) {
     });
 }
 
-/// The host of a real machine, which also counts the service's work.
+/// Counts what the service does.
 #[derive(Debug)]
-pub(super) struct CountingHost;
+pub(super) struct Counter;
 
-impl Host for CountingHost {
-    fn now_ms(&self) -> u64 {
-        TokioHost.now_ms()
+impl Observer for Counter {
+    fn accepted(&self, _: Caller<'_>, operations: &[&Operation]) {
+        counted(|counted| counted.pushed.get_or_insert_default().accepted += operations.len());
     }
 
-    fn random_bits(&self) -> u64 {
-        TokioHost.random_bits()
+    fn repeated(&self, _: Caller<'_>, operations: &[&Operation]) {
+        counted(|counted| counted.pushed.get_or_insert_default().duplicates += operations.len());
     }
 
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        TokioHost.sleep(duration)
+    fn conflicts(&self, _: Caller<'_>, conflicts: &[(&Operation, &Conflict)]) {
+        counted(|counted| counted.pushed.get_or_insert_default().conflicts += conflicts.len());
     }
 
-    fn note(&self, done: &Done<'_>) {
-        counted(|counted| counted.note(done));
+    fn pulled(&self, _: Caller<'_>, entries: &[LogEntry]) {
+        counted(|counted| *counted.pulled_operations.get_or_insert_default() += entries.len());
+    }
+
+    fn compacted(&self, _: &TenantId, removed_entries: u64) {
+        counted(|counted| *counted.compacted_entries.get_or_insert_default() += removed_entries);
     }
 }
 
@@ -200,9 +187,11 @@ mod tests {
 
     #[test]
     fn a_line_names_each_metric_that_it_has_with_its_unit() {
-        let mut counted = Counted::default();
-        counted.note(&Done::Pushed(&[Outcome::Applied, Outcome::Duplicate, Outcome::Applied]));
-        counted.store_latencies_ms = vec![1.5, 0.25];
+        let counted = Counted {
+            pushed: Some(CountedPush { accepted: 2, duplicates: 1, conflicts: 0 }),
+            store_latencies_ms: vec![1.5, 0.25],
+            ..Counted::default()
+        };
         let expected = json!({
             "_aws": {
                 "Timestamp": 1_500,
@@ -241,16 +230,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_runs_at_the_same_time_is_not_mixed() {
-        let work = |conflicts: usize| {
+        let work = |times: u64| {
             COUNTED.scope(RefCell::default(), async move {
-                for _ in 0..conflicts {
-                    CountingHost.note(&Done::Pushed(&[Outcome::Duplicate]));
+                for _ in 0..times {
+                    Counter.compacted(&TenantId::literal("default"), 1);
                     tokio::task::yield_now().await;
                 }
-                COUNTED.with(RefCell::take).pushed.unwrap_or_default().duplicates
+                COUNTED.with(RefCell::take).compacted_entries.unwrap_or_default()
             })
         };
         assert_eq!(tokio::join!(work(3), work(7)), (3, 7));
-        CountingHost.note(&Done::Pushed(&[Outcome::Duplicate]));
+        // Outside an invocation nothing is counted.
+        Counter.compacted(&TenantId::literal("default"), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! Compaction in small steps, so that no push waits for more than one.
 
-use super::{Done, ServiceError, SyncService};
+use super::{ServiceError, SyncService};
 use crate::core::names::TenantId;
 use crate::limits::service::{
     CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_LIST_MAX_TENANTS, COMPACT_STEP_MAX_ENTRIES,
@@ -46,7 +46,7 @@ impl SyncService {
             let step = CompactStep { future_after_ms: now_ms.saturating_add(CLOCKS_APART_MAX_MS), ..step };
             let done = self.store.compact(tenant, step).await?;
             deleted_entries += done.deleted_entries;
-            self.host.note(&Done::Compacted { entries: done.deleted_entries });
+            self.hooks.compacted(tenant, done.deleted_entries);
             let is_late = self.host.now_ms().saturating_sub(began_ms) >= time_max_ms;
             if done.is_finished || is_late {
                 return Ok(Compaction { deleted_entries, is_finished: done.is_finished });

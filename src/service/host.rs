@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::core::decide::Outcome;
-
 /// The clock, the timer and the randomness. Entry points and tests pass their own.
 pub trait Host: Send + Sync + Debug {
     /// The time, in milliseconds since 1970.
@@ -23,26 +21,6 @@ pub trait Host: Send + Sync + Debug {
     fn patience(&self, duration: Duration) -> BoxFuture<'static, ()> {
         self.sleep(duration)
     }
-
-    /// Called within a request after the service has done something for it. A host without metrics ignores it.
-    fn note(&self, _done: &Done<'_>) {}
-}
-
-/// Work that the service has done for a request.
-#[derive(Debug, Clone, Copy)]
-pub enum Done<'a> {
-    /// A push was decided and its changes are durable. There is an outcome for each operation.
-    Pushed(&'a [Outcome]),
-    /// A page was read for a client.
-    Pulled {
-        /// The number of operations on the page.
-        operations: usize,
-    },
-    /// Log entries were removed.
-    Compacted {
-        /// The number of entries.
-        entries: u64,
-    },
 }
 
 /// The pause before another attempt: exponential with full jitter.

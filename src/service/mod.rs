@@ -4,21 +4,28 @@
 //! original clients, and the steps of a compaction.
 
 mod compaction;
+mod follow;
 mod group_commit;
+mod hooks;
 pub mod host;
 mod lanes;
 mod pull;
 mod push;
+mod write;
 
 use std::sync::Arc;
 
 pub use compaction::CompactionOfAll;
-pub use host::{Done, Host};
+pub use follow::{Followed, FollowedBatch, Follower};
+pub use hooks::{Caller, InvalidOperation, Observer};
+pub use host::Host;
 pub use pull::{PullFrom, PullRequest, Pulled, PulledPage};
 pub use push::Pushed;
+pub use write::{BadData, Write, Written};
 
 use crate::core::document::LiveDocument;
-use crate::core::names::{DocumentKey, TenantId};
+use crate::core::names::{BadName, ClientId, DocumentKey, TenantId};
+use crate::core::operation::Operation;
 use crate::limits::service::CLIENT_ACTIVE_MS;
 use crate::store::{Query, QueryPage, Result, Stats, Store, StoreError};
 
@@ -27,7 +34,10 @@ use crate::store::{Query, QueryPage, Result, Stats, Store, StoreError};
 pub struct SyncService {
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
+    hooks: hooks::Hooks,
     lanes: lanes::Lanes<push::PushLane>,
+    writers: lanes::Lanes<write::WriteTurn>,
+    writer_id: ClientId,
 }
 
 /// Why a request ends without an answer.
@@ -54,7 +64,46 @@ impl SyncService {
     /// Makes a service over a store, with the clock, timer and randomness of `host`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, host: Arc<dyn Host>) -> Self {
-        Self { store, host, lanes: lanes::Lanes::new() }
+        Self {
+            store,
+            host,
+            hooks: hooks::Hooks::default(),
+            lanes: lanes::Lanes::new(),
+            writers: lanes::Lanes::new(),
+            writer_id: ClientId::server(),
+        }
+    }
+
+    /// Checks every operation of a push before it is decided, also those that the application writes itself.
+    ///
+    /// If the function refuses an operation, the push is refused as a whole and changes nothing. Its answer is a bad
+    /// request that names the operation and repeats the message. Clients repeat operations, so the function must answer
+    /// the same for the same operation.
+    #[must_use]
+    pub fn with_validation(
+        mut self,
+        validate: impl Fn(Caller<'_>, &Operation) -> std::result::Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.validate_with(validate);
+        self
+    }
+
+    /// Tells an observer what the service does; there may be several.
+    #[must_use]
+    pub fn with_observer(mut self, observer: impl Observer) -> Self {
+        self.hooks.observe_with(Arc::new(observer));
+        self
+    }
+
+    /// Names the process among those that write into the same database, for [`SyncService::put`] and its siblings.
+    ///
+    /// Each process needs a name of its own that it keeps when it starts again. There should be few names, since the
+    /// clock of a document has an entry for each process that wrote it.
+    ///
+    /// # Errors
+    /// When the name is too long or has control characters.
+    pub fn with_writer_name(self, name: &str) -> std::result::Result<Self, BadName> {
+        Ok(Self { writer_id: ClientId::server_named(name)?, ..self })
     }
 
     /// The store's name, as in the answer of `/health`.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
-use super::{Done, ServiceError, SyncService};
+use super::{Caller, ServiceError, SyncService};
+use crate::core::access::Principal;
 use crate::core::cursor::Cursor;
 use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::LogEntry;
@@ -77,9 +78,21 @@ impl SyncService {
     /// # Errors
     /// If the store fails, or if many requests of one original client arrive at the same time.
     pub async fn pull(&self, tenant: &TenantId, request: PullRequest) -> Result<Pulled, ServiceError> {
-        let pulled = self.pull_from(tenant, request).await?;
+        self.pull_by(Caller::server(tenant), request).await
+    }
+
+    /// One page of changes for a principal.
+    ///
+    /// # Errors
+    /// The errors of [`SyncService::pull`].
+    pub async fn pull_as(&self, principal: &Principal, request: PullRequest) -> Result<Pulled, ServiceError> {
+        self.pull_by(Caller::client(principal), request).await
+    }
+
+    async fn pull_by(&self, caller: Caller<'_>, request: PullRequest) -> Result<Pulled, ServiceError> {
+        let pulled = self.pull_from(caller.tenant, request).await?;
         if let Pulled::Page(page) = &pulled {
-            self.host.note(&Done::Pulled { operations: page.entries.len() });
+            self.hooks.pulled(caller, &page.entries);
         }
         Ok(pulled)
     }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::group_commit::{GroupCommit, Item};
-use super::host::{Done, Host, backoff};
+use super::hooks::{Caller, InvalidOperation};
+use super::host::{Host, backoff};
 use super::{ServiceError, SyncService};
+use crate::core::access::Principal;
 use crate::core::decide::{self, Answer, Outcome, Refused, decide, ids_of, keys_of};
 use crate::core::names::TenantId;
 use crate::core::operation::Operation;
@@ -15,14 +17,16 @@ use crate::limits::service::{
 };
 use crate::store::{Commit, ErrorKind, LoadRequest, Store};
 
-/// What became of a push.
+/// The outcome of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pushed {
-    /// It was decided: an outcome for each operation, in their order. What they changed is durable.
+    /// It was decided: an outcome for each operation, in their order. Their changes are durable.
     Decided(Vec<Outcome>),
     /// It was refused as a whole and changed nothing.
     Refused(Refused),
+    /// The application does not allow some of its operations, so it was refused as a whole and changed nothing.
+    Invalid(Vec<InvalidOperation>),
 }
 
 impl Pushed {
@@ -31,7 +35,7 @@ impl Pushed {
     pub fn outcomes(self) -> Option<Vec<Outcome>> {
         match self {
             Self::Decided(outcomes) => Some(outcomes),
-            Self::Refused(_) => None,
+            Self::Refused(_) | Self::Invalid(_) => None,
         }
     }
 }
@@ -52,30 +56,44 @@ impl SyncService {
     /// When the store fails, or others changed the same documents again and again. An error of the store may have come
     /// after the commit; pushing the same operations again is safe.
     pub async fn push(&self, tenant: &TenantId, operations: Vec<Operation>) -> Result<Pushed, ServiceError> {
-        self.push_within(tenant, operations, PUSH_CONFLICTS_MAX_BYTES).await
+        self.push_by(Caller::server(tenant), operations, PUSH_CONFLICTS_MAX_BYTES).await
     }
 
-    /// As [`SyncService::push`], but the documents of the conflicts may have at most so many bytes. A push that would
+    /// Pushes operations for a principal; the documents of the conflicts may have at most so many bytes. A push that would
     /// answer more is refused and changes nothing.
     ///
     /// # Errors
-    /// Those of [`SyncService::push`].
-    pub async fn push_within(
+    /// The errors of [`SyncService::push`].
+    pub async fn push_as(
         &self,
-        tenant: &TenantId,
+        principal: &Principal,
+        operations: Vec<Operation>,
+        conflicts_max_bytes: usize,
+    ) -> Result<Pushed, ServiceError> {
+        self.push_by(Caller::client(principal), operations, conflicts_max_bytes).await
+    }
+
+    async fn push_by(
+        &self,
+        caller: Caller<'_>,
         operations: Vec<Operation>,
         conflicts_max_bytes: usize,
     ) -> Result<Pushed, ServiceError> {
         if operations.is_empty() {
             return Ok(Pushed::Decided(Vec::new()));
         }
-        let lane = self.lanes.lane(tenant, || GroupCommit::new(Arc::clone(&self.host)));
-        let push = PendingPush { operations, conflicts_max_bytes };
-        let (store, host, tenant) = (Arc::clone(&self.store), Arc::clone(&self.host), tenant.clone());
+        let invalid = self.hooks.invalid(caller, &operations);
+        if !invalid.is_empty() {
+            return Ok(Pushed::Invalid(invalid));
+        }
+        let operations = Arc::new(operations);
+        let lane = self.lanes.lane(caller.tenant, || GroupCommit::new(Arc::clone(&self.host)));
+        let push = PendingPush { operations: Arc::clone(&operations), conflicts_max_bytes };
+        let (store, host, tenant) = (Arc::clone(&self.store), Arc::clone(&self.host), caller.tenant.clone());
         let commit = async move |pushes: Vec<PendingPush>| commit_group(&*store, &*host, &tenant, &pushes).await;
         let pushed = lane.submit(push, commit).await;
         if let Ok(Pushed::Decided(outcomes)) = &pushed {
-            self.host.note(&Done::Pushed(outcomes));
+            self.hooks.pushed(caller, &operations, outcomes);
         }
         pushed
     }
@@ -87,7 +105,7 @@ pub(super) type PushLane = GroupCommit<PendingPush, Result<Pushed, ServiceError>
 /// A push that waits for its commit.
 #[derive(Debug)]
 pub(super) struct PendingPush {
-    operations: Vec<Operation>,
+    operations: Arc<Vec<Operation>>,
     conflicts_max_bytes: usize,
 }
 

@@ -7,12 +7,15 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::json;
 use syncflow_server::conformance::draft::{insert, key, update};
 use syncflow_server::conformance::replica::Replica;
 use syncflow_server::conformance::world::ids;
+use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::json::Object;
+use syncflow_server::core::names::ClientId;
 use syncflow_server::core::operation::{Change, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
 
@@ -42,6 +45,7 @@ over_every_site! {
     of_many_creators_of_one_document_one_wins_and_the_others_are_told,
     one_operation_pushed_many_times_at_once_takes_effect_once,
     no_accepted_write_is_lost_when_all_write_one_document,
+    no_write_of_a_server_is_lost_when_all_write_one_document,
     every_puller_sees_a_dense_log_while_others_push,
     pullers_reach_the_documents_while_others_push_and_compact,
     pulls_of_one_legacy_client_at_once_lose_nothing,
@@ -132,6 +136,24 @@ fn no_accepted_write_is_lost_when_all_write_one_document(site: &Site) {
             assert!(found.data.as_str().contains(&format!(r#""writer-{writer}-{write}":1"#)), "{writer} {write}");
         }
     }
+}
+
+fn no_write_of_a_server_is_lost_when_all_write_one_document(site: &Site) {
+    const WRITERS: usize = 4;
+    const WRITES: usize = 6;
+    site.at_once(WRITERS, |client| {
+        for write in 1..=WRITES {
+            client.put_keys("doc", &json!({(format!("{}-{write}", client.number)): 1}));
+        }
+    });
+    let found = site.run(site.world().document("doc")).expect("the document exists");
+    for (writer, write) in (0..WRITERS).flat_map(|writer| (1..=WRITES).map(move |write| (writer, write))) {
+        assert!(found.data.as_str().contains(&format!(r#""{writer}-{write}":1"#)), "{writer} {write}");
+    }
+    let log = site.run(site.world().log());
+    let counter = |clock: &Object| Some(VectorClock::parse(clock.as_str()).ok()?.get(&ClientId::server()));
+    let counters: Vec<Option<u64>> = log.iter().map(|entry| counter(&entry.clock)).collect();
+    assert!(counters.is_sorted_by(|before, after| before < after), "{counters:?}");
 }
 
 /// Pushes batches of one to four operations on a few documents, so that they contend. All of them are accepted.

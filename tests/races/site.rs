@@ -5,14 +5,16 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::key;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::document::Document;
 use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
 use syncflow_server::core::operation::Operation;
 use syncflow_server::runtime::TokioHost;
-use syncflow_server::service::{PullFrom, PullRequest, Pulled, PulledPage, ServiceError, SyncService};
+use syncflow_server::service::{PullFrom, PullRequest, Pulled, PulledPage, ServiceError, SyncService, Write, Written};
 use syncflow_server::store::{LoadRequest, Store};
 use tokio::runtime::{Builder, Runtime};
 
@@ -166,6 +168,23 @@ impl Client<'_> {
     pub(crate) fn push(&self, operations: &[Operation]) -> Vec<Outcome> {
         let pushed = self.until_it_works(async || self.service.push(&self.site.tenant, operations.to_vec()).await);
         pushed.outcomes().expect("the push is not refused")
+    }
+
+    /// Puts keys into a document as the server that it is a client of, which makes the document if there is none.
+    pub(crate) fn put_keys(&self, document: &str, keys: &Value) {
+        self.until_it_works(async || {
+            let (service, tenant) = (self.service, &self.site.tenant);
+            match service.patch(tenant, &key(document), keys).await? {
+                Written::Done(_) => Ok(()),
+                Written::Missing => {
+                    let made = Write::put(key(document), &json!({})).expect("an object").if_revision(0);
+                    // Another one may be faster.
+                    let _ = service.write(tenant, &made).await?;
+                    Err(ServiceError::Contended { attempts: 1 })
+                }
+                other => panic!("no write but {other:?}"),
+            }
+        });
     }
 
     /// Pushes and hangs up after `patience`. Returns whether the answer came before.

@@ -75,7 +75,7 @@ pub(in crate::api) async fn pull_changes(
     body: BodyText,
 ) -> Result<Response, ApiError> {
     let request = read(body.or_empty_object())?;
-    match service.pull(&principal.tenant, request).await? {
+    match service.pull_as(&principal, request).await? {
         Pulled::Page(page) => Ok(answer::json(StatusCode::OK, write(&page))),
         Pulled::Reset => Err(ApiError::CursorReset),
         Pulled::RunTooLong => Err(ApiError::RunTooLong),

@@ -9,7 +9,7 @@
 //! | `collection`, `docId` | the document; names |
 //! | `data` | an object, at most 1 MiB and 64 levels deep; needed for `insert` and `update`, ignored for `delete` |
 //! | `timestamp` | integer from 1 to 2^53−1, the client's own time |
-//! | `clientId` | who made it; a name |
+//! | `clientId` | who made it; a name, but not `syncflow-server` or one that begins with `syncflow-server:` |
 //! | `vectorClock` | object: client to counter, an integer from 0 to 2^53−1; at most 1,000 clients |
 //! | `synced` | ignored |
 //!
@@ -53,7 +53,7 @@ use crate::api::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, Unaut
 use crate::core::decide::{Conflict, Outcome, Refused};
 use crate::core::json::{ObjectWriter, Picked};
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
-use crate::service::{Pushed, SyncService};
+use crate::service::{InvalidOperation, Pushed, SyncService};
 
 /// Pushes the operations of a client.
 #[utoipa::path(
@@ -75,8 +75,11 @@ pub(in crate::api) async fn push_operations(
 ) -> Result<Response, ApiError> {
     let push = push_body::read(body.as_text())?;
     let conflicts_max_bytes = conflicts_max_bytes(&push.texts, limit.map(|Extension(limit)| limit))?;
-    match service.push_within(&principal.tenant, push.operations, conflicts_max_bytes).await? {
+    match service.push_as(&principal, push.operations, conflicts_max_bytes).await? {
         Pushed::Decided(outcomes) => Ok(answer::json(StatusCode::OK, write(&push.texts, &outcomes))),
+        Pushed::Invalid(invalid) => Err(ApiError::bad_fields(
+            invalid.into_iter().map(|InvalidOperation { index, message }| (format!("operations[{index}]"), message)),
+        )),
         Pushed::Refused(Refused::DocumentTooLarge { index }) => Err(ApiError::bad_field(
             format_args!("operations[{index}].data"),
             format_args!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"),

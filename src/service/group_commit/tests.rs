@@ -7,9 +7,9 @@ use super::*;
 
 /// An item of a size; a group has at most 10 of it, and is large from 5.
 #[derive(Debug)]
-struct Sized(u32);
+struct Parcel(u32);
 
-impl Item for Sized {
+impl Item for Parcel {
     type Total = u32;
 
     fn add_to(&self, total: u32) -> u32 {
@@ -64,7 +64,7 @@ impl SteppingHost {
     }
 }
 
-type Groups = Arc<GroupCommit<Sized, (usize, usize)>>;
+type Groups = Arc<GroupCommit<Parcel, (usize, usize)>>;
 
 fn groups(host: &Arc<SteppingHost>) -> Groups {
     Arc::new(GroupCommit::new(Arc::clone(host) as Arc<dyn Host>))
@@ -72,11 +72,11 @@ fn groups(host: &Arc<SteppingHost>) -> Groups {
 
 /// Submits an item of the size 1; the result is its index and how many there were.
 fn begin(groups: &Groups) -> BoxFuture<'static, (usize, usize)> {
-    let number = |items: Vec<Sized>| {
+    let number = |items: Vec<Parcel>| {
         let count = items.len();
         ready((0..count).map(|index| (index, count)).collect())
     };
-    Arc::clone(groups).submit(Sized(1), number).boxed()
+    Arc::clone(groups).submit(Parcel(1), number).boxed()
 }
 
 fn is_answered(item: &mut BoxFuture<'_, (usize, usize)>) -> bool {
@@ -168,8 +168,8 @@ fn a_group_that_every_caller_has_left_is_gone_and_has_no_turn() {
 fn work_that_panics_fails_every_caller_of_its_group_and_no_other() {
     let groups = groups(&SteppingHost::that_wakes());
     let turn = groups.turn.try_lock();
-    let broken = |_: Vec<Sized>| async { panic!("broken work") };
-    let mut first = Arc::clone(&groups).submit(Sized(1), broken).boxed();
+    let broken = |_: Vec<Parcel>| async { panic!("broken work") };
+    let mut first = Arc::clone(&groups).submit(Parcel(1), broken).boxed();
     let mut second = begin(&groups);
     assert!(!is_answered(&mut first) && !is_answered(&mut second));
     drop(turn);
@@ -179,8 +179,8 @@ fn work_that_panics_fails_every_caller_of_its_group_and_no_other() {
     assert!(is_answered(&mut begin(&groups)));
 }
 
-fn group() -> Group<Sized> {
-    Group::of(Sized(1))
+fn group() -> Group<Parcel> {
+    Group::of(Parcel(1))
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_group_waits_for_no_more_items_than_make_it_large() {
     let mut group = group();
     let mut complete = group.await_items(3).expect("two are missing");
     assert_eq!(complete.try_recv(), Ok(None));
-    group.join(Sized(4)).expect("there is room");
+    group.join(Parcel(4)).expect("there is room");
     assert_eq!(complete.try_recv(), Ok(Some(())));
     assert!(group.await_items(3).is_none());
 }
@@ -197,11 +197,11 @@ fn a_group_waits_for_no_more_items_than_make_it_large() {
 fn a_group_does_not_wait_for_an_item_that_has_no_room() {
     let mut group = group();
     let mut complete = group.await_items(2).expect("one is missing");
-    group.join(Sized(10)).expect_err("there is none");
+    group.join(Parcel(10)).expect_err("there is none");
     assert_eq!(complete.try_recv(), Ok(Some(())));
 }
 
 #[test]
 fn an_item_that_is_too_large_for_a_group_has_one_of_its_own() {
-    assert_eq!(Group::of(Sized(11)).close().len(), 1);
+    assert_eq!(Group::of(Parcel(11)).close().len(), 1);
 }

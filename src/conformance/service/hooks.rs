@@ -1,0 +1,152 @@
+//! The hooks of an application: what it refuses, and what it hears.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::{FutureExt as _, join};
+use serde_json::json;
+
+use super::super::draft::{insert, inserts, key, update};
+use super::super::faults::FaultyStore;
+use super::super::world::{World, ids, operations};
+use crate::core::access::{Principal, Role};
+use crate::core::decide::{Conflict, Outcome};
+use crate::core::names::{Subject, TenantId};
+use crate::core::operation::{LogEntry, Operation};
+use crate::service::{
+    Caller, Host, InvalidOperation, Observer, PullFrom, Pushed, ServiceError, SyncService, Write, Written,
+};
+
+/// Writes down what it hears, one line for each call.
+#[derive(Default)]
+struct Listening(Arc<Mutex<Vec<String>>>);
+
+impl Listening {
+    fn note(&self, caller: Caller<'_>, what: &str, ids: &[&str]) {
+        let subject = caller.principal.map_or("server", |principal| principal.subject.as_str());
+        self.0.lock().expect("no panic").push(format!("{} {subject} {what} {}", caller.tenant, ids.join(",")));
+    }
+}
+
+fn ids_of<'o>(operations: impl IntoIterator<Item = &'o Operation>) -> Vec<&'o str> {
+    operations.into_iter().map(|operation| operation.id.as_str()).collect()
+}
+
+impl Observer for Listening {
+    fn accepted(&self, caller: Caller<'_>, operations: &[&Operation]) {
+        self.note(caller, "accepted", &ids_of(operations.iter().copied()));
+    }
+
+    fn repeated(&self, caller: Caller<'_>, operations: &[&Operation]) {
+        self.note(caller, "repeated", &ids_of(operations.iter().copied()));
+    }
+
+    fn conflicts(&self, caller: Caller<'_>, conflicts: &[(&Operation, &Conflict)]) {
+        self.note(caller, "conflicts", &ids_of(conflicts.iter().map(|(operation, _)| *operation)));
+    }
+
+    fn pulled(&self, caller: Caller<'_>, entries: &[LogEntry]) {
+        self.note(caller, "pulled", &ids(entries));
+    }
+
+    fn compacted(&self, tenant: &TenantId, removed_entries: u64) {
+        self.0.lock().expect("no panic").push(format!("{tenant} compacted {removed_entries}"));
+    }
+}
+
+/// Panics at everything that it hears.
+struct Panicking;
+
+impl Observer for Panicking {
+    fn accepted(&self, _: Caller<'_>, _: &[&Operation]) {
+        panic!("an observer that panics");
+    }
+
+    fn pulled(&self, _: Caller<'_>, _: &[LogEntry]) {
+        panic!("an observer that panics");
+    }
+}
+
+fn service(world: &World, store: Arc<dyn crate::store::Store>) -> SyncService {
+    SyncService::new(store, Arc::clone(&world.host) as Arc<dyn Host>)
+}
+
+fn with(world: &World, service: SyncService) -> World {
+    World { service: Arc::new(service), ..world.clone() }
+}
+
+fn principal(world: &World, subject: &str) -> Principal {
+    Principal::new(world.tenant.clone(), Subject::literal(subject), Role::Writer)
+}
+
+async fn push_as(world: &World, subject: &str, operations: Vec<Operation>) -> Result<Pushed, ServiceError> {
+    world.service.push_as(&principal(world, subject), operations, usize::MAX).await
+}
+
+/// Each request that shares a commit with others is heard of with its own principal and operations.
+pub async fn an_observer_hears_of_each_request_with_its_own_principal(world: &World) {
+    let (heard, faulty) = (Listening::default(), FaultyStore::new(Arc::clone(&world.store)));
+    let lines = Arc::clone(&heard.0);
+    let world = with(world, service(world, faulty.clone()).with_observer(heard));
+    let gate = faulty.hold(&world.tenant).await;
+    let mut first = push_as(&world, "first", operations([insert("op-1", "doc")])).boxed();
+    assert!((&mut first).now_or_never().is_none(), "the push waits for its commit");
+    let ann = push_as(&world, "ann", operations([insert("op-2", "doc-2"), insert("op-1", "doc")]));
+    let bob = push_as(&world, "bob", operations([update("op-3", "doc-2").clock(&[("b", 1)]), insert("op-4", "doc-4")]));
+    let mut both = join(ann, bob).boxed();
+    assert!((&mut both).now_or_never().is_none(), "the pushes wait for their commit");
+    drop(gate);
+    first.await.expect("the push is answered");
+    let (ann, bob) = both.await;
+    assert!(ann.is_ok() && bob.is_ok());
+    assert_eq!(faulty.commits(), 2);
+    let (mut heard, tenant) = (std::mem::take(&mut *lines.lock().expect("no panic")), &world.tenant);
+    heard.sort_unstable();
+    let expected =
+        ["ann accepted op-2", "ann repeated op-1", "bob accepted op-4", "bob conflicts op-3", "first accepted op-1"];
+    assert_eq!(heard, expected.map(|line| format!("{tenant} {line}")));
+
+    world.pull(PullFrom::Cursor(None), None, 1).await;
+    world.compact(0).await;
+    let put = world.service.put(&world.tenant, &key("doc"), &json!({})).await.expect("the write is answered");
+    assert_eq!(put, Written::Done(2));
+    let heard = lines.lock().expect("no panic");
+    assert_eq!(heard[0], format!("{tenant} server pulled op-1"));
+    assert_eq!(heard[1], format!("{tenant} compacted 3"));
+    assert!(heard.last().expect("a line").starts_with(&format!("{tenant} server accepted syncflow-server-")));
+}
+
+/// An observer that panics changes no answer, and the ones behind it hear the same.
+pub async fn an_observer_that_panics_changes_no_answer(world: &World) {
+    let heard = Listening::default();
+    let lines = Arc::clone(&heard.0);
+    let service = service(world, Arc::clone(&world.store)).with_observer(Panicking).with_observer(heard);
+    let world = with(world, service);
+    world.apply([insert("op-1", "doc")]).await;
+    assert_eq!(world.page(None, 9).await.entries.len(), 1);
+    assert_eq!(lines.lock().expect("no panic").len(), 2);
+}
+
+/// Law 7: one operation that the application does not allow refuses its push, which changes nothing.
+pub async fn an_operation_that_is_not_allowed_refuses_its_push_alone(world: &World) {
+    let validate = |caller: Caller<'_>, operation: &Operation| {
+        let is_admin = caller.principal.is_none_or(|principal| principal.role >= Role::Admin);
+        if operation.key.id.as_str() == "locked" && !is_admin { Err("is locked".to_owned()) } else { Ok(()) }
+    };
+    let world = with(world, service(world, Arc::clone(&world.store)).with_validation(validate));
+    let drafts = || operations([insert("op-1", "doc"), insert("op-2", "locked"), insert("op-3", "locked")]);
+    let refused = push_as(&world, "ann", drafts()).await.expect("a refusal is an answer");
+    let invalid = |index| InvalidOperation { index, message: "is locked".to_owned() };
+    assert_eq!(refused, Pushed::Invalid(vec![invalid(1), invalid(2)]));
+    assert_eq!(world.log().await, []);
+    assert_eq!(world.push(inserts(2)).await, [Outcome::Applied, Outcome::Applied]);
+}
+
+/// The application's own writes are checked as well.
+pub async fn a_write_of_the_server_that_is_not_allowed_changes_nothing(world: &World) {
+    let validate = |_: Caller<'_>, _: &Operation| Err("is read-only".to_owned());
+    let world = with(world, service(world, Arc::clone(&world.store)).with_validation(validate));
+    let write = Write::put(key("doc"), &json!({})).expect("an object");
+    let written = world.service.write(&world.tenant, &write).await.expect("the write is answered");
+    assert_eq!(written, Written::Invalid("is read-only".to_owned()));
+    assert_eq!(world.log().await, []);
+}

@@ -1,0 +1,151 @@
+//! The hooks of an application: it refuses operations, and it hears of them.
+
+use std::fmt::{self, Debug};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::core::access::Principal;
+use crate::core::decide::{Conflict, Outcome};
+use crate::core::names::TenantId;
+use crate::core::operation::{LogEntry, Operation};
+
+/// The origin of a request: its tenant, and its principal if there is one.
+///
+/// There is no principal if the application itself calls the service, for example with
+/// [`put`](super::SyncService::put).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Caller<'a> {
+    /// The tenant that the request is about.
+    pub tenant: &'a TenantId,
+    /// The principal, if a client made the request.
+    pub principal: Option<&'a Principal>,
+}
+
+impl<'a> Caller<'a> {
+    /// The application itself.
+    pub(super) fn server(tenant: &'a TenantId) -> Self {
+        Self { tenant, principal: None }
+    }
+
+    /// A client.
+    pub(super) fn client(principal: &'a Principal) -> Self {
+        Self { tenant: &principal.tenant, principal: Some(principal) }
+    }
+}
+
+/// Hears what the service has done.
+///
+/// The service calls these methods within the request, after the commit and before the answer. So they must return at
+/// once; longer work goes into a channel or a task. They cannot change the answer, and if one panics, the panic is logged
+/// and the request continues.
+///
+/// If the process is killed or the client hangs up after the commit, they may not be called. [`SyncService::follow`]
+/// misses nothing.
+///
+/// [`SyncService::follow`]: super::SyncService::follow
+pub trait Observer: Send + Sync + 'static {
+    /// Operations of one push took effect and are durable, in the order of the push.
+    fn accepted(&self, _caller: Caller<'_>, _operations: &[&Operation]) {}
+
+    /// Operations of one push had taken effect before, and changed nothing now: their client repeated them.
+    fn repeated(&self, _caller: Caller<'_>, _operations: &[&Operation]) {}
+
+    /// Operations of one push are in conflict with the server's documents, and changed nothing.
+    fn conflicts(&self, _caller: Caller<'_>, _conflicts: &[(&Operation, &Conflict)]) {}
+
+    /// A page was read for a client; it may be empty.
+    fn pulled(&self, _caller: Caller<'_>, _entries: &[LogEntry]) {}
+
+    /// A step of a compaction has removed so many entries of the log; it may be none.
+    fn compacted(&self, _tenant: &TenantId, _removed_entries: u64) {}
+}
+
+/// An operation that the application does not allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidOperation {
+    /// The operation's index in its push.
+    pub index: usize,
+    /// Why, in words for the author of the client.
+    pub message: String,
+}
+
+type Validate = dyn Fn(Caller<'_>, &Operation) -> Result<(), String> + Send + Sync;
+
+/// The hooks of a service.
+#[derive(Default)]
+pub(super) struct Hooks {
+    validate: Option<Box<Validate>>,
+    observers: Vec<Arc<dyn Observer>>,
+}
+
+impl Hooks {
+    pub(super) fn validate_with(
+        &mut self,
+        validate: impl Fn(Caller<'_>, &Operation) -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        self.validate = Some(Box::new(validate));
+    }
+
+    pub(super) fn observe_with(&mut self, observer: Arc<dyn Observer>) {
+        self.observers.push(observer);
+    }
+
+    /// The operations that the application does not allow.
+    pub(super) fn invalid(&self, caller: Caller<'_>, operations: &[Operation]) -> Vec<InvalidOperation> {
+        let Some(validate) = &self.validate else { return Vec::new() };
+        let problem = |(index, operation)| {
+            let message = validate(caller, operation).err()?;
+            Some(InvalidOperation { index, message })
+        };
+        operations.iter().enumerate().filter_map(problem).collect()
+    }
+
+    /// Tells what became of the operations of a push.
+    pub(super) fn pushed(&self, caller: Caller<'_>, operations: &[Operation], outcomes: &[Outcome]) {
+        if self.observers.is_empty() {
+            return;
+        }
+        let (mut accepted, mut repeated, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
+        for (operation, outcome) in operations.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Applied => accepted.push(operation),
+                Outcome::Duplicate => repeated.push(operation),
+                Outcome::Conflict(conflict) => conflicts.push((operation, &**conflict)),
+            }
+        }
+        if !accepted.is_empty() {
+            self.tell(|observer| observer.accepted(caller, &accepted));
+        }
+        if !repeated.is_empty() {
+            self.tell(|observer| observer.repeated(caller, &repeated));
+        }
+        if !conflicts.is_empty() {
+            self.tell(|observer| observer.conflicts(caller, &conflicts));
+        }
+    }
+
+    pub(super) fn pulled(&self, caller: Caller<'_>, entries: &[LogEntry]) {
+        self.tell(|observer| observer.pulled(caller, entries));
+    }
+
+    pub(super) fn compacted(&self, tenant: &TenantId, removed_entries: u64) {
+        self.tell(|observer| observer.compacted(tenant, removed_entries));
+    }
+
+    /// Calls every observer, whatever becomes of the ones before.
+    fn tell(&self, call: impl Fn(&dyn Observer)) {
+        for observer in &self.observers {
+            if catch_unwind(AssertUnwindSafe(|| call(&**observer))).is_err() {
+                tracing::error!("an observer of the service panicked; the request continues");
+            }
+        }
+    }
+}
+
+impl Debug for Hooks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut hooks = formatter.debug_struct("Hooks");
+        hooks.field("validates", &self.validate.is_some()).field("observers", &self.observers.len()).finish()
+    }
+}
