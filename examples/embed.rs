@@ -1,9 +1,10 @@
-//! An axum application that mounts the sync API under a prefix, with its own authentication and its own layer.
+//! An application of axum that mounts the sync API: sign-in of its own, layers, hooks, writes, and a log that it follows.
 //!
-//! `cargo run --example embed` starts it on a free port, sends the requests of two users, and checks the answers.
+//! `cargo run --example embed` starts it on a free port, plays its users, and checks what they see.
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -14,15 +15,16 @@ use axum::routing::get;
 use http::HeaderValue;
 use http::request::Parts;
 use serde_json::{Value, json};
-use syncflow_server::api::{Api, Authenticate, Denied};
-use syncflow_server::core::access::{Principal, Role};
-use syncflow_server::core::names::{Subject, TenantId};
-use syncflow_server::runtime::TokioHost;
-use syncflow_server::service::SyncService;
+use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::operation::Operation;
+use syncflow_server::service::{Caller, Followed, Observer, Written};
 use syncflow_server::store::memory::MemoryStore;
+use syncflow_server::{
+    Api, Authenticate, Denied, DocumentKey, Principal, Role, Subject, SyncService, TenantId, TokioHost,
+};
 use tokio::net::TcpListener;
 
-/// The users of the application, each with the session from a login.
+/// The users of the application, each with the session that a login would have given it.
 struct Sessions(Vec<(&'static str, &'static str)>);
 
 #[async_trait]
@@ -30,61 +32,138 @@ impl Authenticate for Sessions {
     async fn authenticate(&self, head: &Parts) -> Result<Principal, Denied> {
         let session = head.headers.get("session").ok_or(Denied::Missing)?;
         let (_, user) = self.0.iter().find(|(known, _)| session == known).ok_or(Denied::InvalidToken)?;
-        // Each user has a separate tenant.
-        let tenant = TenantId::parse(user).map_err(|_| Denied::NoAccess)?;
-        let subject = Subject::parse(user).map_err(|_| Denied::NoAccess)?;
-        Ok(Principal::new(tenant, subject, Role::Writer))
+        principal(user, Role::Writer).ok_or(Denied::NoAccess)
     }
 }
 
-/// The whole application.
-fn application() -> Router {
-    let service = SyncService::new(Arc::new(MemoryStore::new()), Arc::new(TokioHost));
-    let sessions = Sessions(vec![("session-of-ann", "ann"), ("session-of-bob", "bob")]);
-    let sync = Api::builder(Arc::new(service)).authenticate(sessions).build();
-    Router::new().route("/", get(async || "my application")).nest("/sync", sync).layer(from_fn(sign))
+/// Each user has a tenant of its own.
+fn principal(user: &str, role: Role) -> Option<Principal> {
+    Some(Principal::new(TenantId::parse(user).ok()?, Subject::parse(user).ok()?, role))
 }
 
-/// A layer of the application.
+/// A middleware can put the principal into the request instead, and the routes find it there.
+async fn sign_in_support(mut request: Request, next: Next) -> Response {
+    let user = request.headers().get("support-for").and_then(|user| user.to_str().ok());
+    if let Some(principal) = user.and_then(|user| principal(user, Role::Reader)) {
+        request.extensions_mut().insert(principal);
+    }
+    next.run(request).await
+}
+
+/// The application's own layer.
 async fn sign(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert("x-application", HeaderValue::from_static("embed"));
     response
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let sync = format!("http://{}/sync", listener.local_addr()?);
-    tokio::spawn(axum::serve(listener, application()).into_future());
+/// The application's own rule; the push of an operation that breaks it is refused.
+fn validate(caller: Caller<'_>, operation: &Operation) -> Result<(), String> {
+    let is_client = caller.principal.is_some();
+    let is_invoice = operation.key.collection.as_str() == "invoices";
+    if is_client && is_invoice { Err("is made by the application alone".to_owned()) } else { Ok(()) }
+}
 
-    let operation = json!({
-        "id": "op-1", "type": "insert", "collection": "todos", "docId": "doc-1", "data": {"title": "Buy milk"},
-        "timestamp": 1, "clientId": "phone", "vectorClock": {"phone": 1},
-    });
-    let push = json!({"clientId": "phone", "operations": [operation]});
-    let (status, answer) = post(format!("{sync}/operations"), Some("session-of-ann"), &push).await?;
-    assert_eq!((status, &answer["accepted"][0]), (200, &operation), "Ann's push is accepted");
+/// Counts what clients change; longer work would go into a channel.
+struct Counter(Arc<AtomicUsize>);
+
+impl Observer for Counter {
+    fn accepted(&self, _: Caller<'_>, operations: &[&Operation]) {
+        self.0.fetch_add(operations.len(), Ordering::Relaxed);
+    }
+}
+
+/// The service, over a store in memory; another one is opened in the same place.
+fn service(counted: Arc<AtomicUsize>) -> SyncService {
+    SyncService::new(Arc::new(MemoryStore::new()), Arc::new(TokioHost))
+        .with_validation(validate)
+        .with_observer(Counter(counted))
+}
+
+/// The routes of the whole application.
+fn application(service: &Arc<SyncService>) -> Router {
+    let sessions = Sessions(vec![("session-of-ann", "ann"), ("session-of-bob", "bob")]);
+    let for_users = Api::builder(Arc::clone(service)).authenticate(sessions).build();
+    let for_support = Api::builder(Arc::clone(service)).build().layer(from_fn(sign_in_support));
+    let home = get(async || "my application");
+    Router::new().route("/", home).nest("/sync", for_users).nest("/support", for_support).layer(from_fn(sign))
+}
+
+/// Makes an invoice for each new order of a tenant. A real application stores the cursor with what it does.
+async fn make_invoices(service: &SyncService, tenant: &TenantId, stored: &mut Option<Cursor>) -> Result<(), BoxError> {
+    let mut follower = service.follow(tenant.clone(), *stored);
+    loop {
+        match follower.next_batch().await? {
+            Followed::Operations(batch) | Followed::Documents(batch) => {
+                for order in batch.entries.iter().filter(|entry| entry.key.collection.as_str() == "orders") {
+                    // If the process dies before the cursor is stored, the same invoice is written again.
+                    let invoice = DocumentKey::parse("invoices", order.key.id.as_str())?;
+                    let written = service.put(tenant, &invoice, &json!({"paid": false})).await?;
+                    assert!(matches!(written, Written::Done(_)), "{written:?}");
+                }
+                *stored = Some(batch.cursor);
+            }
+            Followed::HistoryRemoved | Followed::LogReplaced => follower.restart(),
+            _ => return Ok(()),
+        }
+    }
+}
+
+type BoxError = Box<dyn Error>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), BoxError> {
+    let counted = Arc::new(AtomicUsize::new(0));
+    let service = Arc::new(service(Arc::clone(&counted)));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(axum::serve(listener, application(&service)).into_future());
+
+    let (ann, bob) = (Some(("session", "session-of-ann")), Some(("session", "session-of-bob")));
+    let operation = |collection: &str, id: &str| {
+        json!({
+            "id": id, "type": "insert", "collection": collection, "docId": "1", "data": {"title": "Milk"},
+            "timestamp": 1, "clientId": "phone", "vectorClock": {"phone": 1},
+        })
+    };
+    let push = |operation: &Value| json!({"clientId": "phone", "operations": [operation]});
+    let order = operation("orders", "op-1");
+    let (status, answer) = post(format!("{url}/sync/operations"), ann, &push(&order)).await?;
+    assert_eq!((status, &answer["accepted"][0]), (200, &order), "Ann's push is accepted");
+    let (status, answer) = post(format!("{url}/sync/operations"), ann, &push(&operation("invoices", "op-2"))).await?;
+    assert_eq!((status, &answer["fields"]), (400, &json!(["operations[0]"])), "the application's rule refuses this");
+
+    let mut stored = None;
+    make_invoices(&service, &TenantId::parse("ann")?, &mut stored).await?;
+    assert_eq!(counted.load(Ordering::Relaxed), 2, "Ann's order and the invoice");
 
     let pull = json!({"cursor": null});
-    let (_, page) = post(format!("{sync}/changes"), Some("session-of-ann"), &pull).await?;
-    assert_eq!(page["operations"][0]["id"], "op-1", "Ann sees what she pushed");
-    let (_, page) = post(format!("{sync}/changes"), Some("session-of-bob"), &pull).await?;
+    let (_, page) = post(format!("{url}/sync/changes"), ann, &pull).await?;
+    let collections: Vec<&Value> =
+        page["operations"].as_array().into_iter().flatten().map(|o| &o["collection"]).collect();
+    assert_eq!(collections, ["orders", "invoices"], "Ann sees her order, and the invoice as an ordinary operation");
+    let (_, page) = post(format!("{url}/sync/changes"), bob, &pull).await?;
     assert_eq!(page["operations"], json!([]), "Bob sees nothing of it");
 
-    assert_eq!(post(format!("{sync}/changes"), None, &pull).await?.0, 401, "a stranger sees nothing at all");
-    assert_eq!(post(format!("{sync}/changes"), Some("guessed"), &pull).await?.0, 401);
-    let (status, answer) = post(format!("{sync}/compact"), Some("session-of-ann"), &json!({})).await?;
-    assert_eq!((status, &answer["error"]), (403, &json!("forbidden_role")), "a user is not an admin");
+    let support = Some(("support-for", "ann"));
+    assert_eq!(post(format!("{url}/support/changes"), support, &pull).await?.0, 200, "support may read");
+    assert_eq!(post(format!("{url}/support/operations"), support, &push(&order)).await?.0, 403, "and not write");
+    for stranger in [None, Some(("session", "guessed"))] {
+        assert_eq!(
+            post(format!("{url}/sync/changes"), stranger, &pull).await?.0,
+            401,
+            "a stranger sees nothing at all"
+        );
+    }
     println!("every check of the example holds");
     Ok(())
 }
 
-/// Sends a request like a client.
-async fn post(url: String, session: Option<&str>, body: &Value) -> Result<(u16, Value), Box<dyn Error>> {
+/// Sends a request as a client would.
+async fn post(url: String, header: Option<(&str, &str)>, body: &Value) -> Result<(u16, Value), BoxError> {
     let mut request = reqwest::Client::new().post(url).body(body.to_string());
-    if let Some(session) = session {
-        request = request.header("session", session);
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
     }
     let answer = request.send().await?;
     assert_eq!(answer.headers()["x-application"], "embed", "the layer of the application is around the API");
@@ -92,6 +171,6 @@ async fn post(url: String, session: Option<&str>, body: &Value) -> Result<(u16, 
 }
 
 #[test]
-fn every_check_of_the_example_holds() -> Result<(), Box<dyn Error>> {
+fn every_check_of_the_example_holds() -> Result<(), BoxError> {
     main()
 }

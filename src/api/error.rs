@@ -180,7 +180,7 @@ impl ApiError {
     pub(super) fn bad_fields(problems: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut faults = Faults::default();
         for (field, problem) in problems {
-            faults.add(&field, problem);
+            faults.add(field, problem);
         }
         Self::BadFields(faults)
     }

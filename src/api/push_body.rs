@@ -127,7 +127,7 @@ fn operation(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Op
 
 /// Reads the author of an operation, which is not a server.
 fn author(body: &Text) -> impl Fn(&str) -> Result<ClientId, String> {
-    |text| {
+    move |text| {
         let client_id: ClientId = name_in(body)(text)?;
         if client_id.is_server() { Err("is reserved for the server".to_owned()) } else { Ok(client_id) }
     }
@@ -202,7 +202,7 @@ mod tests {
     fn an_operation_under_the_id_of_a_server_is_refused() {
         let by = |client: &str| push_of(&GOOD.replace(r#""clientId":"a""#, &format!(r#""clientId":"{client}""#)));
         for client in ["syncflow-server", "syncflow-server:web-1"] {
-            let faults = faults_of(&by(client));
+            let faults = faults_of(by(client));
             assert!(faults.contains("operations[0].clientId") && faults.contains("reserved"), "{faults}");
         }
         assert!(read(&by("syncflow-servers")).is_ok());

@@ -1,6 +1,8 @@
 //! The decision about pushes: which operations are applied, which are known already, and which conflict. It is a plain
 //! function of its arguments.
 
+pub mod write;
+
 use std::collections::{HashMap, HashSet};
 
 use super::clock::{Relation, VectorClock};

@@ -15,6 +15,5 @@ mod pull;
 mod scan;
 pub mod text;
 mod wire;
-pub mod write;
 
 pub use self::pull::{cursor, fingerprint, page, places, progress};

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use axum::body::{Bytes, HttpBody};
 use axum::extract::Request;
 use axum::response::Response;
-use axum::routing::future::RouteFuture;
 use axum::{BoxError, Router};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http::Uri;
 use http::uri::PathAndQuery;
 use tower::Service;
@@ -33,17 +34,17 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Service::<Request<B>>::poll_ready(&mut self.0, context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> RouteFuture<Infallible> {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if let Some(uri) = without_trailing_slash(request.uri()) {
             *request.uri_mut() = uri;
         }
-        self.0.call(request)
+        self.0.call(request).boxed()
     }
 }
 

@@ -3,7 +3,6 @@
 mod access;
 mod addresses;
 mod app;
-mod host;
 mod layers;
 mod log_queue;
 pub mod logging;
@@ -13,9 +12,9 @@ mod serve;
 mod store;
 mod trouble;
 
+pub use crate::tokio_host::TokioHost;
 pub use access::{Access, anybody};
 pub use app::App;
-pub use host::TokioHost;
 pub use layers::{OpenSpan, app};
 pub use log_queue::QueueEnd;
 #[cfg(feature = "local")]

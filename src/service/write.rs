@@ -5,11 +5,11 @@ use serde::Serialize;
 use super::hooks::Caller;
 use super::host::backoff;
 use super::{ServiceError, SyncService};
+use crate::core::decide::write::Author;
+pub use crate::core::decide::write::{BadData, Write, Written};
 use crate::core::decide::{Outcome, Push, Refused, decide};
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
-use crate::core::write::Author;
-pub use crate::core::write::{BadData, Write, Written};
-use crate::limits::service::{PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS};
+use crate::limits::service::{CLOCKS_APART_MAX_MS, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS};
 use crate::store::{Commit, ErrorKind, LoadRequest, StoreError};
 
 /// One tenant's writes by this server, one after the other, with the counter of the last one.
@@ -103,7 +103,9 @@ impl SyncService {
             Ok(operation) => operation,
             Err(unwritten) => return Ok(Some(unwritten)),
         };
-        *last_counter = operation.clock.get(&self.writer_id);
+        // A counter far in the future was made up by a client, and must not use up those of the other documents.
+        let used = operation.clock.get(&self.writer_id);
+        *last_counter = if used <= now_ms.saturating_add(CLOCKS_APART_MAX_MS) { used } else { counter };
         let operations = [operation];
         let caller = Caller::server(tenant);
         if let Some(invalid) = self.hooks.invalid(caller, &operations).pop() {

@@ -17,11 +17,15 @@ use utoipa::openapi::{RefOr, Required, Schema};
 use crate::api::answer;
 use crate::api::schema::{BadRequest, Known, LayerErrors, Unavailable};
 
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| crate::api::error::to_json(&description()));
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| crate::api::error::to_json(&describe()));
 
-/// The description of the API, as in the answer of `/openapi.json`.
+/// The description of the API in JSON, as `/openapi.json` answers it.
 #[must_use]
-pub fn description() -> utoipa::openapi::OpenApi {
+pub fn description() -> &'static str {
+    &DOCUMENT
+}
+
+fn describe() -> utoipa::openapi::OpenApi {
     let mut description = crate::api::routes().into_openapi();
     // The macro takes every body to be required, but only a push requires one.
     for (path, item) in &mut description.paths.paths {

@@ -149,9 +149,11 @@ pub async fn a_document_whose_clock_is_full_is_left_as_it_is(world: &World) {
     let full = insert("op", "doc").done();
     let server = ClientId::server();
     let mut operation = full;
-    operation.clock = clock(&[("a", 1), (server.as_str(), crate::limits::protocol::INTEGER_MAX)]);
+    operation.clock = clock(&[("a", 1), (server.as_str(), crate::limits::protocol::INTEGER_MAX - 1)]);
     let pushed = world.service.push(&world.tenant, vec![operation]).await.expect("the push is answered");
     assert!(pushed.outcomes().is_some());
+    assert_eq!(patch(world, "doc", &json!({"a": 1})).await, Written::Done(2));
     assert_eq!(patch(world, "doc", &json!({"a": 1})).await, Written::ClockFull);
-    assert_eq!(world.log().await.len(), 1);
+    assert_eq!(put(world, "other", &json!({})).await, Written::Done(1), "other documents have room");
+    assert_eq!(world.log().await.len(), 3);
 }

@@ -13,7 +13,7 @@ pub(crate) async fn the_document_is_openapi_3_1_and_has_every_route(api: &Api) {
     let known = [("if-none-match", answer.header("etag"))];
     assert_eq!(api.send(Method::GET, "/openapi.json", &known, "").await.status, 304);
     let document = answer.json();
-    assert_eq!(document, serde_json::to_value(syncflow_server::api::description()).unwrap());
+    assert_eq!(document, serde_json::from_str::<Value>(syncflow_server::api::description()).unwrap());
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let paths: Vec<(&str, Vec<&str>)> = document["paths"]
         .as_object()
@@ -80,7 +80,7 @@ fn the_document_describes_which_bodies_are_taken() {
 
 #[test]
 fn the_document_says_that_only_a_push_needs_a_body() {
-    let document = serde_json::to_value(syncflow_server::api::description()).unwrap();
+    let document = serde_json::from_str::<Value>(syncflow_server::api::description()).unwrap();
     for (path, is_required) in
         [("/operations", true), ("/changes", false), ("/compact", false), ("/documents/{collection}/query", false)]
     {
@@ -90,7 +90,7 @@ fn the_document_says_that_only_a_push_needs_a_body() {
 
 #[test]
 fn the_document_says_which_routes_need_a_token() {
-    let document = serde_json::to_value(syncflow_server::api::description()).unwrap();
+    let document = serde_json::from_str::<Value>(syncflow_server::api::description()).unwrap();
     assert_eq!(document["components"]["securitySchemes"]["token"]["type"], "http");
     assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
     for (path, method, operation) in operations(&document) {
@@ -104,7 +104,7 @@ fn the_document_says_which_routes_need_a_token() {
 
 #[test]
 fn every_operation_has_an_id_of_its_own_and_a_tag_that_is_described() {
-    let document = serde_json::to_value(syncflow_server::api::description()).unwrap();
+    let document = serde_json::from_str::<Value>(syncflow_server::api::description()).unwrap();
     let tags: Vec<&Value> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
     let mut ids: Vec<&str> = operations(&document)
         .map(|(path, method, operation)| {

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::document::Document;
-use super::json::Object;
-use super::names::{ClientId, DocumentKey, OperationId};
-use super::operation::{Change, Operation};
+use crate::core::document::Document;
+use crate::core::json::Object;
+use crate::core::names::{ClientId, DocumentKey, OperationId};
+use crate::core::operation::{Change, Operation};
 use crate::limits::protocol::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX};
 
 /// A change of one document by the server itself.
