@@ -254,24 +254,25 @@ pub(super) async fn document(
 
 /// See [`crate::store::Store::stats`].
 ///
-/// The log is dense between horizon and head, so the entries are counted by a subtraction. If no client is active, the
-/// result is null, which `greatest` ignores.
+/// The log is dense between horizon and head, so the entries are counted by a subtraction. It is done here and not in
+/// SQL, where it would hide a damaged number.
 pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: u64) -> Result<Stats, Failure> {
-    let sql = "SELECT
-                   h.seq OPERATOR(pg_catalog.-) h.horizon,
-                   h.live_documents,
-                   least(h.seq OPERATOR(pg_catalog.-) h.horizon, greatest(0, h.seq OPERATOR(pg_catalog.-) (
-                       SELECT c.pulled_seq FROM {schema}.syncflow_clients AS c
-                       WHERE c.tenant OPERATOR(pg_catalog.=) ($1 COLLATE pg_catalog.\"POSIX\")
-                           AND c.seen_at_ms OPERATOR(pg_catalog.>=) $2
-                       ORDER BY c.pulled_seq LIMIT 1
-                   )))
+    let sql = "SELECT h.seq, h.horizon, h.live_documents, (
+                   SELECT c.pulled_seq FROM {schema}.syncflow_clients AS c
+                   WHERE c.tenant OPERATOR(pg_catalog.=) ($1 COLLATE pg_catalog.\"POSIX\")
+                       AND c.seen_at_ms OPERATOR(pg_catalog.>=) $2
+                   ORDER BY c.pulled_seq LIMIT 1
+               ) AS pulled_seq
                FROM {schema}.syncflow_heads AS h WHERE h.tenant OPERATOR(pg_catalog.=) $1";
     let parameters: [Parameter<'_>; 2] = [(&tenant.as_str(), Type::TEXT), (&signed(active_since_ms), Type::INT8)];
     let rows = database.rows(sql, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(Stats::default()) };
     let mut columns = Columns::of(row);
-    Ok(Stats { operations: columns.integer()?, documents: columns.integer()?, unsynced_operations: columns.integer()? })
+    let (seq, horizon, documents) = (columns.integer()?, columns.integer()?, columns.integer()?);
+    let operations = seq.saturating_sub(horizon);
+    let least_pulled_seq = columns.optional_integer()?;
+    let unsynced_operations = least_pulled_seq.map_or(0, |pulled_seq| seq.saturating_sub(pulled_seq)).min(operations);
+    Ok(Stats { operations, documents, unsynced_operations })
 }
 
 /// See [`crate::store::Store::tenants`]. The column is ordered by bytes.
