@@ -1,4 +1,4 @@
-//! The suite that every store must pass: one list of checks, each a sentence, each in a fresh world of its own.
+//! The suite that every store must pass: a list of checks. Each has a sentence as its name, and runs in a fresh world.
 //!
 //! A check is a function of a [`World`] that panics if the store breaks its promise. It needs no runtime of its own, so
 //! the caller chooses one. The checks are in two groups:

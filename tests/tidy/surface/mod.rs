@@ -11,7 +11,7 @@ use syn::{Attribute, Fields, ImplItem, Item, ItemImpl, TraitItem, Visibility};
 
 use super::{files_ending, read, root};
 
-const LIST: &str = "tests/tidy/surface.txt";
+const LIST: &str = "tests/tidy/surface/list.txt";
 const RENEW: &str = "SYNCFLOW_RENEW";
 
 #[test]
