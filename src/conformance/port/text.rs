@@ -159,15 +159,15 @@ pub async fn awkward_tenants_are_kept_apart(world: &World) {
 /// Values and keys of a filter are compared and never executed.
 pub async fn awkward_filters_are_only_compared(world: &World) {
     let names: Vec<String> = awkward_names().into_iter().filter(|name| !name.contains('.')).collect();
-    let documents = names.iter().map(|name| {
+    let documents = names.iter().enumerate().map(|(number, name)| {
         let data = format!("{{{}:{}}}", quoted(name), quoted(name));
-        insert(&format!("op-{name}"), &format!("doc-{name}")).data(&data)
+        insert(&format!("op-{number}"), &format!("doc-{number}")).data(&data)
     });
     world.apply(documents.collect::<Vec<_>>()).await;
-    for name in &names {
+    for (number, name) in names.iter().enumerate() {
         let found = world.query(&[(name, &quoted(name))]).await;
         assert_eq!(found.len(), 1, "{name:?}");
-        assert_eq!(found[0].key.id.as_str(), format!("doc-{name}"));
+        assert_eq!(found[0].key.id.as_str(), format!("doc-{number}"));
         assert_eq!(world.query(&[(name, "\"nothing\"")]).await, [], "{name:?}");
     }
     let no_key = Filter::new(vec![Condition::new("' OR '1'='1", "1")]);
