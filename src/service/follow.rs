@@ -38,7 +38,7 @@ pub enum Followed {
 pub struct FollowedBatch {
     /// The entries, in the order of the log.
     pub entries: Vec<LogEntry>,
-    /// Where to continue. Store it when the reaction to the entries is done.
+    /// The place to continue from. Store it when the reaction to the entries is done.
     pub cursor: Cursor,
 }
 
