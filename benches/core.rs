@@ -68,7 +68,7 @@ fn decisions(criterion: &mut Criterion) {
     let known = operations.iter().map(|operation| operation.id.clone()).collect();
     let snapshots = [
         ("applied", Snapshot { documents: documents(1), ..Snapshot::default() }),
-        ("duplicates", Snapshot { known, documents: documents(2) }),
+        ("duplicates", Snapshot { known, documents: documents(2), ..Snapshot::default() }),
         ("conflicts", Snapshot { documents: documents(3), ..Snapshot::default() }),
     ];
     let mut group = criterion.benchmark_group("decide");
@@ -77,7 +77,7 @@ fn decisions(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter_batched(
                 || snapshot.clone(),
-                |snapshot| decide(black_box(&[operations.as_slice().into()]), snapshot, 0),
+                |snapshot| decide(black_box(&[operations.as_slice().into()]), &snapshot, 0),
                 BatchSize::SmallInput,
             );
         });

@@ -4,7 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
+use crate::limits::runtime::WORK_MAX_THREADS;
 use crate::service::Host;
 
 /// The system's clock, Tokio's timer, and a random number generator that the system seeded.
@@ -23,5 +26,20 @@ impl Host for TokioHost {
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         tokio::time::sleep(duration).boxed()
+    }
+
+    fn work(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        static TURNS: Semaphore = Semaphore::const_new(WORK_MAX_THREADS);
+        async {
+            // The semaphore is never closed. The turn ends with the work, even if nothing waits for it.
+            let turn = TURNS.acquire().await;
+            let done = spawn_blocking(move || {
+                work();
+                drop(turn);
+            });
+            // If the work panics, its caller finds no result.
+            let _ = done.await;
+        }
+        .boxed()
     }
 }

@@ -61,7 +61,7 @@ fn check_ids(operations: &[Option<Operation>], path: Path<'_>, faults: &mut Faul
         let mut first = None;
         for index in indexes {
             let Some(operation) = &operations[index] else { continue };
-            let (first_index, first) = first.get_or_insert_with(|| (index, First { operation, data: None }));
+            let (first_index, first) = first.get_or_insert((index, First { operation, data: None }));
             if !first.is_same(operation) {
                 differing.push((index, *first_index));
             }

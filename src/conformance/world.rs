@@ -143,9 +143,9 @@ impl World {
     pub async fn decision(&self, drafts: impl IntoIterator<Item = Draft>) -> Batch {
         let operations = operations(drafts);
         let pushes = [Push::from(&*operations)];
-        let request = LoadRequest { ids: ids_of(&pushes), keys: keys_of(&pushes) };
+        let request = LoadRequest { ids: ids_of(&pushes), keys: keys_of(&pushes), ..LoadRequest::default() };
         let snapshot = self.store.load(&self.tenant, request).await.expect("the store loads");
-        decide(&pushes, snapshot, self.host.now_ms()).1
+        decide(&pushes, &snapshot, self.host.now_ms()).1
     }
 
     /// Commits a batch.

@@ -1,16 +1,17 @@
 //! The decision about pushes: which operations are applied, which are known already, and which conflict. It is a plain
 //! function of its arguments.
 
+mod working;
 pub mod write;
 
 use std::collections::{HashMap, HashSet};
 
-use super::clock::{Relation, VectorClock};
-use super::document::{Document, merge};
+use self::working::WorkingSet;
+use super::document::Document;
 use super::fingerprint::Fingerprint;
 use super::names::{DocumentKey, OperationId};
-use super::operation::{Change, Operation};
-use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
+use super::operation::Operation;
+use crate::limits::protocol::{PUSH_CONFLICTS_MAX_BYTES, PUSH_WRITTEN_MAX_BYTES};
 
 /// The basis of a decision: what the store knew at one moment about some operation ids and documents.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub known: HashSet<OperationId>,
     /// The requested documents that exist, tombstones included.
     pub documents: HashMap<DocumentKey, Document>,
+    /// Whether the documents have more bytes than were asked for, so that some of them are missing.
+    pub is_cut: bool,
 }
 
 /// The operations of one request, and the limit for the size of its answer.
@@ -95,6 +98,14 @@ pub enum Refused {
         /// The limit in bytes.
         max_bytes: usize,
     },
+    /// The documents that the push changes have more bytes, before or after it, than a push may load or write; fewer
+    /// operations at a time will do.
+    DocumentsTooLarge {
+        /// How many bytes they may be.
+        max_bytes: usize,
+    },
+    /// The store took too long over the push alone; fewer operations at a time are likelier to work.
+    TooSlow,
 }
 
 /// A write of a document. It takes place only if the store still has the state that the decision saw.
@@ -145,173 +156,28 @@ pub type Answer = Result<Vec<Outcome>, Refused>;
 /// Decides about pushes that share one commit, in their order. Later operations see the effect of earlier ones.
 ///
 /// A refused push leaves no trace in the batch, and its neighbours are decided as if it were not there.
+///
+/// There may be fewer answers than pushes, but at least one. A decision ends when the documents that it writes and
+/// shows have more than [`PUSH_WRITTEN_MAX_BYTES`]. The other pushes belong in the next commit.
 #[must_use]
-pub fn decide(pushes: &[Push<'_>], snapshot: Snapshot, now_ms: u64) -> (Vec<Answer>, Batch) {
+pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: u64) -> (Vec<Answer>, Batch) {
     let mut working = WorkingSet::new(snapshot);
-    let answers = pushes.iter().map(|push| working.push(*push)).collect();
+    let mut answers = Vec::with_capacity(pushes.len());
+    for push in pushes {
+        if working.bytes() > PUSH_WRITTEN_MAX_BYTES {
+            break;
+        }
+        answers.push(working.push(*push));
+    }
     (answers, working.into_batch(now_ms))
 }
 
-/// The state that changes during a decision.
-struct WorkingSet {
-    known: HashSet<OperationId>,
-    documents: HashMap<DocumentKey, Document>,
-    /// The changed documents, with their state in the store.
-    touched: HashMap<DocumentKey, Touched>,
-    entries: Vec<Operation>,
-}
-
-#[derive(Clone, Copy)]
-struct Touched {
-    seen_rev: Option<u64>,
-    was_live: bool,
-    entry_index: usize,
-}
-
-/// The values that undo one applied operation.
-struct Undo {
-    key: DocumentKey,
-    document: Option<Document>,
-    touched: Option<Touched>,
-}
-
-impl WorkingSet {
-    fn new(snapshot: Snapshot) -> Self {
-        Self { known: snapshot.known, documents: snapshot.documents, touched: HashMap::new(), entries: Vec::new() }
-    }
-
-    fn push(&mut self, push: Push<'_>) -> Answer {
-        let mut undo = Vec::new();
-        let outcomes = self.operations(push, &mut undo);
-        if outcomes.is_err() {
-            self.take_back(undo);
-        }
-        outcomes
-    }
-
-    fn operations(&mut self, push: Push<'_>, undo: &mut Vec<Undo>) -> Answer {
-        let Push { operations, conflicts_max_bytes: max_bytes } = push;
-        let mut outcomes = Vec::with_capacity(operations.len());
-        let mut conflict_bytes = 0;
-        for (index, operation) in operations.iter().enumerate() {
-            let outcome = self.operation(operation, undo).map_err(|problem| problem.at(index))?;
-            if let Outcome::Conflict(conflict) = &outcome {
-                conflict_bytes += conflict.wire_bytes();
-                if conflict_bytes > max_bytes {
-                    return Err(Refused::ConflictsTooLarge { max_bytes });
-                }
-            }
-            outcomes.push(outcome);
-        }
-        Ok(outcomes)
-    }
-
-    fn operation(&mut self, operation: &Operation, undo: &mut Vec<Undo>) -> Result<Outcome, NoDocument> {
-        if self.known.contains(&operation.id) {
-            return Ok(Outcome::Duplicate);
-        }
-        let current = self.documents.get(&operation.key);
-        if let Some(conflict) = current.and_then(|document| conflict(&operation.clock, document)) {
-            return Ok(Outcome::Conflict(Box::new(conflict)));
-        }
-        let next = apply(current, operation)?;
-        let revives = current.is_some_and(Document::is_deleted);
-
-        let mut logged = operation.clone();
-        if let (true, Change::Update(data)) = (revives, &operation.change) {
-            // A client may keep the data of a document that it deleted, and would merge an update into them. An insert
-            // replaces them.
-            logged.change = Change::Insert(data.clone());
-        }
-        let before = Touched {
-            seen_rev: current.map(|document| document.rev),
-            was_live: current.is_some_and(|document| !document.is_deleted()),
-            entry_index: 0,
-        };
-        let touched = self.touched.get(&operation.key).copied();
-        let entry_index = self.entries.len();
-        self.touched.insert(operation.key.clone(), Touched { entry_index, ..touched.unwrap_or(before) });
-        let document = self.documents.insert(operation.key.clone(), next);
-        undo.push(Undo { key: operation.key.clone(), document, touched });
-        self.known.insert(operation.id.clone());
-        self.entries.push(logged);
-        Ok(Outcome::Applied)
-    }
-
-    fn take_back(&mut self, undo: Vec<Undo>) {
-        for Undo { key, document, touched } in undo.into_iter().rev() {
-            if let Some(entry) = self.entries.pop() {
-                self.known.remove(&entry.id);
-            }
-            match touched {
-                Some(touched) => self.touched.insert(key.clone(), touched),
-                None => self.touched.remove(&key),
-            };
-            match document {
-                Some(document) => self.documents.insert(key, document),
-                None => self.documents.remove(&key),
-            };
-        }
-    }
-
-    fn into_batch(mut self, received_at_ms: u64) -> Batch {
-        let mut live_documents_delta = 0;
-        let mut documents = Vec::with_capacity(self.touched.len());
-        for (key, Touched { seen_rev, was_live, entry_index }) in self.touched {
-            let Some(document) = self.documents.remove(&key) else { continue };
-            live_documents_delta += i64::from(!document.is_deleted()) - i64::from(was_live);
-            documents.push(DocumentWrite { key, seen_rev, document, entry_index });
-        }
-        documents.sort_unstable_by(|left, right| left.key.cmp(&right.key));
-        Batch { entries: self.entries, documents, live_documents_delta, received_at_ms }
-    }
-}
-
-/// Why an operation makes no document.
-enum NoDocument {
-    /// It would be too large to be stored.
-    TooLarge,
-    /// The one before it is damaged.
-    Damaged,
-}
-
-impl NoDocument {
-    fn at(&self, index: usize) -> Refused {
-        match self {
-            Self::TooLarge => Refused::DocumentTooLarge { index },
-            Self::Damaged => Refused::DocumentDamaged { index },
-        }
-    }
-}
-
-/// The conflict between an operation's clock and a document, if there is one.
-fn conflict(clock: &VectorClock, document: &Document) -> Option<Conflict> {
-    let relation = match clock.compare(&document.clock) {
-        Relation::HappensAfter | Relation::Equal => return None,
-        Relation::HappensBefore => ConflictRelation::HappensBefore,
-        Relation::Concurrent => ConflictRelation::Concurrent,
-    };
-    Some(Conflict { relation, document: document.clone() })
-}
-
-/// The state of the document after an operation.
-fn apply(current: Option<&Document>, operation: &Operation) -> Result<Document, NoDocument> {
-    let data = match (&operation.change, current.and_then(|document| document.data.as_ref())) {
-        (Change::Delete, _) => None,
-        (Change::Update(patch), Some(base)) => Some(merge(base, patch).map_err(|_| NoDocument::Damaged)?),
-        (Change::Insert(data) | Change::Update(data), _) => Some(data.clone()),
-    };
-    if data.as_ref().is_some_and(|data| data.as_str().len() > DOCUMENT_MAX_BYTES) {
-        return Err(NoDocument::TooLarge);
-    }
-    Ok(Document {
-        rev: current.map_or(0, |document| document.rev) + 1,
-        data,
-        clock: operation.clock.clone(),
-        operation_id: operation.id.clone(),
-        client_id: operation.client_id.clone(),
-        timestamp: operation.timestamp,
-    })
+/// How many bytes a decision reads: the documents that the store had, and the data of the operations.
+#[must_use]
+pub fn read_bytes(pushes: &[Push<'_>], snapshot: &Snapshot) -> usize {
+    let data = operations_of(pushes).filter_map(|operation| operation.change.data());
+    let stored = snapshot.documents.values().filter_map(|document| document.data.as_ref());
+    data.chain(stored).map(|data| data.as_str().len()).sum()
 }
 
 /// The ids that a decision about these pushes needs, each once.

@@ -1,8 +1,7 @@
 //! Documents: the current state that results from the operations.
 
-use std::collections::HashMap;
-
 use super::clock::VectorClock;
+use super::content::OpenObject;
 use super::json::{BadJson, Object};
 use super::names::{ClientId, DocumentKey, OperationId};
 
@@ -29,6 +28,12 @@ impl Document {
     pub fn is_deleted(&self) -> bool {
         self.data.is_none()
     }
+
+    /// How many bytes its data and its clock have as text: what limits of bytes of documents count.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.data.as_ref().map_or(0, |data| data.as_str().len()) + self.clock.json().as_str().len()
+    }
 }
 
 /// A document that is not deleted, as it is read.
@@ -54,19 +59,9 @@ pub struct LiveDocument {
 /// # Errors
 /// When one of them is from a store and damaged.
 pub fn merge(base: &Object, patch: &Object) -> Result<Object, BadJson> {
-    let (base_members, patch_members) = (base.members()?, patch.members()?);
-    let mut places: HashMap<&str, usize> = HashMap::with_capacity(base_members.len() + patch_members.len());
-    let mut merged: Vec<(&str, &str)> = Vec::with_capacity(base_members.len() + patch_members.len());
-    for (key, value) in base_members.iter().chain(patch_members.iter()) {
-        match places.get(key) {
-            Some(place) => merged[*place].1 = value,
-            None => {
-                places.insert(key, merged.len());
-                merged.push((key, value));
-            }
-        }
-    }
-    Ok(Object::from_members(merged.into_iter()))
+    let mut merged = OpenObject::open(base)?;
+    merged.put_all(patch)?;
+    Ok(merged.text().clone())
 }
 
 #[cfg(test)]

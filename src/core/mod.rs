@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod clock;
+mod content;
 pub mod decide;
 pub mod document;
 pub mod filter;

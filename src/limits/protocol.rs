@@ -6,6 +6,12 @@ pub const PUSH_MAX_OPERATIONS: usize = 1_000;
 /// The limit for all documents in the conflicts of one push, in bytes. A single document with its clock always fits.
 pub const PUSH_CONFLICTS_MAX_BYTES: usize = 4 * 1024 * 1024;
 
+/// The limit for all documents that a push finds in the store, with their clocks, in bytes. A single one always fits.
+pub const PUSH_LOADED_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// The limit for all documents that a push writes, with their clocks, in bytes. A single one always fits.
+pub const PUSH_WRITTEN_MAX_BYTES: usize = 16 * 1024 * 1024;
+
 /// Largest `data` of an operation as sent, in bytes.
 pub const DATA_MAX_BYTES: usize = 1024 * 1024;
 

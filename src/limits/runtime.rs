@@ -186,3 +186,6 @@ pub const LOG_END_TIME_MAX_MS: u64 = 1_000;
 
 /// Longest path and method of a request in the log, in characters.
 pub const LOG_PATH_MAX_CHARACTERS: usize = 256;
+
+/// The most long calculations that a host does at the same time.
+pub const WORK_MAX_THREADS: usize = 2;

@@ -50,3 +50,7 @@ pub const COMPACT_STEP_MAX_ENTRIES: usize = 1_000;
 /// How far the clocks of two servers may differ, in milliseconds. A time of reception that is further ahead comes from
 /// a wrong clock, and a compaction sets it to now.
 pub const CLOCKS_APART_MAX_MS: u64 = 60_000;
+
+/// How many bytes of documents and operations a decision reads within the request's own turn. A larger decision is work
+/// of the host.
+pub const DECISION_INLINE_MAX_BYTES: usize = 256 * 1024;

@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 
 /// The clock, the timer and the randomness. Entry points and tests pass their own.
 pub trait Host: Send + Sync + Debug {
@@ -20,6 +21,13 @@ pub trait Host: Send + Sync + Debug {
     /// completes, because nothing takes time there.
     fn patience(&self, duration: Duration) -> BoxFuture<'static, ()> {
         self.sleep(duration)
+    }
+
+    /// Does a long calculation and completes when it is done, even if the future is dropped meanwhile. A host with
+    /// threads does it on one of them, a bounded number at a time, so that it holds up no other request.
+    fn work(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        work();
+        ready(()).boxed()
     }
 }
 

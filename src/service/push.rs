@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use futures_channel::oneshot;
+
 use super::group_commit::{GroupCommit, Item};
 use super::hooks::{Caller, InvalidOperation};
 use super::host::{Host, backoff};
 use super::{ServiceError, SyncService};
 use crate::core::access::Principal;
-use crate::core::decide::{self, Answer, Outcome, Refused, decide, ids_of, keys_of};
+use crate::core::decide::{self, Answer, Batch, Outcome, Refused, Snapshot, decide, ids_of, keys_of, read_bytes};
 use crate::core::names::TenantId;
 use crate::core::operation::Operation;
-use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
+use crate::limits::protocol::{PUSH_CONFLICTS_MAX_BYTES, PUSH_LOADED_MAX_BYTES};
 use crate::limits::service::{
-    GROUP_GATHERING_MAX_OPERATIONS, GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS,
-    PUSH_MAX_ATTEMPTS,
+    DECISION_INLINE_MAX_BYTES, GROUP_GATHERING_MAX_OPERATIONS, GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS,
+    PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS,
 };
 use crate::store::{Commit, ErrorKind, LoadRequest, Store};
 
@@ -142,8 +144,10 @@ impl PendingPush {
     }
 }
 
-/// Decides and commits a group. If the store refuses it for good, each push is committed alone, so that a push that the
-/// store cannot take does not fail its neighbours.
+/// Decides and commits a group, usually at once.
+///
+/// If the documents of its pushes are too many bytes for one commit, it is decided in parts. If the store refuses it
+/// for good, or takes too long over it, each push is decided alone, so that one does not take its neighbours down.
 async fn commit_group(
     store: &dyn Store,
     host: &dyn Host,
@@ -151,18 +155,47 @@ async fn commit_group(
     pushes: &[PendingPush],
 ) -> Vec<Result<Pushed, ServiceError>> {
     let pushes: Vec<decide::Push<'_>> = pushes.iter().map(PendingPush::to_decide).collect();
-    match commit_together(store, host, tenant, &pushes).await {
-        Ok(results) => results.into_iter().map(Ok).collect(),
-        Err(ServiceError::Store(error)) if error.kind() == ErrorKind::Failed && pushes.len() > 1 => {
-            let mut results = Vec::with_capacity(pushes.len());
-            for push in pushes {
-                let alone = commit_together(store, host, tenant, &[push]).await;
-                results.push(alone.map(|mut only| only.remove(0)));
+    let mut results: Vec<Result<Pushed, ServiceError>> = Vec::with_capacity(pushes.len());
+    let (mut part_pushes, mut is_each_alone) = (pushes.len(), false);
+    while let rest = &pushes[results.len()..]
+        && !rest.is_empty()
+    {
+        let part = &rest[..rest.len().min(part_pushes)];
+        match commit_together(store, host, tenant, part).await {
+            Ok(Together::Decided(answers)) => {
+                results.extend(answers.into_iter().map(|answer| Ok(Pushed::from(answer))));
+                part_pushes = if is_each_alone { 1 } else { part.len() * 2 };
             }
-            results
+            Ok(Together::TooLarge) if part.len() > 1 => part_pushes = part.len().div_ceil(2),
+            Ok(Together::TooLarge) => {
+                results.push(Ok(Pushed::Refused(Refused::DocumentsTooLarge { max_bytes: PUSH_LOADED_MAX_BYTES })));
+            }
+            Err(ServiceError::Store(error)) if may_be_of_one_push(error.kind()) && part.len() > 1 => {
+                (part_pushes, is_each_alone) = (1, true);
+            }
+            Err(ServiceError::Store(error)) if error.kind() == ErrorKind::TooSlow && part[0].operations.len() > 1 => {
+                results.push(Ok(Pushed::Refused(Refused::TooSlow)));
+            }
+            Err(error) => {
+                let failed = if is_each_alone { part } else { rest };
+                results.extend(failed.iter().map(|_| Err(error.clone())));
+            }
         }
-        Err(error) => vec![Err(error); pushes.len()],
     }
+    results
+}
+
+/// Whether one push of several may be the reason for an error, so that the others would work without it.
+fn may_be_of_one_push(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Failed | ErrorKind::TooSlow)
+}
+
+/// The outcome of pushes that share a commit.
+enum Together {
+    /// The answers of the first of them, usually of all; they are durable.
+    Decided(Vec<Answer>),
+    /// Their documents have more bytes than one decision loads; nothing was decided.
+    TooLarge,
 }
 
 /// Load, decide, commit; again from the start while others are faster.
@@ -171,20 +204,46 @@ async fn commit_together(
     host: &dyn Host,
     tenant: &TenantId,
     pushes: &[decide::Push<'_>],
-) -> Result<Vec<Pushed>, ServiceError> {
-    let request = LoadRequest { ids: ids_of(pushes), keys: keys_of(pushes) };
+) -> Result<Together, ServiceError> {
+    let request = LoadRequest { ids: ids_of(pushes), keys: keys_of(pushes), max_bytes: PUSH_LOADED_MAX_BYTES };
     for attempt in 0..PUSH_MAX_ATTEMPTS {
         if attempt > 0 {
             let pause = backoff(attempt - 1, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, host.random_bits());
             host.sleep(pause).await;
         }
         let snapshot = store.load(tenant, request.clone()).await?;
-        let (answers, batch) = decide(pushes, snapshot, host.now_ms());
-        let is_written = batch.is_empty() || store.commit(tenant, batch).await? == Commit::Done;
-        if is_written {
-            return Ok(answers.into_iter().map(Pushed::from).collect());
+        if snapshot.is_cut {
+            return Ok(Together::TooLarge);
+        }
+        let (answers, batch) = decide_in_turn(host, pushes, snapshot).await;
+        if batch.is_empty() {
+            return Ok(Together::Decided(answers));
+        }
+        if store.commit(tenant, batch).await? == Commit::Done {
+            return Ok(Together::Decided(answers));
         }
         tracing::debug!(store.name = store.name(), push.attempt = attempt, "push contended");
     }
     Err(ServiceError::Contended { attempts: PUSH_MAX_ATTEMPTS })
+}
+
+/// Decides; where this takes a while, it is work of the host.
+async fn decide_in_turn(host: &dyn Host, pushes: &[decide::Push<'_>], snapshot: Snapshot) -> (Vec<Answer>, Batch) {
+    let now_ms = host.now_ms();
+    if read_bytes(pushes, &snapshot) <= DECISION_INLINE_MAX_BYTES {
+        return decide(pushes, &snapshot, now_ms);
+    }
+    let (sender, decided) = oneshot::channel();
+    let owned: Vec<(Vec<Operation>, usize)> =
+        pushes.iter().map(|push| (push.operations.to_vec(), push.conflicts_max_bytes)).collect();
+    let work = move || {
+        let pushes: Vec<decide::Push<'_>> = owned
+            .iter()
+            .map(|(operations, max_bytes)| decide::Push { operations, conflicts_max_bytes: *max_bytes })
+            .collect();
+        // The receiver may be gone.
+        let _ = sender.send(decide(&pushes, &snapshot, now_ms));
+    };
+    host.work(Box::new(work)).await;
+    decided.await.expect("a decision does not panic")
 }

@@ -94,7 +94,8 @@ impl SyncService {
     ) -> Result<Option<Written>, ServiceError> {
         let now_ms = self.host.now_ms();
         let id = OperationId::literal(&format!("{}-{now_ms:x}-{:016x}", ClientId::server(), self.host.random_bits()));
-        let request = LoadRequest { ids: vec![id.clone()], keys: vec![write.key().clone()] };
+        let request =
+            LoadRequest { ids: vec![id.clone()], keys: vec![write.key().clone()], ..LoadRequest::default() };
         let snapshot = self.store.load(tenant, request).await?;
         // The time makes the counters of a server that starts again, or whose database was restored, greater than before.
         let counter = now_ms.max(*last_counter + 1);
@@ -111,7 +112,7 @@ impl SyncService {
         if let Some(invalid) = self.hooks.invalid(caller, &operations).pop() {
             return Ok(Some(Written::Invalid(invalid.message)));
         }
-        let (answers, batch) = decide(&[Push::from(&operations[..])], snapshot, now_ms);
+        let (answers, batch) = decide(&[Push::from(&operations[..])], &snapshot, now_ms);
         let revision = batch.documents.first().map(|write| write.document.rev);
         match (answers.first(), revision) {
             (Some(Ok(outcomes)), Some(revision)) if outcomes[..] == [Outcome::Applied] => {

@@ -10,6 +10,9 @@ pub enum ErrorKind {
     Unavailable,
     /// The database is too busy. The same request may succeed later.
     Busy,
+    /// The database took too long for the request. The same request may work later, and a smaller one is likelier to
+    /// work.
+    TooSlow,
     /// The database refused the request or gave an unexpected answer. The same request would fail again.
     Failed,
 }
@@ -91,7 +94,7 @@ impl StoreError {
     #[must_use]
     pub fn can_retry(&self) -> bool {
         match self.kind {
-            ErrorKind::Unavailable | ErrorKind::Busy => true,
+            ErrorKind::Unavailable | ErrorKind::Busy | ErrorKind::TooSlow => true,
             ErrorKind::Failed => false,
         }
     }
@@ -102,6 +105,7 @@ impl fmt::Display for StoreError {
         let kind = match self.kind {
             ErrorKind::Unavailable => "is unavailable",
             ErrorKind::Busy => "is busy",
+            ErrorKind::TooSlow => "was too slow",
             ErrorKind::Failed => "failed",
         };
         write!(formatter, "{} {kind} in {}: {}", self.store, self.operation, self.source)

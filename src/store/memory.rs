@@ -212,14 +212,7 @@ impl Tenant {
     }
 
     fn compact(&mut self, step: CompactStep) -> Compaction {
-        self.clients.retain(|_, memory| memory.revision > 0 || memory.seen_at_ms >= step.forget_clients_before_ms);
-        for memory in self.clients.values_mut().filter(|memory| memory.seen_at_ms < step.forget_clients_before_ms) {
-            memory.seen_at_ms = 0;
-            memory.pulled_seq = FORGOTTEN_PULLED_SEQ;
-        }
-        for memory in self.clients.values_mut().filter(|memory| memory.seen_at_ms > step.future_after_ms) {
-            memory.seen_at_ms = step.now_ms;
-        }
+        let clients_are_left = self.forget_clients(step);
         if self.received_at_ms > step.future_after_ms {
             let mut of_the_future = self.log.values_mut().filter(|logged| logged.received_at_ms > step.now_ms);
             of_the_future.by_ref().take(step.max_entries).for_each(|logged| logged.received_at_ms = step.now_ms);
@@ -240,8 +233,34 @@ impl Tenant {
             self.log.remove(seq);
             self.horizon = *seq;
         }
-        let is_finished = self.log.values().next().is_none_or(|logged| !is_old(logged));
+        let is_finished = !clients_are_left && self.log.values().next().is_none_or(|logged| !is_old(logged));
         Compaction { deleted_entries: old.len() as u64, is_finished }
+    }
+
+    /// Forgets silent clients, the most silent ones first, and sets times that lie in the future to now; says whether
+    /// some of either are left for the next step.
+    fn forget_clients(&mut self, step: CompactStep) -> bool {
+        let is_silent = |seen_at_ms: u64| seen_at_ms > 0 && seen_at_ms < step.forget_clients_before_ms;
+        let mut silent: Vec<(u64, ClientId)> = self
+            .clients
+            .iter()
+            .filter(|(_, memory)| is_silent(memory.seen_at_ms))
+            .map(|(client, memory)| (memory.seen_at_ms, client.clone()))
+            .collect();
+        silent.sort_unstable();
+        let silent_are_left = silent.len() > step.max_entries;
+        for (_, client) in silent.into_iter().take(step.max_entries) {
+            match self.clients.get_mut(&client) {
+                Some(memory) if memory.revision > 0 => {
+                    memory.seen_at_ms = 0;
+                    memory.pulled_seq = FORGOTTEN_PULLED_SEQ;
+                }
+                _ => drop(self.clients.remove(&client)),
+            }
+        }
+        let mut of_the_future = self.clients.values_mut().filter(|memory| memory.seen_at_ms > step.future_after_ms);
+        of_the_future.by_ref().take(step.max_entries).for_each(|memory| memory.seen_at_ms = step.now_ms);
+        silent_are_left || of_the_future.next().is_some()
     }
 }
 
@@ -318,10 +337,10 @@ impl Store for MemoryStore {
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
         Ok(self.with(tenant, |tenant| {
             let known = request.ids.into_iter().filter(|id| tenant.known.contains(id)).collect();
-            let document = |key: DocumentKey| {
-                tenant.documents.get(&key).map(|(_, document)| document.clone()).map(|document| (key, document))
-            };
-            Snapshot { known, documents: request.keys.into_iter().filter_map(document).collect() }
+            let document = |key: DocumentKey| tenant.documents.get(&key).map(|(_, document)| (key, document.clone()));
+            let documents: HashMap<_, _> = request.keys.into_iter().filter_map(document).collect();
+            let is_cut = documents.values().map(Document::bytes).sum::<usize>() > request.max_bytes;
+            Snapshot { known, documents: if is_cut { HashMap::new() } else { documents }, is_cut }
         }))
     }
 

@@ -20,6 +20,8 @@ mod integers;
 pub mod memory;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
+#[cfg(any(feature = "postgres", feature = "mongodb"))]
+mod pace;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod shared;
@@ -37,7 +39,7 @@ pub use crate::core::page::QueryPage;
 use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
-use crate::limits::protocol::INTEGER_MAX;
+use crate::limits::protocol::{INTEGER_MAX, PUSH_LOADED_MAX_BYTES};
 
 pub use delegate::{StoreFuture, delegate_store};
 pub use error::{ErrorKind, Obstacle, StoreError};
@@ -131,12 +133,22 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 }
 
 /// The ids and documents that [`Store::load`] reads.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct LoadRequest {
     /// Operation ids, each once.
     pub ids: Vec<OperationId>,
     /// Documents, each once.
     pub keys: Vec<DocumentKey>,
+    /// Most bytes of documents, their clocks included. If they have more, the snapshot [is cut](Snapshot::is_cut), and
+    /// the store holds hardly more than these bytes of them.
+    pub max_bytes: usize,
+}
+
+impl Default for LoadRequest {
+    /// Nothing, within the limit of a push.
+    fn default() -> Self {
+        Self { ids: Vec::new(), keys: Vec::new(), max_bytes: PUSH_LOADED_MAX_BYTES }
+    }
 }
 
 /// The outcome of [`Store::commit`].
@@ -269,7 +281,7 @@ pub struct CompactStep {
     /// Clients that were last seen before this are forgotten, in milliseconds since 1970. Clients with places from
     /// [`Store::remember`] stay, as clients that were never seen and have pulled [`FORGOTTEN_PULLED_SEQ`].
     pub forget_clients_before_ms: u64,
-    /// The greatest number of entries to remove, or to set to now.
+    /// The greatest number of entries to remove, or to set to now, and of clients to forget, or to set to now.
     pub max_entries: usize,
 }
 
@@ -278,6 +290,6 @@ pub struct CompactStep {
 pub struct Compaction {
     /// The number of removed entries.
     pub deleted_entries: u64,
-    /// Whether nothing is left to remove for this cut.
+    /// Whether nothing is left to remove for this cut, and no client to forget.
     pub is_finished: bool,
 }

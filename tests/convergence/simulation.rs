@@ -258,7 +258,11 @@ impl Simulation {
         let documents: Documents = documents.map(|document| (document.key, parse(&document.data))).collect();
         prop_assert_eq!(documents, self.account.documents.clone());
 
-        let request = LoadRequest { ids: self.account.accepted.clone(), keys: DOCUMENTS.map(key).to_vec() };
+        let request = LoadRequest {
+            ids: self.account.accepted.clone(),
+            keys: DOCUMENTS.map(key).to_vec(),
+            ..LoadRequest::default()
+        };
         let snapshot = self.world.store.load(&self.world.tenant, request).await.expect("the store loads");
         let revisions = snapshot.documents.into_iter().map(|(key, document)| (key, document.rev)).collect();
         prop_assert_eq!(&self.account.revisions, &revisions, "every operation counts one revision");

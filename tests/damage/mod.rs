@@ -71,7 +71,7 @@ async fn read(world: &World, read: Read) -> Result<()> {
         Read::State => store.changes(tenant, pull(None)).await.map(drop),
         Read::Document => store.document(tenant, &key("doc-1")).await.map(drop),
         Read::Load => {
-            let request = LoadRequest { ids: Vec::new(), keys: vec![key("doc-1")] };
+            let request = LoadRequest { keys: vec![key("doc-1")], ..LoadRequest::default() };
             store.load(tenant, request).await.map(drop)
         }
         Read::Filtered => store.query(tenant, query_of(COLLECTION, &[("n", "1")])).await.map(drop),

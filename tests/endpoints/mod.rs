@@ -122,6 +122,7 @@ macro_rules! every_check {
                 a_faulty_operation_fails_the_push_as_a_whole
                 a_document_that_grows_too_large_fails_the_push_and_names_the_data
                 conflicts_that_would_answer_too_much_fail_the_push_and_name_the_operations
+                documents_that_are_too_much_together_fail_the_push_and_name_the_operations
                 a_client_may_push_operations_of_another
                 data_comes_back_with_the_bytes_that_were_pushed
                 names_of_any_script_come_back_as_they_were

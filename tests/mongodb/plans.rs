@@ -132,8 +132,29 @@ async fn indexes(database: &Database) -> HashMap<String, Vec<Document>> {
     indexes
 }
 
+/// The ways of a look: one for each alternative of `$or`, with the rest of the filter. If an alternative is only about
+/// ranges, there is one way.
+fn ways(look: Look) -> Vec<Look> {
+    let Look { collection, filter, order } = look;
+    let alternatives: Vec<Document> = match filter.get_array("$or") {
+        Ok(either) => either.iter().filter_map(Bson::as_document).cloned().collect(),
+        Err(_) => Vec::new(),
+    };
+    let is_about_values = |field: &Bson| !matches!(field, Bson::Document(_));
+    if alternatives.is_empty() || !alternatives.iter().all(|filter| filter.values().any(is_about_values)) {
+        return vec![Look { collection, filter, order }];
+    }
+    let mut rest = filter;
+    rest.remove("$or");
+    let way = |alternative: Document| {
+        let filter = rest.clone().into_iter().chain(alternative).collect();
+        Look { collection: collection.clone(), filter, order: order.clone() }
+    };
+    alternatives.into_iter().map(way).collect()
+}
+
 fn assert_served(what: &str, proxy: &Proxy, indexes: &HashMap<String, Vec<Document>>) {
-    let looks: Vec<Look> = proxy.take_commands().iter().flat_map(looks_of).collect();
+    let looks: Vec<Look> = proxy.take_commands().iter().flat_map(looks_of).flat_map(ways).collect();
     assert!(!looks.is_empty(), "{what} looks for something");
     for look in looks {
         let of_collection = indexes.get(&look.collection).unwrap_or_else(|| panic!("no collection for {look:?}"));
@@ -198,7 +219,7 @@ async fn every_command_is_served_by_an_index() {
 #[test]
 fn what_no_index_serves_is_found_out() {
     let look = |filter: Document, order: Document| Look { collection: String::new(), filter, order };
-    let by_seq = doc! { "tenant": 1, "seq": 1, "deleted": 1 };
+    let by_seq = doc! { "tenant": 1, "seq": 1 };
     let by_id = doc! { "_id": 1 };
     assert!(serves(&by_seq, &look(doc! { "tenant": "a", "seq": { "$gt": 5 } }, doc! { "seq": 1 })));
     assert!(serves(&by_id, &look(doc! { "_id": { "$gt": "a", "$lt": "b" }, "tenant": "a" }, doc! { "_id": 1 })));

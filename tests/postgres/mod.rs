@@ -2,6 +2,7 @@
 
 pub(crate) mod proxy;
 
+mod bounds;
 mod contention;
 mod faults;
 mod hijack;

@@ -126,9 +126,15 @@ async fn reads_read_by_their_indexes(watched: &Watched, horizon: u64) {
     let pages = ["syncflow_operations_pkey", heads];
     watched.reads_by("a page of the log", &pages, async |world| drop(world.changes(log, 1_000).await)).await;
     let state = Some(Cursor::State { after: at(middle), tombstones_after: 0 });
-    let pages = ["syncflow_documents_by_seq", heads];
+    let pages = ["syncflow_documents_live_by_seq", heads];
     watched.reads_by("a page of documents", &pages, async |world| drop(world.changes(state, 1_000).await)).await;
     watched.reads_by("a first page", &pages, async |world| drop(world.changes(None, 100).await)).await;
+    let empty = watched.world.as_tenant("all deleted");
+    watched
+        .reads_by("a first page of nothing but tombstones", &pages, async |_| {
+            drop(empty.changes(None, 100).await);
+        })
+        .await;
     let by_time = if horizon == 0 { "syncflow_operations_by_time" } else { "syncflow_documents_by_time" };
     watched
         .reads_by("a page by timestamp", &[by_time, heads], async |world| {
@@ -166,12 +172,12 @@ async fn reads_read_by_their_indexes(watched: &Watched, horizon: u64) {
 
 async fn queries_read_by_their_indexes(watched: &Watched) {
     watched
-        .reads_by("a query for one document", &["syncflow_documents_data"], async |world| {
+        .reads_by("a query for one document", &["syncflow_documents_of_collection"], async |world| {
             assert_eq!(world.query(&[("number", "70.0")]).await.len(), 1);
         })
         .await;
     watched
-        .reads_by("a query for no document", &["syncflow_documents_data"], async |world| {
+        .reads_by("a query for no document", &["syncflow_documents_of_collection"], async |world| {
             assert_eq!(world.query(&[("number", "\"70\"")]).await.len(), 0);
         })
         .await;
@@ -192,6 +198,8 @@ async fn fill(schema: &Schema, admin: &Client) {
         world.apply(drafts(from, (from + step).min(OPERATIONS))).await;
     }
     world.as_tenant("neighbour").apply(drafts(0, step)).await;
+    let deletions = (0..step).map(|number| delete(&format!("deletion-{number}"), &format!("doc-{number}")));
+    world.as_tenant("all deleted").apply(deletions).await;
     let sql = format!(
         "INSERT INTO {schema}.syncflow_heads SELECT 'tenant-' || n, 1, 1, 0, 1, 1 FROM generate_series(1, 5000) AS n;
          INSERT INTO {schema}.syncflow_clients SELECT '{tenant}', 'client-' || n, 0, '', n, {now_ms}

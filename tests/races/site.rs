@@ -219,7 +219,7 @@ impl Client<'_> {
 
     /// The current state of a document.
     pub(crate) fn document(&self, key: &DocumentKey) -> Option<Document> {
-        let request = || LoadRequest { ids: vec![], keys: vec![key.clone()] };
+        let request = || LoadRequest { ids: vec![], keys: vec![key.clone()], ..LoadRequest::default() };
         self.until_it_works(async || {
             let snapshot = self.site.store.load(&self.site.tenant, request()).await?;
             Ok(snapshot.documents.get(key).cloned())

@@ -83,7 +83,7 @@ impl PlantedStore {
 
     async fn commit_over_anything(&self, tenant: &TenantId, mut batch: Batch) -> Result<Commit> {
         let keys = batch.documents.iter().map(|write| write.key.clone()).collect();
-        let now = self.inner.load(tenant, LoadRequest { ids: Vec::new(), keys }).await?;
+        let now = self.inner.load(tenant, LoadRequest { ids: Vec::new(), keys, ..LoadRequest::default() }).await?;
         for write in &mut batch.documents {
             write.seen_rev = now.documents.get(&write.key).map(|document| document.rev);
         }
@@ -93,7 +93,8 @@ impl PlantedStore {
     async fn commit_again(&self, tenant: &TenantId, mut batch: Batch) -> Result<Commit> {
         loop {
             let ids = batch.entries.iter().map(|entry| entry.id.clone()).collect();
-            let known = self.inner.load(tenant, LoadRequest { ids, keys: Vec::new() }).await?.known;
+            let known =
+                self.inner.load(tenant, LoadRequest { ids, keys: Vec::new(), ..LoadRequest::default() }).await?.known;
             if known.is_empty() {
                 return self.inner.commit(tenant, batch).await;
             }

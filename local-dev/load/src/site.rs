@@ -94,7 +94,8 @@ async fn open(database: &Database) -> Result<Arc<dyn Store>> {
 /// The revision of each document that exists.
 async fn revisions(store: &dyn Store, tenant: &TenantId, documents: u64) -> Result<Vec<Option<u64>>> {
     let keys: Vec<DocumentKey> = (0..documents).map(|index| key(&document_name(index))).collect();
-    let snapshot = store.load(tenant, LoadRequest { ids: Vec::new(), keys: keys.clone() }).await?;
+    let snapshot =
+        store.load(tenant, LoadRequest { ids: Vec::new(), keys: keys.clone(), ..LoadRequest::default() }).await?;
     Ok(keys.iter().map(|key| snapshot.documents.get(key).map(|document| document.rev)).collect())
 }
 

@@ -20,6 +20,7 @@
 //! |---|---|
 //! | 200 | `{"accepted":[…],"conflicts":[…]}`: each operation is in one of them |
 //! | 400 | something is wrong with the request; every faulty field is named, and nothing was applied |
+//!
 //! *Accepted* operations took effect, now or in an earlier push: an id takes effect once, however often it is pushed.
 //! They survive any crash from then on, and are answered with exactly the bytes that were sent. An operation that
 //! reuses the id of a different one is accepted too, and has no effect. If two operations of one push have the same id,
@@ -36,7 +37,9 @@
 //! would become larger than 1 MiB, the answer is a 400 that names the operation's `data`. If the documents in the
 //! conflicts have more than 4 MiB together, the answer is a 400 that names `operations`; a push of fewer operations
 //! helps. Behind a Lambda, echo and conflicts together must fit what it may pass on ([`AnswerLimit`]), and a push whose
-//! answer might not fit gets the same 400.
+//! answer might not fit gets the same 400. The
+//! same holds if the documents that a push changes have more than 16 MiB together, before it or after it, and if several
+//! operations take the database too long.
 
 use std::sync::Arc;
 
@@ -91,6 +94,13 @@ pub(in crate::api) async fn push_operations(
             "operations",
             format_args!("have conflicts whose documents are more than {max_bytes} bytes; push fewer at a time"),
         )),
+        Err(Refused::DocumentsTooLarge { max_bytes }) => Err(ApiError::bad_field(
+            "operations",
+            format_args!("change documents that are more than {max_bytes} bytes together; push fewer at a time"),
+        )),
+        Err(Refused::TooSlow) => {
+            Err(ApiError::bad_field("operations", "take the database too long; push fewer at a time"))
+        }
     }
 }
 

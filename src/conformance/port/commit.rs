@@ -6,8 +6,9 @@ use super::super::draft::{Draft, delete, insert, inserts, key, update};
 use super::super::world::{World, ids};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::decide::Batch;
+use crate::core::document::Document;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::OperationId;
+use crate::core::names::{DocumentKey, OperationId};
 use crate::limits::protocol::{CLOCK_MAX_ENTRIES, INTEGER_MAX};
 use crate::limits::service::GROUP_MAX_OPERATIONS;
 use crate::store::{Commit, LoadRequest};
@@ -88,7 +89,11 @@ pub async fn a_contended_batch_writes_none_of_its_documents(world: &World) {
         assert_eq!(world.commit(batch.clone()).await, Commit::Contended);
         let after = (world.log().await, world.query(&[]).await, world.stats().await);
         assert_eq!(before, after, "contended at {contended}");
-        let request = LoadRequest { ids: batch.entries.into_iter().map(|entry| entry.id).collect(), keys: vec![] };
+        let request = LoadRequest {
+            ids: batch.entries.into_iter().map(|entry| entry.id).collect(),
+            keys: vec![],
+            ..LoadRequest::default()
+        };
         let snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
         assert!(snapshot.known.is_empty(), "a contended batch leaves no id known: {:?}", snapshot.known);
     }
@@ -146,7 +151,7 @@ pub async fn a_document_is_loaded_as_it_was_decided(world: &World) {
     let expected = batch.documents.clone();
     assert_eq!(world.commit(batch).await, Commit::Done);
     let keys = expected.iter().map(|write| write.key.clone()).collect();
-    let request = LoadRequest { ids: vec![], keys };
+    let request = LoadRequest { ids: vec![], keys, ..LoadRequest::default() };
     let mut snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
     for write in expected {
         assert_eq!(snapshot.documents.remove(&write.key), Some(write.document), "{:?}", write.key);
@@ -161,6 +166,7 @@ pub async fn a_load_answers_what_was_asked_and_exists(world: &World) {
     let request = LoadRequest {
         ids: ["op-0", "op-2", "op-4", "op-5"].map(OperationId::literal).to_vec(),
         keys: ["doc-0", "doc-1", "doc-3"].map(key).to_vec(),
+        ..LoadRequest::default()
     };
     let snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
     let mut known: Vec<&str> = snapshot.known.iter().map(OperationId::as_str).collect();
@@ -172,6 +178,30 @@ pub async fn a_load_answers_what_was_asked_and_exists(world: &World) {
 
     let nothing = world.store.load(&world.tenant, LoadRequest::default()).await.expect("the store loads nothing");
     assert!(nothing.known.is_empty() && nothing.documents.is_empty());
+}
+
+/// A load whose documents have more bytes than were asked for says so, and one that has just as many is whole (law 10).
+pub async fn a_load_is_bounded_in_bytes(world: &World) {
+    let clock = &[("a", 1)][..];
+    let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(50_000));
+    world
+        .apply((0..10).map(|number| insert(&format!("op-{number}"), &format!("doc-{number}")).data(&data).clock(clock)))
+        .await;
+    world.apply([delete("op-10", "doc-9").clock(&[("a", 2)])]).await;
+    let clock_bytes = r#"{"a":1}"#.len();
+    let bytes = 9 * data.len() + 10 * clock_bytes;
+    let keys: Vec<DocumentKey> = (0..11).map(|number| key(&format!("doc-{number}"))).collect();
+    for (max_bytes, is_cut) in [(bytes, false), (bytes - 1, true), (data.len(), true), (0, true)] {
+        let request = LoadRequest { keys: keys.clone(), max_bytes, ..LoadRequest::default() };
+        let snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
+        assert_eq!(snapshot.is_cut, is_cut, "{max_bytes}");
+        let loaded_bytes: usize = snapshot.documents.values().map(Document::bytes).sum();
+        assert!(loaded_bytes <= max_bytes + data.len() + clock_bytes, "{loaded_bytes} of {max_bytes}");
+        assert!(is_cut || snapshot.documents.len() == 10);
+    }
+    let request = LoadRequest { ids: vec![OperationId::literal("op-3")], max_bytes: 0, ..LoadRequest::default() };
+    let snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
+    assert_eq!((snapshot.known.len(), snapshot.is_cut), (1, false), "ids are not documents");
 }
 
 /// The largest group of pushes is one batch, so no store may have a smaller limit for what it loads and writes at once.

@@ -6,13 +6,16 @@ use super::super::draft::{delete, insert, inserts, update};
 use super::super::faults::FaultyStore;
 use super::super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::Cursor;
+use crate::core::names::ClientId;
 use crate::core::operation::OperationKind;
+use crate::core::places::Places;
+use crate::core::progress::Progress;
 use crate::limits::protocol::{DAY_MS, INTEGER_MAX};
 use crate::limits::service::{
     CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_STEP_MAX_ENTRIES,
 };
-use crate::service::PullFrom;
-use crate::store::{ClientMemory, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ};
+use crate::service::{Host as _, PullFrom};
+use crate::store::{ClientMemory, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 
 async fn step(world: &World, received_until_ms: u64, max_entries: usize) -> Compaction {
     let step = CompactStep {
@@ -149,6 +152,36 @@ pub async fn silent_clients_are_forgotten(world: &World) {
     assert_eq!(world.memory("legacy").await, Some(forgotten), "it is forgotten once");
     world.since("legacy", 0, 1).await;
     assert_eq!(world.stats().await.unsynced_operations, 1, "it came back and counts again");
+}
+
+/// A step forgets so many clients, and the last one says that none is left (law 10).
+pub async fn clients_are_forgotten_in_steps_and_the_last_one_says_so(world: &World) {
+    let seen_at_ms = world.host.now_ms();
+    for number in 0..5 {
+        let (noted, legacy) = (format!("noted-{number}"), format!("legacy-{number}"));
+        let progress = Progress { pulled_seq: 0, seen_at_ms: seen_at_ms + number };
+        world.store.note_pulled(&world.tenant, &ClientId::literal(&noted), progress).await.expect("it is noted");
+        let memory = NewMemory { seen_revision: 0, places: Places::default(), pulled_seq: 0, seen_at_ms };
+        let remembered = world.store.remember(&world.tenant, &ClientId::literal(&legacy), memory).await;
+        assert_eq!(remembered.expect("it is remembered"), Remember::Done);
+    }
+    let later_ms = seen_at_ms + 10;
+    let step = CompactStep {
+        now_ms: later_ms,
+        future_after_ms: later_ms,
+        received_until_ms: 0,
+        forget_clients_before_ms: later_ms,
+        max_entries: 4,
+    };
+    for is_finished in [false, false, true, true] {
+        let done = world.store.compact(&world.tenant, step).await.expect("the store compacts");
+        assert_eq!(done, Compaction { deleted_entries: 0, is_finished });
+    }
+    for number in 0..5 {
+        assert_eq!(world.memory(&format!("noted-{number}")).await, None);
+        let legacy = world.memory(&format!("legacy-{number}")).await.expect("its places are kept");
+        assert_eq!((legacy.seen_at_ms, legacy.pulled_seq), (0, FORGOTTEN_PULLED_SEQ));
+    }
 }
 
 const TEN_YEARS_MS: u64 = 3_652 * DAY_MS;

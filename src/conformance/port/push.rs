@@ -1,11 +1,11 @@
 //! Push, case by case of the protocol.
 
-use super::super::draft::{clock, delete, insert, key, update};
+use super::super::draft::{Draft, clock, delete, insert, key, update};
 use super::super::world::{World, ids, operations};
 use crate::core::decide::{Conflict, ConflictRelation, Outcome, Refused};
 use crate::core::json::Object;
 use crate::core::operation::OperationKind;
-use crate::limits::protocol::{DOCUMENT_MAX_BYTES, INTEGER_MAX};
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, INTEGER_MAX, PUSH_LOADED_MAX_BYTES, PUSH_WRITTEN_MAX_BYTES};
 use crate::service::Pushed;
 
 /// Everything that a push could change, for a comparison.
@@ -243,4 +243,57 @@ pub async fn a_push_that_makes_a_document_too_large_is_refused_as_a_whole(world:
     assert_eq!(refused, Pushed::Refused(Refused::DocumentTooLarge { index: 2 }));
     assert_eq!(everything(world).await, before);
     world.apply([insert("op-2", "doc-2"), update("op-4", "doc-4")]).await;
+}
+
+/// Documents of 0.9 MB that are too much for one push to load, and how many they are.
+async fn many_large_documents(world: &World) -> usize {
+    let bytes = 900_000;
+    let data = document_of("a", bytes);
+    let count = PUSH_LOADED_MAX_BYTES / bytes + 1;
+    for number in 0..count {
+        world.apply([insert(&format!("large-{number}"), &format!("doc-{number}")).data(&data)]).await;
+    }
+    count
+}
+
+/// Small updates of documents that are too large together change nothing, whatever else the push has (law 10).
+pub async fn a_push_whose_documents_are_too_much_to_load_is_refused_as_a_whole_and_half_of_it_is_not(world: &World) {
+    let count = many_large_documents(world).await;
+    let updates: Vec<Draft> = (0..count)
+        .map(|number| update(&format!("op-{number}"), &format!("doc-{number}")).data(r#"{"b":1}"#).clock(&[("a", 99)]))
+        .collect();
+    let before = world.log().await.len();
+    let refused = world.service.push(&world.tenant, operations(updates.clone())).await.expect("a refusal is an answer");
+    assert_eq!(refused, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_LOADED_MAX_BYTES }));
+    assert_eq!(world.log().await.len(), before);
+    for half in updates.chunks(count.div_ceil(5)) {
+        world.apply(half.to_vec()).await;
+    }
+}
+
+/// Documents in conflict are loaded too, so they are bounded too (law 10).
+pub async fn a_push_that_conflicts_with_too_much_to_load_is_refused_too(world: &World) {
+    let count = many_large_documents(world).await;
+    let conflicting =
+        (0..count).map(|number| update(&format!("op-{number}"), &format!("doc-{number}")).clock(&[("b", 1)]));
+    let refused = world.service.push(&world.tenant, operations(conflicting)).await.expect("a refusal is an answer");
+    assert_eq!(refused, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_LOADED_MAX_BYTES }));
+}
+
+/// The documents that a push writes are bounded, whether their data came from the store or the push (law 10).
+pub async fn a_push_that_makes_too_much_to_write_is_refused_as_a_whole(world: &World) {
+    let bytes = 900_000;
+    let (half, other_half) = (document_of("a", bytes / 2), document_of("b", bytes / 2));
+    let count = PUSH_WRITTEN_MAX_BYTES / bytes + 1;
+    world.apply((0..count).map(|number| insert(&format!("half-{number}"), &format!("doc-{number}")).data(&half))).await;
+    let updates: Vec<Draft> = (0..count)
+        .map(|number| update(&format!("op-{number}"), &format!("doc-{number}")).data(&other_half).clock(&[("a", 99)]))
+        .collect();
+    let before = world.log().await.len();
+    let refused = world.service.push(&world.tenant, operations(updates.clone())).await.expect("a refusal is an answer");
+    assert_eq!(refused, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES }));
+    assert_eq!(world.log().await.len(), before);
+    for half in updates.chunks(count.div_ceil(5)) {
+        world.apply(half.to_vec()).await;
+    }
 }

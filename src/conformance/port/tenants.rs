@@ -26,7 +26,11 @@ pub async fn no_request_reads_another_tenants_data(world: &World) {
     assert_eq!(void.since("client", 0, 9).await.entries, []);
     assert_eq!(void.since_of_nobody(0, 9).await.entries, []);
     assert_eq!(void.stats().await, Stats::default());
-    let request = LoadRequest { ids: vec![OperationId::literal("op-1")], keys: vec![key("doc-1"), key("doc-3")] };
+    let request = LoadRequest {
+        ids: vec![OperationId::literal("op-1")],
+        keys: vec![key("doc-1"), key("doc-3")],
+        ..LoadRequest::default()
+    };
     let snapshot = void.store.load(&void.tenant, request).await.expect("the store loads");
     assert!(snapshot.known.is_empty() && snapshot.documents.is_empty());
 }

@@ -9,7 +9,7 @@ use super::super::faults::{Fault, FaultyStore};
 use super::super::world::{World, ids, operations};
 use crate::core::decide::{ConflictRelation, Outcome, Refused};
 use crate::core::names::ClientId;
-use crate::limits::protocol::DOCUMENT_MAX_BYTES;
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_LOADED_MAX_BYTES};
 use crate::limits::service::{GROUP_MAX_OPERATIONS, PULL_MAX_ATTEMPTS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS};
 use crate::service::{PullFrom, PullRequest, Pushed, ServiceError};
 use crate::store::ErrorKind;
@@ -104,6 +104,27 @@ pub async fn a_push_that_the_store_refuses_for_good_fails_alone(world: &World) {
     }
     assert_eq!(ids(&world.log().await), ["op-1", "op-2", "op-4"]);
     assert_eq!(world.data("doc-2").await.as_deref(), Some(r#"{"after":1}"#));
+}
+
+/// A group that takes the store too long is decided push by push; a push that does so alone is told to be smaller.
+pub async fn a_group_that_takes_too_long_is_decided_push_by_push(world: &World) {
+    let (world, faulty) = over_faults(world);
+    let too_slow = Fault::Fails(ErrorKind::TooSlow);
+    let gate = faulty.hold(&world.tenant).await;
+    let first = begin(&world, [insert("op-1", "doc-1")]);
+    let large = begin(&world, [insert("op-2", "doc-2"), insert("op-3", "doc-3")]);
+    let neighbour = begin(&world, [insert("op-4", "doc-4")]);
+    drop(gate);
+    assert_eq!(outcomes(first).await, [Outcome::Applied]);
+    faulty.inject([too_slow, too_slow]);
+    let answers = join_all([large, neighbour]).await;
+    let answers: Vec<Pushed> = answers.into_iter().map(|answer| answer.expect("the push is answered")).collect();
+    assert_eq!(answers, [Err(Refused::TooSlow), Ok(vec![Outcome::Applied])]);
+    faulty.inject([too_slow]);
+    let smallest = world.service.push(&world.tenant, operations([insert("op-5", "doc-5")])).await;
+    let Err(ServiceError::Store(error)) = &smallest else { panic!("no error but {smallest:?}") };
+    assert!(error.can_retry(), "one operation cannot be made smaller");
+    assert_eq!(ids(&world.log().await), ["op-1", "op-4"]);
 }
 
 /// After a failure that came after the commit, no client sees an operation that was applied twice (law 2).
@@ -232,6 +253,35 @@ pub async fn a_group_is_bounded(world: &World) {
         assert!(answer.iter().all(|outcome| *outcome == Outcome::Applied));
     }
     assert_eq!(faulty.commits(), 3, "the first alone, then two and two");
+}
+
+/// Pushes whose documents are too much for one commit share as many commits as they need (law 10).
+pub async fn pushes_that_are_too_much_together_are_decided_apart(world: &World) {
+    let (world, faulty) = over_faults(world);
+    let bytes = 900_000;
+    let data = format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes));
+    let count = PUSH_LOADED_MAX_BYTES / bytes + 2;
+    for number in 0..count {
+        world.apply([insert(&format!("large-{number}"), &format!("doc-{number}")).data(&data)]).await;
+    }
+    let before = faulty.commits();
+    let gate = faulty.hold(&world.tenant).await;
+    let first = begin(&world, [insert("first", "first")]);
+    let mut pushes: Vec<PushFuture<'_>> = (0..count)
+        .map(|number| begin(&world, [update(&format!("op-{number}"), &format!("doc-{number}")).data(r#"{"b":1}"#)]))
+        .collect();
+    let too_much = (0..count).map(|number| update(&format!("too-{number}"), &format!("doc-{number}")));
+    pushes.push(begin(&world, too_much));
+    drop(gate);
+    assert_eq!(outcomes(first).await, [Outcome::Applied]);
+    let mut answers = join_all(pushes).await;
+    let refused = answers.pop().expect("the last push").expect("the push is answered");
+    assert_eq!(refused, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_LOADED_MAX_BYTES }));
+    for answer in answers {
+        assert_eq!(answer.expect("the push is answered"), Ok(vec![Outcome::Applied]));
+    }
+    let commits = usize::try_from(faulty.commits() - before).expect("a small number");
+    assert!(commits < count, "{commits} commits");
 }
 
 /// Law 9: a tenant with a slow commit delays no other tenant.

@@ -1,7 +1,10 @@
 use super::*;
+use crate::core::clock::VectorClock;
+use crate::core::content::OPENED;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId};
-use crate::core::operation::OperationKind;
+use crate::core::operation::{Change, OperationKind};
+use crate::limits::protocol::DOCUMENT_MAX_BYTES;
 
 fn key(id: &str) -> DocumentKey {
     DocumentKey { collection: Collection::literal("todos"), id: DocumentId::literal(id) }
@@ -35,7 +38,7 @@ fn after(mut snapshot: Snapshot, batch: &Batch) -> Snapshot {
 }
 
 fn decided(snapshot: &Snapshot, operations: &[Operation]) -> (Answer, Batch) {
-    let (mut answers, batch) = decide(&[operations.into()], snapshot.clone(), 7);
+    let (mut answers, batch) = decide(&[operations.into()], snapshot, 7);
     (answers.remove(0), batch)
 }
 
@@ -124,9 +127,9 @@ fn a_push_that_is_refused_leaves_no_trace_and_its_neighbours_are_decided_without
         operation("4", OperationKind::Update, "d", &other_half, &[("a", 3)]),
     ];
     let last = [operation("3", OperationKind::Update, "d", r#"{"m":2}"#, &[("a", 2)])];
-    let (answers, batch) = decide(&[&first[..], &refused, &last].map(Push::from), Snapshot::default(), 0);
+    let (answers, batch) = decide(&[&first[..], &refused, &last].map(Push::from), &Snapshot::default(), 0);
     assert_eq!(answers[1], Err(Refused::DocumentTooLarge { index: 2 }));
-    let (without, batch_without) = decide(&[&first[..], &last].map(Push::from), Snapshot::default(), 0);
+    let (without, batch_without) = decide(&[&first[..], &last].map(Push::from), &Snapshot::default(), 0);
     assert_eq!([&answers[0], &answers[2]], [&without[0], &without[1]]);
     assert_eq!(batch, batch_without);
 }
@@ -158,10 +161,115 @@ fn a_push_may_answer_as_many_bytes_of_conflicts_as_it_says() {
     let operations = [insert("2", "e", &[("b", 1)]), insert("3", "d", &[("b", 1)])];
     let decided_within = |conflicts_max_bytes| {
         let push = Push { operations: &operations, conflicts_max_bytes };
-        let (mut answers, batch) = decide(&[push], snapshot.clone(), 7);
+        let (mut answers, batch) = decide(&[push], &snapshot, 7);
         (answers.remove(0), batch.entries.len())
     };
     assert!(matches!(decided_within(needed), (Ok(_), 1)));
     let refused = Refused::ConflictsTooLarge { max_bytes: needed - 1 };
     assert_eq!(decided_within(needed - 1), (Err(refused), 0), "what would be accepted beside it is not applied either");
+}
+
+fn large_object(name: &str, bytes: usize) -> String {
+    format!(r#"{{"{name}":"{}"}}"#, "x".repeat(bytes))
+}
+
+#[test]
+fn a_document_is_read_once_however_many_operations_change_it() {
+    let members: Vec<String> = (0..1_000).map(|number| format!(r#""k{number}":{number}"#)).collect();
+    let stored = operation("0", OperationKind::Insert, "d", &format!("{{{}}}", members.join(",")), &[("a", 1)]);
+    let snapshot = after(Snapshot::default(), &decided(&Snapshot::default(), &[stored]).1);
+    let updates: Vec<Operation> = (2..500)
+        .map(|number| {
+            let data = format!(r#"{{"k{number}":"new"}}"#);
+            operation(&number.to_string(), OperationKind::Update, "d", &data, &[("a", number)])
+        })
+        .collect();
+    let before = OPENED.get();
+    let (answer, batch) = decided(&snapshot, &updates);
+    assert_eq!(OPENED.get() - before, 1);
+    assert!(answer.unwrap().iter().all(|outcome| *outcome == Outcome::Applied));
+    assert_eq!(batch.documents[0].document.rev, 499);
+    let data = batch.documents[0].document.data.as_ref().unwrap().as_str();
+    assert!(data.starts_with(r#"{"k0":0,"k1":1,"k2":"new","k3":"new""#) && data.ends_with(r#""k999":999}"#));
+}
+
+#[test]
+fn a_conflict_shows_the_document_as_it_stood_at_its_operation_also_in_a_push_behind_one_that_is_refused() {
+    let too_large = large_object("z", DOCUMENT_MAX_BYTES);
+    let first = [
+        insert("1", "d", &[("a", 1)]),
+        operation("2", OperationKind::Update, "d", r#"{"m":2}"#, &[("a", 2)]),
+        insert("3", "d", &[("b", 1)]),
+        operation("4", OperationKind::Update, "d", r#"{"n":4}"#, &[("a", 3)]),
+        insert("5", "d", &[("b", 1)]),
+    ];
+    let refused = [
+        operation("6", OperationKind::Update, "d", r#"{"n":6,"o":6}"#, &[("a", 4)]),
+        operation("7", OperationKind::Delete, "d", "", &[("a", 5)]),
+        operation("8", OperationKind::Update, "d", r#"{"p":8}"#, &[("a", 6)]),
+        operation("9", OperationKind::Update, "d", &too_large, &[("a", 7)]),
+    ];
+    let last = [insert("10", "d", &[("b", 1)]), operation("6", OperationKind::Update, "d", "{}", &[("a", 4)])];
+    let (answers, batch) = decide(&[&first[..], &refused, &last].map(Push::from), &Snapshot::default(), 0);
+    let shown = |outcome: &Outcome| match outcome {
+        Outcome::Conflict(conflict) => (conflict.document.rev, conflict.document.data.clone().unwrap()),
+        other => panic!("{other:?}"),
+    };
+    let outcomes = answers[0].as_ref().unwrap();
+    assert_eq!(shown(&outcomes[2]), (2, Object::literal(r#"{"n":1,"m":2}"#)));
+    assert_eq!(shown(&outcomes[4]), (3, Object::literal(r#"{"n":4,"m":2}"#)));
+    assert_eq!(answers[1], Err(Refused::DocumentTooLarge { index: 3 }));
+    let outcomes = answers[2].as_ref().unwrap();
+    assert_eq!(shown(&outcomes[0]), (3, Object::literal(r#"{"n":4,"m":2}"#)));
+    assert_eq!(outcomes[1], Outcome::Applied, "a refused push leaves its ids unknown");
+    assert_eq!(batch.documents[0].document.data, Some(Object::literal(r#"{"n":4,"m":2}"#)));
+    assert_eq!((batch.documents[0].entry_index, batch.entries.len()), (3, 4));
+}
+
+#[test]
+fn a_push_may_write_so_many_bytes_of_documents_and_not_more() {
+    let data = large_object("a", DOCUMENT_MAX_BYTES / 2);
+    let fits = PUSH_WRITTEN_MAX_BYTES / (data.len() + r#"{"a":1}"#.len());
+    let inserts = |count: usize| -> Vec<Operation> {
+        let insert = |number: usize| {
+            let name = number.to_string();
+            operation(&name, OperationKind::Insert, &name, &data, &[("a", 1)])
+        };
+        (0..count).map(insert).collect()
+    };
+    assert!(decided(&Snapshot::default(), &inserts(fits)).0.is_ok());
+    let (answer, batch) = decided(&Snapshot::default(), &inserts(fits + 1));
+    assert_eq!(answer, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES }));
+    assert!(batch.is_empty());
+    let mut replaced = inserts(fits + 1);
+    replaced.push(operation("delete", OperationKind::Delete, "0", "", &[("a", 2)]));
+    assert!(decided(&Snapshot::default(), &replaced).0.is_ok(), "what the push leaves is what it writes");
+}
+
+#[test]
+fn a_decision_ends_when_the_pushes_before_write_or_show_enough_and_one_document_is_counted_once() {
+    let data = large_object("a", DOCUMENT_MAX_BYTES / 2);
+    let pushes = |update: &str, document: &dyn Fn(u64) -> String| -> Vec<Vec<Operation>> {
+        let change = |number: u64| {
+            operation(&number.to_string(), OperationKind::Update, &document(number), update, &[("a", number)])
+        };
+        (2..100).map(|number| vec![change(number)]).collect()
+    };
+    let (_, batch) = decided(&Snapshot::default(), &[operation("1", OperationKind::Insert, "d", &data, &[("a", 1)])]);
+    let snapshot = after(Snapshot::default(), &batch);
+    let answers = |pushes: &[Vec<Operation>]| {
+        let pushes: Vec<Push<'_>> = pushes.iter().map(|push| push.as_slice().into()).collect();
+        decide(&pushes, &snapshot, 0).0.len()
+    };
+    assert_eq!(answers(&pushes(r#"{"b":1}"#, &|_| "d".to_owned())), 98, "one document");
+    let most = PUSH_WRITTEN_MAX_BYTES / (DOCUMENT_MAX_BYTES / 2) + 1;
+    let many = answers(&pushes(&data, &|number| number.to_string()));
+    assert!((most / 2..=most).contains(&many), "{many}");
+
+    let mut shown = pushes(r#"{"b":1}"#, &|_| "d".to_owned());
+    for (number, push) in shown.iter_mut().enumerate() {
+        push.push(insert(&format!("conflict-{number}"), "d", &[("b", 1)]));
+    }
+    let many = answers(&shown);
+    assert!((most / 2..=most).contains(&many), "{many}");
 }

@@ -22,3 +22,9 @@ pub const STORE_PROBE_TIME_MAX_MS: u64 = 1_000;
 
 /// The most documents that a store fetches at once for a query, to look for matching ones.
 pub const QUERY_FETCH_MAX_DOCUMENTS: usize = 1_000;
+
+/// The most queries with a filter that a process runs on a database server at the same time. More of them wait.
+pub const QUERY_FILTERED_MAX_REQUESTS: usize = 4;
+
+/// After how many bytes of documents a query lets other requests have their turn.
+pub const QUERY_PACE_BYTES: usize = 256 * 1024;

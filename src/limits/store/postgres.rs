@@ -12,3 +12,6 @@ pub const NUMBER_MAX_BYTES: usize = 4_000;
 
 /// The most digits of an exponent that is stored unchanged.
 pub const EXPONENT_MAX_DIGITS: usize = 3;
+
+/// The time limit of the database server for a step of the schema, in milliseconds.
+pub const STORE_STEP_TIME_MAX_MS: u64 = 10 * 60 * 1_000;

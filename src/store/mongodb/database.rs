@@ -13,10 +13,14 @@ use super::failure::Failure;
 use super::options::{MongoOptions, MongoOptionsError};
 use super::write::tails::Tails;
 use super::write::writers::Announcements;
+use crate::limits::store::QUERY_FILTERED_MAX_REQUESTS;
 use crate::limits::store::mongodb::{INDEX_MAX_ATTEMPTS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS};
 
 /// The version of the stored format. A database with another version is refused.
 const VERSION: i32 = 1;
+
+/// The number of the current set of indexes. If a database has an older set, the missing indexes are created.
+const INDEX_VERSION: i32 = 2;
 
 /// The wire protocol of MongoDB 6.0. Older servers cannot read a snapshot outside a transaction.
 const OLDEST_WIRE_VERSION: i32 = 17;
@@ -45,6 +49,8 @@ pub(super) struct Database {
     pub(super) knows_compaction: AtomicBool,
     pub(super) announcements: Announcements,
     pub(super) tails: Tails,
+    /// The turns of queries that look at many documents.
+    pub(super) filters: async_lock::Semaphore,
 }
 
 /// The collections, each with the read and write concerns that its content needs.
@@ -99,6 +105,7 @@ impl Database {
             knows_compaction: AtomicBool::new(false),
             announcements: Announcements::default(),
             tails: Tails::default(),
+            filters: async_lock::Semaphore::new(QUERY_FILTERED_MAX_REQUESTS),
         }
     }
 
@@ -205,7 +212,8 @@ impl Database {
             return Ok(());
         }
         collections.create_indexes().await?;
-        let complete = doc! { "$set": { "indexes": true } };
+        collections.drop_former_indexes().await;
+        let complete = doc! { "$set": { "indexes": true, "indexVersion": INDEX_VERSION } };
         collections.in_time(collections.schema.update_one(doc! { "_id": "schema" }, complete)).await?;
         tracing::info!(mongodb.database = self.options.database, "collections and indexes are there");
         Ok(())
@@ -222,7 +230,8 @@ impl Database {
         if (operations, documents) != (&self.options.operations_collection, &self.options.documents_collection) {
             return unsuitable(format!("its collections are {operations} and {documents}, not the ones that are set"));
         }
-        Ok(schema.get_bool("indexes").unwrap_or(false))
+        let has_current = schema.get_i32("indexVersion").is_ok_and(|version| version >= INDEX_VERSION);
+        Ok(has_current && schema.get_bool("indexes").unwrap_or(false))
     }
 
     /// Marks the database as ours, unless the collections contain data of others.
@@ -310,7 +319,7 @@ impl Collections {
             (
                 &self.documents,
                 vec![
-                    plain(doc! { "tenant": 1, "seq": 1, "deleted": 1 }),
+                    plain(doc! { "tenant": 1, "deleted": 1, "seq": 1 }),
                     plain(doc! { "tenant": 1, "collection": 1, "deleted": 1, "seq": -1 }),
                     plain(doc! { "tenant": 1, "timestamp": 1, "seq": 1 }),
                 ],
@@ -329,6 +338,13 @@ impl Collections {
             self.create_indexes_of(collection, &indexes).await?;
         }
         Ok(())
+    }
+
+    /// Drops an index that an earlier version has made and nothing uses. If this fails it only costs writes a little.
+    async fn drop_former_indexes(&self) {
+        if let Err(failure) = self.in_time(self.documents.drop_index("tenant_1_seq_1_deleted_1")).await {
+            tracing::debug!(error = %failure, "an index of an earlier version is not dropped");
+        }
     }
 
     /// Creates indexes that may exist already, or that other processes may be creating.

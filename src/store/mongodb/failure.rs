@@ -29,10 +29,13 @@ const NAMESPACE_NOT_FOUND: i32 = 26;
 /// The codes of a server that does not know a command, or may not execute it in its configuration.
 const UNKNOWN_COMMAND_CODES: [i32; 3] = [59, 115, 8_000];
 
-/// The codes of a server that cannot work for a temporary reason: it stops, starts, steps down, has lost disk space or
-/// the other members, or was too slow.
-const PASSING_CODES: [i32; 20] =
-    [6, 7, 50, 64, 89, 91, 134, 189, 202, 246, 251, 262, 9_001, 10_107, 11_600, 11_602, 13_435, 13_436, 14_031, 16_500];
+/// The codes of a server that cannot work for a temporary reason: it stops, starts, steps down,
+/// or has lost disk space or the other members.
+const PASSING_CODES: [i32; 19] =
+    [6, 7, 64, 89, 91, 134, 189, 202, 246, 251, 262, 9_001, 10_107, 11_600, 11_602, 13_435, 13_436, 14_031, 16_500];
+
+/// A command took longer than it may.
+const MAX_TIME_EXPIRED: i32 = 50;
 
 /// The codes of a busy server: lock timeouts, write conflicts, too many requests.
 const BUSY_CODES: [i32; 4] = [24, 46, WRITE_CONFLICT, 462];
@@ -124,6 +127,7 @@ impl Failure {
         match self {
             Self::Late => ErrorKind::Unavailable,
             Self::Crowded => ErrorKind::Busy,
+            _ if self.code() == Some(MAX_TIME_EXPIRED) => ErrorKind::TooSlow,
             _ if self.code().is_some_and(|code| BUSY_CODES.contains(&code)) => ErrorKind::Busy,
             _ if self.code().is_some_and(|code| PASSING_CODES.contains(&code)) => ErrorKind::Unavailable,
             Self::Unsuitable(_) | Self::Answer(_) | Self::Damaged(_) | Self::Statement { .. } => ErrorKind::Failed,

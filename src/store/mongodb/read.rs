@@ -40,7 +40,7 @@ const ROWS_BESIDE: usize = 3;
 /// changes in between.
 pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadRequest) -> Result<Snapshot, Failure> {
     let collections = database.ready().await?;
-    let (mut known, mut documents) = (HashSet::new(), HashMap::new());
+    let (mut known, mut documents, mut bytes) = (HashSet::new(), HashMap::new(), 0);
     for keys in request.keys.chunks(LIST_MAX_VALUES) {
         let keys: Vec<String> = keys.iter().map(|key| document_key(tenant, key)).collect();
         let those = doc! { "_id": { "$in": keys }, "tenant": tenant.as_str() };
@@ -48,7 +48,12 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
             collections.in_time(collections.documents.find(those).batch_size(batch_of(LIST_MAX_VALUES))).await?;
         while collections.in_time(found.advance()).await? {
             let row = Row(found.current());
-            documents.insert(row.key()?, row.document()?);
+            let document = row.document()?;
+            bytes += document.bytes();
+            if bytes > request.max_bytes {
+                return Ok(Snapshot { known, documents, is_cut: true });
+            }
+            documents.insert(row.key()?, document);
         }
     }
     for ids in request.ids.chunks(LIST_MAX_VALUES) {
@@ -60,7 +65,7 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
             known.insert(OperationId::from_store(Row(found.current()).text("id")?));
         }
     }
-    Ok(Snapshot { known, documents })
+    Ok(Snapshot { known, documents, is_cut: false })
 }
 
 fn union(collection: &str, pipeline: Vec<Bson>) -> Bson {
@@ -111,9 +116,10 @@ fn scan_rows(collections: &Collections, tenant: &TenantId, scan: Scan, max_rows:
             let mut wanted = doc! { "tenant": tenant.as_str(), "seq": { "$gt": signed(after.seq) } };
             match tombstones_after {
                 None => wanted.insert("deleted", false),
+                // Each alternative names `deleted`, so that the index leads past the tombstones that are not shown.
                 Some(seq) => {
-                    let either = vec![doc! { "deleted": false }, doc! { "seq": { "$gt": signed(seq) } }];
-                    wanted.insert("$or", either)
+                    let shown = doc! { "deleted": true, "seq": { "$gt": signed(seq) } };
+                    wanted.insert("$or", vec![doc! { "deleted": false }, shown])
                 }
             };
             let rows = vec![doc! { "$match": wanted }, doc! { "$sort": { "seq": 1 } }, limit];

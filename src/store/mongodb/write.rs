@@ -74,30 +74,36 @@ pub(super) async fn remember(
 /// See [`crate::store::Store::compact`].
 pub(super) async fn compact(database: &Database, tenant: &TenantId, step: CompactStep) -> Result<Compaction, Failure> {
     let collections = database.ready().await?;
-    forget_clients(collections, tenant, step).await?;
+    let clients_are_left = forget_clients(collections, tenant, step).await?;
     if end_the_future(database, collections, tenant, step).await? {
         return Ok(Compaction { deleted_entries: 0, is_finished: false });
     }
     let Some(part) = find_old_entries(collections, tenant, step).await? else {
-        return Ok(Compaction { deleted_entries: 0, is_finished: true });
+        return Ok(Compaction { deleted_entries: 0, is_finished: !clients_are_left });
     };
     let is_moved = transaction::run(database, tenant, &Compacting { tenant, part }).await?;
     // If another step was faster, the next step continues after it.
     Ok(Compaction {
         deleted_entries: if is_moved { part.new_horizon - part.horizon } else { 0 },
-        is_finished: is_moved && part.is_last,
+        is_finished: is_moved && part.is_last && !clients_are_left,
     })
 }
 
 /// Forgets silent clients. Their places are kept, in documents that this function and the statistics skip from then on.
-async fn forget_clients(collections: &Collections, tenant: &TenantId, step: CompactStep) -> Result<(), Failure> {
+/// Returns whether some clients are left for the next step.
+async fn forget_clients(collections: &Collections, tenant: &TenantId, step: CompactStep) -> Result<bool, Failure> {
     let before_ms = signed(step.forget_clients_before_ms);
     let silent = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gt": 0_i64, "$lt": before_ms } };
     let fields = doc! { "_id": 1, "revision": 1 };
     let find = collections.clients.find(silent.clone()).sort(doc! { "seenAtMs": 1 }).projection(fields);
-    let mut found = collections.in_time(find.limit(signed(step.max_entries as u64))).await?;
+    let mut found = collections.in_time(find.limit(signed(step.max_entries as u64).saturating_add(1))).await?;
     let (mut with_places, mut noted) = (Vec::new(), Vec::new());
+    let mut are_left = false;
     while collections.in_time(found.advance()).await? {
+        are_left = with_places.len() + noted.len() >= step.max_entries;
+        if are_left {
+            break;
+        }
         let row = Row(found.current());
         let keys = if row.integer("revision")? > 0 { &mut with_places } else { &mut noted };
         keys.push(row.text("_id")?.to_owned());
@@ -117,7 +123,7 @@ async fn forget_clients(collections: &Collections, tenant: &TenantId, step: Comp
         let those = those(noted, doc! { "$eq": 0_i64 });
         collections.in_time(collections.clients.delete_many(those)).await?;
     }
-    Ok(())
+    Ok(are_left)
 }
 
 /// Sets times in the future to now. Returns whether entries are left for the next step.

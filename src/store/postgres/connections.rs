@@ -19,6 +19,7 @@ use tokio_postgres::types::{ToSql, Type};
 use self::manager::{ConnectError, Connector};
 use super::failure::Failure;
 use super::options::Peer;
+use crate::limits::store::postgres::STORE_STEP_TIME_MAX_MS;
 use crate::limits::store::{
     STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_PROBE_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS,
     STORE_WAIT_TIME_MAX_MS,
@@ -142,7 +143,21 @@ impl Connections {
 
 /// Waits for an answer for the server's time limit and a little longer.
 pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
-    match timeout(Duration::from_millis(STORE_STATEMENT_TIME_MAX_MS) + GRACE, answer).await {
+    within(STORE_STATEMENT_TIME_MAX_MS, answer).await
+}
+
+/// The same for a step of the schema.
+pub(super) async fn in_time_of_step<T>(
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Failure> {
+    within(STORE_STEP_TIME_MAX_MS, answer).await
+}
+
+async fn within<T>(
+    time_max_ms: u64,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Failure> {
+    match timeout(Duration::from_millis(time_max_ms) + GRACE, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Failure::Late),
     }

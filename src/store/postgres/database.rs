@@ -7,11 +7,15 @@ use tokio_postgres::Row;
 use super::connections::{Connections, Lease, Parameter, StatementKind, in_time};
 use super::failure::Failure;
 use super::schema::{self, quoted};
+use crate::limits::store::QUERY_FILTERED_MAX_REQUESTS;
 
 /// A database and our schema in it.
 #[derive(Debug)]
 pub(super) struct Database {
-    connections: Connections,
+    connections: Arc<Connections>,
+    for_checks: Connections,
+    /// The turns of queries that look at many documents.
+    pub(super) filters: async_lock::Semaphore,
     /// The schema in the settings.
     given: Option<String>,
     /// The schema's name in quotes, when it is known to be up to date. If the schema or the whole database is dropped
@@ -20,8 +24,14 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn new(connections: Connections, schema: Option<&str>) -> Self {
-        Self { connections, given: schema.map(str::to_owned), current: RwLock::default() }
+    pub(super) fn new(connections: Connections, for_checks: Connections, schema: Option<&str>) -> Self {
+        Self {
+            connections: Arc::new(connections),
+            for_checks,
+            filters: async_lock::Semaphore::new(QUERY_FILTERED_MAX_REQUESTS),
+            given: schema.map(str::to_owned),
+            current: RwLock::default(),
+        }
     }
 
     /// The rows of one statement, in one round trip. `{schema}` in it is replaced by the schema's name.
@@ -46,7 +56,12 @@ impl Database {
 
     /// Checks that the server answers and has the schema.
     pub(super) async fn check(&self) -> Result<(), Failure> {
-        self.rows("SELECT 1 FROM {schema}.syncflow_heads LIMIT 1", &[]).await.map(drop)
+        let sql = "SELECT 1 FROM {schema}.syncflow_heads LIMIT 1";
+        let schema = self.schema().await?;
+        match self.for_checks.rows(Text::Fixed, &in_schema(sql, &schema), &[]).await {
+            Err(failure) if failure.is_about_schema() => self.rows(sql, &[]).await.map(drop),
+            answered => answered.map(drop),
+        }
     }
 
     /// Begins a read-only transaction that sees one moment.
@@ -106,6 +121,7 @@ impl Database {
         }
         drop(current);
         self.connections.close_idle();
+        self.for_checks.close_idle();
     }
 }
 

@@ -40,6 +40,8 @@ enum Meaning {
     Busy,
     /// The commit of another process was faster.
     Contended,
+    /// The statement took longer than it may.
+    TooSlow,
     /// The server would refuse the statement again.
     Refused,
 }
@@ -102,6 +104,7 @@ impl Failure {
         match meaning {
             Meaning::LostConnection | Meaning::Unavailable => ErrorKind::Unavailable,
             Meaning::Busy | Meaning::Contended => ErrorKind::Busy,
+            Meaning::TooSlow => ErrorKind::TooSlow,
             Meaning::Refused => ErrorKind::Failed,
         }
     }
@@ -141,8 +144,9 @@ fn meaning(error: &tokio_postgres::Error) -> Meaning {
             Meaning::Contended
         }
         "55P03" => Meaning::Busy,
-        // A statement took too long, a transaction was idle, or the database was dropped or does not exist.
-        "57014" | "25P03" | "57P04" | "3D000" => Meaning::Unavailable,
+        "57014" => Meaning::TooSlow,
+        // A transaction was idle, or the database was dropped or does not exist.
+        "25P03" | "57P04" | "3D000" => Meaning::Unavailable,
         code => match code.get(..2) {
             // The connection broke, or a pooler reports a fault of its own connections.
             Some("08") => Meaning::LostConnection,

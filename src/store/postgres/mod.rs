@@ -69,9 +69,13 @@ impl PostgresStore {
         let tls = connections::tls::connector(tls_mode, options.ca_file.as_deref())?;
         let beginning = options::begin(&mut config, tls_mode)?;
         let transport = MakeTransport { tls, beginning };
-        let connector = Connector { config, transport, logins: options.logins.clone() };
-        let connections = Connections::new(connector, options.pool_size, options.peer);
-        Ok(Self { database: Database::new(connections, options.schema.as_deref()) })
+        let connections = |pool_size| {
+            let (config, transport) = (config.clone(), transport.clone());
+            Connections::new(Connector { config, transport, logins: options.logins.clone() }, pool_size, options.peer)
+        };
+        // A check of the server waits for no other request.
+        let (for_requests, for_checks) = (connections(options.pool_size), connections(1));
+        Ok(Self { database: Database::new(for_requests, for_checks, options.schema.as_deref()) })
     }
 }
 

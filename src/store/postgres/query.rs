@@ -18,6 +18,7 @@ use crate::core::page::QueryPageBuilder;
 use crate::limits::protocol::{INTEGER_MAX, PAGE_MAX_BYTES};
 use crate::limits::store::QUERY_FETCH_MAX_DOCUMENTS;
 use crate::store::integers::signed;
+use crate::store::pace::Pace;
 use crate::store::{Query, QueryPage};
 
 /// See [`crate::store::Store::query`].
@@ -25,14 +26,19 @@ use crate::store::{Query, QueryPage};
 /// Usually one statement finds the page. If the filter removes so many of the documents that the page is not full, the
 /// search is repeated in a transaction with as many statements as it needs. Otherwise a document that is changed
 /// meanwhile could move between two statements and be missed.
+///
+/// Each statement reads a bounded number of documents, and so does the page as a whole.
 pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query) -> Result<QueryPage, Failure> {
     let Some(search) = Search::new(tenant, query) else {
         return Ok(QueryPage { documents: Vec::new(), more_before: None });
     };
+    let has_conditions = !query.filter.conditions().is_empty();
+    let _turn = if has_conditions { Some(database.filters.acquire().await) } else { None };
     let before = query.before_seq.map_or(i64::MAX, signed);
-    let rows = database.rows_of_text(&search.sql, &search.parameters(&before, &row_limit(query.max_documents))).await?;
+    let first_rows = if has_conditions { QUERY_FETCH_MAX_DOCUMENTS } else { query.max_documents };
+    let rows = database.rows_of_text(&search.sql, &search.parameters(&before, &row_limit(first_rows))).await?;
     let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
-    if let Progress::Done = take(&mut page, &rows, query.max_documents)? {
+    if let Progress::Done = take(&mut page, &rows, first_rows).await? {
         return Ok(page.finish());
     }
     let transaction = database.begin_reading().await?;
@@ -40,7 +46,7 @@ pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query)
     let (mut before, max_rows) = (before, row_limit(QUERY_FETCH_MAX_DOCUMENTS));
     loop {
         let rows = transaction.rows(&search.sql, &search.parameters(&before, &max_rows)).await?;
-        match take(&mut page, &rows, QUERY_FETCH_MAX_DOCUMENTS)? {
+        match take(&mut page, &rows, QUERY_FETCH_MAX_DOCUMENTS).await? {
             Progress::Done => {
                 transaction.end().await?;
                 return Ok(page.finish());
@@ -58,14 +64,23 @@ enum Progress {
 }
 
 /// Adds the rows of a statement to the page. The statement was limited to `max_rows` rows and one more.
-fn take(page: &mut QueryPageBuilder<'_>, rows: &[Row], max_rows: usize) -> Result<Progress, Failure> {
+///
+/// A row without a body is a document that the server found not to match.
+async fn take(page: &mut QueryPageBuilder<'_>, rows: &[Row], max_rows: usize) -> Result<Progress, Failure> {
     let mut bytes = 0;
     let mut last_seq = 0;
+    let mut turns = Pace::default();
     for row in rows {
-        let document = Columns::of(row).live_document()?;
-        bytes += document.data.as_str().len();
-        last_seq = document.seq;
-        if !page.push(document)? {
+        let body_bytes = usize::try_from(row.try_get::<_, i32>(BODY_BYTES_COLUMN)?).unwrap_or(usize::MAX);
+        bytes += body_bytes;
+        last_seq = Columns::behind(row, SEQ_COLUMN).integer()?;
+        let wants_more = if row.try_get::<_, Option<&str>>(BODY_COLUMN)?.is_some() {
+            turns.examined(body_bytes).await;
+            page.push(Columns::of(row).live_document()?)?
+        } else {
+            page.pass(last_seq, body_bytes)
+        };
+        if !wants_more {
             return Ok(Progress::Done);
         }
     }
@@ -73,7 +88,16 @@ fn take(page: &mut QueryPageBuilder<'_>, rows: &[Row], max_rows: usize) -> Resul
     Ok(if may_be_cut_short { Progress::MoreBefore(last_seq) } else { Progress::Done })
 }
 
-/// A statement that finds the documents of a collection that may match, newest first.
+/// The places of some columns in the rows of a [`Search`].
+const SEQ_COLUMN: usize = 3;
+const BODY_COLUMN: usize = 5;
+const BODY_BYTES_COLUMN: usize = 6;
+
+/// A statement that looks at the documents of a collection, newest first, and answers the bodies of those that may
+/// match.
+///
+/// It looks at no more documents than it was told to, and at hardly more bytes than a page has, whatever matches. So it
+/// needs no index but that of the collection.
 ///
 /// Keys and values are always parameters. The text of the statement depends only on their number.
 struct Search<'a> {
@@ -91,7 +115,7 @@ const FIRST_TEXT: usize = 6;
 impl<'a> Search<'a> {
     /// The search for a query, or `None` if no document can match.
     fn new(tenant: &'a TenantId, query: &'a Query) -> Option<Self> {
-        let mut conditions = String::new();
+        let (mut narrows, mut conditions) = (String::new(), String::from("true"));
         let mut texts = Vec::new();
         // If the id is known, the search uses the primary key, and otherwise the index of collections. The migrations
         // explain the collations.
@@ -105,15 +129,15 @@ impl<'a> Search<'a> {
                 Narrowed::Id(id) => {
                     texts.push(id);
                     tenant_collation = "";
-                    write!(conditions, " AND d.doc_id OPERATOR(pg_catalog.=) ${number}")
+                    write!(narrows, " AND d.doc_id OPERATOR(pg_catalog.=) ${number}")
                 }
                 Narrowed::Revision(revision) => {
                     texts.push(revision);
-                    write!(conditions, " AND d.rev OPERATOR(pg_catalog.=) ${number}::bigint")
+                    write!(conditions, " AND rev OPERATOR(pg_catalog.=) ${number}::bigint")
                 }
                 Narrowed::Containing(contained) => {
                     texts.extend(contained);
-                    let contains = "d.data OPERATOR(pg_catalog.@>)";
+                    let contains = "data OPERATOR(pg_catalog.@>)";
                     let in_array = number + 1;
                     write!(
                         conditions,
@@ -123,7 +147,9 @@ impl<'a> Search<'a> {
             };
         }
         let sql = format!(
-            "SELECT collection, doc_id, rev, seq, operation_id, body
+            "SELECT
+                 collection, doc_id, rev, seq, operation_id,
+                 CASE WHEN {conditions} THEN body END, pg_catalog.octet_length(body)
              FROM (
                  SELECT d.*, pg_catalog.sum(pg_catalog.octet_length(d.body)) OVER (
                      ORDER BY d.seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
@@ -132,7 +158,7 @@ impl<'a> Search<'a> {
                  WHERE d.tenant OPERATOR(pg_catalog.=) ($1{tenant_collation})
                      AND d.collection OPERATOR(pg_catalog.=) $2
                      AND d.seq OPERATOR(pg_catalog.<) $3
-                     AND d.body IS NOT NULL{conditions}
+                     AND d.body IS NOT NULL{narrows}
                  ORDER BY d.seq DESC
                  LIMIT $4 OPERATOR(pg_catalog.+) 1
              ) AS found

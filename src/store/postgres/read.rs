@@ -26,24 +26,26 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
     let ids: Vec<&str> = request.ids.iter().map(OperationId::as_str).collect();
     let collections: Vec<&str> = request.keys.iter().map(|key| key.collection.as_str()).collect();
     let doc_ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
-    let sql = "SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4)";
-    let parameters: [Parameter<'_>; 4] = [
+    let sql = "SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)";
+    let parameters: [Parameter<'_>; 5] = [
         (&tenant.as_str(), Type::TEXT),
         (&ids, Type::TEXT_ARRAY),
         (&collections, Type::TEXT_ARRAY),
         (&doc_ids, Type::TEXT_ARRAY),
+        (&signed(request.max_bytes as u64), Type::INT8),
     ];
-    let mut known = HashSet::new();
-    let mut documents = HashMap::new();
+    let (mut known, mut documents, mut bytes) = (HashSet::new(), HashMap::new(), 0);
     for row in &database.rows(sql, &parameters).await? {
         let mut columns = Columns::of(row);
         if let Some(id) = columns.take::<Option<&str>>()? {
             known.insert(OperationId::from_store(id));
         } else {
-            documents.insert(columns.key()?, columns.document()?);
+            let (key, document) = (columns.key()?, columns.document()?);
+            bytes += document.bytes();
+            documents.insert(key, document);
         }
     }
-    Ok(Snapshot { known, documents })
+    Ok(Snapshot { known, documents, is_cut: bytes > request.max_bytes })
 }
 
 /// See [`crate::store::Store::changes`].

@@ -1,11 +1,14 @@
 //! Finds our schema, and brings it up to date step by step.
 
+use std::sync::Arc;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::connections::{Connections, Lease, StatementKind, in_time};
+use super::connections::{Connections, Lease, StatementKind, in_time, in_time_of_step};
 use super::database::in_schema;
 use super::failure::Failure;
+use crate::limits::store::postgres::STORE_STEP_TIME_MAX_MS;
 
 /// The schema of a new database, if none is set.
 const DEFAULT: &str = "syncflow";
@@ -27,11 +30,12 @@ enum Step {
 /// A step must keep the functions that the previous version calls, because both versions run side by side during an
 /// update. The functions of the second step once had the schema itself in their search path, which is why there is the
 /// third step.
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     Step::Create(include_str!("migrations/0001_schema.sql")),
     Step::Create(include_str!("migrations/0002_functions.sql")),
     Step::Replace(include_str!("migrations/0002_functions.sql")),
     Step::Create(include_str!("migrations/0003_compaction.sql")),
+    Step::Create(include_str!("migrations/0004_bounds.sql")),
 ];
 
 /// A schema that may be ours.
@@ -81,7 +85,9 @@ pub(super) fn quoted(name: &str) -> String {
 
 /// Finds the schema, takes the missing steps, and returns the name. If no step is missing, this only reads, so a role
 /// without any right to create is enough.
-pub(super) async fn bring_up_to_date(connections: &Connections, given: Option<&str>) -> Result<String, Failure> {
+///
+/// A step may take longer on a large table than the request that begins it may. So it goes on if the request ends.
+pub(super) async fn bring_up_to_date(connections: &Arc<Connections>, given: Option<&str>) -> Result<String, Failure> {
     let names = given.map_or_else(|| vec![DEFAULT, DEFAULT_BEFORE], |given| vec![given]);
     let rows = connections.rows(StatementKind::OfOneRequest, CANDIDATES, &[(&names, Type::TEXT_ARRAY)]).await?;
     let schema = choose(rows.iter().map(candidate).collect::<Result<_, _>>()?, given.is_some())?;
@@ -93,9 +99,14 @@ pub(super) async fn bring_up_to_date(connections: &Connections, given: Option<&s
         }
     };
     if taken < STEPS.len() {
-        let lease = connections.lease().await?;
-        take_steps(&lease, &schema.name).await?;
-        lease.give_back();
+        let (connections, name) = (Arc::clone(connections), schema.name.clone());
+        let steps = tokio::spawn(async move {
+            let lease = connections.lease().await?;
+            take_steps(&lease, &name).await?;
+            lease.give_back();
+            Ok::<(), Failure>(())
+        });
+        steps.await.map_err(|_| Failure::Answer("the steps of the schema panicked"))??;
     }
     if schema.may_everybody_create {
         tracing::warn!(
@@ -122,8 +133,8 @@ fn choose(candidates: Vec<Candidate>, is_given: bool) -> Result<Candidate, Failu
 /// Takes the missing steps in one transaction. A lock makes other processes wait that would do the same.
 async fn take_steps(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
     let schema = quoted(name);
-    in_time(lease.batch_execute(BEGIN_STEPS)).await?;
-    in_time(lease.query_typed(LOCK, &[(&schema, Type::TEXT)])).await?;
+    in_time(lease.batch_execute(&BEGIN_STEPS.replace("{time_max_ms}", &STORE_STEP_TIME_MAX_MS.to_string()))).await?;
+    in_time_of_step(lease.query_typed(LOCK, &[(&schema, Type::TEXT)])).await?;
     let found = candidate(&in_time(lease.query_typed_one(CANDIDATES, &[(&vec![name], Type::TEXT_ARRAY)])).await?)?;
     if !found.exists {
         in_time(lease.batch_execute(&in_schema("CREATE SCHEMA {schema}", &schema))).await?;
@@ -143,7 +154,7 @@ async fn take_steps(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
         }
     };
     for (index, step) in STEPS.iter().enumerate().skip(taken) {
-        in_time(lease.batch_execute(&step.sql(&schema))).await?;
+        in_time_of_step(lease.batch_execute(&step.sql(&schema))).await?;
         in_time(lease.batch_execute(&in_schema(NOTE_STEP, &schema))).await?;
         tracing::info!(postgres.schema = name, postgres.step = index + 1, "schema brought up to date");
     }
@@ -237,7 +248,8 @@ const STEPS_TAKEN: &str = "SELECT pg_catalog.count(*) FROM {schema}.syncflow_mig
 /// From here on, a name without a schema is one of PostgreSQL's own.
 const BEGIN_STEPS: &str = "
     BEGIN ISOLATION LEVEL READ COMMITTED;
-    SET LOCAL search_path = pg_catalog, pg_temp";
+    SET LOCAL search_path = pg_catalog, pg_temp;
+    SET LOCAL statement_timeout = {time_max_ms}";
 
 const LOCK: &str = "
     SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('syncflow ' OPERATOR(pg_catalog.||) $1, 0))";

@@ -35,14 +35,18 @@ pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: Load
         "SELECT rev, data, clock, operation_id, client_id, timestamp FROM documents
          WHERE tenant = ?1 AND collection = ?2 AND id = ?3",
     )?;
-    let mut documents = HashMap::new();
+    let (mut documents, mut bytes) = (HashMap::new(), 0);
     for key in request.keys {
         let parameters = [tenant.as_str(), key.collection.as_str(), key.id.as_str()];
         if let Some(document) = find_document.query_row(parameters, read_document).optional()? {
+            bytes += document.bytes();
+            if bytes > request.max_bytes {
+                return Ok(Snapshot { known, documents, is_cut: true });
+            }
             documents.insert(key, document);
         }
     }
-    Ok(Snapshot { known, documents })
+    Ok(Snapshot { known, documents, is_cut: false })
 }
 
 /// See [`crate::store::Store::changes`].

@@ -229,7 +229,7 @@ pub(super) fn compact(
 ) -> rusqlite::Result<Compaction> {
     let transaction = begin(connection, Durability::Machine)?;
     let max_entries = i64::try_from(step.max_entries).unwrap_or(i64::MAX);
-    forget_clients(&transaction, tenant, step, max_entries)?;
+    let clients_are_left = forget_clients(&transaction, tenant, step, max_entries)?;
     if end_the_future(&transaction, tenant, step, max_entries)? {
         transaction.commit()?;
         return Ok(Compaction { deleted_entries: 0, is_finished: false });
@@ -253,40 +253,52 @@ pub(super) fn compact(
     if new_horizon > horizon {
         move_horizon(&transaction, tenant, horizon, new_horizon)?;
     }
-    let is_finished = new_horizon < last_of_step || !is_old(&transaction, tenant, last_of_step + 1, step)?;
+    let entries_are_left = new_horizon >= last_of_step && is_old(&transaction, tenant, last_of_step + 1, step)?;
+    let is_finished = !clients_are_left && !entries_are_left;
     transaction.commit()?;
     Ok(Compaction { deleted_entries: new_horizon.abs_diff(horizon), is_finished })
 }
 
-/// Forgets silent clients. Their places are kept, in rows that this function and the statistics skip from then on.
+/// Forgets silent clients, and sets times in the future to now. Returns whether some are left for the next step.
+///
+/// Places are kept, in rows that this function and the statistics skip from then on.
 fn forget_clients(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
     step: CompactStep,
     max_clients: i64,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     let before_ms = signed(step.forget_clients_before_ms);
-    transaction
+    let silent: Vec<(String, bool)> = transaction
         .prepare_cached(
-            "UPDATE clients SET seen_at_ms = 0, pulled_seq = ?4 WHERE tenant = ?1 AND id IN
-                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > 0 AND seen_at_ms < ?2 AND revision > 0
-                  LIMIT ?3)",
+            "SELECT id, revision > 0 FROM clients WHERE tenant = ?1 AND seen_at_ms > 0 AND seen_at_ms < ?2
+             ORDER BY seen_at_ms LIMIT ?3",
         )?
-        .execute(params![tenant.as_str(), before_ms, max_clients, signed(FORGOTTEN_PULLED_SEQ)])?;
-    transaction
-        .prepare_cached(
-            "DELETE FROM clients WHERE tenant = ?1 AND id IN
-                 (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > 0 AND seen_at_ms < ?2 AND revision = 0
-                  LIMIT ?3)",
-        )?
-        .execute(params![tenant.as_str(), before_ms, max_clients])?;
+        .query_map(params![tenant.as_str(), before_ms, max_clients.saturating_add(1)], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut forget = transaction
+        .prepare_cached("UPDATE clients SET seen_at_ms = 0, pulled_seq = ?3 WHERE tenant = ?1 AND id = ?2")?;
+    let mut delete = transaction.prepare_cached("DELETE FROM clients WHERE tenant = ?1 AND id = ?2")?;
+    for (client, has_places) in silent.iter().take(step.max_entries) {
+        if *has_places {
+            forget.execute(params![tenant.as_str(), client, signed(FORGOTTEN_PULLED_SEQ)])?;
+        } else {
+            delete.execute([tenant.as_str(), client])?;
+        }
+    }
+    let future_after_ms = signed(step.future_after_ms);
     transaction
         .prepare_cached(
             "UPDATE clients SET seen_at_ms = ?2 WHERE tenant = ?1 AND id IN
                  (SELECT id FROM clients WHERE tenant = ?1 AND seen_at_ms > ?3 LIMIT ?4)",
         )?
-        .execute(params![tenant.as_str(), signed(step.now_ms), signed(step.future_after_ms), max_clients])?;
-    Ok(())
+        .execute(params![tenant.as_str(), signed(step.now_ms), future_after_ms, max_clients])?;
+    let of_the_future_are_left = transaction
+        .prepare_cached("SELECT 1 FROM clients WHERE tenant = ?1 AND seen_at_ms > ?2 LIMIT 1")?
+        .exists(params![tenant.as_str(), future_after_ms])?;
+    Ok(silent.len() > step.max_entries || of_the_future_are_left)
 }
 
 /// Sets times of reception in the future to now. Returns whether some are left for the next step.

@@ -222,6 +222,25 @@ pub(crate) async fn conflicts_that_would_answer_too_much_fail_the_push_and_name_
     assert_eq!((accepted.len(), conflicts.len()), (1, 3), "fewer at a time are answered");
 }
 
+pub(crate) async fn documents_that_are_too_much_together_fail_the_push_and_name_the_operations(api: &Api) {
+    let large = json!({"a": "x".repeat(1_000_000)});
+    for number in 0..17 {
+        let id = format!("doc-{number}");
+        api.accept(&[with(insert(&format!("large-{number}"), &id, "a", 1, 5), "data", large.clone())]).await;
+    }
+    let update = |number: usize| {
+        with(insert(&format!("op-{number}"), &format!("doc-{number}"), "a", 2, 6), "type", json!("update"))
+    };
+    let updates: Vec<Value> = (0..17).map(update).collect();
+    let push = json!({"clientId": "a", "operations": updates}).to_string();
+    let answer = api.post("/operations", push).await;
+    assert_eq!(answer.faulty_fields(), ["operations"]);
+    assert_eq!(api.stats().await["totalOperations"], 17, "nothing is applied");
+    for half in updates.chunks(9) {
+        api.accept(half).await;
+    }
+}
+
 pub(crate) async fn a_client_may_push_operations_of_another(api: &Api) {
     let push = json!({"clientId": "tablet", "operations": [insert("op-1", "doc-1", "phone", 1, 5)]});
     assert_eq!(api.post("/operations", push.to_string()).await.status, 200);

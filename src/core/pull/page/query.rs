@@ -55,13 +55,18 @@ impl<'a> QueryPageBuilder<'a> {
             }
             self.page.documents.push(document);
         }
+        Ok(self.pass(seq, bytes))
+    }
+
+    /// Passes over a document that is known not to match. Returns whether the page needs another.
+    pub fn pass(&mut self, seq: u64, bytes: usize) -> bool {
         self.examined_before = Some(seq);
         self.examined_bytes = self.examined_bytes.saturating_add(bytes).saturating_add(QUERY_DOCUMENT_OVERHEAD_BYTES);
         if self.examined_bytes >= QUERY_MAX_EXAMINED_BYTES {
             self.page.more_before = Some(seq);
-            return Ok(false);
+            return false;
         }
-        Ok(true)
+        true
     }
 
     /// The page. It is complete if no document is left or `push` returned false.

@@ -11,6 +11,7 @@ use crate::store::integers::signed;
 use crate::store::mongodb::database::Database;
 use crate::store::mongodb::failure::Failure;
 use crate::store::mongodb::row::Row;
+use crate::store::pace::Pace;
 use crate::store::{Query, QueryPage};
 
 /// See [`crate::store::Store::query`].
@@ -26,15 +27,20 @@ pub(crate) async fn query(database: &Database, tenant: &TenantId, query: &Query)
         .sort(doc! { "seq": -1 })
         .max_time(collections.time_limit);
     let mut batch_rows = QUERY_FETCH_MAX_DOCUMENTS;
-    if query.filter.conditions().is_empty() {
+    let has_conditions = !query.filter.conditions().is_empty();
+    let _turn = if has_conditions { Some(database.filters.acquire().await) } else { None };
+    if !has_conditions {
         batch_rows = query.max_documents.saturating_add(1);
         find = find.limit(signed(batch_rows as u64));
     }
     let find = find.batch_size(batch_of(batch_rows));
     let mut found = collections.in_time(find.read_concern(ReadConcern::snapshot())).await?;
     let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
+    let mut turns = Pace::default();
     while collections.in_time(found.advance()).await? {
-        if !page.push(Row(found.current()).live_document()?)? {
+        let document = Row(found.current()).live_document()?;
+        turns.examined(document.data.as_str().len()).await;
+        if !page.push(document)? {
             break;
         }
     }

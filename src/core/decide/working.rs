@@ -1,0 +1,337 @@
+//! The documents of a decision while it goes on: each is read once, however many operations change it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Answer, Batch, Conflict, ConflictRelation, DocumentWrite, Outcome, Push, Refused, Snapshot};
+use crate::core::clock::{Relation, VectorClock};
+use crate::core::content::{OpenObject, Reverse};
+use crate::core::document::Document;
+use crate::core::json::{BadJson, Object};
+use crate::core::names::{DocumentKey, OperationId};
+use crate::core::operation::{Change, Operation};
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_WRITTEN_MAX_BYTES};
+
+/// The state that a decision walks over: what the store had, and the documents that were changed since.
+pub(super) struct WorkingSet<'a> {
+    snapshot: &'a Snapshot,
+    /// The ids of the entries.
+    applied: HashSet<&'a OperationId>,
+    documents: HashMap<&'a DocumentKey, Working<'a>>,
+    entries: Vec<Operation>,
+    /// How many pushes came before this one.
+    pushes: usize,
+    /// The bytes of the changed documents.
+    changed_bytes: usize,
+    /// The bytes of the states of documents that were written only because a conflict shows them.
+    shown_bytes: usize,
+}
+
+/// A document that was changed.
+struct Working<'a> {
+    before: Option<&'a Document>,
+    now: State<'a>,
+    content: Content<'a>,
+    /// The last push that changed it for good, and how many bytes it had then.
+    counted: Option<(usize, usize)>,
+}
+
+/// The part of a document that an operation replaces as a whole.
+#[derive(Clone, Copy)]
+struct State<'a> {
+    rev: u64,
+    /// The operation that wrote it last, and its index among the entries; nothing before the first one.
+    last: Option<(&'a Operation, usize)>,
+}
+
+/// The content of a document.
+enum Content<'a> {
+    /// Nothing: a tombstone, or a document that does not exist.
+    Nothing,
+    /// A text that nothing was put over.
+    Text(&'a Object),
+    /// An object that something was put over.
+    Object(Box<OpenObject<'a>>),
+}
+
+/// How to take one applied operation back.
+struct Undo<'a> {
+    key: &'a DocumentKey,
+    state: State<'a>,
+    content: UndoContent<'a>,
+}
+
+enum UndoContent<'a> {
+    Whole(Content<'a>),
+    Members(Reverse<'a>),
+}
+
+impl<'a> WorkingSet<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot,
+            applied: HashSet::new(),
+            documents: HashMap::new(),
+            entries: Vec::new(),
+            pushes: 0,
+            changed_bytes: 0,
+            shown_bytes: 0,
+        }
+    }
+
+    /// Decides about one push; one that is refused is taken back.
+    pub(super) fn push(&mut self, push: Push<'a>) -> Answer {
+        let mut undo = Vec::new();
+        let answer = self.operations(push, &mut undo).and_then(|outcomes| {
+            self.count_changed(&undo)?;
+            Ok(outcomes)
+        });
+        if answer.is_err() {
+            self.take_back(undo);
+        }
+        self.pushes += 1;
+        answer
+    }
+
+    /// How many bytes the documents have that are written or only shown.
+    pub(super) fn bytes(&self) -> usize {
+        self.changed_bytes + self.shown_bytes
+    }
+
+    fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Answer {
+        let Push { operations, conflicts_max_bytes: max_bytes } = push;
+        let mut outcomes = Vec::with_capacity(operations.len());
+        let mut conflict_bytes = 0;
+        for (index, operation) in operations.iter().enumerate() {
+            let outcome = self.operation(operation, undo).map_err(|problem| problem.at(index))?;
+            if let Outcome::Conflict(conflict) = &outcome {
+                conflict_bytes += conflict.wire_bytes();
+                if conflict_bytes > max_bytes {
+                    return Err(Refused::ConflictsTooLarge { max_bytes });
+                }
+            }
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    fn operation(&mut self, operation: &'a Operation, undo: &mut Vec<Undo<'a>>) -> Result<Outcome, NoDocument> {
+        if self.snapshot.known.contains(&operation.id) || self.applied.contains(&operation.id) {
+            return Ok(Outcome::Duplicate);
+        }
+        if let Some(conflict) = self.conflict(operation) {
+            return Ok(Outcome::Conflict(Box::new(conflict)));
+        }
+        let before = self.snapshot.documents.get(&operation.key);
+        let working = self.documents.entry(&operation.key).or_insert_with(|| Working::of(before));
+
+        let mut logged = operation.clone();
+        let revives = working.now.rev > 0 && working.content.is_nothing();
+        if let (true, Change::Update(data)) = (revives, &operation.change) {
+            // A client may keep the data of a document that it deleted, and would merge an update into them. An insert
+            // replaces them.
+            logged.change = Change::Insert(data.clone());
+        }
+        let content = match working.content.change(&operation.change) {
+            Ok(content) => content,
+            Err(problem) => {
+                if working.last().is_none() {
+                    self.documents.remove(&operation.key);
+                }
+                return Err(problem);
+            }
+        };
+        let state = State { rev: working.now.rev + 1, last: Some((operation, self.entries.len())) };
+        let state = std::mem::replace(&mut working.now, state);
+        undo.push(Undo { key: &operation.key, state, content });
+        self.applied.insert(&operation.id);
+        self.entries.push(logged);
+        if working.content.bytes() > DOCUMENT_MAX_BYTES { Err(NoDocument::TooLarge) } else { Ok(Outcome::Applied) }
+    }
+
+    /// The conflict of an operation with its document as it is now, if there is one.
+    fn conflict(&mut self, operation: &Operation) -> Option<Conflict> {
+        let Some(working) = self.documents.get_mut(&operation.key) else {
+            let document = self.snapshot.documents.get(&operation.key)?;
+            let relation = conflict_relation(&operation.clock, &document.clock)?;
+            return Some(Conflict { relation, document: document.clone() });
+        };
+        let relation = conflict_relation(&operation.clock, &working.last()?.0.clock)?;
+        if !working.content.is_written() {
+            self.shown_bytes += working.content.bytes();
+        }
+        Some(Conflict { relation, document: working.document()? })
+    }
+
+    /// Counts the bytes of the documents that a push has changed; too many refuse it.
+    fn count_changed(&mut self, undo: &[Undo<'a>]) -> Result<(), Refused> {
+        let mut bytes = 0;
+        let mut counted = Vec::with_capacity(undo.len());
+        for Undo { key, .. } in undo {
+            let Some(working) = self.documents.get_mut(key) else { continue };
+            let (last_push, bytes_before) = working.counted.unwrap_or((usize::MAX, 0));
+            if last_push != self.pushes {
+                working.counted = Some((self.pushes, working.bytes()));
+                bytes += working.bytes();
+                counted.push((*key, last_push, bytes_before));
+            }
+        }
+        if bytes > PUSH_WRITTEN_MAX_BYTES {
+            for (key, last_push, bytes_before) in counted {
+                let Some(working) = self.documents.get_mut(key) else { continue };
+                working.counted = (last_push != usize::MAX).then_some((last_push, bytes_before));
+            }
+            return Err(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES });
+        }
+        let bytes_before: usize = counted.iter().map(|(_, _, bytes_before)| bytes_before).sum();
+        self.changed_bytes = self.changed_bytes + bytes - bytes_before;
+        Ok(())
+    }
+
+    fn take_back(&mut self, undo: Vec<Undo<'a>>) {
+        for Undo { key, state, content } in undo.into_iter().rev() {
+            self.entries.pop();
+            let Some(working) = self.documents.get_mut(key) else { continue };
+            if let Some((operation, _)) = working.now.last {
+                self.applied.remove(&operation.id);
+            }
+            working.now = state;
+            working.content.take_back(content);
+            if state.last.is_none() {
+                self.documents.remove(key);
+            }
+        }
+    }
+
+    /// The batch to write.
+    pub(super) fn into_batch(self, received_at_ms: u64) -> Batch {
+        let mut live_documents_delta = 0;
+        let mut documents = Vec::with_capacity(self.documents.len());
+        for (key, mut working) in self.documents {
+            let (Some((_, entry_index)), Some(document)) = (working.now.last, working.document()) else { continue };
+            let was_live = working.before.is_some_and(|before| !before.is_deleted());
+            live_documents_delta += i64::from(!document.is_deleted()) - i64::from(was_live);
+            let seen_rev = working.before.map(|before| before.rev);
+            documents.push(DocumentWrite { key: key.clone(), seen_rev, document, entry_index });
+        }
+        documents.sort_unstable_by(|left, right| left.key.cmp(&right.key));
+        Batch { entries: self.entries, documents, live_documents_delta, received_at_ms }
+    }
+}
+
+impl<'a> Working<'a> {
+    fn of(before: Option<&'a Document>) -> Self {
+        let data = before.and_then(|document| document.data.as_ref());
+        Self {
+            before,
+            now: State { rev: before.map_or(0, |document| document.rev), last: None },
+            content: data.map_or(Content::Nothing, Content::Text),
+            counted: None,
+        }
+    }
+
+    fn last(&self) -> Option<(&'a Operation, usize)> {
+        self.now.last
+    }
+
+    fn bytes(&self) -> usize {
+        self.content.bytes() + self.last().map_or(0, |(last, _)| last.clock.json().as_str().len())
+    }
+
+    /// The document as its last operation left it.
+    fn document(&mut self) -> Option<Document> {
+        let (last, _) = self.last()?;
+        Some(Document {
+            rev: self.now.rev,
+            data: self.content.text(),
+            clock: last.clock.clone(),
+            operation_id: last.id.clone(),
+            client_id: last.client_id.clone(),
+            timestamp: last.timestamp,
+        })
+    }
+}
+
+impl<'a> Content<'a> {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Text(text) => text.as_str().len(),
+            Self::Object(object) => object.bytes(),
+        }
+    }
+
+    fn is_written(&self) -> bool {
+        match self {
+            Self::Nothing | Self::Text(_) => true,
+            Self::Object(object) => object.is_written(),
+        }
+    }
+
+    fn text(&mut self) -> Option<Object> {
+        match self {
+            Self::Nothing => None,
+            Self::Text(text) => Some(text.clone()),
+            Self::Object(object) => Some(object.text().clone()),
+        }
+    }
+
+    /// Does what an operation does; answers how to take it back.
+    fn change(&mut self, change: &'a Change) -> Result<UndoContent<'a>, NoDocument> {
+        let next = match (change, &mut *self) {
+            (Change::Delete, _) => Self::Nothing,
+            (Change::Update(patch), Self::Object(object)) => return Ok(UndoContent::Members(object.put_all(patch)?)),
+            (Change::Update(patch), Self::Text(base)) => {
+                let mut object = OpenObject::open(base)?;
+                object.put_all(patch)?;
+                Self::Object(Box::new(object))
+            }
+            (Change::Insert(data) | Change::Update(data), _) => Self::Text(data),
+        };
+        Ok(UndoContent::Whole(std::mem::replace(self, next)))
+    }
+
+    fn take_back(&mut self, undo: UndoContent<'a>) {
+        match (undo, self) {
+            (UndoContent::Whole(content), now) => *now = content,
+            (UndoContent::Members(reverse), Self::Object(object)) => object.take_back(reverse),
+            // Members are put over nothing but an open object, which later changes have given back by now.
+            (UndoContent::Members(_), _) => debug_assert!(false, "there is no open object"),
+        }
+    }
+}
+
+/// Why an operation makes no document.
+enum NoDocument {
+    /// It would be too large to be stored.
+    TooLarge,
+    /// The one before it is damaged.
+    Damaged,
+}
+
+impl NoDocument {
+    fn at(&self, index: usize) -> Refused {
+        match self {
+            Self::TooLarge => Refused::DocumentTooLarge { index },
+            Self::Damaged => Refused::DocumentDamaged { index },
+        }
+    }
+}
+
+impl From<BadJson> for NoDocument {
+    fn from(_: BadJson) -> Self {
+        Self::Damaged
+    }
+}
+
+/// How an operation's clock is in conflict with a document's, if it is.
+fn conflict_relation(clock: &VectorClock, documents: &VectorClock) -> Option<ConflictRelation> {
+    match clock.compare(documents) {
+        Relation::HappensAfter | Relation::Equal => None,
+        Relation::HappensBefore => Some(ConflictRelation::HappensBefore),
+        Relation::Concurrent => Some(ConflictRelation::Concurrent),
+    }
+}
