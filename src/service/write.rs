@@ -94,8 +94,7 @@ impl SyncService {
     ) -> Result<Option<Written>, ServiceError> {
         let now_ms = self.host.now_ms();
         let id = OperationId::literal(&format!("{}-{now_ms:x}-{:016x}", ClientId::server(), self.host.random_bits()));
-        let request =
-            LoadRequest { ids: vec![id.clone()], keys: vec![write.key().clone()], ..LoadRequest::default() };
+        let request = LoadRequest { ids: vec![id.clone()], keys: vec![write.key().clone()], ..LoadRequest::default() };
         let snapshot = self.store.load(tenant, request).await?;
         // The time makes the counters of a server that starts again, or whose database was restored, greater than before.
         let counter = now_ms.max(*last_counter + 1);

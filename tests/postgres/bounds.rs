@@ -1,9 +1,10 @@
 //! The work that one request can cause, and the requests that must not wait for it.
 
 use futures_util::FutureExt as _;
+use syncflow_server::conformance::draft::{Draft, insert, update};
+use syncflow_server::conformance::world::operations;
 use syncflow_server::core::decide::Outcome;
-use syncflow_server::store::conformance::draft::{Draft, insert, update};
-use syncflow_server::store::conformance::world::operations;
+use syncflow_server::service::Pushed;
 
 use super::world;
 use crate::support::postgres::{Schema, connect, server_url};
@@ -40,5 +41,5 @@ async fn a_check_waits_for_no_request() {
         () = check => {}
     }
     admin.batch_execute("COMMIT").await.expect("the head is free");
-    assert_eq!(push.await.expect("the push is answered"), Ok(vec![Outcome::Applied]));
+    assert_eq!(push.await.expect("the push is answered"), Pushed::Decided(vec![Outcome::Applied]));
 }

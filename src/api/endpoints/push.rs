@@ -94,11 +94,11 @@ pub(in crate::api) async fn push_operations(
             "operations",
             format_args!("have conflicts whose documents are more than {max_bytes} bytes; push fewer at a time"),
         )),
-        Err(Refused::DocumentsTooLarge { max_bytes }) => Err(ApiError::bad_field(
+        Pushed::Refused(Refused::DocumentsTooLarge { max_bytes }) => Err(ApiError::bad_field(
             "operations",
             format_args!("change documents that are more than {max_bytes} bytes together; push fewer at a time"),
         )),
-        Err(Refused::TooSlow) => {
+        Pushed::Refused(Refused::TooSlow) => {
             Err(ApiError::bad_field("operations", "take the database too long; push fewer at a time"))
         }
     }

@@ -4,7 +4,7 @@ use super::super::draft::{Draft, clock, delete, insert, key, update};
 use super::super::world::{World, ids, operations};
 use crate::core::decide::{Conflict, ConflictRelation, Outcome, Refused};
 use crate::core::json::Object;
-use crate::core::operation::OperationKind;
+use crate::core::operation::{LogEntry, OperationKind};
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, INTEGER_MAX, PUSH_LOADED_MAX_BYTES, PUSH_WRITTEN_MAX_BYTES};
 use crate::service::Pushed;
 
@@ -204,7 +204,7 @@ pub async fn an_update_revives_a_tombstone_alone_and_is_logged_as_an_insert(worl
         assert_eq!(world.data(document).await.as_deref(), Some(r#"{"b":2,"c":3}"#));
         assert_eq!(world.document(document).await.map(|document| document.rev), Some(4));
         let log = world.log().await;
-        let found = log.iter().filter(|entry| entry.key == key(document)).map(|entry| entry.kind());
+        let found = log.iter().filter(|entry| entry.key == key(document)).map(LogEntry::kind);
         assert_eq!(found.collect::<Vec<_>>(), kinds, "{document}");
     }
 }
@@ -264,7 +264,7 @@ pub async fn a_push_whose_documents_are_too_much_to_load_is_refused_as_a_whole_a
         .collect();
     let before = world.log().await.len();
     let refused = world.service.push(&world.tenant, operations(updates.clone())).await.expect("a refusal is an answer");
-    assert_eq!(refused, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_LOADED_MAX_BYTES }));
+    assert_eq!(refused, Pushed::Refused(Refused::DocumentsTooLarge { max_bytes: PUSH_LOADED_MAX_BYTES }));
     assert_eq!(world.log().await.len(), before);
     for half in updates.chunks(count.div_ceil(5)) {
         world.apply(half.to_vec()).await;
@@ -277,7 +277,7 @@ pub async fn a_push_that_conflicts_with_too_much_to_load_is_refused_too(world: &
     let conflicting =
         (0..count).map(|number| update(&format!("op-{number}"), &format!("doc-{number}")).clock(&[("b", 1)]));
     let refused = world.service.push(&world.tenant, operations(conflicting)).await.expect("a refusal is an answer");
-    assert_eq!(refused, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_LOADED_MAX_BYTES }));
+    assert_eq!(refused, Pushed::Refused(Refused::DocumentsTooLarge { max_bytes: PUSH_LOADED_MAX_BYTES }));
 }
 
 /// The documents that a push writes are bounded, whether their data came from the store or the push (law 10).
@@ -291,7 +291,7 @@ pub async fn a_push_that_makes_too_much_to_write_is_refused_as_a_whole(world: &W
         .collect();
     let before = world.log().await.len();
     let refused = world.service.push(&world.tenant, operations(updates.clone())).await.expect("a refusal is an answer");
-    assert_eq!(refused, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES }));
+    assert_eq!(refused, Pushed::Refused(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES }));
     assert_eq!(world.log().await.len(), before);
     for half in updates.chunks(count.div_ceil(5)) {
         world.apply(half.to_vec()).await;

@@ -112,7 +112,7 @@ pub async fn a_cursor_behind_the_horizon_is_shown_the_documents_that_changed_sin
     let page = world.page(Some(three), 9).await;
     assert_eq!(ids(&page.entries), ["op-5", "op-6", "op-7"]);
     let kinds = [OperationKind::Delete, OperationKind::Insert, OperationKind::Insert];
-    assert_eq!(page.entries.iter().map(|entry| entry.kind()).collect::<Vec<_>>(), kinds);
+    assert_eq!(page.entries.iter().map(LogEntry::kind).collect::<Vec<_>>(), kinds);
     assert_eq!(page.cursor, Some(world.head().await));
 }
 

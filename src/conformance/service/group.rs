@@ -119,7 +119,7 @@ pub async fn a_group_that_takes_too_long_is_decided_push_by_push(world: &World) 
     faulty.inject([too_slow, too_slow]);
     let answers = join_all([large, neighbour]).await;
     let answers: Vec<Pushed> = answers.into_iter().map(|answer| answer.expect("the push is answered")).collect();
-    assert_eq!(answers, [Err(Refused::TooSlow), Ok(vec![Outcome::Applied])]);
+    assert_eq!(answers, [Pushed::Refused(Refused::TooSlow), Pushed::Decided(vec![Outcome::Applied])]);
     faulty.inject([too_slow]);
     let smallest = world.service.push(&world.tenant, operations([insert("op-5", "doc-5")])).await;
     let Err(ServiceError::Store(error)) = &smallest else { panic!("no error but {smallest:?}") };
@@ -276,9 +276,9 @@ pub async fn pushes_that_are_too_much_together_are_decided_apart(world: &World) 
     assert_eq!(outcomes(first).await, [Outcome::Applied]);
     let mut answers = join_all(pushes).await;
     let refused = answers.pop().expect("the last push").expect("the push is answered");
-    assert_eq!(refused, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_LOADED_MAX_BYTES }));
+    assert_eq!(refused, Pushed::Refused(Refused::DocumentsTooLarge { max_bytes: PUSH_LOADED_MAX_BYTES }));
     for answer in answers {
-        assert_eq!(answer.expect("the push is answered"), Ok(vec![Outcome::Applied]));
+        assert_eq!(answer.expect("the push is answered"), Pushed::Decided(vec![Outcome::Applied]));
     }
     let commits = usize::try_from(faulty.commits() - before).expect("a small number");
     assert!(commits < count, "{commits} commits");

@@ -204,8 +204,8 @@ mod tests {
             object.members_of(r#" { "a": 1 , "b":[ ]} "#);
             object.members_of("{}");
             object.members_of("{ }");
-            object.array("array", [text, text], |sink, text| sink.push_string(text));
-            object.array("none", [0; 0], |sink, number| sink.push_number(number));
+            object.array("array", [text, text], Sink::push_string);
+            object.array("none", [0; 0], Sink::push_number);
         });
     }
 

@@ -58,7 +58,7 @@ impl Database {
     pub(super) async fn check(&self) -> Result<(), Failure> {
         let sql = "SELECT 1 FROM {schema}.syncflow_heads LIMIT 1";
         let schema = self.schema().await?;
-        match self.for_checks.rows(Text::Fixed, &in_schema(sql, &schema), &[]).await {
+        match self.for_checks.rows(StatementKind::Fixed, &in_schema(sql, &schema), &[]).await {
             Err(failure) if failure.is_about_schema() => self.rows(sql, &[]).await.map(drop),
             answered => answered.map(drop),
         }

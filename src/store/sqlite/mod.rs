@@ -23,7 +23,7 @@ use self::erase::Eraser;
 use self::file::prepare;
 use self::place::{Gone, Place};
 use self::schema::{OpenError, open_for_reading, open_for_writing};
-use self::threads::Threads;
+use self::threads::{Abandoned, Threads};
 use super::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
     QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
@@ -42,10 +42,14 @@ const NAME: &str = "sqlite";
 pub struct SqliteStore {
     // Fields are dropped in order: the writer closes last and removes the write-ahead log.
     readers: Threads,
+    /// A thread that only says whether the file can be read, and so waits for nothing else.
+    checker: Threads,
     writer: Threads,
     eraser: Arc<Eraser>,
-    /// Lets at most half of the readers scan collections, so that the others stay free for short reads.
+    /// Lets at most half of the readers scan collections or clients.
     scans: async_lock::Semaphore,
+    /// Lets all readers but one make pages, so that one is there for the short reads of pushes and of single documents.
+    pages: async_lock::Semaphore,
 }
 
 impl SqliteStore {
@@ -72,17 +76,21 @@ impl SqliteStore {
         let place = Place::of(path);
         let writer = open_for_writing(path).map_err(open_error)?;
         let scans = async_lock::Semaphore::new(readers.max(2) / 2);
+        let pages = async_lock::Semaphore::new(readers.max(2) - 1);
+        let checker = open_for_reading(path).map_err(open_error)?;
         let readers = (0..readers.max(1)).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
         place.check().map_err(open_gone)?;
-        let start = |name, connections| {
-            Threads::start(name, connections, place.clone())
+        let start = |name, connections, abandoned| {
+            Threads::start(name, connections, place.clone(), abandoned)
                 .map_err(|error| StoreError::new(NAME, "open", ErrorKind::Unavailable, error))
         };
         Ok(Self {
-            readers: start("sqlite-reader", readers.map_err(open_error)?)?,
-            writer: start("sqlite-writer", vec![writer])?,
+            readers: start("sqlite-reader", readers.map_err(open_error)?, Abandoned::IsInterrupted)?,
+            checker: start("sqlite-checker", vec![checker], Abandoned::IsInterrupted)?,
+            writer: start("sqlite-writer", vec![writer], Abandoned::IsFinished)?,
             eraser: Arc::default(),
             scans,
+            pages,
         })
     }
 }
@@ -105,6 +113,7 @@ impl Store for SqliteStore {
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
         let tenant = tenant.clone();
+        let _page = self.pages.acquire().await;
         self.readers.run("changes", move |connection, _| read::changes(connection, &tenant, &request)).await
     }
 
@@ -117,6 +126,7 @@ impl Store for SqliteStore {
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
         let tenant = tenant.clone();
+        let _page = self.pages.acquire().await;
         self.readers
             .run("changes_by_time", move |connection, _| read::changes_by_time(connection, &tenant, request))
             .await
@@ -139,12 +149,13 @@ impl Store for SqliteStore {
 
     async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
         let tenant = tenant.clone();
-        let _lane = self.scans.acquire().await;
+        let _turns = (self.scans.acquire().await, self.pages.acquire().await);
         self.readers.run("query", move |connection, caller| read::query(connection, &tenant, &query, caller)).await
     }
 
     async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
         let tenant = tenant.clone();
+        let _turns = (self.scans.acquire().await, self.pages.acquire().await);
         self.readers.run("stats", move |connection, _| read::stats(connection, &tenant, active_since_ms)).await
     }
 
@@ -165,7 +176,7 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> Result<()> {
-        self.readers.run("check", |connection, _| read::check(connection)).await
+        self.checker.run("check", |connection, _| read::check(connection)).await
     }
 }
 

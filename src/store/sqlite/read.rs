@@ -120,7 +120,8 @@ fn read_scan(transaction: &Transaction<'_>, tenant: &TenantId, page: &mut LogPag
         Scan::Log { .. } => find.query(params![tenant.as_str(), after])?,
         Scan::State { tombstones_after, .. } => {
             // Every sequence number is smaller than this.
-            find.query(params![tenant.as_str(), after, tombstones_after.map_or(i64::MAX, signed)])?
+            let tombstones_after = tombstones_after.map_or(i64::MAX, signed);
+            find.query(params![tenant.as_str(), after, after.max(tombstones_after)])?
         }
     };
     let mut pool = TextPool::default();
@@ -139,7 +140,9 @@ pub(super) fn scan_query(scan: Scan) -> String {
             format!("SELECT {LOG_ENTRY_COLUMNS} FROM operations WHERE tenant = ?1 AND seq > ?2 ORDER BY seq")
         }
         Scan::State { .. } => format!(
-            "SELECT {STATE_COLUMNS} FROM documents WHERE tenant = ?1 AND seq > ?2 AND (is_deleted = 0 OR seq > ?3)
+            "SELECT {STATE_COLUMNS} FROM documents WHERE tenant = ?1 AND seq > ?2 AND is_deleted = 0
+             UNION ALL
+             SELECT {STATE_COLUMNS} FROM documents WHERE tenant = ?1 AND seq > ?3 AND is_deleted = 1
              ORDER BY seq"
         ),
     }

@@ -30,10 +30,6 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
     let head = |horizon| Head { position, horizon };
     for (query, index) in [
         (read::scan_query(Scan::Log { after: position }), "operations USING PRIMARY KEY"),
-        (
-            read::scan_query(Scan::State { after: position, tombstones_after: Some(0) }),
-            "documents USING INDEX documents_by_seq",
-        ),
         (read::time_query(head(0)), "operations USING INDEX operations_by_time"),
         (read::time_query(head(1)), "documents USING INDEX documents_by_time"),
         (read::collection_query(), "documents USING INDEX documents_by_collection"),
@@ -43,6 +39,78 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
         assert_eq!(plan.len(), 1, "{query}: {plan:?}");
         assert!(plan[0].starts_with(&format!("SEARCH {index}")), "{query}: {plan:?}");
     }
+}
+
+#[test]
+fn a_page_of_documents_merges_two_searches_and_sorts_nothing() {
+    let (_directory, path) = file();
+    prepare(&path).unwrap();
+    let connection = open_for_writing(&path).unwrap();
+    let plan = plan(&connection, &read::scan_query(Scan::State { after: Position::START, tombstones_after: Some(0) }));
+    for index in ["documents_live_by_seq", "documents_deleted_by_seq"] {
+        let search = format!("SEARCH documents USING INDEX {index} (tenant=? AND seq>?)");
+        assert!(plan.contains(&search), "{plan:?}");
+    }
+    let others = plan.iter().filter(|line| !line.starts_with("SEARCH"));
+    assert!(others.into_iter().all(|line| ["MERGE (UNION ALL)", "LEFT", "RIGHT"].contains(&line.as_str())), "{plan:?}");
+}
+
+#[test]
+fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let (_directory, path) = file();
+    let first = Connection::open(&path).unwrap();
+    first.execute_batch(include_str!("schema.sql")).unwrap();
+    first.pragma_update(None, "application_id", 0x7379_6e63).unwrap();
+    first.pragma_update(None, "user_version", 1).unwrap();
+    drop(first);
+    drop(SqliteStore::open(&path, 1).unwrap());
+    let count = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'documents%_by_seq'";
+    let indexes: i64 = Connection::open(&path).unwrap().query_row(count, [], |row| row.get(0)).unwrap();
+    assert_eq!(indexes, 2);
+}
+
+/// Work that has no end of its own.
+const ENDLESS: &str = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+
+/// Keeps a reader at work until the answer is dropped.
+fn begin_endless_work(store: &SqliteStore) -> impl Future<Output = Result<()>> + '_ {
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let mut work = Box::pin(store.readers.run("query", move |connection, _| {
+        begun.send(()).unwrap();
+        connection.query_row(ENDLESS, [], |_| Ok(()))
+    }));
+    assert!(futures_util::FutureExt::now_or_never(&mut work).is_none());
+    has_begun.recv().unwrap();
+    work
+}
+
+#[test]
+fn a_statement_that_nobody_waits_for_is_interrupted() {
+    let (_directory, path) = file();
+    let store = SqliteStore::open(&path, 1).unwrap();
+    drop(begin_endless_work(&store));
+    block_on(store.readers.run("load", |connection, _| read::check(connection))).unwrap();
+    drop(begin_endless_work(&store));
+    drop(store);
+}
+
+#[test]
+fn a_check_waits_for_no_reader() {
+    let (_directory, path) = file();
+    let store = SqliteStore::open(&path, 1).unwrap();
+    let work = begin_endless_work(&store);
+    block_on(store.check()).unwrap();
+    drop(work);
+}
+
+#[test]
+fn pages_and_queries_leave_a_reader_to_loads_and_documents() {
+    let (_directory, path) = file();
+    let store = SqliteStore::open(&path, 4).unwrap();
+    assert_eq!((store.pages.try_acquire().is_some(), store.scans.try_acquire().is_some()), (true, true));
+    let pages: Vec<_> = std::iter::from_fn(|| store.pages.try_acquire()).collect();
+    let scans: Vec<_> = std::iter::from_fn(|| store.scans.try_acquire()).collect();
+    assert_eq!((pages.len(), scans.len()), (3, 2));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use futures_channel::oneshot;
@@ -12,7 +14,10 @@ use super::place::{Gone, Place};
 use crate::limits::store::sqlite::QUEUE_MAX_JOBS;
 use crate::store::{ErrorKind, Result, StoreError};
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+struct Job {
+    work: Box<dyn FnOnce(&mut Connection) + Send>,
+    is_abandoned: Arc<AtomicBool>,
+}
 
 /// One or more threads that take jobs from one queue. Each has its own connection.
 #[derive(Debug)]
@@ -21,6 +26,30 @@ pub(super) struct Threads {
     queue: async_channel::Sender<Job>,
     handles: Vec<JoinHandle<()>>,
     place: Place,
+}
+
+/// The fate of a job that has begun if its caller goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Abandoned {
+    /// Its statements are interrupted.
+    IsInterrupted,
+    /// It is done to its end.
+    IsFinished,
+}
+
+/// After how many steps of SQLite's machine a statement looks whether somebody still waits for it.
+const STEPS_BETWEEN_LOOKS: i32 = 20_000;
+
+/// Whether the caller of the job that a thread is at has gone away.
+type Attention = Arc<Mutex<Option<Arc<AtomicBool>>>>;
+
+/// Tells a job that its caller has gone away.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Why a job has no result.
@@ -41,18 +70,28 @@ impl Caller<'_> {
 
 impl Threads {
     /// Starts a thread for each connection to the file at a place.
-    pub(super) fn start(name: &str, connections: Vec<Connection>, place: Place) -> io::Result<Self> {
+    pub(super) fn start(
+        name: &str,
+        connections: Vec<Connection>,
+        place: Place,
+        abandoned: Abandoned,
+    ) -> io::Result<Self> {
         let (queue, jobs) = async_channel::bounded::<Job>(QUEUE_MAX_JOBS);
-        let start = |connection| {
+        let start = |mut connection: Connection| {
             let jobs = jobs.clone();
-            thread::Builder::new().name(name.to_owned()).spawn(move || work(connection, &jobs))
+            let attention = Attention::default();
+            if abandoned == Abandoned::IsInterrupted {
+                interrupt_abandoned(&mut connection, Arc::clone(&attention)).map_err(io::Error::other)?;
+            }
+            thread::Builder::new().name(name.to_owned()).spawn(move || work(connection, &jobs, &attention))
         };
         let handles = connections.into_iter().map(start).collect::<io::Result<_>>()?;
         Ok(Self { queue, handles, place })
     }
 
     /// Runs a job on one of the threads. If the caller goes away before the job has begun, the job is dropped. A job
-    /// that has begun runs to its end, unless it checks [`Caller::is_gone`].
+    /// that has begun is interrupted or runs to its end, as the threads were started. It can also check
+    /// [`Caller::is_gone`].
     ///
     /// A job fails if the file is not in its place before or after it, because its writes may be lost then.
     pub(super) async fn run<T: Send + 'static>(
@@ -62,7 +101,9 @@ impl Threads {
     ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         let place = self.place.clone();
-        let job: Job = Box::new(move |connection| {
+        let is_abandoned = Arc::new(AtomicBool::new(false));
+        let _waiting = Waiting(Arc::clone(&is_abandoned));
+        let work = Box::new(move |connection: &mut Connection| {
             if sender.is_canceled() {
                 return;
             }
@@ -71,7 +112,7 @@ impl Threads {
             let _ = sender.send(result);
         });
         let ended = || StoreError::new(NAME, operation, ErrorKind::Failed, "the thread of the database has ended");
-        self.queue.send(job).await.map_err(|_| ended())?;
+        self.queue.send(Job { work, is_abandoned }).await.map_err(|_| ended())?;
         let panicked = |_| StoreError::new(NAME, operation, ErrorKind::Failed, "the work on the database panicked");
         receiver.await.map_err(panicked)?.map_err(|failure| match failure {
             Failure::Sqlite(error) => store_error(operation, error),
@@ -88,10 +129,21 @@ fn in_place<T>(place: &Place, work: impl FnOnce() -> rusqlite::Result<T>) -> std
     Ok(done)
 }
 
-fn work(mut connection: Connection, jobs: &async_channel::Receiver<Job>) {
-    while let Ok(job) = jobs.recv_blocking() {
-        // A panic drops the job's transaction, which rolls it back, and the sender, which informs the caller.
-        let _ = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
+/// Interrupts statements of a connection whose job is abandoned.
+fn interrupt_abandoned(connection: &mut Connection, attention: Attention) -> rusqlite::Result<()> {
+    let is_abandoned = move || {
+        let job = attention.lock().unwrap_or_else(PoisonError::into_inner);
+        job.as_ref().is_some_and(|is_abandoned| is_abandoned.load(Ordering::Relaxed))
+    };
+    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_abandoned))
+}
+
+fn work(mut connection: Connection, jobs: &async_channel::Receiver<Job>, attention: &Attention) {
+    while let Ok(Job { work, is_abandoned }) = jobs.recv_blocking() {
+        *attention.lock().unwrap_or_else(PoisonError::into_inner) = Some(is_abandoned);
+        // A panic drops the job's transaction, which rolls it back, and the sender, which tells the caller.
+        let _ = catch_unwind(AssertUnwindSafe(|| work(&mut connection)));
+        *attention.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
