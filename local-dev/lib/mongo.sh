@@ -2,7 +2,7 @@
 # A private MongoDB for the tests, or what stands in for one.
 #
 # What the tests are given:
-# TEST_MONGO_URI      a server that is theirs, a replica set; the caller may name another
+# TEST_MONGO_URI      servers that are theirs, each a replica set, with a space between two; the caller may name others
 # TEST_MONGO_PROGRAM  mongod, or a program that speaks its protocol, for tests that start servers of their own
 # TEST_MONGO_KIND     mongod or secantusd, which says how that program is started
 
@@ -36,32 +36,48 @@ unpack_secantusd() {
   printf '%s' "$directory/bin/secantusd-py"
 }
 
-# Starts a server, unless the caller has named one.
+# Starts servers, unless the caller has named some: one, or so many of the stand-in, which works on one command at a time.
+#
+# Usage: start_mongo [NUMBER]
 start_mongo() {
   if [[ -n ${TEST_MONGO_URI:-} ]]; then
     return
   fi
-  local data=$scratch/mongo-data log=$scratch/mongo.log port
+  local number=${1:-1} uris=() i
+  [[ $TEST_MONGO_KIND != mongod ]] || number=1
+  on_exit+=(stop_mongo)
+  for ((i = 0; i < number; i++)); do
+    start_one_mongo "$i"
+    uris+=("mongodb://127.0.0.1:$mongo_port/?directConnection=true")
+  done
+  export TEST_MONGO_URI="${uris[*]}"
+}
+
+# The processes of the servers.
+mongos=()
+
+# Starts a server and sets `mongo_port`.
+start_one_mongo() {
+  local data=$scratch/mongo-data-$1 log=$scratch/mongo-$1.log pid
   mkdir "$data"
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  mongo_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   # It ends with this script even where that is killed.
   if [[ $TEST_MONGO_KIND == mongod ]]; then
-    setpriv --pdeathsig KILL "$TEST_MONGO_PROGRAM" --dbpath "$data" --port "$port" --bind_ip 127.0.0.1 \
+    setpriv --pdeathsig KILL "$TEST_MONGO_PROGRAM" --dbpath "$data" --port "$mongo_port" --bind_ip 127.0.0.1 \
       --replSet rs0 --nounixsocket --quiet --wiredTigerCacheSizeGB 0.5 >"$log" 2>&1 &
   else
-    setpriv --pdeathsig KILL "$TEST_MONGO_PROGRAM" --storage-path "$data" --host 127.0.0.1 --port "$port" \
+    setpriv --pdeathsig KILL "$TEST_MONGO_PROGRAM" --storage-path "$data" --host 127.0.0.1 --port "$mongo_port" \
       --log-level ERROR >"$log" 2>&1 &
   fi
-  mongo=$!
-  on_exit+=(stop_mongo)
+  pid=$!
+  mongos+=("$pid")
   local attempt
   for ((attempt = 0; attempt < 300; attempt++)); do
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-      [[ $TEST_MONGO_KIND != mongod ]] || initiate_mongo "$port"
-      export TEST_MONGO_URI="mongodb://127.0.0.1:$port/?directConnection=true"
+    if (exec 3<>"/dev/tcp/127.0.0.1/$mongo_port") 2>/dev/null; then
+      [[ $TEST_MONGO_KIND != mongod ]] || initiate_mongo "$mongo_port"
       return
     fi
-    kill -0 "$mongo" || break
+    kill -0 "$pid" || break
     sleep 0.1
   done
   fail "MongoDB did not start: $(tail -n 1 "$log")"
@@ -99,18 +115,24 @@ PYTHON
 }
 
 stop_mongo() {
-  kill -KILL "$mongo" || true
-  # The shell would say that it was killed.
-  wait "$mongo" 2>/dev/null || true
+  local pid
+  for pid in "${mongos[@]}"; do
+    kill -KILL "$pid" || true
+    # The shell would say that it was killed.
+    wait "$pid" 2>/dev/null || true
+  done
+  mongos=()
 }
 
-# Starts anew with an empty directory, if the server is the script's own: the emulation gets slower with each database.
+# Starts again with an empty directory, if the servers are the script's own: the stand-in gets slower with each database.
+#
+# Usage: restart_mongo [NUMBER]
 restart_mongo() {
-  if [[ -z ${mongo:-} ]]; then
+  if ((${#mongos[@]} == 0)); then
     return
   fi
   stop_mongo
-  rm -rf "$scratch/mongo-data"
+  rm -rf "$scratch"/mongo-data-*
   unset TEST_MONGO_URI
-  start_mongo
+  start_mongo "$@"
 }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use syncflow_server::limits::protocol::PUSH_MAX_OPERATIONS;
 
 use crate::endpoints::local::Local;
-use crate::support::mongo::{Database, server_uri};
+use crate::support::mongo::Database;
 use crate::support::random::seeded;
 use tempfile::TempDir;
 
@@ -31,9 +31,8 @@ impl Home {
 
     async fn start(&self) -> Local {
         let mut settings = vec![("PORT", "0"), ("POOL_SIZE", "2"), ("LOG_LEVEL", "warn")];
-        let uri = self.database.as_ref().map(|_| server_uri());
-        if let (Some(database), Some(uri)) = (&self.database, &uri) {
-            settings.extend([("MONGO_URI", uri.as_str()), ("MONGO_DB_NAME", database.name())]);
+        if let Some(database) = &self.database {
+            settings.extend([("MONGO_URI", database.uri()), ("MONGO_DB_NAME", database.name())]);
         }
         Local::start(self.directory.path(), &settings).await
     }

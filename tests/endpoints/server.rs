@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::client::Api;
 use crate::lambda::events::Source;
 use crate::lambda::front::Front;
-use crate::support::mongo::{Database, server_uri};
+use crate::support::mongo::Database;
 use crate::support::postgres::{Schema, server_url};
 
 /// A server that ends with its check. Its world is removed then.
@@ -90,7 +90,7 @@ pub(crate) async fn postgres() -> Server {
 /// A server over MongoDB, in its own database.
 pub(crate) async fn mongodb() -> Server {
     let database = Database::new();
-    let (uri, name) = (server_uri(), database.name().to_owned());
+    let (uri, name) = (database.uri().to_owned(), database.name().to_owned());
     let settings = [("MONGO_URI", uri.as_str()), ("MONGO_DB_NAME", name.as_str())];
     start(&settings, database).await
 }

@@ -1,5 +1,6 @@
 //! MongoDB for tests: a separate database for each test, on the server that `local-dev/test` names.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mongodb::Client;
@@ -9,9 +10,12 @@ use tokio::time::timeout;
 use super::block_on;
 use super::postgres::{required, unique_name};
 
-/// The URI of the server for tests.
-pub(crate) fn server_uri() -> String {
-    required("TEST_MONGO_URI")
+/// One of the servers that are there for tests; each call gives the next one, so that all have the same work.
+fn server_uri() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let servers = required("TEST_MONGO_URI");
+    let servers: Vec<&str> = servers.split_whitespace().collect();
+    servers[NEXT.fetch_add(1, Ordering::Relaxed) % servers.len()].to_owned()
 }
 
 /// A database for one test. It is dropped together with this value, if the server is a `mongod`.
@@ -30,7 +34,7 @@ impl Database {
         Self { uri: uri.to_owned(), name: unique_name() }
     }
 
-    /// A database on the server for tests.
+    /// A database on one of the servers that are there for tests.
     pub(crate) fn new() -> Self {
         Self::on(&server_uri())
     }
@@ -46,7 +50,12 @@ impl Database {
         MongoOptions { command_timeout: Duration::from_secs(120), ..self.options() }
     }
 
-    /// The name of the database.
+    /// The URI of its server.
+    pub(crate) fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
