@@ -11,6 +11,8 @@ pub(crate) enum Task {
     Serve,
     /// Check whether the server can work with its settings.
     Check,
+    /// Ask the server that runs with the same settings whether it works.
+    AskHealth,
     /// Make a token.
     MakeToken(token::Kind, token::Wanted),
     /// Print a text and end.
@@ -37,6 +39,7 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
         Some("--help" | "-h") => Task::Say(help(&name)),
         Some("--version" | "-V") => Task::Say(format!("syncflow-server {}\n", env!("CARGO_PKG_VERSION"))),
         Some("--check") => Task::Check,
+        Some("health") => Task::AskHealth,
         _ => refuse(&name),
     }
 }
@@ -44,7 +47,7 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
 /// The message names the option but does not repeat its value, which may be a connection string.
 fn refuse(name: &str) -> Task {
     Task::Refuse(format!(
-        "{name}: takes one argument at most, --check, --help or --version, or token and its own; settings are \
+        "{name}: takes one argument at most, health, --check, --help or --version, or token and its own; settings are \
          environment variables"
     ))
 }
@@ -63,6 +66,7 @@ fn help(name: &str) -> String {
          {name}            serves until it is told to stop\n\
          {name} --check    opens the store as a start does and says whether it works;\n\
          {pad}            makes no SQLite file\n\
+         {name} health     asks the server that runs with the same settings whether it works\n\
          {name} token new  makes a static token and its line for AUTH_TOKENS_FILE;\n\
          {pad}            needs --tenant and --subject, takes --role and --expires\n\
          {name} token dev  makes a JSON Web Token for an hour with AUTH_HS256_SECRET;\n\

@@ -105,6 +105,20 @@ async fn a_check_says_that_all_is_well_or_what_is_not_and_makes_no_file() {
 }
 
 #[tokio::test]
+async fn a_server_is_asked_for_its_health_with_its_own_settings() {
+    let directory = directory();
+    let local = Local::start(directory.path(), &[("PORT", "0")]).await;
+    let port = local.authority().rsplit_once(':').expect("an address with a port").1.to_owned();
+    let settings = [("PORT", port.as_str()), ("BIND", "0.0.0.0"), ("AUTH", "off")];
+    let (code, said, log) = run_with(directory.path(), &["health"], &settings).await;
+    assert_eq!((code, said.as_str()), (Some(0), "well\n"), "{log}");
+    drop(local);
+    let (code, said, log) = run_with(directory.path(), &["health"], &settings).await;
+    assert_eq!((code, said.as_str()), (Some(1), ""), "{log}");
+    assert!(log.starts_with("no answer from 127.0.0.1:"), "{log}");
+}
+
+#[tokio::test]
 async fn a_variable_that_is_misspelt_is_named_with_the_one_that_is_meant() {
     let directory = directory();
     let settings = [("SQLITE_PTH", "/data/hunter2"), ("DATABASE_URL", "postgresql://u:hunter2@h/d"), ("PORT", "0")];

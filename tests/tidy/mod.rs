@@ -9,6 +9,7 @@ mod licences;
 mod limits;
 mod links;
 mod names;
+mod packages;
 mod settings;
 mod sql;
 mod surface;
