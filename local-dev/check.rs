@@ -1,5 +1,7 @@
 //! The task `--check`: whether the server can work with its settings.
 
+pub(crate) mod health;
+
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};

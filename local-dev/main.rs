@@ -2,7 +2,6 @@
 
 mod arguments;
 mod check;
-mod health;
 mod settings;
 mod token;
 
@@ -33,7 +32,7 @@ fn main() -> ExitCode {
     let done = match arguments::read(std::env::args_os()) {
         Task::Serve => run().map(|()| ExitCode::SUCCESS),
         Task::Check => check::check(),
-        Task::AskHealth => health::ask(),
+        Task::AskHealth => check::health::ask(),
         Task::MakeToken(kind, wanted) => token::make(&kind, &wanted).map(|text| say(&text)),
         Task::Say(text) => Ok(say(&text)),
         Task::Refuse(problem) => Err(problem.into()),

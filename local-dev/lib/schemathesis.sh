@@ -18,9 +18,12 @@ find_schemathesis() {
 }
 
 # Plays for a minute at most on a local server, which is the program given, over SQLite. SCHEMATHESIS_SEED gives other
-# requests.
+# requests. The server asks for a token, as the document says.
 test_api_with_schemathesis() {
-  local program=$1 directory server url='' attempt
+  local program=$1 directory server url='' attempt token
+  local -x AUTH_TENANT=default AUTH_HS256_SECRET
+  AUTH_HS256_SECRET=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
+  token=$("$program" token dev --tenant default --subject tester --role admin)
   directory=$(mktemp -d -t api.XXXXXX)
   # There before the server is, which writes into it.
   : >"$directory/out"
@@ -42,7 +45,8 @@ test_api_with_schemathesis() {
   (
     config=$PWD/local-dev/lib/schemathesis.toml
     cd "$directory"
-    timeout 60 "$schemathesis" --config-file "$config" run "$url/openapi.json" --seed "${SCHEMATHESIS_SEED:-1}"
+    timeout 60 "$schemathesis" --config-file "$config" run "$url/openapi.json" --seed "${SCHEMATHESIS_SEED:-1}" \
+      --header "Authorization: Bearer $token"
   ) || outcome=$?
   kill "$server"
   wait "$server" || true

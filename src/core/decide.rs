@@ -83,7 +83,7 @@ impl ConflictRelation {
 /// Why a push fails as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// The document would become larger than [`DOCUMENT_MAX_BYTES`].
+    /// The document would become larger than [`DOCUMENT_MAX_BYTES`](crate::limits::protocol::DOCUMENT_MAX_BYTES).
     DocumentTooLarge {
         /// The operation's index in its push.
         index: usize,

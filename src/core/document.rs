@@ -1,7 +1,9 @@
 //! Documents: the current state that results from the operations.
 
+pub(super) mod content;
+
+use self::content::OpenObject;
 use super::clock::VectorClock;
-use super::content::OpenObject;
 use super::json::{BadJson, Object};
 use super::names::{ClientId, DocumentKey, OperationId};
 

@@ -5,7 +5,6 @@
 
 pub mod access;
 pub mod clock;
-mod content;
 pub mod decide;
 pub mod document;
 pub mod filter;

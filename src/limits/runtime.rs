@@ -124,7 +124,7 @@ pub const MEMORY_DEFAULT_BYTES: usize = 256 * 1024 * 1024;
 pub const MEMORY_MIN_BYTES: usize = 64 * 1024 * 1024;
 
 /// Greatest memory that a setting may give them, in bytes.
-pub const MEMORY_MAX_BYTES: usize = 64 * 1024 * 1024 * 1024;
+pub const MEMORY_MAX_BYTES: usize = if usize::BITS > 32 { 64 << 30 } else { 1 << 30 };
 
 /// How long a request waits for its share of the memory, in milliseconds; then it is answered with 503.
 pub const ROOM_WAIT_MAX_MS: u64 = 2_000;

@@ -1,4 +1,5 @@
 //! The address from which a request comes.
+#![cfg_attr(not(feature = "local"), expect(dead_code, reason = "only the local server knows the peers of connections"))]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

@@ -11,10 +11,10 @@ use syncflow_server::limits::store::STORE_IDLE_TRUSTED_MS;
 use super::binaries::binary_of;
 use super::emulator::Instance;
 use super::functions::{directory, event, mongodb_at, postgres_in, push_of, read, sqlite_in};
-use crate::postgres::proxy::Proxy;
 use crate::postgres::terminate_connections;
 use crate::support::mongo_server::MongoServer;
 use crate::support::postgres::{Schema, connect, server_url};
+use crate::support::postgres_proxy::Proxy;
 use crate::support::stores::open_sqlite;
 
 #[tokio::test]

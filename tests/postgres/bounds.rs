@@ -1,6 +1,7 @@
 //! The work that one request can cause, and the requests that must not wait for it.
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use syncflow_server::conformance::draft::{Draft, insert, update};
 use syncflow_server::conformance::world::operations;
 use syncflow_server::core::decide::Outcome;
@@ -25,21 +26,28 @@ async fn documents_of_many_keys_are_written_in_the_time_of_a_statement() {
 async fn a_check_waits_for_no_request() {
     let schema = Schema::new();
     let mut options = schema.options();
-    options.pool_size = 1;
+    options.pool_size = 2;
     let world = world(&options);
-    world.apply([insert("op-1", "doc")]).await;
+    let other = world.as_tenant("other");
+    for world in [&world, &other] {
+        world.apply([insert("op-1", "doc")]).await;
+    }
     let admin = connect(&server_url()).await;
     let lock = format!("BEGIN; SELECT FROM {}.syncflow_heads FOR UPDATE", schema.quoted());
     admin.batch_execute(&lock).await.expect("the head is locked");
-    let mut push = world.service.push(&world.tenant, operations([update("op-2", "doc")])).boxed();
-    assert!((&mut push).now_or_never().is_none());
+    let both = [&world, &other];
+    let pushes = both.map(|world| world.service.push(&world.tenant, operations([update("op-2", "doc")])));
+    let mut pushes = join_all(pushes).boxed();
+    assert!((&mut pushes).now_or_never().is_none());
     let check = world.store.check();
     let check = async { check.await.expect("the server is there") };
     tokio::select! {
         biased;
-        pushed = &mut push => panic!("the head is locked, and yet {pushed:?}"),
+        early = &mut pushes => panic!("the head is locked, and yet {early:?}"),
         () = check => {}
     }
     admin.batch_execute("COMMIT").await.expect("the head is free");
-    assert_eq!(push.await.expect("the push is answered"), Pushed::Decided(vec![Outcome::Applied]));
+    for answer in pushes.await {
+        assert_eq!(answer.expect("the push is answered"), Pushed::Decided(vec![Outcome::Applied]));
+    }
 }

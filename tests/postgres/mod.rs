@@ -1,7 +1,5 @@
 //! Promises of the PostgreSQL store alone: its schema, round trips and plans, poolers, TLS, and faults.
 
-pub(crate) mod proxy;
-
 mod bounds;
 mod contention;
 mod faults;

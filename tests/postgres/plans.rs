@@ -10,8 +10,8 @@ use syncflow_server::limits::service::GROUP_MAX_OPERATIONS;
 use syncflow_server::service::Host as _;
 use tokio_postgres::Client;
 
-use super::proxy::Proxy;
 use crate::support::postgres::{Schema, connect, key_values, server_url};
+use crate::support::postgres_proxy::Proxy;
 
 /// The number of operations in the log. Each has its own document.
 const OPERATIONS: u64 = 100_000;

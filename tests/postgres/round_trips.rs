@@ -8,8 +8,8 @@ use syncflow_server::core::names::ClientId;
 use syncflow_server::service::PullFrom;
 use syncflow_server::store::{NewMemory, Remember};
 
-use super::proxy::Proxy;
 use crate::support::postgres::{Schema, server_url};
+use crate::support::postgres_proxy::Proxy;
 
 /// A world whose round trips are counted. Its only connection is open already.
 async fn counted(schema: &Schema) -> (World, Proxy) {

@@ -5,6 +5,7 @@ pub(crate) mod mongo;
 pub(crate) mod mongo_greeter;
 pub(crate) mod mongo_server;
 pub(crate) mod postgres;
+pub(crate) mod postgres_proxy;
 pub(crate) mod postgres_server;
 pub(crate) mod processes;
 pub(crate) mod random;

@@ -7,6 +7,7 @@ The short form checks answers and memory, and no times, since it is for machines
 """
 
 import argparse
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +63,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--row", type=int, action="append", choices=range(1, len(ROWS) + 1))
-    parser.add_argument("program")
+    parser.add_argument("program", type=os.path.abspath)
     parser.add_argument("store")
     parser.add_argument("settings", nargs="*")
     options = parser.parse_args()

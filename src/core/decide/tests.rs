@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::clock::VectorClock;
-use crate::core::content::OPENED;
+use crate::core::document::content::OPENED;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId};
 use crate::core::operation::{Change, OperationKind};

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Answer, Batch, Conflict, ConflictRelation, DocumentWrite, Outcome, Push, Refused, Snapshot};
 use crate::core::clock::{Relation, VectorClock};
-use crate::core::content::{OpenObject, Reverse};
 use crate::core::document::Document;
+use crate::core::document::content::{OpenObject, Reverse};
 use crate::core::json::{BadJson, Object};
 use crate::core::names::{DocumentKey, OperationId};
 use crate::core::operation::{Change, Operation};

@@ -13,7 +13,8 @@ use crate::limits::store::QUERY_FILTERED_MAX_REQUESTS;
 #[derive(Debug)]
 pub(super) struct Database {
     connections: Arc<Connections>,
-    for_checks: Connections,
+    /// Separate connections for checks, if there is more than one for requests.
+    for_checks: Option<Connections>,
     /// The turns of queries that look at many documents.
     pub(super) filters: async_lock::Semaphore,
     /// The schema in the settings.
@@ -24,7 +25,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn new(connections: Connections, for_checks: Connections, schema: Option<&str>) -> Self {
+    pub(super) fn new(connections: Connections, for_checks: Option<Connections>, schema: Option<&str>) -> Self {
         Self {
             connections: Arc::new(connections),
             for_checks,
@@ -57,8 +58,9 @@ impl Database {
     /// Checks that the server answers and has the schema.
     pub(super) async fn check(&self) -> Result<(), Failure> {
         let sql = "SELECT 1 FROM {schema}.syncflow_heads LIMIT 1";
+        let Some(for_checks) = &self.for_checks else { return self.rows(sql, &[]).await.map(drop) };
         let schema = self.schema().await?;
-        match self.for_checks.rows(StatementKind::Fixed, &in_schema(sql, &schema), &[]).await {
+        match for_checks.rows(StatementKind::Fixed, &in_schema(sql, &schema), &[]).await {
             Err(failure) if failure.is_about_schema() => self.rows(sql, &[]).await.map(drop),
             answered => answered.map(drop),
         }
@@ -121,7 +123,9 @@ impl Database {
         }
         drop(current);
         self.connections.close_idle();
-        self.for_checks.close_idle();
+        if let Some(for_checks) = &self.for_checks {
+            for_checks.close_idle();
+        }
     }
 }
 

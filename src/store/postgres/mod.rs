@@ -73,8 +73,10 @@ impl PostgresStore {
             let (config, transport) = (config.clone(), transport.clone());
             Connections::new(Connector { config, transport, logins: options.logins.clone() }, pool_size, options.peer)
         };
-        // A check of the server waits for no other request.
-        let (for_requests, for_checks) = (connections(options.pool_size), connections(1));
+        // A check of the server waits for no other request. With a pool of one connection, as in a Lambda, there is one
+        // request at a time and one connection for all.
+        let for_checks = (options.pool_size > 1).then(|| connections(1));
+        let for_requests = connections(options.pool_size);
         Ok(Self { database: Database::new(for_requests, for_checks, options.schema.as_deref()) })
     }
 }

@@ -256,8 +256,8 @@ pub(super) async fn document(
 
 /// See [`crate::store::Store::stats`].
 ///
-/// The log is dense between horizon and head, so the entries are counted by a subtraction. It is done here and not in
-/// SQL, where it would hide a damaged number.
+/// The log is dense between horizon and head, so the entries are counted by a subtraction. It is done here,
+/// because SQL would hide a damaged number.
 pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: u64) -> Result<Stats, Failure> {
     let sql = "SELECT h.seq, h.horizon, h.live_documents, (
                    SELECT c.pulled_seq FROM {schema}.syncflow_clients AS c

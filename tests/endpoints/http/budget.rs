@@ -11,7 +11,7 @@ use axum::response::Response;
 use axum::routing::post;
 use futures_util::stream::{iter, once, pending};
 use futures_util::{FutureExt as _, StreamExt as _};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Collected};
 use reqwest::Method;
 use serde_json::json;
 use syncflow_server::limits::runtime::{INFLATED_FREE_BYTES, MEMORY_MIN_BYTES};
@@ -52,7 +52,7 @@ fn app(route: Router) -> App {
 fn routes() -> Router {
     let read = async |request: Request| {
         let path = request.uri().path().to_owned();
-        let bytes = request.into_body().collect().await.map(|body| body.to_bytes());
+        let bytes = request.into_body().collect().await.map(Collected::to_bytes);
         match path.as_str() {
             "/hang" => std::future::pending().await,
             "/panic" => panic!("a planted one"),

@@ -222,7 +222,7 @@ async fn a_client_that_sends_reads_that_there_is_no_room() {
     for _ in 0..20 {
         let mut stream = connect(&server).await;
         stream.write_all(b"POST /changes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 40000\r\n\r\n").await.unwrap();
-        stream.write_all(&[b' '; 40_000]).await.expect("it is sent");
+        stream.write_all(" ".repeat(40_000).as_bytes()).await.expect("it is sent");
         let mut answer = Vec::new();
         let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
         assert!(read.is_ok() && answer.starts_with(b"HTTP/1.1 503"), "{read:?} {}", String::from_utf8_lossy(&answer));

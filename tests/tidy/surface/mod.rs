@@ -88,7 +88,7 @@ fn text(tokens: &impl ToTokens) -> String {
 fn marks(attributes: &[Attribute]) -> String {
     let marks = ["non_exhaustive", "must_use"];
     let has = |mark: &&str| attributes.iter().any(|attribute| attribute.path().is_ident(mark));
-    marks.iter().filter(|mark| has(mark)).map(|mark| format!("#[{mark}] ")).collect()
+    marks.iter().filter(|mark| has(mark)).fold(String::new(), |text, mark| text + "#[" + mark + "] ")
 }
 
 fn fields_of(name: &str, fields: &Fields, all: bool, lines: &mut Vec<String>) {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::json::{BadJson, ByteCount, Object, Sink as _};
+use crate::core::json::{BadJson, ByteCount, Object, Sink as _};
 
 /// An object whose members are replaced and added, one level deep.
 #[derive(Debug, Default)]

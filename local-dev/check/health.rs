@@ -28,7 +28,7 @@ pub(crate) fn ask() -> Result<ExitCode, Box<dyn Error>> {
     let listen = settings::read()?.config.listen;
     let address = SocketAddr::new(crate::reachable(listen.bind), listen.port);
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let problem = match tokio.block_on(timeout(TIME_MAX, status(address))) {
+    let problem = match tokio.block_on(async { timeout(TIME_MAX, status(address)).await }) {
         Ok(Ok(StatusCode::OK)) => return Ok(crate::say("well\n")),
         Ok(Ok(status)) => format!("the server at {address} answers {status}"),
         Ok(Err(error)) => format!("no answer from {address}: {error}"),
