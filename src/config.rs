@@ -21,7 +21,7 @@
 //! | `MONGO_DB_NAME` | `syncflow` | the database on that server |
 //! | `MONGO_OPERATIONS_COLLECTION` | `operations` | its collection of operations |
 //! | `MONGO_DOCUMENTS_COLLECTION` | `documents` | its collection of documents |
-//! | `POOL_SIZE` | `10` | connections to the database, 1 to 1,000, and one more to MongoDB; of SQLite, those that read |
+//! | `POOL_SIZE` | `10` | connections to the database, or readers of SQLite, 1 to 1,000; MongoDB gets one more, and PostgreSQL too if it is more than 1 |
 //! | `REQUEST_TIMEOUT_SECONDS` | `30` | how long a request may take, 1 to 30 |
 //! | `MEMORY_MAX_BYTES` | `268435456` | memory that requests and answers in flight may take together, from 67,108,864 |
 //! | `HTTP2` | `off` | `on` to speak HTTP/2 in clear text too, as a proxy may want it |
@@ -54,7 +54,7 @@
 //! that listens on a loopback address starts, and everybody may use it.
 //!
 //! Without `RATE_PER_PRINCIPAL` and `RATE_PER_ADDRESS` the rates are 50 and 200 for a server that asks for tokens and
-//! listens on other addresses than loopback ones. For every other server and in a Lambda they are `off`.
+//! listens on other addresses than loopback ones. For every other server they are `off`. In a Lambda they have no effect.
 //!
 //! Without `POSTGRES_SCHEMA` the schema is `syncflow`, or `public` if an earlier version has its tables there.
 //!

@@ -51,3 +51,29 @@ exec "\$root/$2" "\$@"
 END
   chmod 755 "$command"
 }
+
+# Finds pip, or takes Debian's.
+find_pip() {
+  if ! python3 -m pip --version >/dev/null 2>&1; then
+    debian_unpack "$tools/pip" 'install pip for Python 3' python3-pip-whl
+    PYTHONPATH=$(echo "$tools"/pip/usr/share/python-wheels/pip-*.whl)
+    export PYTHONPATH
+  fi
+}
+
+# Makes a Python environment with packages from PyPI, also where venv has no pip to put into it, as on Debian.
+#
+# Usage: python_environment DIRECTORY [ARGUMENT OF PIP INSTALL…]
+python_environment() {
+  local directory=$1
+  shift
+  rm -rf "$directory"
+  if python3 -m venv "$directory" >/dev/null 2>&1; then
+    "$directory/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
+    return
+  fi
+  rm -rf "$directory"
+  find_pip >&2
+  python3 -m venv --without-pip "$directory" >&2 &&
+    python3 -m pip --python "$directory/bin/python3" install --quiet --disable-pip-version-check "$@" >&2
+}

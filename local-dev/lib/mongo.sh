@@ -28,8 +28,7 @@ unpack_secantusd() {
   local directory=$tools/secantusdb stamp=$tools/secantusdb.version
   if [[ $(cat "$stamp" 2>/dev/null) != "$secantusdb" ]]; then
     say 'fetching a stand-in for MongoDB'
-    rm -rf "$directory"
-    python3 -m venv "$directory" >&2 && "$directory/bin/pip" install --quiet --pre "$secantusdb" >&2 ||
+    python_environment "$directory" --pre "$secantusdb" ||
       fail "no stand-in for MongoDB; install mongod, or python3-venv and try again"
     printf '%s\n' "$secantusdb" >"$stamp"
   fi
@@ -87,8 +86,7 @@ start_one_mongo() {
 initiate_mongo() {
   local directory=$tools/pymongo
   if [[ ! -e $directory/is-complete ]]; then
-    rm -rf "$directory"
-    python3 -m venv "$directory" >&2 && "$directory/bin/pip" install --quiet 'pymongo==4.15.5' >&2 ||
+    python_environment "$directory" 'pymongo==4.15.5' ||
       fail 'no pymongo, which makes a replica set of mongod; install python3-venv and try again'
     touch "$directory/is-complete"
   fi

@@ -13,10 +13,7 @@ find_moto() {
     return
   fi
   say 'getting moto, which plays AWS'
-  rm -rf "$directory"
-  if ! python3 -m venv "$directory" || ! "$directory/bin/pip" install --quiet --disable-pip-version-check "$moto"; then
-    fail 'moto cannot be had; install python3-venv and try again'
-  fi
+  python_environment "$directory" "$moto" || fail 'moto cannot be had; install python3-venv and try again'
   printf '%s' "$moto" >"$directory/requirement"
 }
 

@@ -7,17 +7,13 @@ find_schemathesis() {
   schemathesis=$environment/bin/schemathesis
   if [[ ! -e $environment/version || $(<"$environment/version") != "$version" ]]; then
     say 'getting schemathesis from PyPI'
-    rm -rf "$environment"
-    find_pip
-    # Without pip in it, since Debian's Python has none to put there; the one outside installs.
-    python3 -m venv --without-pip "$environment" || fail 'python3 -m venv does not work; install python3-venv'
-    python3 -m pip --python "$environment/bin/python3" install --quiet "schemathesis==$version" ||
-      fail 'schemathesis cannot be had from PyPI'
+    python_environment "$environment" "schemathesis==$version" ||
+      fail 'schemathesis cannot be had from PyPI; install python3-venv and try again'
     printf '%s' "$version" >"$environment/version"
   fi
 }
 
-# Plays for a minute at most on a local server, which is the program given, over SQLite. SCHEMATHESIS_SEED gives other
+# Plays for nine minutes at most, usually for one, on a local server, which is the program given, over SQLite. SCHEMATHESIS_SEED gives other
 # requests. The server asks for a token, as the document says.
 test_api_with_schemathesis() {
   local program=$1 directory server url='' attempt token
@@ -45,7 +41,7 @@ test_api_with_schemathesis() {
   (
     config=$PWD/local-dev/lib/schemathesis.toml
     cd "$directory"
-    timeout 60 "$schemathesis" --config-file "$config" run "$url/openapi.json" --seed "${SCHEMATHESIS_SEED:-1}" \
+    timeout 540 "$schemathesis" --config-file "$config" run "$url/openapi.json" --seed "${SCHEMATHESIS_SEED:-1}" \
       --header "Authorization: Bearer $token"
   ) || outcome=$?
   kill "$server"

@@ -46,11 +46,3 @@ find_wasmtime() {
   export PYTHONPATH=$packages
   export CARGO_TARGET_WASM32_WASIP1_RUNNER="python3 $PWD/local-dev/lib/run-wasm.py"
 }
-
-find_pip() {
-  if ! python3 -m pip --version >/dev/null 2>&1; then
-    debian_unpack "$tools/pip" 'install pip for Python 3' python3-pip-whl
-    PYTHONPATH=$(echo "$tools"/pip/usr/share/python-wheels/pip-*.whl)
-    export PYTHONPATH
-  fi
-}

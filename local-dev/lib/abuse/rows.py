@@ -138,7 +138,7 @@ def head(server: Server, path: str, headers: str) -> bytes:
 
 
 def frame(kind: int, flags: int, stream: int, data: bytes = b"") -> bytes:
-    return len(data).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + data
+    return len(data).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + data
 
 
 def text(value: str) -> bytes:
@@ -200,7 +200,7 @@ def unread_answers(server: Server, size: Sizes) -> list[str]:
     for _ in range(size(8, 2)):
         connections.append(connect(server))
         # No byte of a body may be sent (RFC 9113, section 6.5.2).
-        frames = [PREFACE, frame(4, 0, 0, (4).to_bytes(2) + (0).to_bytes(4))]
+        frames = [PREFACE, frame(4, 0, 0, (4).to_bytes(2, "big") + (0).to_bytes(4, "big"))]
         for stream in range(1, 64, 2):
             frames += [headers_frame(server, stream, "/changes", None, False), frame(0, 1, stream, b"{}")]
         send(server, connections[-1], b"".join(frames))

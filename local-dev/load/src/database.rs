@@ -43,6 +43,8 @@ impl Databases {
             StoreName::Mongodb => {
                 let uri = std::env::var("TEST_MONGO_URI")
                     .map_err(|_| "TEST_MONGO_URI names no server; run local-dev/bench, which starts one")?;
+                // There may be several, of which one is enough.
+                let uri = uri.split_whitespace().next().unwrap_or_default().to_owned();
                 let server = mongodb_server(&uri).await?;
                 Self::Mongodb { uri, made: Cell::default(), server }
             }

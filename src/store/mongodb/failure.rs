@@ -127,6 +127,8 @@ impl Failure {
         match self {
             Self::Late => ErrorKind::Unavailable,
             Self::Crowded => ErrorKind::Busy,
+            // The commit may have taken effect, so it must not be answered like one that was ended in time.
+            _ if self.is_unknown_commit() => ErrorKind::Unavailable,
             _ if self.code() == Some(MAX_TIME_EXPIRED) => ErrorKind::TooSlow,
             _ if self.code().is_some_and(|code| BUSY_CODES.contains(&code)) => ErrorKind::Busy,
             _ if self.code().is_some_and(|code| PASSING_CODES.contains(&code)) => ErrorKind::Unavailable,
@@ -138,7 +140,7 @@ impl Failure {
                 | DriverKind::DnsResolve { .. } => ErrorKind::Unavailable,
                 // A rotation may have reached the database but not yet the secret.
                 _ if self.is_refused_login() => ErrorKind::Unavailable,
-                _ if self.is_transient() || self.is_unknown_commit() => ErrorKind::Unavailable,
+                _ if self.is_transient() => ErrorKind::Unavailable,
                 _ => ErrorKind::Failed,
             },
         }
