@@ -13,6 +13,9 @@ pub const STORE_WAIT_TIME_MAX_MS: u64 = 5_000;
 /// The time limit of the database server for one statement, in milliseconds.
 pub const STORE_STATEMENT_TIME_MAX_MS: u64 = 10_000;
 
+/// The time limit of the database server for the wait of a statement for a lock, in milliseconds.
+pub const STORE_LOCK_TIME_MAX_MS: u64 = STORE_STATEMENT_TIME_MAX_MS - 1_000;
+
 /// How long after its last use a connection to the database server is trusted to be alive, in milliseconds. After that
 /// it is checked first, or replaced.
 pub const STORE_IDLE_TRUSTED_MS: u64 = 10_000;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
-use mongodb::options::{ConnectionString, IndexOptions, ReadConcern, WriteConcern};
+use mongodb::options::{CommitQuorum, ConnectionString, IndexOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection, IndexModel};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -31,6 +31,9 @@ const BULK_WRITE_WIRE_VERSION: i32 = 25;
 /// The message about a server without transactions.
 const STANDALONE: &str = "is a standalone server, which has no transactions; make it a replica set of one node: start it \
                           with --replSet rs0, then run once: mongosh --eval 'rs.initiate()'";
+
+/// The code of the server for an index that does not exist.
+const INDEX_NOT_FOUND: i32 = 27;
 
 /// The pause between two such attempts.
 const INDEX_PAUSE: Duration = Duration::from_millis(200);
@@ -212,7 +215,10 @@ impl Database {
             return Ok(());
         }
         collections.create_indexes().await?;
-        collections.drop_former_indexes().await;
+        if !collections.drop_former_indexes().await {
+            // The next process that opens the database tries again.
+            return Ok(());
+        }
         let complete = doc! { "$set": { "indexes": true, "indexVersion": INDEX_VERSION } };
         collections.in_time(collections.schema.update_one(doc! { "_id": "schema" }, complete)).await?;
         tracing::info!(mongodb.database = self.options.database, "collections and indexes are there");
@@ -340,10 +346,16 @@ impl Collections {
         Ok(())
     }
 
-    /// Drops an index that an earlier version has made and nothing uses. If this fails it only costs writes a little.
-    async fn drop_former_indexes(&self) {
-        if let Err(failure) = self.in_time(self.documents.drop_index("tenant_1_seq_1_deleted_1")).await {
-            tracing::debug!(error = %failure, "an index of an earlier version is not dropped");
+    /// Drops an index that an earlier version has made and nothing uses. Returns whether it is gone; as long as it is
+    /// not, it only costs writes a little.
+    async fn drop_former_indexes(&self) -> bool {
+        match self.in_time(self.documents.drop_index("tenant_1_seq_1_deleted_1")).await {
+            Ok(()) => true,
+            Err(failure) if failure.code() == Some(INDEX_NOT_FOUND) => true,
+            Err(failure) => {
+                tracing::warn!(error = %failure, "an index of an earlier version is not dropped");
+                false
+            }
         }
     }
 
@@ -355,7 +367,9 @@ impl Collections {
     ) -> Result<(), Failure> {
         let mut attempt = 1;
         loop {
-            match self.in_time(collection.create_indexes(indexes.to_vec())).await {
+            // A node that is down must not hold up the others.
+            let create = collection.create_indexes(indexes.to_vec()).commit_quorum(CommitQuorum::Majority);
+            match self.in_time(create).await {
                 Ok(_) => return Ok(()),
                 Err(failure) if attempt >= INDEX_MAX_ATTEMPTS || failure.is_no_server() => return Err(failure),
                 Err(failure) => tracing::debug!(error = %failure, "indexes are asked for again"),

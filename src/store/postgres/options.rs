@@ -16,7 +16,7 @@ use super::connections::login::{Login, LoginSource};
 use super::connections::tls::TlsMode;
 use super::connections::transport::Beginning;
 use crate::limits::store::postgres::SCHEMA_NAME_MAX_BYTES;
-use crate::limits::store::{STORE_CONNECT_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS};
+use crate::limits::store::{STORE_CONNECT_TIME_MAX_MS, STORE_LOCK_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS};
 
 /// The port of a server if the connection string has none.
 const PORT: u16 = 5432;
@@ -180,11 +180,13 @@ impl PostgresOptions {
         if self.peer == Peer::Server {
             let theirs = config.get_options().unwrap_or_default();
             let limit = STORE_STATEMENT_TIME_MAX_MS;
+            // A statement that only waits is not too slow.
+            let lock_limit = STORE_LOCK_TIME_MAX_MS;
             // The plan of a prepared statement may date from a time when its table was small. JIT compilation is never
             // worthwhile for rows that fit a page, whatever the planner expects of large tables.
             let options = format!(
-                "-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit} -c enable_seqscan=off \
-                 -c jit=off -c search_path=pg_catalog,pg_temp {theirs}"
+                "-c statement_timeout={limit} -c lock_timeout={lock_limit} \
+                 -c idle_in_transaction_session_timeout={limit} -c enable_seqscan=off -c jit=off -c search_path=pg_catalog,pg_temp {theirs}"
             );
             config.options(options.trim_end());
         }

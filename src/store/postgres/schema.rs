@@ -8,6 +8,7 @@ use tokio_postgres::types::Type;
 use super::connections::{Connections, Lease, StatementKind, in_time, in_time_of_step};
 use super::database::in_schema;
 use super::failure::Failure;
+use crate::limits::store::STORE_STATEMENT_TIME_MAX_MS;
 use crate::limits::store::postgres::STORE_STEP_TIME_MAX_MS;
 
 /// The schema of a new database, if none is set.
@@ -130,10 +131,17 @@ fn choose(candidates: Vec<Candidate>, is_given: bool) -> Result<Candidate, Failu
     doubt.map_or(Ok(chosen), |doubt| Err(Failure::Unsuitable(doubt)))
 }
 
+/// The beginning of the steps. A process that is frozen between two of them must not hold their locks.
+fn begin_steps() -> String {
+    BEGIN_STEPS
+        .replace("{time_max_ms}", &STORE_STEP_TIME_MAX_MS.to_string())
+        .replace("{idle_max_ms}", &STORE_STATEMENT_TIME_MAX_MS.to_string())
+}
+
 /// Takes the missing steps in one transaction. A lock makes other processes wait that would do the same.
 async fn take_steps(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
     let schema = quoted(name);
-    in_time(lease.batch_execute(&BEGIN_STEPS.replace("{time_max_ms}", &STORE_STEP_TIME_MAX_MS.to_string()))).await?;
+    in_time(lease.batch_execute(&begin_steps())).await?;
     in_time_of_step(lease.query_typed(LOCK, &[(&schema, Type::TEXT)])).await?;
     let found = candidate(&in_time(lease.query_typed_one(CANDIDATES, &[(&vec![name], Type::TEXT_ARRAY)])).await?)?;
     if !found.exists {
@@ -249,7 +257,9 @@ const STEPS_TAKEN: &str = "SELECT pg_catalog.count(*) FROM {schema}.syncflow_mig
 const BEGIN_STEPS: &str = "
     BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL search_path = pg_catalog, pg_temp;
-    SET LOCAL statement_timeout = {time_max_ms}";
+    SET LOCAL statement_timeout = {time_max_ms};
+    SET LOCAL lock_timeout = {time_max_ms};
+    SET LOCAL idle_in_transaction_session_timeout = {idle_max_ms}";
 
 const LOCK: &str = "
     SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('syncflow ' OPERATOR(pg_catalog.||) $1, 0))";

@@ -75,10 +75,12 @@ impl SqliteStore {
         prepare(path).map_err(|error| open_error(error.into()))?;
         let place = Place::of(path);
         let writer = open_for_writing(path).map_err(open_error)?;
-        let scans = async_lock::Semaphore::new(readers.max(2) / 2);
-        let pages = async_lock::Semaphore::new(readers.max(2) - 1);
+        // One of them is never used for pages.
+        let readers = readers.max(2);
+        let scans = async_lock::Semaphore::new(readers / 2);
+        let pages = async_lock::Semaphore::new(readers - 1);
         let checker = open_for_reading(path).map_err(open_error)?;
-        let readers = (0..readers.max(1)).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
+        let readers = (0..readers).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
         place.check().map_err(open_gone)?;
         let start = |name, connections, abandoned| {
             Threads::start(name, connections, place.clone(), abandoned)

@@ -1,16 +1,10 @@
 -- What one request can make the server do is bounded.
 
--- An index over every path of every document took longer for one large document than a statement may, and its list of
--- pending entries made pushes wait. A filter is now checked over documents as they stand in the index of their
--- collection, a bounded number of them for each request.
-DROP INDEX IF EXISTS {schema}.syncflow_documents_data;
-
 -- Pulls in state mode: documents and tombstones apart, so that tombstones that are not shown are not looked at.
 CREATE INDEX syncflow_documents_live_by_seq ON {schema}.syncflow_documents (tenant COLLATE "POSIX", seq)
 WHERE body IS NOT NULL;
 CREATE INDEX syncflow_documents_deleted_by_seq ON {schema}.syncflow_documents (tenant COLLATE "POSIX", seq)
 WHERE body IS NULL;
-DROP INDEX IF EXISTS {schema}.syncflow_documents_by_seq;
 
 -- What a decision needs of some ids and documents, as syncflow_load without its last argument, and no more documents
 -- than until their bytes exceed a limit: the first one beyond it is answered too, which tells that it was reached. The
@@ -291,3 +285,11 @@ BEGIN
     );
 END
 $$;
+
+-- An index over every path of every document took longer for one large document than a statement may, and its list of
+-- pending entries made pushes wait. A filter is now checked over documents as they stand in the index of their
+-- collection, a bounded number of them for each request.
+DROP INDEX IF EXISTS {schema}.syncflow_documents_data;
+
+-- The two indexes above serve the searches of this one. These come last, since from here on nobody else can read.
+DROP INDEX IF EXISTS {schema}.syncflow_documents_by_seq;
