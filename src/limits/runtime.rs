@@ -142,6 +142,9 @@ pub const SERVER_MAX_REQUESTS: usize = 1_000;
 /// Memory that is kept for the answer to a pull or a query before the work on it begins, in bytes.
 pub const READ_RESERVED_BYTES: usize = super::protocol::PAGE_MAX_BYTES;
 
+/// Memory that is kept for the answer to a request for one document or for numbers, in bytes.
+pub const DOCUMENT_RESERVED_BYTES: usize = 2 * 1024 * 1024;
+
 /// Memory that is kept for the answer to a push besides that of its body, in bytes.
 pub const PUSH_RESERVED_BYTES: usize = 512 * 1024;
 

@@ -6,6 +6,8 @@
 //!
 //! Memory that waits for a client must not block other requests. If a request does not fit, the server closes a
 //! connection: the one whose requests have held most memory for longest while the server waited for its client.
+//!
+//! Reads reserve room for a whole page, so they share half of the budget while they work, and pushes do not wait for them.
 
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
@@ -27,9 +29,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::api;
+use crate::api::body::BodyOwner;
 use crate::limits::runtime::{
-    ENCODER_BASE_BYTES, ENCODER_MAX_BYTES, PUSH_RESERVED_BYTES, READ_RESERVED_BYTES, ROOM_HELD_MIN_MS, ROOM_PAUSE_MS,
-    ROOM_WAIT_MAX_MS, SERVER_MAX_REQUESTS,
+    DOCUMENT_RESERVED_BYTES, ENCODER_BASE_BYTES, ENCODER_MAX_BYTES, PUSH_RESERVED_BYTES, READ_RESERVED_BYTES,
+    ROOM_HELD_MIN_MS, ROOM_PAUSE_MS, ROOM_WAIT_MAX_MS, SERVER_MAX_REQUESTS,
 };
 
 /// The unit in which memory is counted, in bytes.
@@ -56,7 +59,11 @@ impl Cut {
 #[derive(Debug)]
 pub(super) struct Memory {
     units: Semaphore,
+    /// The part of the units that reads at work may have reserved.
+    reads: Arc<Semaphore>,
     requests: Arc<Semaphore>,
+    /// When a connection was closed last to make room.
+    made_room_at: Mutex<Option<Instant>>,
     accounts: Mutex<HashMap<u64, Weak<Account>>>,
     next_account: AtomicU64,
 }
@@ -65,6 +72,8 @@ impl Memory {
     pub(super) fn new(max_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             units: Semaphore::new(max_bytes / UNIT_BYTES),
+            reads: Arc::new(Semaphore::new((max_bytes / 2).max(READ_RESERVED_BYTES) / UNIT_BYTES)),
+            made_room_at: Mutex::default(),
             requests: Arc::new(Semaphore::new(SERVER_MAX_REQUESTS)),
             accounts: Mutex::default(),
             next_account: AtomicU64::new(0),
@@ -72,10 +81,10 @@ impl Memory {
     }
 
     /// Opens an account for another request.
-    async fn open(self: &Arc<Self>, cut: Option<Cut>, reserved_bytes: usize) -> Result<Arc<Account>, NoRoom> {
+    async fn open(self: &Arc<Self>, cut: Option<Cut>, reserved: Reserved) -> Result<Arc<Account>, NoRoom> {
         let place = match Arc::clone(&self.requests).try_acquire_owned() {
             Ok(place) => place,
-            Err(_) => self.wait(Arc::clone(&self.requests).acquire_owned()).await?,
+            Err(_) => self.wait(Arc::clone(&self.requests).acquire_owned(), false).await?,
         };
         let number = self.next_account.fetch_add(1, Ordering::Relaxed);
         let held = Held { bytes: 0, units: 0, with_client_since: Some(Instant::now()), is_short: false };
@@ -83,7 +92,8 @@ impl Memory {
             memory: Arc::clone(self),
             number,
             cut: Mutex::new(cut),
-            reserved_bytes,
+            reserved,
+            reading: Mutex::default(),
             held: Mutex::new(held),
             _place: place,
         });
@@ -95,30 +105,39 @@ impl Memory {
         let Ok(units) = u32::try_from(units) else { return Err(NoRoom) };
         let permit = match self.units.try_acquire_many(units) {
             Ok(permit) => permit,
-            Err(_) => self.wait(self.units.acquire_many(units)).await?,
+            Err(_) => self.wait(self.units.acquire_many(units), true).await?,
         };
         permit.forget();
         Ok(())
     }
 
-    /// Waits for memory for a short time, and closes connections meanwhile to free some.
-    async fn wait<T, E>(&self, place: impl Future<Output = Result<T, E>>) -> Result<T, NoRoom> {
+    /// Waits for memory or a place for a short time, and closes connections meanwhile to free some.
+    async fn wait<T, E>(&self, place: impl Future<Output = Result<T, E>>, is_for_memory: bool) -> Result<T, NoRoom> {
         let mut place = pin!(place);
         let pause = Duration::from_millis(ROOM_PAUSE_MS);
         for _ in 0..ROOM_WAIT_MAX_MS / ROOM_PAUSE_MS {
             match timeout(pause, place.as_mut()).await {
                 Ok(place) => return place.map_err(|_| NoRoom),
-                Err(_) => self.make_room(),
+                Err(_) => self.make_room(is_for_memory),
             }
         }
         Err(NoRoom)
     }
 
-    /// Closes the connection of the request that has held most for longest while it waits for its client.
-    fn make_room(&self) {
+    /// Closes the connection of the request that has held most for longest while it waits for its client. However many
+    /// requests wait, this is done only once in a pause, so that what was freed can be seen first.
+    fn make_room(&self, is_for_memory: bool) {
         let now = Instant::now();
+        {
+            let mut made_room_at = self.made_room_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let pause = Duration::from_millis(ROOM_PAUSE_MS);
+            if made_room_at.is_some_and(|before| now.saturating_duration_since(before) < pause) {
+                return;
+            }
+            *made_room_at = Some(now);
+        }
         let accounts: Vec<_> = self.accounts().values().filter_map(Weak::upgrade).collect();
-        let weighed = accounts.iter().filter_map(|account| Some((account.weight(now)?, account)));
+        let weighed = accounts.iter().filter_map(|account| Some((account.weight(now, is_for_memory)?, account)));
         if let Some((_, account)) = weighed.max_by_key(|(weight, _)| *weight) {
             account.cut();
         }
@@ -136,7 +155,9 @@ pub(super) struct Account {
     number: u64,
     /// Closes the connection. `None` if that was done, or is not possible.
     cut: Mutex<Option<Cut>>,
-    reserved_bytes: usize,
+    reserved: Reserved,
+    /// The share of the reads that this one has while it works.
+    reading: Mutex<Option<OwnedSemaphorePermit>>,
     held: Mutex<Held>,
     _place: OwnedSemaphorePermit,
 }
@@ -194,11 +215,19 @@ impl Account {
     /// Called when the client has sent its request and the work begins.
     async fn begin_work(&self) -> Result<(), NoRoom> {
         self.held().with_client_since = None;
-        self.take(self.reserved_bytes).await
+        if self.reserved.is_for_read {
+            let reads = Arc::clone(&self.memory.reads);
+            let units = u32::try_from(self.reserved.bytes / UNIT_BYTES).map_err(|_| NoRoom)?;
+            let share = timeout(Duration::from_millis(ROOM_WAIT_MAX_MS), reads.acquire_many_owned(units)).await;
+            let share = share.map_err(|_| NoRoom)?.map_err(|_| NoRoom)?;
+            *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
+        }
+        self.take(self.reserved.bytes).await
     }
 
     /// Called when the answer must be sent. From then on only `bytes` are held.
     async fn begin_answer(&self, bytes: usize) -> Result<(), NoRoom> {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let held_bytes = {
             let mut held = self.held();
             held.with_client_since = Some(Instant::now());
@@ -228,14 +257,17 @@ impl Account {
 
     /// How much memory was held for how long while the server waited for the client. `None` if that was not long, or if
     /// the connection cannot be closed.
-    fn weight(&self, now: Instant) -> Option<u128> {
+    ///
+    /// A request that holds no memory is not closed for memory.
+    fn weight(&self, now: Instant, is_for_memory: bool) -> Option<u128> {
         if self.cut.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             return None;
         }
         let held = self.held();
         let time = now.saturating_duration_since(held.with_client_since?);
         let is_long = time >= Duration::from_millis(ROOM_HELD_MIN_MS);
-        is_long.then(|| (held.units as u128 + 1) * time.as_millis())
+        let is_useful = held.units > 0 || !is_for_memory;
+        (is_long && is_useful).then(|| (held.units as u128 + 1) * time.as_millis())
     }
 
     fn cut(&self) {
@@ -278,8 +310,9 @@ pub(super) async fn within_memory(State(memory): State<Arc<Memory>>, mut request
         return next.run(request).await;
     }
     let cut = request.extensions().get().cloned();
-    let Ok(account) = memory.open(cut, reserved_bytes(&request)).await else { return refused() };
+    let Ok(account) = memory.open(cut, Reserved::of(&request)).await else { return refused() };
     request.extensions_mut().insert(Arc::clone(&account));
+    request.extensions_mut().insert(BodyOwner::new(Arc::clone(&account) as _));
     let request = if request.body().is_end_stream() {
         if account.begin_work().await.is_err() {
             return refused();
@@ -306,9 +339,22 @@ fn refused() -> Response {
 }
 
 /// The memory that the answer of an endpoint usually needs at most.
-fn reserved_bytes(request: &Request) -> usize {
-    let is_push = request.method() == Method::POST && request.uri().path().ends_with("/operations");
-    if is_push { PUSH_RESERVED_BYTES } else { READ_RESERVED_BYTES }
+#[derive(Debug, Clone, Copy)]
+struct Reserved {
+    bytes: usize,
+    is_for_read: bool,
+}
+
+impl Reserved {
+    fn of(request: &Request) -> Self {
+        if request.method() != Method::POST {
+            Self { bytes: DOCUMENT_RESERVED_BYTES, is_for_read: true }
+        } else if request.uri().path().trim_end_matches('/').ends_with("/operations") {
+            Self { bytes: PUSH_RESERVED_BYTES, is_for_read: false }
+        } else {
+            Self { bytes: READ_RESERVED_BYTES, is_for_read: true }
+        }
+    }
 }
 
 /// The size of the routes' answer before compression, in bytes.

@@ -95,6 +95,17 @@ async fn a_request_that_finds_no_room_is_told_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn reads_at_work_leave_room_for_pushes() {
+    let app = app(routes().route("/operations", post(async || "pushed")));
+    let mut reads: Vec<_> = (0..100).map(|_| Box::pin(send(&app, "/hang", Body::empty()))).collect();
+    for read in &mut reads {
+        assert!(read.as_mut().now_or_never().is_none(), "it is at work, or waits for those that are");
+    }
+    let push = send(&app, "/operations", body(1, true)).now_or_never().expect("it waits for no read");
+    assert_eq!(push.status(), 200);
+}
+
+#[tokio::test]
 async fn whatever_becomes_of_a_request_its_room_is_free_again() {
     let app = app(routes());
     for (path, ends) in [("/read", true), ("/panic", true), ("/hang", true), ("/read", false)] {
