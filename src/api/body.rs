@@ -2,7 +2,9 @@
 //!
 //! Some systems begin every text with a byte order mark, which JSON does not allow. One is skipped.
 
+use std::any::Any;
 use std::error::Error;
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -13,6 +15,32 @@ use crate::core::text::Text;
 use crate::limits::api::INFLATED_BODY_MAX_BYTES;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// A value that lives as long as the text of the request's body, parts of which may outlive the request: a push waits in
+/// its group after its client has left. It is an extension of the request.
+#[derive(Clone)]
+pub(crate) struct BodyOwner {
+    _owner: Arc<dyn Any + Send + Sync>,
+}
+
+impl BodyOwner {
+    #[cfg(any(test, feature = "runtime"))]
+    pub(crate) fn new(owner: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _owner: owner }
+    }
+}
+
+/// Bytes of a body with their owner.
+struct Owned {
+    bytes: Vec<u8>,
+    _owner: BodyOwner,
+}
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// The text of a request's body, of at most [`INFLATED_BODY_MAX_BYTES`]. Its parts can share its memory.
 pub(super) struct BodyText(Text);
@@ -33,6 +61,7 @@ impl<S: Sync> FromRequest<S> for BodyText {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let owner = request.extensions().get::<BodyOwner>().cloned();
         let mut body = Limited::new(request.into_body(), INFLATED_BODY_MAX_BYTES);
         // One buffer, since a small piece of a body may hold a large buffer of the connection.
         let mut bytes = Vec::new();
@@ -41,7 +70,11 @@ impl<S: Sync> FromRequest<S> for BodyText {
                 append(&mut bytes, &data);
             }
         }
-        let text = Text::try_from(Bytes::from(bytes));
+        let bytes = match owner {
+            Some(owner) => Bytes::from_owner(Owned { bytes, _owner: owner }),
+            None => Bytes::from(bytes),
+        };
+        let text = Text::try_from(bytes);
         let text = text.map_err(|error| ApiError::bad_request(format!("the body is not UTF-8: {error}")))?;
         let without_mark = text.strip_prefix(BYTE_ORDER_MARK).map(|text_behind| text.slice_ref(text_behind));
         Ok(Self(without_mark.unwrap_or(text)))
@@ -63,4 +96,26 @@ fn unreadable(error: &(dyn Error + 'static)) -> ApiError {
         return ApiError::BodyTooLarge;
     }
     ApiError::bad_request(format!("the body cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_owner_of_a_body_lives_as_long_as_a_part_of_its_text() {
+        let owner = Arc::new(());
+        let mut request = Request::new(Body::from(r#"{"a":1}"#));
+        request.extensions_mut().insert(BodyOwner::new(Arc::clone(&owner) as _));
+        let body = BodyText::from_request(request, &()).now_or_never().expect("it is there");
+        let Ok(body) = body else { panic!("it is a text") };
+        let part = body.as_text().slice_ref(&body.as_text()[1..4]);
+        drop(body);
+        assert_eq!((&*part, Arc::strong_count(&owner)), (r#""a""#, 2));
+        drop(part);
+        assert_eq!(Arc::strong_count(&owner), 1);
+    }
 }

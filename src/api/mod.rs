@@ -31,7 +31,7 @@
 
 mod access;
 mod answer;
-mod body;
+pub(crate) mod body;
 mod builder;
 mod endpoints;
 mod error;

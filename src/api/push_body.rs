@@ -169,7 +169,11 @@ fn clock(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Option
     };
     let mut clock = Vec::with_capacity(counters.len());
     for (client, counter) in counters {
-        match (ClientId::try_from(part_of(body, client.clone())), json::integer(counter, INTEGER_MAX)) {
+        let client_id = ClientId::try_from(part_of(body, client.clone()));
+        // The server always has numbers left for its own writes.
+        let is_server = client_id.as_ref().is_ok_and(ClientId::is_server);
+        let counter_max = if is_server { INTEGER_MAX / 2 } else { INTEGER_MAX };
+        match (client_id, json::integer(counter, counter_max)) {
             (Ok(client), Ok(counter)) => clock.push((client, counter)),
             (Err(problem), _) => faults.add(path.key(&client), format_args!("the client {problem}")),
             (_, Err(problem)) => faults.add(path.key(&client), problem),

@@ -104,6 +104,11 @@ pub enum Refused {
         /// How many bytes they may be.
         max_bytes: usize,
     },
+    /// The documents that the push updates have too many keys together. Fewer operations in a push help.
+    TooManyKeys {
+        /// The limit.
+        max_keys: usize,
+    },
     /// The store took too long over the push alone; fewer operations at a time are likelier to work.
     TooSlow,
 }
@@ -158,7 +163,7 @@ pub type Answer = Result<Vec<Outcome>, Refused>;
 /// A refused push leaves no trace in the batch, and its neighbours are decided as if it were not there.
 ///
 /// There may be fewer answers than pushes, but at least one. A decision ends when the documents that it writes and
-/// shows have more than [`PUSH_WRITTEN_MAX_BYTES`]. The other pushes belong in the next commit.
+/// shows have more than [`PUSH_WRITTEN_MAX_BYTES`], or those that are updated have too many keys. The other pushes belong in the next commit.
 #[must_use]
 pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: u64) -> (Vec<Answer>, Batch) {
     let mut working = WorkingSet::new(snapshot);
@@ -167,7 +172,12 @@ pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: u64) -> (Vec<Ans
         if working.bytes() > PUSH_WRITTEN_MAX_BYTES {
             break;
         }
-        answers.push(working.push(*push));
+        let answer = working.push(*push);
+        if !answers.is_empty() && matches!(answer, Err(Refused::TooManyKeys { .. })) {
+            // The keys may be those of the pushes before it.
+            break;
+        }
+        answers.push(answer);
     }
     (answers, working.into_batch(now_ms))
 }

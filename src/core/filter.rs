@@ -1,6 +1,7 @@
 //! Equality filters: the conditions of a query.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::document::LiveDocument;
 use super::json::string;
@@ -261,11 +262,15 @@ impl Expected {
                 Some(are_equal && count == expected.len())
             }
             (Self::Object(expected), b'{') => {
-                let mut are_equal = vec![false; expected.len()];
+                // By the index of the expected member, and no larger than what the value has: it may be written often.
+                let mut are_equal = BTreeMap::new();
                 let mut has_others = false;
                 scanner.members(|scanner, key| {
                     match expected.binary_search_by(|(name, _)| name.as_str().cmp(key)) {
-                        Ok(index) => are_equal[index] = expected[index].1.is_next(scanner)?,
+                        Ok(index) => {
+                            let is_equal = expected[index].1.is_next(scanner)?;
+                            are_equal.insert(index, is_equal);
+                        }
                         Err(_) => {
                             has_others = true;
                             scanner.skip()?;
@@ -273,7 +278,11 @@ impl Expected {
                     }
                     Some(())
                 })?;
-                Some(!has_others && !are_equal.contains(&false))
+                Some(
+                    !has_others
+                        && are_equal.len() == expected.len()
+                        && are_equal.into_values().all(|is_equal| is_equal),
+                )
             }
             (_, b'[' | b'{') | (Self::Array(_) | Self::Object(_) | Self::Nothing, _) => {
                 scanner.skip()?;

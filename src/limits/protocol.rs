@@ -9,6 +9,10 @@ pub const PUSH_CONFLICTS_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The limit for all documents that a push finds in the store, with their clocks, in bytes. A single one always fits.
 pub const PUSH_LOADED_MAX_BYTES: usize = 16 * 1024 * 1024;
 
+/// The limit for the keys of all documents that one push has updated, because a key takes memory beside its text. A
+/// single document always fits.
+pub const PUSH_OPEN_MAX_KEYS: usize = 500_000;
+
 /// The limit for all documents that a push writes, with their clocks, in bytes. A single one always fits.
 pub const PUSH_WRITTEN_MAX_BYTES: usize = 16 * 1024 * 1024;
 

@@ -95,8 +95,11 @@ impl Hooks {
     pub(super) fn invalid(&self, caller: Caller<'_>, operations: &[Operation]) -> Vec<InvalidOperation> {
         let Some(validate) = &self.validate else { return Vec::new() };
         let problem = |(index, operation)| {
-            let message = validate(caller, operation).err()?;
-            Some(InvalidOperation { index, message })
+            let checked = catch_unwind(AssertUnwindSafe(|| validate(caller, operation))).unwrap_or_else(|_| {
+                tracing::error!("the validation of an operation panicked; the push is refused");
+                Err("cannot be checked".to_owned())
+            });
+            Some(InvalidOperation { index, message: checked.err()? })
         };
         operations.iter().enumerate().filter_map(problem).collect()
     }
@@ -147,5 +150,35 @@ impl Debug for Hooks {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut hooks = formatter.debug_struct("Hooks");
         hooks.field("validates", &self.validate.is_some()).field("observers", &self.observers.len()).finish()
+    }
+}
+
+#[cfg(all(test, panic = "unwind"))]
+mod tests {
+    use super::*;
+    use crate::core::clock::VectorClock;
+    use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, TenantId};
+    use crate::core::operation::Change;
+
+    fn deletion(id: &str) -> Operation {
+        Operation {
+            id: OperationId::literal(id),
+            change: Change::Delete,
+            key: DocumentKey { collection: Collection::literal("c"), id: DocumentId::literal("d") },
+            timestamp: 1,
+            client_id: ClientId::literal("a"),
+            clock: VectorClock::default(),
+        }
+    }
+
+    #[test]
+    fn an_operation_whose_validation_panics_is_refused() {
+        let mut hooks = Hooks::default();
+        hooks.validate_with(|_, operation| {
+            assert!(operation.id.as_str() != "op-2", "a planted one");
+            Ok(())
+        });
+        let invalid = hooks.invalid(Caller::server(&TenantId::literal("t")), &["op-1", "op-2"].map(deletion));
+        assert_eq!(invalid, [InvalidOperation { index: 1, message: "cannot be checked".to_owned() }]);
     }
 }

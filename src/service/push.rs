@@ -10,7 +10,7 @@ use super::host::{Host, backoff};
 use super::{ServiceError, SyncService};
 use crate::core::access::Principal;
 use crate::core::decide::{self, Answer, Batch, Outcome, Refused, Snapshot, decide, ids_of, keys_of, read_bytes};
-use crate::core::names::TenantId;
+use crate::core::names::{DocumentKey, TenantId};
 use crate::core::operation::Operation;
 use crate::limits::protocol::{PUSH_CONFLICTS_MAX_BYTES, PUSH_LOADED_MAX_BYTES};
 use crate::limits::service::{
@@ -205,7 +205,7 @@ async fn commit_together(
     tenant: &TenantId,
     pushes: &[decide::Push<'_>],
 ) -> Result<Together, ServiceError> {
-    let request = LoadRequest { ids: ids_of(pushes), keys: keys_of(pushes), max_bytes: PUSH_LOADED_MAX_BYTES };
+    let mut request = LoadRequest { ids: ids_of(pushes), keys: keys_of(pushes), max_bytes: PUSH_LOADED_MAX_BYTES };
     for attempt in 0..PUSH_MAX_ATTEMPTS {
         if attempt > 0 {
             let pause = backoff(attempt - 1, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, host.random_bits());
@@ -213,7 +213,10 @@ async fn commit_together(
         }
         let snapshot = store.load(tenant, request.clone()).await?;
         if snapshot.is_cut {
-            return Ok(Together::TooLarge);
+            match pushes {
+                [push] if keys_of_unknown(store, tenant, *push, &mut request).await? => continue,
+                _ => return Ok(Together::TooLarge),
+            }
         }
         let (answers, batch) = decide_in_turn(host, pushes, snapshot).await;
         if batch.is_empty() {
@@ -227,7 +230,26 @@ async fn commit_together(
     Err(ServiceError::Contended { attempts: PUSH_MAX_ATTEMPTS })
 }
 
-/// Decides; where this takes a while, it is work of the host.
+/// Leaves the documents of operations that are known out of a request: a push that took effect is answered the same,
+/// however large its documents have become. Returns whether there were any.
+async fn keys_of_unknown(
+    store: &dyn Store,
+    tenant: &TenantId,
+    push: decide::Push<'_>,
+    request: &mut LoadRequest,
+) -> Result<bool, ServiceError> {
+    let only_ids = LoadRequest { ids: request.ids.clone(), ..LoadRequest::default() };
+    let known = store.load(tenant, only_ids).await?.known;
+    let unknown = push.operations.iter().filter(|operation| !known.contains(&operation.id));
+    let mut keys: Vec<DocumentKey> = unknown.map(|operation| operation.key.clone()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let are_fewer = keys.len() < request.keys.len();
+    request.keys = keys;
+    Ok(are_fewer)
+}
+
+/// Decides; if this takes a while, it is work of the host.
 async fn decide_in_turn(host: &dyn Host, pushes: &[decide::Push<'_>], snapshot: Snapshot) -> (Vec<Answer>, Batch) {
     let now_ms = host.now_ms();
     if read_bytes(pushes, &snapshot) <= DECISION_INLINE_MAX_BYTES {

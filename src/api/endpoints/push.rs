@@ -98,6 +98,10 @@ pub(in crate::api) async fn push_operations(
             "operations",
             format_args!("change documents that are more than {max_bytes} bytes together; push fewer at a time"),
         )),
+        Pushed::Refused(Refused::TooManyKeys { max_keys }) => Err(ApiError::bad_field(
+            "operations",
+            format_args!("update documents that have more than {max_keys} keys together; push fewer at a time"),
+        )),
         Pushed::Refused(Refused::TooSlow) => {
             Err(ApiError::bad_field("operations", "take the database too long; push fewer at a time"))
         }

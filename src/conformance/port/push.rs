@@ -269,6 +269,9 @@ pub async fn a_push_whose_documents_are_too_much_to_load_is_refused_as_a_whole_a
     for half in updates.chunks(count.div_ceil(5)) {
         world.apply(half.to_vec()).await;
     }
+    // A client that sends again what took effect is answered, however large the documents have become.
+    let again = world.service.push(&world.tenant, operations(updates)).await.expect("the push is answered");
+    assert_eq!(again, Pushed::Decided(vec![Outcome::Duplicate; count]));
 }
 
 /// Documents in conflict are loaded too, so they are bounded too (law 10).

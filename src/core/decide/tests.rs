@@ -4,7 +4,7 @@ use crate::core::document::content::OPENED;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId};
 use crate::core::operation::{Change, OperationKind};
-use crate::limits::protocol::DOCUMENT_MAX_BYTES;
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_OPEN_MAX_KEYS};
 
 fn key(id: &str) -> DocumentKey {
     DocumentKey { collection: Collection::literal("todos"), id: DocumentId::literal(id) }
@@ -272,4 +272,30 @@ fn a_decision_ends_when_the_pushes_before_write_or_show_enough_and_one_document_
     }
     let many = answers(&shown);
     assert!((most / 2..=most).contains(&many), "{many}");
+}
+
+#[test]
+fn a_push_that_updates_documents_of_too_many_keys_is_refused_and_half_of_it_is_not() {
+    let keys_each = 130_000;
+    let members: Vec<String> = (0..keys_each).map(|number| format!("\"{number:x}\":0")).collect();
+    let data = format!("{{{}}}", members.join(","));
+    let count = PUSH_OPEN_MAX_KEYS / keys_each + 1;
+    let inserts: Vec<Operation> = (0..count)
+        .map(|number| operation(&format!("i{number}"), OperationKind::Insert, &number.to_string(), &data, &[("a", 1)]))
+        .collect();
+    let (answer, batch) = decided(&Snapshot::default(), &inserts);
+    assert!(answer.is_ok(), "an insert opens nothing");
+    let snapshot = after(Snapshot::default(), &batch);
+    let updates: Vec<Operation> = (0..count)
+        .map(|number| {
+            operation(&format!("u{number}"), OperationKind::Update, &number.to_string(), r#"{"n":1}"#, &[("a", 2)])
+        })
+        .collect();
+    let (answer, batch) = decided(&snapshot, &updates);
+    assert_eq!(answer, Err(Refused::TooManyKeys { max_keys: PUSH_OPEN_MAX_KEYS }));
+    assert!(batch.is_empty());
+    let (first, second) = updates.split_at(count / 2);
+    let (answers, batch) = decide(&[first.into(), second.into()], &snapshot, 0);
+    assert_eq!((answers.len(), batch.entries.len()), (1, first.len()), "the second is left for the next commit");
+    assert!(decided(&snapshot, second).0.is_ok());
 }

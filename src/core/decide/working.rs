@@ -9,7 +9,7 @@ use crate::core::document::content::{OpenObject, Reverse};
 use crate::core::json::{BadJson, Object};
 use crate::core::names::{DocumentKey, OperationId};
 use crate::core::operation::{Change, Operation};
-use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_WRITTEN_MAX_BYTES};
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_OPEN_MAX_KEYS, PUSH_WRITTEN_MAX_BYTES};
 
 /// The state that a decision walks over: what the store had, and the documents that were changed since.
 pub(super) struct WorkingSet<'a> {
@@ -24,6 +24,8 @@ pub(super) struct WorkingSet<'a> {
     changed_bytes: usize,
     /// The bytes of the states of documents that were written only because a conflict shows them.
     shown_bytes: usize,
+    /// The keys of the open objects.
+    open_keys: usize,
 }
 
 /// A document that was changed.
@@ -75,6 +77,7 @@ impl<'a> WorkingSet<'a> {
             pushes: 0,
             changed_bytes: 0,
             shown_bytes: 0,
+            open_keys: 0,
         }
     }
 
@@ -131,6 +134,7 @@ impl<'a> WorkingSet<'a> {
             // replaces them.
             logged.change = Change::Insert(data.clone());
         }
+        let keys_before = working.content.open_keys();
         let content = match working.content.change(&operation.change) {
             Ok(content) => content,
             Err(problem) => {
@@ -145,7 +149,11 @@ impl<'a> WorkingSet<'a> {
         undo.push(Undo { key: &operation.key, state, content });
         self.applied.insert(&operation.id);
         self.entries.push(logged);
-        if working.content.bytes() > DOCUMENT_MAX_BYTES { Err(NoDocument::TooLarge) } else { Ok(Outcome::Applied) }
+        self.open_keys = self.open_keys + working.content.open_keys() - keys_before;
+        if working.content.bytes() > DOCUMENT_MAX_BYTES {
+            return Err(NoDocument::TooLarge);
+        }
+        if self.open_keys > PUSH_OPEN_MAX_KEYS { Err(NoDocument::TooManyKeys) } else { Ok(Outcome::Applied) }
     }
 
     /// The conflict of an operation with its document as it is now, if there is one.
@@ -195,7 +203,9 @@ impl<'a> WorkingSet<'a> {
                 self.applied.remove(&operation.id);
             }
             working.now = state;
+            let keys_before = working.content.open_keys();
             working.content.take_back(content);
+            self.open_keys = self.open_keys + working.content.open_keys() - keys_before;
             if state.last.is_none() {
                 self.documents.remove(key);
             }
@@ -264,6 +274,13 @@ impl<'a> Content<'a> {
         }
     }
 
+    fn open_keys(&self) -> usize {
+        match self {
+            Self::Nothing | Self::Text(_) => 0,
+            Self::Object(object) => object.members(),
+        }
+    }
+
     fn is_written(&self) -> bool {
         match self {
             Self::Nothing | Self::Text(_) => true,
@@ -308,6 +325,8 @@ impl<'a> Content<'a> {
 enum NoDocument {
     /// It would be too large to be stored.
     TooLarge,
+    /// The documents that are open have too many keys.
+    TooManyKeys,
     /// The one before it is damaged.
     Damaged,
 }
@@ -316,6 +335,7 @@ impl NoDocument {
     fn at(&self, index: usize) -> Refused {
         match self {
             Self::TooLarge => Refused::DocumentTooLarge { index },
+            Self::TooManyKeys => Refused::TooManyKeys { max_keys: PUSH_OPEN_MAX_KEYS },
             Self::Damaged => Refused::DocumentDamaged { index },
         }
     }

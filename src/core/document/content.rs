@@ -85,6 +85,11 @@ impl<'a> OpenObject<'a> {
         if self.members.is_empty() { 2 } else { self.members_bytes + 1 }
     }
 
+    /// How many members it has.
+    pub(crate) fn members(&self) -> usize {
+        self.members.len()
+    }
+
     /// Whether the text was written since the last change.
     pub(crate) fn is_written(&self) -> bool {
         self.text.is_some()
