@@ -163,7 +163,8 @@ pub type Answer = Result<Vec<Outcome>, Refused>;
 /// A refused push leaves no trace in the batch, and its neighbours are decided as if it were not there.
 ///
 /// There may be fewer answers than pushes, but at least one. A decision ends when the documents that it writes and
-/// shows have more than [`PUSH_WRITTEN_MAX_BYTES`], or those that are updated have too many keys. The other pushes belong in the next commit.
+/// shows have more than [`PUSH_WRITTEN_MAX_BYTES`], or those that are updated have too many keys. The other pushes
+/// belong in the next commit.
 #[must_use]
 pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: u64) -> (Vec<Answer>, Batch) {
     let mut working = WorkingSet::new(snapshot);

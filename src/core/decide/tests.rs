@@ -276,7 +276,7 @@ fn a_decision_ends_when_the_pushes_before_write_or_show_enough_and_one_document_
 
 #[test]
 fn a_push_that_updates_documents_of_too_many_keys_is_refused_and_half_of_it_is_not() {
-    let keys_each = 130_000;
+    let keys_each = 90_000;
     let members: Vec<String> = (0..keys_each).map(|number| format!("\"{number:x}\":0")).collect();
     let data = format!("{{{}}}", members.join(","));
     let count = PUSH_OPEN_MAX_KEYS / keys_each + 1;

@@ -371,8 +371,8 @@ mod tests {
         assert_eq!(
             config.get_options(),
             Some(
-                "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=10000 -c enable_seqscan=off -c jit=off \
-                 -c search_path=pg_catalog,pg_temp -c statement_timeout=5"
+                "-c statement_timeout=10000 -c lock_timeout=9000 -c idle_in_transaction_session_timeout=10000 \
+                 -c enable_seqscan=off -c jit=off -c search_path=pg_catalog,pg_temp -c statement_timeout=5"
             )
         );
         options.peer = Peer::Pooler;

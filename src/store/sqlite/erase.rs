@@ -26,8 +26,10 @@ pub(super) struct Eraser(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether rows were deleted since everything was last erased.
-    is_pending: bool,
+    /// Whether rows were deleted since the last vacuum.
+    needs_vacuum: bool,
+    /// Whether the write-ahead log may have old pages of deleted rows.
+    needs_cut: bool,
     last: Option<Vacuum>,
 }
 
@@ -42,19 +44,31 @@ impl Eraser {
     /// process prevents that, the next compaction tries again, even if it removes nothing.
     pub(super) fn compacted(&self, connection: &Connection, done: Compaction) -> rusqlite::Result<()> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.is_pending |= done.deleted_entries > 0;
-        if !(done.is_finished && state.is_pending) {
+        if done.deleted_entries > 0 {
+            state.needs_vacuum = true;
+            state.needs_cut = true;
+        }
+        if !(done.is_finished && (state.needs_vacuum || state.needs_cut)) {
             return Ok(());
         }
         connection.busy_timeout(ERASE_TIMEOUT)?;
-        let erased =
-            vacuum(&mut state.last, connection).and_then(|is_clean| Ok(cut_write_ahead_log(connection)? && is_clean));
+        let erased = state.erase(connection);
         connection.busy_timeout(BUSY_TIMEOUT)?;
         // The compaction itself is complete, whatever happens here.
-        match erased {
-            Ok(is_clean) => state.is_pending = !is_clean,
-            Err(error) => tracing::debug!(error.cause = %error, "deleted rows are erased after the next compaction"),
+        if let Err(error) = erased {
+            tracing::debug!(error.cause = %error, "deleted rows are erased after the next compaction");
         }
+        Ok(())
+    }
+}
+
+impl State {
+    fn erase(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.needs_vacuum && vacuum(&mut self.last, connection)? {
+            self.needs_vacuum = false;
+            self.needs_cut = true;
+        }
+        self.needs_cut = !cut_write_ahead_log(connection)?;
         Ok(())
     }
 }
