@@ -16,8 +16,9 @@ use crate::limits::api::INFLATED_BODY_MAX_BYTES;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A value that lives as long as the text of the request's body, parts of which may outlive the request: a push waits in
-/// its group after its client has left. It is an extension of the request.
+/// A value that lives as long as the text of the request's body. It is an extension of the request.
+///
+/// Parts of the text may outlive the request: a push waits in its group after its client has left.
 #[derive(Clone)]
 pub(crate) struct BodyOwner {
     _owner: Arc<dyn Any + Send + Sync>,
