@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, Secret, Variables, file, wrong};
+use super::secret::{Secret, file};
+use super::variables::{ConfigError, Variables, wrong};
 use crate::core::names::TenantId;
 use crate::limits::auth::JWKS_MAX_BYTES;
 use crate::limits::config::SECRET_FILE_MAX_BYTES;
@@ -64,6 +65,39 @@ pub enum TenantConfig {
 }
 
 impl AuthConfig {
+    pub(super) fn read(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+        let keys = KeyConfig::read(variables)?;
+        let tokens_file = variables.get("AUTH_TOKENS_FILE").map(PathBuf::from);
+        let is_off = match variables.get("AUTH").as_deref() {
+            None => false,
+            Some("off") => true,
+            Some(other) => return Err(wrong("AUTH", "must be off, or not set if tokens are set up", other)),
+        };
+        let first = match (&keys, &tokens_file) {
+            (Some((variable, _)), _) => Some(*variable),
+            (None, Some(_)) => Some("AUTH_TOKENS_FILE"),
+            (None, None) => None,
+        };
+        if is_off && let Some(variable) = first {
+            return Err(ConfigError::new("AUTH", format_args!("cannot be off beside {variable}")));
+        }
+        let role_claim = variables.get_or("AUTH_ROLE_CLAIM", "role");
+        let jwt = match keys {
+            Some((_, keys)) => Some(JwtConfig::read(variables, keys, role_claim)?),
+            None => {
+                if let Some(variable) = OF_KEYS.into_iter().find(|variable| variables.get(variable).is_some()) {
+                    let problem = "is of no use without AUTH_HS256_SECRET, AUTH_JWKS or AUTH_JWKS_URL";
+                    return Err(ConfigError::new(variable, problem));
+                }
+                None
+            }
+        };
+        Ok(match first {
+            Some(_) => Self::On(TokenConfig { jwt, tokens_file }),
+            None => Self::Off { is_said: is_off },
+        })
+    }
+
     /// Refuses to serve all requests without sign-in if other machines can reach the server, unless the settings say
     /// so.
     ///
@@ -84,88 +118,60 @@ impl AuthConfig {
 /// The settings that have a meaning only with keys for JSON Web Tokens.
 const OF_KEYS: [&str; 4] = ["AUTH_AUDIENCE", "AUTH_ISSUER", "AUTH_TENANT", "AUTH_TENANT_CLAIM"];
 
-pub(super) fn auth(variables: &Variables<'_>) -> Result<AuthConfig, ConfigError> {
-    let keys = keys(variables)?;
-    let tokens_file = variables.get("AUTH_TOKENS_FILE").map(PathBuf::from);
-    let is_off = match variables.get("AUTH").as_deref() {
-        None => false,
-        Some("off") => true,
-        Some(other) => return Err(wrong("AUTH", "must be off, or not set if tokens are set up", other)),
-    };
-    let first = match (&keys, &tokens_file) {
-        (Some((variable, _)), _) => Some(*variable),
-        (None, Some(_)) => Some("AUTH_TOKENS_FILE"),
-        (None, None) => None,
-    };
-    if is_off && let Some(variable) = first {
-        return Err(ConfigError::new("AUTH", format_args!("cannot be off beside {variable}")));
-    }
-    let role_claim = variables.get_or("AUTH_ROLE_CLAIM", "role");
-    let jwt = match keys {
-        Some((_, keys)) => Some(jwt(variables, keys, role_claim)?),
-        None => {
-            if let Some(variable) = OF_KEYS.into_iter().find(|variable| variables.get(variable).is_some()) {
-                let problem = "is of no use without AUTH_HS256_SECRET, AUTH_JWKS or AUTH_JWKS_URL";
-                return Err(ConfigError::new(variable, problem));
-            }
-            None
+impl KeyConfig {
+    /// The keys, and the variable that contains them or names their file.
+    fn read(variables: &Variables<'_>) -> Result<Option<(&'static str, Self)>, ConfigError> {
+        let all = ["AUTH_HS256_SECRET", "AUTH_HS256_SECRET_FILE", "AUTH_JWKS", "AUTH_JWKS_FILE", "AUTH_JWKS_URL"];
+        let mut set = all.into_iter().filter_map(|variable| Some((variable, variables.get(variable)?)));
+        let Some((variable, value)) = set.next() else { return Ok(None) };
+        if let Some((other, _)) = set.next() {
+            return Err(ConfigError::new(other, format_args!("cannot be set beside {variable}")));
         }
-    };
-    Ok(match first {
-        Some(_) => AuthConfig::On(TokenConfig { jwt, tokens_file }),
-        None => AuthConfig::Off { is_said: is_off },
-    })
+        let keys = match variable {
+            "AUTH_HS256_SECRET" => Self::Secret(Secret::new(variable, value)),
+            "AUTH_HS256_SECRET_FILE" => Self::Secret(Secret::new(variable, file::read(variable, &value)?)),
+            "AUTH_JWKS" => Self::Set(Secret::new(variable, value)),
+            "AUTH_JWKS_URL" => Self::Url(value),
+            _ => {
+                const { assert!(JWKS_MAX_BYTES <= SECRET_FILE_MAX_BYTES, "a set of keys fits the file") };
+                Self::Set(Secret::new(variable, file::read_lines(variable, &value)?))
+            }
+        };
+        Ok(Some((variable, keys)))
+    }
 }
 
-/// The keys, and the variable that contains them or names their file.
-fn keys(variables: &Variables<'_>) -> Result<Option<(&'static str, KeyConfig)>, ConfigError> {
-    let all = ["AUTH_HS256_SECRET", "AUTH_HS256_SECRET_FILE", "AUTH_JWKS", "AUTH_JWKS_FILE", "AUTH_JWKS_URL"];
-    let mut set = all.into_iter().filter_map(|variable| Some((variable, variables.get(variable)?)));
-    let Some((variable, value)) = set.next() else { return Ok(None) };
-    if let Some((other, _)) = set.next() {
-        return Err(ConfigError::new(other, format_args!("cannot be set beside {variable}")));
-    }
-    let keys = match variable {
-        "AUTH_HS256_SECRET" => KeyConfig::Secret(Secret::new(variable, value)),
-        "AUTH_HS256_SECRET_FILE" => KeyConfig::Secret(Secret::new(variable, file::read(variable, &value)?)),
-        "AUTH_JWKS" => KeyConfig::Set(Secret::new(variable, value)),
-        "AUTH_JWKS_URL" => KeyConfig::Url(value),
-        _ => {
-            const { assert!(JWKS_MAX_BYTES <= SECRET_FILE_MAX_BYTES, "a set of keys fits the file") };
-            KeyConfig::Set(Secret::new(variable, file::read_lines(variable, &value)?))
-        }
-    };
-    Ok(Some((variable, keys)))
-}
-
-fn jwt(variables: &Variables<'_>, keys: KeyConfig, role_claim: String) -> Result<JwtConfig, ConfigError> {
-    let (issuer, audience) = (variables.get("AUTH_ISSUER"), variables.get("AUTH_AUDIENCE"));
-    let provider = match &keys {
-        KeyConfig::Secret(_) => None,
-        KeyConfig::Set(set) => set.variable(),
-        KeyConfig::Url(_) => Some("AUTH_JWKS_URL"),
-    };
-    if let Some(beside) = provider {
-        for (variable, value) in [("AUTH_ISSUER", &issuer), ("AUTH_AUDIENCE", &audience)] {
-            if value.is_none() {
-                let problem = format_args!("must be set beside {beside}, since a provider signs tokens for others too");
-                return Err(ConfigError::new(variable, problem));
+impl JwtConfig {
+    fn read(variables: &Variables<'_>, keys: KeyConfig, role_claim: String) -> Result<Self, ConfigError> {
+        let (issuer, audience) = (variables.get("AUTH_ISSUER"), variables.get("AUTH_AUDIENCE"));
+        let provider = match &keys {
+            KeyConfig::Secret(_) => None,
+            KeyConfig::Set(set) => set.variable(),
+            KeyConfig::Url(_) => Some("AUTH_JWKS_URL"),
+        };
+        if let Some(beside) = provider {
+            for (variable, value) in [("AUTH_ISSUER", &issuer), ("AUTH_AUDIENCE", &audience)] {
+                if value.is_none() {
+                    let problem =
+                        format_args!("must be set beside {beside}, since a provider signs tokens for others too");
+                    return Err(ConfigError::new(variable, problem));
+                }
             }
         }
+        let tenant = match (variables.get("AUTH_TENANT"), variables.get("AUTH_TENANT_CLAIM")) {
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::new("AUTH_TENANT_CLAIM", "cannot be set beside AUTH_TENANT"));
+            }
+            (Some(name), None) => {
+                TenantConfig::Fixed(TenantId::parse(&name).map_err(|problem| ConfigError::new("AUTH_TENANT", problem))?)
+            }
+            (None, Some(path)) => TenantConfig::Claim(path),
+            (None, None) => {
+                let problem = "must name the claim with the tenant, such as sub for a tenant for each user; or AUTH_TENANT \
+                               the one tenant of all";
+                return Err(ConfigError::new("AUTH_TENANT_CLAIM", problem));
+            }
+        };
+        Ok(Self { keys, issuer, audience, tenant, role_claim })
     }
-    let tenant = match (variables.get("AUTH_TENANT"), variables.get("AUTH_TENANT_CLAIM")) {
-        (Some(_), Some(_)) => {
-            return Err(ConfigError::new("AUTH_TENANT_CLAIM", "cannot be set beside AUTH_TENANT"));
-        }
-        (Some(name), None) => {
-            TenantConfig::Fixed(TenantId::parse(&name).map_err(|problem| ConfigError::new("AUTH_TENANT", problem))?)
-        }
-        (None, Some(path)) => TenantConfig::Claim(path),
-        (None, None) => {
-            let problem = "must name the claim with the tenant, such as sub for a tenant for each user; or AUTH_TENANT \
-                           the one tenant of all";
-            return Err(ConfigError::new("AUTH_TENANT_CLAIM", problem));
-        }
-    };
-    Ok(JwtConfig { keys, issuer, audience, tenant, role_claim })
 }

@@ -1,7 +1,10 @@
 //! Texts that are never shown.
 
-use crate::limits::config::SHOWN_VALUE_MAX_BYTES;
+pub(super) mod file;
+
 use std::fmt;
+
+use crate::limits::config::SHOWN_VALUE_MAX_BYTES;
 
 /// A text that is never shown in `Debug` or logs.
 #[derive(Clone)]

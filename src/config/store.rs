@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, Secret, Variables, file, secret, wrong};
+use super::secret::{self, Secret, file};
+use super::variables::{ConfigError, Variables, wrong};
 
 /// The store of operations and documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,12 @@ pub enum Adapter {
         /// The collection of documents.
         documents_collection: String,
     },
+}
+
+impl StoreConfig {
+    pub(super) fn read(variables: &Variables<'_>, default_pool_size: u32) -> Result<Self, ConfigError> {
+        Ok(Self { adapter: adapter(variables)?, pool_size: variables.integer("POOL_SIZE", default_pool_size, 1_000)? })
+    }
 }
 
 impl Adapter {
@@ -176,7 +183,7 @@ impl ConnectionVariables {
     }
 }
 
-pub(super) fn adapter(variables: &Variables<'_>) -> Result<Adapter, ConfigError> {
+fn adapter(variables: &Variables<'_>) -> Result<Adapter, ConfigError> {
     let name = match (variables.get("ADAPTER"), POSTGRES.set(variables), MONGO.set(variables)) {
         (Some(name), _, _) => name,
         (None, Some(postgres), Some(mongo)) => {
@@ -218,5 +225,100 @@ fn has_iam_auth(variables: &Variables<'_>, connection: &Connection) -> Result<bo
             Err(ConfigError::new(VARIABLE, format_args!("cannot be true beside {}", place.variable)))
         }
         _ => Ok(has_iam_auth),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::variables::read_from;
+
+    fn read(set: &[(&str, &str)]) -> Result<StoreConfig, String> {
+        read_from(set, |variables| StoreConfig::read(variables, 10))
+    }
+
+    #[test]
+    fn a_uri_alone_selects_its_adapter_and_two_need_a_word() {
+        let adapter = |variables: &[(&str, &str)]| read(variables).map(|config| config.adapter);
+        let postgres = ("POSTGRES_CONNECTION_STRING", "postgresql://u:p@h/d");
+        let mongo = ("MONGO_URI", "mongodb://h");
+        let on_postgres = Adapter::Postgres {
+            connection: Connection::Given(Secret::from(postgres.1.to_owned())),
+            has_iam_auth: false,
+            schema: None,
+            ca_file: None,
+            has_pooler: false,
+        };
+        let on_mongo = Adapter::Mongodb {
+            connection: Connection::Given(Secret::from(mongo.1.to_owned())),
+            database: "syncflow".to_owned(),
+            operations_collection: "operations".to_owned(),
+            documents_collection: "documents".to_owned(),
+        };
+        assert_eq!(adapter(&[postgres]), Ok(on_postgres.clone()));
+        assert_eq!(adapter(&[mongo]), Ok(on_mongo));
+        assert_eq!(adapter(&[mongo, postgres, ("ADAPTER", "postgres")]), Ok(on_postgres));
+        assert!(adapter(&[mongo, postgres]).unwrap_err().starts_with("ADAPTER: "));
+        assert_eq!(adapter(&[postgres, ("ADAPTER", "memory")]), Ok(Adapter::Memory));
+    }
+
+    #[test]
+    fn what_is_stored_in_aws_selects_its_adapter_too_and_only_one_place_may_be_named() {
+        let adapter = |variables: &[(&str, &str)]| read(variables).map(|config| config.adapter);
+        let place = |variable, keeper| SecretPlace { variable, keeper, id: "prod/db".to_owned() };
+        let given = ("POSTGRES_CONNECTION_STRING", "postgresql://h/d");
+        let secret = ("POSTGRES_SECRET_ARN", "prod/db");
+        match adapter(&[given, secret]).unwrap() {
+            Adapter::Postgres { connection: Connection::Stored { place: found, given }, .. } => {
+                assert_eq!(found, place("POSTGRES_SECRET_ARN", SecretKeeper::SecretsManager));
+                assert_eq!(given.unwrap().reveal(), "postgresql://h/d");
+            }
+            other => panic!("{other:?}"),
+        }
+        match adapter(&[("MONGO_PARAMETER", "prod/db")]).unwrap() {
+            Adapter::Mongodb { connection: Connection::Stored { place: found, given: None }, .. } => {
+                assert_eq!(found, place("MONGO_PARAMETER", SecretKeeper::ParameterStore));
+            }
+            other => panic!("{other:?}"),
+        }
+        let line = adapter(&[secret, ("POSTGRES_PARAMETER", "p")]).unwrap_err();
+        assert!(line.starts_with("POSTGRES_PARAMETER: "), "{line}");
+        let line = adapter(&[given, secret, ("POSTGRES_IAM_AUTH", "true")]).unwrap_err();
+        assert!(line.starts_with("POSTGRES_IAM_AUTH: "), "{line}");
+        let line = adapter(&[secret, ("MONGO_SECRET_ARN", "m")]).unwrap_err();
+        assert!(line.starts_with("ADAPTER: "), "{line}");
+    }
+
+    #[test]
+    fn secrets_never_show() {
+        for (variable, value) in
+            [("POSTGRES_CONNECTION_STRING", "postgresql://u:hunter2@h/d"), ("MONGO_URI", "mongodb://u:hunter2@h")]
+        {
+            let config = read(&[(variable, value)]).unwrap();
+            assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_secret_may_stand_in_a_file_whose_variable_is_named_when_it_is_wrong() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("uri");
+        std::fs::write(&path, "mongodb://u:hunter2@h\n").unwrap();
+        let file = ("MONGO_URI_FILE", path.to_str().unwrap());
+        match read(&[file]).unwrap().adapter {
+            Adapter::Mongodb { connection: Connection::Given(secret), .. } => {
+                assert_eq!((secret.reveal(), secret.variable()), ("mongodb://u:hunter2@h", Some("MONGO_URI_FILE")));
+            }
+            other => panic!("{other:?}"),
+        }
+        let line = read(&[file, ("MONGO_URI", "mongodb://u:hunter2@h")]).unwrap_err();
+        assert_eq!(line, "MONGO_URI_FILE: cannot be set beside MONGO_URI");
+        let line = read(&[("POSTGRES_CONNECTION_STRING_FILE", "/no/such/file")]).unwrap_err();
+        assert!(line.starts_with("POSTGRES_CONNECTION_STRING_FILE: the file /no/such/file "), "{line}");
+    }
+
+    #[test]
+    fn sqlite_in_memory_is_the_adapter_memory() {
+        assert!(read(&[("SQLITE_PATH", ":memory:")]).unwrap_err().contains("ADAPTER=memory"));
     }
 }

@@ -6,18 +6,20 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use syncflow_server::config::VARIABLES;
 
-use super::{Findings, read};
+use super::{Findings, files_ending, read};
 
-const CODE: &str = "src/config.rs";
-const CODE_OF_STORES: &str = "src/config/store.rs";
-const CODE_OF_SIGN_IN: &str = "src/config/auth.rs";
-const CODE_OF_THE_EDGE: &str = "src/config/edge.rs";
+/// The file with the table of all settings.
+const CODE: &str = "src/config/mod.rs";
+/// The list of all names, which is compared with the other files of its folder.
+const NAMES: &str = "src/config/names.rs";
 const EXAMPLE: &str = "local-dev/.env.example";
 const PAGE: &str = "docs/configuration.md";
 
 /// The variables in the code: literals in capitals, before the tests of each file.
 fn variables_of_code() -> Vec<String> {
-    let texts = [CODE, CODE_OF_STORES, CODE_OF_SIGN_IN, CODE_OF_THE_EDGE].map(read);
+    let files =
+        files_ending(".rs").into_iter().filter(|file| file.path.starts_with("src/config/") && file.path != NAMES);
+    let texts: Vec<String> = files.map(|file| file.text).collect();
     let code = texts.iter().map(|text| text.split("#[cfg(test)]").next().unwrap_or_default());
     let mut variables = Vec::new();
     let mut streams: Vec<TokenStream> =
@@ -64,7 +66,7 @@ fn lines_of_example() -> BTreeMap<String, String> {
 #[test]
 fn every_setting_is_in_the_code_the_example_and_the_page() {
     let in_code = variables_of_code();
-    assert!(in_code.len() > 5, "{CODE} names its variables in literals");
+    assert!(in_code.len() > 5, "the code names its variables in literals");
     let pages = [(CODE, rows(&read(CODE))), (EXAMPLE, lines_of_example()), (PAGE, rows(&read(PAGE)))];
     let mut findings = Findings::default();
     for (page, on_page) in &pages {
@@ -83,7 +85,7 @@ fn the_list_of_the_names_has_every_setting() {
     assert_eq!(
         variables_of_code(),
         VARIABLES,
-        "src/config/names.rs lists what {CODE} reads, in the order of the alphabet"
+        "{NAMES} lists what the other files of its folder read, in the order of the alphabet"
     );
 }
 
@@ -101,5 +103,5 @@ fn every_default_is_the_same_everywhere() {
             findings.add(EXAMPLE, format_args!("{name} is {:?}, its default {expected:?}", in_example.get(name)));
         }
     }
-    findings.none_or("the table at the top of src/config.rs says what the defaults are; write the same");
+    findings.none_or("the table at the top of src/config/mod.rs says what the defaults are; write the same");
 }

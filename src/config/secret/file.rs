@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 
-use super::{ConfigError, secret};
+use crate::config::secret::may_be_in;
+use crate::config::variables::ConfigError;
 use crate::limits::config::SECRET_FILE_MAX_BYTES;
 
 /// Reads the secret in a file without the end of its last line. An error names the file, but never its content.
-pub(super) fn read(variable: &'static str, path: &str) -> Result<String, ConfigError> {
+pub(in crate::config) fn read(variable: &'static str, path: &str) -> Result<String, ConfigError> {
     let text = read_lines(variable, path)?;
     if text.contains(['\n', '\r', '\0']) {
         return Err(ConfigError::new(variable, format_args!("the file {path} has more than one line")));
@@ -16,8 +17,8 @@ pub(super) fn read(variable: &'static str, path: &str) -> Result<String, ConfigE
 }
 
 /// The same for a text that may have several lines.
-pub(super) fn read_lines(variable: &'static str, path: &str) -> Result<String, ConfigError> {
-    if secret::may_be_in(path) && path.contains("://") {
+pub(in crate::config) fn read_lines(variable: &'static str, path: &str) -> Result<String, ConfigError> {
+    if may_be_in(path) && path.contains("://") {
         return Err(ConfigError::new(variable, "must be the path of a file, not the secret itself"));
     }
     let wrong = |problem: &str| ConfigError::new(variable, format_args!("the file {path} {problem}"));

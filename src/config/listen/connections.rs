@@ -1,12 +1,9 @@
-//! The limits that the server sets itself: memory, connections, and rates of requests.
+//! Which connections the local server takes, and which proxies it trusts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{ConfigError, Variables, wrong};
-use crate::limits::runtime::{
-    ADDRESS_DEFAULT_CONNECTIONS, ADDRESS_DEFAULT_RATE_REQUESTS, MEMORY_DEFAULT_BYTES, MEMORY_MAX_BYTES,
-    MEMORY_MIN_BYTES, PRINCIPAL_DEFAULT_RATE_REQUESTS, RATE_MAX_REQUESTS, SERVER_MAX_CONNECTIONS,
-};
+use crate::config::variables::{ConfigError, Variables, wrong};
+use crate::limits::runtime::{ADDRESS_DEFAULT_CONNECTIONS, SERVER_MAX_CONNECTIONS};
 
 /// The accepted connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +26,16 @@ impl Default for ConnectionConfig {
     }
 }
 
-/// The limits for rates, in requests a second. `None` means no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RateConfig {
-    /// Requests of one subject of a tenant.
-    pub per_principal: Option<u32>,
-    /// Requests from one address.
-    pub per_address: Option<u32>,
+impl ConnectionConfig {
+    pub(in crate::config) fn read(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+        let max = u32::try_from(SERVER_MAX_CONNECTIONS).unwrap_or(u32::MAX);
+        let per_address = variables.integer("CONNECTIONS_PER_ADDRESS", ADDRESS_DEFAULT_CONNECTIONS, max)?;
+        Ok(Self {
+            http2: is_on(variables, "HTTP2")?,
+            per_address: usize::try_from(per_address).unwrap_or(usize::MAX),
+            trusted_proxies: trusted_proxies(variables)?,
+        })
+    }
 }
 
 /// Addresses and networks of proxies.
@@ -99,16 +99,6 @@ fn first_bits(address: IpAddr, bits: u8) -> u128 {
     all & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or_default()
 }
 
-pub(super) fn connections(variables: &Variables<'_>) -> Result<ConnectionConfig, ConfigError> {
-    let max = u32::try_from(SERVER_MAX_CONNECTIONS).unwrap_or(u32::MAX);
-    let per_address = variables.integer("CONNECTIONS_PER_ADDRESS", ADDRESS_DEFAULT_CONNECTIONS, max)?;
-    Ok(ConnectionConfig {
-        http2: is_on(variables, "HTTP2")?,
-        per_address: usize::try_from(per_address).unwrap_or(usize::MAX),
-        trusted_proxies: trusted_proxies(variables)?,
-    })
-}
-
 fn is_on(variables: &Variables<'_>, variable: &'static str) -> Result<bool, ConfigError> {
     match variables.get_or(variable, "off").as_str() {
         "on" => Ok(true),
@@ -127,38 +117,27 @@ fn trusted_proxies(variables: &Variables<'_>) -> Result<TrustedProxies, ConfigEr
     TrustedProxies::parse(&list).map_err(|text| wrong(VARIABLE, rule, text))
 }
 
-pub(super) fn memory_max_bytes(variables: &Variables<'_>) -> Result<usize, ConfigError> {
-    const VARIABLE: &str = "MEMORY_MAX_BYTES";
-    let rule = format!("must be an integer from {MEMORY_MIN_BYTES} to {MEMORY_MAX_BYTES}");
-    let bytes: usize = variables.parse(VARIABLE, &MEMORY_DEFAULT_BYTES.to_string(), &rule)?;
-    let is_right = (MEMORY_MIN_BYTES..=MEMORY_MAX_BYTES).contains(&bytes);
-    if is_right { Ok(bytes) } else { Err(wrong(VARIABLE, &rule, &bytes.to_string())) }
-}
-
-/// The limits for rates. By default there is none, unless strangers can reach the server.
-pub(super) fn rates(variables: &Variables<'_>, strangers_reach_it: bool) -> Result<RateConfig, ConfigError> {
-    let default = |requests| if strangers_reach_it { Some(requests) } else { None };
-    Ok(RateConfig {
-        per_principal: rate(variables, "RATE_PER_PRINCIPAL", default(PRINCIPAL_DEFAULT_RATE_REQUESTS))?,
-        per_address: rate(variables, "RATE_PER_ADDRESS", default(ADDRESS_DEFAULT_RATE_REQUESTS))?,
-    })
-}
-
-fn rate(variables: &Variables<'_>, variable: &'static str, default: Option<u32>) -> Result<Option<u32>, ConfigError> {
-    match variables.get(variable).as_deref() {
-        None => Ok(default),
-        Some("off") => Ok(None),
-        Some(text) => {
-            let rule = format!("must be off or an integer from 1 to {RATE_MAX_REQUESTS}");
-            let requests = text.parse().ok().filter(|requests| (1..=RATE_MAX_REQUESTS).contains(requests));
-            requests.map(Some).ok_or_else(|| wrong(variable, &rule, text))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::variables::read_from;
+
+    #[test]
+    fn connections_and_proxies_have_their_rules() {
+        let read = |set: &[(&str, &str)]| read_from(set, ConnectionConfig::read);
+        for (variable, wrong) in [
+            ("HTTP2", "yes"),
+            ("CONNECTIONS_PER_ADDRESS", "0"),
+            ("TRUSTED_PROXIES", "localhost"),
+            ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ] {
+            let problem = read(&[(variable, wrong)]).unwrap_err();
+            assert!(problem.starts_with(&format!("{variable}: must be")), "{problem}");
+        }
+        let config = read(&[("TRUSTED_PROXIES", "none")]).unwrap();
+        assert!(!config.trusted_proxies.contains("127.0.0.1".parse().unwrap()));
+        assert_eq!(read(&[]), Ok(ConnectionConfig::default()));
+    }
 
     #[test]
     fn proxies_are_addresses_and_networks() {
