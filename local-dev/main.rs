@@ -55,7 +55,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let log = logging::start_in_background(&config.log)?;
     settings.warn_of_near_misses();
     let tokio = tokio::runtime::Runtime::new()?;
-    if let Adapter::Mongodb { .. } = config.store.adapter {
+    if let Adapter::Mongo { .. } = config.store.adapter {
         let seconds = STORE_CONNECT_TIME_MAX_MS / 1_000;
         tracing::info!("waiting for an answer of MongoDB, for {seconds} s at most");
     }
@@ -130,7 +130,7 @@ fn greet(address: SocketAddr, config: &Config) {
         Adapter::Memory => "memory (gone when the server stops)".to_owned(),
         Adapter::Sqlite { path } => format!("sqlite, {}", path.display()),
         Adapter::Postgres { .. } => "postgres".to_owned(),
-        Adapter::Mongodb { database, .. } => format!("mongodb, database {database}"),
+        Adapter::Mongo { database, .. } => format!("mongodb, database {database}"),
     };
     let access = match config.auth {
         AuthConfig::Off { .. } => "everybody who reaches this address, as admin",

@@ -38,7 +38,7 @@ pub enum Adapter {
         has_pooler: bool,
     },
     /// On a MongoDB server.
-    Mongodb {
+    Mongo {
         /// How to connect.
         connection: Connection,
         /// The database.
@@ -64,7 +64,7 @@ impl Adapter {
             Self::Memory => "memory",
             Self::Sqlite { .. } => "sqlite",
             Self::Postgres { .. } => "postgres",
-            Self::Mongodb { .. } => "mongodb",
+            Self::Mongo { .. } => "mongodb",
         }
     }
 }
@@ -207,7 +207,7 @@ fn adapter(variables: &Variables<'_>) -> Result<Adapter, ConfigError> {
                 has_pooler: variables.parse("POSTGRES_POOLER", "false", "must be true or false")?,
             })
         }
-        "mongodb" => Ok(Adapter::Mongodb {
+        "mongodb" => Ok(Adapter::Mongo {
             connection: MONGO.read(variables, &name)?,
             database: variables.get_or("MONGO_DB_NAME", "syncflow"),
             operations_collection: variables.get_or("MONGO_OPERATIONS_COLLECTION", "operations"),
@@ -249,7 +249,7 @@ mod tests {
             ca_file: None,
             has_pooler: false,
         };
-        let on_mongo = Adapter::Mongodb {
+        let on_mongo = Adapter::Mongo {
             connection: Connection::Given(Secret::from(mongo.1.to_owned())),
             database: "syncflow".to_owned(),
             operations_collection: "operations".to_owned(),
@@ -276,7 +276,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
         match adapter(&[("MONGO_PARAMETER", "prod/db")]).unwrap() {
-            Adapter::Mongodb { connection: Connection::Stored { place: found, given: None }, .. } => {
+            Adapter::Mongo { connection: Connection::Stored { place: found, given: None }, .. } => {
                 assert_eq!(found, place("MONGO_PARAMETER", SecretKeeper::ParameterStore));
             }
             other => panic!("{other:?}"),
@@ -306,7 +306,7 @@ mod tests {
         std::fs::write(&path, "mongodb://u:hunter2@h\n").unwrap();
         let file = ("MONGO_URI_FILE", path.to_str().unwrap());
         match read(&[file]).unwrap().adapter {
-            Adapter::Mongodb { connection: Connection::Given(secret), .. } => {
+            Adapter::Mongo { connection: Connection::Given(secret), .. } => {
                 assert_eq!((secret.reveal(), secret.variable()), ("mongodb://u:hunter2@h", Some("MONGO_URI_FILE")));
             }
             other => panic!("{other:?}"),

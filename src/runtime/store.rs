@@ -60,7 +60,7 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
         #[cfg(not(feature = "postgres"))]
         Adapter::Postgres { .. } => Err(not_built("postgres")),
         #[cfg(feature = "mongodb")]
-        Adapter::Mongodb { connection, database, operations_collection, documents_collection } => {
+        Adapter::Mongo { connection, database, operations_collection, documents_collection } => {
             let (uri, uris) = mongo_access(connection).await?;
             let options = MongoOptions {
                 uris,
@@ -75,7 +75,7 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
             Ok(Arc::new(store))
         }
         #[cfg(not(feature = "mongodb"))]
-        Adapter::Mongodb { .. } => Err(not_built("mongodb")),
+        Adapter::Mongo { .. } => Err(not_built("mongodb")),
     }
 }
 

@@ -41,7 +41,7 @@ pub fn advice(error: &StoreError, config: &StoreConfig) -> String {
             format!("{variable}: {}", missing_rights(schema, user_of(connection).as_deref()))
         }
         (Adapter::Postgres { .. }, Some(obstacle)) => format!("{variable}: {}", postgres(obstacle)),
-        (Adapter::Mongodb { .. }, Some(obstacle)) => format!("{variable}: {}", mongodb(obstacle)),
+        (Adapter::Mongo { .. }, Some(obstacle)) => format!("{variable}: {}", mongodb(obstacle)),
         _ => format!("{variable}: {error}"),
     }
 }
@@ -52,7 +52,7 @@ fn variable(adapter: &Adapter, obstacle: Option<Obstacle>) -> &'static str {
         (Adapter::Sqlite { .. }, _) => "SQLITE_PATH",
         (Adapter::Postgres { .. }, Some(Obstacle::Rights)) => "POSTGRES_SCHEMA",
         (Adapter::Postgres { connection, .. }, _) => connection_variable(connection, "POSTGRES_CONNECTION_STRING"),
-        (Adapter::Mongodb { connection, .. }, _) => connection_variable(connection, "MONGO_URI"),
+        (Adapter::Mongo { connection, .. }, _) => connection_variable(connection, "MONGO_URI"),
     }
 }
 

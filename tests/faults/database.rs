@@ -11,7 +11,7 @@ use crate::support::postgres_server::PostgresServer;
 pub(super) enum StoreKind {
     Sqlite,
     Postgres,
-    Mongodb,
+    Mongo,
 }
 
 /// A database and the proxy before it. Both are removed when this is dropped.
@@ -21,7 +21,7 @@ pub(super) enum Database {
     /// A server behind a proxy, for this run alone.
     Postgres { server: PostgresServer, proxy: Proxy },
     /// The same for MongoDB.
-    Mongodb { server: MongoServer, proxy: Proxy },
+    Mongo { server: MongoServer, proxy: Proxy },
 }
 
 impl Database {
@@ -33,10 +33,10 @@ impl Database {
                 let proxy = Proxy::before(server.port(), random).await;
                 Self::Postgres { server, proxy }
             }
-            StoreKind::Mongodb => {
+            StoreKind::Mongo => {
                 let server = MongoServer::start().await;
                 let proxy = Proxy::before(server.port(), random).await;
-                Self::Mongodb { server, proxy }
+                Self::Mongo { server, proxy }
             }
         }
     }
@@ -52,7 +52,7 @@ impl Database {
                 let url = server.url().replace(&server.port().to_string(), &proxy.port().to_string());
                 vec![("POSTGRES_CONNECTION_STRING", url)]
             }
-            Self::Mongodb { server, proxy } => {
+            Self::Mongo { server, proxy } => {
                 let uri = server.uri().replace(&server.port().to_string(), &proxy.port().to_string());
                 vec![("MONGO_URI", uri)]
             }
@@ -63,7 +63,7 @@ impl Database {
     pub(super) fn proxy(&self) -> Option<&Proxy> {
         match self {
             Self::Sqlite { .. } => None,
-            Self::Postgres { proxy, .. } | Self::Mongodb { proxy, .. } => Some(proxy),
+            Self::Postgres { proxy, .. } | Self::Mongo { proxy, .. } => Some(proxy),
         }
     }
 
@@ -77,7 +77,7 @@ impl Database {
                 server.start_again().await;
                 true
             }
-            Self::Mongodb { server, .. } => {
+            Self::Mongo { server, .. } => {
                 server.kill();
                 tokio::time::sleep(pause).await;
                 server.start_again().await;

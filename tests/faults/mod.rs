@@ -52,7 +52,7 @@ fn the_laws_explain_a_bad_day_over_postgres() {
 
 #[test]
 fn the_laws_explain_a_bad_day_over_mongodb() {
-    run(StoreKind::Mongodb);
+    run(StoreKind::Mongo);
 }
 
 /// A run with the settings of `local-dev/faults`.

@@ -19,7 +19,7 @@ use crate::options::StoreName;
 pub(crate) enum Databases {
     Sqlite { directory: tempfile::TempDir, made: Cell<u32> },
     Postgres { url: String, made: Cell<u32>, postmaster: Option<u32> },
-    Mongodb { uri: String, made: Cell<u32>, server: Option<u32> },
+    Mongo { uri: String, made: Cell<u32>, server: Option<u32> },
 }
 
 /// One database, which is empty at first.
@@ -27,7 +27,7 @@ pub(crate) enum Databases {
 pub(crate) enum Database {
     Sqlite { path: PathBuf },
     Postgres { url: String, schema: String },
-    Mongodb { uri: String, name: String },
+    Mongo { uri: String, name: String },
 }
 
 impl Databases {
@@ -40,13 +40,13 @@ impl Databases {
                 let postmaster = postmaster(&url).await?;
                 Self::Postgres { url, made: Cell::default(), postmaster }
             }
-            StoreName::Mongodb => {
+            StoreName::Mongo => {
                 let uri = std::env::var("TEST_MONGO_URI")
                     .map_err(|_| "TEST_MONGO_URI names no server; run local-dev/bench, which starts one")?;
                 // There may be several, of which one is enough.
                 let uri = uri.split_whitespace().next().unwrap_or_default().to_owned();
                 let server = mongodb_server(&uri).await?;
-                Self::Mongodb { uri, made: Cell::default(), server }
+                Self::Mongo { uri, made: Cell::default(), server }
             }
         })
     }
@@ -63,10 +63,10 @@ impl Databases {
                 connect(url).await?.batch_execute(&drop).await?;
                 Ok(Database::Postgres { url: url.clone(), schema })
             }
-            Self::Mongodb { uri, made, .. } => {
+            Self::Mongo { uri, made, .. } => {
                 let name = format!("load_{}", next(made));
                 connect_mongodb(uri, 1).await?.database(&name).drop().await?;
-                Ok(Database::Mongodb { uri: uri.clone(), name })
+                Ok(Database::Mongo { uri: uri.clone(), name })
             }
         }
     }
@@ -76,7 +76,7 @@ impl Databases {
         match self {
             Self::Sqlite { .. } => None,
             Self::Postgres { postmaster, .. } => *postmaster,
-            Self::Mongodb { server, .. } => *server,
+            Self::Mongo { server, .. } => *server,
         }
     }
 }
@@ -93,7 +93,7 @@ impl Database {
                 ("POSTGRES_CONNECTION_STRING", url.clone()),
                 ("POSTGRES_SCHEMA", schema.clone()),
             ],
-            Self::Mongodb { uri, name } => {
+            Self::Mongo { uri, name } => {
                 vec![("ADAPTER", "mongodb".to_owned()), ("MONGO_URI", uri.clone()), ("MONGO_DB_NAME", name.clone())]
             }
         }
@@ -115,7 +115,7 @@ impl Database {
         match self.clone() {
             Self::Sqlite { path } => Box::new(SqliteFloor::new(path, rows)),
             Self::Postgres { url, schema } => Box::new(PostgresFloor::new(url, schema, rows)),
-            Self::Mongodb { uri, name } => Box::new(MongoFloor::new(uri, name, rows)),
+            Self::Mongo { uri, name } => Box::new(MongoFloor::new(uri, name, rows)),
         }
     }
 }

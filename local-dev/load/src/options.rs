@@ -47,7 +47,8 @@ pub(crate) enum StoreName {
     Sqlite,
     Postgres,
     /// MongoDB; its emulation in tests is slow, and needs fewer documents, shorter logs and smaller pushes
-    Mongodb,
+    #[value(name = "mongodb")]
+    Mongo,
 }
 
 impl StoreName {
@@ -55,7 +56,7 @@ impl StoreName {
         match self {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
-            Self::Mongodb => "mongodb",
+            Self::Mongo => "mongodb",
         }
     }
 }

@@ -158,7 +158,7 @@ impl Bench<'_> {
         goal: Option<Goal>,
     ) {
         // The emulation of MongoDB says little about MongoDB.
-        let goal = goal.filter(|_| self.store != StoreName::Mongodb);
+        let goal = goal.filter(|_| self.store != StoreName::Mongo);
         self.report.figures.push(Figure::of(self.store.as_str(), name, samples, yardstick, measure, goal));
     }
 }
