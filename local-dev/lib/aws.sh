@@ -16,7 +16,7 @@ find_aws_tools() {
 }
 
 test_template() {
-  AWS_EC2_METADATA_DISABLED=true PYTHONPATH=$aws_tools PATH=$aws_tools/bin:$PATH python3 tests/template/check.py
+  AWS_EC2_METADATA_DISABLED=true PYTHONPATH=$aws_tools PATH=$aws_tools/bin:$PATH python3 -B tests/template/check.py
 }
 
 # Builds two functions as `sam build` does, for this machine's architecture and for that of the template where its target
