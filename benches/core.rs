@@ -10,6 +10,7 @@ use syncflow_server::core::document::Document;
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+use syncflow_server::core::numbers::{Rev, Seq, UnixMs};
 use syncflow_server::core::operation::{Change, LogEntry, Operation};
 use syncflow_server::core::page::LogPageBuilder;
 use syncflow_server::limits::protocol::PAGE_MAX_OPERATIONS;
@@ -30,7 +31,7 @@ fn operation(index: usize, clock: VectorClock) -> Operation {
         id: OperationId::literal(&format!("operation-{index}")),
         change: Change::Update(Object::literal(DATA)),
         key: key(index),
-        timestamp: 1_700_000_000_000,
+        timestamp: UnixMs::new(1_700_000_000_000),
         client_id: ClientId::literal("device-0000"),
         clock,
     }
@@ -38,12 +39,12 @@ fn operation(index: usize, clock: VectorClock) -> Operation {
 
 fn document(clock: VectorClock) -> Document {
     Document {
-        rev: 1,
+        rev: Rev::new(1),
         data: Some(Object::literal(DATA)),
         clock,
         operation_id: OperationId::literal("operation-before"),
         client_id: ClientId::literal("device-0001"),
-        timestamp: 1_700_000_000_000,
+        timestamp: UnixMs::new(1_700_000_000_000),
     }
 }
 
@@ -77,7 +78,7 @@ fn decisions(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter_batched(
                 || snapshot.clone(),
-                |snapshot| decide(black_box(&[operations.as_slice().into()]), &snapshot, 0),
+                |snapshot| decide(black_box(&[operations.as_slice().into()]), &snapshot, UnixMs::EPOCH),
                 BatchSize::SmallInput,
             );
         });
@@ -90,7 +91,7 @@ fn pages(criterion: &mut Criterion) {
     let entries: Vec<LogEntry> = (0..PAGE_MAX_OPERATIONS)
         .map(|index| {
             let Operation { id, change, key, timestamp, client_id, clock } = operation(index, clock(2, 2));
-            LogEntry { seq: index as u64, id, change, key, timestamp, client_id, clock: clock.json().clone() }
+            LogEntry { seq: Seq::new(index as u64), id, change, key, timestamp, client_id, clock: clock.json().clone() }
         })
         .collect();
     let mut group = criterion.benchmark_group("page building");

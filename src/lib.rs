@@ -66,6 +66,7 @@ mod tokio_host;
 
 pub use crate::core::access::{Principal, Role};
 pub use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, Subject, TenantId};
+pub use crate::core::numbers::{Rev, Seq, UnixMs};
 pub use api::{Api, Authenticate, Denied};
 pub use service::SyncService;
 #[cfg(feature = "tokio-host")]

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::core::numbers::UnixMs;
 use crate::limits::runtime::WORK_MAX_THREADS;
 use crate::service::Host;
 
@@ -15,9 +16,9 @@ use crate::service::Host;
 pub struct TokioHost;
 
 impl Host for TokioHost {
-    fn now_ms(&self) -> u64 {
+    fn now_ms(&self) -> UnixMs {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+        UnixMs::new(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn random_bits(&self) -> u64 {

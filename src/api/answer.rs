@@ -6,6 +6,8 @@ use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use twox_hash::XxHash64;
 
+use crate::core::numbers::Rev;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// An answer with a text in JSON.
@@ -22,7 +24,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 ///
 /// The tag is a hash of the text itself, so it never stands for another text, even after the database was restored from
 /// a backup. The `revision` comes before the hash, if there is one.
-pub(super) fn unless_known(request: &HeaderMap, revision: Option<u64>, text: String) -> Response {
+pub(super) fn unless_known(request: &HeaderMap, revision: Option<Rev>, text: String) -> Response {
     let hash = XxHash64::oneshot(0, text.as_bytes());
     let tag = match revision {
         Some(revision) => format!("\"{revision}-{hash:x}\""),
@@ -50,7 +52,7 @@ fn names(request: &HeaderMap, tag: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn status(if_none_match: &[&str], revision: Option<u64>, text: &str) -> (StatusCode, String) {
+    fn status(if_none_match: &[&str], revision: Option<Rev>, text: &str) -> (StatusCode, String) {
         let mut request = HeaderMap::new();
         for value in if_none_match {
             request.append(IF_NONE_MATCH, value.parse().unwrap());
@@ -61,10 +63,10 @@ mod tests {
 
     #[test]
     fn a_tag_is_weak_and_stands_for_one_text() {
-        let (status_of_first, tag) = status(&[], Some(7), "{}");
+        let (status_of_first, tag) = status(&[], Some(Rev::new(7)), "{}");
         assert_eq!(status_of_first, StatusCode::OK);
         assert!(tag.starts_with("W/\"7-"), "{tag}");
-        assert_ne!(status(&[], Some(7), "{ }").1, tag);
+        assert_ne!(status(&[], Some(Rev::new(7)), "{ }").1, tag);
         assert_eq!(status(&[], None, "{}").1, status(&[], None, "{}").1);
     }
 

@@ -8,6 +8,7 @@ use crate::core::clock::VectorClock;
 use crate::core::filter::Expected;
 use crate::core::json::{self, Bounded, Object};
 use crate::core::names::{ClientId, DocumentKey, OperationId};
+use crate::core::numbers::UnixMs;
 use crate::core::operation::{Change, Operation, OperationKind, UnknownKind};
 use crate::core::text::{Text, part_of};
 use crate::limits::protocol::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX, PUSH_MAX_OPERATIONS};
@@ -148,9 +149,9 @@ fn data(text: &str, body: &Text) -> Result<Object, String> {
     Object::parse(body.slice_ref(text)).map_err(|problem| problem.to_string())
 }
 
-fn timestamp(text: &str) -> Result<u64, String> {
+fn timestamp(text: &str) -> Result<UnixMs, String> {
     match json::integer(text, INTEGER_MAX) {
-        Ok(timestamp) if timestamp > 0 => Ok(timestamp),
+        Ok(timestamp) if timestamp > 0 => Ok(UnixMs::new(timestamp)),
         _ => Err(format!("must be an integer from 1 to {INTEGER_MAX}")),
     }
 }
@@ -220,7 +221,7 @@ mod tests {
         let [operation] = &push.operations[..] else { panic!("one operation") };
         assert_eq!(operation.id.as_str(), "op-1");
         assert_eq!(operation.data().map(Object::as_str), Some(r#"{"a":1}"#));
-        assert_eq!(operation.timestamp, 5);
+        assert_eq!(operation.timestamp, UnixMs::new(5));
         assert_eq!(operation.clock.json().as_str(), r#"{"a":1}"#);
     }
 
@@ -232,7 +233,7 @@ mod tests {
                 .replace(r#"{"a":1}}"#, r#"{"a":"x","a":1e0}}"#),
         );
         let push = read(&text).unwrap();
-        assert_eq!(push.operations[0].timestamp, 5);
+        assert_eq!(push.operations[0].timestamp, UnixMs::new(5));
         assert_eq!(push.operations[0].clock.json().as_str(), r#"{"a":1}"#);
     }
 

@@ -13,6 +13,7 @@ use super::grants::Grants;
 use super::verify::VerifiedToken;
 use crate::core::access::{Claims, Role};
 use crate::core::names::{Subject, TenantId};
+use crate::core::numbers::UnixMs;
 use crate::limits::protocol::DAY_MS;
 
 /// The hash of a token. Static tokens are compared by it, and verified tokens are cached under it.
@@ -115,7 +116,7 @@ fn parse_hash(text: &str) -> Option<TokenHash> {
 }
 
 /// The time at which a day begins in UTC, in milliseconds since 1970.
-fn beginning_ms(day: &str) -> Option<u64> {
+fn beginning_ms(day: &str) -> Option<UnixMs> {
     let number = |range: std::ops::Range<usize>| {
         let digits = day.get(range).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
         digits.parse::<u64>().ok()
@@ -133,7 +134,7 @@ fn beginning_ms(day: &str) -> Option<u64> {
     }
     let days_of_years: u64 = (1_970..year).map(|year| if is_leap(year) { 366 } else { 365 }).sum();
     let days_of_months: u64 = months[..month_index].iter().sum();
-    Some((days_of_years + days_of_months + date - 1) * DAY_MS)
+    Some(UnixMs::new((days_of_years + days_of_months + date - 1) * DAY_MS))
 }
 
 #[cfg(test)]
@@ -151,7 +152,7 @@ mod tests {
         let principal = found.principal(None).unwrap();
         assert_eq!((principal.tenant.as_str(), principal.subject.as_str()), ("team", "cron"));
         assert_eq!((principal.role, principal.valid_until_ms), (Role::Reader, None));
-        assert_eq!(tokens.find(&[0; 32]).unwrap().valid_until_ms, Some(951_868_800_000));
+        assert_eq!(tokens.find(&[0; 32]).unwrap().valid_until_ms, Some(UnixMs::new(951_868_800_000)));
         assert_eq!(tokens.find(&hash("abd")), None);
         assert_eq!(format!("{tokens:?}"), "2 tokens");
     }
@@ -186,8 +187,8 @@ mod tests {
         for bad in ["2027-02-29", "2027-13-01", "2027-00-01", "2027-01-00", "1969-12-31", "27-01-01", "2027/01/01"] {
             assert_eq!(beginning_ms(bad), None, "{bad}");
         }
-        assert_eq!(beginning_ms("1970-01-01"), Some(0));
-        assert_eq!(beginning_ms("2028-02-29"), Some(1_835_395_200_000));
+        assert_eq!(beginning_ms("1970-01-01"), Some(UnixMs::EPOCH));
+        assert_eq!(beginning_ms("2028-02-29"), Some(UnixMs::new(1_835_395_200_000)));
     }
 
     #[test]

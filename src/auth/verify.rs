@@ -10,6 +10,7 @@ use super::keys::{Keys, decode};
 use crate::api::Denied;
 use crate::core::access::{Claims, Principal};
 use crate::core::names::Subject;
+use crate::core::numbers::UnixMs;
 use crate::limits::auth::{TOKEN_LEEWAY_MS, TOKEN_MAX_BYTES};
 
 /// Latest time in a token, in seconds since 1970: the end of the year 9999.
@@ -38,7 +39,7 @@ pub struct VerifiedToken {
     /// All claims of the token.
     pub claims: Claims,
     /// When the token expires, in milliseconds since 1970, or `None` if it never does.
-    pub valid_until_ms: Option<u64>,
+    pub valid_until_ms: Option<UnixMs>,
 }
 
 impl VerifiedToken {
@@ -113,7 +114,7 @@ impl From<Reason> for Denied {
 ///
 /// # Errors
 /// If the token is not valid.
-pub fn verify(token: &str, keys: &Keys, now_ms: u64, rules: &TokenRules) -> Result<VerifiedToken, Reason> {
+pub fn verify(token: &str, keys: &Keys, now_ms: UnixMs, rules: &TokenRules) -> Result<VerifiedToken, Reason> {
     if token.len() > TOKEN_MAX_BYTES {
         return Err(Reason::TooLong);
     }
@@ -162,12 +163,12 @@ fn read_header(part: &str) -> Result<Header, Reason> {
 }
 
 /// Checks `exp`, `nbf` and `iat`, and returns the time at which the token expires.
-fn check_times(claims: &Claims, now_ms: u64) -> Result<u64, Reason> {
+fn check_times(claims: &Claims, now_ms: UnixMs) -> Result<UnixMs, Reason> {
     let time_ms = |name| claims.get(name).map(milliseconds).transpose();
     let expires_ms = time_ms("exp")?.ok_or(Reason::Time)?;
-    let valid_until_ms = expires_ms + TOKEN_LEEWAY_MS;
+    let valid_until_ms = expires_ms.plus_ms(TOKEN_LEEWAY_MS);
     for not_before_ms in [time_ms("nbf")?, time_ms("iat")?].into_iter().flatten() {
-        if not_before_ms > now_ms.saturating_add(TOKEN_LEEWAY_MS) {
+        if not_before_ms > now_ms.plus_ms(TOKEN_LEEWAY_MS) {
             return Err(Reason::NotYetValid);
         }
     }
@@ -176,9 +177,9 @@ fn check_times(claims: &Claims, now_ms: u64) -> Result<u64, Reason> {
 
 /// Converts a number of seconds since 1970, which may have a fraction (RFC 7519, section 2).
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the number is not negative, and bounded")]
-fn milliseconds(value: &Value) -> Result<u64, Reason> {
+fn milliseconds(value: &Value) -> Result<UnixMs, Reason> {
     let seconds = value.as_f64().filter(|seconds| (0.0..=LATEST_SECONDS).contains(seconds)).ok_or(Reason::Time)?;
-    Ok((seconds * 1_000.0) as u64)
+    Ok(UnixMs::new((seconds * 1_000.0) as u64))
 }
 
 fn check_issuer_and_audience(claims: &Claims, rules: &TokenRules) -> Result<(), Reason> {

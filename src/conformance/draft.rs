@@ -3,6 +3,7 @@
 use crate::core::clock::VectorClock;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+use crate::core::numbers::UnixMs;
 use crate::core::operation::{Change, Operation, OperationKind};
 
 /// The collection of all documents for which a check names no other.
@@ -62,7 +63,7 @@ impl Draft {
             id: OperationId::literal(id),
             change,
             key: key(document),
-            timestamp: 1,
+            timestamp: UnixMs::new(1),
             client_id: ClientId::literal("a"),
             clock: clock(&[("a", 1)]),
         })
@@ -102,8 +103,8 @@ impl Draft {
 
     /// Sets the timestamp.
     #[must_use]
-    pub fn at(mut self, timestamp: u64) -> Self {
-        self.0.timestamp = timestamp;
+    pub fn at(mut self, timestamp: impl Into<UnixMs>) -> Self {
+        self.0.timestamp = timestamp.into();
         self
     }
 

@@ -128,7 +128,7 @@ impl Store for FaultyStore {
         self.wait_at_the_gate(tenant).await;
         self.let_others_in().await;
         let poison = lock(&self.poison).clone();
-        if batch.entries.iter().any(|entry| Some(&entry.id) == poison.as_ref()) {
+        if batch.operations.iter().any(|entry| Some(&entry.id) == poison.as_ref()) {
             return Err(Self::error(ErrorKind::Failed));
         }
         let fault = lock(&self.faults).pop_front();

@@ -12,14 +12,15 @@ use crate::core::decide::{Batch, Outcome, Push, decide, ids_of, keys_of};
 use crate::core::document::LiveDocument;
 use crate::core::filter::{Condition, Filter};
 use crate::core::names::{ClientId, Collection, TenantId};
+use crate::core::numbers::UnixMs;
 use crate::core::operation::{LogEntry, Operation};
 use crate::core::page::LogPage;
 use crate::limits::protocol::{INTEGER_MAX, QUERY_MAX_DOCUMENTS};
 use crate::service::{Host, PullFrom, PullRequest, Pulled, PulledPage, SyncService};
 use crate::store::{Changes, ChangesRequest, ClientMemory, Commit, LoadRequest, Query, Stats, Store};
 
-/// The initial time of a [`VirtualHost`], in milliseconds since 1970.
-pub const BEGINNING_MS: u64 = 1_700_000_000_000;
+/// The initial time of a [`VirtualHost`].
+pub const BEGINNING_MS: UnixMs = UnixMs::new(1_700_000_000_000);
 
 /// More operations than any check writes.
 const EVERYTHING: usize = 100_000;
@@ -36,12 +37,12 @@ impl VirtualHost {
     /// A host at [`BEGINNING_MS`].
     #[must_use]
     pub fn new() -> Self {
-        Self { now_ms: BEGINNING_MS.into(), random_bits: 0.into(), slept_ms: 0.into() }
+        Self { now_ms: BEGINNING_MS.get().into(), random_bits: 0.into(), slept_ms: 0.into() }
     }
 
-    /// Sets the clock, in milliseconds since 1970; it may go backwards.
-    pub fn set_ms(&self, now_ms: u64) {
-        self.now_ms.store(now_ms, Ordering::SeqCst);
+    /// Sets the clock; it may go backwards.
+    pub fn set_ms(&self, now_ms: UnixMs) {
+        self.now_ms.store(now_ms.get(), Ordering::SeqCst);
     }
 
     /// Moves the clock forward.
@@ -63,8 +64,8 @@ impl Default for VirtualHost {
 }
 
 impl Host for VirtualHost {
-    fn now_ms(&self) -> u64 {
-        self.now_ms.load(Ordering::SeqCst)
+    fn now_ms(&self) -> UnixMs {
+        UnixMs::new(self.now_ms.load(Ordering::SeqCst))
     }
 
     fn random_bits(&self) -> u64 {
@@ -165,13 +166,13 @@ impl World {
     }
 
     /// A page for an original client.
-    pub async fn since(&self, client: &str, since: u64, max_operations: usize) -> PulledPage {
-        page_of(self.pull(PullFrom::Since(since), Some(client), max_operations).await)
+    pub async fn since(&self, client: &str, since: impl Into<UnixMs>, max_operations: usize) -> PulledPage {
+        page_of(self.pull(PullFrom::Since(since.into()), Some(client), max_operations).await)
     }
 
     /// A page by the rule of the original protocol, without a client id.
-    pub async fn since_of_nobody(&self, since: u64, max_operations: usize) -> PulledPage {
-        page_of(self.pull(PullFrom::Since(since), None, max_operations).await)
+    pub async fn since_of_nobody(&self, since: impl Into<UnixMs>, max_operations: usize) -> PulledPage {
+        page_of(self.pull(PullFrom::Since(since.into()), None, max_operations).await)
     }
 
     /// A page of the port, without a client id.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::names::{Subject, TenantId};
+use super::numbers::UnixMs;
 
 /// The user or program that makes a request, the tenant whose data it uses, and its rights there.
 ///
@@ -23,7 +24,7 @@ pub struct Principal {
     /// The other claims of the subject.
     pub claims: Claims,
     /// When the principal expires, in milliseconds since 1970, or `None` if it never does.
-    pub valid_until_ms: Option<u64>,
+    pub valid_until_ms: Option<UnixMs>,
 }
 
 impl Principal {
@@ -41,13 +42,13 @@ impl Principal {
 
     /// Sets when the principal expires, in milliseconds since 1970.
     #[must_use]
-    pub fn valid_until_ms(self, until_ms: u64) -> Self {
+    pub fn valid_until_ms(self, until_ms: UnixMs) -> Self {
         Self { valid_until_ms: Some(until_ms), ..self }
     }
 
     /// Whether the principal has expired.
     #[must_use]
-    pub fn is_expired(&self, now_ms: u64) -> bool {
+    pub fn is_expired(&self, now_ms: UnixMs) -> bool {
         self.valid_until_ms.is_some_and(|until_ms| until_ms <= now_ms)
     }
 }
@@ -183,8 +184,9 @@ mod tests {
     #[test]
     fn a_principal_expires_at_its_time_and_shows_no_claim() {
         let new = || Principal::new(TenantId::literal("t"), Subject::literal("s"), Role::Reader);
-        assert!(!new().is_expired(u64::MAX));
-        assert!(!new().valid_until_ms(5).is_expired(4) && new().valid_until_ms(5).is_expired(5));
+        let until_5 = || new().valid_until_ms(UnixMs::new(5));
+        assert!(!new().is_expired(UnixMs::new(u64::MAX)));
+        assert!(!until_5().is_expired(UnixMs::new(4)) && until_5().is_expired(UnixMs::new(5)));
         let shown = format!("{:?}", new().with_claims(claims(json!({"email": "a@example.com"}))));
         assert!(shown.contains("email") && !shown.contains("example.com"), "{shown}");
     }

@@ -10,6 +10,7 @@ use self::working::WorkingSet;
 use super::document::Document;
 use super::fingerprint::Fingerprint;
 use super::names::{DocumentKey, OperationId};
+use super::numbers::{Rev, UnixMs};
 use super::operation::Operation;
 use crate::limits::protocol::{PUSH_CONFLICTS_MAX_BYTES, PUSH_WRITTEN_MAX_BYTES};
 
@@ -119,68 +120,68 @@ pub struct DocumentWrite {
     /// The collection and id of the document.
     pub key: DocumentKey,
     /// The revision that the decision saw, or `None` if it saw no document.
-    pub seen_rev: Option<u64>,
+    pub seen_rev: Option<Rev>,
     /// The new state of the document.
     pub document: Document,
-    /// The index in [`Batch::entries`] of the last operation that wrote the document.
-    pub entry_index: usize,
+    /// The index in [`Batch::operations`] of the last operation that wrote the document.
+    pub operation_index: usize,
 }
 
 /// A guarded batch: either all of it is written, or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// The operations in the order of the log. An update that revives a tombstone is an insert here.
-    pub entries: Vec<Operation>,
+    pub operations: Vec<Operation>,
     /// The documents, each once. They are ordered by key, so that concurrent writers lock them in the same order.
     pub documents: Vec<DocumentWrite>,
     /// The change in the number of documents that are not deleted.
     pub live_documents_delta: i64,
     /// When the server received the operations, in milliseconds since 1970.
-    pub received_at_ms: u64,
+    pub received_at_ms: UnixMs,
 }
 
 impl Batch {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.operations.is_empty()
     }
 
-    /// The fingerprint of the log after each entry. `before` is the one before the first entry.
+    /// The fingerprint of the log after each operation. `before` is the one before the first operation.
     pub fn fingerprints(&self, before: Fingerprint) -> impl Iterator<Item = Fingerprint> {
-        self.entries.iter().scan(before, |fingerprint, entry| {
-            *fingerprint = fingerprint.extended(&entry.id);
+        self.operations.iter().scan(before, |fingerprint, operation| {
+            *fingerprint = fingerprint.extended(&operation.id);
             Some(*fingerprint)
         })
     }
 }
 
 /// The outcomes of one push, in the order of its operations, or the reason why it fails as a whole.
-pub type Answer = Result<Vec<Outcome>, Refused>;
+pub type Decision = Result<Vec<Outcome>, Refused>;
 
 /// Decides about pushes that share one commit, in their order. Later operations see the effect of earlier ones.
 ///
 /// A refused push leaves no trace in the batch, and its neighbours are decided as if it were not there.
 ///
-/// There may be fewer answers than pushes, but at least one. A decision ends when the documents that it writes and
+/// There may be fewer decisions than pushes, but at least one. The function ends when the documents that it writes and
 /// shows have more than [`PUSH_WRITTEN_MAX_BYTES`], or those that are updated have too many keys. The other pushes
 /// belong in the next commit.
 #[must_use]
-pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: u64) -> (Vec<Answer>, Batch) {
+pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: UnixMs) -> (Vec<Decision>, Batch) {
     let mut working = WorkingSet::new(snapshot);
-    let mut answers = Vec::with_capacity(pushes.len());
+    let mut decisions = Vec::with_capacity(pushes.len());
     for push in pushes {
         if working.bytes() > PUSH_WRITTEN_MAX_BYTES {
             break;
         }
-        let answer = working.push(*push);
-        if !answers.is_empty() && matches!(answer, Err(Refused::TooManyKeys { .. })) {
+        let decision = working.push(*push);
+        if !decisions.is_empty() && matches!(decision, Err(Refused::TooManyKeys { .. })) {
             // The keys may be those of the pushes before it.
             break;
         }
-        answers.push(answer);
+        decisions.push(decision);
     }
-    (answers, working.into_batch(now_ms))
+    (decisions, working.into_batch(now_ms))
 }
 
 /// How many bytes a decision reads: the documents that the store had, and the data of the operations.

@@ -6,12 +6,13 @@ use self::content::OpenObject;
 use super::clock::VectorClock;
 use super::json::{BadJson, Object};
 use super::names::{ClientId, DocumentKey, OperationId};
+use super::numbers::{Rev, Seq, UnixMs};
 
 /// The state of a document, as `decide` uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     /// The number of operations applied to the document, deletes included. The first has 1.
-    pub rev: u64,
+    pub rev: Rev,
     /// An object; nothing for a tombstone.
     pub data: Option<Object>,
     /// The clock of the operation that wrote it last, which is at least that of every one before.
@@ -21,7 +22,7 @@ pub struct Document {
     /// The author of that operation.
     pub client_id: ClientId,
     /// The author's time of that operation.
-    pub timestamp: u64,
+    pub timestamp: UnixMs,
 }
 
 impl Document {
@@ -44,9 +45,9 @@ pub struct LiveDocument {
     /// The collection and id of the document.
     pub key: DocumentKey,
     /// The number of operations applied to the document.
-    pub rev: u64,
+    pub rev: Rev,
     /// The sequence number of its last operation.
-    pub seq: u64,
+    pub seq: Seq,
     /// The operation that wrote the document last.
     pub operation_id: OperationId,
     /// An object.

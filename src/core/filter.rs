@@ -1,11 +1,13 @@
 //! Equality filters: the conditions of a query.
 
+mod scan;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use self::scan::Scanner;
 use super::document::LiveDocument;
 use super::json::string;
-use super::scan::Scanner;
 use super::text::Text;
 
 /// A conjunction of conditions. A filter without conditions matches every document.
@@ -345,6 +347,7 @@ mod tests {
     use super::*;
     use crate::core::json::Object;
     use crate::core::names::{Collection, DocumentId, DocumentKey, OperationId};
+    use crate::core::numbers::{Rev, Seq};
 
     fn matches(path: &str, value: &str, data: &str) -> bool {
         Filter::new(vec![Condition::new(path, value)]).matches(&document(data)).expect("the data is JSON")
@@ -353,8 +356,8 @@ mod tests {
     fn document(data: &str) -> LiveDocument {
         LiveDocument {
             key: DocumentKey { collection: Collection::literal("c"), id: DocumentId::literal("d") },
-            rev: 3,
-            seq: 1,
+            rev: Rev::new(3),
+            seq: Seq::new(1),
             operation_id: OperationId::literal("op"),
             data: Object::literal(data),
         }

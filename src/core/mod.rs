@@ -10,9 +10,9 @@ pub mod document;
 pub mod filter;
 pub mod json;
 pub mod names;
+pub mod numbers;
 pub mod operation;
 mod pull;
-mod scan;
 pub mod text;
 mod wire;
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use super::clock::VectorClock;
 use super::json::Object;
 use super::names::{ClientId, DocumentKey, OperationId};
+use super::numbers::{Seq, UnixMs};
 
 /// The effect of an operation on its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -123,7 +124,7 @@ pub struct Operation {
     /// The changed document.
     pub key: DocumentKey,
     /// The client's time of the operation, in milliseconds or in any unit of the client, from 1.
-    pub timestamp: u64,
+    pub timestamp: UnixMs,
     /// The author.
     pub client_id: ClientId,
     /// All that the author had seen, this operation included.
@@ -148,7 +149,7 @@ impl Operation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     /// The place in the log of its tenant.
-    pub seq: u64,
+    pub seq: Seq,
     /// The id, which identifies the operation for ever.
     pub id: OperationId,
     /// The change of the document, with the data as they were pushed. An update that revived a tombstone is an insert
@@ -157,7 +158,7 @@ pub struct LogEntry {
     /// The changed document.
     pub key: DocumentKey,
     /// The author's time.
-    pub timestamp: u64,
+    pub timestamp: UnixMs,
     /// The author.
     pub client_id: ClientId,
     /// The vector clock as the text of a JSON object, because a pull does not need to parse it.

@@ -24,7 +24,7 @@ impl LogEntry {
             object.string("collection", self.key.collection.as_str());
             object.string("docId", self.key.id.as_str());
             object.raw("data", self.data().map_or(NULL, Object::as_str));
-            object.number("timestamp", self.timestamp);
+            object.number("timestamp", self.timestamp.get());
             object.string("clientId", self.client_id.as_str());
             object.boolean("synced", true);
             object.raw("vectorClock", self.clock.as_str());
@@ -55,7 +55,7 @@ impl LiveDocument {
     fn write_with(&self, data: &str, sink: &mut impl Sink) {
         ObjectWriter::write(sink, |object| {
             object.string("_id", self.key.id.as_str());
-            object.number("_rev", self.rev);
+            object.number("_rev", self.rev.get());
             object.members_of(data);
         });
     }
@@ -70,9 +70,9 @@ impl Conflict {
         operation.raw("vectorClock", document.clock.json().as_str());
         operation.object("conflict", |object| {
             object.string("relation", self.relation.as_str());
-            object.number("rev", document.rev);
+            object.number("rev", document.rev.get());
             object.boolean("deleted", document.is_deleted());
-            object.number("timestamp", document.timestamp);
+            object.number("timestamp", document.timestamp.get());
             object.string("operationId", document.operation_id.as_str());
             object.string("clientId", document.client_id.as_str());
         });
@@ -116,13 +116,14 @@ mod tests {
     use crate::core::decide::ConflictRelation;
     use crate::core::document::Document;
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+    use crate::core::numbers::{Rev, Seq, UnixMs};
     use crate::core::operation::Change;
 
     fn live(data: &str) -> LiveDocument {
         LiveDocument {
             key: DocumentKey { collection: Collection::literal("todos"), id: DocumentId::literal("doc-\"1\"") },
-            rev: 7,
-            seq: 9,
+            rev: Rev::new(7),
+            seq: Seq::new(9),
             operation_id: OperationId::literal("op"),
             data: Object::literal(data),
         }
@@ -156,11 +157,11 @@ mod tests {
             (Change::Delete, "delete", "null"),
         ] {
             let entry = LogEntry {
-                seq: 1,
+                seq: Seq::new(1),
                 id: OperationId::literal("op\"1"),
                 change,
                 key: DocumentKey { collection: Collection::literal("c\\"), id: DocumentId::literal("é") },
-                timestamp: 1_234,
+                timestamp: UnixMs::new(1_234),
                 client_id: ClientId::literal("a"),
                 clock: Object::literal(r#"{"a":1}"#),
             };
@@ -176,12 +177,12 @@ mod tests {
     #[test]
     fn a_conflict_has_the_size_of_what_it_adds() {
         let document = Document {
-            rev: 12,
+            rev: Rev::new(12),
             data: None,
             clock: VectorClock::parse(r#"{"a":1}"#).unwrap(),
             operation_id: OperationId::literal("op"),
             client_id: ClientId::literal("a"),
-            timestamp: 7,
+            timestamp: UnixMs::new(7),
         };
         let conflict = Conflict { relation: ConflictRelation::Concurrent, document };
         let mut json = String::new();

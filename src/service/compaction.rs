@@ -34,20 +34,20 @@ impl SyncService {
         let began_ms = self.host.now_ms();
         let step = CompactStep {
             now_ms: began_ms,
-            future_after_ms: began_ms.saturating_add(CLOCKS_APART_MAX_MS),
-            received_until_ms: began_ms.saturating_sub(older_than_ms),
-            forget_clients_before_ms: began_ms.saturating_sub(CLIENT_FORGOTTEN_AFTER_MS),
+            future_after_ms: began_ms.plus_ms(CLOCKS_APART_MAX_MS),
+            received_until_ms: began_ms.minus_ms(older_than_ms),
+            forget_clients_before_ms: began_ms.minus_ms(CLIENT_FORGOTTEN_AFTER_MS),
             max_entries: COMPACT_STEP_MAX_ENTRIES,
         };
         let mut deleted_entries = 0;
         loop {
             // The time is read again because an operation that was pushed after the first step is not from the future.
             let now_ms = self.host.now_ms().max(began_ms);
-            let step = CompactStep { future_after_ms: now_ms.saturating_add(CLOCKS_APART_MAX_MS), ..step };
+            let step = CompactStep { future_after_ms: now_ms.plus_ms(CLOCKS_APART_MAX_MS), ..step };
             let done = self.store.compact(tenant, step).await?;
             deleted_entries += done.deleted_entries;
             self.hooks.compacted(tenant, done.deleted_entries);
-            let is_late = self.host.now_ms().saturating_sub(began_ms) >= time_max_ms;
+            let is_late = self.host.now_ms().ms_since(began_ms) >= time_max_ms;
             if done.is_finished || is_late {
                 return Ok(Compaction { deleted_entries, is_finished: done.is_finished });
             }
@@ -66,7 +66,7 @@ impl SyncService {
         time_max_ms: u64,
     ) -> Result<CompactionOfAll, ServiceError> {
         let began_ms = self.host.now_ms();
-        let time_left_ms = || time_max_ms.saturating_sub(self.host.now_ms().saturating_sub(began_ms));
+        let time_left_ms = || time_max_ms.saturating_sub(self.host.now_ms().ms_since(began_ms));
         let mut done = CompactionOfAll { deleted_entries: 0, finished_tenants: 0, next: None };
         let mut last = None;
         let mut tenants: Vec<TenantId> = from.into_iter().collect();

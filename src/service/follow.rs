@@ -102,8 +102,8 @@ impl Follower<'_> {
         };
         // Behind the horizon the page has documents. They stand for the operations unless one is missing between them.
         let end = page.next.position();
-        let is_whole = page.entries.iter().zip(seen.seq + 1..).all(|(entry, seq)| entry.seq == seq)
-            && end.seq == seen.seq + page.entries.len() as u64;
+        let is_whole = page.entries.iter().zip(seen.seq.following()).all(|(entry, seq)| entry.seq == seq)
+            && end.seq == seen.seq.plus(page.entries.len() as u64);
         if !is_whole {
             return Ok(Followed::HistoryRemoved);
         }

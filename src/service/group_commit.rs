@@ -15,6 +15,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared, select};
 
 use super::host::Host;
+use crate::core::numbers::UnixMs;
 use crate::limits::service::GROUP_GATHERING_MAX_MS;
 
 /// Something that waits in a group.
@@ -141,22 +142,22 @@ impl<P: Item, R> Debug for GroupCommit<P, R> {
 struct Rhythm {
     /// How many items were there when the last work ended: in its group, or waiting for the next one.
     items: usize,
-    /// Until when as many are expected, in milliseconds since 1970.
-    expected_until_ms: u64,
+    /// Until when as many are expected.
+    expected_until_ms: UnixMs,
 }
 
 impl Rhythm {
     /// Notes that the work of a group has ended.
-    fn note(&mut self, items: usize, began_at_ms: u64, now_ms: u64) {
+    fn note(&mut self, items: usize, began_at_ms: UnixMs, now_ms: UnixMs) {
         self.items = items;
-        let pause_ms = (now_ms.saturating_sub(began_at_ms) / 2).min(GROUP_GATHERING_MAX_MS);
-        self.expected_until_ms = now_ms.saturating_add(pause_ms);
+        let pause_ms = (now_ms.ms_since(began_at_ms) / 2).min(GROUP_GATHERING_MAX_MS);
+        self.expected_until_ms = now_ms.plus_ms(pause_ms);
     }
 
     /// Waits for the items that are expected, or for as long as that is worth it.
     async fn gather<P: Item>(&self, host: &dyn Host, group: &Mutex<Group<P>>) {
         // A clock that was put back must not make it longer.
-        let pause_ms = self.expected_until_ms.saturating_sub(host.now_ms()).min(GROUP_GATHERING_MAX_MS);
+        let pause_ms = self.expected_until_ms.ms_since(host.now_ms()).min(GROUP_GATHERING_MAX_MS);
         if pause_ms == 0 {
             return;
         }

@@ -158,6 +158,7 @@ mod tests {
     use super::*;
     use crate::core::clock::VectorClock;
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, TenantId};
+    use crate::core::numbers::UnixMs;
     use crate::core::operation::Change;
 
     fn deletion(id: &str) -> Operation {
@@ -165,7 +166,7 @@ mod tests {
             id: OperationId::literal(id),
             change: Change::Delete,
             key: DocumentKey { collection: Collection::literal("c"), id: DocumentId::literal("d") },
-            timestamp: 1,
+            timestamp: UnixMs::new(1),
             client_id: ClientId::literal("a"),
             clock: VectorClock::default(),
         }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
+use crate::core::numbers::UnixMs;
+
 /// The clock, the timer and the randomness. Entry points and tests pass their own.
 pub trait Host: Send + Sync + Debug {
-    /// The time, in milliseconds since 1970.
-    fn now_ms(&self) -> u64;
+    /// The time.
+    fn now_ms(&self) -> UnixMs;
 
     /// 64 random bits, which are not suitable for secrets.
     fn random_bits(&self) -> u64;

@@ -25,6 +25,7 @@ pub use write::{BadData, Write, Written};
 
 use crate::core::document::LiveDocument;
 use crate::core::names::{BadName, ClientId, DocumentKey, TenantId};
+use crate::core::numbers::UnixMs;
 use crate::core::operation::Operation;
 use crate::limits::service::CLIENT_ACTIVE_MS;
 use crate::store::{Query, QueryPage, Result, Stats, Store, StoreError};
@@ -112,8 +113,8 @@ impl SyncService {
         self.store.name()
     }
 
-    /// The time by the clock of the host, in milliseconds since 1970.
-    pub(crate) fn now_ms(&self) -> u64 {
+    /// The time by the clock of the host.
+    pub(crate) fn now_ms(&self) -> UnixMs {
         self.host.now_ms()
     }
 
@@ -146,6 +147,6 @@ impl SyncService {
     /// # Errors
     /// If the store fails.
     pub async fn stats(&self, tenant: &TenantId) -> Result<Stats> {
-        self.store.stats(tenant, self.host.now_ms().saturating_sub(CLIENT_ACTIVE_MS)).await
+        self.store.stats(tenant, self.host.now_ms().minus_ms(CLIENT_ACTIVE_MS)).await
     }
 }

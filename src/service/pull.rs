@@ -9,6 +9,7 @@ use super::{Caller, ServiceError, SyncService};
 use crate::core::access::Principal;
 use crate::core::cursor::Cursor;
 use crate::core::names::{ClientId, TenantId};
+use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Settled;
@@ -22,7 +23,7 @@ pub enum PullFrom {
     /// After a cursor, or `None` for a client that has nothing yet.
     Cursor(Option<Cursor>),
     /// After a timestamp, by the original protocol.
-    Since(u64),
+    Since(UnixMs),
 }
 
 /// A request for one page.
@@ -132,7 +133,7 @@ impl SyncService {
         &self,
         tenant: &TenantId,
         client_id: &ClientId,
-        since: u64,
+        since: UnixMs,
         max_operations: usize,
     ) -> Result<PulledPage, ServiceError> {
         for _ in 0..PULL_MAX_ATTEMPTS {
@@ -155,7 +156,7 @@ impl SyncService {
             }
             let is_needed = !known.cover(&places);
             let new = NewMemory {
-                seen_revision: memory.as_ref().map_or(0, |memory| memory.revision),
+                seen_revision: memory.as_ref().map_or(Rev::NONE, |memory| memory.revision),
                 places,
                 pulled_seq: progress.pulled_seq,
                 seen_at_ms: progress.seen_at_ms,

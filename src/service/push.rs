@@ -9,7 +9,7 @@ use super::hooks::{Caller, InvalidOperation};
 use super::host::{Host, backoff};
 use super::{ServiceError, SyncService};
 use crate::core::access::Principal;
-use crate::core::decide::{self, Answer, Batch, Outcome, Refused, Snapshot, decide, ids_of, keys_of, read_bytes};
+use crate::core::decide::{self, Batch, Decision, Outcome, Refused, Snapshot, decide, ids_of, keys_of, read_bytes};
 use crate::core::names::{DocumentKey, TenantId};
 use crate::core::operation::Operation;
 use crate::limits::protocol::{PUSH_CONFLICTS_MAX_BYTES, PUSH_LOADED_MAX_BYTES};
@@ -42,9 +42,9 @@ impl Pushed {
     }
 }
 
-impl From<Answer> for Pushed {
-    fn from(answer: Answer) -> Self {
-        match answer {
+impl From<Decision> for Pushed {
+    fn from(decision: Decision) -> Self {
+        match decision {
             Ok(outcomes) => Self::Decided(outcomes),
             Err(refused) => Self::Refused(refused),
         }
@@ -162,8 +162,8 @@ async fn commit_group(
     {
         let part = &rest[..rest.len().min(part_pushes)];
         match commit_together(store, host, tenant, part).await {
-            Ok(Together::Decided(answers)) => {
-                results.extend(answers.into_iter().map(|answer| Ok(Pushed::from(answer))));
+            Ok(Together::Decided(decisions)) => {
+                results.extend(decisions.into_iter().map(|decision| Ok(Pushed::from(decision))));
                 part_pushes = if is_each_alone { 1 } else { part.len() * 2 };
             }
             Ok(Together::TooLarge) if part.len() > 1 => part_pushes = part.len().div_ceil(2),
@@ -192,8 +192,8 @@ fn may_be_of_one_push(kind: ErrorKind) -> bool {
 
 /// The outcome of pushes that share a commit.
 enum Together {
-    /// The answers of the first of them, usually of all; they are durable.
-    Decided(Vec<Answer>),
+    /// The decisions about the first of them, usually about all; they are durable.
+    Decided(Vec<Decision>),
     /// Their documents have more bytes than one decision loads; nothing was decided.
     TooLarge,
 }
@@ -218,12 +218,12 @@ async fn commit_together(
                 _ => return Ok(Together::TooLarge),
             }
         }
-        let (answers, batch) = decide_in_turn(host, pushes, snapshot).await;
+        let (decisions, batch) = decide_in_turn(host, pushes, snapshot).await;
         if batch.is_empty() {
-            return Ok(Together::Decided(answers));
+            return Ok(Together::Decided(decisions));
         }
         if store.commit(tenant, batch).await? == Commit::Done {
-            return Ok(Together::Decided(answers));
+            return Ok(Together::Decided(decisions));
         }
         tracing::debug!(store.name = store.name(), push.attempt = attempt, "push contended");
     }
@@ -250,7 +250,7 @@ async fn keys_of_unknown(
 }
 
 /// Decides; if this takes a while, it is work of the host.
-async fn decide_in_turn(host: &dyn Host, pushes: &[decide::Push<'_>], snapshot: Snapshot) -> (Vec<Answer>, Batch) {
+async fn decide_in_turn(host: &dyn Host, pushes: &[decide::Push<'_>], snapshot: Snapshot) -> (Vec<Decision>, Batch) {
     let now_ms = host.now_ms();
     if read_bytes(pushes, &snapshot) <= DECISION_INLINE_MAX_BYTES {
         return decide(pushes, &snapshot, now_ms);

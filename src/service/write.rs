@@ -93,11 +93,16 @@ impl SyncService {
         last_counter: &mut u64,
     ) -> Result<Option<Written>, ServiceError> {
         let now_ms = self.host.now_ms();
-        let id = OperationId::literal(&format!("{}-{now_ms:x}-{:016x}", ClientId::server(), self.host.random_bits()));
+        let id = OperationId::literal(&format!(
+            "{}-{:x}-{:016x}",
+            ClientId::server(),
+            now_ms.get(),
+            self.host.random_bits()
+        ));
         let request = LoadRequest { ids: vec![id.clone()], keys: vec![write.key().clone()], ..LoadRequest::default() };
         let snapshot = self.store.load(tenant, request).await?;
         // The time makes the counters of a server that starts again, or whose database was restored, greater than before.
-        let counter = now_ms.max(*last_counter + 1);
+        let counter = now_ms.get().max(*last_counter + 1);
         let author = Author { client_id: self.writer_id.clone(), id, counter, now_ms };
         let operation = match write.operation(snapshot.documents.get(write.key()), author) {
             Ok(operation) => operation,
@@ -105,15 +110,15 @@ impl SyncService {
         };
         // A counter far in the future was made up by a client, and must not use up those of the other documents.
         let used = operation.clock.get(&self.writer_id);
-        *last_counter = if used <= now_ms.saturating_add(CLOCKS_APART_MAX_MS) { used } else { counter };
+        *last_counter = if used <= now_ms.plus_ms(CLOCKS_APART_MAX_MS).get() { used } else { counter };
         let operations = [operation];
         let caller = Caller::server(tenant);
         if let Some(invalid) = self.hooks.invalid(caller, &operations).pop() {
             return Ok(Some(Written::Invalid(invalid.message)));
         }
-        let (answers, batch) = decide(&[Push::from(&operations[..])], &snapshot, now_ms);
+        let (decisions, batch) = decide(&[Push::from(&operations[..])], &snapshot, now_ms);
         let revision = batch.documents.first().map(|write| write.document.rev);
-        match (answers.first(), revision) {
+        match (decisions.first(), revision) {
             (Some(Ok(outcomes)), Some(revision)) if outcomes[..] == [Outcome::Applied] => {
                 if self.store.commit(tenant, batch).await? == Commit::Contended {
                     return Ok(None);

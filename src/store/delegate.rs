@@ -124,7 +124,7 @@ macro_rules! delegate_store {
     };
     (@stats $($wrapper:tt)*) => {
         $crate::store::delegate_store!(@method $($wrapper)*, stats['a](
-            tenant: &'a $crate::core::names::TenantId, active_since_ms: u64
+            tenant: &'a $crate::core::names::TenantId, active_since_ms: $crate::core::numbers::UnixMs
         ) -> $crate::store::Stats);
     };
     (@compact $($wrapper:tt)*) => {

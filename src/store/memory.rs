@@ -17,6 +17,7 @@ use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, DocumentKey, FromStore, OperationId, TenantId};
+use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry, Operation};
 use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder, TimePlace};
 use crate::core::places::Places;
@@ -52,32 +53,32 @@ impl MemoryStore {
 #[derive(Debug, Default)]
 struct Tenant {
     known: HashSet<OperationId>,
-    log: BTreeMap<u64, Logged>,
+    log: BTreeMap<Seq, Logged>,
     /// The fingerprints at all sequence numbers that were ever given, beginning with number 1.
     fingerprints: Vec<Fingerprint>,
-    documents: BTreeMap<DocumentKey, (u64, Document)>,
-    horizon: u64,
-    received_at_ms: u64,
+    documents: BTreeMap<DocumentKey, (Seq, Document)>,
+    horizon: Seq,
+    received_at_ms: UnixMs,
     clients: BTreeMap<ClientId, ClientMemory>,
 }
 
 #[derive(Debug)]
 struct Logged {
     operation: Operation,
-    received_at_ms: u64,
+    received_at_ms: UnixMs,
 }
 
 impl Tenant {
     fn head(&self) -> Head {
-        let seq = self.fingerprints.len() as u64;
+        let seq = Seq::START.plus(self.fingerprints.len() as u64);
         Head { position: self.position(seq).unwrap_or_default(), horizon: self.horizon }
     }
 
-    fn position(&self, seq: u64) -> Option<Position> {
-        if seq == 0 {
+    fn position(&self, seq: Seq) -> Option<Position> {
+        if seq == Seq::START {
             return Some(Position::START);
         }
-        let index = usize::try_from(seq - 1).ok()?;
+        let index = usize::try_from(seq.previous().get()).ok()?;
         self.fingerprints.get(index).map(|fingerprint| Position { seq, fingerprint: *fingerprint })
     }
 
@@ -86,17 +87,17 @@ impl Tenant {
             .documents
             .iter()
             .all(|write| self.documents.get(&write.key).map(|(_, document)| document.rev) == write.seen_rev);
-        if !holds || batch.entries.iter().any(|operation| self.known.contains(&operation.id)) {
+        if !holds || batch.operations.iter().any(|operation| self.known.contains(&operation.id)) {
             return Commit::Contended;
         }
         let Position { seq: before, fingerprint } = self.head().position;
         self.received_at_ms = self.received_at_ms.max(batch.received_at_ms);
         self.fingerprints.extend(batch.fingerprints(fingerprint));
         for write in batch.documents {
-            let seq = before + 1 + write.entry_index as u64;
+            let seq = before.next().plus(write.operation_index as u64);
             self.documents.insert(detached_key(&write.key), (seq, detached_document(&write.document)));
         }
-        for (seq, operation) in (before + 1..).zip(batch.entries) {
+        for (seq, operation) in before.following().zip(batch.operations) {
             let operation = detached_operation(&operation);
             self.known.insert(operation.id.clone());
             self.log.insert(seq, Logged { operation, received_at_ms: self.received_at_ms });
@@ -105,8 +106,8 @@ impl Tenant {
     }
 
     /// The log after a sequence number.
-    fn entries_after(&self, seq: u64) -> impl Iterator<Item = LogEntry> {
-        self.log.range(seq + 1..).map(|(seq, logged)| logged_entry(*seq, &logged.operation))
+    fn entries_after(&self, seq: Seq) -> impl Iterator<Item = LogEntry> {
+        self.log.range(seq.next()..).map(|(seq, logged)| logged_entry(*seq, &logged.operation))
     }
 
     /// The documents in the form of operations, in no particular order.
@@ -114,7 +115,7 @@ impl Tenant {
         self.documents.iter().map(|(key, (seq, document))| state_entry(*seq, key, document))
     }
 
-    fn states_after(&self, seq: u64, tombstones_after: Option<u64>) -> Vec<LogEntry> {
+    fn states_after(&self, seq: Seq, tombstones_after: Option<Seq>) -> Vec<LogEntry> {
         let is_shown =
             |entry: &LogEntry| entry.data().is_some() || tombstones_after.is_some_and(|after| entry.seq > after);
         let wanted = |entry: &LogEntry| entry.seq > seq && is_shown(entry);
@@ -146,7 +147,7 @@ impl Tenant {
 
     fn note_pulled(&mut self, client: &ClientId, progress: Progress) {
         let Progress { pulled_seq, seen_at_ms } = progress;
-        let nothing = ClientMemory { revision: 0, places: Places::default(), pulled_seq, seen_at_ms };
+        let nothing = ClientMemory { revision: Rev::NONE, places: Places::default(), pulled_seq, seen_at_ms };
         let memory = self.clients.entry(client.clone()).or_insert(nothing);
         memory.pulled_seq = pulled_seq;
         memory.seen_at_ms = seen_at_ms;
@@ -154,8 +155,11 @@ impl Tenant {
 
     fn changes_by_time(&self, request: TimeRequest) -> TimePage {
         let place = |entry: &LogEntry| TimePlace { timestamp: entry.timestamp, seq: entry.seq };
-        let mut rows: Vec<LogEntry> =
-            if self.head().has_log_behind(0) { self.entries_after(0).collect() } else { self.states().collect() };
+        let mut rows: Vec<LogEntry> = if self.head().has_log_behind(Seq::START) {
+            self.entries_after(Seq::START).collect()
+        } else {
+            self.states().collect()
+        };
         rows.retain(|entry| place(entry) > request.after);
         rows.sort_unstable_by_key(place);
         let mut page = TimePageBuilder::new(request.max_operations);
@@ -168,12 +172,12 @@ impl Tenant {
     }
 
     fn remember(&mut self, client: &ClientId, memory: NewMemory) -> Remember {
-        let revision = self.clients.get(client).map_or(0, |memory| memory.revision);
+        let revision = self.clients.get(client).map_or(Rev::NONE, |memory| memory.revision);
         if revision != memory.seen_revision {
             return Remember::Contended;
         }
         let NewMemory { places, pulled_seq, seen_at_ms, .. } = memory;
-        self.clients.insert(client.clone(), ClientMemory { revision: revision + 1, places, pulled_seq, seen_at_ms });
+        self.clients.insert(client.clone(), ClientMemory { revision: revision.next(), places, pulled_seq, seen_at_ms });
         Remember::Done
     }
 
@@ -200,14 +204,14 @@ impl Tenant {
         Ok(page.finish())
     }
 
-    fn stats(&self, active_since_ms: u64) -> Stats {
+    fn stats(&self, active_since_ms: UnixMs) -> Stats {
         let operations = self.log.len() as u64;
         let documents = self.documents.values().filter(|(_, document)| !document.is_deleted()).count() as u64;
         let active = self.clients.values().filter(|memory| memory.seen_at_ms >= active_since_ms);
         let unsynced_operations = active
             .map(|memory| memory.pulled_seq)
             .min()
-            .map_or(0, |pulled| self.log.range(pulled + 1..).count() as u64);
+            .map_or(0, |pulled| self.log.range(pulled.next()..).count() as u64);
         Stats { operations, documents, unsynced_operations }
     }
 
@@ -222,7 +226,7 @@ impl Tenant {
             self.received_at_ms = step.now_ms;
         }
         let is_old = |logged: &Logged| logged.received_at_ms <= step.received_until_ms;
-        let old: Vec<u64> = self
+        let old: Vec<Seq> = self
             .log
             .iter()
             .take_while(|(_, logged)| is_old(logged))
@@ -240,8 +244,8 @@ impl Tenant {
     /// Forgets silent clients, the most silent ones first, and sets times that lie in the future to now; says whether
     /// some of either are left for the next step.
     fn forget_clients(&mut self, step: CompactStep) -> bool {
-        let is_silent = |seen_at_ms: u64| seen_at_ms > 0 && seen_at_ms < step.forget_clients_before_ms;
-        let mut silent: Vec<(u64, ClientId)> = self
+        let is_silent = |seen_at_ms: UnixMs| seen_at_ms > UnixMs::EPOCH && seen_at_ms < step.forget_clients_before_ms;
+        let mut silent: Vec<(UnixMs, ClientId)> = self
             .clients
             .iter()
             .filter(|(_, memory)| is_silent(memory.seen_at_ms))
@@ -251,8 +255,8 @@ impl Tenant {
         let silent_are_left = silent.len() > step.max_entries;
         for (_, client) in silent.into_iter().take(step.max_entries) {
             match self.clients.get_mut(&client) {
-                Some(memory) if memory.revision > 0 => {
-                    memory.seen_at_ms = 0;
+                Some(memory) if memory.revision > Rev::NONE => {
+                    memory.seen_at_ms = UnixMs::EPOCH;
                     memory.pulled_seq = FORGOTTEN_PULLED_SEQ;
                 }
                 _ => drop(self.clients.remove(&client)),
@@ -299,7 +303,7 @@ fn detached<N: FromStore + AsRef<str>>(name: &N) -> N {
     N::from_store(name.as_ref())
 }
 
-fn logged_entry(seq: u64, operation: &Operation) -> LogEntry {
+fn logged_entry(seq: Seq, operation: &Operation) -> LogEntry {
     LogEntry {
         seq,
         id: operation.id.clone(),
@@ -311,7 +315,7 @@ fn logged_entry(seq: u64, operation: &Operation) -> LogEntry {
     }
 }
 
-fn state_entry(seq: u64, key: &DocumentKey, document: &Document) -> LogEntry {
+fn state_entry(seq: Seq, key: &DocumentKey, document: &Document) -> LogEntry {
     LogEntry {
         seq,
         id: document.operation_id.clone(),
@@ -323,7 +327,7 @@ fn state_entry(seq: u64, key: &DocumentKey, document: &Document) -> LogEntry {
     }
 }
 
-fn live_document(key: &DocumentKey, seq: u64, document: &Document) -> Option<LiveDocument> {
+fn live_document(key: &DocumentKey, seq: Seq, document: &Document) -> Option<LiveDocument> {
     let data = document.data.clone()?;
     Some(LiveDocument { key: key.clone(), rev: document.rev, seq, operation_id: document.operation_id.clone(), data })
 }
@@ -377,7 +381,7 @@ impl Store for MemoryStore {
         self.with(tenant, |tenant| tenant.query(&query))
     }
 
-    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
+    async fn stats(&self, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats> {
         Ok(self.with(tenant, |tenant| tenant.stats(active_since_ms)))
     }
 

@@ -35,6 +35,7 @@ use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::filter::Filter;
 use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, TenantId};
+use crate::core::numbers::{Rev, Seq, UnixMs};
 pub use crate::core::page::QueryPage;
 use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Places;
@@ -94,8 +95,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The memory of a client, if there is one.
     async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>>;
 
-    /// Replaces the memory of a client if it still has the revision `seen_revision`. Revision 0 means that there is no
-    /// memory yet, or only one from [`Store::note_pulled`]. It is as durable as a commit.
+    /// Replaces the memory of a client if it still has the revision `seen_revision`. [`Rev::NONE`] means that there is
+    /// no memory yet, or only one from [`Store::note_pulled`]. It is as durable as a commit.
     async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember>;
 
     /// A document that is not deleted.
@@ -108,7 +109,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The statistics, in a time that does not grow with the log.
     ///
     /// Clients that were last seen before `active_since_ms` are left out.
-    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats>;
+    async fn stats(&self, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats>;
 
     /// One small step of a compaction: moves the horizon and removes the log entries up to it, both or neither.
     ///
@@ -198,14 +199,14 @@ pub struct TimeRequest {
 /// The memory of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientMemory {
-    /// Grows with every [`Store::remember`]. It is 0 before the first one.
-    pub revision: u64,
+    /// Grows with every [`Store::remember`]. It is [`Rev::NONE`] before the first one.
+    pub revision: Rev,
     /// The places that its `since` stands for.
     pub places: Places,
     /// The sequence number up to which the client has pulled.
-    pub pulled_seq: u64,
+    pub pulled_seq: Seq,
     /// When the client pulled last, in milliseconds since 1970.
-    pub seen_at_ms: u64,
+    pub seen_at_ms: UnixMs,
 }
 
 impl ClientMemory {
@@ -219,14 +220,14 @@ impl ClientMemory {
 /// The memory that [`Store::remember`] stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMemory {
-    /// The revision that the caller saw, or 0 for none.
-    pub seen_revision: u64,
+    /// The revision that the caller saw, or [`Rev::NONE`].
+    pub seen_revision: Rev,
     /// The places that the client's `since` stands for.
     pub places: Places,
     /// The sequence number up to which the client has pulled.
-    pub pulled_seq: u64,
+    pub pulled_seq: Seq,
     /// When the client pulled, in milliseconds since 1970.
-    pub seen_at_ms: u64,
+    pub seen_at_ms: UnixMs,
 }
 
 /// The outcome of [`Store::remember`].
@@ -241,7 +242,7 @@ pub enum Remember {
 
 /// The progress of a client whose row is kept only for its places. It is so large that this client is never the one
 /// that has pulled least.
-pub const FORGOTTEN_PULLED_SEQ: u64 = INTEGER_MAX;
+pub const FORGOTTEN_PULLED_SEQ: Seq = Seq::new(INTEGER_MAX);
 
 /// The documents that [`Store::query`] finds.
 #[derive(Debug, Clone)]
@@ -254,7 +255,7 @@ pub struct Query {
     pub max_documents: usize,
     /// If it is set, only documents whose last operation has a smaller sequence number are found, to continue after
     /// another page.
-    pub before_seq: Option<u64>,
+    pub before_seq: Option<Seq>,
 }
 
 /// The statistics of a tenant.
@@ -272,15 +273,15 @@ pub struct Stats {
 #[derive(Debug, Clone, Copy)]
 pub struct CompactStep {
     /// When the compaction began, in milliseconds since 1970.
-    pub now_ms: u64,
+    pub now_ms: UnixMs,
     /// Times of reception after this, in milliseconds since 1970, come from a clock that ran ahead. If there are any,
     /// all times after `now_ms` are set to it. This must not be before `now_ms`.
-    pub future_after_ms: u64,
+    pub future_after_ms: UnixMs,
     /// The cut, in milliseconds since 1970: entries that were received then or before are removed.
-    pub received_until_ms: u64,
+    pub received_until_ms: UnixMs,
     /// Clients that were last seen before this are forgotten, in milliseconds since 1970. Clients with places from
     /// [`Store::remember`] stay, as clients that were never seen and have pulled [`FORGOTTEN_PULLED_SEQ`].
-    pub forget_clients_before_ms: u64,
+    pub forget_clients_before_ms: UnixMs,
     /// The greatest number of entries to remove, or to set to now, and of clients to forget, or to set to now.
     pub max_entries: usize,
 }

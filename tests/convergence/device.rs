@@ -16,6 +16,7 @@ use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::document::Document;
 use syncflow_server::core::json::{Members, Object};
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::core::operation::{Change, LogEntry, Operation, OperationKind};
 use syncflow_server::limits::protocol::INTEGER_MAX;
 use syncflow_server::service::{PullFrom, PulledPage};
@@ -37,7 +38,7 @@ struct Held {
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Cursor(Option<Cursor>),
-    Since(u64),
+    Since(UnixMs),
 }
 
 /// A device of one user.
@@ -73,7 +74,7 @@ impl Device {
             wall_clock,
             place: match dialect {
                 Dialect::Cursor => Place::Cursor(None),
-                Dialect::Legacy => Place::Since(0),
+                Dialect::Legacy => Place::Since(UnixMs::EPOCH),
             },
             held: BTreeMap::new(),
             clocks: BTreeMap::new(),
@@ -126,7 +127,7 @@ impl Device {
     /// A device that has lost its clocks does not give a document the same clock twice either. The server would accept
     /// such an operation, as the protocol requires, and another device that has the first one could not tell that it
     /// lacks the second.
-    pub(crate) fn edit(&mut self, key: &DocumentKey, kind: OperationKind, field: &str, now_ms: u64) {
+    pub(crate) fn edit(&mut self, key: &DocumentKey, kind: OperationKind, field: &str, now_ms: UnixMs) {
         if self.unsettled.contains(key) {
             return;
         }
@@ -166,13 +167,13 @@ impl Device {
         self.pending.push(operation);
     }
 
-    fn time(&self, now_ms: u64) -> u64 {
+    fn time(&self, now_ms: UnixMs) -> UnixMs {
         match self.wall_clock {
             WallClock::True => now_ms,
-            WallClock::Stopped => 5,
-            WallClock::FarFuture => INTEGER_MAX,
-            WallClock::Backwards => 1_000_000 - self.operations_made,
-            WallClock::Cycling => 1 + self.operations_made % 3,
+            WallClock::Stopped => UnixMs::new(5),
+            WallClock::FarFuture => UnixMs::new(INTEGER_MAX),
+            WallClock::Backwards => UnixMs::new(1_000_000 - self.operations_made),
+            WallClock::Cycling => UnixMs::new(1 + self.operations_made % 3),
         }
     }
 
@@ -304,8 +305,8 @@ pub(crate) fn parse(data: &Object) -> Map<String, Value> {
     serde_json::from_str(data.as_str()).expect("data is an object")
 }
 
-/// A number as a JavaScript client reads it.
+/// A timestamp as a JavaScript client reads it.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the point")]
-fn through_a_double(number: u64) -> u64 {
-    number as f64 as u64
+fn through_a_double(timestamp: UnixMs) -> UnixMs {
+    UnixMs::new(timestamp.get() as f64 as u64)
 }

@@ -11,6 +11,7 @@ use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId};
+use syncflow_server::core::numbers::{Rev, Seq, UnixMs};
 use syncflow_server::core::operation::{Operation, OperationKind};
 use syncflow_server::limits::protocol::INTEGER_MAX;
 use syncflow_server::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
@@ -31,13 +32,14 @@ const LATE_PULLS_MAX: usize = 3;
 struct Account {
     accepted: Vec<OperationId>,
     documents: Documents,
-    revisions: BTreeMap<DocumentKey, u64>,
+    revisions: BTreeMap<DocumentKey, Rev>,
 }
 
 impl Account {
     fn enter(&mut self, operation: &Operation) {
         self.accepted.push(operation.id.clone());
-        *self.revisions.entry(operation.key.clone()).or_default() += 1;
+        let revision = self.revisions.entry(operation.key.clone()).or_default();
+        *revision = revision.next();
         let data: Map<String, Value> = operation.data().map(parse).unwrap_or_default();
         match operation.kind() {
             OperationKind::Insert => {
@@ -57,7 +59,7 @@ struct Online {
     device: Device,
     backup: Option<Device>,
     last_push: Vec<Operation>,
-    last_sinces: VecDeque<u64>,
+    last_sinces: VecDeque<UnixMs>,
     late_pulls: usize,
 }
 
@@ -268,13 +270,13 @@ impl Simulation {
         prop_assert_eq!(&self.account.revisions, &revisions, "every operation counts one revision");
         prop_assert_eq!(snapshot.known, self.account.accepted.iter().cloned().collect::<HashSet<_>>());
         let head = self.world.head().await.position();
-        prop_assert_eq!(head.seq, self.account.accepted.len() as u64, "the log is dense");
+        prop_assert_eq!(head.seq.get(), self.account.accepted.len() as u64, "the log is dense");
 
         // After a compaction, the log still has the last of the accepted operations, in their order.
         let left = usize::try_from(self.world.stats().await.operations).expect("it fits");
         let (compacted, rest) = self.account.accepted.split_at(self.account.accepted.len() - left);
         let fingerprint = compacted.iter().fold(Fingerprint::START, Fingerprint::extended);
-        let horizon = Position { seq: compacted.len() as u64, fingerprint };
+        let horizon = Position { seq: Seq::START.plus(compacted.len() as u64), fingerprint };
         let page = self.world.changes(Some(Cursor::Log(horizon)), usize::from(u16::MAX)).await;
         let log: Vec<OperationId> = page.entries.into_iter().map(|entry| entry.id).collect();
         prop_assert_eq!(log, rest);

@@ -9,6 +9,7 @@ use syncflow_server::conformance::draft::{COLLECTION, inserts, key};
 use syncflow_server::conformance::world::query_of;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::names::ClientId;
+use syncflow_server::core::numbers::{Seq, UnixMs};
 use syncflow_server::core::progress::Progress;
 use syncflow_server::store::mongodb::MongoStore;
 use syncflow_server::store::postgres::PostgresStore;
@@ -75,7 +76,7 @@ async fn read(world: &World, read: Read) -> Result<()> {
             store.load(tenant, request).await.map(drop)
         }
         Read::Filtered => store.query(tenant, query_of(COLLECTION, &[("n", "1")])).await.map(drop),
-        Read::Stats => store.stats(tenant, 0).await.map(drop),
+        Read::Stats => store.stats(tenant, UnixMs::EPOCH).await.map(drop),
         Read::Client => store.client(tenant, &ClientId::literal("me")).await.map(drop),
     }
 }
@@ -88,7 +89,7 @@ async fn every_damage_is_an_error(
     for (number, (table, column, value, reads)) in CASES.into_iter().enumerate() {
         let world = world.as_tenant(&format!("tenant-{number}"));
         world.apply(inserts(2).into_iter().map(|draft| draft.data("{\"n\":1}"))).await;
-        let progress = Progress { pulled_seq: 1, seen_at_ms: 5 };
+        let progress = Progress { pulled_seq: Seq::new(1), seen_at_ms: UnixMs::new(5) };
         world.store.note_pulled(&world.tenant, &ClientId::literal("me"), progress).await.expect("it is noted");
         for what in reads {
             read(&world, *what).await.unwrap_or_else(|error| panic!("{what:?} before the damage: {error}"));

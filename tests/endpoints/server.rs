@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use futures_util::future::BoxFuture;
 use syncflow_server::config::Config;
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::limits::api::LAMBDA_BODY_MAX_BYTES;
 use syncflow_server::limits::runtime::SERVER_MAX_CONNECTIONS;
 use syncflow_server::runtime::{self, Access, ConnectionLimits, TokioHost};
@@ -42,8 +43,8 @@ impl Drop for Task {
 pub(crate) struct Clock(AtomicU64);
 
 impl Clock {
-    pub(crate) fn at(now_ms: u64) -> Arc<Self> {
-        Arc::new(Self(now_ms.into()))
+    pub(crate) fn at(now_ms: UnixMs) -> Arc<Self> {
+        Arc::new(Self(now_ms.get().into()))
     }
 
     pub(crate) fn advance(&self, by_ms: u64) {
@@ -52,8 +53,8 @@ impl Clock {
 }
 
 impl Host for Clock {
-    fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+    fn now_ms(&self) -> UnixMs {
+        UnixMs::new(self.0.load(Ordering::SeqCst))
     }
 
     fn random_bits(&self) -> u64 {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use syncflow_server::conformance::draft::{COLLECTION, key};
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::core::operation::OperationKind;
 use syncflow_server::limits::protocol::DAY_MS;
 use syncflow_server::service::{PullFrom, PulledPage};
@@ -155,7 +156,8 @@ impl Writer {
             let kinds = [OperationKind::Insert, OperationKind::Update, OperationKind::Update, OperationKind::Delete];
             let (kind, field) = (kinds[random.usize(..kinds.len())], FIELDS[random.usize(..FIELDS.len())]);
             let document = DOCUMENTS[random.usize(..DOCUMENTS.len())];
-            self.device.edit(&key(document), kind, field, 1 + self.asker.record.moment() / 1_000);
+            let now_ms = UnixMs::new(1 + self.asker.record.moment() / 1_000);
+            self.device.edit(&key(document), kind, field, now_ms);
         }
     }
 

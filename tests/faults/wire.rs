@@ -7,6 +7,7 @@ use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
 use syncflow_server::core::document::Document;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+use syncflow_server::core::numbers::{Rev, Seq, UnixMs};
 use syncflow_server::core::operation::{Change, LogEntry, Operation, OperationKind};
 use syncflow_server::service::{PullFrom, PulledPage};
 
@@ -21,7 +22,7 @@ pub(super) fn push(client: &str, operations: &[Operation]) -> Value {
             "collection": operation.key.collection.as_str(),
             "docId": operation.key.id.as_str(),
             "data": operation.data().map(value),
-            "timestamp": operation.timestamp,
+            "timestamp": operation.timestamp.get(),
             "clientId": operation.client_id.as_str(),
             "vectorClock": value(operation.clock.json()),
         })
@@ -35,7 +36,7 @@ pub(super) fn pull(client: &str, from: &PullFrom, limit: usize) -> Value {
         PullFrom::Cursor(cursor) => {
             json!({"clientId": client, "limit": limit, "cursor": cursor.map(|cursor| cursor.to_string())})
         }
-        PullFrom::Since(since) => json!({"clientId": client, "limit": limit, "since": since}),
+        PullFrom::Since(since) => json!({"clientId": client, "limit": limit, "since": since.get()}),
     }
 }
 
@@ -62,12 +63,12 @@ fn conflict(told: &Value) -> Option<Conflict> {
         _ => return None,
     };
     let document = Document {
-        rev: document["rev"].as_u64()?,
+        rev: Rev::new(document["rev"].as_u64()?),
         data: raw(&told["data"]),
         clock: VectorClock::parse(&told["vectorClock"].to_string()).ok()?,
         operation_id: OperationId::literal(document["operationId"].as_str()?),
         client_id: ClientId::literal(document["clientId"].as_str()?),
-        timestamp: document["timestamp"].as_u64()?,
+        timestamp: UnixMs::new(document["timestamp"].as_u64()?),
     };
     Some(Conflict { relation, document })
 }
@@ -84,11 +85,11 @@ fn entry(operation: &Value) -> Option<LogEntry> {
     let kind = OperationKind::parse(text("type")?).ok()?;
     Some(LogEntry {
         // The protocol does not send sequence numbers.
-        seq: 0,
+        seq: Seq::START,
         id: OperationId::literal(text("id")?),
         change: Change::new(kind, raw(&operation["data"]))?,
         key: key(text("collection")?, text("docId")?),
-        timestamp: operation["timestamp"].as_u64()?,
+        timestamp: UnixMs::new(operation["timestamp"].as_u64()?),
         client_id: ClientId::literal(text("clientId")?),
         clock: VectorClock::parse(&operation["vectorClock"].to_string()).ok()?.json().clone(),
     })
@@ -98,7 +99,7 @@ fn entry(operation: &Value) -> Option<LogEntry> {
 pub(super) fn document(document: &Value) -> Option<(String, Found)> {
     let mut data: Map<String, Value> = document.as_object()?.clone();
     let (id, rev) = (data.remove("_id")?, data.remove("_rev")?);
-    Some((id.as_str()?.to_owned(), Found { rev: rev.as_u64()?, data }))
+    Some((id.as_str()?.to_owned(), Found { rev: Rev::new(rev.as_u64()?), data }))
 }
 
 fn key(collection: &str, document: &str) -> DocumentKey {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::names::{DocumentKey, OperationId};
+use syncflow_server::core::numbers::Seq;
 use syncflow_server::core::operation::Operation;
 use syncflow_server::service::{PullFrom, PulledPage};
 
@@ -30,41 +31,41 @@ pub(super) struct Account<'h> {
     pub(super) history: &'h History,
     pub(super) pushed: HashMap<&'h OperationId, Pushed<'h>>,
     /// The known part of the log, by sequence number.
-    pub(super) log: BTreeMap<u64, &'h OperationId>,
+    pub(super) log: BTreeMap<Seq, &'h OperationId>,
     /// The sequence number of each operation that is known to be in the log.
-    pub(super) places: HashMap<&'h OperationId, u64>,
+    pub(super) places: HashMap<&'h OperationId, Seq>,
     /// The greatest sequence number in any answer.
-    pub(super) head: u64,
+    pub(super) head: Seq,
 }
 
 impl<'h> Account<'h> {
     pub(super) fn of(history: &'h History) -> Result<Self, Violation> {
         let pushed = pushed(history)?;
-        let mut account = Self { history, pushed, log: BTreeMap::new(), places: HashMap::new(), head: 0 };
+        let mut account = Self { history, pushed, log: BTreeMap::new(), places: HashMap::new(), head: Seq::START };
         let mut shown_by = HashMap::new();
         for (index, exchange) in history.exchanges.iter().enumerate() {
             let Call::Pull { from, page } = &exchange.call else { continue };
             if let Some(cursor) = page.cursor {
                 account.head = account.head.max(cursor.position().seq);
             }
-            if let Some(first) = account.first_of_log_page(index, from, page)? {
-                account.enter(first, index, page, &mut shown_by)?;
+            if let Some(before) = account.start_of_log_page(index, from, page)? {
+                account.enter(before, index, page, &mut shown_by)?;
             }
         }
         Ok(account)
     }
 
-    /// The sequence number of a page's first operation, if it is known that the page has the log and not documents.
+    /// The sequence number before a page's first operation, if it is known that the page has the log and not documents.
     ///
     /// A cursor behind the horizon is answered with documents. They may end at the head in one page, but usually the
     /// page then has fewer entries than there are sequence numbers.
-    fn first_of_log_page(&self, index: usize, from: &PullFrom, page: &PulledPage) -> Result<Option<u64>, Violation> {
+    fn start_of_log_page(&self, index: usize, from: &PullFrom, page: &PulledPage) -> Result<Option<Seq>, Violation> {
         let (PullFrom::Cursor(Some(Cursor::Log(from))), Some(Cursor::Log(to))) = (from, page.cursor) else {
             return Ok(None);
         };
-        let numbers = to.seq.checked_sub(from.seq);
+        let numbers = (to.seq >= from.seq).then(|| to.seq.entries_since(from.seq));
         if numbers == Some(page.entries.len() as u64) {
-            return Ok(Some(from.seq + 1));
+            return Ok(Some(from.seq));
         }
         let documents: HashSet<&DocumentKey> = page.entries.iter().map(|entry| &entry.key).collect();
         let may_show_documents = documents.len() == page.entries.len()
@@ -82,23 +83,23 @@ impl<'h> Account<'h> {
     }
 
     /// The greatest possible horizon when an exchange was answered.
-    fn horizon_at_most(&self, index: usize) -> u64 {
+    fn horizon_at_most(&self, index: usize) -> Seq {
         let answered = self.history.exchanges[index].answered;
         let earlier = self.history.exchanges.iter().filter(|exchange| exchange.sent < answered);
-        earlier.fold(0, |horizon: u64, exchange| match exchange.call {
-            Call::Compact { deleted_entries } => horizon.saturating_add(deleted_entries.unwrap_or(u64::MAX)),
+        earlier.fold(Seq::START, |horizon, exchange| match exchange.call {
+            Call::Compact { deleted_entries } => horizon.plus(deleted_entries.unwrap_or(u64::MAX)),
             _ => horizon,
         })
     }
 
     fn enter(
         &mut self,
-        first: u64,
+        before: Seq,
         index: usize,
         page: &'h PulledPage,
-        shown_by: &mut HashMap<u64, usize>,
+        shown_by: &mut HashMap<Seq, usize>,
     ) -> Result<(), Violation> {
-        for (seq, entry) in (first..).zip(&page.entries) {
+        for (seq, entry) in before.following().zip(&page.entries) {
             let other = shown_by.entry(seq).or_insert(index);
             let exchanges = vec![*other, index];
             let known = *self.log.entry(seq).or_insert(&entry.id);
@@ -117,7 +118,7 @@ impl<'h> Account<'h> {
 
     /// The number of sequence numbers that no puller saw.
     pub(super) fn unseen(&self) -> u64 {
-        self.head.saturating_sub(self.log.len() as u64)
+        self.head.entries_since(Seq::START.plus(self.log.len() as u64))
     }
 
     /// The documents whose states are not all known, because an operation in the unseen part of the log may have
@@ -132,7 +133,7 @@ impl<'h> Account<'h> {
     }
 
     /// The known part of the log, in its order.
-    pub(super) fn entries(&self) -> impl DoubleEndedIterator<Item = (u64, &Pushed<'h>)> {
+    pub(super) fn entries(&self) -> impl DoubleEndedIterator<Item = (Seq, &Pushed<'h>)> {
         self.log.iter().filter_map(|(seq, id)| Some((*seq, self.pushed.get(id)?)))
     }
 

@@ -6,6 +6,7 @@ use syncflow_server::core::clock::Relation;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
 use syncflow_server::core::names::{DocumentKey, OperationId};
+use syncflow_server::core::numbers::Seq;
 use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
 use syncflow_server::service::PullFrom;
 
@@ -27,7 +28,7 @@ pub(crate) fn check(history: &History) -> Result<Explained, Violation> {
     known.justified()?;
     known.effect()?;
     known.converged()?;
-    Ok(Explained { operations: known.account.head, unseen_operations: known.account.unseen() })
+    Ok(Explained { operations: known.account.head.get(), unseen_operations: known.account.unseen() })
 }
 
 /// A violation if `holds` is false.
@@ -41,8 +42,8 @@ fn unless(holds: bool, violation: impl FnOnce() -> Violation) -> Result<(), Viol
 /// later entry was answered.
 #[derive(Debug)]
 struct Lifetimes {
-    earliest: HashMap<u64, Moment>,
-    latest: HashMap<u64, Moment>,
+    earliest: HashMap<Seq, Moment>,
+    latest: HashMap<Seq, Moment>,
 }
 
 impl Lifetimes {
@@ -174,10 +175,10 @@ impl Known<'_> {
         let broken =
             |says: String| Violation { law: Law::Whole, says, exchanges: self.account.exchanges_of(ids().take(1)) };
         let Some(first) = ids().find_map(|id| self.account.places.get(id)) else { return Ok(()) };
-        let mut before = first - 1;
+        let mut before = first.previous();
         for operation in operations {
             if let Some(seq) = self.account.places.get(&operation.id) {
-                let others = self.account.log.range((before + 1).min(*seq)..*seq).count();
+                let others = self.account.log.range(before.next().min(*seq)..*seq).count();
                 unless(before < *seq && others == 0, || broken(format!("{} is apart from its push", operation.id)))?;
                 before = *seq;
                 continue;
@@ -207,10 +208,10 @@ impl Known<'_> {
             let index = *pushed.exchanges.first()?;
             Some((pushed.accepted?, seq, index))
         });
-        let mut answered: Vec<(Moment, u64, usize)> =
+        let mut answered: Vec<(Moment, Seq, usize)> =
             ends.iter().map(|(index, exchange, seq)| (exchange.answered, *seq, *index)).chain(pushes).collect();
         answered.sort_unstable();
-        let mut greatest = (0, 0);
+        let mut greatest = (Seq::START, 0);
         for answer in &mut answered {
             greatest = greatest.max((answer.1, answer.2));
             (answer.1, answer.2) = greatest;

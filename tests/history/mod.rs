@@ -15,6 +15,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::names::DocumentKey;
+use syncflow_server::core::numbers::Rev;
 use syncflow_server::core::operation::Operation;
 use syncflow_server::service::{PullFrom, PulledPage};
 
@@ -60,7 +61,7 @@ pub(crate) enum Call {
 /// A document as it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Found {
-    pub(crate) rev: u64,
+    pub(crate) rev: Rev,
     pub(crate) data: Map<String, Value>,
 }
 

@@ -6,15 +6,16 @@ use serde_json::{Map, Value};
 use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::names::{DocumentKey, OperationId};
+use syncflow_server::core::numbers::{Rev, Seq};
 use syncflow_server::core::operation::{Change, Operation};
 
 /// A state that a document had.
 #[derive(Debug, Clone)]
 pub(super) struct State {
     /// The sequence number of the operation that made this state.
-    pub(super) seq: u64,
+    pub(super) seq: Seq,
     pub(super) operation_id: OperationId,
-    pub(super) rev: u64,
+    pub(super) rev: Rev,
     /// `None` for a tombstone.
     pub(super) data: Option<Map<String, Value>>,
     pub(super) clock: VectorClock,
@@ -30,17 +31,17 @@ pub(super) struct Replay {
 
 impl Replay {
     /// Plays operations in the order of the log.
-    pub(super) fn of<'h>(log: impl IntoIterator<Item = (u64, &'h Operation)>) -> Self {
+    pub(super) fn of<'h>(log: impl IntoIterator<Item = (Seq, &'h Operation)>) -> Self {
         let mut states: BTreeMap<DocumentKey, Vec<State>> = BTreeMap::new();
         let mut indexes = HashMap::new();
         for (seq, operation) in log {
             let states = states.entry(operation.key.clone()).or_default();
-            let (rev, data) = states.last().map_or((0, None), |state| (state.rev, state.data.as_ref()));
+            let (rev, data) = states.last().map_or((Rev::NONE, None), |state| (state.rev, state.data.as_ref()));
             indexes.insert(operation.id.clone(), states.len());
             states.push(State {
                 seq,
                 operation_id: operation.id.clone(),
-                rev: rev + 1,
+                rev: rev.next(),
                 data: behind(data, operation),
                 clock: operation.clock.clone(),
             });

@@ -7,6 +7,7 @@ use syncflow_server::core::document::Document;
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::names::OperationId;
+use syncflow_server::core::numbers::{Rev, Seq, UnixMs};
 use syncflow_server::core::operation::{Change, LogEntry, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
 
@@ -25,7 +26,7 @@ const LAST_PAGE: usize = 7;
 const OTHER_PULLER: usize = 8;
 
 fn log(seq: u64) -> Cursor {
-    Cursor::Log(Position { seq, fingerprint: Fingerprint::from_number(seq) })
+    Cursor::Log(Position { seq: Seq::new(seq), fingerprint: Fingerprint::from_number(seq) })
 }
 
 fn push<const N: usize>(drafts: [Draft; N], outcomes: Option<[Outcome; N]>) -> Call {
@@ -41,7 +42,7 @@ fn page(from: u64, drafts: impl IntoIterator<Item = Draft>, to: u64, has_more: b
 
 fn entry(operation: &Operation) -> LogEntry {
     LogEntry {
-        seq: 0,
+        seq: Seq::START,
         id: operation.id.clone(),
         change: operation.change.clone(),
         key: operation.key.clone(),
@@ -52,7 +53,7 @@ fn entry(operation: &Operation) -> LogEntry {
 }
 
 fn found(rev: u64, data: &str) -> Found {
-    Found { rev, data: object(&Object::literal(data)) }
+    Found { rev: Rev::new(rev), data: object(&Object::literal(data)) }
 }
 
 fn first() -> Draft {
@@ -74,12 +75,12 @@ fn removal() -> Draft {
 
 fn conflict() -> Conflict {
     let document = Document {
-        rev: 2,
+        rev: Rev::new(2),
         data: Some(Object::literal(r#"{"a":1,"b":2}"#)),
         clock: clock(&[("a", 1), ("b", 1)]),
         operation_id: OperationId::literal("op-2"),
         client_id: second()[0].clone().done().client_id,
-        timestamp: 1,
+        timestamp: UnixMs::new(1),
     };
     Conflict { relation: ConflictRelation::Concurrent, document }
 }
@@ -295,7 +296,7 @@ fn a_conflict_with_a_document_that_never_was_breaks_a_law() {
         }
     };
     assert_breaks(Law::Justified, with(|conflict| conflict.relation = ConflictRelation::HappensBefore));
-    assert_breaks(Law::Justified, with(|conflict| conflict.document.rev = 3));
+    assert_breaks(Law::Justified, with(|conflict| conflict.document.rev = Rev::new(3)));
     assert_breaks(Law::Justified, with(|conflict| conflict.document.data = None));
     assert_breaks(Law::Justified, with(|conflict| conflict.document.clock = clock(&[("b", 1)])));
     assert_breaks(Law::Justified, with(|conflict| conflict.document.operation_id = OperationId::literal("op-1")));

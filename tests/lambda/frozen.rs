@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::json;
 use syncflow_server::api::Endpoint;
 use syncflow_server::core::names::TenantId;
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::limits::store::STORE_IDLE_TRUSTED_MS;
 
 use super::binaries::binary_of;
@@ -31,7 +32,7 @@ async fn a_function_that_was_frozen_answers_its_next_request_with_what_happened_
     assert_eq!(read(stats.invoke(&ask).await).1["totalOperations"], 1);
     // The frozen function's open connection did not block others either.
     let store = open_sqlite(format!("{path}/syncflow.db").as_ref());
-    assert_eq!(store.stats(&TenantId::literal("default"), 0).await.expect("the store works").operations, 1);
+    assert_eq!(store.stats(&TenantId::literal("default"), UnixMs::EPOCH).await.expect("the store works").operations, 1);
 }
 
 /// A function that writes and one that reads.

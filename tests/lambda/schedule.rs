@@ -8,6 +8,7 @@ use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::names::{ClientId, OperationId, TenantId};
 use syncflow_server::core::names::{Collection, DocumentId, DocumentKey};
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::core::operation::{Change, Operation};
 use syncflow_server::limits::service::COMPACT_STEP_MAX_ENTRIES;
 use syncflow_server::runtime::TokioHost;
@@ -23,7 +24,7 @@ fn operation(number: usize) -> Operation {
         id: OperationId::literal(&format!("op-{number}")),
         change: Change::Insert(Object::literal("{}")),
         key: DocumentKey { collection: Collection::literal("todos"), id: DocumentId::literal("doc") },
-        timestamp: 1,
+        timestamp: UnixMs::new(1),
         client_id: ClientId::literal("a"),
         clock: VectorClock::default(),
     }

@@ -143,7 +143,7 @@ async fn a_writer_that_died_with_the_head_in_its_hands_holds_up_nobody_for_long(
     // The server itself would take a minute, and the store would give up long before that.
     println!("held up for {:?}", began.elapsed());
     assert!(dead.commit_transaction().await.is_err(), "its transaction is gone");
-    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();
+    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq.get()).collect();
     assert_eq!(numbers, [1, 2]);
 }
 

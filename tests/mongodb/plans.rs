@@ -11,6 +11,7 @@ use mongodb::bson::{Bson, Document, doc};
 use syncflow_server::conformance::draft::{delete, insert, update};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::names::ClientId;
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::store::{ChangesRequest, CompactStep};
 
 use super::proxy::{Proxy, name_of, target_of};
@@ -199,12 +200,13 @@ async fn every_command_is_served_by_an_index() {
     served("a page of the log");
     world.store.tenants(None, 5).await.expect("the tenants");
     served("the tenants");
+    let far_future = UnixMs::new(u64::MAX >> 12);
     let step = CompactStep {
-        now_ms: u64::MAX >> 12,
-        future_after_ms: u64::MAX >> 12,
-        received_until_ms: u64::MAX >> 12,
+        now_ms: far_future,
+        future_after_ms: far_future,
+        received_until_ms: far_future,
         max_entries: 2,
-        forget_clients_before_ms: u64::MAX >> 12,
+        forget_clients_before_ms: far_future,
     };
     world.store.compact(&world.tenant, step).await.expect("a step");
     served("a compaction");

@@ -31,7 +31,7 @@ async fn a_push_costs_two_commands_to_load_and_a_transaction_of_two_whatever_its
     assert_eq!(proxy.take_names(), AT_ONCE, "a new version and a new document");
     world.push(inserts(0, 3)).await;
     assert_eq!(proxy.take_names(), ["find", "find"], "what is known");
-    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();
+    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq.get()).collect();
     assert!(numbers.into_iter().eq(1..=504));
 }
 
@@ -54,7 +54,7 @@ async fn a_push_asks_for_the_head_once_somebody_else_has_written_until_it_is_alo
     assert_eq!(proxy.take_names(), STEP_BY_STEP, "it has not");
     world.apply(inserts(6, 7)).await;
     assert_eq!(proxy.take_names(), AT_ONCE, "nor now");
-    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();
+    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq.get()).collect();
     assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{delete, insert, inserts, update};
 use syncflow_server::core::cursor::{Cursor, Position};
+use syncflow_server::core::numbers::Seq;
 use syncflow_server::store::postgres::{Peer, PostgresOptions};
 use tokio_postgres::Client;
 
@@ -108,7 +109,7 @@ async fn use_everything(world: &World) {
     world.apply([delete("gone", "doc-2")]).await;
     world.push([insert("gone", "doc-2")]).await;
     world.page(None, 10).await;
-    let state = Cursor::State { after: Position::START, tombstones_after: 0 };
+    let state = Cursor::State { after: Position::START, tombstones_after: Seq::START };
     world.changes(Some(state), 10).await;
     world.since("me", 0, 10).await;
     world.since_of_nobody(0, 10).await;

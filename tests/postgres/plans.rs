@@ -6,6 +6,7 @@ use syncflow_server::conformance::world::query_of;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::names::OperationId;
+use syncflow_server::core::numbers::{Seq, UnixMs};
 use syncflow_server::limits::service::GROUP_MAX_OPERATIONS;
 use syncflow_server::service::Host as _;
 use tokio_postgres::Client;
@@ -84,7 +85,7 @@ fn at(seq: u64) -> Position {
     let ids = first.chain((0..OPERATIONS).map(|number| format!("op-{number}"))).map(|id| OperationId::literal(&id));
     let extended = |fingerprint: Fingerprint, id: OperationId| fingerprint.extended(&id);
     let fingerprint = ids.take(usize::try_from(seq).expect("small")).fold(Fingerprint::START, extended);
-    Position { seq, fingerprint }
+    Position { seq: Seq::new(seq), fingerprint }
 }
 
 async fn writes_read_by_their_indexes(watched: &Watched, prefix: &str) {
@@ -107,10 +108,10 @@ async fn writes_read_by_their_indexes(watched: &Watched, prefix: &str) {
     watched
         .reads_by("a step of a compaction", &steps, async |world| {
             let step = syncflow_server::store::CompactStep {
-                now_ms: u64::MAX,
-                future_after_ms: u64::MAX,
-                received_until_ms: u64::MAX,
-                forget_clients_before_ms: 0,
+                now_ms: UnixMs::new(u64::MAX),
+                future_after_ms: UnixMs::new(u64::MAX),
+                received_until_ms: UnixMs::new(u64::MAX),
+                forget_clients_before_ms: UnixMs::EPOCH,
                 max_entries: 1_000,
             };
             let done = world.store.compact(&world.tenant, step).await.expect("the store compacts");
@@ -125,7 +126,7 @@ async fn reads_read_by_their_indexes(watched: &Watched, horizon: u64) {
     let log = Some(Cursor::Log(at(middle)));
     let pages = ["syncflow_operations_pkey", heads];
     watched.reads_by("a page of the log", &pages, async |world| drop(world.changes(log, 1_000).await)).await;
-    let state = Some(Cursor::State { after: at(middle), tombstones_after: 0 });
+    let state = Some(Cursor::State { after: at(middle), tombstones_after: Seq::START });
     let pages = ["syncflow_documents_live_by_seq", heads];
     watched.reads_by("a page of documents", &pages, async |world| drop(world.changes(state, 1_000).await)).await;
     watched.reads_by("a first page", &pages, async |world| drop(world.changes(None, 100).await)).await;
@@ -159,7 +160,7 @@ async fn reads_read_by_their_indexes(watched: &Watched, horizon: u64) {
     watched
         .reads_by("a later page of a query", &["syncflow_documents_of_collection"], async |world| {
             let mut query = query_of(COLLECTION, &[]);
-            query.before_seq = Some(middle);
+            query.before_seq = Some(Seq::new(middle));
             assert_eq!(world.store.query(&world.tenant, query).await.expect("it answers").documents.len(), 1_000);
         })
         .await;

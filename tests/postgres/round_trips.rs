@@ -5,6 +5,7 @@ use syncflow_server::conformance::draft::{self, Draft, insert, update};
 use syncflow_server::conformance::world::page_of;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::names::ClientId;
+use syncflow_server::core::numbers::{Rev, Seq, UnixMs};
 use syncflow_server::service::PullFrom;
 use syncflow_server::store::{NewMemory, Remember};
 
@@ -81,7 +82,12 @@ async fn everything_else_costs_one_round_trip_and_a_pull_with_news_a_second_to_n
 
     let memory = world.memory("me").await.expect("it is noted");
     assert_eq!(proxy.take_round_trips(), 1, "a memory");
-    let new = NewMemory { seen_revision: 0, places: memory.places, pulled_seq: 1, seen_at_ms: 7 };
+    let new = NewMemory {
+        seen_revision: Rev::NONE,
+        places: memory.places,
+        pulled_seq: Seq::new(1),
+        seen_at_ms: UnixMs::new(7),
+    };
     let remembered = world.store.remember(&world.tenant, &ClientId::literal("me"), new).await;
     assert_eq!(remembered.expect("it is remembered"), Remember::Done);
     assert_eq!(proxy.take_round_trips(), 1, "remembering");

@@ -7,6 +7,7 @@ use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Batch;
 use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::filter::{Condition, Filter};
+use syncflow_server::core::numbers::{Seq, UnixMs};
 use syncflow_server::core::operation::{LogEntry, OperationKind};
 use syncflow_server::limits::protocol::INTEGER_MAX;
 use syncflow_server::service::{PullFrom, Pulled, Pushed};
@@ -34,9 +35,9 @@ pub(crate) enum Answer {
 pub(crate) struct Subject {
     world: World,
     cursors: Vec<Cursor>,
-    sinces: Vec<u64>,
+    sinces: Vec<UnixMs>,
     decided: Option<Batch>,
-    last_found_seq: Option<u64>,
+    last_found_seq: Option<Seq>,
     operations_made: u64,
 }
 
@@ -83,7 +84,7 @@ impl Subject {
             }
             Step::Back(by_ms) => {
                 let now_ms = syncflow_server::service::Host::now_ms(&*self.world.host);
-                self.world.host.set_ms(now_ms - by_ms);
+                self.world.host.set_ms(now_ms.minus_ms(*by_ms));
                 Answer::Nothing
             }
         }
@@ -149,10 +150,10 @@ impl Subject {
         }
     }
 
-    fn since(&self, choice: &SinceChoice) -> u64 {
+    fn since(&self, choice: &SinceChoice) -> UnixMs {
         match choice {
-            SinceChoice::Number(since) => *since,
-            SinceChoice::Seen(_) if self.sinces.is_empty() => 0,
+            SinceChoice::Number(since) => UnixMs::new(*since),
+            SinceChoice::Seen(_) if self.sinces.is_empty() => UnixMs::EPOCH,
             SinceChoice::Seen(index) => *index.get(&self.sinces),
         }
     }
@@ -162,7 +163,7 @@ impl Subject {
         collection: &str,
         conditions: &[(&str, &str)],
         max_documents: usize,
-        before_seq: Option<u64>,
+        before_seq: Option<Seq>,
     ) -> Answer {
         let filter = Filter::new(conditions.iter().map(|(path, value)| Condition::new(path, value)).collect());
         let query = Query { filter, max_documents, before_seq, ..query_of(collection, &[]) };
@@ -176,8 +177,8 @@ impl Subject {
         let step = CompactStep {
             now_ms,
             future_after_ms: now_ms,
-            received_until_ms: now_ms - older_than_ms,
-            forget_clients_before_ms: 0,
+            received_until_ms: now_ms.minus_ms(older_than_ms),
+            forget_clients_before_ms: UnixMs::EPOCH,
             max_entries,
         };
         Answer::Compacted(self.world.store.compact(&self.world.tenant, step).await.expect("it compacts"))

@@ -16,6 +16,7 @@ use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::names::ClientId;
+use syncflow_server::core::numbers::{Rev, UnixMs};
 use syncflow_server::core::operation::{Change, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
 
@@ -83,7 +84,7 @@ fn of_many_creators_of_one_document_one_wins_and_the_others_are_told(site: &Site
             assert_eq!(conflict.document.operation_id.as_str(), format!("{winner}-{round}"));
         }
         let found = site.run(site.world().document(&document)).expect("the document exists");
-        assert_eq!((found.rev, found.operation_id.as_str()), (1, &*format!("{winner}-{round}")));
+        assert_eq!((found.rev, found.operation_id.as_str()), (Rev::new(1), &*format!("{winner}-{round}")));
     }
     assert_eq!(site.run(site.world().log()).len(), 6);
 }
@@ -102,7 +103,7 @@ fn one_operation_pushed_many_times_at_once_takes_effect_once(site: &Site) {
         assert!(answers.iter().all(|answer| matches!(answer, Outcome::Applied | Outcome::Duplicate)), "{answers:?}");
         assert_eq!(answers.iter().filter(|answer| **answer == Outcome::Applied).count(), 1);
         let found = site.run(site.world().document(&format!("doc-{round}")));
-        assert_eq!(found.map(|document| document.rev), Some(1));
+        assert_eq!(found.map(|document| document.rev), Some(Rev::new(1)));
     }
     let log = site.run(site.world().log());
     let distinct: HashSet<&str> = ids(&log).into_iter().collect();
@@ -130,7 +131,7 @@ fn no_accepted_write_is_lost_when_all_write_one_document(site: &Site) {
         }
     });
     let found = site.run(site.world().document("doc")).expect("the document exists");
-    assert_eq!(found.rev, (WRITERS * WRITES) as u64);
+    assert_eq!(found.rev, Rev::new((WRITERS * WRITES) as u64));
     for writer in 0..WRITERS {
         for write in 1..=WRITES {
             assert!(found.data.as_str().contains(&format!(r#""writer-{writer}-{write}":1"#)), "{writer} {write}");
@@ -185,7 +186,7 @@ fn every_puller_sees_a_dense_log_while_others_push(site: &Site) {
         while seen.len() < total {
             let page = client.pull_behind(cursor, client.number * 2);
             for entry in &page.entries {
-                assert_eq!(entry.seq, seen.len() as u64 + 1, "a number was skipped or came too late");
+                assert_eq!(entry.seq.get(), seen.len() as u64 + 1, "a number was skipped or came too late");
                 seen.push(entry.id.as_str().to_owned());
             }
             cursor = page.cursor;
@@ -232,7 +233,7 @@ fn pullers_reach_the_documents_while_others_push_and_compact(site: &Site) {
 }
 
 /// The operations that a client has after a page, and the next `since` that it sends.
-fn having_applied(page: &PulledPage, since: u64, before: &BTreeSet<String>) -> (u64, BTreeSet<String>) {
+fn having_applied(page: &PulledPage, since: UnixMs, before: &BTreeSet<String>) -> (UnixMs, BTreeSet<String>) {
     let mut known = before.clone();
     known.extend(page.entries.iter().map(|entry| entry.id.as_str().to_owned()));
     (page.entries.iter().map(|entry| entry.timestamp).max().unwrap_or(since), known)
@@ -241,7 +242,7 @@ fn having_applied(page: &PulledPage, since: u64, before: &BTreeSet<String>) -> (
 fn pulls_of_one_legacy_client_at_once_lose_nothing(site: &Site) {
     // There are so few requests that each place is still remembered when its number is used.
     const REQUESTS: usize = 3;
-    let (mut since, mut known) = (0, BTreeSet::new());
+    let (mut since, mut known) = (UnixMs::EPOCH, BTreeSet::new());
     for round in 0..12 {
         let pages = site.at_once(REQUESTS + 1, |client| {
             if client.number == REQUESTS {
@@ -295,6 +296,6 @@ fn pushes_of_clients_that_hang_up_take_effect_once(site: &Site) {
     assert_eq!((log.len(), distinct.len()), (CLIENTS * PUSHES * 2, CLIENTS * PUSHES * 2));
     for number in 0..2 {
         let found = site.run(site.world().document(&format!("doc-{number}"))).expect("the document exists");
-        assert_eq!(found.rev, (CLIENTS * PUSHES) as u64);
+        assert_eq!(found.rev, Rev::new((CLIENTS * PUSHES) as u64));
     }
 }

@@ -12,6 +12,7 @@ use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::document::Document;
 use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
+use syncflow_server::core::numbers::Rev;
 use syncflow_server::core::operation::Operation;
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::{PullFrom, PullRequest, Pulled, PulledPage, ServiceError, SyncService, Write, Written};
@@ -177,7 +178,7 @@ impl Client<'_> {
             match service.patch(tenant, &key(document), keys).await? {
                 Written::Done(_) => Ok(()),
                 Written::Missing => {
-                    let made = Write::put(key(document), &json!({})).expect("an object").if_revision(0);
+                    let made = Write::put(key(document), &json!({})).expect("an object").if_revision(Rev::NONE);
                     // Another one may be faster.
                     let _ = service.write(tenant, &made).await?;
                     Err(ServiceError::Contended { attempts: 1 })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mongodb::bson::{Document, doc};
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{insert, update};
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::store::mongodb::MongoStore;
 use syncflow_server::store::postgres::{PostgresOptions, PostgresStore};
 use syncflow_server::store::{Commit, ErrorKind};
@@ -31,7 +32,7 @@ async fn used(world: World) -> World {
 async fn begins_again(world: &World) {
     assert_eq!(world.stats().await.operations, 0);
     world.apply([insert("op-1", "doc-1"), insert("again", "doc-2")]).await;
-    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();
+    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq.get()).collect();
     assert_eq!(numbers, [1, 2]);
     world.since("me", 0, 10).await;
     world.since_of_nobody(0, 10).await;
@@ -109,7 +110,7 @@ async fn a_file_of_sqlite_that_is_replaced_is_not_taken_for_the_one_that_was_ope
     fs::rename(&backup, &file).expect("it can be replaced");
     let error = world.store.commit(&world.tenant, batch).await.expect_err("it is another file");
     assert!(error.to_string().contains("was deleted or replaced"), "{error}");
-    assert!(world.store.stats(&world.tenant, 0).await.is_err(), "nor is it read");
+    assert!(world.store.stats(&world.tenant, UnixMs::EPOCH).await.is_err(), "nor is it read");
 }
 
 /// The world over a database, and a direct connection to the database.
@@ -133,7 +134,7 @@ async fn a_database_of_mongodb_that_is_dropped_gets_its_indexes_again_before_any
     theirs.drop().await.expect("it can be dropped");
     world.apply([insert("op-1", "doc-1")]).await;
     assert!(is_complete(&theirs).await);
-    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();
+    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq.get()).collect();
     assert_eq!(numbers, [1]);
     theirs.drop().await.expect("it can be dropped");
     world.as_tenant("another").apply([insert("op-1", "doc-1")]).await;

@@ -92,25 +92,25 @@ impl PlantedStore {
 
     async fn commit_again(&self, tenant: &TenantId, mut batch: Batch) -> Result<Commit> {
         loop {
-            let ids = batch.entries.iter().map(|entry| entry.id.clone()).collect();
+            let ids = batch.operations.iter().map(|operation| operation.id.clone()).collect();
             let known =
                 self.inner.load(tenant, LoadRequest { ids, keys: Vec::new(), ..LoadRequest::default() }).await?.known;
             if known.is_empty() {
                 return self.inner.commit(tenant, batch).await;
             }
-            for entry in batch.entries.iter_mut().filter(|entry| known.contains(&entry.id)) {
-                entry.id = OperationId::literal(&format!("{}{AGAIN}", entry.id));
+            for operation in batch.operations.iter_mut().filter(|operation| known.contains(&operation.id)) {
+                operation.id = OperationId::literal(&format!("{}{AGAIN}", operation.id));
             }
         }
     }
 
     async fn commit_a_part(&self, tenant: &TenantId, mut batch: Batch) -> Result<Commit> {
-        let is_divisible = batch.entries.len() > 1 && batch.documents.len() == batch.entries.len();
+        let is_divisible = batch.operations.len() > 1 && batch.documents.len() == batch.operations.len();
         if !is_divisible || !self.is_bad_turn() {
             return self.inner.commit(tenant, batch).await;
         }
-        batch.entries.truncate(1);
-        batch.documents.retain(|write| write.entry_index == 0);
+        batch.operations.truncate(1);
+        batch.documents.retain(|write| write.operation_index == 0);
         match self.inner.commit(tenant, batch).await? {
             Commit::Done => Err(StoreError::new(self.name(), "commit", ErrorKind::Unavailable, "in the middle of it")),
             Commit::Contended => Ok(Commit::Contended),
@@ -142,7 +142,7 @@ impl PlantedStore {
 fn is_of_documents(cursor: Option<Cursor>, page: &LogPage) -> bool {
     match cursor {
         None | Some(Cursor::State { .. }) => true,
-        Some(Cursor::Log(from)) => page.next.position().seq - from.seq != page.entries.len() as u64,
+        Some(Cursor::Log(from)) => page.next.position().seq.entries_since(from.seq) != page.entries.len() as u64,
     }
 }
 

@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use syncflow_server::conformance::VirtualHost;
 use syncflow_server::core::names::TenantId;
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::Store;
 use syncflow_server::store::memory::MemoryStore;
@@ -128,7 +129,7 @@ impl World {
     }
 
     /// The time of the servers' clock.
-    pub(super) fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> UnixMs {
         self.host.now_ms()
     }
 

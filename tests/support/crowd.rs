@@ -16,6 +16,7 @@ use syncflow_server::core::clock::{Relation, VectorClock};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::document::merge;
 use syncflow_server::core::json::Object;
+use syncflow_server::core::numbers::{Rev, Seq};
 use syncflow_server::core::operation::LogEntry;
 use syncflow_server::limits::protocol::PAGE_MAX_OPERATIONS;
 use syncflow_server::store::{Changes, ChangesRequest};
@@ -141,14 +142,14 @@ impl Writer {
 
 /// Pulls repeatedly while others write, and checks that each page begins where the one before ended. Returns the last
 /// sequence number.
-async fn poll_until(world: World, is_over: Arc<AtomicBool>) -> u64 {
-    let (mut cursor, mut seen) = (Some(Cursor::BEGINNING), 0);
+async fn poll_until(world: World, is_over: Arc<AtomicBool>) -> Seq {
+    let (mut cursor, mut seen) = (Some(Cursor::BEGINNING), Seq::START);
     while !is_over.load(Ordering::SeqCst) {
         let request = ChangesRequest { cursor, max_operations: PAGE_MAX_OPERATIONS, client_id: None };
         match world.store.changes(&world.tenant, request).await {
             Ok(Changes::Page { page, .. }) => {
                 for entry in &page.entries {
-                    assert_eq!(entry.seq, seen + 1, "a number became visible before the one below it");
+                    assert_eq!(entry.seq, seen.next(), "a number became visible before the one below it");
                     seen = entry.seq;
                 }
                 cursor = Some(page.next);
@@ -175,17 +176,17 @@ async fn whole_log(world: &World) -> Vec<LogEntry> {
 
 /// Decides about the whole log again: every operation must have seen the state that it replaced.
 async fn check_documents(world: &World, log: &[LogEntry]) {
-    let mut documents: HashMap<&str, (VectorClock, Object, u64)> = HashMap::new();
+    let mut documents: HashMap<&str, (VectorClock, Object, Rev)> = HashMap::new();
     for entry in log {
         let clock = VectorClock::parse(entry.clock.as_str()).expect("a clock");
         let data = entry.data().cloned().expect("an update has data");
         let (data, rev) = match documents.get(entry.key.id.as_str()) {
-            None => (data, 1),
+            None => (data, Rev::new(1)),
             Some((before, base, rev)) => {
                 let relation = clock.compare(before);
                 let has_seen_it = matches!(relation, Relation::HappensAfter | Relation::Equal);
                 assert!(has_seen_it, "{:?} overwrote what it had not seen: {relation:?}", entry.id);
-                (merge(base, &data).expect("both are objects"), rev + 1)
+                (merge(base, &data).expect("both are objects"), rev.next())
             }
         };
         documents.insert(entry.key.id.as_str(), (clock, data, rev));
@@ -240,13 +241,13 @@ pub(crate) async fn write_while(
     let took = began.elapsed();
     is_over.store(true, Ordering::SeqCst);
     let last_seen = polling.await.expect("every page follows the one before");
-    assert!(last_seen > 0, "nothing was seen while it was written");
+    assert!(last_seen > Seq::START, "nothing was seen while it was written");
     let writers = join_all(writers).await.into_iter().map(|writer| writer.expect("a writer ends well"));
     let writers: Vec<Writer> = writers.collect();
 
     let world = world();
     let log = whole_log(&world).await;
-    assert!(log.iter().map(|entry| entry.seq).eq(1..=log.len() as u64), "the log has a hole");
+    assert!(log.iter().map(|entry| entry.seq).eq(Seq::START.following().take(log.len())), "the log has a hole");
     let logged: HashSet<&str> = log.iter().map(|entry| entry.id.as_str()).collect();
     assert_eq!(logged.len(), log.len(), "an operation is in the log twice");
     let accepted: HashSet<&str> = writers.iter().flat_map(|writer| &writer.accepted).map(String::as_str).collect();

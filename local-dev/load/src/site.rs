@@ -10,6 +10,7 @@ use syncflow_server::core::decide::{Batch, DocumentWrite};
 use syncflow_server::core::document::Document;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, TenantId};
+use syncflow_server::core::numbers::{Rev, UnixMs};
 use syncflow_server::core::operation::{Change, Operation};
 use syncflow_server::runtime::open_store;
 use syncflow_server::store::{Commit, LoadRequest, Store};
@@ -73,7 +74,7 @@ pub(crate) async fn fill(database: &Database, work: &Work, operations: u64, prog
         for index in first..first + count {
             let seen_rev = &mut revisions[usize::try_from(index)?];
             add(&mut batch, &work.version_of(index), *seen_rev);
-            *seen_rev = Some(seen_rev.unwrap_or(0) + 1);
+            *seen_rev = Some(seen_rev.unwrap_or(Rev::NONE).next());
         }
         batch.documents.sort_unstable_by(|left, right| left.key.cmp(&right.key));
         if store.commit(&tenant, batch).await? == Commit::Contended {
@@ -92,7 +93,7 @@ async fn open(database: &Database) -> Result<Arc<dyn Store>> {
 }
 
 /// The revision of each document that exists.
-async fn revisions(store: &dyn Store, tenant: &TenantId, documents: u64) -> Result<Vec<Option<u64>>> {
+async fn revisions(store: &dyn Store, tenant: &TenantId, documents: u64) -> Result<Vec<Option<Rev>>> {
     let keys: Vec<DocumentKey> = (0..documents).map(|index| key(&document_name(index))).collect();
     let snapshot =
         store.load(tenant, LoadRequest { ids: Vec::new(), keys: keys.clone(), ..LoadRequest::default() }).await?;
@@ -103,27 +104,27 @@ fn key(document: &str) -> DocumentKey {
     DocumentKey { collection: Collection::literal(COLLECTION), id: DocumentId::literal(document) }
 }
 
-fn add(batch: &mut Batch, made: &Made, seen_rev: Option<u64>) {
+fn add(batch: &mut Batch, made: &Made, seen_rev: Option<Rev>) {
     let (id, client_id) = (OperationId::literal(&made.id), ClientId::literal(AUTHOR));
     let clock: VectorClock = [(client_id.clone(), made.counter), (ClientId::literal(OTHER), 3)].into_iter().collect();
     let data = Object::literal(&made.data);
+    let timestamp = UnixMs::new(made.timestamp());
     let document = Document {
-        rev: seen_rev.unwrap_or(0) + 1,
+        rev: seen_rev.unwrap_or(Rev::NONE).next(),
         data: Some(data.clone()),
         clock: clock.clone(),
         operation_id: id.clone(),
         client_id: client_id.clone(),
-        timestamp: made.timestamp(),
+        timestamp,
     };
     let key = key(&made.document);
-    let entry_index = batch.entries.len();
-    batch.documents.push(DocumentWrite { key: key.clone(), seen_rev, document, entry_index });
+    let operation_index = batch.operations.len();
+    batch.documents.push(DocumentWrite { key: key.clone(), seen_rev, document, operation_index });
     batch.live_documents_delta += i64::from(seen_rev.is_none());
-    let (change, timestamp) = (Change::Update(data), made.timestamp());
-    batch.entries.push(Operation { id, change, key, timestamp, client_id, clock });
+    batch.operations.push(Operation { id, change: Change::Update(data), key, timestamp, client_id, clock });
 }
 
-fn now_ms() -> u64 {
+fn now_ms() -> UnixMs {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    UnixMs::new(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
 }

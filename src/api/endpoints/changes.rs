@@ -53,6 +53,7 @@ use crate::api::schema::{
 use crate::core::cursor::Cursor;
 use crate::core::json::{self, ObjectWriter};
 use crate::core::names::ClientId;
+use crate::core::numbers::UnixMs;
 use crate::core::operation::LogEntry;
 use crate::limits::protocol::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_OPERATIONS, SINCE_MAX};
 use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
@@ -88,7 +89,7 @@ fn read(text: &str) -> Result<PullRequest, ApiError> {
     let from = if fields.raw("cursor").is_some() {
         fields.required("cursor", cursor).map(PullFrom::Cursor)
     } else {
-        fields.optional("since", 0, |text| json::integer(text, SINCE_MAX)).map(PullFrom::Since)
+        fields.optional("since", UnixMs::EPOCH, since).map(PullFrom::Since)
     };
     let max_operations = fields.optional("limit", PAGE_DEFAULT_OPERATIONS, limit(PAGE_MAX_OPERATIONS));
     let client_id = fields.optional("clientId", None, |text| name(ClientId::parse)(text).map(Some));
@@ -99,6 +100,10 @@ fn read(text: &str) -> Result<PullRequest, ApiError> {
         max_operations,
     });
     faults.unless_any(request)
+}
+
+fn since(text: &str) -> Result<UnixMs, String> {
+    json::integer(text, SINCE_MAX).map(UnixMs::new).map_err(|problem| problem.to_string())
 }
 
 fn cursor(text: &str) -> Result<Option<Cursor>, String> {
@@ -142,9 +147,9 @@ mod tests {
 
     #[test]
     fn the_key_cursor_chooses_the_mode_whatever_else_is_there() {
-        assert_eq!(from("{}"), "Since(0)");
-        assert_eq!(from(r#"{"since":5.0}"#), "Since(5)");
-        assert_eq!(from(r#"{"since":9007199254741008}"#), "Since(9007199254741008)");
+        assert_eq!(from("{}"), "Since(UnixMs(0))");
+        assert_eq!(from(r#"{"since":5.0}"#), "Since(UnixMs(5))");
+        assert_eq!(from(r#"{"since":9007199254741008}"#), "Since(UnixMs(9007199254741008))");
         for nothing in ["null", "\"\""] {
             assert_eq!(from(&format!(r#"{{"since":"x","cursor":{nothing}}}"#)), "Cursor(None)");
         }

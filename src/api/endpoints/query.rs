@@ -45,6 +45,7 @@ use crate::core::document::LiveDocument;
 use crate::core::filter::{Condition, Filter};
 use crate::core::json::{self, Bounded, ObjectWriter};
 use crate::core::names::Collection;
+use crate::core::numbers::Seq;
 use crate::limits::protocol::{
     FILTER_MAX_BYTES, FILTER_MAX_CONDITIONS, FILTER_PATH_MAX_BYTES, FILTER_PATH_MAX_KEYS, FILTER_VALUES_MAX_BYTES,
     QUERY_MAX_DOCUMENTS,
@@ -94,7 +95,7 @@ fn read(collection: Collection, text: &str) -> Result<Query, ApiError> {
     faults.unless_any(query)
 }
 
-fn cursor(text: &str) -> Result<Option<u64>, String> {
+fn cursor(text: &str) -> Result<Option<Seq>, String> {
     if text == "null" {
         return Ok(None);
     }

@@ -20,7 +20,7 @@ use crate::core::names::TenantId;
 
 const SECRET: &[u8] = b"a secret of exactly 32 bytes !!!";
 const NOW_SECONDS: u64 = 1_800_000_000;
-const NOW_MS: u64 = NOW_SECONDS * 1_000;
+const NOW_MS: UnixMs = UnixMs::new(NOW_SECONDS * 1_000);
 
 fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -61,7 +61,7 @@ fn a_good_token_of_each_family_says_who_it_is() {
         let token = check(&provider.token(algorithm), &provider.keys()).unwrap();
         let principal = token.principal(None).unwrap();
         assert_eq!((principal.tenant.as_str(), principal.subject.as_str(), principal.role), ("t", "ann", Role::Writer));
-        assert_eq!(principal.valid_until_ms, Some(NOW_MS + 60_000 + TOKEN_LEEWAY_MS));
+        assert_eq!(principal.valid_until_ms, Some(NOW_MS.plus_ms(60_000 + TOKEN_LEEWAY_MS)));
         assert_eq!(principal.claims.get("iss"), Some(&json!("https://id.example")));
     }
     let pss = provider.sign("PS256", r#"{"alg":"PS256","kid":"RS256"}"#, &claims().to_string());
@@ -218,8 +218,8 @@ fn times_are_numbers_and_have_half_a_minute_of_leeway() {
     let token = sign_hs256(SECRET, &claims());
     let keys = Keys::from_secret(SECRET).unwrap();
     let at = |now_ms| verify(&token, &keys, now_ms, &rules()).err();
-    assert_eq!([at(NOW_MS + 3_600_000), at(NOW_MS), at(0)], [Some(Reason::Expired), None, None]);
-    assert_eq!(at(u64::MAX), Some(Reason::Expired));
+    assert_eq!([at(NOW_MS.plus_ms(3_600_000)), at(NOW_MS), at(UnixMs::EPOCH)], [Some(Reason::Expired), None, None]);
+    assert_eq!(at(UnixMs::new(u64::MAX)), Some(Reason::Expired));
 }
 
 #[test]

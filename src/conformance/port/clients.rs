@@ -5,6 +5,7 @@ use super::super::world::{BEGINNING_MS, World};
 use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::ClientId;
+use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
@@ -13,12 +14,17 @@ use crate::store::{Changes, ChangesRequest, ClientMemory, NewMemory, Remember};
 
 /// Places that differ for each number.
 fn places(number: u64) -> Places {
-    let place = Cursor::Log(Position { seq: number, fingerprint: Fingerprint::from_number(number) });
+    let place = Cursor::Log(Position { seq: Seq::new(number), fingerprint: Fingerprint::from_number(number) });
     Places::parse(&format!("{number}={place}")).expect("the text is that of places")
 }
 
 fn memory(seen_revision: u64, number: u64) -> NewMemory {
-    NewMemory { seen_revision, places: places(number), pulled_seq: number, seen_at_ms: BEGINNING_MS + number }
+    NewMemory {
+        seen_revision: Rev::new(seen_revision),
+        places: places(number),
+        pulled_seq: Seq::new(number),
+        seen_at_ms: BEGINNING_MS.plus_ms(number),
+    }
 }
 
 async fn remember(world: &World, client: &str, memory: NewMemory) -> Remember {
@@ -27,7 +33,7 @@ async fn remember(world: &World, client: &str, memory: NewMemory) -> Remember {
 }
 
 /// A pull with a cursor and a client id.
-async fn note(world: &World, client: &str, cursor: Option<Cursor>, max_operations: usize, now_ms: u64) {
+async fn note(world: &World, client: &str, cursor: Option<Cursor>, max_operations: usize, now_ms: UnixMs) {
     let client = ClientId::literal(client);
     let request = ChangesRequest { cursor, max_operations, client_id: Some(client.clone()) };
     let changes = world.store.changes(&world.tenant, request).await.expect("the store reads changes");
@@ -41,8 +47,9 @@ async fn note(world: &World, client: &str, cursor: Option<Cursor>, max_operation
 /// A memory is returned as it was last stored, with a revision that grows.
 pub async fn a_memory_comes_back_as_it_was_remembered(world: &World) {
     assert_eq!(world.memory("a").await, None);
-    for (revision, number) in [(1, 5), (2, 3), (3, 7)] {
-        assert_eq!(remember(world, "a", memory(revision - 1, number)).await, Remember::Done);
+    for (seen_revision, number) in [(0, 5), (1, 3), (2, 7)] {
+        assert_eq!(remember(world, "a", memory(seen_revision, number)).await, Remember::Done);
+        let revision = Rev::new(seen_revision).next();
         let NewMemory { places, pulled_seq, seen_at_ms, .. } = memory(0, number);
         assert_eq!(world.memory("a").await, Some(ClientMemory { revision, places, pulled_seq, seen_at_ms }));
     }
@@ -58,17 +65,20 @@ pub async fn a_memory_that_changed_since_it_was_read_is_not_replaced(world: &Wor
     assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
     assert_eq!(remember(world, "a", memory(0, 2)).await, Remember::Contended);
     assert_eq!(remember(world, "a", memory(2, 2)).await, Remember::Contended);
-    assert_eq!(world.memory("a").await.map(|memory| memory.pulled_seq), Some(1));
+    assert_eq!(world.memory("a").await.map(|memory| memory.pulled_seq), Some(Seq::new(1)));
     assert_eq!(remember(world, "a", memory(1, 3)).await, Remember::Done);
-    assert_eq!(world.memory("a").await.map(|memory| (memory.revision, memory.pulled_seq)), Some((2, 3)));
+    assert_eq!(
+        world.memory("a").await.map(|memory| (memory.revision, memory.pulled_seq)),
+        Some((Rev::new(2), Seq::new(3)))
+    );
 }
 
 /// Each client has its own memory.
 pub async fn clients_do_not_share_a_memory(world: &World) {
     assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
     assert_eq!(remember(world, "b", memory(0, 2)).await, Remember::Done);
-    assert_eq!(world.memory("a").await.map(|memory| memory.pulled_seq), Some(1));
-    assert_eq!(world.memory("b").await.map(|memory| memory.pulled_seq), Some(2));
+    assert_eq!(world.memory("a").await.map(|memory| memory.pulled_seq), Some(Seq::new(1)));
+    assert_eq!(world.memory("b").await.map(|memory| memory.pulled_seq), Some(Seq::new(2)));
     assert_eq!(world.memory("A").await, None);
 }
 
@@ -77,18 +87,28 @@ pub async fn a_pull_with_a_cursor_notes_how_far_the_client_is(world: &World) {
     world.apply(inserts(3)).await;
     note(world, "a", None, 2, BEGINNING_MS).await;
     let noted = world.memory("a").await.expect("the client is noted");
-    let expected = ClientMemory { revision: 0, places: Places::default(), pulled_seq: 2, seen_at_ms: BEGINNING_MS };
+    let expected = ClientMemory {
+        revision: Rev::NONE,
+        places: Places::default(),
+        pulled_seq: Seq::new(2),
+        seen_at_ms: BEGINNING_MS,
+    };
     assert_eq!(noted, expected);
     assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
-    assert_eq!(world.memory("a").await.map(|memory| memory.revision), Some(1));
+    assert_eq!(world.memory("a").await.map(|memory| memory.revision), Some(Rev::new(1)));
 }
 
 /// A pull with a cursor does not change the places of the same client's `since`.
 pub async fn a_pull_with_a_cursor_keeps_the_places_of_a_legacy_client(world: &World) {
     world.apply(inserts(3)).await;
     assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
-    note(world, "a", None, 9, BEGINNING_MS + 50).await;
-    let expected = ClientMemory { revision: 1, places: places(1), pulled_seq: 3, seen_at_ms: BEGINNING_MS + 50 };
+    note(world, "a", None, 9, BEGINNING_MS.plus_ms(50)).await;
+    let expected = ClientMemory {
+        revision: Rev::new(1),
+        places: places(1),
+        pulled_seq: Seq::new(3),
+        seen_at_ms: BEGINNING_MS.plus_ms(50),
+    };
     assert_eq!(world.memory("a").await, Some(expected));
     assert_eq!(remember(world, "a", memory(1, 2)).await, Remember::Done, "what it noted contends with nobody");
 }
@@ -107,20 +127,20 @@ pub async fn a_pull_without_a_client_notes_nobody(world: &World) {
 pub async fn the_time_of_a_silent_poll_is_written_once_an_hour(world: &World) {
     world.apply(inserts(2)).await;
     let head = Some(world.head().await);
-    let seen_at = async || world.memory("a").await.map(|memory| memory.seen_at_ms - BEGINNING_MS);
+    let seen_at = async || world.memory("a").await.map(|memory| memory.seen_at_ms.ms_since(BEGINNING_MS));
     note(world, "a", head, 9, BEGINNING_MS).await;
-    note(world, "a", head, 9, BEGINNING_MS + CLIENT_SEEN_PRECISION_MS - 1).await;
+    note(world, "a", head, 9, BEGINNING_MS.plus_ms(CLIENT_SEEN_PRECISION_MS - 1)).await;
     assert_eq!(seen_at().await, Some(0));
-    note(world, "a", head, 9, BEGINNING_MS + CLIENT_SEEN_PRECISION_MS).await;
+    note(world, "a", head, 9, BEGINNING_MS.plus_ms(CLIENT_SEEN_PRECISION_MS)).await;
     assert_eq!(seen_at().await, Some(CLIENT_SEEN_PRECISION_MS));
-    note(world, "a", None, 1, BEGINNING_MS + CLIENT_SEEN_PRECISION_MS + 1).await;
+    note(world, "a", None, 1, BEGINNING_MS.plus_ms(CLIENT_SEEN_PRECISION_MS + 1)).await;
     assert_eq!(seen_at().await, Some(CLIENT_SEEN_PRECISION_MS + 1), "how far it has pulled is news");
 }
 
 /// A refused cursor says nothing about the progress of the client.
 pub async fn a_refused_cursor_notes_nobody(world: &World) {
     world.apply(inserts(2)).await;
-    let bogus = Cursor::Log(Position { seq: 2, fingerprint: Fingerprint::from_number(1) });
+    let bogus = Cursor::Log(Position { seq: Seq::new(2), fingerprint: Fingerprint::from_number(1) });
     let pulled = world.pull(PullFrom::Cursor(Some(bogus)), Some("a"), 9).await;
     assert_eq!(pulled, Pulled::Reset);
     assert_eq!(world.memory("a").await, None);

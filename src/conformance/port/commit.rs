@@ -9,6 +9,7 @@ use crate::core::decide::Batch;
 use crate::core::document::Document;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{DocumentKey, OperationId};
+use crate::core::numbers::{Rev, Seq};
 use crate::limits::protocol::{CLOCK_MAX_ENTRIES, INTEGER_MAX};
 use crate::limits::service::GROUP_MAX_OPERATIONS;
 use crate::store::{Commit, LoadRequest};
@@ -31,7 +32,7 @@ pub async fn of_two_decisions_to_create_a_document_only_the_first_is_written(wor
     assert_eq!(world.commit(first).await, Commit::Done);
     assert_eq!(world.commit(second).await, Commit::Contended);
     assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"n":1}"#));
-    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(1));
+    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(Rev::new(1)));
 }
 
 /// Law 3: a tombstone is a revision like any other.
@@ -90,7 +91,7 @@ pub async fn a_contended_batch_writes_none_of_its_documents(world: &World) {
         let after = (world.log().await, world.query(&[]).await, world.stats().await);
         assert_eq!(before, after, "contended at {contended}");
         let request = LoadRequest {
-            ids: batch.entries.into_iter().map(|entry| entry.id).collect(),
+            ids: batch.operations.into_iter().map(|operation| operation.id).collect(),
             keys: vec![],
             ..LoadRequest::default()
         };
@@ -110,13 +111,13 @@ pub async fn numbers_are_dense_and_fingerprints_chained_across_contended_batches
         let (won, lost) = (world.decide(batch("won")).await, world.decide(batch("lost")).await);
         assert_eq!(world.commit(won.clone()).await, Commit::Done);
         assert_eq!(world.commit(lost).await, Commit::Contended);
-        for entry in &won.entries {
-            let fingerprint = position.fingerprint.extended(&entry.id);
-            position = Position { seq: position.seq + 1, fingerprint };
+        for operation in &won.operations {
+            let fingerprint = position.fingerprint.extended(&operation.id);
+            position = Position { seq: position.seq.next(), fingerprint };
         }
         assert_eq!(world.head().await, Cursor::Log(position));
     }
-    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq).collect();
+    let numbers: Vec<u64> = world.log().await.iter().map(|entry| entry.seq.get()).collect();
     assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
 }
 
@@ -126,9 +127,9 @@ pub async fn a_batch_takes_the_next_numbers_in_its_order(world: &World) {
     world.apply([insert("op-9", "doc-2"), insert("op-2", "doc-1"), update("op-5", "doc-2")]).await;
     let log = world.log().await;
     assert_eq!(ids(&log), ["op-1", "op-9", "op-2", "op-5"]);
-    assert_eq!(log.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(log.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2, 3, 4].map(Seq::new));
     let of_document = |document: Option<crate::core::document::LiveDocument>| {
-        document.map(|document| (document.seq, document.rev, document.operation_id.as_str().to_owned()))
+        document.map(|document| (document.seq.get(), document.rev.get(), document.operation_id.as_str().to_owned()))
     };
     assert_eq!(of_document(world.document("doc-1").await), Some((3, 2, "op-2".to_owned())));
     assert_eq!(of_document(world.document("doc-2").await), Some((4, 2, "op-5".to_owned())));
@@ -216,7 +217,7 @@ pub async fn the_largest_group_is_written_at_once(world: &World) {
         .into_iter()
         .map(Draft::done)
         .fold(Fingerprint::START, |fingerprint, operation| fingerprint.extended(&operation.id));
-    assert_eq!(head, Position { seq: count, fingerprint });
+    assert_eq!(head, Position { seq: Seq::new(count), fingerprint });
     let again = world.push(inserts(count)).await;
     assert!(again.iter().all(|outcome| *outcome == crate::core::decide::Outcome::Duplicate));
 }
@@ -246,7 +247,7 @@ pub async fn a_commit_whose_future_is_dropped_has_its_whole_effect_or_none(world
         assert!(outcomes.windows(2).all(|two| two[0] == two[1]), "half a batch was written: {outcomes:?}");
         let log = world.log().await;
         assert_eq!(log.len(), (round + 1) * 3);
-        assert!((1..).zip(&log).all(|(seq, entry)| entry.seq == seq));
+        assert!(Seq::START.following().zip(&log).all(|(seq, entry)| entry.seq == seq));
     }
 }
 
@@ -258,7 +259,7 @@ pub async fn a_batch_may_change_one_document_many_times(world: &World) {
     assert_eq!(batch.documents.len(), 1);
     assert_eq!(world.commit(batch).await, Commit::Done);
     let document = world.document("doc").await.expect("the document exists");
-    assert_eq!((document.rev, document.seq, document.data.as_str()), (51, 51, r#"{"n":50}"#));
+    assert_eq!((document.rev, document.seq, document.data.as_str()), (Rev::new(51), Seq::new(51), r#"{"n":50}"#));
     let states = world.changes(None, 10).await;
     assert_eq!(ids(&states.entries), ["op-50"]);
 }

@@ -7,6 +7,7 @@ use super::super::faults::FaultyStore;
 use super::super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::Cursor;
 use crate::core::names::ClientId;
+use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::OperationKind;
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -17,12 +18,15 @@ use crate::limits::service::{
 use crate::service::{Host as _, PullFrom};
 use crate::store::{ClientMemory, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 
-async fn step(world: &World, received_until_ms: u64, max_entries: usize) -> Compaction {
+/// Later than every time.
+const END_OF_TIME: UnixMs = UnixMs::new(INTEGER_MAX);
+
+async fn step(world: &World, received_until_ms: UnixMs, max_entries: usize) -> Compaction {
     let step = CompactStep {
-        now_ms: INTEGER_MAX,
-        future_after_ms: INTEGER_MAX,
+        now_ms: END_OF_TIME,
+        future_after_ms: END_OF_TIME,
         received_until_ms,
-        forget_clients_before_ms: 0,
+        forget_clients_before_ms: UnixMs::EPOCH,
         max_entries,
     };
     world.store.compact(&world.tenant, step).await.expect("the store compacts")
@@ -54,26 +58,26 @@ pub async fn the_clients_timestamps_do_not_matter(world: &World) {
 
 /// The time of reception never runs backwards in the log, so a clock that was set back keeps no entry from the cut.
 pub async fn a_clock_that_runs_backwards_keeps_the_order_of_reception(world: &World) {
-    world.host.set_ms(BEGINNING_MS + 100);
+    world.host.set_ms(BEGINNING_MS.plus_ms(100));
     world.apply([insert("op-1", "doc-1")]).await;
     world.host.set_ms(BEGINNING_MS);
     world.apply([insert("op-2", "doc-2")]).await;
-    world.host.set_ms(BEGINNING_MS + 200);
+    world.host.set_ms(BEGINNING_MS.plus_ms(200));
     world.apply([insert("op-3", "doc-3")]).await;
-    assert_eq!(step(world, BEGINNING_MS + 99, 9).await, Compaction { deleted_entries: 0, is_finished: true });
-    assert_eq!(step(world, BEGINNING_MS + 100, 9).await, Compaction { deleted_entries: 2, is_finished: true });
-    assert_eq!(step(world, BEGINNING_MS + 199, 9).await, Compaction { deleted_entries: 0, is_finished: true });
+    assert_eq!(step(world, BEGINNING_MS.plus_ms(99), 9).await, Compaction { deleted_entries: 0, is_finished: true });
+    assert_eq!(step(world, BEGINNING_MS.plus_ms(100), 9).await, Compaction { deleted_entries: 2, is_finished: true });
+    assert_eq!(step(world, BEGINNING_MS.plus_ms(199), 9).await, Compaction { deleted_entries: 0, is_finished: true });
 }
 
 /// The time of reception stays monotone when all earlier entries were compacted.
 pub async fn the_order_of_reception_outlives_the_entries(world: &World) {
-    world.host.set_ms(BEGINNING_MS + 100);
+    world.host.set_ms(BEGINNING_MS.plus_ms(100));
     world.apply([insert("op-1", "doc-1")]).await;
     assert_eq!(world.compact(0).await, 1);
     world.host.set_ms(BEGINNING_MS);
     world.apply([insert("op-2", "doc-2")]).await;
-    assert_eq!(step(world, BEGINNING_MS + 99, 9).await.deleted_entries, 0);
-    assert_eq!(step(world, BEGINNING_MS + 100, 9).await.deleted_entries, 1);
+    assert_eq!(step(world, BEGINNING_MS.plus_ms(99), 9).await.deleted_entries, 0);
+    assert_eq!(step(world, BEGINNING_MS.plus_ms(100), 9).await.deleted_entries, 1);
 }
 
 /// Documents, tombstones, known ids and the next sequence numbers stay the same.
@@ -86,7 +90,7 @@ pub async fn documents_and_known_ids_and_numbers_stay(world: &World) {
     let late = world.push([insert("op-6", "doc-1").clock(&[("b", 1)])]).await;
     assert!(matches!(late[0], crate::core::decide::Outcome::Conflict(_)), "the tombstone still has its clock");
     world.apply([insert("op-7", "doc-7")]).await;
-    assert_eq!(world.document("doc-7").await.map(|document| document.seq), Some(6));
+    assert_eq!(world.document("doc-7").await.map(|document| document.seq), Some(Seq::new(6)));
 }
 
 /// Each step removes at most its limit, moves the horizon exactly as far, and says whether there is more.
@@ -97,7 +101,7 @@ pub async fn a_step_removes_so_many_entries_and_moves_the_horizon_with_them(worl
         places.push(world.head().await);
     }
     for (deleted_entries, is_finished, horizon) in [(2, false, 2), (2, false, 4), (1, true, 5), (0, true, 5)] {
-        assert_eq!(step(world, INTEGER_MAX, 2).await, Compaction { deleted_entries, is_finished });
+        assert_eq!(step(world, END_OF_TIME, 2).await, Compaction { deleted_entries, is_finished });
         for (seq, place) in places.iter().enumerate() {
             // One document a page: a client behind the horizon receives documents, and its cursor says so.
             let page = world.page(Some(*place), 1).await;
@@ -109,12 +113,12 @@ pub async fn a_step_removes_so_many_entries_and_moves_the_horizon_with_them(worl
 
 /// A step that removes exactly the rest says that it is finished.
 pub async fn a_step_that_leaves_nothing_says_so(world: &World) {
-    assert_eq!(step(world, INTEGER_MAX, 2).await, Compaction { deleted_entries: 0, is_finished: true });
+    assert_eq!(step(world, END_OF_TIME, 2).await, Compaction { deleted_entries: 0, is_finished: true });
     world.apply(inserts(2)).await;
     world.host.advance_ms(10);
     world.apply([insert("op-3", "doc-3")]).await;
     assert_eq!(step(world, BEGINNING_MS, 2).await, Compaction { deleted_entries: 2, is_finished: true });
-    assert_eq!(step(world, BEGINNING_MS + 10, 1).await, Compaction { deleted_entries: 1, is_finished: true });
+    assert_eq!(step(world, BEGINNING_MS.plus_ms(10), 1).await, Compaction { deleted_entries: 1, is_finished: true });
 }
 
 /// A compaction that runs out of time says so, and the next one continues where it stopped.
@@ -142,7 +146,7 @@ pub async fn silent_clients_are_forgotten(world: &World) {
     world.host.advance_ms(CLIENT_FORGOTTEN_AFTER_MS);
     world.compact(INTEGER_MAX).await;
     assert_eq!(world.memory("silent").await, None);
-    let forgotten = ClientMemory { seen_at_ms: 0, pulled_seq: FORGOTTEN_PULLED_SEQ, ..before };
+    let forgotten = ClientMemory { seen_at_ms: UnixMs::EPOCH, pulled_seq: FORGOTTEN_PULLED_SEQ, ..before };
     assert_eq!(world.memory("legacy").await, Some(forgotten.clone()));
     for client in ["seen", "seen too"] {
         assert!(world.memory(client).await.is_some_and(|memory| memory.seen_at_ms > BEGINNING_MS));
@@ -159,17 +163,18 @@ pub async fn clients_are_forgotten_in_steps_and_the_last_one_says_so(world: &Wor
     let seen_at_ms = world.host.now_ms();
     for number in 0..5 {
         let (noted, legacy) = (format!("noted-{number}"), format!("legacy-{number}"));
-        let progress = Progress { pulled_seq: 0, seen_at_ms: seen_at_ms + number };
+        let progress = Progress { pulled_seq: Seq::START, seen_at_ms: seen_at_ms.plus_ms(number) };
         world.store.note_pulled(&world.tenant, &ClientId::literal(&noted), progress).await.expect("it is noted");
-        let memory = NewMemory { seen_revision: 0, places: Places::default(), pulled_seq: 0, seen_at_ms };
+        let memory =
+            NewMemory { seen_revision: Rev::NONE, places: Places::default(), pulled_seq: Seq::START, seen_at_ms };
         let remembered = world.store.remember(&world.tenant, &ClientId::literal(&legacy), memory).await;
         assert_eq!(remembered.expect("it is remembered"), Remember::Done);
     }
-    let later_ms = seen_at_ms + 10;
+    let later_ms = seen_at_ms.plus_ms(10);
     let step = CompactStep {
         now_ms: later_ms,
         future_after_ms: later_ms,
-        received_until_ms: 0,
+        received_until_ms: UnixMs::EPOCH,
         forget_clients_before_ms: later_ms,
         max_entries: 4,
     };
@@ -180,7 +185,7 @@ pub async fn clients_are_forgotten_in_steps_and_the_last_one_says_so(world: &Wor
     for number in 0..5 {
         assert_eq!(world.memory(&format!("noted-{number}")).await, None);
         let legacy = world.memory(&format!("legacy-{number}")).await.expect("its places are kept");
-        assert_eq!((legacy.seen_at_ms, legacy.pulled_seq), (0, FORGOTTEN_PULLED_SEQ));
+        assert_eq!((legacy.seen_at_ms, legacy.pulled_seq), (UnixMs::EPOCH, FORGOTTEN_PULLED_SEQ));
     }
 }
 
@@ -191,9 +196,9 @@ const TEN_YEARS_MS: u64 = 3_652 * DAY_MS;
 pub async fn a_clock_that_ran_ahead_does_not_end_compaction(world: &World) {
     let entries = 2 * COMPACT_STEP_MAX_ENTRIES as u64 + 1;
     world.apply([insert("first", "first")]).await;
-    world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
+    world.host.set_ms(BEGINNING_MS.plus_ms(TEN_YEARS_MS));
     world.apply(inserts(entries)).await;
-    world.host.set_ms(BEGINNING_MS + DAY_MS);
+    world.host.set_ms(BEGINNING_MS.plus_ms(DAY_MS));
     world.apply([insert("last", "last")]).await;
     assert_eq!(world.compact(DAY_MS).await, 1, "the one from before the clock ran ahead");
     world.host.advance_ms(DAY_MS);
@@ -206,7 +211,7 @@ pub async fn a_clock_that_ran_ahead_does_not_end_compaction(world: &World) {
 
 /// The times of reception are set to now in steps, and never run backwards in the log meanwhile.
 pub async fn a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order(world: &World) {
-    world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
+    world.host.set_ms(BEGINNING_MS.plus_ms(TEN_YEARS_MS));
     world.apply(inserts(3)).await;
     world.host.set_ms(BEGINNING_MS);
     let mend = async |future_after_ms, received_until_ms| {
@@ -214,12 +219,12 @@ pub async fn a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order(world
             now_ms: BEGINNING_MS,
             future_after_ms,
             received_until_ms,
-            forget_clients_before_ms: 0,
+            forget_clients_before_ms: UnixMs::EPOCH,
             max_entries: 2,
         };
         world.store.compact(&world.tenant, step).await.expect("the store compacts")
     };
-    let before = BEGINNING_MS - 1;
+    let before = BEGINNING_MS.minus_ms(1);
     assert_eq!(mend(BEGINNING_MS, before).await, Compaction { deleted_entries: 0, is_finished: false });
     world.apply([insert("op-4", "doc-4")]).await;
     assert_eq!(step(world, BEGINNING_MS, 1).await, Compaction { deleted_entries: 1, is_finished: false });
@@ -228,9 +233,9 @@ pub async fn a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order(world
     world.apply([insert("op-5", "doc-5")]).await;
     world.host.advance_ms(5);
     world.apply([insert("op-6", "doc-6")]).await;
-    assert_eq!(mend(BEGINNING_MS + 10, before).await, Compaction { deleted_entries: 0, is_finished: true });
+    assert_eq!(mend(BEGINNING_MS.plus_ms(10), before).await, Compaction { deleted_entries: 0, is_finished: true });
     assert_eq!(step(world, BEGINNING_MS, 9).await.deleted_entries, 3, "two were received later, by clocks that agree");
-    let done = mend(BEGINNING_MS + 9, BEGINNING_MS).await;
+    let done = mend(BEGINNING_MS.plus_ms(9), BEGINNING_MS).await;
     assert_eq!(done, Compaction { deleted_entries: 2, is_finished: true }, "the step that mends the last also removes");
 }
 
@@ -242,9 +247,9 @@ pub async fn pushes_between_the_steps_do_not_hold_up_a_compaction(world: &World)
     for number in 1..=3_u64 {
         let other = world.clone();
         store.meanwhile(async move {
-            other.host.set_ms(BEGINNING_MS + number + CLOCKS_APART_MAX_MS - 3);
+            other.host.set_ms(BEGINNING_MS.plus_ms(number + CLOCKS_APART_MAX_MS - 3));
             other.apply([insert(&format!("late-{number}"), &format!("late-{number}"))]).await;
-            other.host.set_ms(BEGINNING_MS + number);
+            other.host.set_ms(BEGINNING_MS.plus_ms(number));
         });
     }
     assert_eq!(world.over(store).compact(0).await, entries);
@@ -255,7 +260,7 @@ pub async fn pushes_between_the_steps_do_not_hold_up_a_compaction(world: &World)
 
 /// If a log is compacted completely under a clock that ran ahead, later entries do not inherit the time.
 pub async fn a_clock_that_ran_ahead_is_forgotten_with_the_entries(world: &World) {
-    world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
+    world.host.set_ms(BEGINNING_MS.plus_ms(TEN_YEARS_MS));
     world.apply(inserts(2)).await;
     assert_eq!(world.compact(0).await, 2);
     world.host.set_ms(BEGINNING_MS);
@@ -268,7 +273,7 @@ pub async fn a_clock_that_ran_ahead_is_forgotten_with_the_entries(world: &World)
 /// A client that was seen under a clock that ran ahead is treated as one that was seen when this was corrected.
 pub async fn a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future(world: &World) {
     world.apply(inserts(2)).await;
-    world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
+    world.host.set_ms(BEGINNING_MS.plus_ms(TEN_YEARS_MS));
     for client in ["silent", "back"] {
         world.pull(PullFrom::Cursor(None), Some(client), 1).await;
     }
@@ -288,7 +293,7 @@ pub async fn a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future(
 /// A pull under the right clock corrects the time at which a client was seen, without a compaction.
 pub async fn a_pull_corrects_the_time_of_a_clock_that_ran_ahead(world: &World) {
     world.apply(inserts(2)).await;
-    world.host.set_ms(BEGINNING_MS + TEN_YEARS_MS);
+    world.host.set_ms(BEGINNING_MS.plus_ms(TEN_YEARS_MS));
     world.pull(PullFrom::Cursor(None), Some("modern"), 9).await;
     world.since("legacy", 0, 9).await;
     world.host.set_ms(BEGINNING_MS);

@@ -5,6 +5,7 @@ use super::super::world::{World, query_of};
 use crate::core::document::LiveDocument;
 use crate::core::json::Object;
 use crate::core::names::OperationId;
+use crate::core::numbers::{Rev, Seq};
 use crate::limits::protocol::PAGE_MAX_BYTES;
 use crate::store::{Query, QueryPage};
 
@@ -12,7 +13,7 @@ fn names(documents: &[LiveDocument]) -> Vec<&str> {
     documents.iter().map(|document| document.key.id.as_str()).collect()
 }
 
-async fn page(world: &World, max_documents: usize, before_seq: Option<u64>) -> QueryPage {
+async fn page(world: &World, max_documents: usize, before_seq: Option<Seq>) -> QueryPage {
     let query = Query { max_documents, before_seq, ..query_of("todos", &[]) };
     world.service.query(&world.tenant, query).await.expect("the query is answered")
 }
@@ -22,8 +23,8 @@ pub async fn a_document_is_read_with_everything_that_belongs_to_it(world: &World
     world.apply([insert("op-0", "other"), insert("op-1", "doc").data(r#"{ "a" : 1.0 }"#)]).await;
     let expected = LiveDocument {
         key: key("doc"),
-        rev: 1,
-        seq: 2,
+        rev: Rev::new(1),
+        seq: Seq::new(2),
         operation_id: OperationId::literal("op-1"),
         data: Object::literal(r#"{ "a" : 1.0 }"#),
     };
@@ -38,7 +39,7 @@ pub async fn what_does_not_exist_is_nothing(world: &World) {
         assert_eq!(world.document(id).await, None, "{id}");
     }
     let elsewhere = world.service.document(&world.tenant, &key_in("elsewhere", "doc")).await.expect("it is read");
-    assert_eq!(elsewhere.map(|document| document.rev), Some(1));
+    assert_eq!(elsewhere.map(|document| document.rev), Some(Rev::new(1)));
 }
 
 /// The document that was committed last comes first, in all stores.

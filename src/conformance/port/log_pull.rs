@@ -6,6 +6,7 @@ use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, OperationId};
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry};
 use crate::limits::protocol::{INTEGER_MAX, PAGE_MAX_BYTES};
 use crate::service::{PullFrom, Pulled};
@@ -15,7 +16,7 @@ const START: Option<Cursor> = Some(Cursor::Log(Position::START));
 /// The place after all operations of a log with these ids.
 fn position(ids: &[&str]) -> Position {
     let fingerprint = ids.iter().fold(Fingerprint::START, |sum, id| sum.extended(&OperationId::literal(id)));
-    Position { seq: ids.len() as u64, fingerprint }
+    Position { seq: Seq::START.plus(ids.len() as u64), fingerprint }
 }
 
 async fn is_reset(world: &World, cursor: Cursor) -> bool {
@@ -32,11 +33,11 @@ pub async fn an_operation_is_delivered_as_it_was_pushed(world: &World) {
     world.apply(drafts).await;
     let page = world.page(START, 9).await;
     let expected = LogEntry {
-        seq: 1,
+        seq: Seq::new(1),
         id: OperationId::literal("op-1"),
         change: Change::Insert(Object::literal(data)),
         key: key("doc"),
-        timestamp: INTEGER_MAX,
+        timestamp: UnixMs::new(INTEGER_MAX),
         client_id: ClientId::literal("z"),
         clock: clock(&[("z", 3), ("a", 0), ("m", INTEGER_MAX)]).json().clone(),
     };
@@ -129,15 +130,15 @@ pub async fn the_bytes_of_a_page_include_its_clocks(world: &World) {
 pub async fn a_cursor_beyond_the_head_is_reset(world: &World) {
     world.apply(inserts(3)).await;
     let head = world.head().await.position();
-    let beyond = Position { seq: head.seq + 1, ..head };
+    let beyond = Position { seq: head.seq.next(), ..head };
     assert!(is_reset(world, Cursor::Log(beyond)).await);
-    assert!(is_reset(world, Cursor::State { after: beyond, tombstones_after: 1 }).await);
-    assert!(is_reset(world, Cursor::State { after: head, tombstones_after: head.seq + 1 }).await);
-    assert!(is_reset(world, Cursor::Log(Position { seq: INTEGER_MAX, ..head })).await);
+    assert!(is_reset(world, Cursor::State { after: beyond, tombstones_after: Seq::new(1) }).await);
+    assert!(is_reset(world, Cursor::State { after: head, tombstones_after: head.seq.next() }).await);
+    assert!(is_reset(world, Cursor::Log(Position { seq: Seq::new(INTEGER_MAX), ..head })).await);
     assert!(!is_reset(world, Cursor::Log(head)).await);
     let empty = world.as_tenant("empty");
     assert!(is_reset(&empty, Cursor::Log(head)).await);
-    assert!(is_reset(&empty, Cursor::Log(Position { seq: 0, fingerprint: head.fingerprint })).await);
+    assert!(is_reset(&empty, Cursor::Log(Position { seq: Seq::START, fingerprint: head.fingerprint })).await);
     assert!(!is_reset(&empty, Cursor::Log(Position::START)).await);
 }
 
@@ -160,7 +161,7 @@ pub async fn a_cursor_of_another_history_is_reset(world: &World) {
         let after = position(history);
         assert!(!is_reset(world, Cursor::Log(after)).await);
         assert!(is_reset(&restored, Cursor::Log(after)).await, "{history:?}");
-        assert!(is_reset(&restored, Cursor::State { after, tombstones_after: 1 }).await, "{history:?}");
+        assert!(is_reset(&restored, Cursor::State { after, tombstones_after: Seq::new(1) }).await, "{history:?}");
     }
 }
 
@@ -184,5 +185,5 @@ pub async fn every_page_names_its_place_by_the_same_fingerprint(world: &World) {
     let log = world.changes(Some(Cursor::BEGINNING), 2).await;
     assert_eq!(log.next, Cursor::Log(position(&["op-1", "op-2"])));
     let state = world.changes(None, 1).await;
-    assert_eq!(state.next, Cursor::State { after: position(&["op-1", "op-2"]), tombstones_after: 3 });
+    assert_eq!(state.next, Cursor::State { after: position(&["op-1", "op-2"]), tombstones_after: Seq::new(3) });
 }

@@ -4,6 +4,7 @@ use super::super::draft::{Draft, clock, delete, insert, key, update};
 use super::super::world::{World, ids, operations};
 use crate::core::decide::{Conflict, ConflictRelation, Outcome, Refused};
 use crate::core::json::Object;
+use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{LogEntry, OperationKind};
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, INTEGER_MAX, PUSH_LOADED_MAX_BYTES, PUSH_WRITTEN_MAX_BYTES};
 use crate::service::Pushed;
@@ -62,7 +63,7 @@ pub async fn an_id_stays_known_when_its_log_entry_is_compacted_away(world: &Worl
     assert_eq!(world.compact(0).await, 2);
     let outcomes = world.push([insert("op-1", "doc").clock(&[("a", 9)]), insert("op-2", "doc-2")]).await;
     assert_eq!(outcomes, [Outcome::Duplicate, Outcome::Duplicate]);
-    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(2));
+    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(Rev::new(2)));
     assert_eq!(world.document("doc-2").await, None);
 }
 
@@ -92,7 +93,7 @@ pub async fn an_earlier_or_concurrent_clock_conflicts_with_the_document_as_it_is
             let Conflict { relation: found, document } = conflict(&outcomes[0]);
             assert_eq!(*found, relation, "{entries:?}");
             assert_eq!(document.data.as_ref().map(Object::as_str), Some(r#"{"n":1}"#));
-            assert_eq!((document.rev, document.timestamp), (1, 77));
+            assert_eq!((document.rev, document.timestamp), (Rev::new(1), UnixMs::new(77)));
             assert_eq!((document.operation_id.as_str(), document.client_id.as_str()), ("op-1", "a"));
             assert_eq!(document.clock, clock(&[("a", 2), ("b", 1)]));
         }
@@ -115,7 +116,7 @@ pub async fn an_equal_or_later_clock_is_applied_and_counts_a_revision(world: &Wo
         let data = format!(r#"{{"n":{rev}}}"#);
         world.apply([insert(&format!("op-{rev}"), "doc").clock(entries).data(&data)]).await;
         let document = world.document("doc").await.expect("the document exists");
-        assert_eq!((document.rev, document.data.as_str()), (rev, &*data));
+        assert_eq!((document.rev, document.data.as_str()), (Rev::new(rev), &*data));
     }
     let outcomes = world.push([insert("op-9", "doc").clock(&[("a", 1), ("b", 1)])]).await;
     assert_eq!(conflict(&outcomes[0]).document.clock, clock(&[("a", INTEGER_MAX), ("b", INTEGER_MAX)]));
@@ -148,7 +149,7 @@ pub async fn an_update_merges_one_level_deep(world: &World) {
     assert_eq!(world.data("doc").await.as_deref(), Some(merged));
     world.apply([update("op-3", "doc").data("{}")]).await;
     assert_eq!(world.data("doc").await.as_deref(), Some(merged));
-    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(3));
+    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(Rev::new(3)));
     assert_eq!(world.log().await[1].data().map(Object::as_str), Some(patch), "the log has the patch");
 }
 
@@ -157,7 +158,7 @@ pub async fn an_insert_over_a_document_replaces_its_data(world: &World) {
     world.apply([insert("op-1", "doc").data(r#"{"a":1}"#)]).await;
     world.apply([insert("op-2", "doc").data(r#"{"b":2}"#)]).await;
     assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"b":2}"#));
-    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(2));
+    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(Rev::new(2)));
 }
 
 /// A delete hides the document, increments its revision, and keeps its clock.
@@ -168,12 +169,12 @@ pub async fn a_delete_leaves_a_tombstone_that_conflicts_like_a_document(world: &
     let relations = [ConflictRelation::Concurrent, ConflictRelation::HappensBefore];
     for (outcome, relation) in outcomes.iter().zip(relations) {
         let Conflict { relation: found, document } = conflict(outcome);
-        assert_eq!((*found, document.rev, document.data.as_ref()), (relation, 2, None));
+        assert_eq!((*found, document.rev, document.data.as_ref()), (relation, Rev::new(2), None));
         assert_eq!(document.operation_id.as_str(), "op-2");
     }
     world.apply([delete("op-5", "doc").clock(&[("a", 2)])]).await;
     let outcomes = world.push([insert("op-6", "doc")]).await;
-    assert_eq!(conflict(&outcomes[0]).document.rev, 3);
+    assert_eq!(conflict(&outcomes[0]).document.rev, Rev::new(3));
 }
 
 /// A delete of a document that was never written is accepted and leaves a tombstone.
@@ -183,7 +184,7 @@ pub async fn a_delete_of_an_unknown_document_is_logged_and_leaves_a_tombstone(wo
     assert_eq!((log[0].kind(), log[0].data()), (OperationKind::Delete, None));
     assert_eq!(conflict(&world.push([insert("op-2", "doc")]).await[0]).document.data, None);
     world.apply([insert("op-3", "doc").clock(&[("a", 4)]).data(r#"{"a":1}"#)]).await;
-    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(2));
+    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(Rev::new(2)));
 }
 
 /// A tombstone has no data, so only the reviving update's data are left. The log has it as an insert, for clients that
@@ -202,7 +203,7 @@ pub async fn an_update_revives_a_tombstone_alone_and_is_logged_as_an_insert(worl
     world.apply(drafts.map(|draft| draft.again("together", "doc-2"))).await;
     for document in ["doc", "doc-2"] {
         assert_eq!(world.data(document).await.as_deref(), Some(r#"{"b":2,"c":3}"#));
-        assert_eq!(world.document(document).await.map(|document| document.rev), Some(4));
+        assert_eq!(world.document(document).await.map(|document| document.rev), Some(Rev::new(4)));
         let log = world.log().await;
         let found = log.iter().filter(|entry| entry.key == key(document)).map(LogEntry::kind);
         assert_eq!(found.collect::<Vec<_>>(), kinds, "{document}");
@@ -220,8 +221,8 @@ pub async fn later_operations_of_a_push_see_earlier_ones(world: &World) {
         ])
         .await;
     assert_eq!([&outcomes[0], &outcomes[2]], [&Outcome::Applied; 2]);
-    assert_eq!(conflict(&outcomes[1]).document.rev, 1);
-    assert_eq!(conflict(&outcomes[3]).document.rev, 2);
+    assert_eq!(conflict(&outcomes[1]).document.rev, Rev::new(1));
+    assert_eq!(conflict(&outcomes[3]).document.rev, Rev::new(2));
     assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"n":1,"m":3}"#));
     assert_eq!(ids(&world.log().await), ["op-1", "op-3"]);
 }

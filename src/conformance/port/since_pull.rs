@@ -3,6 +3,7 @@
 use super::super::draft::{delete, insert, update};
 use super::super::world::{World, ids, page_of};
 use crate::core::json::Object;
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::operation::OperationKind;
 use crate::core::page::TimePlace;
 use crate::limits::protocol::{INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
@@ -66,9 +67,9 @@ pub async fn a_run_that_does_not_fit_the_largest_page_is_said_to_be_too_long(wor
     world.apply([insert("one-more", "doc").at(7)]).await;
     let page = world.since_of_nobody(0, PAGE_MAX_OPERATIONS).await;
     assert_eq!((ids(&page.entries), page.has_more), (vec!["op-1"], true), "what lies before it is delivered");
-    assert_eq!(world.pull(PullFrom::Since(6), None, PAGE_MAX_OPERATIONS).await, Pulled::RunTooLong);
-    assert_eq!(world.pull(PullFrom::Since(6), None, 1).await, Pulled::RunTooLong);
-    let served = page_of(world.pull(PullFrom::Since(6), Some("client"), PAGE_MAX_OPERATIONS).await);
+    assert_eq!(world.pull(PullFrom::Since(UnixMs::new(6)), None, PAGE_MAX_OPERATIONS).await, Pulled::RunTooLong);
+    assert_eq!(world.pull(PullFrom::Since(UnixMs::new(6)), None, 1).await, Pulled::RunTooLong);
+    let served = page_of(world.pull(PullFrom::Since(UnixMs::new(6)), Some("client"), PAGE_MAX_OPERATIONS).await);
     assert_eq!((served.entries.len(), served.has_more), (PAGE_MAX_OPERATIONS, true));
 }
 
@@ -82,7 +83,7 @@ pub async fn a_run_of_more_bytes_than_the_largest_page_is_said_to_be_too_long(wo
     assert_eq!((ids(&page.entries), page.has_more), (vec!["op-1"], true));
     let page = world.since_of_nobody(6, 100).await;
     assert_eq!((ids(&page.entries), page.has_more), (vec!["op-2", "op-3", "op-4"], true));
-    assert_eq!(world.pull(PullFrom::Since(7), None, 100).await, Pulled::RunTooLong);
+    assert_eq!(world.pull(PullFrom::Since(UnixMs::new(7)), None, 100).await, Pulled::RunTooLong);
 }
 
 /// After a compaction, documents are returned instead of operations, including tombstones.
@@ -102,7 +103,7 @@ pub async fn documents_stand_in_for_a_history_that_is_gone(world: &World) {
     let page = world.since_of_nobody(0, 9).await;
     assert_eq!(ids(&page.entries), ["op-3", "op-5", "op-6", "op-4"]);
     let whole = &page.entries[0];
-    assert_eq!((whole.kind(), whole.seq), (OperationKind::Insert, 3));
+    assert_eq!((whole.kind(), whole.seq), (OperationKind::Insert, Seq::new(3)));
     assert_eq!(whole.data().map(Object::as_str), Some(r#"{"a":1,"b":1}"#));
     assert_eq!(page.entries[3].kind(), OperationKind::Delete);
     assert_eq!(ids(&world.since_of_nobody(2, 9).await.entries), ["op-6", "op-4"]);
@@ -120,9 +121,10 @@ pub async fn a_page_goes_on_behind_any_place(world: &World) {
         let head = world.head().await.position();
         let places = [(0, 0, 5), (1, 2, 4), (2, 0, 4), (2, 1, 3), (2, 3, 2), (2, 4, 1), (3, 4, 1), (3, 5, 0)];
         for (timestamp, seq, left) in places {
-            let request = TimeRequest { after: TimePlace { timestamp, seq }, max_operations: 9 };
+            let after = TimePlace { timestamp: UnixMs::new(timestamp), seq: Seq::new(seq) };
+            let request = TimeRequest { after, max_operations: 9 };
             let page = world.store.changes_by_time(&world.tenant, request).await.expect("the store reads changes");
-            assert_eq!((page.head.position, page.head.horizon), (head, if is_compacted { 5 } else { 0 }));
+            assert_eq!((page.head.position, page.head.horizon), (head, Seq::new(if is_compacted { 5 } else { 0 })));
             let all = ["op-2", "op-1", "op-3", "op-4", "op-5"];
             assert_eq!((ids(&page.entries), page.has_more), (all[5 - left..].to_vec(), false));
         }

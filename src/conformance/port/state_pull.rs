@@ -5,6 +5,7 @@ use super::super::replica::Replica;
 use super::super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::{Cursor, Head, Position};
 use crate::core::json::Object;
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::operation::{LogEntry, OperationKind};
 use crate::core::page::{LogPageBuilder, Scan, TimePlace};
 use crate::limits::protocol::INTEGER_MAX;
@@ -28,7 +29,7 @@ pub async fn a_client_from_nothing_gets_whole_documents_in_the_order_of_their_la
     let page = world.page(None, 9).await;
     assert_eq!(ids(&page.entries), ["op-2", "op-3"]);
     let whole = &page.entries[1];
-    assert_eq!((whole.kind(), whole.seq, whole.timestamp), (OperationKind::Insert, 3, 5));
+    assert_eq!((whole.kind(), whole.seq, whole.timestamp), (OperationKind::Insert, Seq::new(3), UnixMs::new(5)));
     assert_eq!(whole.data().map(Object::as_str), Some(r#"{"a":1,"c":1}"#));
     assert_eq!((whole.client_id.as_str(), whole.clock.clone()), ("b", clock(&[("a", 1), ("b", 1)]).json().clone()));
     assert_eq!((page.cursor, page.has_more), (Some(world.head().await), false));
@@ -192,16 +193,16 @@ pub async fn every_page_is_in_the_mode_that_the_core_chooses(world: &World) {
     for max_operations in 1..=log.len() {
         places.push(world.changes(Some(Cursor::BEGINNING), max_operations).await.next.position());
     }
-    let everything = Cursor::State { after: Position::START, tombstones_after: 0 };
+    let everything = Cursor::State { after: Position::START, tombstones_after: Seq::START };
     let states = world.changes(Some(everything), 9).await.entries;
     let mut cursors: Vec<Option<Cursor>> = places.iter().map(|place| Some(Cursor::Log(*place))).collect();
     cursors.push(None);
     for (after, tombstones_after) in [(0, 0), (0, 4), (3, 3), (3, 6), (6, 6)] {
-        cursors.push(Some(Cursor::State { after: places[after], tombstones_after }));
+        cursors.push(Some(Cursor::State { after: places[after], tombstones_after: Seq::new(tombstones_after) }));
     }
 
     for horizon in 0..=log.len() as u64 {
-        let head = Head { position: places[log.len()], horizon };
+        let head = Head { position: places[log.len()], horizon: Seq::new(horizon) };
         for (cursor, max_operations) in cursors.iter().flat_map(|cursor| [(*cursor, 2), (*cursor, 200)]) {
             let there = cursor.map(|cursor| cursor.position().fingerprint);
             let page = LogPageBuilder::begin(cursor, max_operations, head, there);
@@ -216,19 +217,19 @@ pub async fn every_page_is_in_the_mode_that_the_core_chooses(world: &World) {
             };
             let rows = if matches!(scan, Scan::Log { .. }) { &log } else { &states };
             let _ = rows.iter().filter(is_shown).all(|entry| page.push(entry.clone()));
-            let place_of = |seq: u64| places.iter().find(|place| place.seq == seq).map(|place| place.fingerprint);
+            let place_of = |seq: Seq| places.iter().find(|place| place.seq == seq).map(|place| place.fingerprint);
             let expected = page.finish(|seq| place_of(seq).ok_or(seq)).expect("the place was seen");
             let found = world.changes(cursor, max_operations).await;
             assert_eq!(found, expected, "horizon {horizon}, {cursor:?}, at most {max_operations}");
         }
-        let request = TimeRequest { after: TimePlace::after_timestamp(0), max_operations: 9 };
+        let request = TimeRequest { after: TimePlace::after_timestamp(UnixMs::EPOCH), max_operations: 9 };
         let by_time = world.store.changes_by_time(&world.tenant, request).await.expect("the store reads changes");
-        assert_eq!(&by_time.entries, if head.has_log_behind(0) { &log } else { &states }, "horizon {horizon}");
+        assert_eq!(&by_time.entries, if head.has_log_behind(Seq::START) { &log } else { &states }, "horizon {horizon}");
         let step = CompactStep {
             now_ms: BEGINNING_MS,
-            future_after_ms: INTEGER_MAX,
-            received_until_ms: INTEGER_MAX,
-            forget_clients_before_ms: 0,
+            future_after_ms: UnixMs::new(INTEGER_MAX),
+            received_until_ms: UnixMs::new(INTEGER_MAX),
+            forget_clients_before_ms: UnixMs::EPOCH,
             max_entries: 1,
         };
         let compaction = world.store.compact(&world.tenant, step).await.expect("the store compacts");

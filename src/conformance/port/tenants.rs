@@ -4,6 +4,7 @@ use super::super::draft::{Draft, delete, insert, inserts, key, update};
 use super::super::world::{World, ids, page_of};
 use crate::core::decide::Outcome;
 use crate::core::names::{OperationId, TenantId};
+use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
 use crate::service::PullFrom;
 use crate::store::{LoadRequest, Stats};
@@ -44,7 +45,10 @@ pub async fn the_same_names_of_two_tenants_are_different_things(world: &World) {
     }
     for (tenant, data) in &tenants {
         assert_eq!(tenant.data("doc").await.as_deref(), Some(*data));
-        assert_eq!(tenant.document("doc").await.map(|document| (document.rev, document.seq)), Some((1, 1)));
+        assert_eq!(
+            tenant.document("doc").await.map(|document| (document.rev, document.seq)),
+            Some((Rev::new(1), Seq::new(1)))
+        );
         assert_eq!(tenant.query(&[]).await.len(), 1);
         assert_eq!(ids(&tenant.log().await), ["op-1"]);
     }
@@ -55,7 +59,7 @@ pub async fn writes_and_compactions_leave_other_tenants_alone(world: &World) {
     let (full, void) = two_tenants(world).await;
     let everything = async || {
         let log = full.log().await;
-        let places = page_of(full.pull(PullFrom::Since(2), Some("client"), 9).await);
+        let places = page_of(full.pull(PullFrom::Since(UnixMs::new(2)), Some("client"), 9).await);
         (log, places, full.query(&[]).await, full.stats().await, full.head().await, full.memory("client").await)
     };
     let before = everything().await;

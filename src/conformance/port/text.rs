@@ -7,6 +7,7 @@ use crate::core::decide::Outcome;
 use crate::core::filter::{Condition, Filter};
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, OperationId, TenantId};
+use crate::core::numbers::{Rev, Seq};
 use crate::limits::protocol::NAME_MAX_BYTES;
 use crate::store::Query;
 
@@ -142,7 +143,7 @@ pub async fn awkward_clients_are_kept_apart(world: &World) {
     }
     for (number, name) in (0_u64..).zip(&names) {
         let memory = world.memory(name).await.expect("the client is remembered");
-        assert_eq!((memory.revision, memory.pulled_seq), (1, number + 3), "{name:?}");
+        assert_eq!((memory.revision, memory.pulled_seq), (Rev::new(1), Seq::new(number + 3)), "{name:?}");
     }
 }
 

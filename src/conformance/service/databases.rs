@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use super::super::draft::insert;
 use super::super::world::World;
+use crate::core::numbers::UnixMs;
 use crate::limits::protocol::{CLIENT_MAX_PLACES, INTEGER_MAX};
 use crate::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
 
@@ -16,7 +17,7 @@ async fn push_at(world: &World, id: &str, timestamp: u64) {
 /// One database of the client and its content.
 #[derive(Debug, Clone, Default)]
 struct Database {
-    since: u64,
+    since: UnixMs,
     known: HashSet<String>,
 }
 

@@ -9,6 +9,7 @@ use super::super::faults::{Fault, FaultyStore};
 use super::super::world::{World, ids, operations};
 use crate::core::decide::{ConflictRelation, Outcome, Refused};
 use crate::core::names::ClientId;
+use crate::core::numbers::{Rev, UnixMs};
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_LOADED_MAX_BYTES};
 use crate::limits::service::{GROUP_MAX_OPERATIONS, PULL_MAX_ATTEMPTS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS};
 use crate::service::{PullFrom, PullRequest, Pushed, ServiceError};
@@ -47,7 +48,7 @@ pub async fn pushes_that_wait_together_share_a_commit_and_each_gets_its_answer(w
     assert_eq!(answers[0], [Outcome::Applied]);
     assert_eq!(answers[1], [Outcome::Applied, Outcome::Applied]);
     let Outcome::Conflict(conflict) = &answers[2][0] else { panic!("no conflict but {:?}", answers[2]) };
-    assert_eq!((conflict.relation, conflict.document.rev), (ConflictRelation::Concurrent, 2));
+    assert_eq!((conflict.relation, conflict.document.rev), (ConflictRelation::Concurrent, Rev::new(2)));
     assert_eq!(answers[3], [Outcome::Duplicate]);
     assert_eq!(faulty.commits(), 2, "one for the first, one for all that waited");
     assert_eq!(ids(&world.log().await), ["op-1", "op-2", "op-3"]);
@@ -62,7 +63,7 @@ pub async fn one_operation_in_many_pushes_at_once_is_accepted_in_each(world: &Wo
     let answers = join_all(pushes.into_iter().map(outcomes)).await;
     assert!(answers.iter().all(|answer| matches!(answer[..], [Outcome::Applied | Outcome::Duplicate])), "{answers:?}");
     assert_eq!(answers.iter().filter(|answer| answer[..] == [Outcome::Applied]).count(), 1);
-    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(1));
+    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(Rev::new(1)));
 }
 
 /// A refused push leaves no trace, and the other pushes of its group are decided without it.
@@ -142,7 +143,7 @@ pub async fn a_group_whose_commit_fails_after_it_was_written_is_accepted_once(wo
         assert_eq!(*answer.as_ref().expect("the push is answered"), Pushed::Decided(vec![Outcome::Duplicate]));
     }
     assert_eq!(ids(&world.log().await), ["op-2", "op-3"]);
-    assert_eq!(world.document("doc-2").await.map(|document| document.rev), Some(2));
+    assert_eq!(world.document("doc-2").await.map(|document| document.rev), Some(Rev::new(2)));
 }
 
 /// Law 7: if the store cannot be reached, every push says so, nothing has changed, and the next one works.
@@ -170,7 +171,7 @@ pub async fn a_push_whose_answer_was_lost_can_be_repeated(world: &World) {
     let lost = world.service.push(&world.tenant, operations(drafts())).await;
     assert!(matches!(lost, Err(ServiceError::Store(_))));
     assert_eq!(world.push(drafts()).await, [Outcome::Duplicate, Outcome::Duplicate]);
-    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(2));
+    assert_eq!(world.document("doc").await.map(|document| document.rev), Some(Rev::new(2)));
 }
 
 /// Clients that hang up while their push waits do not stop other pushes, and no push is written in part.
@@ -225,7 +226,7 @@ pub async fn what_happens_between_decision_and_commit_is_decided_about_anew(worl
     faulty.meanwhile(async move { other.apply([update("theirs", "doc").clock(&[("b", 1), ("a", 1)])]).await });
     let outcomes = faulty_world.push([update("ours", "doc").clock(&[("a", 2)]), insert("new", "other")]).await;
     let Outcome::Conflict(conflict) = &outcomes[0] else { panic!("no conflict but {outcomes:?}") };
-    assert_eq!((conflict.relation, conflict.document.rev), (ConflictRelation::Concurrent, 2));
+    assert_eq!((conflict.relation, conflict.document.rev), (ConflictRelation::Concurrent, Rev::new(2)));
     assert_eq!(outcomes[1], Outcome::Applied);
 
     let other = world.clone();
@@ -310,7 +311,7 @@ pub async fn two_requests_of_one_client_at_once_share_no_since(world: &World) {
     });
     let page = faulty_world.since("me", 5, 9).await;
     assert_eq!(ids(&page.entries[..2]), ["op-2", "op-3"], "the page is made anew, of what is there now");
-    let next = page.entries.iter().map(|entry| entry.timestamp).max();
+    let next = page.entries.iter().map(|entry| entry.timestamp.get()).max();
     assert_eq!(next, Some(8), "7 stands for the other one's place");
     world.apply([insert("op-4", "doc-4").at(1)]).await;
     assert_eq!(ids(&world.since("me", 7, 9).await.entries)[..2], ["op-3", "op-4"]);
@@ -326,10 +327,14 @@ pub async fn a_pull_that_is_always_contended_gives_up(world: &World) {
         // The memory changes each time, even if only the order of the last used places differs.
         faulty.meanwhile(async move { drop(other.since("me", 0, 1 + number % 2).await) });
     }
-    let request = PullRequest { from: PullFrom::Since(0), client_id: Some(ClientId::literal("me")), max_operations: 9 };
+    let request = PullRequest {
+        from: PullFrom::Since(UnixMs::EPOCH),
+        client_id: Some(ClientId::literal("me")),
+        max_operations: 9,
+    };
     let pulled = faulty_world.service.pull(&faulty_world.tenant, request).await;
     assert!(matches!(pulled, Err(ServiceError::Contended { attempts: PULL_MAX_ATTEMPTS })), "{pulled:?}");
-    assert_eq!(world.memory("me").await.map(|memory| memory.revision), Some(u64::from(PULL_MAX_ATTEMPTS)));
+    assert_eq!(world.memory("me").await.map(|memory| memory.revision), Some(Rev::new(PULL_MAX_ATTEMPTS.into())));
 }
 
 /// A store that works reports that it does.

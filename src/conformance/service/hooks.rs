@@ -11,6 +11,7 @@ use super::super::world::{World, ids, operations};
 use crate::core::access::{Principal, Role};
 use crate::core::decide::{Conflict, Outcome};
 use crate::core::names::{Subject, TenantId};
+use crate::core::numbers::Rev;
 use crate::core::operation::{LogEntry, Operation};
 use crate::service::{
     Caller, Host, InvalidOperation, Observer, PullFrom, Pushed, ServiceError, SyncService, Write, Written,
@@ -108,7 +109,7 @@ pub async fn an_observer_hears_of_each_request_with_its_own_principal(world: &Wo
     world.pull(PullFrom::Cursor(None), None, 1).await;
     world.compact(0).await;
     let put = world.service.put(&world.tenant, &key("doc"), &json!({})).await.expect("the write is answered");
-    assert_eq!(put, Written::Done(2));
+    assert_eq!(put, Written::Done(Rev::new(2)));
     let heard = lines.lock().expect("no panic");
     assert_eq!(heard[0], format!("{tenant} server pulled op-1"));
     assert_eq!(heard[1], format!("{tenant} compacted 3"));

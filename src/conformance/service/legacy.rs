@@ -11,6 +11,7 @@ use crate::core::cursor::{Cursor, Position};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
 use crate::core::names::ClientId;
+use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::OperationKind;
 use crate::core::places::Places;
 use crate::limits::protocol::{
@@ -23,16 +24,17 @@ use crate::store::{NewMemory, Remember};
 const ME: &str = "me";
 
 /// The next `since` of a client that has applied a page.
-fn next_since(page: &PulledPage) -> u64 {
+fn next_since(page: &PulledPage) -> UnixMs {
     page.entries.iter().map(|entry| entry.timestamp).max().expect("the page has operations")
 }
 
-async fn push_at(world: &World, id: &str, timestamp: u64) {
+async fn push_at(world: &World, id: &str, timestamp: impl Into<UnixMs>) {
     world.apply([insert(id, id).at(timestamp)]).await;
 }
 
 /// Pulls from a `since` until there is no more. Returns the ids in the order in which they came, and the last `since`.
-async fn pull_on(world: &World, mut since: u64, max_operations: usize) -> (Vec<String>, u64) {
+async fn pull_on(world: &World, since: impl Into<UnixMs>, max_operations: usize) -> (Vec<String>, UnixMs) {
+    let mut since = since.into();
     let mut seen = Vec::new();
     loop {
         let page = world.since(ME, since, max_operations).await;
@@ -66,7 +68,7 @@ pub async fn an_operation_that_comes_late_with_an_older_timestamp_is_delivered(w
     let page = world.since(ME, since, 9).await;
     assert_eq!(ids(&page.entries), ["late"]);
     let since = next_since(&page);
-    assert_eq!(since, 3, "the next since may be smaller than the one before");
+    assert_eq!(since, UnixMs::new(3), "the next since may be smaller than the one before");
     assert_eq!(world.since(ME, since, 9).await.entries, []);
     push_at(world, "later", 2).await;
     assert_eq!(ids(&world.since(ME, since, 9).await.entries), ["later"]);
@@ -115,7 +117,7 @@ pub async fn no_since_stands_for_two_places(world: &World) {
     let second = world.since(ME, 7, 9).await;
     assert_eq!(ids(&second.entries), ["op-2", "op-3", "op-4", "op-3"], "the smallest one is repeated");
     let (original, repeated) = (&second.entries[1], &second.entries[3]);
-    assert_eq!(repeated.timestamp, 8);
+    assert_eq!(repeated.timestamp, UnixMs::new(8));
     assert_eq!(
         (repeated.data(), &repeated.clock, repeated.kind()),
         (original.data(), &original.clock, original.kind())
@@ -123,7 +125,7 @@ pub async fn no_since_stands_for_two_places(world: &World) {
     world.apply([insert("op-5", "5").at(8)]).await;
     let third = world.since(ME, 8, 9).await;
     assert_eq!(ids(&third.entries), ["op-5", "op-5"]);
-    assert_eq!(next_since(&third), 9);
+    assert_eq!(next_since(&third), UnixMs::new(9));
     for (since, expected) in [(7, &["op-2", "op-3", "op-4", "op-5"][..]), (8, &["op-5"])] {
         let page = world.since(ME, since, 9).await;
         assert_eq!(ids(&page.entries[..expected.len()]), expected, "{since} still stands for its place");
@@ -133,7 +135,7 @@ pub async fn no_since_stands_for_two_places(world: &World) {
 
 /// At the greatest timestamp, the raised numbers are integers that a JavaScript number can tell apart.
 pub async fn places_at_the_greatest_timestamp_are_told_apart_by_doubles(world: &World) {
-    let mut since = 0;
+    let mut since = UnixMs::EPOCH;
     for number in 1..=12 {
         push_at(world, &format!("op-{number}"), INTEGER_MAX).await;
         let page = world.since(ME, since, 9).await;
@@ -144,8 +146,8 @@ pub async fn places_at_the_greatest_timestamp_are_told_apart_by_doubles(world: &
             clippy::cast_sign_loss,
             reason = "the point"
         )]
-        let through_a_double = next as f64 as u64;
-        assert_eq!(through_a_double, next);
+        let through_a_double = next.get() as f64 as u64;
+        assert_eq!(through_a_double, next.get());
         assert_ne!(next, since);
         assert_eq!(page.entries[0].id.as_str(), format!("op-{number}"));
         since = next;
@@ -251,27 +253,27 @@ pub async fn timestamps_of_0_lead_beyond_the_beginning(world: &World) {
 pub async fn a_forgotten_number_is_not_given_again(world: &World) {
     push_at(world, "op-0", 500).await;
     let mut since = next_since(&world.since(ME, 0, 9).await);
-    assert_eq!(since, 500);
+    assert_eq!(since, UnixMs::new(500));
     for number in 1..=CLIENT_MAX_PLACES as u64 {
         push_at(world, &format!("op-{number}"), number).await;
         since = next_since(&world.since(ME, since, 9).await);
     }
     push_at(world, "same", 500).await;
     let page = world.since(ME, since, 9).await;
-    assert_eq!((ids(&page.entries), next_since(&page)), (vec!["same", "same"], 501));
+    assert_eq!((ids(&page.entries), next_since(&page)), (vec!["same", "same"], UnixMs::new(501)));
     assert_eq!(ids(&world.since(ME, 500, 2).await.entries)[..2], ["op-0", "op-1"]);
 }
 
 /// Numbers may become greater than every timestamp. They stay integers that a JavaScript number can hold, and are
 /// known.
 pub async fn numbers_beyond_the_greatest_timestamp_are_accepted(world: &World) {
-    let mut since = SINCE_FOREIGN_MAX;
+    let mut since = UnixMs::new(SINCE_FOREIGN_MAX);
     for number in 1..=3 * CLIENT_MAX_PLACES as u64 {
         let id = format!("op-{number}");
         push_at(world, &id, number).await;
         let page = world.since(ME, since, 100).await;
         let next = next_since(&page);
-        assert!(next > since && next <= SINCE_MAX && next.is_multiple_of(2), "{next}");
+        assert!(next > since && next.get() <= SINCE_MAX && next.get().is_multiple_of(2), "{next}");
         assert_eq!(page.entries.iter().any(|entry| entry.id.as_str() == "op-1"), number == 1);
         since = next;
     }
@@ -313,7 +315,7 @@ pub async fn the_horizon_may_pass_a_remembered_place(world: &World) {
 
 /// The last places are remembered. A forgotten one is an unknown `since`, which is answered from the beginning.
 pub async fn the_last_places_are_remembered(world: &World) {
-    let mut places = vec![0];
+    let mut places = vec![UnixMs::EPOCH];
     for number in 1..=20 {
         push_at(world, &format!("op-{number}"), number * 10).await;
         let since = places[places.len() - 1];
@@ -373,7 +375,7 @@ pub async fn clients_have_places_of_their_own(world: &World) {
 pub async fn a_repeated_operation_keeps_a_page_below_the_limit(world: &World) {
     let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000_000));
     let large = |number: u64| insert(&format!("op-{number}"), &format!("{number}")).at(7).data(&data);
-    let mut since = 0;
+    let mut since = UnixMs::EPOCH;
     for number in 1..=6 {
         world.apply([large(2 * number), large(2 * number + 1)]).await;
         let page = world.since(ME, since, PAGE_MAX_OPERATIONS).await;
@@ -399,10 +401,10 @@ pub async fn a_run_longer_than_the_largest_page_is_delivered_in_parts(world: &Wo
 /// A memory of another log than the store has now is good only for a start from the beginning.
 pub async fn places_of_another_log_lead_to_the_beginning(world: &World) {
     world.apply([insert("op-1", "doc-1").at(5), insert("op-2", "doc-2").at(6)]).await;
-    let elsewhere = Position { seq: 1, fingerprint: Fingerprint::from_number(1) };
-    let beyond = Position { seq: 9, ..elsewhere };
+    let elsewhere = Position { seq: Seq::new(1), fingerprint: Fingerprint::from_number(1) };
+    let beyond = Position { seq: Seq::new(9), ..elsewhere };
     for (since, place) in [(50, elsewhere), (60, beyond)] {
-        let seen_revision = world.memory(ME).await.map_or(0, |memory| memory.revision);
+        let seen_revision = world.memory(ME).await.map_or(Rev::NONE, |memory| memory.revision);
         let places = Places::parse(&format!("{since}={}", Cursor::Log(place))).expect("the text is that of places");
         let memory = NewMemory { seen_revision, places, pulled_seq: place.seq, seen_at_ms: BEGINNING_MS };
         let remembered = world.store.remember(&world.tenant, &ClientId::literal(ME), memory).await;

@@ -4,6 +4,7 @@ use super::super::draft::inserts;
 use super::super::faults::FaultyStore;
 use super::super::world::{World, page_of};
 use crate::core::names::ClientId;
+use crate::core::numbers::UnixMs;
 use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
 use crate::service::{PullFrom, PullRequest};
 
@@ -32,7 +33,7 @@ pub async fn a_page_is_answered_if_nothing_new_has_to_be_remembered(world: &Worl
         assert_eq!(faulty.since("a", 0, max_operations).await.entries.len(), max_operations);
     }
     for (since, max_operations) in [(0, 3), (1, 1), (77, 1)] {
-        let (from, client_id) = (PullFrom::Since(since), Some(ClientId::literal("a")));
+        let (from, client_id) = (PullFrom::Since(UnixMs::new(since)), Some(ClientId::literal("a")));
         let pulled = faulty.service.pull(&faulty.tenant, PullRequest { from, client_id, max_operations }).await;
         let is_needed = (since, max_operations) != (1, 1);
         assert_eq!(pulled.is_err(), is_needed, "{since}: {pulled:?}");

@@ -10,6 +10,7 @@ use super::super::world::{World, ids};
 use crate::core::clock::VectorClock;
 use crate::core::decide::{ConflictRelation, Outcome};
 use crate::core::names::ClientId;
+use crate::core::numbers::Rev;
 use crate::core::operation::LogEntry;
 use crate::service::{Host, ServiceError, SyncService, Write, Written};
 use crate::store::ErrorKind;
@@ -43,13 +44,13 @@ fn seen_by(client: &str, entry: &LogEntry) -> Vec<(String, u64)> {
 
 /// Every client receives what the server writes as an ordinary operation, and the documents follow it.
 pub async fn a_write_of_the_server_is_an_operation_like_any_other(world: &World) {
-    assert_eq!(put(world, "doc", &json!({"a": 1, "b": 1})).await, Written::Done(1));
-    assert_eq!(patch(world, "doc", &json!({"b": 2})).await, Written::Done(2));
+    assert_eq!(put(world, "doc", &json!({"a": 1, "b": 1})).await, Written::Done(Rev::new(1)));
+    assert_eq!(patch(world, "doc", &json!({"b": 2})).await, Written::Done(Rev::new(2)));
     assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"a":1,"b":2}"#));
     let deleted = world.service.delete(&world.tenant, &key("doc")).await.expect("the write is answered");
-    assert_eq!(deleted, Written::Done(3));
+    assert_eq!(deleted, Written::Done(Rev::new(3)));
     assert_eq!(patch(world, "doc", &json!({"b": 3})).await, Written::Missing);
-    assert_eq!(put(world, "doc", &json!({"c": 1})).await, Written::Done(4));
+    assert_eq!(put(world, "doc", &json!({"c": 1})).await, Written::Done(Rev::new(4)));
     assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"c":1}"#));
     let log = world.log().await;
     let kinds: Vec<&str> = log.iter().map(|entry| entry.kind().as_str()).collect();
@@ -62,22 +63,23 @@ pub async fn a_write_of_the_server_is_an_operation_like_any_other(world: &World)
 
 /// A write that asks for a revision changes no other one.
 pub async fn a_write_that_asks_for_a_revision_changes_no_other(world: &World) {
-    let create = || Write::put(key("doc"), &json!({"n": 1})).expect("an object").if_revision(0);
-    assert_eq!(write(world, &create()).await, Written::Done(1));
-    assert_eq!(write(world, &create()).await, Written::OtherRevision(1));
-    let at = |revision| Write::patch(key("doc"), &json!({"n": 2})).expect("an object").if_revision(revision);
-    assert_eq!(write(world, &at(2)).await, Written::OtherRevision(1));
-    assert_eq!(write(world, &at(1)).await, Written::Done(2));
+    let create = || Write::put(key("doc"), &json!({"n": 1})).expect("an object").if_revision(Rev::NONE);
+    assert_eq!(write(world, &create()).await, Written::Done(Rev::new(1)));
+    assert_eq!(write(world, &create()).await, Written::OtherRevision(Rev::new(1)));
+    let at = |revision| Write::patch(key("doc"), &json!({"n": 2})).expect("an object").if_revision(Rev::new(revision));
+    assert_eq!(write(world, &at(2)).await, Written::OtherRevision(Rev::new(1)));
+    assert_eq!(write(world, &at(1)).await, Written::Done(Rev::new(2)));
     let faulty = FaultyStore::new(Arc::clone(&world.store));
     let other = world.clone();
-    faulty.meanwhile(async move { assert_eq!(patch(&other, "doc", &json!({"n": 3})).await, Written::Done(3)) });
-    assert_eq!(write(&world.over(faulty), &at(2)).await, Written::OtherRevision(3));
+    faulty
+        .meanwhile(async move { assert_eq!(patch(&other, "doc", &json!({"n": 3})).await, Written::Done(Rev::new(3))) });
+    assert_eq!(write(&world.over(faulty), &at(2)).await, Written::OtherRevision(Rev::new(3)));
     assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"n":3}"#));
 }
 
 /// Law 3: two servers that change one document at the same moment, with one name or with two, lose nothing.
 pub async fn two_servers_that_write_one_document_at_once_lose_nothing(world: &World) {
-    assert_eq!(put(world, "doc", &json!({})).await, Written::Done(1));
+    assert_eq!(put(world, "doc", &json!({})).await, Written::Done(Rev::new(1)));
     for (number, name) in [(0, "same"), (1, "other")] {
         let faulty = FaultyStore::new(Arc::clone(&world.store));
         let host = Arc::clone(&world.host) as Arc<dyn Host>;
@@ -89,7 +91,7 @@ pub async fn two_servers_that_write_one_document_at_once_lose_nothing(world: &Wo
             assert!(matches!(written, Written::Done(_)), "{written:?}");
         });
         let written = patch(&ours, "doc", &json!({format!("ours-{number}"): 1})).await;
-        assert_eq!(written, Written::Done(3 + 2 * number), "it is decided again on what the other one left");
+        assert_eq!(written, Written::Done(Rev::new(3 + 2 * number)), "it is decided again on what the other one left");
         assert_eq!(faulty.commits(), 2);
     }
     let data = world.data("doc").await.expect("the document is there");
@@ -100,7 +102,7 @@ pub async fn two_servers_that_write_one_document_at_once_lose_nothing(world: &Wo
 
 /// A client that has seen the server's write edits the document, and one that has not is told of it.
 pub async fn clients_and_the_server_edit_what_the_other_wrote(world: &World) {
-    assert_eq!(put(world, "doc", &json!({"server": 1})).await, Written::Done(1));
+    assert_eq!(put(world, "doc", &json!({"server": 1})).await, Written::Done(Rev::new(1)));
     let unseen = world.push([update("unseen", "doc").clock(&[("b", 1)])]).await;
     let [Outcome::Conflict(conflict)] = &unseen[..] else { panic!("no conflict but {unseen:?}") };
     assert_eq!(conflict.relation, ConflictRelation::Concurrent);
@@ -108,7 +110,7 @@ pub async fn clients_and_the_server_edit_what_the_other_wrote(world: &World) {
     let seen = seen_by("a", &world.log().await[0]);
     let seen: Vec<(&str, u64)> = seen.iter().map(|(client, count)| (client.as_str(), *count)).collect();
     world.apply([update("seen", "doc").clock(&seen).data(r#"{"client":1}"#)]).await;
-    assert_eq!(patch(world, "doc", &json!({"again": 1})).await, Written::Done(3));
+    assert_eq!(patch(world, "doc", &json!({"again": 1})).await, Written::Done(Rev::new(3)));
     assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"server":1,"client":1,"again":1}"#));
     let stale = world.push([update("stale", "doc").clock(&seen)]).await;
     let [Outcome::Conflict(conflict)] = &stale[..] else { panic!("no conflict but {stale:?}") };
@@ -119,11 +121,11 @@ pub async fn clients_and_the_server_edit_what_the_other_wrote(world: &World) {
 pub async fn a_client_does_not_take_a_later_write_of_the_server_for_one_that_it_has_seen(world: &World) {
     world.apply([insert("op", "doc-2").clock(&[("a", 1)])]).await;
     for number in 1..=5 {
-        assert_eq!(put(world, "doc-1", &json!({"n": number})).await, Written::Done(number));
+        assert_eq!(put(world, "doc-1", &json!({"n": number})).await, Written::Done(Rev::new(number)));
     }
     let met = seen_by("a", world.log().await.last().expect("the last write"));
     let met: Vec<(&str, u64)> = met.iter().map(|(client, count)| (client.as_str(), *count)).collect();
-    assert_eq!(patch(world, "doc-2", &json!({"server": 1})).await, Written::Done(2));
+    assert_eq!(patch(world, "doc-2", &json!({"server": 1})).await, Written::Done(Rev::new(2)));
     let edit = world.push([update("edit", "doc-2").clock(&met)]).await;
     assert!(matches!(edit[..], [Outcome::Conflict(_)]), "the client has not seen the write: {edit:?}");
 }
@@ -152,8 +154,8 @@ pub async fn a_document_whose_clock_is_full_is_left_as_it_is(world: &World) {
     operation.clock = clock(&[("a", 1), (server.as_str(), crate::limits::protocol::INTEGER_MAX - 1)]);
     let pushed = world.service.push(&world.tenant, vec![operation]).await.expect("the push is answered");
     assert!(pushed.outcomes().is_some());
-    assert_eq!(patch(world, "doc", &json!({"a": 1})).await, Written::Done(2));
+    assert_eq!(patch(world, "doc", &json!({"a": 1})).await, Written::Done(Rev::new(2)));
     assert_eq!(patch(world, "doc", &json!({"a": 1})).await, Written::ClockFull);
-    assert_eq!(put(world, "other", &json!({})).await, Written::Done(1), "other documents have room");
+    assert_eq!(put(world, "other", &json!({})).await, Written::Done(Rev::new(1)), "other documents have room");
     assert_eq!(world.log().await.len(), 3);
 }

@@ -6,6 +6,8 @@ use crate::core::names::{ClientId, Collection, DocumentId};
 use crate::core::operation::{Change, OperationKind};
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_OPEN_MAX_KEYS};
 
+const NOW: UnixMs = UnixMs::new(7);
+
 fn key(id: &str) -> DocumentKey {
     DocumentKey { collection: Collection::literal("todos"), id: DocumentId::literal(id) }
 }
@@ -20,7 +22,7 @@ fn operation(id: &str, kind: OperationKind, document: &str, data: &str, entries:
         id: OperationId::literal(id),
         change: Change::new(kind, data).expect("the data that the kind has"),
         key: key(document),
-        timestamp: 1,
+        timestamp: UnixMs::new(1),
         client_id: ClientId::literal(entries.first().map_or("a", |(client, _)| client)),
         clock: clock(entries),
     }
@@ -32,38 +34,38 @@ fn insert(id: &str, document: &str, entries: &[(&str, u64)]) -> Operation {
 
 /// The snapshot that a store would return after it had committed a batch.
 fn after(mut snapshot: Snapshot, batch: &Batch) -> Snapshot {
-    snapshot.known.extend(batch.entries.iter().map(|entry| entry.id.clone()));
+    snapshot.known.extend(batch.operations.iter().map(|operation| operation.id.clone()));
     snapshot.documents.extend(batch.documents.iter().map(|write| (write.key.clone(), write.document.clone())));
     snapshot
 }
 
-fn decided(snapshot: &Snapshot, operations: &[Operation]) -> (Answer, Batch) {
-    let (mut answers, batch) = decide(&[operations.into()], snapshot, 7);
-    (answers.remove(0), batch)
+fn decided(snapshot: &Snapshot, operations: &[Operation]) -> (Decision, Batch) {
+    let (mut decisions, batch) = decide(&[operations.into()], snapshot, NOW);
+    (decisions.remove(0), batch)
 }
 
 #[test]
 fn an_operation_on_an_unknown_document_is_applied_whatever_its_clock() {
     for kind in [OperationKind::Insert, OperationKind::Update, OperationKind::Delete] {
-        let (answer, batch) = decided(&Snapshot::default(), &[operation("1", kind, "d", r#"{"n":1}"#, &[])]);
-        assert_eq!(answer, Ok(vec![Outcome::Applied]));
+        let (decision, batch) = decided(&Snapshot::default(), &[operation("1", kind, "d", r#"{"n":1}"#, &[])]);
+        assert_eq!(decision, Ok(vec![Outcome::Applied]));
         assert_eq!(batch.documents.len(), 1);
         assert_eq!(batch.documents[0].seen_rev, None);
-        assert_eq!(batch.documents[0].document.rev, 1);
+        assert_eq!(batch.documents[0].document.rev, Rev::new(1));
         assert_eq!(batch.documents[0].document.is_deleted(), kind == OperationKind::Delete);
         assert_eq!(batch.live_documents_delta, i64::from(kind != OperationKind::Delete));
-        assert_eq!(batch.received_at_ms, 7);
+        assert_eq!(batch.received_at_ms, NOW);
     }
 }
 
 #[test]
 fn a_known_id_changes_nothing_even_within_one_batch_and_with_another_content() {
-    let (answer, batch) =
+    let (decision, batch) =
         decided(&Snapshot::default(), &[insert("1", "d", &[("a", 1)]), insert("1", "e", &[("a", 2)])]);
-    assert_eq!(answer, Ok(vec![Outcome::Applied, Outcome::Duplicate]));
-    assert_eq!(batch.entries.len(), 1);
-    let (answer, batch) = decided(&after(Snapshot::default(), &batch), &[insert("1", "d", &[("a", 9)])]);
-    assert_eq!(answer, Ok(vec![Outcome::Duplicate]));
+    assert_eq!(decision, Ok(vec![Outcome::Applied, Outcome::Duplicate]));
+    assert_eq!(batch.operations.len(), 1);
+    let (decision, batch) = decided(&after(Snapshot::default(), &batch), &[insert("1", "d", &[("a", 9)])]);
+    assert_eq!(decision, Ok(vec![Outcome::Duplicate]));
     assert!(batch.is_empty());
 }
 
@@ -74,15 +76,15 @@ fn later_operations_of_a_batch_see_earlier_ones() {
         operation("2", OperationKind::Update, "d", r#"{"m":2}"#, &[("a", 2)]),
         insert("3", "d", &[("b", 1)]),
     ];
-    let (answer, batch) = decided(&Snapshot::default(), &operations);
-    let answer = answer.unwrap();
-    assert_eq!(answer[..2], [Outcome::Applied, Outcome::Applied]);
-    let Outcome::Conflict(conflict) = &answer[2] else { panic!("{answer:?}") };
+    let (decision, batch) = decided(&Snapshot::default(), &operations);
+    let decision = decision.unwrap();
+    assert_eq!(decision[..2], [Outcome::Applied, Outcome::Applied]);
+    let Outcome::Conflict(conflict) = &decision[2] else { panic!("{decision:?}") };
     assert_eq!(conflict.relation, ConflictRelation::Concurrent);
-    assert_eq!(conflict.document.rev, 2);
+    assert_eq!(conflict.document.rev, Rev::new(2));
     assert_eq!(batch.documents.len(), 1, "a document is written once, as the batch leaves it");
     assert_eq!(batch.documents[0].document.data, Some(Object::literal(r#"{"n":1,"m":2}"#)));
-    assert_eq!(batch.documents[0].entry_index, 1);
+    assert_eq!(batch.documents[0].operation_index, 1);
 }
 
 #[test]
@@ -105,14 +107,14 @@ fn a_tombstone_drops_the_data_keeps_the_clock_and_is_revived_by_an_update_alone_
     let operations = [insert("1", "d", &[("a", 1)]), operation("2", OperationKind::Delete, "d", "", &[("a", 2)])];
     let (_, batch) = decided(&Snapshot::default(), &operations);
     assert_eq!(batch.documents[0].document.data, None);
-    assert_eq!(batch.documents[0].document.rev, 2);
+    assert_eq!(batch.documents[0].document.rev, Rev::new(2));
     assert_eq!(batch.live_documents_delta, 0);
     let snapshot = after(Snapshot::default(), &batch);
     let update = operation("3", OperationKind::Update, "d", r#"{"m":2}"#, &[("a", 3)]);
     let (_, batch) = decided(&snapshot, &[update]);
-    assert_eq!(batch.entries[0].kind(), OperationKind::Insert);
+    assert_eq!(batch.operations[0].kind(), OperationKind::Insert);
     assert_eq!(batch.documents[0].document.data, Some(Object::literal(r#"{"m":2}"#)));
-    assert_eq!(batch.documents[0].seen_rev, Some(2));
+    assert_eq!(batch.documents[0].seen_rev, Some(Rev::new(2)));
     assert_eq!(batch.live_documents_delta, 1);
 }
 
@@ -127,10 +129,10 @@ fn a_push_that_is_refused_leaves_no_trace_and_its_neighbours_are_decided_without
         operation("4", OperationKind::Update, "d", &other_half, &[("a", 3)]),
     ];
     let last = [operation("3", OperationKind::Update, "d", r#"{"m":2}"#, &[("a", 2)])];
-    let (answers, batch) = decide(&[&first[..], &refused, &last].map(Push::from), &Snapshot::default(), 0);
-    assert_eq!(answers[1], Err(Refused::DocumentTooLarge { index: 2 }));
-    let (without, batch_without) = decide(&[&first[..], &last].map(Push::from), &Snapshot::default(), 0);
-    assert_eq!([&answers[0], &answers[2]], [&without[0], &without[1]]);
+    let (decisions, batch) = decide(&[&first[..], &refused, &last].map(Push::from), &Snapshot::default(), NOW);
+    assert_eq!(decisions[1], Err(Refused::DocumentTooLarge { index: 2 }));
+    let (without, batch_without) = decide(&[&first[..], &last].map(Push::from), &Snapshot::default(), NOW);
+    assert_eq!([&decisions[0], &decisions[2]], [&without[0], &without[1]]);
     assert_eq!(batch, batch_without);
 }
 
@@ -147,8 +149,8 @@ fn a_push_whose_conflicts_would_answer_too_much_is_refused_as_a_whole_and_a_sing
     assert!(decided(&snapshot, &conflicting(conflicts_that_fit - 1)).0.is_ok());
     let mut push = vec![insert("2", "e", &[("b", 1)])];
     push.extend(conflicting(conflicts_that_fit + 1));
-    let (answer, batch) = decided(&snapshot, &push);
-    assert_eq!(answer, Err(Refused::ConflictsTooLarge { max_bytes: PUSH_CONFLICTS_MAX_BYTES }));
+    let (decision, batch) = decided(&snapshot, &push);
+    assert_eq!(decision, Err(Refused::ConflictsTooLarge { max_bytes: PUSH_CONFLICTS_MAX_BYTES }));
     assert!(batch.is_empty());
 }
 
@@ -161,8 +163,8 @@ fn a_push_may_answer_as_many_bytes_of_conflicts_as_it_says() {
     let operations = [insert("2", "e", &[("b", 1)]), insert("3", "d", &[("b", 1)])];
     let decided_within = |conflicts_max_bytes| {
         let push = Push { operations: &operations, conflicts_max_bytes };
-        let (mut answers, batch) = decide(&[push], &snapshot, 7);
-        (answers.remove(0), batch.entries.len())
+        let (mut decisions, batch) = decide(&[push], &snapshot, NOW);
+        (decisions.remove(0), batch.operations.len())
     };
     assert!(matches!(decided_within(needed), (Ok(_), 1)));
     let refused = Refused::ConflictsTooLarge { max_bytes: needed - 1 };
@@ -185,10 +187,10 @@ fn a_document_is_read_once_however_many_operations_change_it() {
         })
         .collect();
     let before = OPENED.get();
-    let (answer, batch) = decided(&snapshot, &updates);
+    let (decision, batch) = decided(&snapshot, &updates);
     assert_eq!(OPENED.get() - before, 1);
-    assert!(answer.unwrap().iter().all(|outcome| *outcome == Outcome::Applied));
-    assert_eq!(batch.documents[0].document.rev, 499);
+    assert!(decision.unwrap().iter().all(|outcome| *outcome == Outcome::Applied));
+    assert_eq!(batch.documents[0].document.rev, Rev::new(499));
     let data = batch.documents[0].document.data.as_ref().unwrap().as_str();
     assert!(data.starts_with(r#"{"k0":0,"k1":1,"k2":"new","k3":"new""#) && data.ends_with(r#""k999":999}"#));
 }
@@ -210,20 +212,20 @@ fn a_conflict_shows_the_document_as_it_stood_at_its_operation_also_in_a_push_beh
         operation("9", OperationKind::Update, "d", &too_large, &[("a", 7)]),
     ];
     let last = [insert("10", "d", &[("b", 1)]), operation("6", OperationKind::Update, "d", "{}", &[("a", 4)])];
-    let (answers, batch) = decide(&[&first[..], &refused, &last].map(Push::from), &Snapshot::default(), 0);
+    let (decisions, batch) = decide(&[&first[..], &refused, &last].map(Push::from), &Snapshot::default(), NOW);
     let shown = |outcome: &Outcome| match outcome {
         Outcome::Conflict(conflict) => (conflict.document.rev, conflict.document.data.clone().unwrap()),
         other => panic!("{other:?}"),
     };
-    let outcomes = answers[0].as_ref().unwrap();
-    assert_eq!(shown(&outcomes[2]), (2, Object::literal(r#"{"n":1,"m":2}"#)));
-    assert_eq!(shown(&outcomes[4]), (3, Object::literal(r#"{"n":4,"m":2}"#)));
-    assert_eq!(answers[1], Err(Refused::DocumentTooLarge { index: 3 }));
-    let outcomes = answers[2].as_ref().unwrap();
-    assert_eq!(shown(&outcomes[0]), (3, Object::literal(r#"{"n":4,"m":2}"#)));
+    let outcomes = decisions[0].as_ref().unwrap();
+    assert_eq!(shown(&outcomes[2]), (Rev::new(2), Object::literal(r#"{"n":1,"m":2}"#)));
+    assert_eq!(shown(&outcomes[4]), (Rev::new(3), Object::literal(r#"{"n":4,"m":2}"#)));
+    assert_eq!(decisions[1], Err(Refused::DocumentTooLarge { index: 3 }));
+    let outcomes = decisions[2].as_ref().unwrap();
+    assert_eq!(shown(&outcomes[0]), (Rev::new(3), Object::literal(r#"{"n":4,"m":2}"#)));
     assert_eq!(outcomes[1], Outcome::Applied, "a refused push leaves its ids unknown");
     assert_eq!(batch.documents[0].document.data, Some(Object::literal(r#"{"n":4,"m":2}"#)));
-    assert_eq!((batch.documents[0].entry_index, batch.entries.len()), (3, 4));
+    assert_eq!((batch.documents[0].operation_index, batch.operations.len()), (3, 4));
 }
 
 #[test]
@@ -238,8 +240,8 @@ fn a_push_may_write_so_many_bytes_of_documents_and_not_more() {
         (0..count).map(insert).collect()
     };
     assert!(decided(&Snapshot::default(), &inserts(fits)).0.is_ok());
-    let (answer, batch) = decided(&Snapshot::default(), &inserts(fits + 1));
-    assert_eq!(answer, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES }));
+    let (decision, batch) = decided(&Snapshot::default(), &inserts(fits + 1));
+    assert_eq!(decision, Err(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES }));
     assert!(batch.is_empty());
     let mut replaced = inserts(fits + 1);
     replaced.push(operation("delete", OperationKind::Delete, "0", "", &[("a", 2)]));
@@ -257,20 +259,20 @@ fn a_decision_ends_when_the_pushes_before_write_or_show_enough_and_one_document_
     };
     let (_, batch) = decided(&Snapshot::default(), &[operation("1", OperationKind::Insert, "d", &data, &[("a", 1)])]);
     let snapshot = after(Snapshot::default(), &batch);
-    let answers = |pushes: &[Vec<Operation>]| {
+    let decisions = |pushes: &[Vec<Operation>]| {
         let pushes: Vec<Push<'_>> = pushes.iter().map(|push| push.as_slice().into()).collect();
-        decide(&pushes, &snapshot, 0).0.len()
+        decide(&pushes, &snapshot, NOW).0.len()
     };
-    assert_eq!(answers(&pushes(r#"{"b":1}"#, &|_| "d".to_owned())), 98, "one document");
+    assert_eq!(decisions(&pushes(r#"{"b":1}"#, &|_| "d".to_owned())), 98, "one document");
     let most = PUSH_WRITTEN_MAX_BYTES / (DOCUMENT_MAX_BYTES / 2) + 1;
-    let many = answers(&pushes(&data, &|number| number.to_string()));
+    let many = decisions(&pushes(&data, &|number| number.to_string()));
     assert!((most / 2..=most).contains(&many), "{many}");
 
     let mut shown = pushes(r#"{"b":1}"#, &|_| "d".to_owned());
     for (number, push) in shown.iter_mut().enumerate() {
         push.push(insert(&format!("conflict-{number}"), "d", &[("b", 1)]));
     }
-    let many = answers(&shown);
+    let many = decisions(&shown);
     assert!((most / 2..=most).contains(&many), "{many}");
 }
 
@@ -283,19 +285,19 @@ fn a_push_that_updates_documents_of_too_many_keys_is_refused_and_half_of_it_is_n
     let inserts: Vec<Operation> = (0..count)
         .map(|number| operation(&format!("i{number}"), OperationKind::Insert, &number.to_string(), &data, &[("a", 1)]))
         .collect();
-    let (answer, batch) = decided(&Snapshot::default(), &inserts);
-    assert!(answer.is_ok(), "an insert opens nothing");
+    let (decision, batch) = decided(&Snapshot::default(), &inserts);
+    assert!(decision.is_ok(), "an insert opens nothing");
     let snapshot = after(Snapshot::default(), &batch);
     let updates: Vec<Operation> = (0..count)
         .map(|number| {
             operation(&format!("u{number}"), OperationKind::Update, &number.to_string(), r#"{"n":1}"#, &[("a", 2)])
         })
         .collect();
-    let (answer, batch) = decided(&snapshot, &updates);
-    assert_eq!(answer, Err(Refused::TooManyKeys { max_keys: PUSH_OPEN_MAX_KEYS }));
+    let (decision, batch) = decided(&snapshot, &updates);
+    assert_eq!(decision, Err(Refused::TooManyKeys { max_keys: PUSH_OPEN_MAX_KEYS }));
     assert!(batch.is_empty());
     let (first, second) = updates.split_at(count / 2);
-    let (answers, batch) = decide(&[first.into(), second.into()], &snapshot, 0);
-    assert_eq!((answers.len(), batch.entries.len()), (1, first.len()), "the second is left for the next commit");
+    let (decisions, batch) = decide(&[first.into(), second.into()], &snapshot, NOW);
+    assert_eq!((decisions.len(), batch.operations.len()), (1, first.len()), "the second is left for the next commit");
     assert!(decided(&snapshot, second).0.is_ok());
 }

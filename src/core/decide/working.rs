@@ -2,22 +2,24 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Answer, Batch, Conflict, ConflictRelation, DocumentWrite, Outcome, Push, Refused, Snapshot};
+use super::{Batch, Conflict, ConflictRelation, Decision, DocumentWrite, Outcome, Push, Refused, Snapshot};
 use crate::core::clock::{Relation, VectorClock};
 use crate::core::document::Document;
 use crate::core::document::content::{OpenObject, Reverse};
 use crate::core::json::{BadJson, Object};
 use crate::core::names::{DocumentKey, OperationId};
+use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation};
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_OPEN_MAX_KEYS, PUSH_WRITTEN_MAX_BYTES};
 
 /// The state that a decision walks over: what the store had, and the documents that were changed since.
 pub(super) struct WorkingSet<'a> {
     snapshot: &'a Snapshot,
-    /// The ids of the entries.
+    /// The ids of the operations.
     applied: HashSet<&'a OperationId>,
     documents: HashMap<&'a DocumentKey, Working<'a>>,
-    entries: Vec<Operation>,
+    /// The operations to write.
+    operations: Vec<Operation>,
     /// How many pushes came before this one.
     pushes: usize,
     /// The bytes of the changed documents.
@@ -40,8 +42,8 @@ struct Working<'a> {
 /// The part of a document that an operation replaces as a whole.
 #[derive(Clone, Copy)]
 struct State<'a> {
-    rev: u64,
-    /// The operation that wrote it last, and its index among the entries; nothing before the first one.
+    rev: Rev,
+    /// The operation that wrote it last, and its index among the operations; nothing before the first one.
     last: Option<(&'a Operation, usize)>,
 }
 
@@ -73,7 +75,7 @@ impl<'a> WorkingSet<'a> {
             snapshot,
             applied: HashSet::new(),
             documents: HashMap::new(),
-            entries: Vec::new(),
+            operations: Vec::new(),
             pushes: 0,
             changed_bytes: 0,
             shown_bytes: 0,
@@ -82,17 +84,17 @@ impl<'a> WorkingSet<'a> {
     }
 
     /// Decides about one push; one that is refused is taken back.
-    pub(super) fn push(&mut self, push: Push<'a>) -> Answer {
+    pub(super) fn push(&mut self, push: Push<'a>) -> Decision {
         let mut undo = Vec::new();
-        let answer = self.operations(push, &mut undo).and_then(|outcomes| {
+        let decision = self.operations(push, &mut undo).and_then(|outcomes| {
             self.count_changed(&undo)?;
             Ok(outcomes)
         });
-        if answer.is_err() {
+        if decision.is_err() {
             self.take_back(undo);
         }
         self.pushes += 1;
-        answer
+        decision
     }
 
     /// How many bytes the documents have that are written or only shown.
@@ -100,7 +102,7 @@ impl<'a> WorkingSet<'a> {
         self.changed_bytes + self.shown_bytes
     }
 
-    fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Answer {
+    fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Decision {
         let Push { operations, conflicts_max_bytes: max_bytes } = push;
         let mut outcomes = Vec::with_capacity(operations.len());
         let mut conflict_bytes = 0;
@@ -128,7 +130,7 @@ impl<'a> WorkingSet<'a> {
         let working = self.documents.entry(&operation.key).or_insert_with(|| Working::of(before));
 
         let mut logged = operation.clone();
-        let revives = working.now.rev > 0 && working.content.is_nothing();
+        let revives = working.now.rev > Rev::NONE && working.content.is_nothing();
         if let (true, Change::Update(data)) = (revives, &operation.change) {
             // A client may keep the data of a document that it deleted, and would merge an update into them. An insert
             // replaces them.
@@ -144,11 +146,11 @@ impl<'a> WorkingSet<'a> {
                 return Err(problem);
             }
         };
-        let state = State { rev: working.now.rev + 1, last: Some((operation, self.entries.len())) };
+        let state = State { rev: working.now.rev.next(), last: Some((operation, self.operations.len())) };
         let state = std::mem::replace(&mut working.now, state);
         undo.push(Undo { key: &operation.key, state, content });
         self.applied.insert(&operation.id);
-        self.entries.push(logged);
+        self.operations.push(logged);
         self.open_keys = self.open_keys + working.content.open_keys() - keys_before;
         if working.content.bytes() > DOCUMENT_MAX_BYTES {
             return Err(NoDocument::TooLarge);
@@ -197,7 +199,7 @@ impl<'a> WorkingSet<'a> {
 
     fn take_back(&mut self, undo: Vec<Undo<'a>>) {
         for Undo { key, state, content } in undo.into_iter().rev() {
-            self.entries.pop();
+            self.operations.pop();
             let Some(working) = self.documents.get_mut(key) else { continue };
             if let Some((operation, _)) = working.now.last {
                 self.applied.remove(&operation.id);
@@ -213,18 +215,18 @@ impl<'a> WorkingSet<'a> {
     }
 
     /// The batch to write.
-    pub(super) fn into_batch(self, received_at_ms: u64) -> Batch {
+    pub(super) fn into_batch(self, received_at_ms: UnixMs) -> Batch {
         let mut live_documents_delta = 0;
         let mut documents = Vec::with_capacity(self.documents.len());
         for (key, mut working) in self.documents {
-            let (Some((_, entry_index)), Some(document)) = (working.now.last, working.document()) else { continue };
+            let (Some((_, operation_index)), Some(document)) = (working.now.last, working.document()) else { continue };
             let was_live = working.before.is_some_and(|before| !before.is_deleted());
             live_documents_delta += i64::from(!document.is_deleted()) - i64::from(was_live);
             let seen_rev = working.before.map(|before| before.rev);
-            documents.push(DocumentWrite { key: key.clone(), seen_rev, document, entry_index });
+            documents.push(DocumentWrite { key: key.clone(), seen_rev, document, operation_index });
         }
         documents.sort_unstable_by(|left, right| left.key.cmp(&right.key));
-        Batch { entries: self.entries, documents, live_documents_delta, received_at_ms }
+        Batch { operations: self.operations, documents, live_documents_delta, received_at_ms }
     }
 }
 
@@ -233,7 +235,7 @@ impl<'a> Working<'a> {
         let data = before.and_then(|document| document.data.as_ref());
         Self {
             before,
-            now: State { rev: before.map_or(0, |document| document.rev), last: None },
+            now: State { rev: before.map_or(Rev::NONE, |document| document.rev), last: None },
             content: data.map_or(Content::Nothing, Content::Text),
             counted: None,
         }

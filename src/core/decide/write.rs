@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::core::document::Document;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, DocumentKey, OperationId};
+use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation};
 use crate::limits::protocol::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX};
 
@@ -13,7 +14,7 @@ use crate::limits::protocol::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX};
 pub struct Write {
     key: DocumentKey,
     change: Change,
-    if_revision: Option<u64>,
+    if_revision: Option<Rev>,
 }
 
 /// Why a value is not the data of a document.
@@ -44,9 +45,9 @@ impl Write {
         Self { key, change: Change::Delete, if_revision: None }
     }
 
-    /// Writes only if the document has this revision; 0 if there must be no document.
+    /// Writes only if the document has this revision; [`Rev::NONE`] if there must be no document.
     #[must_use]
-    pub fn if_revision(self, revision: u64) -> Self {
+    pub fn if_revision(self, revision: Rev) -> Self {
         Self { if_revision: Some(revision), ..self }
     }
 
@@ -62,7 +63,7 @@ impl Write {
     /// When the write does not fit the document.
     pub fn operation(&self, current: Option<&Document>, author: Author) -> Result<Operation, Written> {
         let live = current.filter(|document| !document.is_deleted());
-        let revision = live.map_or(0, |document| document.rev);
+        let revision = live.map_or(Rev::NONE, |document| document.rev);
         if self.if_revision.is_some_and(|expected| expected != revision) {
             return Err(Written::OtherRevision(revision));
         }
@@ -77,7 +78,14 @@ impl Write {
             return Err(Written::ClockFull);
         }
         let (change, key) = (self.change.clone(), self.key.clone());
-        Ok(Operation { id, change, key, timestamp: now_ms.clamp(1, INTEGER_MAX), client_id, clock })
+        Ok(Operation {
+            id,
+            change,
+            key,
+            timestamp: now_ms.clamp(UnixMs::new(1), UnixMs::new(INTEGER_MAX)),
+            client_id,
+            clock,
+        })
     }
 }
 
@@ -91,7 +99,7 @@ pub struct Author {
     /// A counter greater than all that this server used in the tenant before.
     pub counter: u64,
     /// The time, in milliseconds since 1970.
-    pub now_ms: u64,
+    pub now_ms: UnixMs,
 }
 
 /// The outcome of a write of the server.
@@ -100,10 +108,10 @@ pub struct Author {
 #[must_use]
 pub enum Written {
     /// It is durable, and the document has this revision now.
-    Done(u64),
-    /// The document has another revision than the write asked for, which is this one; 0 if there is no document. Nothing
-    /// has changed.
-    OtherRevision(u64),
+    Done(Rev),
+    /// The document has another revision than the write asked for, which is this one; [`Rev::NONE`] if there is no
+    /// document. Nothing has changed.
+    OtherRevision(Rev),
     /// There is no document to patch or delete. Nothing has changed.
     Missing,
     /// The document would be too large. Nothing has changed.
@@ -137,12 +145,19 @@ mod tests {
     }
 
     fn author(counter: u64) -> Author {
-        Author { client_id: ClientId::server(), id: OperationId::literal("op"), counter, now_ms: 5 }
+        Author { client_id: ClientId::server(), id: OperationId::literal("op"), counter, now_ms: UnixMs::new(5) }
     }
 
     fn document(clock: VectorClock, data: Option<&str>) -> Document {
         let (operation_id, client_id) = (OperationId::literal("before"), ClientId::literal("a"));
-        Document { rev: 3, data: data.map(Object::literal), clock, operation_id, client_id, timestamp: 9 }
+        Document {
+            rev: Rev::new(3),
+            data: data.map(Object::literal),
+            clock,
+            operation_id,
+            client_id,
+            timestamp: UnixMs::new(9),
+        }
     }
 
     fn clock(entries: &[(ClientId, u64)]) -> VectorClock {
@@ -169,12 +184,15 @@ mod tests {
         for missing in [None, Some(&gone)] {
             assert_eq!(outcome(Write::delete(key()), missing), Err(Written::Missing));
             assert_eq!(outcome(put(), missing), Ok(()));
-            assert_eq!(outcome(put().if_revision(0), missing), Ok(()));
-            assert_eq!(outcome(put().if_revision(3), missing), Err(Written::OtherRevision(0)));
+            assert_eq!(outcome(put().if_revision(Rev::NONE), missing), Ok(()));
+            assert_eq!(outcome(put().if_revision(Rev::new(3)), missing), Err(Written::OtherRevision(Rev::NONE)));
         }
-        assert_eq!(outcome(put().if_revision(3), Some(&there)), Ok(()));
-        assert_eq!(outcome(put().if_revision(0), Some(&there)), Err(Written::OtherRevision(3)));
-        assert_eq!(outcome(Write::delete(key()).if_revision(2), Some(&there)), Err(Written::OtherRevision(3)));
+        assert_eq!(outcome(put().if_revision(Rev::new(3)), Some(&there)), Ok(()));
+        assert_eq!(outcome(put().if_revision(Rev::NONE), Some(&there)), Err(Written::OtherRevision(Rev::new(3))));
+        assert_eq!(
+            outcome(Write::delete(key()).if_revision(Rev::new(2)), Some(&there)),
+            Err(Written::OtherRevision(Rev::new(3)))
+        );
     }
 
     #[test]

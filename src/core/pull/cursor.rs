@@ -3,20 +3,21 @@
 use std::fmt;
 
 use super::fingerprint::Fingerprint;
+use crate::core::numbers::Seq;
 use crate::limits::protocol::INTEGER_MAX;
 
 /// A place in a tenant's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
-    /// The sequence number, 0 before the first operation.
-    pub seq: u64,
+    /// The sequence number, [`Seq::START`] before the first operation.
+    pub seq: Seq,
     /// The fingerprint of the log up to this place.
     pub fingerprint: Fingerprint,
 }
 
 impl Position {
     /// The place before the first operation.
-    pub const START: Self = Self { seq: 0, fingerprint: Fingerprint::START };
+    pub const START: Self = Self { seq: Seq::START, fingerprint: Fingerprint::START };
 }
 
 /// The state of a tenant's log as a whole.
@@ -24,8 +25,9 @@ impl Position {
 pub struct Head {
     /// The place of the newest operation.
     pub position: Position,
-    /// The sequence number up to which compaction has removed history, 0 if it has removed nothing.
-    pub horizon: u64,
+    /// The sequence number up to which compaction has removed history, [`Seq::START`] if it has removed
+    /// nothing.
+    pub horizon: Seq,
 }
 
 impl Head {
@@ -33,7 +35,7 @@ impl Head {
     ///
     /// This decides the mode of a pull that begins there: it reads the log if this holds, and documents if not.
     #[must_use]
-    pub fn has_log_behind(&self, seq: u64) -> bool {
+    pub fn has_log_behind(&self, seq: Seq) -> bool {
         seq >= self.horizon
     }
 }
@@ -49,7 +51,7 @@ pub enum Cursor {
         after: Position,
         /// The client receives only tombstones after this sequence number. Older ones are from before it began, so it
         /// never had these documents.
-        tombstones_after: u64,
+        tombstones_after: Seq,
     },
 }
 
@@ -80,7 +82,7 @@ impl Cursor {
         let mut parts = text.split('.');
         let cursor = match parts.next() {
             Some("l") => Self::Log(position(&mut parts)?),
-            Some("s") => Self::State { after: position(&mut parts)?, tombstones_after: number(&mut parts)? },
+            Some("s") => Self::State { after: position(&mut parts)?, tombstones_after: seq(&mut parts)? },
             _ => return Err(NotACursor),
         };
         // Each cursor has exactly one text: leading zeros, capital letters and further parts are refused.
@@ -105,8 +107,12 @@ fn number<'a>(parts: &mut impl Iterator<Item = &'a str>) -> Result<u64, NotACurs
     if number <= INTEGER_MAX { Ok(number) } else { Err(NotACursor) }
 }
 
+fn seq<'a>(parts: &mut impl Iterator<Item = &'a str>) -> Result<Seq, NotACursor> {
+    number(parts).map(Seq::new)
+}
+
 fn position<'a>(parts: &mut impl Iterator<Item = &'a str>) -> Result<Position, NotACursor> {
-    let seq = number(parts)?;
+    let seq = seq(parts)?;
     Ok(Position { seq, fingerprint: Fingerprint::from_number(number(parts)?) })
 }
 
@@ -114,7 +120,7 @@ fn position<'a>(parts: &mut impl Iterator<Item = &'a str>) -> Result<Position, N
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueryCursor {
     /// The sequence number of the last operation of that document. The next page has smaller numbers.
-    pub before: u64,
+    pub before: Seq,
 }
 
 impl QueryCursor {
@@ -123,7 +129,7 @@ impl QueryCursor {
     /// # Errors
     /// If it is not a text that [`QueryCursor`]'s `Display` writes.
     pub fn parse(text: &str) -> Result<Self, NotACursor> {
-        let before = number(&mut text.strip_prefix("q.").into_iter())?;
+        let before = seq(&mut text.strip_prefix("q.").into_iter())?;
         let cursor = Self { before };
         if cursor.to_string() == text { Ok(cursor) } else { Err(NotACursor) }
     }
@@ -165,13 +171,14 @@ mod tests {
             assert_eq!(Cursor::parse(text), Err(NotACursor), "{text}");
             assert!(text == "q.1" || QueryCursor::parse(text).is_err(), "{text}");
         }
-        assert_eq!(QueryCursor::parse("q.ff"), Ok(QueryCursor { before: 255 }));
+        assert_eq!(QueryCursor::parse("q.ff"), Ok(QueryCursor { before: Seq::new(255) }));
     }
 
     proptest! {
         #[test]
         fn a_cursor_comes_back_as_it_was(seq in 0..=INTEGER_MAX, fingerprint in 0_u64..1 << 48, began in 0..=INTEGER_MAX) {
-            let position = Position { seq, fingerprint: Fingerprint::from_number(fingerprint) };
+            let position = Position { seq: Seq::new(seq), fingerprint: Fingerprint::from_number(fingerprint) };
+            let began = Seq::new(began);
             for cursor in [Cursor::Log(position), Cursor::State { after: position, tombstones_after: began }] {
                 prop_assert_eq!(Cursor::parse(&cursor.to_string()), Ok(cursor));
             }

@@ -1,14 +1,15 @@
 //! The progress of a client, which only the statistics use.
 
+use crate::core::numbers::{Seq, UnixMs};
 use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
 
 /// How far a client has pulled, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The sequence number up to which it has pulled.
-    pub pulled_seq: u64,
+    pub pulled_seq: Seq,
     /// When it pulled last, in milliseconds since 1970.
-    pub seen_at_ms: u64,
+    pub seen_at_ms: UnixMs,
 }
 
 impl Progress {
@@ -20,7 +21,7 @@ impl Progress {
     pub fn is_news(&self, noted: Option<Self>) -> bool {
         noted.is_none_or(|noted| {
             noted.pulled_seq != self.pulled_seq
-                || noted.seen_at_ms.abs_diff(self.seen_at_ms) >= CLIENT_SEEN_PRECISION_MS
+                || noted.seen_at_ms.ms_between(self.seen_at_ms) >= CLIENT_SEEN_PRECISION_MS
         })
     }
 }
@@ -31,15 +32,15 @@ mod tests {
 
     #[test]
     fn another_place_is_news_and_so_is_another_hour() {
-        let noted = Progress { pulled_seq: 3, seen_at_ms: 10 * CLIENT_SEEN_PRECISION_MS };
+        let noted = Progress { pulled_seq: Seq::new(3), seen_at_ms: UnixMs::new(10 * CLIENT_SEEN_PRECISION_MS) };
         assert!(noted.is_news(None));
         assert!(!noted.is_news(Some(noted)));
-        assert!(Progress { pulled_seq: 2, ..noted }.is_news(Some(noted)), "a client may begin again");
+        assert!(Progress { pulled_seq: Seq::new(2), ..noted }.is_news(Some(noted)), "a client may begin again");
         for (seen_at_ms, is_news) in [
-            (noted.seen_at_ms + CLIENT_SEEN_PRECISION_MS - 1, false),
-            (noted.seen_at_ms + CLIENT_SEEN_PRECISION_MS, true),
-            (noted.seen_at_ms - CLIENT_SEEN_PRECISION_MS + 1, false),
-            (noted.seen_at_ms - CLIENT_SEEN_PRECISION_MS, true),
+            (noted.seen_at_ms.plus_ms(CLIENT_SEEN_PRECISION_MS - 1), false),
+            (noted.seen_at_ms.plus_ms(CLIENT_SEEN_PRECISION_MS), true),
+            (noted.seen_at_ms.minus_ms(CLIENT_SEEN_PRECISION_MS - 1), false),
+            (noted.seen_at_ms.minus_ms(CLIENT_SEEN_PRECISION_MS), true),
         ] {
             assert_eq!(Progress { seen_at_ms, ..noted }.is_news(Some(noted)), is_news, "{seen_at_ms}");
         }

@@ -11,6 +11,7 @@ use futures_util::{FutureExt as _, pin_mut};
 
 use crate::api::Denied;
 use crate::auth::Keys;
+use crate::core::numbers::UnixMs;
 use crate::limits::protocol::DAY_MS;
 use crate::limits::runtime::{
     JWKS_FETCH_PAUSE_MS, JWKS_FETCH_TIME_MAX_MS, JWKS_FIRST_FETCH_PAUSE_MS, JWKS_FRESH_MS, JWKS_TRUSTED_MS,
@@ -40,7 +41,7 @@ pub(super) struct KeyCache {
 #[derive(Debug, Default)]
 struct State {
     known: Option<Known>,
-    tried_at_ms: Option<u64>,
+    tried_at_ms: Option<UnixMs>,
     /// Whether the last fetch failed.
     has_failed: bool,
 }
@@ -50,7 +51,7 @@ struct State {
 struct Known {
     keys: Arc<Keys>,
     text: Arc<str>,
-    fetched_at_ms: u64,
+    fetched_at_ms: UnixMs,
 }
 
 impl KeyCache {
@@ -61,7 +62,7 @@ impl KeyCache {
     /// The keys for a token that names this key id. The id may be missing among them.
     pub(super) async fn keys(self: &Arc<Self>, id: Option<&str>) -> Result<Arc<Keys>, Denied> {
         let known = self.state().known.clone();
-        let age_ms = known.as_ref().map(|known| self.host.now_ms().abs_diff(known.fetched_at_ms));
+        let age_ms = known.as_ref().map(|known| self.host.now_ms().ms_between(known.fetched_at_ms));
         match (known, age_ms) {
             (Some(known), Some(age_ms)) if age_ms < JWKS_TRUSTED_MS => {
                 let is_known = id.is_none_or(|id| known.keys.has(id));
@@ -90,7 +91,7 @@ impl KeyCache {
                 self.fetch(JWKS_FETCH_PAUSE_MS).await;
                 let now_ms = self.host.now_ms();
                 let known = self.state().known.clone();
-                let usable = known.filter(|known| now_ms.abs_diff(known.fetched_at_ms) < DAY_MS);
+                let usable = known.filter(|known| now_ms.ms_between(known.fetched_at_ms) < DAY_MS);
                 usable.map(|known| known.keys).ok_or(Denied::Unavailable)
             }
             (None, _) => {
@@ -108,7 +109,7 @@ impl KeyCache {
     /// Whether the last fetch was at least this long ago.
     fn may_fetch(&self, pause_ms: u64) -> bool {
         let tried_at_ms = self.state().tried_at_ms;
-        tried_at_ms.is_none_or(|tried_at_ms| self.host.now_ms().abs_diff(tried_at_ms) >= pause_ms)
+        tried_at_ms.is_none_or(|tried_at_ms| self.host.now_ms().ms_between(tried_at_ms) >= pause_ms)
     }
 
     /// Fetches the keys, unless that was done a moment ago. The fetch continues if the request that started it is

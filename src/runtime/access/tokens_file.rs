@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::auth::tokens::StaticTokens;
 use crate::config::ConfigError;
+use crate::core::numbers::UnixMs;
 use crate::limits::runtime::{TOKENS_FILE_MAX_BYTES, TOKENS_FILE_TRUSTED_MS};
 
 const VARIABLE: &str = "AUTH_TOKENS_FILE";
@@ -18,13 +19,13 @@ pub(super) struct TokensFile {
 }
 
 struct Seen {
-    read_at_ms: u64,
+    read_at_ms: UnixMs,
     text: String,
     tokens: Arc<StaticTokens>,
 }
 
 impl TokensFile {
-    pub(super) fn open(path: &Path, now_ms: u64) -> Result<Self, ConfigError> {
+    pub(super) fn open(path: &Path, now_ms: UnixMs) -> Result<Self, ConfigError> {
         let text = read(path).map_err(|problem| ConfigError::new(VARIABLE, problem))?;
         let tokens = parse(path, &text).map_err(|problem| ConfigError::new(VARIABLE, problem))?;
         let seen = Seen { read_at_ms: now_ms, text, tokens: Arc::new(tokens) };
@@ -32,10 +33,10 @@ impl TokensFile {
     }
 
     /// The tokens. If the file cannot be read now, they are those that were read before.
-    pub(super) fn tokens(&self, now_ms: u64) -> Arc<StaticTokens> {
+    pub(super) fn tokens(&self, now_ms: UnixMs) -> Arc<StaticTokens> {
         // No code panics while it holds the lock.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if now_ms.abs_diff(seen.read_at_ms) >= TOKENS_FILE_TRUSTED_MS {
+        if now_ms.ms_between(seen.read_at_ms) >= TOKENS_FILE_TRUSTED_MS {
             seen.read_at_ms = now_ms;
             match read(&self.path) {
                 Ok(text) if text == seen.text => {}

@@ -36,9 +36,9 @@ struct SteppingHost {
 }
 
 impl Host for SteppingHost {
-    fn now_ms(&self) -> u64 {
+    fn now_ms(&self) -> UnixMs {
         let step_ms = self.step_ms.load(Ordering::Relaxed);
-        self.now_ms.fetch_add(step_ms, Ordering::Relaxed) + step_ms
+        UnixMs::new(self.now_ms.fetch_add(step_ms, Ordering::Relaxed) + step_ms)
     }
 
     fn random_bits(&self) -> u64 {

@@ -37,6 +37,7 @@ use super::{
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
 use crate::limits::store::STORE_IDLE_TRUSTED_MS;
@@ -199,7 +200,7 @@ impl Store for MongoStore {
         self.with("query", |database| async move { read::query::query(&database, tenant, query).await }).await
     }
 
-    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
+    async fn stats(&self, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats> {
         self.with("stats", |database| async move { read::stats(&database, tenant, active_since_ms).await }).await
     }
 

@@ -20,6 +20,7 @@ use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -259,7 +260,7 @@ pub(super) async fn changes_by_time(
     for _ in 0..2 * READ_MAX_ATTEMPTS {
         match read_by_time(collections, tenant, request, in_log, max_rows, isolation).await? {
             ByTime::Done(page) => {
-                database.knows_compaction.store(!page.head.has_log_behind(0), Ordering::Relaxed);
+                database.knows_compaction.store(!page.head.has_log_behind(Seq::START), Ordering::Relaxed);
                 return Ok(page);
             }
             ByTime::OtherMode => in_log = !in_log,
@@ -308,7 +309,7 @@ async fn read_by_time(
         match row.optional_text("part")? {
             Some("head") => {
                 head = row.head()?;
-                if in_log != head.has_log_behind(0) {
+                if in_log != head.has_log_behind(Seq::START) {
                     return Ok(ByTime::OtherMode);
                 }
             }
@@ -367,7 +368,7 @@ pub(super) async fn document(
 /// See [`crate::store::Store::stats`].
 ///
 /// The log is dense between horizon and head, so the entries are counted by a subtraction.
-pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: u64) -> Result<Stats, Failure> {
+pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats, Failure> {
     let collections = database.ready().await?;
     let active = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gte": signed(active_since_ms) } };
     let least = vec![doc! { "$match": active }, doc! { "$sort": { "pulledSeq": 1 } }, doc! { "$limit": 1 }];
@@ -376,9 +377,9 @@ pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_m
     let mut rows = Rows::of(collections, &collections.heads, pipeline, 1, Isolation::Snapshot).await?;
     let Some(row) = rows.next(collections).await? else { return Ok(Stats::default()) };
     let Head { position, horizon } = row.head()?;
-    let operations = position.seq.saturating_sub(horizon);
+    let operations = position.seq.entries_since(horizon);
     let unsynced_operations = match row.looked_up("client")? {
-        Some(client) => position.seq.saturating_sub(client.integer("pulledSeq")?).min(operations),
+        Some(client) => position.seq.entries_since(client.integer("pulledSeq")?).min(operations),
         None => 0,
     };
     Ok(Stats { operations, documents: row.integer("liveDocuments")?, unsynced_operations })

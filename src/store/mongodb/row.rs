@@ -14,22 +14,23 @@ use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry, Operation, OperationKind};
 use crate::core::text::{Text, TextPool, together};
 use crate::store::integers::{signed, unsigned};
 
 /// The `_id` of a log entry: the tenant, and the number in a form whose texts have the same order.
-pub(super) fn entry_key(tenant: &TenantId, seq: u64) -> String {
+pub(super) fn entry_key(tenant: &TenantId, seq: Seq) -> String {
     format!("{tenant}\0{seq:016x}")
 }
 
 /// The range of a tenant's log entries after a number. Names have no control characters.
-pub(super) fn entries_after(tenant: &TenantId, seq: u64) -> Bson {
+pub(super) fn entries_after(tenant: &TenantId, seq: Seq) -> Bson {
     doc! { "_id": { "$gt": entry_key(tenant, seq), "$lt": format!("{tenant}\u{1}") }, "tenant": tenant.as_str() }
 }
 
 /// The range of a tenant's log entries after one number and up to another.
-pub(super) fn entries_between(tenant: &TenantId, after: u64, up_to: u64) -> Bson {
+pub(super) fn entries_between(tenant: &TenantId, after: Seq, up_to: Seq) -> Bson {
     doc! {
         "_id": { "$gt": entry_key(tenant, after), "$lte": entry_key(tenant, up_to) },
         "tenant": tenant.as_str(),
@@ -47,7 +48,7 @@ pub(super) fn client_key(tenant: &TenantId, client: &ClientId) -> String {
 }
 
 /// A log entry as it is stored.
-pub(super) fn entry_row(tenant: &TenantId, operation: &Operation, position: Position, received_at_ms: u64) -> Bson {
+pub(super) fn entry_row(tenant: &TenantId, operation: &Operation, position: Position, received_at_ms: UnixMs) -> Bson {
     let mut row = doc! {
         "_id": entry_key(tenant, position.seq),
         "tenant": tenant.as_str(),
@@ -137,7 +138,7 @@ impl<'a> Row<'a> {
         self.optional_text(name)?.ok_or_else(|| damaged(name, "missing"))
     }
 
-    pub(super) fn optional_integer(self, name: &str) -> Result<Option<u64>, Failure> {
+    pub(super) fn optional_integer<N: From<u64>>(self, name: &str) -> Result<Option<N>, Failure> {
         let integer = match self.field(name)? {
             Some(RawBsonRef::Int64(integer)) => unsigned(integer),
             // The server may return a computed integer in a shorter type.
@@ -148,7 +149,7 @@ impl<'a> Row<'a> {
         integer.map(Some).map_err(|negative| damaged(name, negative))
     }
 
-    pub(super) fn integer(self, name: &str) -> Result<u64, Failure> {
+    pub(super) fn integer<N: From<u64>>(self, name: &str) -> Result<N, Failure> {
         self.optional_integer(name)?.ok_or_else(|| damaged(name, "missing"))
     }
 

@@ -15,6 +15,7 @@ use super::database::{Collections, Database};
 use super::failure::Failure;
 use super::row::{COMPACTED_FIELDS, Row, client_key, entries_after, entries_between, entry_key};
 use crate::core::names::{ClientId, TenantId};
+use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::progress::Progress;
 use crate::store::integers::signed;
 use crate::store::{CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
@@ -62,7 +63,7 @@ pub(super) async fn remember(
     } };
     // If there is no memory with revision 0, one is inserted. If there is one with another revision, that fails with a
     // duplicate key.
-    let update = collections.clients.update_one(filter, change).upsert(memory.seen_revision == 0);
+    let update = collections.clients.update_one(filter, change).upsert(memory.seen_revision == Rev::NONE);
     match collections.in_time(update).await {
         Ok(updated) if updated.matched_count == 1 || updated.upserted_id.is_some() => Ok(Remember::Done),
         Ok(_) => Ok(Remember::Contended),
@@ -84,7 +85,7 @@ pub(super) async fn compact(database: &Database, tenant: &TenantId, step: Compac
     let is_moved = transaction::run(database, tenant, &Compacting { tenant, part }).await?;
     // If another step was faster, the next step continues after it.
     Ok(Compaction {
-        deleted_entries: if is_moved { part.new_horizon - part.horizon } else { 0 },
+        deleted_entries: if is_moved { part.new_horizon.entries_since(part.horizon) } else { 0 },
         is_finished: is_moved && part.is_last && !clients_are_left,
     })
 }
@@ -105,7 +106,7 @@ async fn forget_clients(collections: &Collections, tenant: &TenantId, step: Comp
             break;
         }
         let row = Row(found.current());
-        let keys = if row.integer("revision")? > 0 { &mut with_places } else { &mut noted };
+        let keys = if row.integer::<Rev>("revision")? > Rev::NONE { &mut with_places } else { &mut noted };
         keys.push(row.text("_id")?.to_owned());
     }
     let those = |keys: Vec<String>, revision: Bson| {
@@ -145,24 +146,24 @@ async fn end_the_future(
     }
     let filter = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str(), "receivedAtMs": { "$gt": future_after_ms } };
     let Some(head) = collections.in_time(collections.heads.find_one(filter)).await? else { return Ok(false) };
-    let (horizon, newest) = (Row(&head).integer("horizon")?, Row(&head).integer("seq")?);
+    let (horizon, newest) = (Row(&head).integer::<Seq>("horizon")?, Row(&head).integer::<Seq>("seq")?);
     // Finds the first of them by bisection. It lies after the newest entry if compaction has removed all of them.
-    let (mut first, mut behind) = (horizon + 1, newest + 1);
+    let (mut first, mut behind) = (horizon.next(), newest.next());
     while first < behind {
-        let middle = first + (behind - first) / 2;
+        let middle = first.plus(behind.entries_since(first) / 2);
         let entry = doc! { "_id": entry_key(tenant, middle), "tenant": tenant.as_str() };
         let found = collections.in_time(collections.operations.find_one(entry)).await?;
         let received_at_ms = found.map(|found| Row(&found).optional_integer("receivedAtMs")).transpose()?.flatten();
-        if received_at_ms.is_some_and(|time| time > step.now_ms) {
+        if received_at_ms.is_some_and(|time: UnixMs| time > step.now_ms) {
             behind = middle;
         } else {
-            first = middle + 1;
+            first = middle.next();
         }
     }
-    let last = newest.min(first.saturating_add(step.max_entries as u64) - 1);
+    let last = newest.min(first.plus(step.max_entries as u64).previous());
     if last < newest {
         // Other processes write after the newest entry meanwhile. The entries are updated in the order of their keys.
-        let mut entries = entries_between(tenant, first - 1, last);
+        let mut entries = entries_between(tenant, first.previous(), last);
         entries.insert("receivedAtMs", doc! { "$gt": now_ms });
         let update = collections.operations.update_many(entries, to_now("receivedAtMs"));
         collections.in_time(update).await?;
@@ -176,8 +177,8 @@ async fn end_the_future(
 struct EndingTheFuture<'a> {
     tenant: &'a TenantId,
     now_ms: i64,
-    first: u64,
-    newest: u64,
+    first: Seq,
+    newest: Seq,
 }
 
 #[async_trait]
@@ -194,7 +195,7 @@ impl Work for EndingTheFuture<'_> {
         if collections.in_time(moved).await?.matched_count == 0 {
             return Ok(Verdict::Undo(false));
         }
-        let mut entries = entries_between(self.tenant, self.first - 1, self.newest);
+        let mut entries = entries_between(self.tenant, self.first.previous(), self.newest);
         entries.insert("receivedAtMs", later);
         collections.in_time(collections.operations.update_many(entries, to_now).session(session)).await?;
         Ok(Verdict::Keep(true))
@@ -204,8 +205,8 @@ impl Work for EndingTheFuture<'_> {
 /// The log entries that a step removes: those after the horizon, up to the new one.
 #[derive(Debug, Clone, Copy)]
 struct Part {
-    horizon: u64,
-    new_horizon: u64,
+    horizon: Seq,
+    new_horizon: Seq,
     is_last: bool,
 }
 
@@ -218,7 +219,7 @@ async fn find_old_entries(
 ) -> Result<Option<Part>, Failure> {
     let filter = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() };
     let Some(head) = collections.in_time(collections.heads.find_one(filter)).await? else { return Ok(None) };
-    let horizon = Row(&head).integer("horizon")?;
+    let horizon: Seq = Row(&head).integer("horizon")?;
     let find = collections.operations.find(entries_after(tenant, horizon)).sort(doc! { "_id": 1 });
     let find = find.projection(doc! { "seq": 1, "receivedAtMs": 1 }).limit(signed(step.max_entries as u64 + 1));
     let mut found = collections.in_time(find).await?;
@@ -228,7 +229,7 @@ async fn find_old_entries(
     while collections.in_time(found.advance()).await? {
         let row = Row(found.current());
         // An entry without a time was removed after the horizon was read, so it belongs to this step.
-        let is_old = row.optional_integer("receivedAtMs")?.is_none_or(|time| time <= step.received_until_ms);
+        let is_old = row.optional_integer("receivedAtMs")?.is_none_or(|time: UnixMs| time <= step.received_until_ms);
         if !is_old {
             break;
         }
@@ -264,7 +265,7 @@ impl Work for Compacting<'_> {
         let entries = entries_between(self.tenant, horizon, new_horizon);
         let strip = collections.operations.update_many(entries, doc! { "$unset": fields });
         let stripped = collections.in_time(strip.session(session)).await?;
-        if stripped.matched_count != new_horizon - horizon {
+        if stripped.matched_count != new_horizon.entries_since(horizon) {
             return Err(Failure::Answer("another number of log entries than the head says"));
         }
         Ok(Verdict::Keep(true))

@@ -40,6 +40,7 @@ use super::{
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
 
@@ -128,7 +129,7 @@ impl Store for PostgresStore {
         query::query(&self.database, tenant, &query).await.map_err(during("query"))
     }
 
-    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
+    async fn stats(&self, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats> {
         read::stats(&self.database, tenant, active_since_ms).await.map_err(during("stats"))
     }
 

@@ -14,6 +14,7 @@ use super::row::Columns;
 use crate::core::filter::Condition;
 use crate::core::json::{Sink, integer, string};
 use crate::core::names::TenantId;
+use crate::core::numbers::Seq;
 use crate::core::page::QueryPageBuilder;
 use crate::limits::protocol::{INTEGER_MAX, PAGE_MAX_BYTES};
 use crate::limits::store::QUERY_FETCH_MAX_DOCUMENTS;
@@ -60,7 +61,7 @@ enum Progress {
     /// The page is full, or there are no more documents.
     Done,
     /// There may be more documents before this sequence number.
-    MoreBefore(u64),
+    MoreBefore(Seq),
 }
 
 /// Adds the rows of a statement to the page. The statement was limited to `max_rows` rows and one more.
@@ -68,7 +69,7 @@ enum Progress {
 /// A row without a body is a document that the server found not to match.
 async fn take(page: &mut QueryPageBuilder<'_>, rows: &[Row], max_rows: usize) -> Result<Progress, Failure> {
     let mut bytes = 0;
-    let mut last_seq = 0;
+    let mut last_seq = Seq::START;
     let mut turns = Pace::default();
     for row in rows {
         let body_bytes = usize::try_from(row.try_get::<_, i32>(BODY_BYTES_COLUMN)?).unwrap_or(usize::MAX);

@@ -13,6 +13,7 @@ use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -258,7 +259,7 @@ pub(super) async fn document(
 ///
 /// The log is dense between horizon and head, so the entries are counted by a subtraction. It is done here,
 /// because SQL would hide a damaged number.
-pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: u64) -> Result<Stats, Failure> {
+pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats, Failure> {
     let sql = "SELECT h.seq, h.horizon, h.live_documents, (
                    SELECT c.pulled_seq FROM {schema}.syncflow_clients AS c
                    WHERE c.tenant OPERATOR(pg_catalog.=) ($1 COLLATE pg_catalog.\"POSIX\")
@@ -270,10 +271,10 @@ pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_m
     let rows = database.rows(sql, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(Stats::default()) };
     let mut columns = Columns::of(row);
-    let (seq, horizon, documents) = (columns.integer()?, columns.integer()?, columns.integer()?);
-    let operations = seq.saturating_sub(horizon);
+    let (seq, horizon, documents): (Seq, Seq, u64) = (columns.integer()?, columns.integer()?, columns.integer()?);
+    let operations = seq.entries_since(horizon);
     let least_pulled_seq = columns.optional_integer()?;
-    let unsynced_operations = least_pulled_seq.map_or(0, |pulled_seq| seq.saturating_sub(pulled_seq)).min(operations);
+    let unsynced_operations = least_pulled_seq.map_or(0, |pulled_seq| seq.entries_since(pulled_seq)).min(operations);
     Ok(Stats { operations, documents, unsynced_operations })
 }
 

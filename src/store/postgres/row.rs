@@ -69,12 +69,12 @@ impl<'a> Columns<'a> {
         Failure::Damaged(format!("column {}: {what}", column.map_or("?", Column::name)))
     }
 
-    pub(super) fn integer(&mut self) -> Result<u64, Failure> {
+    pub(super) fn integer<N: From<u64>>(&mut self) -> Result<N, Failure> {
         let integer = self.take()?;
         unsigned(integer).map_err(|negative| self.damaged(negative))
     }
 
-    pub(super) fn optional_integer(&mut self) -> Result<Option<u64>, Failure> {
+    pub(super) fn optional_integer<N: From<u64>>(&mut self) -> Result<Option<N>, Failure> {
         let integer = self.take::<Option<i64>>()?;
         integer.map(unsigned).transpose().map_err(|negative| self.damaged(negative))
     }

@@ -19,14 +19,14 @@ use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember};
 
 /// See [`crate::store::Store::commit`].
 pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch) -> Result<Commit, Failure> {
-    let entries = Entries::of(batch);
+    let operations = Operations::of(batch);
     let documents = Documents::of(batch);
     let received_at_ms = signed(batch.received_at_ms);
     let tenant = tenant.as_str();
     let first: [Parameter<'_>; 3] =
         [(&tenant, Type::TEXT), (&batch.live_documents_delta, Type::INT8), (&received_at_ms, Type::INT8)];
     let parameters: Vec<Parameter<'_>> =
-        first.into_iter().chain(entries.parameters()).chain(documents.parameters()).collect();
+        first.into_iter().chain(operations.parameters()).chain(documents.parameters()).collect();
     let sql = "SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
                $17, $18, $19, $20, $21, $22, $23)";
     match database.rows(sql, &parameters).await {
@@ -38,7 +38,7 @@ pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch
 
 /// The operations of a batch, column by column.
 #[derive(Default)]
-struct Entries<'a> {
+struct Operations<'a> {
     ids: Vec<&'a str>,
     kinds: Vec<&'a str>,
     collections: Vec<&'a str>,
@@ -50,18 +50,18 @@ struct Entries<'a> {
     fingerprints: Vec<i64>,
 }
 
-impl<'a> Entries<'a> {
+impl<'a> Operations<'a> {
     fn of(batch: &'a Batch) -> Self {
         let mut columns = Self::default();
-        for (entry, fingerprint) in batch.entries.iter().zip(batch.fingerprints(Fingerprint::START)) {
-            columns.ids.push(entry.id.as_str());
-            columns.kinds.push(entry.kind().as_str());
-            columns.collections.push(entry.key.collection.as_str());
-            columns.doc_ids.push(entry.key.id.as_str());
-            columns.data.push(entry.data().map(Object::as_str));
-            columns.timestamps.push(signed(entry.timestamp));
-            columns.client_ids.push(entry.client_id.as_str());
-            columns.clocks.push(entry.clock.json().as_str());
+        for (operation, fingerprint) in batch.operations.iter().zip(batch.fingerprints(Fingerprint::START)) {
+            columns.ids.push(operation.id.as_str());
+            columns.kinds.push(operation.kind().as_str());
+            columns.collections.push(operation.key.collection.as_str());
+            columns.doc_ids.push(operation.key.id.as_str());
+            columns.data.push(operation.data().map(Object::as_str));
+            columns.timestamps.push(signed(operation.timestamp));
+            columns.client_ids.push(operation.client_id.as_str());
+            columns.clocks.push(operation.clock.json().as_str());
             columns.fingerprints.push(signed(fingerprint.to_number()));
         }
         columns
@@ -89,7 +89,7 @@ struct Documents<'a> {
     ids: Vec<&'a str>,
     seen_revs: Vec<Option<i64>>,
     revs: Vec<i64>,
-    entries: Vec<i64>,
+    last_operations: Vec<i64>,
     bodies: Vec<Option<&'a str>>,
     /// The data for the index, if they differ from the body itself.
     data: Vec<Option<String>>,
@@ -102,7 +102,7 @@ struct Documents<'a> {
 impl<'a> Documents<'a> {
     fn of(batch: &'a Batch) -> Self {
         let mut columns = Self::default();
-        for DocumentWrite { key, seen_rev, document, entry_index } in &batch.documents {
+        for DocumentWrite { key, seen_rev, document, operation_index } in &batch.documents {
             let body = document.data.as_ref().map(Object::as_str);
             let data = match body.map(|body| indexable(body).text) {
                 Some(Cow::Owned(text)) => Some(text),
@@ -112,7 +112,7 @@ impl<'a> Documents<'a> {
             columns.ids.push(key.id.as_str());
             columns.seen_revs.push(seen_rev.map(signed));
             columns.revs.push(signed(document.rev));
-            columns.entries.push(signed(*entry_index as u64 + 1));
+            columns.last_operations.push(signed(*operation_index as u64 + 1));
             columns.bodies.push(body);
             columns.data.push(data);
             columns.operation_ids.push(document.operation_id.as_str());
@@ -129,7 +129,7 @@ impl<'a> Documents<'a> {
             (&self.ids, Type::TEXT_ARRAY),
             (&self.seen_revs, Type::INT8_ARRAY),
             (&self.revs, Type::INT8_ARRAY),
-            (&self.entries, Type::INT8_ARRAY),
+            (&self.last_operations, Type::INT8_ARRAY),
             (&self.bodies, Type::TEXT_ARRAY),
             (&self.data, Type::TEXT_ARRAY),
             (&self.operation_ids, Type::TEXT_ARRAY),

@@ -31,6 +31,7 @@ use super::{
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
 
@@ -155,7 +156,7 @@ impl Store for SqliteStore {
         self.readers.run("query", move |connection, caller| read::query(connection, &tenant, &query, caller)).await
     }
 
-    async fn stats(&self, tenant: &TenantId, active_since_ms: u64) -> Result<Stats> {
+    async fn stats(&self, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats> {
         let tenant = tenant.clone();
         let _turns = (self.scans.acquire().await, self.pages.acquire().await);
         self.readers.run("stats", move |connection, _| read::stats(connection, &tenant, active_since_ms)).await

@@ -14,6 +14,7 @@ use crate::core::decide::Snapshot;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, TenantId};
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -89,9 +90,9 @@ fn read_fingerprint(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
     head: Head,
-    seq: u64,
+    seq: Seq,
 ) -> rusqlite::Result<Option<Fingerprint>> {
-    if seq == 0 {
+    if seq == Seq::START {
         return Ok(Some(Fingerprint::START));
     }
     if seq == head.position.seq {
@@ -185,7 +186,7 @@ pub(super) fn changes_by_time(
 /// documents.
 pub(super) fn time_query(head: Head) -> String {
     let (columns, table) =
-        if head.has_log_behind(0) { (LOG_ENTRY_COLUMNS, "operations") } else { (STATE_COLUMNS, "documents") };
+        if head.has_log_behind(Seq::START) { (LOG_ENTRY_COLUMNS, "operations") } else { (STATE_COLUMNS, "documents") };
     format!("SELECT {columns} FROM {table} WHERE tenant = ?1 AND (timestamp, seq) > (?2, ?3) ORDER BY timestamp, seq")
 }
 
@@ -252,19 +253,23 @@ pub(super) fn collection_query() -> String {
 }
 
 /// See [`crate::store::Store::stats`].
-pub(super) fn stats(connection: &mut Connection, tenant: &TenantId, active_since_ms: u64) -> rusqlite::Result<Stats> {
+pub(super) fn stats(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    active_since_ms: UnixMs,
+) -> rusqlite::Result<Stats> {
     let transaction = connection.transaction()?;
     let counters = transaction
         .prepare_cached("SELECT operations, documents, seq FROM heads WHERE tenant = ?1")?
         .query_row([tenant.as_str()], |row| Ok((integer(row, 0)?, integer(row, 1)?, integer(row, 2)?)))
         .optional()?;
-    let (operations, documents, head_seq) = counters.unwrap_or_default();
+    let (operations, documents, head_seq): (u64, u64, Seq) = counters.unwrap_or_default();
     let least_pulled = transaction
         .prepare_cached(LEAST_PULLED_QUERY)?
         .query_row(params![tenant.as_str(), signed(active_since_ms)], |row| integer(row, 0))
         .optional()?;
     // The log is dense, so the entries after a place are counted by a subtraction.
-    let unsynced = least_pulled.map_or(0, |pulled_seq| head_seq.saturating_sub(pulled_seq));
+    let unsynced = least_pulled.map_or(0, |pulled_seq| head_seq.entries_since(pulled_seq));
     Ok(Stats { operations, documents, unsynced_operations: unsynced.min(operations) })
 }
 

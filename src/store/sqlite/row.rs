@@ -34,7 +34,7 @@ pub(super) fn read_position(row: &Row<'_>, first_column: usize) -> rusqlite::Res
 }
 
 /// A number that is never negative.
-pub(super) fn integer(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn integer<N: From<u64>>(row: &Row<'_>, column: usize) -> rusqlite::Result<N> {
     unsigned(row.get(column)?).map_err(|negative| damaged(row, column, negative))
 }
 

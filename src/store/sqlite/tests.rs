@@ -5,6 +5,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::core::cursor::{Head, Position};
+use crate::core::numbers::Seq;
 use crate::core::page::Scan;
 
 fn file() -> (tempfile::TempDir, PathBuf) {
@@ -30,8 +31,8 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
     let head = |horizon| Head { position, horizon };
     for (query, index) in [
         (read::scan_query(Scan::Log { after: position }), "operations USING PRIMARY KEY"),
-        (read::time_query(head(0)), "operations USING INDEX operations_by_time"),
-        (read::time_query(head(1)), "documents USING INDEX documents_by_time"),
+        (read::time_query(head(Seq::START)), "operations USING INDEX operations_by_time"),
+        (read::time_query(head(Seq::new(1))), "documents USING INDEX documents_by_time"),
         (read::collection_query(), "documents USING INDEX documents_by_collection"),
         (read::LEAST_PULLED_QUERY.to_owned(), "clients USING COVERING INDEX clients_by_pulled_seq"),
     ] {
@@ -46,7 +47,10 @@ fn a_page_of_documents_merges_two_searches_and_sorts_nothing() {
     let (_directory, path) = file();
     prepare(&path).unwrap();
     let connection = open_for_writing(&path).unwrap();
-    let plan = plan(&connection, &read::scan_query(Scan::State { after: Position::START, tombstones_after: Some(0) }));
+    let plan = plan(
+        &connection,
+        &read::scan_query(Scan::State { after: Position::START, tombstones_after: Some(Seq::START) }),
+    );
     for index in ["documents_live_by_seq", "documents_deleted_by_seq"] {
         let search = format!("SEARCH documents USING INDEX {index} (tenant=? AND seq>?)");
         assert!(plan.contains(&search), "{plan:?}");

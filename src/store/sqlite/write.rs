@@ -7,6 +7,7 @@ use crate::core::cursor::Position;
 use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::json::Object;
 use crate::core::names::{ClientId, TenantId};
+use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::Operation;
 use crate::core::progress::Progress;
 use crate::store::integers::signed;
@@ -53,7 +54,7 @@ pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Bat
             tenant.as_str(),
             signed(after.seq),
             signed(after.fingerprint.to_number()),
-            signed(after.seq - before.seq),
+            signed(after.seq.entries_since(before.seq)),
             batch.live_documents_delta,
             signed(received_at_ms),
         ])?;
@@ -64,7 +65,7 @@ pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Bat
 /// The end of a tenant's log.
 struct Log {
     position: Position,
-    received_at_ms: u64,
+    received_at_ms: UnixMs,
 }
 
 fn read_log(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Log> {
@@ -74,14 +75,14 @@ fn read_log(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Resul
             Ok(Log { position: read_position(row, 0)?, received_at_ms: integer(row, 2)? })
         })
         .optional()?;
-    Ok(log.unwrap_or(Log { position: Position::START, received_at_ms: 0 }))
+    Ok(log.unwrap_or(Log { position: Position::START, received_at_ms: UnixMs::EPOCH }))
 }
 
 /// Makes the ids known. Returns false if one is known already.
 fn write_ids(transaction: &Transaction<'_>, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<bool> {
     let mut insert =
         transaction.prepare_cached("INSERT INTO operation_ids (tenant, id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
-    for Operation { id, .. } in &batch.entries {
+    for Operation { id, .. } in &batch.operations {
         if insert.execute([tenant.as_str(), id.as_str()])? == 0 {
             return Ok(false);
         }
@@ -94,7 +95,7 @@ fn write_documents(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
     batch: &Batch,
-    seq_before: u64,
+    seq_before: Seq,
 ) -> rusqlite::Result<bool> {
     // Both statements take the same parameters. The condition of the first one is there only to use the last parameter.
     let mut insert = transaction.prepare_cached(
@@ -108,14 +109,14 @@ fn write_documents(
              clock = ?10, data = ?11
          WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND rev = ?12",
     )?;
-    for DocumentWrite { key, seen_rev, document, entry_index } in &batch.documents {
+    for DocumentWrite { key, seen_rev, document, operation_index } in &batch.documents {
         let write = if seen_rev.is_none() { &mut insert } else { &mut update };
         let written = write.execute(params![
             tenant.as_str(),
             key.collection.as_str(),
             key.id.as_str(),
             signed(document.rev),
-            signed(seq_before + 1 + *entry_index as u64),
+            signed(seq_before.next().plus(*operation_index as u64)),
             document.is_deleted(),
             document.operation_id.as_str(),
             signed(document.timestamp),
@@ -137,7 +138,7 @@ fn write_operations(
     tenant: &TenantId,
     batch: &Batch,
     before: Position,
-    received_at_ms: u64,
+    received_at_ms: UnixMs,
 ) -> rusqlite::Result<Position> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO operations
@@ -146,8 +147,8 @@ fn write_operations(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
     let mut after = before;
-    for (operation, fingerprint) in batch.entries.iter().zip(batch.fingerprints(before.fingerprint)) {
-        after = Position { seq: after.seq + 1, fingerprint };
+    for (operation, fingerprint) in batch.operations.iter().zip(batch.fingerprints(before.fingerprint)) {
+        after = Position { seq: after.seq.next(), fingerprint };
         insert.execute(params![
             tenant.as_str(),
             signed(after.seq),
@@ -193,7 +194,7 @@ pub(super) fn remember(
     memory: &NewMemory,
 ) -> rusqlite::Result<Remember> {
     let transaction = begin(connection, Durability::Machine)?;
-    if memory.seen_revision == 0 {
+    if memory.seen_revision == Rev::NONE {
         transaction
             .prepare_cached(
                 "INSERT INTO clients (tenant, id, revision, places, pulled_seq, seen_at_ms)
@@ -230,33 +231,36 @@ pub(super) fn compact(
     let transaction = begin(connection, Durability::Machine)?;
     let max_entries = i64::try_from(step.max_entries).unwrap_or(i64::MAX);
     let clients_are_left = forget_clients(&transaction, tenant, step, max_entries)?;
-    if end_the_future(&transaction, tenant, step, max_entries)? {
+    if end_the_future(&transaction, tenant, step)? {
         transaction.commit()?;
         return Ok(Compaction { deleted_entries: 0, is_finished: false });
     }
 
     // The time of reception never runs backwards in the log, so the old entries are those up to a certain number.
-    let horizon: i64 = transaction
+    let horizon: Seq = transaction
         .prepare_cached("SELECT horizon FROM heads WHERE tenant = ?1")?
-        .query_row([tenant.as_str()], |row| row.get(0))
+        .query_row([tenant.as_str()], |row| integer(row, 0))
         .optional()?
-        .unwrap_or(0);
-    let last_of_step = horizon.saturating_add(max_entries);
-    let newest_old: Option<i64> = transaction
+        .unwrap_or_default();
+    let last_of_step = horizon.plus(step.max_entries as u64);
+    let newest_old: Option<Seq> = transaction
         .prepare_cached(
             "SELECT seq FROM operations WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3 AND received_at_ms <= ?4
              ORDER BY seq DESC LIMIT 1",
         )?
-        .query_row(params![tenant.as_str(), horizon, last_of_step, signed(step.received_until_ms)], |row| row.get(0))
+        .query_row(
+            params![tenant.as_str(), signed(horizon), signed(last_of_step), signed(step.received_until_ms)],
+            |row| integer(row, 0),
+        )
         .optional()?;
     let new_horizon = newest_old.unwrap_or(horizon);
     if new_horizon > horizon {
         move_horizon(&transaction, tenant, horizon, new_horizon)?;
     }
-    let entries_are_left = new_horizon >= last_of_step && is_old(&transaction, tenant, last_of_step + 1, step)?;
+    let entries_are_left = new_horizon >= last_of_step && is_old(&transaction, tenant, last_of_step.next(), step)?;
     let is_finished = !clients_are_left && !entries_are_left;
     transaction.commit()?;
-    Ok(Compaction { deleted_entries: new_horizon.abs_diff(horizon), is_finished })
+    Ok(Compaction { deleted_entries: new_horizon.entries_since(horizon), is_finished })
 }
 
 /// Forgets silent clients, and sets times in the future to now. Returns whether some are left for the next step.
@@ -305,36 +309,31 @@ fn forget_clients(
 ///
 /// They belong to the newest entries. The head keeps the greatest of them until all are done, because new entries must
 /// not be older.
-fn end_the_future(
-    transaction: &Transaction<'_>,
-    tenant: &TenantId,
-    step: CompactStep,
-    max_entries: i64,
-) -> rusqlite::Result<bool> {
+fn end_the_future(transaction: &Transaction<'_>, tenant: &TenantId, step: CompactStep) -> rusqlite::Result<bool> {
     let now_ms = signed(step.now_ms);
     let head = transaction
         .prepare_cached("SELECT horizon, seq FROM heads WHERE tenant = ?1 AND received_at_ms > ?2")?
         .query_row(params![tenant.as_str(), signed(step.future_after_ms)], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            Ok((integer::<Seq>(row, 0)?, integer::<Seq>(row, 1)?))
         })
         .optional()?;
     let Some((horizon, newest)) = head else { return Ok(false) };
     let mut is_later = transaction
         .prepare_cached("SELECT 1 FROM operations WHERE tenant = ?1 AND seq = ?2 AND received_at_ms > ?3")?;
     // Finds the first of them by bisection. It lies after the newest entry if compaction has removed all of them.
-    let (mut first, mut behind) = (horizon + 1, newest + 1);
+    let (mut first, mut behind) = (horizon.next(), newest.next());
     while first < behind {
-        let middle = first + (behind - first) / 2;
-        if is_later.exists(params![tenant.as_str(), middle, now_ms])? {
+        let middle = first.plus(behind.entries_since(first) / 2);
+        if is_later.exists(params![tenant.as_str(), signed(middle), now_ms])? {
             behind = middle;
         } else {
-            first = middle + 1;
+            first = middle.next();
         }
     }
-    let last = newest.min(first.saturating_add(max_entries) - 1);
+    let last = newest.min(first.plus(step.max_entries as u64).previous());
     transaction
         .prepare_cached("UPDATE operations SET received_at_ms = ?4 WHERE tenant = ?1 AND seq >= ?2 AND seq <= ?3")?
-        .execute(params![tenant.as_str(), first, last, now_ms])?;
+        .execute(params![tenant.as_str(), signed(first), signed(last), now_ms])?;
     if last == newest {
         transaction
             .prepare_cached("UPDATE heads SET received_at_ms = ?2 WHERE tenant = ?1")?
@@ -346,10 +345,10 @@ fn end_the_future(
 fn move_horizon(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
-    horizon: i64,
-    new_horizon: i64,
+    horizon: Seq,
+    new_horizon: Seq,
 ) -> rusqlite::Result<()> {
-    let range = params![tenant.as_str(), horizon, new_horizon];
+    let range = params![tenant.as_str(), signed(horizon), signed(new_horizon)];
     transaction
         .prepare_cached(
             "INSERT INTO fingerprints (tenant, seq, fingerprint)
@@ -366,8 +365,8 @@ fn move_horizon(
 }
 
 /// Whether the entry with this number exists and is removed by this cut.
-fn is_old(transaction: &Transaction<'_>, tenant: &TenantId, seq: i64, step: CompactStep) -> rusqlite::Result<bool> {
+fn is_old(transaction: &Transaction<'_>, tenant: &TenantId, seq: Seq, step: CompactStep) -> rusqlite::Result<bool> {
     transaction
         .prepare_cached("SELECT 1 FROM operations WHERE tenant = ?1 AND seq = ?2 AND received_at_ms <= ?3")?
-        .exists(params![tenant.as_str(), seq, signed(step.received_until_ms)])
+        .exists(params![tenant.as_str(), signed(seq), signed(step.received_until_ms)])
 }

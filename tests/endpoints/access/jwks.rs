@@ -35,7 +35,7 @@ impl Issuer {
     /// A header with a token that is valid for an hour.
     fn authorization(&self) -> String {
         let claims = json!({
-            "iss": "me", "aud": "sync", "sub": "ann", "exp": TokioHost.now_ms() / 1_000 + 3_600,
+            "iss": "me", "aud": "sync", "sub": "ann", "exp": TokioHost.now_ms().get() / 1_000 + 3_600,
         });
         let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", encode(json!({"alg": "EdDSA", "kid": "key"})), encode(claims));

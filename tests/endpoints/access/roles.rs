@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use syncflow_server::api::{self, Api as Routes, Authenticate, Denied};
 use syncflow_server::core::access::{Principal, Role};
 use syncflow_server::core::names::{Subject, TenantId};
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::SyncService;
 use syncflow_server::store::Store;
@@ -79,7 +80,8 @@ async fn without_a_principal_every_route_about_data_answers_401() {
 
 #[tokio::test]
 async fn a_principal_whose_time_is_over_is_answered_401() {
-    let principal = Principal::new(TenantId::literal("t"), Subject::literal("s"), Role::Admin).valid_until_ms(1);
+    let principal =
+        Principal::new(TenantId::literal("t"), Subject::literal("s"), Role::Admin).valid_until_ms(UnixMs::new(1));
     let routes = Routes::builder(service(stores::memory().await.store())).fixed_principal(principal).build();
     let server = start_routes(routes, &read(&[]), ()).await;
     for (method, path, _) in REQUESTS {

@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use reqwest::Method;
 use serde_json::json;
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::Host;
 use syncflow_server::store::memory::MemoryStore;
@@ -53,8 +54,8 @@ impl Store for Faulty {
 struct HurriedHost(AtomicU64);
 
 impl Host for HurriedHost {
-    fn now_ms(&self) -> u64 {
-        self.0.fetch_add(15_000, Ordering::Relaxed)
+    fn now_ms(&self) -> UnixMs {
+        UnixMs::new(self.0.fetch_add(15_000, Ordering::Relaxed))
     }
     fn random_bits(&self) -> u64 {
         0

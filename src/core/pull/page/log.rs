@@ -2,6 +2,7 @@
 
 use crate::core::cursor::{Cursor, Head, Position};
 use crate::core::fingerprint::Fingerprint;
+use crate::core::numbers::Seq;
 use crate::core::operation::LogEntry;
 use crate::limits::protocol::PAGE_MAX_OPERATIONS;
 
@@ -20,7 +21,7 @@ pub enum Scan {
         /// The place that the client has reached.
         after: Position,
         /// Tombstones up to this sequence number are left out. `None` leaves out all tombstones.
-        tombstones_after: Option<u64>,
+        tombstones_after: Option<Seq>,
     },
 }
 
@@ -58,7 +59,7 @@ impl Scan {
     fn choose(cursor: Option<Cursor>, head: Head, fingerprint_there: Option<Fingerprint>) -> Option<Self> {
         if let Some(cursor) = cursor {
             let Position { seq, fingerprint } = cursor.position();
-            let there = if seq == 0 { Some(Fingerprint::START) } else { fingerprint_there };
+            let there = if seq == Seq::START { Some(Fingerprint::START) } else { fingerprint_there };
             let began_later =
                 matches!(cursor, Cursor::State { tombstones_after, .. } if tombstones_after > head.position.seq);
             if there != Some(fingerprint) || began_later {
@@ -74,7 +75,7 @@ impl Scan {
 
     /// The page begins after this sequence number.
     #[must_use]
-    pub fn after_seq(&self) -> u64 {
+    pub fn after_seq(&self) -> Seq {
         match self {
             Self::Log { after } | Self::State { after, .. } => after.seq,
         }
@@ -121,7 +122,7 @@ impl LogPageBuilder {
     /// An empty page of at most `max_operations` after a cursor, or for a client that has no documents.
     ///
     /// `head` is the head of the log at the moment when the rows are read. `fingerprint_there` is the log's fingerprint
-    /// at the cursor's place, or `None` if the place is beyond the head; it is not needed at sequence number 0. The
+    /// at the cursor's place, or `None` if the place is beyond the head; it is not needed at [`Seq::START`]. The
     /// result is `None` if the cursor belongs to another log; then the client must start again.
     #[must_use]
     pub fn begin(
@@ -157,7 +158,7 @@ impl LogPageBuilder {
     ///
     /// # Errors
     /// If `fingerprint_at` fails.
-    pub fn finish<E>(self, fingerprint_at: impl FnOnce(u64) -> Result<Fingerprint, E>) -> Result<LogPage, E> {
+    pub fn finish<E>(self, fingerprint_at: impl FnOnce(Seq) -> Result<Fingerprint, E>) -> Result<LogPage, E> {
         let Self { scan, head, entries, has_more, .. } = self;
         let last = match entries.last() {
             Some(entry) => Some(Position { seq: entry.seq, fingerprint: fingerprint_at(entry.seq)? }),
@@ -175,23 +176,24 @@ mod tests {
     use super::*;
     use crate::core::json::Object;
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+    use crate::core::numbers::UnixMs;
     use crate::core::operation::Change;
 
     fn at(seq: u64) -> Position {
-        Position { seq, fingerprint: Fingerprint::from_number(seq * 1_000_003) }
+        Position { seq: Seq::new(seq), fingerprint: Fingerprint::from_number(seq * 1_000_003) }
     }
 
     fn head(seq: u64, horizon: u64) -> Head {
-        Head { position: at(seq), horizon }
+        Head { position: at(seq), horizon: Seq::new(horizon) }
     }
 
     fn entry(seq: u64) -> LogEntry {
         LogEntry {
-            seq,
+            seq: Seq::new(seq),
             id: OperationId::literal(&format!("op-{seq}")),
             change: Change::Insert(Object::literal("{}")),
             key: DocumentKey { collection: Collection::literal("c"), id: DocumentId::literal("d") },
-            timestamp: 7,
+            timestamp: UnixMs::new(7),
             client_id: ClientId::literal("a"),
             clock: Object::literal("{}"),
         }
@@ -199,10 +201,10 @@ mod tests {
 
     /// The page of rows with these sequence numbers; their fingerprints are those of [`at`].
     fn page(cursor: Option<Cursor>, head: Head, rows: &[u64], max_operations: usize) -> LogPage {
-        let there = cursor.map(|cursor| at(cursor.position().seq).fingerprint);
+        let there = cursor.map(|cursor| at(cursor.position().seq.get()).fingerprint);
         let mut page = LogPageBuilder::begin(cursor, max_operations, head, there).expect("the cursor is of this log");
         let _ = rows.iter().all(|seq| page.push(entry(*seq)));
-        page.finish(|seq| Ok::<_, ()>(at(seq).fingerprint)).expect("the fingerprints are there")
+        page.finish(|seq| Ok::<_, ()>(at(seq.get()).fingerprint)).expect("the fingerprints are there")
     }
 
     #[test]
@@ -210,7 +212,7 @@ mod tests {
         let scan = Scan::choose(None, head(9, 0), None);
         assert_eq!(scan, Some(Scan::State { after: Position::START, tombstones_after: None }));
         let first = page(None, head(9, 0), &[2, 5, 7], 2);
-        assert_eq!(first.next, Cursor::State { after: at(5), tombstones_after: 9 });
+        assert_eq!(first.next, Cursor::State { after: at(5), tombstones_after: Seq::new(9) });
         assert!(first.has_more && first.entries.len() == 2);
     }
 
@@ -218,7 +220,7 @@ mod tests {
     fn a_legacy_client_from_the_beginning_gets_the_log_while_it_is_whole_and_then_the_state_with_tombstones() {
         let scan = |horizon| Scan::choose(Some(Cursor::BEGINNING), head(9, horizon), None);
         assert_eq!(scan(0), Some(Scan::Log { after: Position::START }));
-        assert_eq!(scan(1), Some(Scan::State { after: Position::START, tombstones_after: Some(0) }));
+        assert_eq!(scan(1), Some(Scan::State { after: Position::START, tombstones_after: Some(Seq::START) }));
     }
 
     #[test]
@@ -228,7 +230,7 @@ mod tests {
             Scan::choose(Some(Cursor::Log(at(seq))), head(9, horizon), fingerprint)
         };
         assert_eq!(scan(4, 4), Some(Scan::Log { after: at(4) }));
-        assert_eq!(scan(4, 5), Some(Scan::State { after: at(4), tombstones_after: Some(4) }));
+        assert_eq!(scan(4, 5), Some(Scan::State { after: at(4), tombstones_after: Some(Seq::new(4)) }));
     }
 
     #[test]
@@ -236,17 +238,17 @@ mod tests {
         let cursor = Some(Cursor::Log(at(4)));
         assert_eq!(Scan::choose(cursor, head(9, 0), Some(at(5).fingerprint)), None);
         assert_eq!(Scan::choose(cursor, head(3, 0), None), None);
-        let from_the_future = Some(Cursor::State { after: at(4), tombstones_after: 10 });
+        let from_the_future = Some(Cursor::State { after: at(4), tombstones_after: Seq::new(10) });
         assert_eq!(Scan::choose(from_the_future, head(9, 0), Some(at(4).fingerprint)), None);
-        let start_of_another = Position { seq: 0, fingerprint: Fingerprint::from_number(5) };
+        let start_of_another = Position { seq: Seq::START, fingerprint: Fingerprint::from_number(5) };
         assert_eq!(Scan::choose(Some(Cursor::Log(start_of_another)), head(9, 0), None), None);
     }
 
     #[test]
     fn state_mode_ends_with_the_page_that_shows_the_last_document() {
-        let cursor = Some(Cursor::State { after: at(2), tombstones_after: 5 });
+        let cursor = Some(Cursor::State { after: at(2), tombstones_after: Seq::new(5) });
         let next = |rows: &[u64], max_operations| page(cursor, head(9, 9), rows, max_operations).next;
-        assert_eq!(next(&[4, 6], 1), Cursor::State { after: at(4), tombstones_after: 5 });
+        assert_eq!(next(&[4, 6], 1), Cursor::State { after: at(4), tombstones_after: Seq::new(5) });
         assert_eq!(next(&[8, 9], 2), Cursor::Log(at(9)));
         assert_eq!(next(&[], 2), Cursor::Log(at(9)));
     }
@@ -272,7 +274,7 @@ mod tests {
             horizon in 0..6_u64,
         ) {
             let after = if seq == 0 { Position::START } else { at(seq) };
-            let state = |tombstones_after| Cursor::State { after, tombstones_after };
+            let state = |tombstones_after| Cursor::State { after, tombstones_after: Seq::new(tombstones_after) };
             let cursor = has_cursor.then(|| began.map_or(Cursor::Log(after), state));
             let head = head(newest, horizon.min(newest));
             let there = (seq <= newest).then_some(after.fingerprint);

@@ -2,6 +2,7 @@
 
 use crate::core::document::LiveDocument;
 use crate::core::filter::{DamagedData, Filter};
+use crate::core::numbers::Seq;
 use crate::limits::protocol::{QUERY_DOCUMENT_OVERHEAD_BYTES, QUERY_MAX_EXAMINED_BYTES};
 
 use super::PageBudget;
@@ -13,7 +14,7 @@ pub struct QueryPage {
     pub documents: Vec<LiveDocument>,
     /// The next page begins with the newest document whose sequence number is less than this. `None` if no more
     /// documents match.
-    pub more_before: Option<u64>,
+    pub more_before: Option<Seq>,
 }
 
 /// Makes a page of the documents of a collection, beginning with the newest.
@@ -25,7 +26,7 @@ pub struct QueryPageBuilder<'a> {
     filter: &'a Filter,
     budget: PageBudget,
     examined_bytes: usize,
-    examined_before: Option<u64>,
+    examined_before: Option<Seq>,
     page: QueryPage,
 }
 
@@ -59,7 +60,7 @@ impl<'a> QueryPageBuilder<'a> {
     }
 
     /// Passes over a document that is known not to match. Returns whether the page needs another.
-    pub fn pass(&mut self, seq: u64, bytes: usize) -> bool {
+    pub fn pass(&mut self, seq: Seq, bytes: usize) -> bool {
         self.examined_before = Some(seq);
         self.examined_bytes = self.examined_bytes.saturating_add(bytes).saturating_add(QUERY_DOCUMENT_OVERHEAD_BYTES);
         if self.examined_bytes >= QUERY_MAX_EXAMINED_BYTES {
@@ -82,6 +83,7 @@ mod tests {
     use crate::core::filter::Condition;
     use crate::core::json::Object;
     use crate::core::names::{Collection, DocumentId, DocumentKey, OperationId};
+    use crate::core::numbers::Rev;
 
     #[test]
     fn a_page_of_a_query_ends_when_it_has_looked_at_enough() {
@@ -90,8 +92,8 @@ mod tests {
             let data = format!(r#"{{"wanted":{is_wanted},"text":"{}"}}"#, "x".repeat(1024 * 1024));
             LiveDocument {
                 key: DocumentKey { collection: Collection::literal("c"), id: DocumentId::literal("d") },
-                rev: 1,
-                seq,
+                rev: Rev::new(1),
+                seq: Seq::new(seq),
                 operation_id: OperationId::literal("op"),
                 data: Object::literal(&data),
             }
@@ -101,12 +103,12 @@ mod tests {
         assert!(page.push(document(37, false)).unwrap());
         assert!(!page.push(document(36, false)).unwrap());
         let page = page.finish();
-        assert_eq!(page.documents.iter().map(|document| document.seq).collect::<Vec<_>>(), [70]);
-        assert_eq!(page.more_before, Some(36));
+        assert_eq!(page.documents.iter().map(|document| document.seq).collect::<Vec<_>>(), [Seq::new(70)]);
+        assert_eq!(page.more_before, Some(Seq::new(36)));
         let mut page = QueryPageBuilder::new(&filter, 1);
         assert!(page.push(document(9, true)).unwrap());
         assert!(page.push(document(8, false)).unwrap());
         assert!(!page.push(document(7, true)).unwrap());
-        assert_eq!(page.finish().more_before, Some(8), "what was looked at is not looked at again");
+        assert_eq!(page.finish().more_before, Some(Seq::new(8)), "what was looked at is not looked at again");
     }
 }

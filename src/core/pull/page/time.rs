@@ -1,6 +1,7 @@
 //! Pages in the order of time, for clients that say nothing but `since`.
 
 use crate::core::cursor::Head;
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::operation::LogEntry;
 use crate::limits::protocol::PAGE_MAX_OPERATIONS;
 
@@ -10,17 +11,16 @@ use super::PageBudget;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimePlace {
     /// The author's time.
-    pub timestamp: u64,
+    pub timestamp: UnixMs,
     /// The sequence number, which orders entries with the same timestamp.
-    pub seq: u64,
+    pub seq: Seq,
 }
 
 impl TimePlace {
     /// The place after all entries with this timestamp.
     #[must_use]
-    pub fn after_timestamp(timestamp: u64) -> Self {
-        // Sequence numbers are smaller than this, and it fits the signed integers of every store.
-        Self { timestamp, seq: i64::MAX as u64 }
+    pub fn after_timestamp(timestamp: UnixMs) -> Self {
+        Self { timestamp, seq: Seq::AFTER_ALL }
     }
 }
 
@@ -45,7 +45,7 @@ pub struct TimePageBuilder {
     asked: PageBudget,
     largest: PageBudget,
     entries: Vec<LogEntry>,
-    follows: Option<u64>,
+    follows: Option<UnixMs>,
 }
 
 impl TimePageBuilder {
@@ -91,13 +91,13 @@ mod tests {
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
     use crate::core::operation::Change;
 
-    fn entry(seq: u64, timestamp: u64) -> LogEntry {
+    fn entry(seq: Seq, timestamp: u64) -> LogEntry {
         LogEntry {
             seq,
             id: OperationId::literal(&format!("op-{seq}")),
             change: Change::Insert(Object::literal("{}")),
             key: DocumentKey { collection: Collection::literal("c"), id: DocumentId::literal("d") },
-            timestamp,
+            timestamp: UnixMs::new(timestamp),
             client_id: ClientId::literal("a"),
             clock: Object::literal("{}"),
         }
@@ -105,7 +105,7 @@ mod tests {
 
     fn page(timestamps: &[u64], max_operations: usize) -> TimePage {
         let mut builder = TimePageBuilder::new(max_operations);
-        for (seq, timestamp) in (1..).zip(timestamps) {
+        for (seq, timestamp) in Seq::START.following().zip(timestamps) {
             if !builder.push(entry(seq, *timestamp)) {
                 break;
             }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn timestamps(page: &TimePage) -> (Vec<u64>, bool) {
-        (page.entries.iter().map(|entry| entry.timestamp).collect(), page.has_more)
+        (page.entries.iter().map(|entry| entry.timestamp.get()).collect(), page.has_more)
     }
 
     #[test]

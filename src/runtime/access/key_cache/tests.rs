@@ -47,8 +47,8 @@ struct FakeHost {
 }
 
 impl Host for FakeHost {
-    fn now_ms(&self) -> u64 {
-        self.now_ms.load(Ordering::SeqCst)
+    fn now_ms(&self) -> UnixMs {
+        UnixMs::new(self.now_ms.load(Ordering::SeqCst))
     }
 
     fn random_bits(&self) -> u64 {

@@ -19,6 +19,7 @@ use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
 use crate::core::names::TenantId;
+use crate::core::numbers::UnixMs;
 use crate::limits::store::mongodb::{AT_ONCE_MAX_OPERATIONS, COMMAND_MAX_BYTES};
 use crate::store::integers::signed;
 use crate::store::mongodb::database::{Collections, Database};
@@ -79,7 +80,7 @@ impl Work for Committing<'_> {
 impl Committing<'_> {
     /// The likely end of the log, if it is worth trying to write everything with one command.
     fn likely_tail(&self, collections: &Collections) -> Option<Tail> {
-        let is_small = self.batch.entries.len() <= AT_ONCE_MAX_OPERATIONS && self.bytes() <= COMMAND_MAX_BYTES;
+        let is_small = self.batch.operations.len() <= AT_ONCE_MAX_OPERATIONS && self.bytes() <= COMMAND_MAX_BYTES;
         let may_be = is_small
             && collections.has_bulk_writes.load(Ordering::Relaxed)
             && self.may_be_at_once.swap(false, Ordering::Relaxed);
@@ -88,10 +89,10 @@ impl Committing<'_> {
 
     /// The size of all data and clocks to write, in bytes.
     fn bytes(&self) -> usize {
-        let Batch { entries, documents, .. } = self.batch;
-        let entries = entries.iter().map(|entry| (entry.data(), &entry.clock));
+        let Batch { operations, documents, .. } = self.batch;
+        let operations = operations.iter().map(|operation| (operation.data(), &operation.clock));
         let documents = documents.iter().map(|write| (write.document.data.as_ref(), &write.document.clock));
-        entries.chain(documents).map(|(data, clock)| bytes_of(data, clock)).sum()
+        operations.chain(documents).map(|(data, clock)| bytes_of(data, clock)).sum()
     }
 
     /// Writes everything with one command, if the log still ends where this process remembers. If any guard fails,
@@ -154,8 +155,8 @@ impl Committing<'_> {
         let insert = |namespace: Namespace, row: Bson| {
             WriteModel::from(InsertOneModel::builder().namespace(namespace).document(row).build())
         };
-        let entries = self.batch.entries.iter().zip(positions).map(|(entry, position)| {
-            let row = entry_row(self.tenant, entry, *position, tail.received_at_ms);
+        let entries = self.batch.operations.iter().zip(positions).map(|(operation, position)| {
+            let row = entry_row(self.tenant, operation, *position, tail.received_at_ms);
             insert(collections.operations.namespace(), row)
         });
         let documents = self.batch.documents.iter().map(|write| {
@@ -224,8 +225,8 @@ impl Committing<'_> {
         &self,
         collections: &Collections,
         session: &mut ClientSession,
-    ) -> Result<(Position, u64), Failure> {
-        let count = signed(self.batch.entries.len() as u64);
+    ) -> Result<(Position, UnixMs), Failure> {
+        let count = signed(self.batch.operations.len() as u64);
         let fingerprint = self.batch.fingerprints(Fingerprint::START).last().unwrap_or_default();
         let fingerprint = signed(fingerprint.to_number());
         let plus = |field: &str, more: i64| doc! { "$add": [{ "$ifNull": [field, 0_i64] }, more] };
@@ -243,7 +244,7 @@ impl Committing<'_> {
             None => Ok((Position::START, self.batch.received_at_ms)),
             Some(head) => {
                 let head = Row(&head);
-                Ok((head.position()?, head.integer("receivedAtMs")?.max(self.batch.received_at_ms)))
+                Ok((head.position()?, head.integer::<UnixMs>("receivedAtMs")?.max(self.batch.received_at_ms)))
             }
         }
     }
@@ -251,7 +252,7 @@ impl Committing<'_> {
     /// The places that the operations take.
     fn positions(&self, before: Position) -> Vec<Position> {
         let fingerprints = self.batch.fingerprints(before.fingerprint);
-        (before.seq + 1..).zip(fingerprints).map(|(seq, fingerprint)| Position { seq, fingerprint }).collect()
+        before.seq.following().zip(fingerprints).map(|(seq, fingerprint)| Position { seq, fingerprint }).collect()
     }
 
     /// Appends the operations to the log. A known id causes a duplicate key.
@@ -260,10 +261,12 @@ impl Committing<'_> {
         collections: &Collections,
         session: &mut ClientSession,
         positions: &[Position],
-        received_at_ms: u64,
+        received_at_ms: UnixMs,
     ) -> Result<(), Failure> {
-        let row = |(entry, position): (_, &Position)| raw(&entry_row(self.tenant, entry, *position, received_at_ms));
-        let rows: Vec<RawDocumentBuf> = self.batch.entries.iter().zip(positions).map(row).collect::<Result<_, _>>()?;
+        let row =
+            |(operation, position): (_, &Position)| raw(&entry_row(self.tenant, operation, *position, received_at_ms));
+        let rows: Vec<RawDocumentBuf> =
+            self.batch.operations.iter().zip(positions).map(row).collect::<Result<_, _>>()?;
         collections.in_time(collections.operations.insert_many(rows).session(session)).await.map(drop)
     }
 
@@ -310,8 +313,8 @@ impl Committing<'_> {
     }
 
     fn row(&self, write: &DocumentWrite, positions: &[Position]) -> Bson {
-        // A decision refers only to entries of its own batch.
-        document_row(self.tenant, write, positions.get(write.entry_index).copied().unwrap_or_default())
+        // A decision refers only to operations of its own batch.
+        document_row(self.tenant, write, positions.get(write.operation_index).copied().unwrap_or_default())
     }
 }
 

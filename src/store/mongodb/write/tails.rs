@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::core::cursor::Position;
 use crate::core::names::TenantId;
+use crate::core::numbers::UnixMs;
 use crate::limits::store::mongodb::TAILS_REMEMBERED_MAX_TENANTS;
 
 /// The end of a tenant's log.
@@ -12,7 +13,7 @@ use crate::limits::store::mongodb::TAILS_REMEMBERED_MAX_TENANTS;
 pub(crate) struct Tail {
     pub(crate) position: Position,
     /// The time of reception of its newest entry, in milliseconds since 1970.
-    pub(crate) received_at_ms: u64,
+    pub(crate) received_at_ms: UnixMs,
 }
 
 /// The ends of the logs to which this process has written.
@@ -70,9 +71,13 @@ impl Tails {
 mod tests {
     use super::*;
     use crate::core::fingerprint::Fingerprint;
+    use crate::core::numbers::Seq;
 
     fn tail(seq: u64) -> Tail {
-        Tail { position: Position { seq, fingerprint: Fingerprint::from_number(seq) }, received_at_ms: seq }
+        Tail {
+            position: Position { seq: Seq::new(seq), fingerprint: Fingerprint::from_number(seq) },
+            received_at_ms: UnixMs::new(seq),
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use mongodb::bson::{Binary, Bson, Document, RawBsonRef, doc};
 use mongodb::options::WriteConcern;
 
 use crate::core::names::TenantId;
+use crate::core::numbers::Seq;
 use crate::limits::store::mongodb::{
     STORE_WRITER_BEAT_MS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS, STORE_WRITER_SILENT_MAX_MS,
     WRITERS_REMEMBERED_MAX_ENTRIES,
@@ -118,7 +119,7 @@ pub(crate) struct Obstacle {
 struct View {
     at: Instant,
     /// The tenant's newest sequence number and horizon.
-    head: Option<(u64, u64)>,
+    head: Option<(Seq, Seq)>,
     /// How often each session has shown that it is alive.
     beats: HashMap<String, (u64, Vec<u8>)>,
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::json::string;
+use crate::core::json::string;
 
 /// A position in a text, before or after a value.
 ///
