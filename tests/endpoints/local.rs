@@ -17,7 +17,7 @@ use super::raw::Connection;
 
 /// A running server. It is killed at the end of the test.
 pub(crate) struct Local {
-    child: Child,
+    pub(super) child: Child,
     stdout: BufReader<ChildStdout>,
     screen: String,
     pub(super) api: Api,
@@ -46,7 +46,7 @@ impl Local {
     }
 
     /// Runs the command of a server and reads its screen.
-    async fn run(mut command: Command) -> Self {
+    pub(super) async fn run(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut screen = String::new();
@@ -302,7 +302,7 @@ async fn the_log_has_the_client_of_a_trusted_proxy_and_the_beginning_of_a_path()
 }
 
 /// Waits for the end of a server whose log is not read.
-async fn end_unread(local: &mut Local) -> Option<i32> {
+pub(super) async fn end_unread(local: &mut Local) -> Option<i32> {
     tokio::time::timeout(Duration::from_secs(120), local.child.wait()).await.expect("an end").unwrap().code()
 }
 

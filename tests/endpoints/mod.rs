@@ -15,8 +15,10 @@ mod access;
 mod embed;
 mod http;
 pub(crate) mod local;
+mod log;
 mod routes;
 mod starting;
+mod stopping;
 
 use self::http::{bodies, browsers, transport};
 use self::routes::{compaction, documents, input, openapi, pull, push, seed};
@@ -33,6 +35,7 @@ macro_rules! every_check {
                 an_unknown_encoding_is_415
                 a_body_may_be_as_large_as_the_limit_and_no_larger
                 what_a_body_inflates_to_is_limited
+                a_body_that_becomes_far_larger_than_it_was_sent_is_too_large
                 a_body_of_several_members_is_read_as_one
                 an_encoding_is_known_in_any_case
                 what_stands_behind_the_encoded_data_is_an_error

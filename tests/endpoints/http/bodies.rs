@@ -4,7 +4,7 @@ use async_compression::Level;
 use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
 use reqwest::Method;
 use serde_json::json;
-use syncflow_server::limits::runtime::{BODY_MAX_MEMBERS, ZSTD_WINDOW_MAX_BITS};
+use syncflow_server::limits::runtime::{BODY_MAX_MEMBERS, INFLATED_FREE_BYTES, ZSTD_WINDOW_MAX_BITS};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::endpoints::client::{Api, insert};
@@ -148,6 +148,21 @@ pub(crate) async fn what_a_body_inflates_to_is_limited(api: &Api) {
         assert_eq!(answer.status, 413);
     }
     assert_eq!(api.stats().await["totalOperations"], 0);
+}
+
+pub(crate) async fn a_body_that_becomes_far_larger_than_it_was_sent_is_too_large(api: &Api) {
+    // The last one is no larger than a body may be.
+    for (bytes, status) in [(INFLATED_FREE_BYTES, 200), (INFLATED_FREE_BYTES + 1, 413), (api.body_max_bytes, 413)] {
+        let spaces = vec![b' '; bytes];
+        for (encoding, body) in [
+            ("gzip", encoded!(GzipEncoder, &spaces)),
+            ("br", encoded!(BrotliEncoder, &spaces)),
+            ("zstd", encoded!(ZstdEncoder, &spaces)),
+        ] {
+            let answer = api.send(Method::POST, "/changes", &[("content-encoding", encoding)], body).await;
+            assert_eq!(answer.status, status, "{bytes} bytes in {encoding}");
+        }
+    }
 }
 
 pub(crate) async fn a_body_of_several_members_is_read_as_one(api: &Api) {
