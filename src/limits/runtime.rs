@@ -48,13 +48,20 @@ pub const CONNECTION_BUFFER_MAX_BYTES: usize = 32 * 1024;
 /// How much of a body may come over HTTP/2 before somebody reads it, in bytes: for each request and for all of them.
 pub const STREAM_WINDOW_MAX_BYTES: u32 = 128 * 1024;
 
-/// How long a connection may be idle, and how long a client may stop reading an answer, in seconds.
+/// How long a connection may be idle, in seconds.
 pub const CONNECTION_IDLE_TIME_MAX_SECONDS: u32 = 75;
+
+/// How long a client may read nothing of an answer, in seconds. What such an answer holds is free again within a minute.
+pub const CONNECTION_STALL_TIME_MAX_SECONDS: u32 = 50;
+
+/// In which pieces an answer is compressed and sent, in bytes, so that others have their turn, and that it is seen
+/// whether the client reads.
+pub const ANSWER_PIECE_BYTES: usize = 64 * 1024;
 
 /// How long a client may take to read an answer while it continues to read, in seconds.
 pub const CONNECTION_ANSWER_TIME_MAX_SECONDS: u32 = 300;
 
-/// How long one request may take from its head until its answer is passed to the connection, in seconds.
+/// How long one request may take from its head to the beginning of its answer, in seconds.
 pub const CONNECTION_EXCHANGE_TIME_MAX_SECONDS: u32 = 120;
 
 /// How long a connection that has reached a limit may take to close if no request is in progress, in seconds.

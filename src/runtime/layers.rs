@@ -2,6 +2,7 @@
 
 mod callers;
 mod inflate;
+mod pieces;
 mod unread_body;
 
 use std::any::Any;
@@ -32,6 +33,7 @@ use tracing::{Span, field};
 
 use self::callers::{Callers, let_in};
 use self::inflate::inflate;
+use self::pieces::in_pieces;
 use self::unread_body::finish_body;
 use super::access::rates::{Rates, within_rate};
 use super::addresses::Addresses;
@@ -87,6 +89,7 @@ pub fn app(routes: Router, config: &HttpConfig) -> App {
         .layer(map_response(plain_where_nothing_is_acceptable))
         .layer(CompressionLayer::new())
         .layer(map_response(keep_status))
+        .layer(map_response(in_pieces))
         .layer(map_response(note_size))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, config.request_timeout))

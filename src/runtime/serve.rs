@@ -121,6 +121,7 @@ async fn converse(
     mut stopping: watch::Receiver<bool>,
 ) {
     let activity = Arc::clone(&stream.activity);
+    let stalling = Arc::clone(&activity);
     let cut = Cut::default();
     let answer = |mut request: Request<Incoming>| {
         let exchange = activity.begin();
@@ -159,6 +160,7 @@ async fn converse(
     };
     tokio::select! {
         () = conversing => {}
+        () = stalling.stalled() => {}
         () = cut.happens() => {}
     }
 }

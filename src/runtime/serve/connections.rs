@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::config::ConnectionConfig;
 use crate::limits::runtime::{
     CONNECTION_ANSWER_TIME_MAX_SECONDS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_EXCHANGE_TIME_MAX_SECONDS,
-    CONNECTION_IDLE_TIME_MAX_SECONDS, LEAVING_MAX_CONNECTIONS, REQUEST_HEAD_TIME_MAX_SECONDS, SERVER_MAX_CONNECTIONS,
-    STOP_QUIET_TIME_SECONDS,
+    CONNECTION_IDLE_TIME_MAX_SECONDS, CONNECTION_STALL_TIME_MAX_SECONDS, LEAVING_MAX_CONNECTIONS,
+    REQUEST_HEAD_TIME_MAX_SECONDS, ROOM_HELD_MIN_MS, SERVER_MAX_CONNECTIONS, STOP_QUIET_TIME_SECONDS,
 };
 use crate::runtime::addresses::network_of;
 
@@ -27,15 +27,18 @@ use crate::runtime::addresses::network_of;
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
     /// The greatest number of open connections. When it is reached, the connection that has been idle longest is closed
-    /// for a new one. If none is idle, the new one is answered with 503.
+    /// for a new one; if none is idle, the one whose client has read nothing of an answer for longest. If there is none
+    /// either, the new one is answered with 503.
     pub max_connections: usize,
     /// How long a new connection may take until its first request begins.
     pub first_request: Duration,
-    /// How long a connection may be idle, and how long a client may stop reading an answer.
+    /// How long a connection may be idle.
     pub idle: Duration,
+    /// How long a client may read nothing of an answer.
+    pub stall: Duration,
     /// How long a client may take to read an answer while it continues to read.
     pub answer: Duration,
-    /// How long one request may take from its head to the end of its answer.
+    /// How long one request may take from its head to the beginning of its answer.
     pub exchange: Duration,
     /// Which connections are taken.
     pub taken: ConnectionConfig,
@@ -56,6 +59,7 @@ impl Default for ConnectionLimits {
             max_connections: SERVER_MAX_CONNECTIONS,
             first_request: seconds(REQUEST_HEAD_TIME_MAX_SECONDS),
             idle: seconds(CONNECTION_IDLE_TIME_MAX_SECONDS),
+            stall: seconds(CONNECTION_STALL_TIME_MAX_SECONDS),
             answer: seconds(CONNECTION_ANSWER_TIME_MAX_SECONDS),
             exchange: seconds(CONNECTION_EXCHANGE_TIME_MAX_SECONDS),
             taken: ConnectionConfig::default(),
@@ -70,24 +74,71 @@ pub(super) struct Activity {
     state: Mutex<State>,
     /// Notified when the connection must close, or when its last request before that is done.
     told: Notify,
+    /// Notified when the connection must close at once.
+    cut: Notify,
 }
 
 #[derive(Debug)]
 struct State {
-    /// When each request began that is not completely answered, by the number of the request.
-    exchanges: BTreeMap<u64, Instant>,
+    /// The requests that are not completely answered, by their numbers.
+    exchanges: BTreeMap<u64, Phase>,
     next_exchange: u64,
     idle_since: Instant,
     wrote_at: Instant,
+    /// Since when something has waited to be written while the client takes nothing.
+    blocked_since: Option<Instant>,
     must_leave: bool,
+    is_cut: bool,
+}
+
+/// What happens to a request.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Its body is read, or its answer is made.
+    Working { since: Instant },
+    /// The connection takes its answer, the last piece of it at `taken_at`.
+    Answering { since: Instant, taken_at: Instant },
+}
+
+impl Phase {
+    fn end(self, limits: &ConnectionLimits) -> Instant {
+        match self {
+            Self::Working { since } => since + limits.exchange,
+            Self::Answering { since, .. } => since + limits.answer.max(limits.exchange),
+        }
+    }
+}
+
+impl State {
+    /// Since when the client has taken nothing of its answers. `None` if it need not take anything now.
+    ///
+    /// A client of HTTP/2 can take nothing of an answer while it takes other things, such as pings.
+    fn stalled_since(&self) -> Option<Instant> {
+        let mut taken_at = None;
+        for phase in self.exchanges.values() {
+            match phase {
+                Phase::Working { .. } => return self.blocked_since,
+                Phase::Answering { taken_at: at, .. } => taken_at = taken_at.max(Some(*at)),
+            }
+        }
+        // The earlier one of those that there are.
+        self.blocked_since.into_iter().chain(taken_at).min()
+    }
 }
 
 impl Activity {
     pub(super) fn new(limits: Arc<ConnectionLimits>) -> Arc<Self> {
         let now = Instant::now();
-        let exchanges = BTreeMap::new();
-        let state = State { exchanges, next_exchange: 0, idle_since: now, wrote_at: now, must_leave: false };
-        Arc::new(Self { limits, state: Mutex::new(state), told: Notify::new() })
+        let state = State {
+            exchanges: BTreeMap::new(),
+            next_exchange: 0,
+            idle_since: now,
+            wrote_at: now,
+            blocked_since: None,
+            must_leave: false,
+            is_cut: false,
+        };
+        Arc::new(Self { limits, state: Mutex::new(state), told: Notify::new(), cut: Notify::new() })
     }
 
     /// Records the beginning of a request. The request ends when the result is dropped.
@@ -95,16 +146,38 @@ impl Activity {
         let mut state = self.lock();
         let number = state.next_exchange;
         state.next_exchange += 1;
-        state.exchanges.insert(number, Instant::now());
+        state.exchanges.insert(number, Phase::Working { since: Instant::now() });
         Exchange { activity: Arc::clone(self), number }
     }
 
     /// How long a connection that must close may take for that: until its latest request is answered.
     pub(super) fn grace(&self) -> Duration {
         let state = self.lock();
-        let end = state.exchanges.last_key_value().map(|(_, begun_at)| *begun_at + self.limits.exchange);
+        let end = state.exchanges.values().map(|phase| phase.end(&self.limits)).max();
         let left = end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
         left.max(Duration::from_secs(CONNECTION_CLOSE_TIME_MAX_SECONDS.into()))
+    }
+
+    /// Completes when the client has read nothing of its answers for too long, or when the connection must make room for
+    /// another one at once.
+    pub(super) async fn stalled(&self) {
+        loop {
+            let now = Instant::now();
+            let end = {
+                let state = self.lock();
+                if state.is_cut {
+                    return;
+                }
+                state.stalled_since().map_or(now + self.limits.stall, |since| since + self.limits.stall)
+            };
+            if end <= now {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => {}
+                () = self.cut.notified() => {}
+            }
+        }
     }
 
     /// Completes when no request is in progress and nothing can be written.
@@ -128,7 +201,7 @@ impl Activity {
             }
             // No event meanwhile can bring the end forward to less than one of the limits from now.
             let limits = &self.limits;
-            let shortest = limits.first_request.min(limits.idle).min(limits.exchange);
+            let shortest = limits.first_request.min(limits.idle).min(limits.exchange).min(limits.answer);
             tokio::select! {
                 () = tokio::time::sleep_until(end.min(now + shortest)) => {}
                 () = self.told.notified() => {}
@@ -142,8 +215,8 @@ impl Activity {
         if state.must_leave && state.exchanges.is_empty() {
             return state.idle_since;
         }
-        if let Some((_, begun_at)) = state.exchanges.first_key_value() {
-            return *begun_at + limits.exchange;
+        if let Some(end) = state.exchanges.values().map(|phase| phase.end(limits)).min() {
+            return end;
         }
         if state.next_exchange == 0 {
             return state.idle_since + limits.first_request;
@@ -154,10 +227,17 @@ impl Activity {
         last.min(state.idle_since + limits.idle.max(limits.answer))
     }
 
-    /// Since when the connection has had nothing to answer or to write. `None` if it has something to answer.
+    /// Since when the connection has had nothing to answer or to write. `None` if it has something.
     fn idle_since(&self) -> Option<Instant> {
         let state = self.lock();
-        state.exchanges.is_empty().then_some(state.idle_since.max(state.wrote_at))
+        let is_idle = state.exchanges.is_empty() && state.blocked_since.is_none();
+        is_idle.then_some(state.idle_since.max(state.wrote_at))
+    }
+
+    /// Since when the client has taken nothing of its answers. `None` if that is not long.
+    fn stalled_since(&self) -> Option<Instant> {
+        let since = self.lock().stalled_since()?;
+        (since.elapsed() >= Duration::from_millis(ROOM_HELD_MIN_MS)).then_some(since)
     }
 
     fn is_leaving(&self) -> bool {
@@ -169,8 +249,28 @@ impl Activity {
         self.told.notify_one();
     }
 
-    fn wrote(&self) {
-        self.lock().wrote_at = Instant::now();
+    fn leave_at_once(&self) {
+        let mut state = self.lock();
+        (state.must_leave, state.is_cut) = (true, true);
+        self.cut.notify_one();
+    }
+
+    /// Records whether something could be written.
+    fn tried_to_write(&self, is_possible: bool) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if is_possible {
+            (state.wrote_at, state.blocked_since) = (now, None);
+        } else {
+            state.blocked_since.get_or_insert(now);
+        }
+    }
+
+    /// Records that the connection has taken a piece of an answer.
+    fn took(&self, number: u64) {
+        if let Some(Phase::Answering { taken_at, .. }) = self.lock().exchanges.get_mut(&number) {
+            *taken_at = Instant::now();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -188,7 +288,9 @@ pub(super) struct Exchange {
 impl Exchange {
     /// Returns the same response. The request ends together with its body.
     pub(super) fn until_read(self, response: Response) -> Response {
-        response.map(|body| Body::new(Answering { body, _exchange: self }))
+        let now = Instant::now();
+        self.activity.lock().exchanges.insert(self.number, Phase::Answering { since: now, taken_at: now });
+        response.map(|body| Body::new(Answering { body, exchange: self }))
     }
 }
 
@@ -206,7 +308,7 @@ impl Drop for Exchange {
 /// A body that keeps a request open until it is dropped.
 struct Answering {
     body: Body,
-    _exchange: Exchange,
+    exchange: Exchange,
 }
 
 impl http_body::Body for Answering {
@@ -217,7 +319,11 @@ impl http_body::Body for Answering {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            self.exchange.activity.took(self.exchange.number);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -244,9 +350,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Noting<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if written.is_ready() {
-            self.activity.wrote();
-        }
+        self.activity.tried_to_write(written.is_ready());
         written
     }
 
@@ -256,9 +360,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noting<S> {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        if written.is_ready() {
-            self.activity.wrote();
-        }
+        self.activity.tried_to_write(written.is_ready());
         written
     }
 
@@ -318,8 +420,9 @@ impl Connections {
     }
 }
 
-/// Tells the connection that has been idle longest to close, if the limit is reached. `None` if none is idle, or if too
-/// many have been told already.
+/// Tells the connection that has been idle longest to close, if the limit is reached. If none is idle, this is the one
+/// whose client has read nothing of its answers for longest. `None` if there is none either, or if too many have been told
+/// already.
 fn make_room(open: &[&Arc<Activity>], max: usize) -> Option<()> {
     let (leaving, staying): (Vec<&Arc<Activity>>, Vec<_>) = open.iter().partition(|other| other.is_leaving());
     if staying.len() < max {
@@ -329,8 +432,13 @@ fn make_room(open: &[&Arc<Activity>], max: usize) -> Option<()> {
         return None;
     }
     let idle = staying.iter().filter_map(|other| Some((other.idle_since()?, other)));
-    let (_, longest) = idle.min_by_key(|(since, _)| *since)?;
-    longest.leave();
+    if let Some((_, longest)) = idle.min_by_key(|(since, _)| *since) {
+        longest.leave();
+        return Some(());
+    }
+    let stalled = staying.iter().filter_map(|other| Some((other.stalled_since()?, other)));
+    let (_, longest) = stalled.min_by_key(|(since, _)| *since)?;
+    longest.leave_at_once();
     Some(())
 }
 

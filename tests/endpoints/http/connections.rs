@@ -24,7 +24,15 @@ const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
 /// Limits that a slow test does not reach.
 fn generous() -> ConnectionLimits {
     let taken = ConnectionConfig { http2: true, ..ConnectionConfig::default() };
-    ConnectionLimits { max_connections: 100, first_request: LONG, idle: LONG, answer: LONG, exchange: LONG, taken }
+    ConnectionLimits {
+        max_connections: 100,
+        first_request: LONG,
+        idle: LONG,
+        stall: LONG,
+        answer: LONG,
+        exchange: LONG,
+        taken,
+    }
 }
 
 async fn connect(server: &Server) -> TcpStream {
@@ -87,22 +95,99 @@ async fn a_client_of_http_2_that_only_asks_whether_the_server_is_there_is_closed
     pinging.abort();
 }
 
-#[tokio::test]
-async fn an_answer_that_nobody_reads_is_given_up() {
-    let server = limited(ConnectionLimits { idle: SHORT, exchange: SHORT * 5, ..generous() }).await;
+/// Stores a document that is large, but not larger than the buffers of the system.
+async fn store_large_document(server: &Server) {
     let mut operation = insert("op-1", "doc-1", "a", 1, 1);
     operation["data"] = serde_json::json!({ "text": "x".repeat(900_000) });
     server.api.accept(&[operation]).await;
-    let mut stream = connect(&server).await;
-    // The answers are larger than the buffers of the system.
+}
+
+/// Asks so often for a page that the buffers of the system have no room for the answers.
+async fn ask_for_too_much(stream: &mut TcpStream) {
     let asked = "POST /changes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 14\r\n\r\n{\"limit\":1000}";
     stream.write_all(asked.repeat(40).as_bytes()).await.expect("it is sent");
+}
+
+/// Waits until the server has closed a connection that is not read.
+async fn closed_unread(stream: &mut TcpStream) {
     let gone = async {
         while stream.write_all(b"G").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(PATIENCE, gone).await.expect("the server closes the connection");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_given_up() {
+    let server = limited(ConnectionLimits { stall: SHORT, ..generous() }).await;
+    store_large_document(&server).await;
+    let mut stream = connect(&server).await;
+    ask_for_too_much(&mut stream).await;
+    closed_unread(&mut stream).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_is_given_up_in_the_end() {
+    let server = limited(ConnectionLimits { answer: SHORT * 5, exchange: SHORT * 5, ..generous() }).await;
+    store_large_document(&server).await;
+    let mut stream = connect(&server).await;
+    ask_for_too_much(&mut stream).await;
+    let mut buffer = vec![0; 4096];
+    let reading = async {
+        // The system has some megabytes of the answers even when the server has given up.
+        while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("the server closes the connection");
+}
+
+#[tokio::test]
+async fn an_answer_over_http_2_whose_client_opens_no_window_is_given_up() {
+    let server = limited(ConnectionLimits { stall: SHORT, ..generous() }).await;
+    store_large_document(&server).await;
+    let mut stream = connect(&server).await;
+    // The preface, settings that allow no byte of a body (RFC 9113, section 6.5.2), and a request for the document
+    // with a header block of indexed and literal fields (RFC 7541, appendix A).
+    let path = b"/documents/todos/doc-1";
+    let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend_from_slice(path);
+    block.extend_from_slice(b"\x01\x09localhost");
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0".to_vec();
+    sent.extend_from_slice(&[0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1]);
+    sent.extend_from_slice(&block);
+    stream.write_all(&sent).await.expect("it is sent");
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.len() < 10_000, "no data came: {}", answer.len());
+}
+
+#[tokio::test]
+async fn at_the_limit_an_answer_that_nobody_reads_makes_room_only_if_nothing_is_idle() {
+    let server = limited(ConnectionLimits { max_connections: 3, ..generous() }).await;
+    store_large_document(&server).await;
+    let mut unread = connect(&server).await;
+    ask_for_too_much(&mut unread).await;
+    let (mut idle, mut other) = (connect(&server).await, connect(&server).await);
+    assert!(exchange(&mut idle, HEALTH).await.starts_with("HTTP/1.1 200"));
+    assert!(exchange(&mut other, HEALTH).await.starts_with("HTTP/1.1 200"));
+    // The connection that pushed is one of them, and may be the first that makes room.
+    let half = b"POST /changes HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+    let mut busy = Vec::new();
+    let taken = async {
+        while busy.len() < 3 {
+            let mut stream = connect(&server).await;
+            // While there is no room, the server says so.
+            if exchange(&mut stream, half).await.starts_with("HTTP/1.1 100") {
+                busy.push(stream);
+            }
+            if busy.len() < 3 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    timeout(PATIENCE, taken).await.expect("all of them make room");
+    closed_unread(&mut unread).await;
 }
 
 #[tokio::test]
