@@ -155,6 +155,12 @@ pub const DOCUMENT_RESERVED_BYTES: usize = 2 * 1024 * 1024;
 /// Memory that is kept for the answer to a push besides that of its body, in bytes.
 pub const PUSH_RESERVED_BYTES: usize = 512 * 1024;
 
+/// The part of the memory that only pushes take, for their work, in bytes.
+pub const PUSH_LANE_BYTES: usize = 8 * PUSH_RESERVED_BYTES;
+
+/// Memory of every request that is not counted, in bytes, because [`SERVER_MAX_REQUESTS`] bounds it.
+pub const REQUEST_FREE_BYTES: usize = 16 * 1024;
+
 /// Memory that a decoder of brotli or zstd takes at most, in bytes: its window of 16 MiB, and tables.
 pub const DECODER_MAX_BYTES: usize = 17 * 1024 * 1024;
 

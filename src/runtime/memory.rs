@@ -8,6 +8,8 @@
 //! connection: the one whose requests have held most memory for longest while the server waited for its client.
 //!
 //! Reads reserve room for a whole page, so they share half of the budget while they work, and pushes do not wait for them.
+//! A small part of the budget is for the work of pushes alone, because answers that nobody reads may fill the rest of it.
+//! A push that is so small that its text needs no memory of the budget therefore waits for no reader at all.
 
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
@@ -31,12 +33,17 @@ use tokio::time::{Instant, timeout};
 use crate::api;
 use crate::api::body::BodyOwner;
 use crate::limits::runtime::{
-    DOCUMENT_RESERVED_BYTES, ENCODER_BASE_BYTES, ENCODER_MAX_BYTES, PUSH_RESERVED_BYTES, READ_RESERVED_BYTES,
-    ROOM_HELD_MIN_MS, ROOM_PAUSE_MS, ROOM_WAIT_MAX_MS, SERVER_MAX_REQUESTS,
+    DOCUMENT_RESERVED_BYTES, ENCODER_BASE_BYTES, ENCODER_MAX_BYTES, PUSH_LANE_BYTES, PUSH_RESERVED_BYTES,
+    READ_RESERVED_BYTES, REQUEST_FREE_BYTES, ROOM_HELD_MIN_MS, ROOM_PAUSE_MS, ROOM_WAIT_MAX_MS, SERVER_MAX_REQUESTS,
 };
 
 /// The unit in which memory is counted, in bytes.
 const UNIT_BYTES: usize = 1024;
+
+/// How many units a request with so many bytes takes of the budget.
+fn units_of(bytes: usize) -> usize {
+    bytes.saturating_sub(REQUEST_FREE_BYTES).div_ceil(UNIT_BYTES)
+}
 
 /// No memory became free in time.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +66,8 @@ impl Cut {
 #[derive(Debug)]
 pub(super) struct Memory {
     units: Semaphore,
+    /// What only the work of pushes may take, if there is nothing else.
+    pushes: Arc<Semaphore>,
     /// The part of the units that reads at work may have reserved.
     reads: Arc<Semaphore>,
     requests: Arc<Semaphore>,
@@ -71,7 +80,8 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn new(max_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
-            units: Semaphore::new(max_bytes / UNIT_BYTES),
+            units: Semaphore::new(max_bytes.saturating_sub(PUSH_LANE_BYTES) / UNIT_BYTES),
+            pushes: Arc::new(Semaphore::new(PUSH_LANE_BYTES / UNIT_BYTES)),
             reads: Arc::new(Semaphore::new((max_bytes / 2).max(READ_RESERVED_BYTES) / UNIT_BYTES)),
             made_room_at: Mutex::default(),
             requests: Arc::new(Semaphore::new(SERVER_MAX_REQUESTS)),
@@ -93,7 +103,7 @@ impl Memory {
             number,
             cut: Mutex::new(cut),
             reserved,
-            reading: Mutex::default(),
+            share: Mutex::default(),
             held: Mutex::new(held),
             _place: place,
         });
@@ -109,6 +119,28 @@ impl Memory {
         };
         permit.forget();
         Ok(())
+    }
+
+    /// Takes memory for the work of a push. If it is from the part that only pushes have, it is given back when the result
+    /// is dropped.
+    async fn acquire_for_push(&self, units: u32) -> Result<Option<OwnedSemaphorePermit>, NoRoom> {
+        if let Ok(permit) = self.units.try_acquire_many(units) {
+            permit.forget();
+            return Ok(None);
+        }
+        if let Ok(share) = Arc::clone(&self.pushes).try_acquire_many_owned(units) {
+            return Ok(Some(share));
+        }
+        let either = async {
+            tokio::select! {
+                share = Arc::clone(&self.pushes).acquire_many_owned(units) => share.map(Some),
+                permit = self.units.acquire_many(units) => permit.map(|permit| {
+                    permit.forget();
+                    None
+                }),
+            }
+        };
+        self.wait(either, true).await
     }
 
     /// Waits for memory or a place for a short time, and closes connections meanwhile to free some.
@@ -156,8 +188,8 @@ pub(super) struct Account {
     /// Closes the connection. `None` if that was done, or is not possible.
     cut: Mutex<Option<Cut>>,
     reserved: Reserved,
-    /// The share of the reads that this one has while it works.
-    reading: Mutex<Option<OwnedSemaphorePermit>>,
+    /// The share of the reads or of the pushes that this one has while it works.
+    share: Mutex<Option<OwnedSemaphorePermit>>,
     held: Mutex<Held>,
     _place: OwnedSemaphorePermit,
 }
@@ -177,7 +209,7 @@ impl Account {
         let missing = {
             let mut held = self.held();
             held.bytes += bytes;
-            let missing = held.bytes.div_ceil(UNIT_BYTES).saturating_sub(held.units);
+            let missing = units_of(held.bytes).saturating_sub(held.units);
             if missing > 0 && u32::try_from(missing).is_ok_and(|missing| self.try_take(missing)) {
                 held.units += missing;
                 return Ok(());
@@ -215,19 +247,30 @@ impl Account {
     /// Called when the client has sent its request and the work begins.
     async fn begin_work(&self) -> Result<(), NoRoom> {
         self.held().with_client_since = None;
-        if self.reserved.is_for_read {
-            let reads = Arc::clone(&self.memory.reads);
-            let units = u32::try_from(self.reserved.bytes / UNIT_BYTES).map_err(|_| NoRoom)?;
-            let share = timeout(Duration::from_millis(ROOM_WAIT_MAX_MS), reads.acquire_many_owned(units)).await;
-            let share = share.map_err(|_| NoRoom)?.map_err(|_| NoRoom)?;
-            *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
+        let units = u32::try_from(self.reserved.bytes / UNIT_BYTES).map_err(|_| NoRoom)?;
+        if !self.reserved.is_for_read {
+            let share = self.memory.acquire_for_push(units).await.inspect_err(|NoRoom| self.held().is_short = true)?;
+            if share.is_none() {
+                let mut held = self.held();
+                held.bytes += self.reserved.bytes;
+                held.units += self.reserved.bytes / UNIT_BYTES;
+            }
+            *self.share() = share;
+            return Ok(());
         }
+        let reads = Arc::clone(&self.memory.reads);
+        let share = timeout(Duration::from_millis(ROOM_WAIT_MAX_MS), reads.acquire_many_owned(units)).await;
+        *self.share() = Some(share.map_err(|_| NoRoom)?.map_err(|_| NoRoom)?);
         self.take(self.reserved.bytes).await
+    }
+
+    fn share(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.share.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Called when the answer must be sent. From then on only `bytes` are held.
     async fn begin_answer(&self, bytes: usize) -> Result<(), NoRoom> {
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.share() = None;
         let held_bytes = {
             let mut held = self.held();
             held.with_client_since = Some(Instant::now());
@@ -245,7 +288,7 @@ impl Account {
     fn give_back(&self, bytes: usize) {
         let mut held = self.held();
         held.bytes = held.bytes.saturating_sub(bytes);
-        let units = held.bytes.div_ceil(UNIT_BYTES);
+        let units = units_of(held.bytes);
         let free = held.units.saturating_sub(units);
         held.units -= free;
         self.memory.units.add_permits(free);
@@ -413,7 +456,7 @@ impl HttpBody for Sending {
         if !self.body.is_end_stream() {
             return Poll::Ready(Some(Ok(frame)));
         }
-        // The connection may keep the last piece, usually the only one, long after it has taken it.
+        // The connection may keep the last piece long after it has taken it.
         let account = self.account.take();
         Poll::Ready(Some(Ok(frame.map_data(|bytes| Bytes::from_owner(LastPiece { bytes, _account: account })))))
     }

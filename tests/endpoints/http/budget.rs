@@ -11,9 +11,8 @@ use axum::routing::post;
 use futures_util::stream::{iter, once, pending};
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Collected};
-use reqwest::Method;
 use serde_json::json;
-use syncflow_server::limits::runtime::MEMORY_MIN_BYTES;
+use syncflow_server::limits::runtime::{MEMORY_MIN_BYTES, PUSH_LANE_BYTES};
 use syncflow_server::runtime::{self, App};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -27,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 const MIB: usize = 1024 * 1024;
 
-/// As many bodies of 8 MiB as there is memory for.
-const BODIES: usize = MEMORY_MIN_BYTES / (8 * MIB);
+/// As many bodies of 8 MiB as there is memory for beside that of pushes.
+const BODIES: usize = (MEMORY_MIN_BYTES - PUSH_LANE_BYTES) / (8 * MIB);
 
 fn little_memory() -> [(&'static str, String); 2] {
     [("ADAPTER", "memory".to_owned()), ("MEMORY_MAX_BYTES", MEMORY_MIN_BYTES.to_string())]
@@ -105,6 +104,25 @@ async fn reads_at_work_leave_room_for_pushes() {
 }
 
 #[tokio::test]
+async fn answers_that_nobody_reads_leave_room_for_small_pushes() {
+    let large = post(async || vec![b'x'; 15 * MIB]);
+    let app = app(Router::new().route("/large", large).route("/operations", post(async || "pushed")));
+    let mut unread = Vec::new();
+    for _ in 0..4 {
+        unread.push(send(&app, "/large", Body::empty()).await);
+        assert_eq!(unread.last().unwrap().status(), 200);
+    }
+    let mut reads: Vec<_> = (0..10).map(|_| Box::pin(send(&app, "/large", Body::empty()))).collect();
+    for read in &mut reads {
+        assert!(read.as_mut().now_or_never().is_none(), "there is no room for it");
+    }
+    for _ in 0..20 {
+        let push = send(&app, "/operations", Body::from("x".repeat(10_000))).now_or_never();
+        assert_eq!(push.expect("it waits for nobody").status(), 200);
+    }
+}
+
+#[tokio::test]
 async fn whatever_becomes_of_a_request_its_room_is_free_again() {
     let app = app(routes());
     for (path, ends) in [("/read", true), ("/panic", true), ("/hang", true), ("/read", false)] {
@@ -125,7 +143,7 @@ async fn whatever_becomes_of_a_request_its_room_is_free_again() {
 
 #[tokio::test]
 async fn an_answer_keeps_its_room_until_it_is_sent() {
-    let large = post(async || vec![b'x'; 16 * MIB]);
+    let large = post(async || vec![b'x'; 15 * MIB]);
     let app = app(Router::new().route("/large", large));
     let mut answers = Vec::new();
     for _ in 0..4 {
