@@ -162,10 +162,10 @@ def headers_frame(server: Server, stream: int, path: str, encoding: str | None, 
     return frame(1, 4 | (1 if ends else 0), stream, block)
 
 
-def linger(connections: list[socket.socket], seconds: float) -> None:
+def linger(server: Server, connections: list[socket.socket], seconds: float) -> None:
+    """Waits, and leaves the connections open."""
     time.sleep(seconds)
-    for connection in connections:
-        connection.close()
+    server.left_open += connections
 
 
 def unfinished_bodies(server: Server, size: Sizes) -> list[str]:
@@ -185,7 +185,7 @@ def unfinished_bodies(server: Server, size: Sizes) -> list[str]:
             if len(body) < 100 or stream == 1:
                 frames.append(frame(0, 0, stream, body[:16_000]))
         send(server, connections[-1], b"".join(frames))
-    linger(connections, size(10, 3))
+    linger(server, connections, size(10, 3))
     return []
 
 
@@ -204,7 +204,7 @@ def unread_answers(server: Server, size: Sizes) -> list[str]:
         for stream in range(1, 64, 2):
             frames += [headers_frame(server, stream, "/changes", None, False), frame(0, 1, stream, b"{}")]
         send(server, connections[-1], b"".join(frames))
-    linger(connections, size(10, 3))
+    linger(server, connections, size(10, 3))
     return problems
 
 
@@ -222,7 +222,7 @@ def silent_connections(server: Server, size: Sizes) -> list[str]:
         for connection in connections[2::5]:
             send(server, connection, frame(6, 1, 0, bytes(8)))
         time.sleep(1)
-    linger(connections, 0)
+    linger(server, connections, 0)
     return []
 
 

@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -19,8 +20,11 @@ SECRET = "a secret for nothing but this program"
 # How long one request may take before it is given up.
 PATIENCE_SECONDS = 120
 
-# Everything that the server takes has to be free again after so long.
+# Everything that the server takes has to be free again so long after the last byte.
 RELEASE_SECONDS = 60
+
+# The server has 256 MiB for all requests, 4 MiB of them for pushes alone. If bodies of this size leave next to nothing of it, nobody else has any.
+BODY_MIB, BODIES = 9, 26
 
 
 def token(tenant: str) -> str:
@@ -46,7 +50,8 @@ class Server:
             [program], env=of_server | settings, cwd=self.directory.name, stdout=subprocess.PIPE, stderr=log
         )
         self.address = self.read_address()
-        self.files = self.open_files()
+        self.sockets = self.open_sockets()
+        self.left_open: list[socket.socket] = []
         self.authorization = "Bearer " + token("evil")
         self.bytes_sent = 0
 
@@ -60,12 +65,19 @@ class Server:
                 return found[1], int(found[2])
         raise RuntimeError("the server does not start: " + pathlib.Path(self.path("log")).read_text())
 
-    def open_files(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+    def open_sockets(self) -> int:
+        count = 0
+        for file in pathlib.Path(f"/proc/{self.process.pid}/fd").iterdir():
+            try:
+                count += os.readlink(file).startswith("socket:")
+            except OSError:
+                pass
+        return count
 
-    def peak_mib(self) -> int:
+    def mib(self, kind: str) -> int:
+        """The resident memory of the process: VmRSS is that of now, VmHWM the most that it was."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        found = re.search(kind + r":\s+(\d+) kB", status)
         return int(found[1]) // 1024 if found else 0
 
     def cpu_seconds(self) -> float:
@@ -91,27 +103,48 @@ class Server:
     def push(self, operations: list[dict]) -> tuple[int, bytes]:
         return self.ask("/operations", {"clientId": operations[0]["clientId"], "operations": operations})
 
-    def seconds_to_release(self) -> float | None:
-        """How long it takes until the connections are gone and a large body finds room; nothing if too long."""
-        began = time.monotonic()
-        while time.monotonic() - began < RELEASE_SECONDS:
-            try:
-                is_free = self.ask("/changes", b" " * (9 << 20), authorization="Bearer " + token("good"))[0] == 200
-                if is_free and self.open_files() <= self.files + 40:
-                    return time.monotonic() - began
-            except OSError:
-                pass
+    def seconds_to_release(self, last_byte_at: float) -> float | None:
+        """How long after the last byte every connection was closed and all memory of requests free; nothing if too long.
+
+        The connections of a row stay open on its side, so that the server has to close them.
+        """
+        while (seconds := time.monotonic() - last_byte_at) < RELEASE_SECONDS:
+            if self.open_sockets() <= self.sockets:
+                return seconds if self.all_memory_is_free() else None
             time.sleep(0.2)
         return None
 
-    def stop(self, seconds: float = 60) -> bool:
-        """Tells the server to stop; says whether it did so by itself."""
-        self.process.send_signal(signal.SIGTERM)
+    def all_memory_is_free(self) -> bool:
+        """Holds nearly all memory of requests at once; a request without room would be answered with 503, or cut off."""
+        body = b" " * (BODY_MIB << 20)
+        head = f"POST /changes HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token('good')}\r\n"
+        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        connections, answers = [], []
         try:
-            return self.process.wait(seconds) == 0
-        except subprocess.TimeoutExpired:
+            for _ in range(BODIES):
+                connections.append(socket.create_connection(self.address, timeout=PATIENCE_SECONDS))
+                connections[-1].sendall(head.encode() + body[:-1])
+            for connection in connections:
+                connection.sendall(b" ")
+                answers.append(connection.makefile("rb").readline())
+        except OSError:
             return False
         finally:
+            for connection in connections:
+                connection.close()
+        return all(b" 200 " in answer for answer in answers)
+
+    def stop(self, seconds: float = PATIENCE_SECONDS) -> float | None:
+        """Tells the server to stop; says how long that took, or nothing if it did not do so by itself."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return time.monotonic() - began if self.process.wait(seconds) == 0 else None
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            for connection in self.left_open:
+                connection.close()
             self.process.kill()
             self.process.wait()
             if self.process.stderr:
