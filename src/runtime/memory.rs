@@ -260,7 +260,11 @@ impl Account {
         }
         let reads = Arc::clone(&self.memory.reads);
         let share = timeout(Duration::from_millis(ROOM_WAIT_MAX_MS), reads.acquire_many_owned(units)).await;
-        *self.share() = Some(share.map_err(|_| NoRoom)?.map_err(|_| NoRoom)?);
+        let Ok(Ok(share)) = share else {
+            self.held().is_short = true;
+            return Err(NoRoom);
+        };
+        *self.share() = Some(share);
         self.take(self.reserved.bytes).await
     }
 

@@ -54,7 +54,7 @@ def abuse(number: int, options: argparse.Namespace) -> bool:
         (peak <= PEAK_MAX_MIB, f"more than {PEAK_MAX_MIB} MiB"),
         (health <= health_max, f"/health took more than {health_max} s"),
         (push <= push_max, f"a push of somebody else took more than {push_max} s"),
-        (released is not None, f"not all was released within {RELEASE_SECONDS} s"),
+        (released is not None, f"not all memory was free within {RELEASE_SECONDS} s, or a connection stayed open"),
         (stopped is not None and stopped <= stop_max, f"the server did not stop by itself within {stop_max} s"),
     ]:
         problems += [] if is_kept else [problem]

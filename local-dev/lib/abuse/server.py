@@ -23,6 +23,9 @@ PATIENCE_SECONDS = 120
 # Everything that the server takes has to be free again so long after the last byte.
 RELEASE_SECONDS = 60
 
+# A connection that holds nothing may stay open for 75 s; the rest is for a slow machine.
+IDLE_SECONDS = 90
+
 # The server has 256 MiB for all requests, 4 MiB of them for pushes alone. If bodies of this size leave next to nothing of it, nobody else has any.
 BODY_MIB, BODIES = 9, 26
 
@@ -104,13 +107,20 @@ class Server:
         return self.ask("/operations", {"clientId": operations[0]["clientId"], "operations": operations})
 
     def seconds_to_release(self, last_byte_at: float) -> float | None:
-        """How long after the last byte every connection was closed and all memory of requests free; nothing if too long.
+        """How long after the last byte all memory of requests was free and the connections were closed; nothing if too long.
 
-        The connections of a row stay open on its side, so that the server has to close them.
+        The connections of a row stay open on its side, so that the server has to close them. The question about the
+        memory makes room itself, so it comes once, at the end of the time. Connections may be idle for longer.
         """
-        while (seconds := time.monotonic() - last_byte_at) < RELEASE_SECONDS:
+        closed_within = self.seconds_to_close(last_byte_at, RELEASE_SECONDS)
+        if not self.all_memory_is_free():
+            return None
+        return closed_within or self.seconds_to_close(last_byte_at, IDLE_SECONDS)
+
+    def seconds_to_close(self, last_byte_at: float, seconds_max: float) -> float | None:
+        while (seconds := time.monotonic() - last_byte_at) < seconds_max:
             if self.open_sockets() <= self.sockets:
-                return seconds if self.all_memory_is_free() else None
+                return seconds
             time.sleep(0.2)
         return None
 

@@ -104,6 +104,17 @@ async fn reads_at_work_leave_room_for_pushes() {
 }
 
 #[tokio::test]
+async fn a_read_that_has_no_turn_is_told_when_to_come_again() {
+    let app = runtime::app(routes(), &read(&[("MEMORY_MAX_BYTES", "67108864")]).http);
+    let mut reads: Vec<_> = (0..20).map(|_| Box::pin(send(&app, "/hang", Body::empty()))).collect();
+    for read in &mut reads {
+        assert!(read.as_mut().now_or_never().is_none(), "it is at work, or waits for those that are");
+    }
+    let answer = send(&app, "/read", body(1, true)).await;
+    assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+}
+
+#[tokio::test]
 async fn answers_that_nobody_reads_leave_room_for_small_pushes() {
     let large = post(async || vec![b'x'; 15 * MIB]);
     let app = app(Router::new().route("/large", large).route("/operations", post(async || "pushed")));
