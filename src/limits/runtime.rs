@@ -51,7 +51,8 @@ pub const STREAM_WINDOW_MAX_BYTES: u32 = 128 * 1024;
 /// How long a connection may be idle, in seconds.
 pub const CONNECTION_IDLE_TIME_MAX_SECONDS: u32 = 75;
 
-/// How long a client may read nothing of an answer, in seconds. What such an answer holds is free again within a minute.
+/// How long a client may read nothing of an answer, in seconds. The memory of such an answer is free again within a
+/// minute.
 pub const CONNECTION_STALL_TIME_MAX_SECONDS: u32 = 50;
 
 /// In which pieces an answer is compressed and sent, in bytes, so that others have their turn, and that it is seen

@@ -66,7 +66,7 @@ impl Cut {
 #[derive(Debug)]
 pub(super) struct Memory {
     units: Semaphore,
-    /// What only the work of pushes may take, if there is nothing else.
+    /// The part that only the work of pushes may take, if there is nothing else.
     pushes: Arc<Semaphore>,
     /// The part of the units that reads at work may have reserved.
     reads: Arc<Semaphore>,

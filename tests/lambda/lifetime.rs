@@ -1,5 +1,7 @@
 //! An instance that handles many requests leaks nothing.
 
+mod memory;
+
 use std::path::Path;
 
 use http::Method;
@@ -28,7 +30,7 @@ fn resident_kib(proc: &Path) -> u64 {
     text.trim_end_matches(" kB").parse().expect("a number")
 }
 
-pub(super) fn status(proc: &Path, key: &str) -> String {
+fn status(proc: &Path, key: &str) -> String {
     let status = std::fs::read_to_string(proc.join("status")).expect("a process");
     status.lines().find_map(|line| line.strip_prefix(key)).expect("the key").trim().to_owned()
 }

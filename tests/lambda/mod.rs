@@ -10,6 +10,5 @@ pub(crate) mod http;
 mod frozen;
 mod large_pushes;
 mod lifetime;
-mod memory;
 mod observability;
 mod schedule;

@@ -27,7 +27,7 @@ use crate::runtime::addresses::network_of;
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
     /// The greatest number of open connections. When it is reached, the connection that has been idle longest is closed
-    /// for a new one; if none is idle, the one whose client has read nothing of an answer for longest. If there is none
+    /// for a new one. If none is idle, this is the one whose client has read nothing of an answer for longest. If there is none
     /// either, the new one is answered with 503.
     pub max_connections: usize,
     /// How long a new connection may take until its first request begins.
@@ -91,7 +91,7 @@ struct State {
     is_cut: bool,
 }
 
-/// What happens to a request.
+/// The phase of a request.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     /// Its body is read, or its answer is made.

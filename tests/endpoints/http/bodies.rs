@@ -151,7 +151,7 @@ pub(crate) async fn what_a_body_inflates_to_is_limited(api: &Api) {
 }
 
 pub(crate) async fn a_body_that_becomes_far_larger_than_it_was_sent_is_too_large(api: &Api) {
-    // The last one is no larger than a body may be.
+    // The last one is as large as a body may be.
     for (bytes, status) in [(INFLATED_FREE_BYTES, 200), (INFLATED_FREE_BYTES + 1, 413), (api.body_max_bytes, 413)] {
         let spaces = vec![b' '; bytes];
         for (encoding, body) in [

@@ -111,9 +111,8 @@ async fn what_went_wrong_is_logged_once_under_the_id_of_the_request() {
     // When a place in the code logs for the first time, `tracing` caches whether a subscriber is interested. Another
     // test without a subscriber may pass it at this moment. So all these places are passed once before the subscriber
     // is set, and then the cache is rebuilt.
-    for fault in [Faulty::Fails(ErrorKind::Failed), Faulty::Panics, Faulty::Fails(ErrorKind::Busy)] {
-        server_on(fault, &[]).await.api.get("/stats").await;
-    }
+    let unheard = server_on(Faulty::Fails(ErrorKind::Failed), &[]).await;
+    unheard.api.get("/stats").await;
     let log = Log::default();
     let lines = tracing_subscriber::fmt().json().with_writer({
         let log = log.clone();

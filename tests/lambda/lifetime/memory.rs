@@ -9,11 +9,11 @@ use syncflow_server::limits::api::LAMBDA_BODY_MAX_BYTES;
 use syncflow_server::limits::runtime::MEMORY_MIN_BYTES;
 use tokio::io::AsyncWriteExt as _;
 
-use super::binaries::binary_of;
-use super::emulator::{Instance, Outcome};
-use super::events::Source;
-use super::functions::{directory, sqlite_in};
-use super::lifetime::status;
+use super::status;
+use crate::lambda::binaries::binary_of;
+use crate::lambda::emulator::{Instance, Outcome};
+use crate::lambda::events::Source;
+use crate::lambda::functions::{directory, sqlite_in};
 
 /// Half of what the template gives a function that pushes, pulls or queries.
 const PEAK_MAX_KIB: u64 = 256 * 1024;
