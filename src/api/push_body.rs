@@ -98,7 +98,8 @@ impl First<'_> {
     }
 }
 
-const OPERATION_KEYS: [&str; 8] = ["id", "type", "collection", "docId", "data", "timestamp", "clientId", "vectorClock"];
+pub(super) const OPERATION_KEYS: [&str; 8] =
+    ["id", "type", "collection", "docId", "data", "timestamp", "clientId", "vectorClock"];
 
 fn operation(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Option<Operation> {
     let mut fields = Fields::of_object(text, &OPERATION_KEYS, path, faults)?;

@@ -1,4 +1,8 @@
 //! The schemas in `/openapi.json` of requests, of answers that are written by hand, and of shared errors.
+//!
+//! Requests are read field by field, so that all faults can be named, and long answers are written as text. So most of
+//! these types only describe. The tests of this file compare the requests with their readers, and every test over HTTP
+//! compares its answers with the description (`tests/endpoints/contract.rs`).
 #![expect(dead_code, reason = "requests are read and long answers written without an intermediate form")]
 
 use std::collections::BTreeMap;
@@ -328,3 +332,6 @@ pub(super) enum LayerErrors {
     #[response(status = 501, description = "the body's `Transfer-Encoding` is not `chunked`")]
     UnsupportedTransferCoding(#[to_schema] ErrorBody<'static>),
 }
+
+#[cfg(test)]
+mod tests;

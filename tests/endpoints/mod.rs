@@ -173,6 +173,7 @@ macro_rules! every_check_of_a_listener {
             }
             openapi {
                 the_document_is_openapi_3_1_and_has_every_route
+                a_real_answer_of_every_endpoint_is_as_described
             }
             documents {
                 a_document_may_be_named_query

@@ -83,9 +83,12 @@ pub(in crate::api) async fn pull_changes(
     }
 }
 
-fn read(text: &str) -> Result<PullRequest, ApiError> {
+/// The keys of the request.
+pub(in crate::api) const KEYS: [&str; 5] = ["cursor", "since", "limit", "clientId", "vectorClock"];
+
+pub(in crate::api) fn read(text: &str) -> Result<PullRequest, ApiError> {
     let mut faults = Faults::default();
-    let mut fields = Fields::of_body(text, &["cursor", "since", "limit", "clientId", "vectorClock"], &mut faults)?;
+    let mut fields = Fields::of_body(text, &KEYS, &mut faults)?;
     let from = if fields.raw("cursor").is_some() {
         fields.required("cursor", cursor).map(PullFrom::Cursor)
     } else {

@@ -77,9 +77,12 @@ pub fn age_ms(text: &str, default_days: f64) -> Result<u64, String> {
     read(text, default_days).map_err(|error| error.message())
 }
 
-fn read(text: &str, default_days: f64) -> Result<u64, ApiError> {
+/// The keys of the request.
+pub(in crate::api) const KEYS: [&str; 1] = ["olderThanDays"];
+
+pub(in crate::api) fn read(text: &str, default_days: f64) -> Result<u64, ApiError> {
     let mut faults = Faults::default();
-    let mut fields = Fields::of_body(text, &["olderThanDays"], &mut faults)?;
+    let mut fields = Fields::of_body(text, &KEYS, &mut faults)?;
     let days = fields.optional("olderThanDays", default_days, days);
     faults.unless_any(days.map(milliseconds))
 }

@@ -77,9 +77,12 @@ pub(in crate::api) async fn query_documents(
     Ok(answer::json(StatusCode::OK, write(&page)))
 }
 
-fn read(collection: Collection, text: &str) -> Result<Query, ApiError> {
+/// The keys of the request.
+pub(in crate::api) const KEYS: [&str; 3] = ["limit", "cursor", "filter"];
+
+pub(in crate::api) fn read(collection: Collection, text: &str) -> Result<Query, ApiError> {
     let mut faults = Faults::default();
-    let mut fields = Fields::of_body(text, &["limit", "cursor", "filter"], &mut faults)?;
+    let mut fields = Fields::of_body(text, &KEYS, &mut faults)?;
     let max_documents = fields.optional("limit", QUERY_MAX_DOCUMENTS, limit(QUERY_MAX_DOCUMENTS));
     let before_seq = fields.optional("cursor", None, cursor);
     let filter = match fields.raw("filter") {

@@ -5,7 +5,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use syncflow_server::limits::protocol::SINCE_MAX;
 
-use crate::endpoints::client::{Answer, Api};
+use crate::endpoints::client::{Answer, Api, insert};
 use crate::endpoints::contract;
 
 pub(crate) async fn the_document_is_openapi_3_1_and_has_every_route(api: &Api) {
@@ -36,6 +36,45 @@ pub(crate) async fn the_document_is_openapi_3_1_and_has_every_route(api: &Api) {
         assert!(methods.iter().all(|method| found.contains(method)), "{path}: {found:?}");
     }
     assert_eq!(paths.len(), expected.len());
+}
+
+pub(crate) async fn a_real_answer_of_every_endpoint_is_as_described(api: &Api) {
+    api.accept(&[insert("described-1", "described", "a", 1, 1), insert("described-2", "query", "a", 2, 2)]).await;
+    let delete = json!({
+        "id": "described-3", "type": "delete", "collection": "todos", "docId": "query", "timestamp": 3,
+        "clientId": "a", "vectorClock": {"a": 3},
+    });
+    let requests = [
+        (Method::GET, "/documents/{collection}/query", "/documents/todos/query", Value::Null),
+        (
+            Method::POST,
+            "/operations",
+            "/operations",
+            json!({"clientId": "b", "operations": [
+                insert("described-4", "described", "b", 1, 4), delete,
+            ]}),
+        ),
+        (Method::POST, "/changes", "/changes", json!({"cursor": null})),
+        (Method::POST, "/changes", "/changes", json!({"since": 0})),
+        (Method::GET, "/documents/{collection}/{id}", "/documents/todos/described", Value::Null),
+        (Method::POST, "/documents/{collection}/query", "/documents/todos/query", json!({"limit": 1})),
+        (Method::GET, "/stats", "/stats", Value::Null),
+        (Method::POST, "/compact", "/compact", json!({})),
+        (Method::GET, "/health", "/health", Value::Null),
+        (Method::GET, "/openapi.json", "/openapi.json", Value::Null),
+    ];
+    let document = serde_json::from_str::<Value>(syncflow_server::api::description()).unwrap();
+    for (path, method, _) in operations(&document) {
+        let is_asked =
+            requests.iter().any(|(by, template, ..)| *template == path && by.as_str().to_lowercase() == method);
+        assert!(is_asked, "no request for {method} {path}");
+    }
+    for (method, _, path, body) in requests {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        // The client compares the answer with the description.
+        let answer = api.send(method.clone(), path, &[], body).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+    }
 }
 
 #[test]
