@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 use tracing::field;
 
+use super::authenticate::{Authenticate, Denied};
 use super::error::ApiError;
 use crate::core::access::{Action, Principal};
 use crate::service::SyncService;
@@ -17,50 +17,22 @@ use crate::service::SyncService;
 /// The field of a log span for the subject of the principal. It is set if the span has it.
 pub const SUBJECT_FIELD: &str = "access.subject";
 
-/// Finds the principal of a request from its head.
-///
-/// The tenant and the role of a request come only from this principal.
-#[async_trait]
-pub trait Authenticate: Send + Sync {
-    /// Finds the principal of this request.
-    ///
-    /// # Errors
-    /// If the request must not be served. The answer says no more than [`Denied`] does.
-    async fn authenticate(&self, head: &Parts) -> Result<Principal, Denied>;
-}
-
-/// Why a request has no principal. Each reason has a fixed text in the answer. A 401 also has `WWW-Authenticate`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Denied {
-    /// The request has no token: 401.
-    Missing,
-    /// The request has more than one token, or one that cannot be read: 400.
-    Malformed,
-    /// The token is not valid on this server: 401.
-    InvalidToken,
-    /// The token has expired: 401.
-    Expired,
-    /// The token grants several tenants, and the request does not name one of them: 400.
-    TenantNeeded,
-    /// The token does not grant the tenant that the request names: 403.
-    ForbiddenTenant,
-    /// The token is valid, but grants no tenant or no known role: 403.
-    NoAccess,
-    /// The token cannot be checked at the moment: 503.
-    Unavailable,
-    /// The caller sends too many requests: 429.
-    TooManyRequests {
-        /// After how many seconds the next request is served.
-        retry_after_seconds: u64,
-    },
-}
-
 /// The state that the routes share.
 #[derive(Clone)]
 pub(super) struct ApiState {
     pub(super) service: Arc<SyncService>,
     pub(super) source: PrincipalSource,
+    pub(super) description: Description,
+}
+
+/// Returns the description of all routes. It is part of the state, because the route that answers it is described too.
+#[derive(Clone, Copy)]
+pub(super) struct Description(pub(super) fn() -> &'static str);
+
+impl FromRef<ApiState> for Description {
+    fn from_ref(state: &ApiState) -> Self {
+        state.description
+    }
 }
 
 impl FromRef<ApiState> for Arc<SyncService> {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::access::{ApiState, Authenticate, PrincipalSource};
-use super::{Endpoint, error, routes};
+use super::access::{ApiState, Description, PrincipalSource};
+use super::authenticate::Authenticate;
+use super::error;
+use super::routes::{self, Endpoint};
 use crate::core::access::Principal;
 use crate::service::SyncService;
 
@@ -62,7 +64,7 @@ impl Api {
 
     /// All routes. Every answer is complete and in JSON, also for unknown routes and methods.
     pub fn build(self) -> Router {
-        self.complete(routes())
+        self.complete(routes::all())
     }
 
     /// One endpoint; every other route is unknown.
@@ -72,7 +74,8 @@ impl Api {
 
     fn complete(self, routes: OpenApiRouter<ApiState>) -> Router {
         let (plain, _description) = routes.split_for_parts();
-        let state = ApiState { service: self.service, source: self.source };
+        let description = Description(routes::description);
+        let state = ApiState { service: self.service, source: self.source, description };
         plain.fallback(error::not_found).method_not_allowed_fallback(error::method_not_allowed).with_state(state)
     }
 }

@@ -8,8 +8,8 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::access::Denied;
 use super::answer::{is_json, json};
+use super::authenticate::Denied;
 use crate::core::names::DocumentKey;
 use crate::limits::api::{
     ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS,

@@ -31,6 +31,7 @@
 
 mod access;
 mod answer;
+mod authenticate;
 pub(crate) mod body;
 mod builder;
 mod endpoints;
@@ -38,81 +39,26 @@ mod error;
 mod fields;
 mod path;
 mod push_body;
+mod routes;
 mod schema;
 
 use std::sync::Arc;
 
 use axum::Router;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-pub use access::{Authenticate, Denied, SUBJECT_FIELD};
+pub use access::SUBJECT_FIELD;
+pub use authenticate::{Authenticate, Denied};
 pub use builder::Api;
 pub use endpoints::compact::age_ms as compaction_age_ms;
-pub use endpoints::openapi::description;
 pub use endpoints::push::AnswerLimit;
 pub use error::{Refusal, answer_too_large, in_shape, internal_error, unavailable};
+pub use routes::{Endpoint, description};
 
-use self::access::ApiState;
-use self::endpoints::{changes, compact, document, health, openapi, push, query, stats};
 use crate::service::SyncService;
-
-/// An endpoint that can be served alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `GET /health`
-    Health,
-    /// `POST /operations`
-    PushOperations,
-    /// `POST /changes`
-    PullChanges,
-    /// `GET /documents/:collection/:id`
-    GetDocument,
-    /// `POST /documents/:collection/query`
-    QueryDocuments,
-    /// `GET /stats`
-    GetStats,
-    /// `POST /compact`
-    Compact,
-}
-
-impl Endpoint {
-    /// Every endpoint.
-    pub const ALL: [Self; 7] = [
-        Self::Health,
-        Self::PushOperations,
-        Self::PullChanges,
-        Self::GetDocument,
-        Self::QueryDocuments,
-        Self::GetStats,
-        Self::Compact,
-    ];
-
-    fn routes(self) -> OpenApiRouter<ApiState> {
-        let router = OpenApiRouter::new();
-        match self {
-            Self::Health => router.routes(routes!(health::health)),
-            Self::PushOperations => router.routes(routes!(push::push_operations)),
-            Self::PullChanges => router.routes(routes!(changes::pull_changes)),
-            Self::GetDocument => {
-                router.routes(routes!(document::get_document)).routes(routes!(document::get_document_named_query))
-            }
-            Self::QueryDocuments => router.routes(routes!(query::query_documents)),
-            Self::GetStats => router.routes(routes!(stats::get_stats)),
-            Self::Compact => router.routes(routes!(compact::compact)),
-        }
-    }
-}
 
 /// The routes over a service, for a server whose own middleware puts the principal of each request into its extensions.
 ///
 /// A request without a principal is answered with 401. [`Api`] describes the other sources of principals.
 pub fn router(service: Arc<SyncService>) -> Router {
     Api::builder(service).build()
-}
-
-fn routes() -> OpenApiRouter<ApiState> {
-    let router = OpenApiRouter::with_openapi(openapi::base());
-    let router = Endpoint::ALL.into_iter().fold(router, |router, endpoint| router.merge(endpoint.routes()));
-    router.routes(routes!(openapi::get_openapi))
 }

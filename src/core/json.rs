@@ -1,6 +1,7 @@
 //! JSON that stays text. It is checked once when it arrives, passed on byte by byte, and parsed only where its content
 //! is needed.
 
+mod bad;
 mod read;
 mod write;
 
@@ -9,6 +10,7 @@ use std::str::FromStr;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+pub use self::bad::BadJson;
 pub(crate) use self::read::{Bounded, Picked, elements, entries};
 pub use self::read::{Members, integer, string};
 pub use self::write::{ByteCount, ObjectWriter, Sink};
@@ -113,21 +115,6 @@ impl fmt::Debug for Object {
     }
 }
 
-/// Why a text is not JSON that this server accepts.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadJson(String);
-
-impl BadJson {
-    fn not_an_object() -> Self {
-        Self("must be an object".to_owned())
-    }
-
-    pub(super) fn of_member(key: &str, problem: &dyn fmt::Display) -> Self {
-        Self(format!("the key {key:?} {problem}"))
-    }
-}
-
 /// Checks a value from outside in one pass, without building it.
 ///
 /// # Errors
@@ -205,12 +192,6 @@ impl<'de> Visitor<'de> for Checked {
             members.next_value_seed(inside)?;
         }
         Ok(())
-    }
-}
-
-impl From<serde_json::Error> for BadJson {
-    fn from(error: serde_json::Error) -> Self {
-        Self(error.to_string())
     }
 }
 

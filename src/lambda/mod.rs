@@ -16,6 +16,7 @@ mod lazy;
 mod metrics;
 mod schedule;
 mod timed_store;
+mod watch;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -30,9 +31,10 @@ use tower::ServiceExt as _;
 use tracing::Span;
 
 use self::answer::Answer;
-use self::invocation::{TRACE, Watch};
+use self::invocation::TRACE;
 use self::lazy::LazyRoutes;
 use self::schedule::ScheduledCompaction;
+use self::watch::Watch;
 use crate::api::Endpoint;
 use crate::config::Config;
 use crate::runtime::{self, Access, App, OpenSpan, TokioHost, logging};

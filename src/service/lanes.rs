@@ -6,6 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::core::names::TenantId;
 use crate::limits::service::LANES_KEPT_TENANTS;
 
+/// One tenant's writes by this server, one after the other, with the counter of the last one.
+///
+/// Clients keep one clock for all documents. So a greater counter must stand later in the log, or a client would take a
+/// write for one that it has seen.
+pub(super) type WriteTurn = async_lock::Mutex<u64>;
+
 /// A lane `L` for each tenant that pushes, and for some that did.
 #[derive(Debug)]
 pub(super) struct Lanes<L>(Mutex<HashMap<TenantId, Arc<L>>>);

@@ -4,6 +4,7 @@
 //! original clients, and the steps of a compaction.
 
 mod compaction;
+mod error;
 mod follow;
 mod group_commit;
 mod hooks;
@@ -11,16 +12,18 @@ pub mod host;
 mod lanes;
 mod pull;
 mod push;
+mod push_lane;
 mod write;
 
 use std::sync::Arc;
 
 pub use compaction::CompactionOfAll;
+pub use error::ServiceError;
 pub use follow::{Followed, FollowedBatch, Follower};
 pub use hooks::{Caller, InvalidOperation, Observer};
 pub use host::Host;
 pub use pull::{PullFrom, PullRequest, Pulled, PulledPage};
-pub use push::Pushed;
+pub use push_lane::Pushed;
 pub use write::{BadData, Write, Written};
 
 use crate::core::document::LiveDocument;
@@ -28,7 +31,7 @@ use crate::core::names::{BadName, ClientId, DocumentKey, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::Operation;
 use crate::limits::service::CLIENT_ACTIVE_MS;
-use crate::store::{Query, QueryPage, Result, Stats, Store, StoreError};
+use crate::store::{Query, QueryPage, Result, Stats, Store};
 
 /// The operations of the protocol over a store. All requests of a process share one service.
 #[derive(Debug)]
@@ -36,29 +39,9 @@ pub struct SyncService {
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
     hooks: hooks::Hooks,
-    lanes: lanes::Lanes<push::PushLane>,
-    writers: lanes::Lanes<write::WriteTurn>,
+    lanes: lanes::Lanes<push_lane::PushLane>,
+    writers: lanes::Lanes<lanes::WriteTurn>,
     writer_id: ClientId,
-}
-
-/// Why a request ends without an answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ServiceError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] Arc<StoreError>),
-    /// Other requests changed the same documents repeatedly. Nothing was changed, and a later attempt may succeed.
-    #[error("gave up after {attempts} attempts because others changed the same rows each time")]
-    Contended {
-        /// The number of attempts.
-        attempts: u32,
-    },
-}
-
-impl From<StoreError> for ServiceError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(Arc::new(error))
-    }
 }
 
 impl SyncService {

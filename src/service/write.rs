@@ -2,21 +2,17 @@
 
 use serde::Serialize;
 
+use super::SyncService;
+use super::error::ServiceError;
 use super::hooks::Caller;
 use super::host::backoff;
-use super::{ServiceError, SyncService};
+use super::lanes::WriteTurn;
 use crate::core::decide::write::Author;
 pub use crate::core::decide::write::{BadData, Write, Written};
 use crate::core::decide::{Outcome, Push, Refused, decide};
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::limits::service::{CLOCKS_APART_MAX_MS, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS};
 use crate::store::{Commit, ErrorKind, LoadRequest, StoreError};
-
-/// One tenant's writes by this server, one after the other, with the counter of the last one.
-///
-/// Clients keep one clock for all documents. So a greater counter must stand later in the log, or a client would take a
-/// write for one that it has seen.
-pub(super) type WriteTurn = async_lock::Mutex<u64>;
 
 impl SyncService {
     /// Creates a document, or replaces its data.

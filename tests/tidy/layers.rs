@@ -1,5 +1,7 @@
 //! Dependencies point one way: entry points → api → service → port → core, and stores → port → core.
 
+mod circles;
+
 use super::{Findings, SourceFile, files_ending, names};
 
 /// A part of the library, and what it may name.

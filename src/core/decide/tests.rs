@@ -3,8 +3,9 @@ use crate::core::clock::VectorClock;
 use crate::core::document::content::OPENED;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId};
+use crate::core::numbers::Rev;
 use crate::core::operation::{Change, OperationKind};
-use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_OPEN_MAX_KEYS};
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES, PUSH_OPEN_MAX_KEYS};
 
 const NOW: UnixMs = UnixMs::new(7);
 

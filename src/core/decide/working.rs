@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Batch, Conflict, ConflictRelation, Decision, DocumentWrite, Outcome, Push, Refused, Snapshot};
+use super::batch::{Batch, DocumentWrite};
+use super::outcome::{Conflict, ConflictRelation, Decision, Outcome, Push, Refused, Snapshot};
 use crate::core::clock::{Relation, VectorClock};
 use crate::core::document::Document;
 use crate::core::document::content::{OpenObject, Reverse};

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::BadJson;
+use super::bad::BadJson;
 
 /// The members of one object in the order of the text. Their values are not parsed.
 #[derive(Debug, Default)]

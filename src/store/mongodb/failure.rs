@@ -7,9 +7,11 @@ use mongodb::error::{
     ErrorKind as DriverKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
 };
 
-use super::NAME;
 use crate::core::filter::DamagedData;
 use crate::store::{ErrorKind, Obstacle, StoreError};
+
+/// The adapter's name.
+pub(super) const NAME: &str = "mongodb";
 
 /// Two transactions wrote the same document.
 const WRITE_CONFLICT: i32 = 112;

@@ -11,6 +11,7 @@
 //! `data` and vector clocks are stored unchanged, as texts. A value from a client becomes part of a query only as a
 //! value that a field must equal.
 
+mod collections;
 mod database;
 mod failure;
 mod options;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::database::Database;
-use self::failure::Failure;
+use self::failure::{Failure, NAME};
 pub use self::options::{MongoOptions, MongoOptionsError};
 use self::two_clocks::TwoClocks;
 pub use self::uri_source::UriSource;
@@ -41,9 +42,6 @@ use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
 use crate::limits::store::STORE_IDLE_TRUSTED_MS;
-
-/// The adapter's name.
-const NAME: &str = "mongodb";
 
 /// A store in one MongoDB database.
 #[derive(Debug)]

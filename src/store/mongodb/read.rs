@@ -12,7 +12,8 @@ use std::sync::atomic::Ordering;
 use mongodb::bson::{Document as Bson, doc};
 
 use self::rows::{Isolation, Rows, batch_of};
-use super::database::{Collections, Database};
+use super::collections::Collections;
+use super::database::Database;
 use super::failure::Failure;
 use super::row::{Row, client_key, document_key, entries_after, entry_key};
 use crate::core::cursor::Head;

@@ -11,7 +11,8 @@ use mongodb::bson::{Document as Bson, doc};
 use mongodb::options::WriteConcern;
 
 use self::transaction::{Verdict, Work};
-use super::database::{Collections, Database};
+use super::collections::Collections;
+use super::database::Database;
 use super::failure::Failure;
 use super::row::{COMPACTED_FIELDS, Row, client_key, entries_after, entries_between, entry_key};
 use crate::core::names::{ClientId, TenantId};

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use super::connections::{Connections, Lease, Parameter, StatementKind, in_time};
 use super::failure::Failure;
-use super::schema::{self, quoted};
+use super::schema::{self, in_schema, quoted};
 use crate::limits::store::QUERY_FILTERED_MAX_REQUESTS;
 
 /// A database and our schema in it.
@@ -127,11 +127,6 @@ impl Database {
             for_checks.close_idle();
         }
     }
-}
-
-/// The text of a statement, with the schema's name in it.
-pub(super) fn in_schema(template: &str, schema: &str) -> String {
-    template.replace("{schema}", schema)
 }
 
 /// A transaction that sees one moment.

@@ -7,10 +7,12 @@ use std::io::ErrorKind as ErrorOfSystem;
 use deadpool::managed::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::NAME;
 use super::connections::manager::ConnectError;
 use crate::core::filter::DamagedData;
 use crate::store::{ErrorKind, Obstacle, StoreError};
+
+/// The adapter's name.
+pub(super) const NAME: &str = "postgres";
 
 /// Why a statement has no result.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ pub use self::connections::login::{Login, LoginSource};
 use self::connections::manager::Connector;
 use self::connections::transport::MakeTransport;
 use self::database::Database;
-use self::failure::Failure;
+use self::failure::{Failure, NAME};
 pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};
 use super::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
@@ -43,9 +43,6 @@ use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
-
-/// The adapter's name.
-const NAME: &str = "postgres";
 
 /// A store in one schema of a PostgreSQL database.
 #[derive(Debug)]

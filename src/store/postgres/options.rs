@@ -1,5 +1,6 @@
 //! The settings of the store, and the connection string.
 
+pub(super) mod error;
 mod refusal;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
+pub use self::error::PostgresOptionsError;
 use super::connections::login::{Login, LoginSource};
 use super::connections::tls::TlsMode;
 use super::connections::transport::Beginning;
@@ -74,23 +76,6 @@ pub struct Parts {
     pub login: Login,
     /// Whether nothing is sent without encryption.
     pub is_always_encrypted: bool,
-}
-
-/// Why options cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PostgresOptionsError {
-    /// The connection string is neither a URL nor a known list of `key=value` pairs.
-    #[error("{0}")]
-    ConnectionString(String),
-    /// The schema's name is empty, too long, or contains U+0000.
-    #[error("must be a name of 1 to {SCHEMA_NAME_MAX_BYTES} bytes")]
-    Schema,
-    /// The file of trusted certificates cannot be read or has none in it.
-    #[error("{0}")]
-    CaFile(String),
-    /// The pool is too small for even one connection.
-    #[error("must be at least 1")]
-    PoolSize,
 }
 
 impl PostgresOptions {

@@ -6,7 +6,6 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::connections::{Connections, Lease, StatementKind, in_time, in_time_of_step};
-use super::database::in_schema;
 use super::failure::Failure;
 use crate::limits::store::STORE_STATEMENT_TIME_MAX_MS;
 use crate::limits::store::postgres::STORE_STEP_TIME_MAX_MS;
@@ -77,6 +76,11 @@ impl Candidate {
              that schema; {set}"
         ))
     }
+}
+
+/// The text of a statement, with the schema's name in it.
+pub(super) fn in_schema(template: &str, schema: &str) -> String {
+    template.replace("{schema}", schema)
 }
 
 /// A name in quotes for SQL.

@@ -23,7 +23,7 @@ use self::erase::Eraser;
 use self::file::prepare;
 use self::place::{Gone, Place};
 use self::schema::{OpenError, open_for_reading, open_for_writing};
-use self::threads::{Abandoned, Threads};
+use self::threads::{Abandoned, NAME, Threads};
 use super::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
     QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
@@ -34,9 +34,6 @@ use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
-
-/// The adapter's name.
-const NAME: &str = "sqlite";
 
 /// A store in one SQLite file. Dropping it finishes the jobs in progress and closes the file.
 #[derive(Debug)]

@@ -9,10 +9,12 @@ use std::thread::{self, JoinHandle};
 use futures_channel::oneshot;
 use rusqlite::{Connection, ErrorCode};
 
-use super::NAME;
 use super::place::{Gone, Place};
 use crate::limits::store::sqlite::QUEUE_MAX_JOBS;
 use crate::store::{ErrorKind, Result, StoreError};
+
+/// The adapter's name.
+pub(super) const NAME: &str = "sqlite";
 
 struct Job {
     work: Box<dyn FnOnce(&mut Connection) + Send>,

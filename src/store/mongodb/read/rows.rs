@@ -4,7 +4,7 @@ use mongodb::bson::{Document as Bson, RawDocumentBuf};
 use mongodb::options::ReadConcern;
 use mongodb::{ClientSession, Collection, Cursor, SessionCursor};
 
-use crate::store::mongodb::database::Collections;
+use crate::store::mongodb::collections::Collections;
 use crate::store::mongodb::failure::Failure;
 use crate::store::mongodb::row::Row;
 

@@ -12,7 +12,8 @@ use crate::core::names::TenantId;
 use crate::limits::store::mongodb::{
     STORE_CONFLICT_PAUSE_MAX_MS, STORE_CONFLICT_TIME_MAX_MS, STORE_TRANSACTION_MAX_ATTEMPTS,
 };
-use crate::store::mongodb::database::{Collections, Database, durable};
+use crate::store::mongodb::collections::Collections;
+use crate::store::mongodb::database::{Database, durable};
 use crate::store::mongodb::failure::Failure;
 
 /// The work of a transaction. It may run several times, each time in a new transaction.

@@ -24,7 +24,7 @@ use crate::limits::store::mongodb::{
     STORE_WRITER_BEAT_MS, STORE_WRITER_FORGOTTEN_AFTER_SECONDS, STORE_WRITER_SILENT_MAX_MS,
     WRITERS_REMEMBERED_MAX_ENTRIES,
 };
-use crate::store::mongodb::database::Collections;
+use crate::store::mongodb::collections::Collections;
 use crate::store::mongodb::failure::Failure;
 use crate::store::mongodb::row::Row;
 

@@ -13,7 +13,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::store::postgres::options::PostgresOptionsError;
+use crate::store::postgres::options::error::PostgresOptionsError;
 
 /// The requirements for the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

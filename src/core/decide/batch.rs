@@ -1,0 +1,49 @@
+//! The batch that a store writes: all of it, or nothing.
+
+use crate::core::document::Document;
+use crate::core::fingerprint::Fingerprint;
+use crate::core::names::DocumentKey;
+use crate::core::numbers::{Rev, UnixMs};
+use crate::core::operation::Operation;
+
+/// A write of a document. It takes place only if the store still has the state that the decision saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentWrite {
+    /// The collection and id of the document.
+    pub key: DocumentKey,
+    /// The revision that the decision saw, or `None` if it saw no document.
+    pub seen_rev: Option<Rev>,
+    /// The new state of the document.
+    pub document: Document,
+    /// The index in [`Batch::operations`] of the last operation that wrote the document.
+    pub operation_index: usize,
+}
+
+/// A guarded batch: either all of it is written, or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The operations in the order of the log. An update that revives a tombstone is an insert here.
+    pub operations: Vec<Operation>,
+    /// The documents, each once. They are ordered by key, so that concurrent writers lock them in the same order.
+    pub documents: Vec<DocumentWrite>,
+    /// The change in the number of documents that are not deleted.
+    pub live_documents_delta: i64,
+    /// When the server received the operations, in milliseconds since 1970.
+    pub received_at_ms: UnixMs,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// The fingerprint of the log after each operation. `before` is the one before the first operation.
+    pub fn fingerprints(&self, before: Fingerprint) -> impl Iterator<Item = Fingerprint> {
+        self.operations.iter().scan(before, |fingerprint, operation| {
+            *fingerprint = fingerprint.extended(&operation.id);
+            Some(*fingerprint)
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! The basis of a decision about pushes, and its outcomes.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::core::document::Document;
+use crate::core::names::{DocumentKey, OperationId};
+use crate::core::operation::Operation;
+use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
+
+/// The basis of a decision: what the store knew at one moment about some operation ids and documents.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The requested ids that took effect before, whether or not they were compacted since.
+    pub known: HashSet<OperationId>,
+    /// The requested documents that exist, tombstones included.
+    pub documents: HashMap<DocumentKey, Document>,
+    /// Whether the documents have more bytes than were asked for, so that some of them are missing.
+    pub is_cut: bool,
+}
+
+/// The operations of one request, and the limit for the size of its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Push<'a> {
+    /// The operations, in their order.
+    pub operations: &'a [Operation],
+    /// The limit for all documents in the answered conflicts together, in bytes.
+    pub conflicts_max_bytes: usize,
+}
+
+impl<'a> From<&'a [Operation]> for Push<'a> {
+    /// A push with the widest limit, [`PUSH_CONFLICTS_MAX_BYTES`].
+    fn from(operations: &'a [Operation]) -> Self {
+        Self { operations, conflicts_max_bytes: PUSH_CONFLICTS_MAX_BYTES }
+    }
+}
+
+/// The outcome of one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It changed its document.
+    Applied,
+    /// It took effect before. Nothing changes.
+    Duplicate,
+    /// Its author had not seen the document's state. Nothing changes.
+    Conflict(Box<Conflict>),
+}
+
+/// The server's side of a conflict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The relation of the operation's clock to the document's.
+    pub relation: ConflictRelation,
+    /// The current document.
+    pub document: Document,
+}
+
+/// The two relations of clocks that are conflicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConflictRelation {
+    /// The author had seen less than the document contains.
+    HappensBefore,
+    /// The author and the document each contain something that the other has not seen.
+    Concurrent,
+}
+
+impl ConflictRelation {
+    /// The name in the protocol.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HappensBefore => "happens-before",
+            Self::Concurrent => "concurrent",
+        }
+    }
+}
+
+/// Why a push fails as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The document would become larger than [`DOCUMENT_MAX_BYTES`](crate::limits::protocol::DOCUMENT_MAX_BYTES).
+    DocumentTooLarge {
+        /// The operation's index in its push.
+        index: usize,
+    },
+    /// The document that the operation changes is damaged in the store.
+    DocumentDamaged {
+        /// The operation's index in its push.
+        index: usize,
+    },
+    /// The documents in the conflicts are too large for one answer. Fewer operations in a push help.
+    ConflictsTooLarge {
+        /// The limit in bytes.
+        max_bytes: usize,
+    },
+    /// The documents that the push changes have more bytes, before or after it, than a push may load or write; fewer
+    /// operations at a time will do.
+    DocumentsTooLarge {
+        /// How many bytes they may be.
+        max_bytes: usize,
+    },
+    /// The documents that the push updates have too many keys together. Fewer operations in a push help.
+    TooManyKeys {
+        /// The limit.
+        max_keys: usize,
+    },
+    /// The store took too long over the push alone; fewer operations at a time are likelier to work.
+    TooSlow,
+}
+
+/// The outcomes of one push, in the order of its operations, or the reason why it fails as a whole.
+pub type Decision = Result<Vec<Outcome>, Refused>;
