@@ -107,7 +107,7 @@ fn end_in_time() {
     });
 }
 
-async fn listen(Listen { bind, port }: Listen) -> Result<TcpListener, ConfigError> {
+async fn listen(Listen { bind, port, .. }: Listen) -> Result<TcpListener, ConfigError> {
     TcpListener::bind((bind, port)).await.map_err(|problem| match problem.kind() {
         ErrorKind::AddrInUse => {
             let what = format_args!("port {port} of {bind} is in use; stop what listens there, or choose another port");

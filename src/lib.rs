@@ -65,10 +65,15 @@ pub mod store;
 mod tokio_host;
 
 pub use crate::core::access::{Principal, Role};
-pub use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, Subject, TenantId};
+pub use crate::core::clock::VectorClock;
+pub use crate::core::decide::{Conflict, Outcome};
+pub use crate::core::document::{Document, LiveDocument};
+pub use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, Subject, TenantId};
 pub use crate::core::numbers::{Rev, Seq, UnixMs};
+pub use crate::core::operation::{Change, LogEntry, Operation};
 pub use api::{Api, Authenticate, Denied};
-pub use service::SyncService;
+pub use service::{Caller, Observer, ServiceError, SyncService, Write, Written};
+pub use store::{Store, StoreError};
 #[cfg(feature = "tokio-host")]
 pub use tokio_host::TokioHost;
 

@@ -49,8 +49,11 @@ use axum::Router;
 pub use access::SUBJECT_FIELD;
 pub use authenticate::{Authenticate, Denied};
 pub use builder::Api;
+#[doc(hidden)]
 pub use endpoints::compact::age_ms as compaction_age_ms;
+#[doc(hidden)]
 pub use endpoints::push::AnswerLimit;
+#[doc(hidden)]
 pub use error::{Refusal, answer_too_large, in_shape, internal_error, unavailable};
 pub use routes::{Endpoint, description};
 

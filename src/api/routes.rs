@@ -13,6 +13,7 @@ use super::error::to_json;
 
 /// An endpoint that can be served alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Endpoint {
     /// `GET /health`
     Health,

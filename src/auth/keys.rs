@@ -25,6 +25,7 @@ pub struct Keys(Vec<Key>);
 
 /// Why there are no keys. The messages never repeat a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadKeys {
     /// The text is not a set of keys.
     #[error("must be a set of keys in JSON (RFC 7517), {{\"keys\":[…]}}")]

@@ -33,6 +33,7 @@ pub struct StaticTokens(Vec<(TokenHash, VerifiedToken)>);
 /// A line that cannot be read. The error does not repeat its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} is not SHA-256 TENANT ROLE SUBJECT [YYYY-MM-DD]")]
+#[non_exhaustive]
 pub struct BadLine {
     /// The number of the line, from 1.
     pub line: usize,

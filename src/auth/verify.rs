@@ -31,6 +31,7 @@ pub struct TokenRules {
 
 /// A token that was found valid.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct VerifiedToken {
     /// The user or program to which the token belongs.
     pub subject: Subject,

@@ -22,6 +22,7 @@ pub enum AuthConfig {
 
 /// The accepted tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TokenConfig {
     /// The settings of JSON Web Tokens, if they are accepted.
     pub jwt: Option<JwtConfig>,
@@ -31,6 +32,7 @@ pub struct TokenConfig {
 
 /// The accepted JSON Web Tokens, and the claims that are read from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JwtConfig {
     /// The keys that sign them.
     pub keys: KeyConfig,

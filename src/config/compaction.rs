@@ -5,6 +5,7 @@ use crate::limits::api::COMPACT_DEFAULT_DAYS;
 
 /// The settings of the scheduled compaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct CompactionConfig {
     /// The age of the log entries to remove, in days.
     pub older_than_days: f64,

@@ -15,6 +15,7 @@ use crate::limits::runtime::{MEMORY_DEFAULT_BYTES, MEMORY_MAX_BYTES, MEMORY_MIN_
 
 /// The treatment of requests before they reach the routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpConfig {
     /// The origins whose pages may call the server.
     pub allowed_origins: AllowedOrigins,

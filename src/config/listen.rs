@@ -8,6 +8,7 @@ use super::variables::{ConfigError, Variables, wrong};
 
 /// The address at which the local server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listen {
     /// The address.
     pub bind: IpAddr,

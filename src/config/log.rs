@@ -6,6 +6,7 @@ use super::variables::{ConfigError, Variables, wrong};
 
 /// The settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LogConfig {
     /// The form of a line.
     pub format: LogFormat,

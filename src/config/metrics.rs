@@ -5,6 +5,7 @@ use crate::limits::lambda::METRICS_NAMESPACE_MAX_BYTES;
 
 /// The destination of a Lambda's metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MetricsConfig {
     /// The namespace in CloudWatch, or `None` for no metrics.
     pub namespace: Option<String>,

@@ -81,7 +81,8 @@ pub use self::auth::{AuthConfig, JwtConfig, KeyConfig, TenantConfig, TokenConfig
 pub use self::compaction::CompactionConfig;
 pub use self::http::HttpConfig;
 pub use self::http::hosts::{AllowedHosts, Authority};
-pub use self::http::origins::{AllowedOrigins, Origin};
+pub use self::http::origins::AllowedOrigins;
+pub(crate) use self::http::origins::Origin;
 pub use self::http::rates::RateConfig;
 pub use self::listen::Listen;
 pub use self::listen::connections::{ConnectionConfig, TrustedProxies};
@@ -94,6 +95,7 @@ pub use self::variables::ConfigError;
 
 /// The settings of a process.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Config {
     /// The address at which the local server listens.
     pub listen: Listen,

@@ -7,6 +7,7 @@ use super::variables::{ConfigError, Variables, wrong};
 
 /// The store of operations and documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoreConfig {
     /// The adapter and its own settings.
     pub adapter: Adapter,
@@ -85,6 +86,7 @@ pub enum Connection {
 
 /// The place of a secret in AWS.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SecretPlace {
     /// The variable with its name.
     pub variable: &'static str,

@@ -13,8 +13,10 @@
 #![expect(clippy::missing_panics_doc, reason = "a check fails by a panic; there would be nothing else to say")]
 
 pub mod draft;
+#[doc(hidden)]
 pub mod faults;
 pub mod port;
+#[doc(hidden)]
 pub mod replica;
 pub mod service;
 pub mod world;

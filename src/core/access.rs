@@ -55,6 +55,7 @@ impl Principal {
 
 /// The rights of a principal in its tenant. Each role has all rights of the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Role {
     /// Pull, read documents and query them, and see the statistics.
     Reader,
@@ -89,7 +90,7 @@ impl Role {
 
     /// Whether the role permits an action.
     #[must_use]
-    pub fn permits(self, action: Action) -> bool {
+    pub(crate) fn permits(self, action: Action) -> bool {
         let least = match action {
             Action::Read => Self::Reader,
             Action::Push => Self::Writer,
@@ -101,7 +102,7 @@ impl Role {
 
 /// An action on a tenant's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
+pub(crate) enum Action {
     /// Reads data.
     Read,
     /// Pushes operations.

@@ -41,7 +41,7 @@ pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: UnixMs) -> (Vec<
 
 /// How many bytes a decision reads: the documents that the store had, and the data of the operations.
 #[must_use]
-pub fn read_bytes(pushes: &[Push<'_>], snapshot: &Snapshot) -> usize {
+pub(crate) fn read_bytes(pushes: &[Push<'_>], snapshot: &Snapshot) -> usize {
     let data = operations_of(pushes).filter_map(|operation| operation.change.data());
     let stored = snapshot.documents.values().filter_map(|document| document.data.as_ref());
     data.chain(stored).map(|data| data.as_str().len()).sum()
@@ -49,7 +49,7 @@ pub fn read_bytes(pushes: &[Push<'_>], snapshot: &Snapshot) -> usize {
 
 /// The ids that a decision about these pushes needs, each once.
 #[must_use]
-pub fn ids_of(pushes: &[Push<'_>]) -> Vec<OperationId> {
+pub(crate) fn ids_of(pushes: &[Push<'_>]) -> Vec<OperationId> {
     let mut ids: Vec<OperationId> = operations_of(pushes).map(|operation| operation.id.clone()).collect();
     ids.sort_unstable();
     ids.dedup();

@@ -8,6 +8,7 @@ use crate::limits::protocol::NAME_MAX_BYTES;
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadName {
     /// The text is empty.
     #[error("must not be empty")]

@@ -15,7 +15,9 @@ mod trouble;
 pub use crate::tokio_host::TokioHost;
 pub use access::{Access, anybody};
 pub use app::App;
-pub use layers::{OpenSpan, app};
+#[doc(hidden)]
+pub use layers::OpenSpan;
+pub use layers::app;
 pub use log_queue::QueueEnd;
 #[cfg(feature = "local")]
 pub use serve::{ConnectionLimits, max_connections, serve};

@@ -9,6 +9,7 @@ use crate::store::{CompactStep, Compaction};
 
 /// The result of a compaction of all tenants.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CompactionOfAll {
     /// The number of removed entries.
     pub deleted_entries: u64,

@@ -6,6 +6,7 @@ use crate::store::StoreError;
 
 /// Why a request ends without an answer.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServiceError {
     /// The store failed.
     #[error(transparent)]

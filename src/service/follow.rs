@@ -35,6 +35,7 @@ pub enum Followed {
 
 /// Some entries of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FollowedBatch {
     /// The entries, in the order of the log.
     pub entries: Vec<LogEntry>,

@@ -63,6 +63,7 @@ pub trait Observer: Send + Sync + 'static {
 
 /// An operation that the application does not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InvalidOperation {
     /// The operation's index in its push.
     pub index: usize,

@@ -37,7 +37,7 @@ pub trait Host: Send + Sync + Debug {
 ///
 /// Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 #[must_use]
-pub fn backoff(attempt: u32, first_ms: u64, max_ms: u64, random_bits: u64) -> Duration {
+pub(super) fn backoff(attempt: u32, first_ms: u64, max_ms: u64, random_bits: u64) -> Duration {
     let longest_ms = first_ms.saturating_mul(1_u64.checked_shl(attempt).unwrap_or(u64::MAX)).min(max_ms);
     Duration::from_millis(random_bits % (longest_ms + 1))
 }

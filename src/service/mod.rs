@@ -8,7 +8,7 @@ mod error;
 mod follow;
 mod group_commit;
 mod hooks;
-pub mod host;
+mod host;
 mod lanes;
 mod pull;
 mod push;

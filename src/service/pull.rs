@@ -39,6 +39,7 @@ pub struct PullRequest {
 
 /// The result of a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pulled {
     /// A page.
     Page(PulledPage),

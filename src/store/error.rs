@@ -5,6 +5,7 @@ use std::fmt;
 
 /// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// The database cannot be reached, is shutting down, or did not answer in time. The same request may succeed later.
     Unavailable,

@@ -10,6 +10,8 @@
 //! - the *clients* that pull: what the `since` of an original client stands for, and how far each client has pulled.
 //!
 //! The in-memory store ([`memory`]) is the model: every other store must give the same answers.
+//!
+//! If a type of the port grows, stores do not compile until they handle it, so none of these types is `non_exhaustive`.
 
 #[cfg(any(feature = "postgres", feature = "mongodb"))]
 mod address;

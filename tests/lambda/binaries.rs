@@ -23,5 +23,6 @@ pub(crate) fn binary_of(endpoint: Endpoint) -> Binary<'static> {
         Endpoint::QueryDocuments => binary!("query_documents"),
         Endpoint::GetStats => binary!("get_stats"),
         Endpoint::Compact => binary!("compact"),
+        other => panic!("{other:?} has no function"),
     }
 }

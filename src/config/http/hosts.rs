@@ -23,7 +23,7 @@ impl AllowedHosts {
 
     /// Whether the server may be called by this name.
     #[must_use]
-    pub fn contains(&self, called: &Authority) -> bool {
+    pub(crate) fn contains(&self, called: &Authority) -> bool {
         match (self, &called.host) {
             (Self::Any, _) | (Self::Listed(_), HostName::V4(_) | HostName::V6(_)) => true,
             (Self::Listed(listed), HostName::Name(name)) => {
@@ -55,7 +55,7 @@ pub(super) enum HostName {
 impl Authority {
     /// Reads a host and port. Returns `None` if the text contains anything else.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (address, rest) = rest.split_once(']')?;

@@ -35,7 +35,7 @@ impl AllowedOrigins {
 
     /// Whether pages of this origin may call the server. Pages of the server itself are not considered here.
     #[must_use]
-    pub fn contains(&self, origin: &HeaderValue) -> bool {
+    pub(crate) fn contains(&self, origin: &HeaderValue) -> bool {
         match self {
             Self::Any => true,
             Self::Loopback => origin.to_str().ok().and_then(Origin::parse).is_some_and(|origin| origin.is_loopback()),
@@ -46,7 +46,7 @@ impl AllowedOrigins {
 
 /// A scheme, a host and perhaps a port, as in a browser's `Origin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     scheme: String,
     authority: Authority,
 }
@@ -54,7 +54,7 @@ pub struct Origin {
 impl Origin {
     /// Reads an origin. Returns `None` if the text contains anything else, such as a path.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
         let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase()) && scheme.bytes().all(is_part);
@@ -85,7 +85,7 @@ impl Origin {
     ///
     /// A server behind a proxy does not know whether it was called over TLS, so the scheme is not compared.
     #[must_use]
-    pub fn is_of(&self, called: &Authority) -> bool {
+    pub(crate) fn is_of(&self, called: &Authority) -> bool {
         let default = default_port(&self.scheme);
         let is_port = self.authority.port.or(default) == called.port.or(default);
         self.is_web() && self.authority.host == called.host && is_port

@@ -5,6 +5,7 @@ use crate::limits::runtime::{ADDRESS_DEFAULT_RATE_REQUESTS, PRINCIPAL_DEFAULT_RA
 
 /// The limits for rates, in requests a second. `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RateConfig {
     /// Requests of one subject of a tenant.
     pub per_principal: Option<u32>,

@@ -60,7 +60,7 @@ impl TrustedProxies {
 
     /// Whether a proxy connects from this address.
     #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address.to_canonical()))
     }
 }

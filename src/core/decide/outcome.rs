@@ -76,6 +76,7 @@ impl ConflictRelation {
 
 /// Why a push fails as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refused {
     /// The document would become larger than [`DOCUMENT_MAX_BYTES`](crate::limits::protocol::DOCUMENT_MAX_BYTES).
     DocumentTooLarge {

@@ -61,7 +61,7 @@ impl Write {
     ///
     /// # Errors
     /// When the write does not fit the document.
-    pub fn operation(&self, current: Option<&Document>, author: Author) -> Result<Operation, Written> {
+    pub(crate) fn operation(&self, current: Option<&Document>, author: Author) -> Result<Operation, Written> {
         let live = current.filter(|document| !document.is_deleted());
         let revision = live.map_or(Rev::NONE, |document| document.rev);
         if self.if_revision.is_some_and(|expected| expected != revision) {
@@ -91,15 +91,15 @@ impl Write {
 
 /// The author of an operation of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Author {
+pub(crate) struct Author {
     /// The client id of the server.
-    pub client_id: ClientId,
+    pub(crate) client_id: ClientId,
     /// The id of the operation.
-    pub id: OperationId,
+    pub(crate) id: OperationId,
     /// A counter greater than all that this server used in the tenant before.
-    pub counter: u64,
+    pub(crate) counter: u64,
     /// The time, in milliseconds since 1970.
-    pub now_ms: UnixMs,
+    pub(crate) now_ms: UnixMs,
 }
 
 /// The outcome of a write of the server.

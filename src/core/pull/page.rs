@@ -36,7 +36,7 @@ use crate::limits::protocol::PAGE_MAX_BYTES;
 /// below half a page. A page for a client of the original protocol may repeat a row, so there is always room for a
 /// second copy of the smallest one.
 #[derive(Debug, Clone)]
-pub struct PageBudget {
+pub(crate) struct PageBudget {
     rows_left: usize,
     max_bytes: usize,
     bytes: usize,
@@ -47,18 +47,18 @@ pub struct PageBudget {
 impl PageBudget {
     /// A page of at most `max_rows` rows and [`PAGE_MAX_BYTES`].
     #[must_use]
-    pub fn new(max_rows: usize) -> Self {
+    pub(crate) fn new(max_rows: usize) -> Self {
         Self { smallest: usize::MAX, ..Self::of_bytes(max_rows, PAGE_MAX_BYTES) }
     }
 
     /// A list of at most `max_rows` rows and `max_bytes`, without repeated rows.
     #[must_use]
-    pub fn of_bytes(max_rows: usize, max_bytes: usize) -> Self {
+    pub(crate) fn of_bytes(max_rows: usize, max_bytes: usize) -> Self {
         Self { rows_left: max_rows, max_bytes, bytes: 0, smallest: 0 }
     }
 
     /// Adds a row of this many bytes. Returns false if it does not fit; then the page ends.
-    pub fn admit(&mut self, row_bytes: usize) -> bool {
+    pub(crate) fn admit(&mut self, row_bytes: usize) -> bool {
         let bytes = self.bytes.saturating_add(row_bytes);
         let smallest = self.smallest.min(row_bytes);
         let is_first = self.bytes == 0;

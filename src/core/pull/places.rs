@@ -27,17 +27,17 @@ pub struct Places {
 
 /// The result of a page: whether one operation is repeated, and the new memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// The timestamp with which one of the page's operations is repeated, if one is.
-    pub repeat_with: Option<UnixMs>,
+    pub(crate) repeat_with: Option<UnixMs>,
     /// The places to remember from now on.
-    pub places: Places,
+    pub(crate) places: Places,
 }
 
 impl Places {
     /// The cursor for a client that sends this `since`: its place if it is known, and otherwise the beginning.
     #[must_use]
-    pub fn start(&self, since: UnixMs) -> Cursor {
+    pub(crate) fn start(&self, since: UnixMs) -> Cursor {
         // Law 6: a client that starts from the beginning loses nothing. From any later place it might, because the
         // server does not know what a client with this number has.
         self.find(since).unwrap_or(Cursor::BEGINNING)
@@ -45,7 +45,7 @@ impl Places {
 
     /// Remembers where the page ends that was read for this `since`.
     #[must_use]
-    pub fn settle(mut self, since: UnixMs, page: &LogPage) -> Settled {
+    pub(crate) fn settle(mut self, since: UnixMs, page: &LogPage) -> Settled {
         self.use_again(since);
         // It is not known for which place an unknown number was given, so it is never given again. If the answer is
         // lost and the client repeats the request, the number is still unknown.
@@ -65,7 +65,7 @@ impl Places {
     /// Whether these places can be kept instead of `others` without a difference for any client. They must stand for
     /// all that the others stand for, and must never give a number again that the others would not.
     #[must_use]
-    pub fn cover(&self, others: &Self) -> bool {
+    pub(crate) fn cover(&self, others: &Self) -> bool {
         let is_known = |(since, place): &(UnixMs, Cursor)| self.find(*since) == Some(*place);
         self.forgotten_up_to >= others.forgotten_up_to && others.known.iter().all(is_known)
     }

@@ -65,6 +65,7 @@ pub struct MongoOptions {
 
 /// Why options cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MongoOptionsError {
     /// The driver does not know the URI, or it names a deployment that can never hold a store.
     #[error("{0}")]

@@ -88,7 +88,12 @@ fn text(tokens: &impl ToTokens) -> String {
 fn marks(attributes: &[Attribute]) -> String {
     let marks = ["non_exhaustive", "must_use"];
     let has = |mark: &&str| attributes.iter().any(|attribute| attribute.path().is_ident(mark));
-    marks.iter().filter(|mark| has(mark)).fold(String::new(), |text, mark| text + "#[" + mark + "] ")
+    let is_hidden = attributes.iter().any(|attribute| {
+        attribute.path().is_ident("doc")
+            && attribute.meta.require_list().is_ok_and(|list| text(&list.tokens) == "hidden")
+    });
+    let hidden = if is_hidden { "#[doc(hidden)] " } else { "" };
+    marks.iter().filter(|mark| has(mark)).fold(hidden.to_owned(), |text, mark| text + "#[" + mark + "] ")
 }
 
 fn fields_of(name: &str, fields: &Fields, all: bool, lines: &mut Vec<String>) {
@@ -113,8 +118,10 @@ fn items(items: &[Item], lines: &mut Vec<String>) {
             Item::Type(item) if is_public(&item.vis) => {
                 lines.push(format!("type {} = {}", text(&item.ident), text(&item.ty)));
             }
-            Item::Use(item) if is_public(&item.vis) => lines.push(format!("use {}", text(&item.tree))),
-            Item::Mod(item) if is_public(&item.vis) => lines.push(format!("mod {}", item.ident)),
+            Item::Use(item) if is_public(&item.vis) => {
+                lines.push(format!("{}use {}", marks(&item.attrs), text(&item.tree)));
+            }
+            Item::Mod(item) if is_public(&item.vis) => lines.push(format!("{}mod {}", marks(&item.attrs), item.ident)),
             Item::Struct(item) if is_public(&item.vis) => {
                 lines.push(format!("{}struct {}{}", marks(&item.attrs), item.ident, text(&item.generics)));
                 fields_of(&item.ident.to_string(), &item.fields, false, lines);

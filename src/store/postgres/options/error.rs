@@ -4,6 +4,7 @@ use crate::limits::store::postgres::SCHEMA_NAME_MAX_BYTES;
 
 /// Why options cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PostgresOptionsError {
     /// The connection string is neither a URL nor a known list of `key=value` pairs.
     #[error("{0}")]
