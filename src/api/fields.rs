@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Display};
 
 use super::error::{ApiError, Faults, excerpt};
-use crate::core::json::{self, Picked};
+use crate::core::json::{self, BadJson, Bounded, List, Picked};
 use crate::core::names::BadName;
 use crate::core::text::{Text, part_of};
 
@@ -69,10 +69,35 @@ impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
         keys: &'static [&'static str; N],
         faults: &'f mut Faults,
     ) -> Result<Self, ApiError> {
-        let members = Picked::parse(text, keys).map_err(|problem| {
-            ApiError::bad_request(format!("the body must be a JSON object: {}", excerpt(&problem.to_string())))
-        })?;
+        let members = Picked::parse(text, keys).map_err(|problem| not_an_object(&problem))?;
         Ok(Self { members, path: Path::BODY, faults })
+    }
+
+    /// Parses the body of a request, keeps its members with these keys, and the elements of one of its arrays.
+    ///
+    /// # Errors
+    /// If it is not a JSON object, or the array has more than `max` elements, which are called `elements` in the error.
+    pub(super) fn of_body_with_list(
+        text: &'a str,
+        keys: &'static [&'static str; N],
+        list_key: &'static str,
+        (max, elements): (usize, &str),
+        faults: &'f mut Faults,
+    ) -> Result<(Self, Option<Vec<&'a str>>), ApiError> {
+        let (members, list) =
+            match json::pick_with_list(text, keys, list_key, max).map_err(|problem| not_an_object(&problem))? {
+                Bounded::Whole(found) => found,
+                Bounded::TooMany => {
+                    return Err(ApiError::bad_field(list_key, format_args!("must have at most {max} {elements}")));
+                }
+            };
+        let mut fields = Self { members, path: Path::BODY, faults };
+        let elements = match list {
+            List::Elements(elements) => Some(elements),
+            List::NotAnArray => fields.noting(list_key, Err("must be an array")),
+            List::Missing => fields.noting(list_key, Err("is missing")),
+        };
+        Ok((fields, elements))
     }
 
     /// Parses an object inside a request, or records a fault if it is not one.
@@ -146,6 +171,10 @@ impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
     fn noting<T, E: Display>(&mut self, key: &str, read: Result<T, E>) -> Option<T> {
         read.map_err(|problem| self.fault(key, problem)).ok()
     }
+}
+
+fn not_an_object(problem: &BadJson) -> ApiError {
+    ApiError::bad_request(format!("the body must be a JSON object: {}", excerpt(&problem.to_string())))
 }
 
 /// Reads a string that is a name.

@@ -24,26 +24,19 @@ pub(super) struct Push<'a> {
 /// Reads the body of a push.
 pub(super) fn read(body: &Text) -> Result<Push<'_>, ApiError> {
     let mut faults = Faults::default();
-    let mut fields = Fields::of_body(body, &["clientId", "operations"], &mut faults)?;
+    let at_most = (PUSH_MAX_OPERATIONS, "operations");
+    let (mut fields, texts) = Fields::of_body_with_list(body, &["clientId"], "operations", at_most, &mut faults)?;
     // This client need not be the author of the operations: it may push those of another of its profiles.
     let _ = fields.required("clientId", name_in::<ClientId>(body));
-    let push = fields.required_inside("operations", |text, path, faults| {
-        let texts = elements(text).map_err(|problem| faults.add(path, problem)).ok()?;
+    let push = texts.map(|texts| {
+        let path = Path::BODY.key("operations");
         let each = texts.iter().enumerate();
-        let operations = each.map(|(index, text)| operation(text, body, path.index(index), faults));
+        let operations = each.map(|(index, text)| operation(text, body, path.index(index), &mut faults));
         let operations: Vec<Option<Operation>> = operations.collect();
-        check_ids(&operations, path, faults);
-        Some(Push { operations: operations.into_iter().flatten().collect(), texts })
+        check_ids(&operations, path, &mut faults);
+        Push { operations: operations.into_iter().flatten().collect(), texts }
     });
     faults.unless_any(push)
-}
-
-fn elements(text: &str) -> Result<Vec<&str>, String> {
-    match json::elements(text, PUSH_MAX_OPERATIONS) {
-        Ok(Bounded::Whole(texts)) => Ok(texts),
-        Ok(Bounded::TooMany) => Err(format!("must have at most {PUSH_MAX_OPERATIONS} operations")),
-        Err(_) => Err("must be an array".to_owned()),
-    }
 }
 
 /// Records a fault for every operation whose id belongs to a different operation earlier in the push.

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 pub use self::bad::BadJson;
-pub(crate) use self::read::{Bounded, Picked, elements, entries};
+pub(crate) use self::read::{Bounded, List, Picked, entries, pick_with_list};
 pub use self::read::{Members, integer, string};
 pub use self::write::{ByteCount, ObjectWriter, Sink};
 

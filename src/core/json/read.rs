@@ -205,35 +205,97 @@ impl<'de> Visitor<'de> for EntriesVisitor<'_> {
     }
 }
 
-/// The unparsed elements of an array, at most `max`.
+/// A member of an object that should be an array.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum List<'a> {
+    /// The object does not have the key.
+    Missing,
+    /// The value is not an array.
+    NotAnArray,
+    /// The unparsed elements.
+    Elements(Vec<&'a str>),
+}
+
+/// The unparsed values of some keys of an object, and the unparsed elements of one of its arrays, in one pass. The array
+/// may have at most `max` elements, and of equal keys the last one is used.
 ///
 /// # Errors
-/// If the text is not JSON, or not an array.
-pub(crate) fn elements(text: &str, max: usize) -> Result<Bounded<Vec<&str>>, BadJson> {
+/// If the text is not JSON, or not an object.
+pub(crate) fn pick_with_list<'a, const N: usize>(
+    text: &'a str,
+    keys: &'static [&'static str; N],
+    list_key: &'static str,
+    max: usize,
+) -> Result<Bounded<(Picked<'a, N>, List<'a>)>, BadJson> {
     let mut is_too_long = false;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let read = deserializer.deserialize_seq(ElementsVisitor { max, is_too_long: &mut is_too_long });
+    let visitor = WithListVisitor { keys, list_key, list: ListSeed { max, is_too_long: &mut is_too_long } };
+    let read = deserializer.deserialize_map(visitor);
     if is_too_long {
         return Ok(Bounded::TooMany);
     }
-    let elements = read?;
+    let found = read?;
     deserializer.end()?;
-    Ok(Bounded::Whole(elements))
+    Ok(Bounded::Whole(found))
 }
 
-struct ElementsVisitor<'f> {
+struct WithListVisitor<'f, const N: usize> {
+    keys: &'static [&'static str; N],
+    list_key: &'static str,
+    list: ListSeed<'f>,
+}
+
+impl<'de, const N: usize> Visitor<'de> for WithListVisitor<'_, N> {
+    type Value = (Picked<'de, N>, List<'de>);
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut values = [None; N];
+        let mut list = List::Missing;
+        while let Some(key) = members.next_key_seed(Key)? {
+            if key == self.list_key {
+                list = members.next_value_seed(self.list.again())?;
+                continue;
+            }
+            match place_of(self.keys, &key) {
+                Some(place) => values[place] = Some(members.next_value::<&RawValue>()?.get()),
+                None => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok((Picked { keys: self.keys, values }, list))
+    }
+}
+
+struct ListSeed<'f> {
     max: usize,
     is_too_long: &'f mut bool,
 }
 
-impl<'de> Visitor<'de> for ElementsVisitor<'_> {
-    type Value = Vec<&'de str>;
+impl ListSeed<'_> {
+    fn again(&mut self) -> ListSeed<'_> {
+        ListSeed { max: self.max, is_too_long: self.is_too_long }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ListSeed<'_> {
+    type Value = List<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<List<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ListSeed<'_> {
+    type Value = List<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an array")
+        formatter.write_str("a JSON value")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List<'de>, A::Error> {
         let mut elements = Vec::new();
         while let Some(element) = items.next_element::<&RawValue>()? {
             if elements.len() == self.max {
@@ -242,7 +304,35 @@ impl<'de> Visitor<'de> for ElementsVisitor<'_> {
             }
             elements.push(element.get());
         }
-        Ok(elements)
+        Ok(List::Elements(elements))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<List<'de>, A::Error> {
+        IgnoredAny.visit_map(members).map(|_| List::NotAnArray)
+    }
+
+    fn visit_unit<E>(self) -> Result<List<'de>, E> {
+        Ok(List::NotAnArray)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<List<'de>, E> {
+        Ok(List::NotAnArray)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<List<'de>, E> {
+        Ok(List::NotAnArray)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<List<'de>, E> {
+        Ok(List::NotAnArray)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<List<'de>, E> {
+        Ok(List::NotAnArray)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<List<'de>, E> {
+        Ok(List::NotAnArray)
     }
 }
 
@@ -314,8 +404,33 @@ mod tests {
         assert_eq!(entries(r#"{"a":1,"b":1,"a":2}"#, 2), Ok(Bounded::Whole(expected)));
         assert_eq!(entries(r#"{"a":1,"b":1,"c":2}"#, 2), Ok(Bounded::TooMany));
         assert!(entries("[]", 2).is_err());
-        assert_eq!(elements(" [1, {} ] ", 2), Ok(Bounded::Whole(vec!["1", "{}"])));
-        assert_eq!(elements("[1,2,3]", 2), Ok(Bounded::TooMany));
-        assert!(elements("{}", 2).is_err());
+    }
+
+    #[test]
+    fn a_list_is_read_with_the_object_that_has_it() {
+        fn list_of(text: &str) -> Option<(Option<&str>, List<'_>)> {
+            match pick_with_list(text, &["a"], "list", 2) {
+                Ok(Bounded::Whole((picked, list))) => Some((picked.get("a"), list)),
+                Ok(Bounded::TooMany) => None,
+                Err(problem) => panic!("{text}: {problem}"),
+            }
+        }
+        let elements = |elements: &[&'static str]| List::Elements(elements.to_vec());
+        for (text, expected) in [
+            (r#"{"list": [1, {} ] ,"a":5}"#, (Some("5"), elements(&["1", "{}"]))),
+            (r#"{"list":7,"b":[1,2,3],"\u006cist":["x"]}"#, (None, elements(&["\"x\""]))),
+            (r#"{"list":["x"],"list":{"y":[]},"a":1,"a":[2]}"#, (Some("[2]"), List::NotAnArray)),
+            ("{}", (None, List::Missing)),
+        ] {
+            assert_eq!(list_of(text), Some(expected), "{text}");
+        }
+        for other in ["null", "true", "-1", "1", "1.5", "\"[]\"", "{}"] {
+            let text = format!(r#"{{"list":{other}}}"#);
+            assert_eq!(list_of(&text), Some((None, List::NotAnArray)), "{other}");
+        }
+        assert_eq!(list_of(r#"{"list":[1,2,3]}"#), None);
+        for bad in ["[]", "{} x", r#"{"list":[1,]}"#, r#"{"list":[1}"#] {
+            assert!(pick_with_list(bad, &["a"], "list", 2).is_err(), "{bad}");
+        }
     }
 }
