@@ -3,6 +3,7 @@
 //! It is written to be readable, not fast, and keeps nothing when the process ends.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -57,6 +58,8 @@ struct Tenant {
     /// The fingerprints at all sequence numbers that were ever given, beginning with number 1.
     fingerprints: Vec<Fingerprint>,
     documents: BTreeMap<DocumentKey, (Seq, Document)>,
+    /// The keys of all documents, in the order of their last changes.
+    keys_by_seq: BTreeMap<Seq, DocumentKey>,
     horizon: Seq,
     received_at_ms: UnixMs,
     clients: BTreeMap<ClientId, ClientMemory>,
@@ -93,12 +96,17 @@ impl Tenant {
         let Position { seq: before, fingerprint } = self.head().position;
         self.received_at_ms = self.received_at_ms.max(batch.received_at_ms);
         self.fingerprints.extend(batch.fingerprints(fingerprint));
+        let operations: Vec<Operation> = batch.operations.iter().map(detached_operation).collect();
         for write in batch.documents {
-            let seq = before.next().plus(write.operation_index as u64);
-            self.documents.insert(detached_key(&write.key), (seq, detached_document(&write.document)));
+            let (index, seq) = (write.operation_index, before.next().plus(write.operation_index as u64));
+            let key = operations[index].key.clone();
+            let document = detached_document(&write.document, &batch.operations[index], &operations[index]);
+            if let Some((before, _)) = self.documents.insert(key.clone(), (seq, document)) {
+                self.keys_by_seq.remove(&before);
+            }
+            self.keys_by_seq.insert(seq, key);
         }
-        for (seq, operation) in before.following().zip(batch.operations) {
-            let operation = detached_operation(&operation);
+        for (seq, operation) in before.following().zip(operations) {
             self.known.insert(operation.id.clone());
             self.log.insert(seq, Logged { operation, received_at_ms: self.received_at_ms });
         }
@@ -110,18 +118,13 @@ impl Tenant {
         self.log.range(seq.next()..).map(|(seq, logged)| logged_entry(*seq, &logged.operation))
     }
 
-    /// The documents in the form of operations, in no particular order.
-    fn states(&self) -> impl Iterator<Item = LogEntry> {
-        self.documents.iter().map(|(key, (seq, document))| state_entry(*seq, key, document))
-    }
-
-    fn states_after(&self, seq: Seq, tombstones_after: Option<Seq>) -> Vec<LogEntry> {
-        let is_shown =
-            |entry: &LogEntry| entry.data().is_some() || tombstones_after.is_some_and(|after| entry.seq > after);
-        let wanted = |entry: &LogEntry| entry.seq > seq && is_shown(entry);
-        let mut states: Vec<LogEntry> = self.states().filter(wanted).collect();
-        states.sort_unstable_by_key(|entry| entry.seq);
-        states
+    /// The documents that were changed after a place, in the form of operations and in the order of these changes.
+    fn states_after(&self, after: Seq, tombstones_after: Option<Seq>) -> impl Iterator<Item = LogEntry> {
+        self.keys_by_seq.range(after.next()..).filter_map(move |(seq, key)| {
+            let (_, document) = self.documents.get(key)?;
+            let is_shown = !document.is_deleted() || tombstones_after.is_some_and(|after| *seq > after);
+            is_shown.then(|| state_entry(*seq, key, document))
+        })
     }
 
     fn changes(&self, request: ChangesRequest) -> Result<Changes> {
@@ -130,9 +133,9 @@ impl Tenant {
         let Some(mut page) = LogPageBuilder::begin(request.cursor, request.max_operations, self.head(), there) else {
             return Ok(Changes::Reset);
         };
-        let rows: Vec<LogEntry> = match page.scan() {
-            Scan::Log { after } => self.entries_after(after.seq).collect(),
-            Scan::State { after, tombstones_after } => self.states_after(after.seq, tombstones_after),
+        let rows: &mut dyn Iterator<Item = LogEntry> = match page.scan() {
+            Scan::Log { after } => &mut self.entries_after(after.seq),
+            Scan::State { after, tombstones_after } => &mut self.states_after(after.seq, tombstones_after),
         };
         for row in rows {
             if !page.push(row) {
@@ -158,7 +161,7 @@ impl Tenant {
         let mut rows: Vec<LogEntry> = if self.head().has_log_behind(Seq::START) {
             self.entries_after(Seq::START).collect()
         } else {
-            self.states().collect()
+            self.states_after(Seq::START, Some(Seq::START)).collect()
         };
         rows.retain(|entry| place(entry) > request.after);
         rows.sort_unstable_by_key(place);
@@ -186,14 +189,12 @@ impl Tenant {
     }
 
     fn query(&self, query: &Query) -> Result<QueryPage> {
-        let mut found: Vec<LiveDocument> = self
-            .documents
-            .iter()
-            .filter(|(key, _)| key.collection == query.collection)
-            .filter_map(|(key, (seq, document))| live_document(key, *seq, document))
-            .filter(|document| query.before_seq.is_none_or(|before| document.seq < before))
-            .collect();
-        found.sort_unstable_by_key(|document| std::cmp::Reverse(document.seq));
+        let before = query.before_seq.map_or(Bound::Unbounded, Bound::Excluded);
+        let places = self.keys_by_seq.range((Bound::Unbounded, before)).rev();
+        let found = places.filter(|(_, key)| key.collection == query.collection).filter_map(|(seq, key)| {
+            let (_, document) = self.documents.get(key)?;
+            live_document(key, *seq, document)
+        });
         let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
         for document in found {
             let wants_more = page.push(document);
@@ -268,7 +269,7 @@ impl Tenant {
     }
 }
 
-/// A copy of an operation that shares no memory with the body of its push.
+/// A copy of an operation that shares no memory with the body of its push, so that it does not keep all of it.
 fn detached_operation(operation: &Operation) -> Operation {
     Operation {
         id: detached(&operation.id),
@@ -284,13 +285,21 @@ fn detached_operation(operation: &Operation) -> Operation {
     }
 }
 
-fn detached_document(document: &Document) -> Document {
+/// The same of the document that an operation wrote. It shares what it can with the copy of the operation.
+fn detached_document(document: &Document, operation: &Operation, copy: &Operation) -> Document {
+    let is_that_of_the_operation =
+        |data: &Object| operation.data().is_some_and(|pushed| std::ptr::eq(pushed.as_str(), data.as_str()));
+    let data = match &document.data {
+        Some(data) if is_that_of_the_operation(data) => copy.data().cloned(),
+        data => data.as_ref().map(Object::detached),
+    };
+    let clock = if document.clock == copy.clock { copy.clock.clone() } else { document.clock.detached() };
     Document {
         rev: document.rev,
-        data: document.data.as_ref().map(Object::detached),
-        clock: document.clock.detached(),
-        operation_id: detached(&document.operation_id),
-        client_id: detached(&document.client_id),
+        data,
+        clock,
+        operation_id: copy.id.clone(),
+        client_id: copy.client_id.clone(),
         timestamp: document.timestamp,
     }
 }
