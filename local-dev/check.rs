@@ -24,7 +24,7 @@ const DOES_NOT_WORK: u8 = 1;
 pub(crate) fn check() -> Result<ExitCode, Box<dyn Error>> {
     let settings = settings::read()?;
     logging::start(&settings.config.log)?;
-    settings.warn_of_near_misses();
+    runtime::warn_of_near_misses(&settings.names);
     Access::open(&settings.config.auth, Arc::new(TokioHost))?;
     let config = &settings.config.store;
     let name = config.adapter.name();
@@ -47,6 +47,7 @@ pub(crate) fn check() -> Result<ExitCode, Box<dyn Error>> {
 
 fn ask(config: &StoreConfig) -> Result<(), String> {
     let tokio = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    runtime::announce_wait(config);
     let asked = tokio.block_on(async {
         let store = runtime::open_store(config).await.map_err(|error| error.to_string())?;
         let answer = store.check().await;

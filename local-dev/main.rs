@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use syncflow_server::config::{Adapter, AuthConfig, Config, ConfigError, Listen};
 use syncflow_server::limits::runtime::{LOG_END_TIME_MAX_MS, STOP_END_MAX_SECONDS};
-use syncflow_server::limits::store::STORE_CONNECT_TIME_MAX_MS;
 use syncflow_server::runtime::{self, Access, ConnectionLimits, TokioHost, logging};
 use syncflow_server::service::SyncService;
 use syncflow_server::store::Store;
@@ -53,12 +52,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     let settings = settings::read()?;
     let config = &settings.config;
     let log = logging::start_in_background(&config.log)?;
-    settings.warn_of_near_misses();
+    runtime::warn_of_near_misses(&settings.names);
     let tokio = tokio::runtime::Runtime::new()?;
-    if let Adapter::Mongo { .. } = config.store.adapter {
-        let seconds = STORE_CONNECT_TIME_MAX_MS / 1_000;
-        tracing::info!("waiting for an answer of MongoDB, for {seconds} s at most");
-    }
+    runtime::announce_wait(&config.store);
     let access = Access::open(&config.auth, Arc::new(TokioHost))?.at_rate(config.http.rates.per_principal);
     let store = tokio.block_on(runtime::open_store(&config.store))?;
     tokio.block_on(serve(config, access, Arc::clone(&store)))?;

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 
-use syncflow_server::config::{Config, ConfigError, NearMiss, VARIABLES, near_misses};
+use syncflow_server::config::{Config, ConfigError, VARIABLES};
 use syncflow_server::limits::config::SECRET_FILE_MAX_BYTES;
 
 /// The name that errors about the file have in place of a variable.
 const FILE: &str = ".env";
 
-/// The settings, and the variables whose names look like a setting.
+/// The settings, and the names of all variables.
 pub(crate) struct Settings {
     pub(crate) config: Config,
-    near_misses: Vec<NearMiss>,
+    pub(crate) names: Vec<String>,
 }
 
 /// Reads all settings.
@@ -28,16 +28,7 @@ pub(crate) fn read() -> Result<Settings, ConfigError> {
     let of_environment = std::env::vars_os().filter(|(_, value)| is_set(&value.to_string_lossy()));
     let of_file = file.iter().filter(|(_, value)| is_set(value)).map(|(name, _)| name.clone());
     let names: Vec<String> = of_environment.filter_map(|(name, _)| name.into_string().ok()).chain(of_file).collect();
-    Ok(Settings { config, near_misses: near_misses(&names) })
-}
-
-impl Settings {
-    /// Warns about variables that are not read although their names look like a setting.
-    pub(crate) fn warn_of_near_misses(&self) {
-        for NearMiss { name, meant } in &self.near_misses {
-            tracing::warn!("the variable {name} is set, but not read; {meant} may be meant");
-        }
-    }
+    Ok(Settings { config, names })
 }
 
 fn variables_of_file() -> Result<HashMap<String, String>, ConfigError> {

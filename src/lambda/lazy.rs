@@ -33,7 +33,7 @@ impl LazyService {
     pub(super) async fn get(&self) -> Result<&Arc<SyncService>, ConfigError> {
         let open = async || {
             let store = open_store(&self.config).await?;
-            let service = SyncService::new(Arc::new(TimedStore(store)), Arc::new(TokioHost));
+            let service = SyncService::new(Arc::new(TimedStore::new(store, self.config.clone())), Arc::new(TokioHost));
             Ok(Arc::new(service.with_observer(Counter)))
         };
         self.service.get_or_try_init(open).await

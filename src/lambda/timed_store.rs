@@ -1,14 +1,40 @@
-//! A store that measures the time of its calls.
+//! A store that measures the time of its calls, and says what to do about a database that refuses them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::metrics::note_store_call;
-use crate::store::{Result, Store, delegate_store};
+use crate::config::StoreConfig;
+use crate::runtime;
+use crate::store::{Result, Store, StoreError, delegate_store};
 
 /// Passes every call on to a store and reports its duration to the metrics.
 #[derive(Debug)]
-pub(super) struct TimedStore(pub(super) Arc<dyn Store>);
+pub(super) struct TimedStore {
+    store: Arc<dyn Store>,
+    config: StoreConfig,
+    /// The advice that was logged last.
+    said: Mutex<Option<String>>,
+}
+
+impl TimedStore {
+    pub(super) fn new(store: Arc<dyn Store>, config: StoreConfig) -> Self {
+        Self { store, config, said: Mutex::default() }
+    }
+
+    /// Logs what the operator can do about a refused login, missing rights and the like, once until it changes.
+    fn advise(&self, error: &StoreError) {
+        if error.obstacle().is_none() {
+            return;
+        }
+        let advice = runtime::advice(error, &self.config);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.as_ref() != Some(&advice) {
+            tracing::error!("{advice}");
+            *said = Some(advice);
+        }
+    }
+}
 
 /// A call in progress. If it is dropped before the answer, it was cancelled because its time was over.
 struct Call {
@@ -22,13 +48,13 @@ impl Drop for Call {
     }
 }
 
-async fn timed<T>(_: &TimedStore, _: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
+async fn timed<T>(store: &TimedStore, _: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
     let mut timer = Call { began: Instant::now(), is_answered: false };
-    let answer = call.await;
+    let answer = call.await.inspect_err(|error| store.advise(error));
     timer.is_answered = answer.is_ok();
     answer
 }
 
 impl Store for TimedStore {
-    delegate_store!(|this| &*this.0, around timed; all);
+    delegate_store!(|this| &*this.store, around timed; all);
 }

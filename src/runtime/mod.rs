@@ -22,4 +22,4 @@ pub use log_queue::QueueEnd;
 #[cfg(feature = "local")]
 pub use serve::{ConnectionLimits, max_connections, serve};
 pub use store::open_store;
-pub use trouble::{advice, wait_for_store};
+pub use trouble::{advice, announce_wait, wait_for_store, warn_of_near_misses};

@@ -4,11 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::connection_variable;
-use crate::config::{Adapter, Connection, StoreConfig};
+use crate::config::{Adapter, Connection, NearMiss, StoreConfig, near_misses};
 use crate::limits::runtime::{STORE_RETRY_PAUSE_MAX_MS, STORE_RETRY_PAUSE_MIN_MS};
+use crate::limits::store::STORE_CONNECT_TIME_MAX_MS;
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PostgresOptions;
 use crate::store::{Obstacle, Store, StoreError};
+
+/// Warns about variables that are set but not read, although their names look like a setting.
+pub fn warn_of_near_misses(names: &[String]) {
+    for NearMiss { name, meant } in near_misses(names) {
+        tracing::warn!("the variable {name} is set, but not read; {meant} may be meant");
+    }
+}
+
+/// Says that the first answer of a database is waited for, if opening it may take seconds.
+pub fn announce_wait(config: &StoreConfig) {
+    if let Adapter::Mongo { .. } = config.adapter {
+        let seconds = STORE_CONNECT_TIME_MAX_MS / 1_000;
+        tracing::info!("waiting for an answer of MongoDB, for {seconds} s at most");
+    }
+}
 
 /// Checks a store repeatedly until it answers. A problem is logged at once, and again only when it changes.
 ///

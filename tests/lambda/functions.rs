@@ -17,6 +17,7 @@ use super::events::Source;
 use super::front::Front;
 use crate::endpoints::server;
 use crate::support::postgres::Schema;
+use crate::support::processes::free_port;
 
 /// Settings for an SQLite database in a directory. The database need not exist yet.
 pub(super) fn sqlite_in(directory: &str) -> Vec<(String, String)> {
@@ -185,6 +186,23 @@ async fn a_store_that_cannot_be_opened_is_tried_again_by_the_next_request() {
     std::fs::create_dir(&inner).expect("a directory");
     let (status, answer) = read(instance.invoke(&event(&Method::GET, "/stats", "")).await);
     assert_eq!((status, &answer["totalOperations"]), (200, &json!(0)));
+}
+
+#[tokio::test]
+async fn what_the_operator_must_mend_is_said_once_in_plain_words() {
+    let url = format!("postgresql://u:hunter2@127.0.0.1:{}/postgres", free_port());
+    let settings = [("POSTGRES_CONNECTION_STRING", url.as_str()), ("POSTGRES_SCEMA", "x")];
+    let settings: Vec<(String, String)> =
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut instance = Instance::start(binary_of(Endpoint::GetStats), &settings).await;
+    for _ in 0..2 {
+        let (status, _) = read(instance.invoke(&event(&Method::GET, "/stats", "")).await);
+        assert_eq!(status, 503);
+    }
+    let log = instance.log();
+    assert_eq!(log.matches("POSTGRES_CONNECTION_STRING: no server listens").count(), 1, "{log}");
+    assert_eq!(log.matches("POSTGRES_SCEMA is set, but not read; POSTGRES_SCHEMA may be meant").count(), 1, "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
 }
 
 #[tokio::test]
