@@ -2,12 +2,15 @@
 
 mod running;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{delete, insert, update};
 use syncflow_server::conformance::replica::Replica;
+use syncflow_server::core::names::OperationId;
+use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::service::{PullFrom, Pulled};
 use syncflow_server::store::Store;
 use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
@@ -27,8 +30,37 @@ async fn before(world: &World) {
     world.apply([insert("op-1", "doc-1").data(r#"{"a":1}"#), insert("op-2", "doc-2")]).await;
 }
 
-/// The operations after the backup, which are lost. Returns a client that has seen them.
-async fn lost_future(world: &World) -> (Replica, PullFrom) {
+/// A client of the original protocol: it knows the greatest timestamp that it was sent, and the ids.
+#[derive(Default)]
+struct OriginalClient {
+    since: UnixMs,
+    ids: HashSet<OperationId>,
+}
+
+impl OriginalClient {
+    /// Pulls pages of two operations until one is empty.
+    async fn pull(&mut self, world: &World) {
+        for _ in 0..1_000 {
+            let page = world.since("original", self.since, 2).await;
+            if page.entries.is_empty() {
+                return;
+            }
+            self.since = page.entries.iter().map(|entry| entry.timestamp).fold(self.since, UnixMs::max);
+            self.ids.extend(page.entries.into_iter().map(|entry| entry.id));
+        }
+        panic!("the pages do not end");
+    }
+}
+
+/// The clients that have seen the lost operations.
+struct Clients {
+    replica: Replica,
+    place: PullFrom,
+    original: OriginalClient,
+}
+
+/// The operations after the backup, which are lost. Returns clients that have seen them.
+async fn lost_future(world: &World) -> Clients {
     world
         .apply([update("op-3", "doc-1").data(r#"{"lost":1}"#), delete("op-4", "doc-2"), insert("op-5", "doc-5")])
         .await;
@@ -36,12 +68,15 @@ async fn lost_future(world: &World) -> (Replica, PullFrom) {
     let page = world.page(None, 100).await;
     replica.apply(&page.entries);
     assert_eq!(replica, Replica::of_server(world).await);
-    (replica, PullFrom::Cursor(page.cursor))
+    let mut original = OriginalClient::default();
+    original.pull(world).await;
+    assert_eq!(original.ids.len(), 5);
+    Clients { replica, place: PullFrom::Cursor(page.cursor), original }
 }
 
 /// The operations after the restore. The log becomes as long as the lost one or longer, so its length does not reveal
 /// the loss.
-async fn other_future(world: &World, (replica, place): (Replica, PullFrom)) {
+async fn other_future(world: &World, Clients { replica, place, mut original }: Clients) {
     assert_eq!(
         world.pull(place.clone(), None, 100).await,
         Pulled::Reset,
@@ -52,6 +87,9 @@ async fn other_future(world: &World, (replica, place): (Replica, PullFrom)) {
     assert_eq!(world.pull(place.clone(), None, 100).await, Pulled::Reset, "the log is as long as the lost one");
     world.apply([insert("op-9", "doc-9")]).await;
     assert_eq!(world.pull(place.clone(), None, 100).await, Pulled::Reset, "the log is longer");
+    original.pull(world).await;
+    let missing: Vec<_> = world.log().await.into_iter().filter(|entry| !original.ids.contains(&entry.id)).collect();
+    assert!(missing.is_empty(), "a client of the original protocol misses {missing:?}");
     world.compact(0).await;
     assert_eq!(world.pull(place, None, 100).await, Pulled::Reset, "history was compacted");
 

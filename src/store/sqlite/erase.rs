@@ -24,7 +24,7 @@ const ERASE_TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Eraser(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// Whether rows were deleted since the last vacuum.
     needs_vacuum: bool,
@@ -59,6 +59,13 @@ impl Eraser {
             tracing::debug!(error.cause = %error, "deleted rows are erased after the next compaction");
         }
         Ok(())
+    }
+}
+
+impl Default for State {
+    /// A process that was killed may have left something to erase, so the first compaction of the next one looks.
+    fn default() -> Self {
+        Self { needs_vacuum: true, needs_cut: true, last: None }
     }
 }
 
