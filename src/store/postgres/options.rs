@@ -244,27 +244,60 @@ pub(super) fn begin(config: &mut Config, tls: TlsMode) -> Result<Beginning, Post
 
 /// Removes `sslmode` from a connection string, because the driver does not know all of its values.
 fn take_sslmode(text: &str) -> (String, Option<&str>) {
-    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
-    let (head, parts, separator) = match text.rsplit_once('?') {
-        Some((head, query)) if is_url => (Some(head), query.split('&').collect::<Vec<_>>(), "&"),
-        _ if is_url => return (text.to_owned(), None),
-        _ => (None, words(text), " "),
-    };
-    let sslmode = parts.iter().rev().find_map(|part| part.strip_prefix("sslmode="));
-    let rest: Vec<&str> = parts.into_iter().filter(|part| !part.starts_with("sslmode=")).collect();
-    let rest = rest.join(separator);
-    (head.map_or_else(|| rest.clone(), |head| format!("{head}?{rest}")), sslmode)
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        let Some((head, query)) = text.rsplit_once('?') else { return (text.to_owned(), None) };
+        let parts: Vec<&str> = query.split('&').collect();
+        let sslmode = parts.iter().rev().find_map(|part| part.strip_prefix("sslmode="));
+        let rest: Vec<&str> = parts.into_iter().filter(|part| !part.starts_with("sslmode=")).collect();
+        return (format!("{head}?{}", rest.join("&")), sslmode);
+    }
+    let parameters = parameters(text);
+    // The driver refuses a quote that is not closed.
+    let is_whole = |value: &str| !value.starts_with('\'') || value.len() > 1 && value.ends_with('\'');
+    let is_sslmode = |parameter: &&Parameter<'_>| parameter.key == "sslmode" && is_whole(parameter.value);
+    let sslmode = parameters.iter().rfind(is_sslmode).map(|parameter| parameter.value.trim_matches('\''));
+    let rest: Vec<&str> = parameters.iter().filter(|other| !is_sslmode(other)).map(|other| other.text).collect();
+    (rest.join(" "), sslmode)
 }
 
-/// The words of a text. Spaces between single quotes do not separate words.
-fn words(text: &str) -> Vec<&str> {
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    let is_space = |character: char| {
-        is_quoted ^= character == '\'' && !is_escaped;
+/// A parameter of a connection string that is not a URL.
+struct Parameter<'a> {
+    /// All of it, such as `password = 'a b'`.
+    text: &'a str,
+    key: &'a str,
+    /// The value, with its quotes if it has some.
+    value: &'a str,
+}
+
+/// The parameters of a connection string that is not a URL. Text without `=` becomes a key, which the driver refuses.
+fn parameters(text: &str) -> Vec<Parameter<'_>> {
+    let mut found = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (key, after) = rest.split_once('=').unwrap_or((rest, ""));
+        let after = after.trim_start();
+        let (value, behind) = after.split_at(end_of_value(after));
+        let text = &rest[..rest.len() - behind.len()];
+        found.push(Parameter { text, key: key.trim_end(), value });
+        rest = behind.trim_start();
+    }
+    found
+}
+
+/// The length of the value at the beginning of a text, in bytes. A backslash takes the next character as it is.
+fn end_of_value(text: &str) -> usize {
+    let is_quoted = text.starts_with('\'');
+    let mut is_escaped = false;
+    for (place, character) in text.char_indices().skip(usize::from(is_quoted)) {
+        if !is_escaped && is_quoted && character == '\'' {
+            return place + 1;
+        }
+        if !is_escaped && !is_quoted && character.is_whitespace() {
+            return place;
+        }
         is_escaped = character == '\\' && !is_escaped;
-        character.is_whitespace() && !is_quoted
-    };
-    text.split(is_space).filter(|word| !word.is_empty()).collect()
+    }
+    text.len()
 }
 
 #[cfg(test)]
@@ -299,6 +332,25 @@ mod tests {
             }
         }
         assert!(parse("postgresql://h/d?sslmode=full").is_err());
+    }
+
+    #[test]
+    fn a_parameter_may_have_blanks_and_quotes() {
+        for text in [
+            "host=localhost sslmode = require",
+            "sslmode='require' host = localhost",
+            "sslmode =require host=localhost",
+        ] {
+            let (config, tls) = parse(text).unwrap();
+            assert_eq!(
+                (tls, config.get_hosts()),
+                (TlsMode::Require, &[Host::Tcp("localhost".to_owned())][..]),
+                "{text}"
+            );
+        }
+        for text in ["host=localhost sslmode", "host=localhost sslmode='require", "sslmode=require =x"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]
