@@ -16,6 +16,7 @@ mod postgres;
 mod properties;
 mod races;
 mod restore;
+mod scripts;
 mod simulation;
 mod support;
 mod tidy;

@@ -5,13 +5,13 @@
 find_aws_tools() {
   local packages=('aws-sam-translator==1.115.0' 'cfn-lint==1.58.0' 'cargo-lambda==1.9.2' 'ziglang==0.17.1')
   aws_tools=$tools/aws
-  if [[ ! -e $aws_tools/packages || $(<"$aws_tools/packages") != "${packages[*]}" ]]; then
+  if ! is_made "$aws_tools" "${packages[@]}"; then
     find_pip
     say "getting ${packages[*]} from PyPI"
     rm -rf "$aws_tools"
-    python3 -m pip install --quiet --target "$aws_tools" "${packages[@]}" ||
+    fetch python3 -m pip install --quiet --target "$aws_tools" "${packages[@]}" ||
       fail "${packages[*]} cannot be had from PyPI"
-    printf '%s' "${packages[*]}" >"$aws_tools/packages"
+    mark_made "$aws_tools" "${packages[@]}"
   fi
 }
 

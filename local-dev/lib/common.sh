@@ -1,13 +1,55 @@
 # shellcheck shell=bash
 # What every part of the tests' script uses; sourced with the repository as the working directory.
 
-# What the script fetches and keeps for the next time.
+# What the script fetches and keeps for the next time, and the caches of the programs that fetch it.
 tools=$PWD/target/tools
+export XDG_CACHE_HOME=$tools/cache PIP_CACHE_DIR=$tools/cache/pip ZIG_GLOBAL_CACHE_DIR=$tools/cache/zig
 
 # One line that says what is wrong and how to mend it, and the end.
 fail() {
   printf '%s: %s\n' "$0" "$*" >&2
   exit 1
+}
+
+# Whether a directory was made whole, of these versions and for this place: a Python environment cannot be moved, nor
+# outlive its Python.
+#
+# Usage: is_made DIRECTORY VERSION…
+is_made() {
+  [[ -e $1/made && $(<"$1/made") == "$(stamp "$@")" ]]
+}
+
+# Says so, when all of it is there.
+mark_made() {
+  stamp "$@" >"$1/made"
+}
+
+stamp() {
+  realpath "$1"
+  printf '%s\n' "${@:2}"
+  python3 -c 'import sys; print(sys.version, sys.executable)'
+}
+
+# Runs a command that fetches something, for ten minutes at most.
+fetch() {
+  timeout --kill-after=10s 10m "$@"
+}
+
+# Prints a port that is free, outside the range that the system gives to others.
+free_port() {
+  python3 - <<'PYTHON'
+import random, socket
+
+while True:
+    port = random.randrange(10_000, 32_000)
+    try:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+    except OSError:
+        continue
+    print(port)
+    break
+PYTHON
 }
 
 say() {

@@ -18,13 +18,13 @@ debian_unpack() {
     apt-get -qq -o "Dir::State::Lists=$directory/apt/lists" -o "Dir::Cache=$directory/apt"
     -o "APT::Sandbox::User=root"
   )
-  "${apt[@]}" update || fail "the lists of Debian's packages cannot be had; $instead"
+  fetch "${apt[@]}" update || fail "the lists of Debian's packages cannot be had; $instead"
   # What a real installation would remove stays: this only asks which packages it would take.
   local plan names
-  plan=$("${apt[@]}" install --simulate --reinstall --no-install-recommends "$@") ||
+  plan=$(fetch "${apt[@]}" install --simulate --reinstall --no-install-recommends "$@") ||
     fail "Debian's packages $* cannot be had; $instead"
   mapfile -t names < <(awk '$1 == "Inst" { print $2 }' <<<"$plan")
-  (cd "$directory/apt/archives" && "${apt[@]}" download "${names[@]}") ||
+  (cd "$directory/apt/archives" && fetch "${apt[@]}" download "${names[@]}") ||
     fail "Debian's packages $* cannot be had; $instead"
   local archive
   for archive in "$directory"/apt/archives/*.deb; do
@@ -69,11 +69,11 @@ python_environment() {
   shift
   rm -rf "$directory"
   if python3 -m venv "$directory" >/dev/null 2>&1; then
-    "$directory/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
+    fetch "$directory/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
     return
   fi
   rm -rf "$directory"
   find_pip >&2
   python3 -m venv --without-pip "$directory" >&2 &&
-    python3 -m pip --python "$directory/bin/python3" install --quiet --disable-pip-version-check "$@" >&2
+    fetch python3 -m pip --python "$directory/bin/python3" install --quiet --disable-pip-version-check "$@" >&2
 }

@@ -25,12 +25,12 @@ find_mongo() {
 
 # Makes a Python environment of the stand-in where the user of the servers may run it; prints the program.
 unpack_secantusd() {
-  local directory=$tools/secantusdb stamp=$tools/secantusdb.version
-  if [[ $(cat "$stamp" 2>/dev/null) != "$secantusdb" ]]; then
+  local directory=$tools/secantusdb
+  if ! is_made "$directory" "$secantusdb"; then
     say 'fetching a stand-in for MongoDB'
     python_environment "$directory" --pre "$secantusdb" ||
       fail "no stand-in for MongoDB; install mongod, or python3-venv and try again"
-    printf '%s\n' "$secantusdb" >"$stamp"
+    mark_made "$directory" "$secantusdb"
   fi
   printf '%s' "$directory/bin/secantusd-py"
 }
@@ -59,7 +59,7 @@ mongos=()
 start_one_mongo() {
   local data=$scratch/mongo-data-$1 log=$scratch/mongo-$1.log pid
   mkdir "$data"
-  mongo_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  mongo_port=$(free_port)
   # It ends with this script even where that is killed.
   if [[ $TEST_MONGO_KIND == mongod ]]; then
     setpriv --pdeathsig KILL "$TEST_MONGO_PROGRAM" --dbpath "$data" --port "$mongo_port" --bind_ip 127.0.0.1 \
@@ -84,11 +84,11 @@ start_one_mongo() {
 
 # Makes a mongod that has just started a replica set of one node, and waits until that can be written to.
 initiate_mongo() {
-  local directory=$tools/pymongo
-  if [[ ! -e $directory/is-complete ]]; then
-    python_environment "$directory" 'pymongo==4.15.5' ||
+  local directory=$tools/pymongo pymongo=pymongo==4.15.5
+  if ! is_made "$directory" "$pymongo"; then
+    python_environment "$directory" "$pymongo" ||
       fail 'no pymongo, which makes a replica set of mongod; install python3-venv and try again'
-    touch "$directory/is-complete"
+    mark_made "$directory" "$pymongo"
   fi
   "$directory/bin/python" - "$1" <<'PYTHON' || fail 'mongod does not become a replica set'
 import sys, time

@@ -63,7 +63,7 @@ start_postgres() {
   if ((EUID == 0)); then
     chown nobody "$data"
   fi
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_port)
   (
     cd "$data" &&
       "${as_server_user[@]}" "$TEST_POSTGRES_BIN/initdb" --pgdata="$data" --username=postgres --auth=trust \

@@ -3,18 +3,18 @@
 
 # In a virtual environment of its own, from PyPI.
 find_schemathesis() {
-  local version=4.32.5 environment=$tools/schemathesis
+  local requirement=schemathesis==4.32.5 environment=$tools/schemathesis
   schemathesis=$environment/bin/schemathesis
-  if [[ ! -e $environment/version || $(<"$environment/version") != "$version" ]]; then
+  if ! is_made "$environment" "$requirement"; then
     say 'getting schemathesis from PyPI'
-    python_environment "$environment" "schemathesis==$version" ||
+    python_environment "$environment" "$requirement" ||
       fail 'schemathesis cannot be had from PyPI; install python3-venv and try again'
-    printf '%s' "$version" >"$environment/version"
+    mark_made "$environment" "$requirement"
   fi
 }
 
-# Plays for nine minutes at most, usually for one, on a local server, which is the program given, over SQLite. SCHEMATHESIS_SEED gives other
-# requests. The server asks for a token, as the document says.
+# Plays for nine minutes at most, usually for one, on a local server, which is the program given, over SQLite.
+# SCHEMATHESIS_SEED gives other requests. The server asks for a token, as the document says.
 test_api_with_schemathesis() {
   local program=$1 directory server url='' attempt token
   local -x AUTH_TENANT=default AUTH_HS256_SECRET

@@ -36,12 +36,14 @@ find_wasmtime() {
     export CARGO_TARGET_WASM32_WASIP1_RUNNER='wasmtime run -S inherit-env=y'
     return
   fi
-  local packages=$tools/wasmtime
-  if [[ ! -d $packages ]]; then
+  local packages=$tools/wasmtime wasmtime=wasmtime==50.0.1
+  if ! is_made "$packages" "$wasmtime"; then
     find_pip
     say 'getting wasmtime from PyPI'
-    python3 -m pip install --quiet --target "$packages" 'wasmtime==50.0.1' ||
+    rm -rf "$packages"
+    fetch python3 -m pip install --quiet --target "$packages" "$wasmtime" ||
       fail 'wasmtime cannot be had from PyPI; install wasmtime'
+    mark_made "$packages" "$wasmtime"
   fi
   export PYTHONPATH=$packages
   export CARGO_TARGET_WASM32_WASIP1_RUNNER="python3 $PWD/local-dev/lib/run-wasm.py"

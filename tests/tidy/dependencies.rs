@@ -6,7 +6,7 @@ use std::process::Command;
 fn linked(features: &str) -> Vec<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
-        .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--no-default-features"])
+        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--no-default-features"])
         .args(["--features", features])
         .current_dir(super::root())
         .output()
@@ -37,4 +37,15 @@ fn with_the_feature_there_is_one_tls_and_no_service_that_is_not_called() {
     for name in ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls", "aws-sdk-rds", "aws-sdk-ssm", "aws-sdk-sso"] {
         assert!(!has(&linked, name), "{name} is linked");
     }
+}
+
+#[test]
+fn a_first_build_optimises_only_the_dependencies_that_are_named() {
+    let manifest = std::fs::read_to_string(super::root().join("Cargo.toml")).expect("a manifest");
+    let (_, of_all) = manifest.split_once("[profile.dev.package.\"*\"]").expect("a profile of all dependencies");
+    let of_all = of_all.split("\n[").next().unwrap_or_default();
+    assert!(
+        !of_all.contains("opt-level"),
+        "all dependencies are optimised, and a first build takes three times as long"
+    );
 }
