@@ -158,7 +158,7 @@ async fn a_damaged_row_of_postgres_is_an_error() {
 #[tokio::test]
 async fn a_damaged_row_of_mongodb_is_an_error() {
     let database = Database::new();
-    let options = database.patient_options();
+    let options = database.options();
     let store = MongoStore::new(&options).expect("the options are right");
     let direct = database.connect().await;
     every_damage_is_an_error(World::new(Arc::new(store)), |table, column, value, tenant| {

@@ -20,6 +20,8 @@ pub(crate) struct Local {
     pub(super) child: Child,
     stdout: BufReader<ChildStdout>,
     screen: String,
+    /// The log as far as it was read.
+    log: String,
     pub(super) api: Api,
 }
 
@@ -56,7 +58,7 @@ impl Local {
         }
         let address = screen.lines().find_map(|line| line.strip_prefix("listening")).expect("an address").trim();
         let api = Api::at(address.to_owned());
-        Self { child, stdout, screen, api }
+        Self { child, stdout, screen, log: String::new(), api }
     }
 
     /// The id of the process.
@@ -75,9 +77,20 @@ impl Local {
         assert!(sent.expect("a shell").success());
     }
 
+    /// Reads the log until it has a text.
+    pub(crate) async fn log_until(&mut self, text: &str) {
+        let stderr = self.child.stderr.as_mut().expect("a pipe");
+        while !self.log.contains(text) {
+            let mut some = [0; 1024];
+            let count = stderr.read(&mut some).await.expect("bytes");
+            assert!(count > 0, "the log ends without {text:?}: {}", self.log);
+            self.log.push_str(&String::from_utf8_lossy(&some[..count]));
+        }
+    }
+
     /// Waits for the end and returns the exit code and the log.
     pub(crate) async fn end(mut self) -> (Option<i32>, String) {
-        let log = rest_of_log(&mut self.child).await;
+        let log = self.log + &rest_of_log(&mut self.child).await;
         let mut more = String::new();
         self.stdout.read_to_string(&mut more).await.expect("text");
         assert_eq!(more, "", "the screen is all that is said on the standard output");

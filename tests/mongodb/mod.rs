@@ -37,7 +37,7 @@ async fn watched(database: &Database) -> (World, Proxy) {
 
 /// The same over a server that pretends to be another one.
 async fn watched_in_guise(guise: Guise, database: &Database) -> (World, Proxy) {
-    let options = database.patient_options();
+    let options = database.options();
     let proxy = Proxy::in_guise(guise, &options.uri).await;
     let world = world(&MongoOptions { uri: proxy.uri.clone(), ..options });
     world.apply([insert("first", "first")]).await;

@@ -39,15 +39,11 @@ impl Database {
         Self::on(&server_uri())
     }
 
-    /// The options with which a store opens it.
+    /// The options with which a store opens it. Their time limit is long, because the emulation works on one command at
+    /// a time, also for other tests, and large ones take seconds.
     pub(crate) fn options(&self) -> MongoOptions {
-        MongoOptions { database: self.name.clone(), pool_size: 4, ..MongoOptions::new(&self.uri) }
-    }
-
-    /// The same options with a longer time limit. The emulation works on one command at a time, also for other tests,
-    /// and large ones take seconds.
-    pub(crate) fn patient_options(&self) -> MongoOptions {
-        MongoOptions { command_timeout: Duration::from_secs(120), ..self.options() }
+        let command_timeout = Duration::from_secs(120);
+        MongoOptions { database: self.name.clone(), pool_size: 4, command_timeout, ..MongoOptions::new(&self.uri) }
     }
 
     /// The URI of its server.

@@ -70,7 +70,7 @@ pub(crate) async fn postgres() -> TestStore {
 /// The MongoDB store, in its own database.
 pub(crate) async fn mongodb() -> TestStore {
     let database = Database::new();
-    TestStore::opened_by(move || Arc::new(MongoStore::new(&database.patient_options()).expect("the options are right")))
+    TestStore::opened_by(move || Arc::new(MongoStore::new(&database.options()).expect("the options are right")))
 }
 
 /// An SQLite store on a file, which may be open elsewhere too.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use syncflow_server::config::Config;
 use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
 use syncflow_server::store::postgres::{PostgresOptions, PostgresStore};
+use tokio::io::AsyncReadExt as _;
 
 use crate::endpoints::local::command;
 use crate::support::random;
@@ -91,14 +92,14 @@ async fn said(directory: &Path, settings: &[(&str, &str)]) -> String {
         all.push(("AUTH_TENANT", "t"));
     }
     let mut child = command(directory, &all);
-    let output = child.arg("--check").output();
-    match tokio::time::timeout(Duration::from_secs(60), output).await {
-        Ok(output) => {
-            let output = output.expect("it runs");
-            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-        }
-        Err(_) => String::new(),
-    }
+    let mut child = child.arg("--check").spawn().expect("it runs");
+    let (mut stdout, mut stderr) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+    let (mut said, mut logged) = (Vec::new(), Vec::new());
+    let both = futures_util::future::join(stdout.read_to_end(&mut said), stderr.read_to_end(&mut logged));
+    // Some settings name a server that does not answer. The output until then is checked as well.
+    let _ = tokio::time::timeout(Duration::from_secs(60), both).await;
+    said.extend(logged);
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 #[tokio::test]
