@@ -1,66 +1,9 @@
-//! Every setting, its variable and its default.
+//! Every setting: its variable, its default and its rule.
 //!
-//! | variable | default | meaning |
-//! |---|---|---|
-//! | `BIND` | `127.0.0.1` | address or name of this machine to listen on; `0.0.0.0` for every IPv4 address |
-//! | `PORT` | `3000` | port to listen on; `0` for any that is free |
-//! | `ADAPTER` | see below | `sqlite`, `postgres`, `mongodb` or `memory` (nothing is kept when the server ends) |
-//! | `SQLITE_PATH` | `./syncflow.db` | the SQLite database; made where there is none |
-//! | `POSTGRES_CONNECTION_STRING` | | the PostgreSQL database, `postgresql://user:pass@host:5432/name` |
-//! | `POSTGRES_CONNECTION_STRING_FILE` | | a file that has the connection string instead |
-//! | `POSTGRES_SECRET_ARN` | | ARN or name of an AWS secret with user and password, or the whole connection string |
-//! | `POSTGRES_PARAMETER` | | ARN or name of a parameter of AWS Systems Manager with the same |
-//! | `POSTGRES_IAM_AUTH` | `false` | `true` to log in to RDS as the role that the process has in AWS, without a password |
-//! | `POSTGRES_SCHEMA` | see below | the schema of its tables; made where there is none |
-//! | `POSTGRES_CA_FILE` | | a PEM file with the certificates to trust, in place of those of the system |
-//! | `POSTGRES_POOLER` | `false` | `true` where a pooler such as PgBouncer or RDS Proxy stands before the server |
-//! | `MONGO_URI` | | the MongoDB servers, `mongodb://host:27017/?replicaSet=rs0` or `mongodb+srv://host` |
-//! | `MONGO_URI_FILE` | | a file that has the URI instead |
-//! | `MONGO_SECRET_ARN` | | ARN or name of an AWS secret with user and password, or the whole URI |
-//! | `MONGO_PARAMETER` | | ARN or name of a parameter of AWS Systems Manager with the same |
-//! | `MONGO_DB_NAME` | `syncflow` | the database on that server |
-//! | `MONGO_OPERATIONS_COLLECTION` | `operations` | its collection of operations |
-//! | `MONGO_DOCUMENTS_COLLECTION` | `documents` | its collection of documents |
-//! | `POOL_SIZE` | `10` | connections to the database, or readers of SQLite, 1 to 1,000; MongoDB gets one more, and PostgreSQL too if it is more than 1 |
-//! | `REQUEST_TIMEOUT_SECONDS` | `30` | how long a request may take, 1 to 30 |
-//! | `MEMORY_MAX_BYTES` | `268435456` | memory that requests and answers in flight may take together, from 67,108,864 |
-//! | `HTTP2` | `off` | `on` to speak HTTP/2 in clear text too, as a proxy may want it |
-//! | `CONNECTIONS_PER_ADDRESS` | `100` | connections of one address (IPv6: of a /64), 1 to 4,096 |
-//! | `TRUSTED_PROXIES` | `127.0.0.0/8,::1` | addresses and networks of proxies, which say who their clients are; `none` |
-//! | `RATE_PER_PRINCIPAL` | see below | requests a second of one subject of a tenant, 1 to 1,000,000, or `off` |
-//! | `RATE_PER_ADDRESS` | see below | requests a second from one address (IPv6: a /64), 1 to 1,000,000, or `off` |
-//! | `COMPACT_OLDER_THAN_DAYS` | `30` | what the scheduled compaction of a Lambda removes, a number of days from 0 |
-//! | `ALLOWED_ORIGINS` | see below | origins whose pages may call the server, with commas between them; `*` for all |
-//! | `ALLOWED_HOSTS` | | names by which the server may be called besides `localhost` and IP addresses, perhaps with ports |
-//! | `AUTH` | see below | `off` for a server that everybody may use, as the admin of the tenant `default` |
-//! | `AUTH_HS256_SECRET` | | a secret of at least 32 bytes that signs JSON Web Tokens with HS256 |
-//! | `AUTH_HS256_SECRET_FILE` | | a file that has the secret instead |
-//! | `AUTH_JWKS` | | the keys of an identity provider that sign tokens, as JSON (RFC 7517) |
-//! | `AUTH_JWKS_FILE` | | a file that has the keys instead |
-//! | `AUTH_JWKS_URL` | | the URL at which the provider publishes the keys instead; `https`, or `http` on this machine |
-//! | `AUTH_ISSUER` | | what `iss` of a token must be; needed with the keys of a provider |
-//! | `AUTH_AUDIENCE` | | what `aud` of a token must be or contain; needed with the keys of a provider |
-//! | `AUTH_TENANT` | | the one tenant of all JSON Web Tokens |
-//! | `AUTH_TENANT_CLAIM` | | the claim with the tenant, by its path; `sub` for a tenant for each user |
-//! | `AUTH_ROLE_CLAIM` | `role` | the claim with the role, by its path |
-//! | `AUTH_TOKENS_FILE` | | a file with the hashes of static tokens, one a line |
-//! | `LOG_FORMAT` | `pretty` | `pretty` for people, `json` for machines |
-//! | `METRICS_NAMESPACE` | `syncflow-server` | the CloudWatch namespace of a Lambda's metrics; `off` for none |
-//! | `LOG_LEVEL` | `info` | `error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `warn,syncflow_server=debug` |
+//! `docs/configuration.md` lists all of them. The page and [`VARIABLES`] have the same names, and the defaults on the page
+//! are those of the code; `tests/tidy/settings.rs` compares them.
 //!
-//! In a Lambda the defaults of `POOL_SIZE` and `LOG_FORMAT` are `1` and `json`.
-//!
-//! Requests need a token if a secret, keys or a file of tokens is set. If none is, and `AUTH` is not `off`, only a server
-//! that listens on a loopback address starts, and everybody may use it.
-//!
-//! Without `RATE_PER_PRINCIPAL` and `RATE_PER_ADDRESS` the rates are 50 and 200 for a server that asks for tokens and
-//! listens on other addresses than loopback ones. For every other server they are `off`. In a Lambda they have no effect.
-//!
-//! Without `POSTGRES_SCHEMA` the schema is `syncflow`, or `public` if an earlier version has its tables there.
-//!
-//! If `ADAPTER` is not set, the server uses the store whose connection string, file, secret or parameter is set, and
-//! SQLite if none is. If `ALLOWED_ORIGINS` is not set, pages of this machine may call the server: those of `localhost`,
-//! of names below it and of loopback addresses, at any port. An empty variable is treated as not set.
+//! An empty variable is treated as not set.
 
 mod auth;
 mod compaction;

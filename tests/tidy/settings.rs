@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use proc_macro2::{TokenStream, TokenTree};
 
-use syncflow_server::config::VARIABLES;
+use syncflow_server::config::{Config, VARIABLES};
 
 use super::{Findings, files_ending, read};
 
-/// The file with the table of all settings.
-const CODE: &str = "src/config/mod.rs";
-/// The list of all names, which is compared with the other files of its folder.
+/// The list of all names, which is compared with the other files of its folder, with the example and with the page.
 const NAMES: &str = "src/config/names.rs";
 const EXAMPLE: &str = "local-dev/.env.example";
+/// The page with the table of all settings.
 const PAGE: &str = "docs/configuration.md";
+/// The default in this table if the text below the table explains it.
+const EXPLAINED: &str = "see below";
 
 /// The variables in the code: literals in capitals, before the tests of each file.
 fn variables_of_code() -> Vec<String> {
@@ -47,7 +48,7 @@ fn variable(text: &str) -> Option<String> {
 /// The rows `| `NAME` | default | … |` of the table of variables.
 fn rows(text: &str) -> BTreeMap<String, String> {
     let rows = text.lines().filter_map(|line| {
-        let mut cells = line.trim_start_matches("//!").trim().strip_prefix('|')?.split('|').map(str::trim);
+        let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
         let name = variable(cells.next()?.trim_matches('`'))?;
         Some((name, cells.next()?.trim_matches('`').to_owned()))
     });
@@ -64,20 +65,17 @@ fn lines_of_example() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_setting_is_in_the_code_the_example_and_the_page() {
-    let in_code = variables_of_code();
-    assert!(in_code.len() > 5, "the code names its variables in literals");
-    let pages = [(CODE, rows(&read(CODE))), (EXAMPLE, lines_of_example()), (PAGE, rows(&read(PAGE)))];
+fn every_setting_is_in_the_example_and_on_the_page() {
     let mut findings = Findings::default();
-    for (page, on_page) in &pages {
-        for name in in_code.iter().filter(|name| !on_page.contains_key(*name)) {
+    for (page, on_page) in [(EXAMPLE, lines_of_example()), (PAGE, rows(&read(PAGE)))] {
+        for name in VARIABLES.iter().filter(|name| !on_page.contains_key(**name)) {
             findings.add(page, format_args!("{name} is missing, which the code reads"));
         }
-        for name in on_page.keys().filter(|name| !in_code.contains(name)) {
-            findings.add(page, format_args!("{name} is none of the variables that the code reads"));
+        for name in on_page.keys().filter(|name| !VARIABLES.contains(&name.as_str())) {
+            findings.add(page, format_args!("{name} is not one of the variables that the code reads"));
         }
     }
-    findings.none_or("name it in the table at the top of the code, in the example and in the page's table, or nowhere");
+    findings.none_or("name it in the example and in the page's table, or nowhere");
 }
 
 #[test]
@@ -90,18 +88,54 @@ fn the_list_of_the_names_has_every_setting() {
 }
 
 #[test]
-fn every_default_is_the_same_everywhere() {
-    let (in_code, in_example, on_page) = (rows(&read(CODE)), lines_of_example(), rows(&read(PAGE)));
+fn the_example_has_the_defaults_of_the_page() {
+    let in_example = lines_of_example();
     let mut findings = Findings::default();
-    for (name, default) in &in_code {
-        if on_page.get(name) != Some(default) {
-            findings.add(PAGE, format_args!("{name} has the default {:?}, in the code {default:?}", on_page.get(name)));
-        }
-        // If the code explains the default, the example has no value.
-        let expected = if default == "see below" { "" } else { default };
-        if in_example.get(name).map(String::as_str) != Some(expected) {
-            findings.add(EXAMPLE, format_args!("{name} is {:?}, its default {expected:?}", in_example.get(name)));
+    for (name, default) in rows(&read(PAGE)) {
+        // If the page explains the default, the example has no value.
+        let expected = if default == EXPLAINED { String::new() } else { default };
+        if in_example.get(&name) != Some(&expected) {
+            findings.add(EXAMPLE, format_args!("{name} is {:?}, its default {expected:?}", in_example.get(&name)));
         }
     }
-    findings.none_or("the table at the top of src/config/mod.rs says what the defaults are; write the same");
+    findings.none_or("the table of docs/configuration.md says what the defaults are; write the same");
+}
+
+/// Settings with which every variable has an effect: those of each store, and those of sign-in.
+const SURROUNDINGS: [&[(&str, &str)]; 4] = [
+    &[],
+    &[("POSTGRES_CONNECTION_STRING", "postgresql://h/d")],
+    &[("MONGO_URI", "mongodb://h")],
+    &[("AUTH_HS256_SECRET", "a secret that is long enough for this"), ("AUTH_TENANT", "team")],
+];
+
+/// The settings in some surroundings, with one more variable or none.
+fn config(surroundings: &[(&str, &str)], more: Option<(&str, &str)>) -> Result<Config, String> {
+    let find = |name: &str| surroundings.iter().chain(&more).find(|(variable, _)| *variable == name);
+    Config::read(|name| find(name).map(|(_, value)| (*value).to_owned())).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_defaults_of_the_page_are_those_of_the_code() {
+    // It is a value of some variables and wrong for the others, and not the default of any.
+    const OTHER: &str = "7";
+    let mut findings = Findings::default();
+    for (name, default) in rows(&read(PAGE)) {
+        if default.is_empty() || default == EXPLAINED {
+            continue;
+        }
+        let mut has_effect = false;
+        for surroundings in SURROUNDINGS {
+            let unset = config(surroundings, None).expect("the settings are right");
+            let set = config(surroundings, Some((name.as_str(), default.as_str())));
+            if set.as_ref() != Ok(&unset) {
+                findings.add(PAGE, format_args!("{name}={default} is not what the code takes without it: {set:?}"));
+            }
+            has_effect |= config(surroundings, Some((name.as_str(), OTHER))).as_ref() != Ok(&unset);
+        }
+        if !has_effect {
+            findings.add(&name, "it has no effect in these surroundings; add some in tests/tidy/settings.rs");
+        }
+    }
+    findings.none_or("a variable that is set to its default on the page changes nothing");
 }
