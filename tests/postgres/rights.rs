@@ -1,12 +1,10 @@
 //! Rights and tables of other roles: whether the page about PostgreSQL is right, and what the log says.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use syncflow_server::conformance::draft::insert;
 use syncflow_server::store::postgres::PostgresOptions;
 
 use super::world;
+use crate::support::logs::Logs;
 use crate::support::postgres::connect;
 use crate::support::postgres_server::PostgresServer;
 
@@ -47,27 +45,6 @@ async fn the_rights_that_the_page_gives_are_enough_for_fresh_roles() {
     admin.batch_execute(no_longer_everybody).await.expect("the right that nobody should have");
 }
 
-/// Records what is logged on this thread until it is dropped.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no test panics here").extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Logged {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("no test panics here")).into_owned()
-    }
-}
-
 #[tokio::test]
 async fn the_log_tells_of_tables_of_the_express_server_and_of_a_schema_where_everybody_may_create() {
     let server = PostgresServer::start(&[]).await;
@@ -76,17 +53,14 @@ async fn the_log_tells_of_tables_of_the_express_server_and_of_a_schema_where_eve
         "CREATE TABLE public.operations (id text, \"timestamp\" bigint, client_id text, collection text, data jsonb);
                   GRANT CREATE ON SCHEMA public TO PUBLIC";
     admin.batch_execute(theirs).await.expect("the tables of the Express server");
-    let logged = Logged::default();
-    let writer = logged.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let logged = Logs::capture();
     world(&PostgresOptions::new(&server.url())).store.check().await.expect("it has a schema of its own");
-    let text = logged.text();
+    let text = logged.take();
     assert!(text.contains("ERROR") && text.contains("tables of the Express server"), "{text}");
     assert!(text.contains("public.operations"), "{text}");
     assert!(!text.contains("everybody may create"), "{text}");
     let in_public = PostgresOptions { schema: Some("public".to_owned()), ..PostgresOptions::new(&server.url()) };
     world(&in_public).store.check().await.expect("no name collides");
-    let text = logged.text();
-    assert!(text.contains("REVOKE CREATE ON SCHEMA \"public\" FROM PUBLIC"), "{text}");
+    let text = logged.take();
+    assert!(text.contains(r#"REVOKE CREATE ON SCHEMA \"public\" FROM PUBLIC"#), "{text}");
 }

@@ -1,6 +1,7 @@
 //! Shared by the suites: stores for tests, a runtime, and seeds.
 
 pub(crate) mod crowd;
+pub(crate) mod logs;
 pub(crate) mod mongo;
 pub(crate) mod mongo_greeter;
 pub(crate) mod mongo_server;

@@ -1,7 +1,7 @@
 //! Failures of the server: which information a client receives, and which it does not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -18,6 +18,7 @@ use crate::endpoints::client::{Answer, Api, insert};
 use crate::endpoints::contract;
 use crate::endpoints::raw::Connection;
 use crate::endpoints::server::{self, Server};
+use crate::support::logs::Logs;
 
 const INTERNAL: &str = "password of the database: hunter2";
 
@@ -108,18 +109,7 @@ async fn a_store_that_fails_for_good_is_500_and_internals_stay_inside() {
 
 #[tokio::test]
 async fn what_went_wrong_is_logged_once_under_the_id_of_the_request() {
-    // When a place in the code logs for the first time, `tracing` caches whether a subscriber is interested. Another
-    // test without a subscriber may pass it at this moment. So all these places are passed once before the subscriber
-    // is set, and then the cache is rebuilt.
-    let unheard = server_on(Faulty::Fails(ErrorKind::Failed), &[]).await;
-    unheard.api.get("/stats").await;
-    let log = Log::default();
-    let lines = tracing_subscriber::fmt().json().with_writer({
-        let log = log.clone();
-        move || log.clone()
-    });
-    let _guard = tracing::subscriber::set_default(lines.finish());
-    tracing::callsite::rebuild_interest_cache();
+    let log = Logs::capture();
     for (fault, status, level) in [
         (Faulty::Fails(ErrorKind::Failed), 500, "ERROR"),
         (Faulty::Panics, 500, "ERROR"),
@@ -133,27 +123,6 @@ async fn what_went_wrong_is_logged_once_under_the_id_of_the_request() {
         let about: Vec<&str> = text.lines().filter(|line| line.contains(INTERNAL)).collect();
         let [line] = about[..] else { panic!("{status}: {text}") };
         assert!(line.contains(&id) && line.contains(level), "{line}");
-    }
-}
-
-/// The lines that are logged on this thread, on which the check's server also runs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
