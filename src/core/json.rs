@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 pub use self::bad::BadJson;
 pub(crate) use self::read::{Bounded, List, Picked, entries, pick_with_list};
 pub use self::read::{Members, integer, string};
-pub use self::write::{ByteCount, ObjectWriter, Sink};
+pub(crate) use self::write::{ByteCount, ObjectWriter, Sink};
 
 use super::text::Text;
 use crate::limits::protocol::JSON_MAX_LEVELS;

@@ -17,7 +17,7 @@ const SEPARATOR_BYTES: usize = 1;
 impl LogEntry {
     /// Writes the entry as a pull returns it.
     #[inline]
-    pub fn write(&self, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, sink: &mut impl Sink) {
         ObjectWriter::write(sink, |object| {
             object.string("id", self.id.as_str());
             object.raw("type", self.kind().as_json());
@@ -42,7 +42,7 @@ impl LiveDocument {
     /// Writes the document as it is read: the server's `_id` and `_rev`, and then the data.
     ///
     /// Keys in the data with these two names are left out. The rest keeps its bytes.
-    pub fn write(&self, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, sink: &mut impl Sink) {
         self.write_with(&without_server_keys(self.data.as_str()), sink);
     }
 
@@ -63,7 +63,7 @@ impl LiveDocument {
 
 impl Conflict {
     /// Writes the server's side of the conflict into the answered operation. `synced` is the value from the operation.
-    pub fn write_members<S: Sink>(&self, synced: bool, operation: &mut ObjectWriter<'_, S>) {
+    pub(crate) fn write_members<S: Sink>(&self, synced: bool, operation: &mut ObjectWriter<'_, S>) {
         let document = &self.document;
         operation.raw("data", document.data.as_ref().map_or(NULL, Object::as_str));
         operation.boolean("synced", synced);

@@ -1,7 +1,7 @@
 //! Writing: one writer for every JSON text that is sent, and a counter for the length of such a text.
 
 /// Takes a JSON text piece by piece. It cannot fail: a text grows, and a count needs no memory.
-pub trait Sink {
+pub(crate) trait Sink {
     /// Adds a piece that is JSON already.
     fn push_json(&mut self, piece: &str);
 
@@ -40,12 +40,12 @@ impl Sink for String {
 
 /// Counts the bytes of a JSON text instead of writing it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ByteCount(usize);
+pub(crate) struct ByteCount(usize);
 
 impl ByteCount {
     /// The size of the text that a function writes, in bytes.
     #[must_use]
-    pub fn of(write: impl FnOnce(&mut Self)) -> usize {
+    pub(crate) fn of(write: impl FnOnce(&mut Self)) -> usize {
         let mut count = Self::default();
         write(&mut count);
         count.0
@@ -85,7 +85,7 @@ fn bytes_more_when_escaped(byte: u8) -> usize {
 }
 
 /// Writes one JSON object, member after member.
-pub struct ObjectWriter<'s, S> {
+pub(crate) struct ObjectWriter<'s, S> {
     sink: &'s mut S,
     is_empty: bool,
 }
@@ -93,7 +93,7 @@ pub struct ObjectWriter<'s, S> {
 impl<'s, S: Sink> ObjectWriter<'s, S> {
     /// Writes an object whose members `members` writes.
     #[inline]
-    pub fn write(sink: &'s mut S, members: impl FnOnce(&mut Self)) {
+    pub(crate) fn write(sink: &'s mut S, members: impl FnOnce(&mut Self)) {
         sink.push_json("{");
         let mut object = Self { sink, is_empty: true };
         members(&mut object);
@@ -102,13 +102,13 @@ impl<'s, S: Sink> ObjectWriter<'s, S> {
 
     /// Writes a member whose value is JSON already.
     #[inline]
-    pub fn raw(&mut self, key: &'static str, json: &str) {
+    pub(crate) fn raw(&mut self, key: &'static str, json: &str) {
         self.key(key).push_json(json);
     }
 
     /// Writes a member with any text as its key. Its value is JSON already.
     #[inline]
-    pub fn raw_member(&mut self, key: &str, json: &str) {
+    pub(crate) fn raw_member(&mut self, key: &str, json: &str) {
         self.separate();
         self.sink.push_string(key);
         self.sink.push_json(":");
@@ -117,31 +117,31 @@ impl<'s, S: Sink> ObjectWriter<'s, S> {
 
     /// Writes a member that is a string.
     #[inline]
-    pub fn string(&mut self, key: &'static str, text: &str) {
+    pub(crate) fn string(&mut self, key: &'static str, text: &str) {
         self.key(key).push_string(text);
     }
 
     /// Writes a member that is an integer.
     #[inline]
-    pub fn number(&mut self, key: &'static str, number: u64) {
+    pub(crate) fn number(&mut self, key: &'static str, number: u64) {
         self.key(key).push_number(number);
     }
 
     /// Writes a member that is true or false.
     #[inline]
-    pub fn boolean(&mut self, key: &'static str, value: bool) {
+    pub(crate) fn boolean(&mut self, key: &'static str, value: bool) {
         self.raw(key, if value { "true" } else { "false" });
     }
 
     /// Writes a member that is an object.
     #[inline]
-    pub fn object(&mut self, key: &'static str, members: impl FnOnce(&mut ObjectWriter<'_, S>)) {
+    pub(crate) fn object(&mut self, key: &'static str, members: impl FnOnce(&mut ObjectWriter<'_, S>)) {
         ObjectWriter::write(self.key(key), members);
     }
 
     /// Writes a member that is an array. A function writes its elements.
     #[inline]
-    pub fn array<T>(
+    pub(crate) fn array<T>(
         &mut self,
         key: &'static str,
         elements: impl IntoIterator<Item = T>,
@@ -159,7 +159,7 @@ impl<'s, S: Sink> ObjectWriter<'s, S> {
     }
 
     /// Writes the members of an object that is JSON already. Their bytes stay unchanged.
-    pub fn members_of(&mut self, object: &str) {
+    pub(crate) fn members_of(&mut self, object: &str) {
         let object = object.trim();
         let inside = object.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default();
         let inside = inside.trim_start();
