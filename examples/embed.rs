@@ -1,4 +1,5 @@
-//! An application of axum that mounts the sync API: sign-in of its own, layers, hooks, writes, and a log that it follows.
+//! An application of axum that mounts the sync API: sign-in of its own, layers, hooks, writes, and a log that it
+//! follows.
 //!
 //! `cargo run --example embed` starts it on a free port, plays its users, and checks what they see.
 

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What is deployed to AWS: the template, and the functions as SAM builds them. Nothing here needs an account or a network.
+# What is deployed to AWS: the template, and the functions as SAM builds them. Nothing here needs an account or a
+# network.
 
 # Gets what reads the template and what builds the functions.
 find_aws_tools() {
@@ -19,8 +20,8 @@ test_template() {
   AWS_EC2_METADATA_DISABLED=true PYTHONPATH=$aws_tools PATH=$aws_tools/bin:$PATH python3 -B tests/template/check.py
 }
 
-# Builds two functions as `sam build` does, for this machine's architecture and for that of the template where its target
-# is installed. They are not optimised, which changes nothing about whether they build and link.
+# Builds two functions as `sam build` does, for this machine's architecture and for that of the template where its
+# target is installed. They are not optimised, which changes nothing about whether they build and link.
 test_lambda_build() {
   local host target function
   export PYTHONPATH=$aws_tools PATH=$aws_tools/bin:$PATH CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}

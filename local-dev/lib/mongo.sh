@@ -35,7 +35,8 @@ unpack_secantusd() {
   printf '%s' "$directory/bin/secantusd-py"
 }
 
-# Starts servers, unless the caller has named some: one, or so many of the stand-in, which works on one command at a time.
+# Starts servers, unless the caller has named some: one, or so many of the stand-in, which works on one command at a
+# time.
 #
 # Usage: start_mongo [NUMBER]
 start_mongo() {
@@ -122,7 +123,8 @@ stop_mongo() {
   mongos=()
 }
 
-# Starts again with an empty directory, if the servers are the script's own: the stand-in gets slower with each database.
+# Starts again with an empty directory, if the servers are the script's own: the stand-in gets slower with each
+# database.
 #
 # Usage: restart_mongo [NUMBER]
 restart_mongo() {

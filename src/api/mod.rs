@@ -26,8 +26,8 @@
 //!   | 403 | `forbidden_tenant`, `forbidden_role`, `no_access` | the principal may not do this |
 //!   | 400 | `tenant_needed`, `malformed_token` | the request does not say who makes it, or about which tenant |
 //!
-//! Nothing here needs a runtime: what does (time limits, compression, CORS, request ids, logs) is in `runtime`. So is what
-//! keeps foreign pages out, which the routes alone do not ask about.
+//! Nothing here needs a runtime: what does (time limits, compression, CORS, request ids, logs) is in `runtime`. So is
+//! what keeps foreign pages out, which the routes alone do not ask about.
 
 mod access;
 mod answer;

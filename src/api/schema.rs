@@ -235,7 +235,8 @@ pub(super) struct Document {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct QueryRequest {
-    /// Paths (keys with dots between them) and the values that are expected there; at most 100. All documents without it.
+    /// Paths (keys with dots between them) and the values that are expected there; at most 100. All documents without
+    /// it.
     #[schema(required = false, example = json!({"completed": false}))]
     filter: BTreeMap<String, Value>,
     /// The most documents on the page; more than 1,000 means 1,000.

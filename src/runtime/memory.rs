@@ -7,9 +7,10 @@
 //! Memory that waits for a client must not block other requests. If a request does not fit, the server closes a
 //! connection: the one whose requests have held most memory for longest while the server waited for its client.
 //!
-//! Reads reserve room for a whole page, so they share half of the budget while they work, and pushes do not wait for them.
-//! A small part of the budget is for the work of pushes alone, because answers that nobody reads may fill the rest of it.
-//! A push that is so small that its text needs no memory of the budget therefore waits for no reader at all.
+//! Reads reserve room for a whole page, so they share half of the budget while they work, and pushes do not wait for
+//! them. A small part of the budget is for the work of pushes alone, because answers that nobody reads may fill the
+//! rest of it. A push that is so small that its text needs no memory of the budget therefore waits for no reader at
+//! all.
 
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
@@ -121,8 +122,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Takes memory for the work of a push. If it is from the part that only pushes have, it is given back when the result
-    /// is dropped.
+    /// Takes memory for the work of a push. If it is from the part that only pushes have, it is given back when the
+    /// result is dropped.
     async fn acquire_for_push(&self, units: u32) -> Result<Option<OwnedSemaphorePermit>, NoRoom> {
         if let Ok(permit) = self.units.try_acquire_many(units) {
             permit.forget();

@@ -46,9 +46,9 @@ pub struct FollowedBatch {
 impl SyncService {
     /// Follows the log of a tenant from behind a cursor; from its first operation without one.
     ///
-    /// This is the durable way to react to what clients do. Store the cursor of a batch after the reaction to it. Then a
-    /// process that is killed in between sees the batch again, and no operation is missed (*at least once*). A reaction
-    /// and its cursor that are stored in one transaction happen exactly once.
+    /// This is the durable way to react to what clients do. Store the cursor of a batch after the reaction to it. Then
+    /// a process that is killed in between sees the batch again, and no operation is missed (*at least once*). A
+    /// reaction and its cursor that are stored in one transaction happen exactly once.
     ///
     /// ```
     /// # use syncflow_server::core::cursor::Cursor;

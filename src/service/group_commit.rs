@@ -1,9 +1,9 @@
 //! Group commit: items that wait at the same time share one run of the work.
 //!
-//! While one group is worked on, the items that arrive gather in the next group. When its turn comes, the group is closed
-//! and the work runs once for all its items. The work of a group is one future that all callers of the group poll, and
-//! no task is spawned. If a caller goes away, because its client hung up or its time was over, the others continue. If
-//! all of them go away, the work ends.
+//! While one group is worked on, the items that arrive gather in the next group. When its turn comes, the group is
+//! closed and the work runs once for all its items. The work of a group is one future that all callers of the group
+//! poll, and no task is spawned. If a caller goes away, because its client hung up or its time was over, the others
+//! continue. If all of them go away, the work ends.
 
 use std::fmt::{self, Debug};
 use std::panic::AssertUnwindSafe;
@@ -58,8 +58,8 @@ impl<P: Item, R: Clone + Send + Sync + 'static> GroupCommit<P, R> {
 
     /// Works on an item together with those that wait at the same time, and answers the item's own result.
     ///
-    /// The first caller of a group brings its work, which answers a result for each item in their order. So the work must
-    /// be the same for every caller.
+    /// The first caller of a group brings its work, which answers a result for each item in their order. So the work
+    /// must be the same for every caller.
     ///
     /// # Panics
     /// If the work panics; the groups behind it continue.
@@ -133,11 +133,11 @@ impl<P: Item, R> Debug for GroupCommit<P, R> {
 
 /// How the last group went, and so how long the next one waits for further items.
 ///
-/// Clients that just got an answer often push again at once. Without a short wait they would miss the group and wait for a
-/// whole commit. So a group waits until as many items have arrived as last time, or until half the time of the last
-/// commit has passed since it ended. PostgreSQL has the same as `commit_delay`, and its manual recommends half the time
-/// of a flush ("WAL Configuration"). A lone client, a group that is already large, and groups with fast commits do not
-/// wait.
+/// Clients that just got an answer often push again at once. Without a short wait they would miss the group and wait
+/// for a whole commit. So a group waits until as many items have arrived as last time, or until half the time of the
+/// last commit has passed since it ended. PostgreSQL has the same as `commit_delay`, and its manual recommends half the
+/// time of a flush ("WAL Configuration"). A lone client, a group that is already large, and groups with fast commits do
+/// not wait.
 #[derive(Debug, Default)]
 struct Rhythm {
     /// How many items were there when the last work ended: in its group, or waiting for the next one.

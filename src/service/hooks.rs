@@ -37,8 +37,8 @@ impl<'a> Caller<'a> {
 /// Hears what the service has done.
 ///
 /// The service calls these methods within the request, after the commit and before the answer. So they must return at
-/// once; longer work goes into a channel or a task. They cannot change the answer, and if one panics, the panic is logged
-/// and the request continues.
+/// once; longer work goes into a channel or a task. They cannot change the answer, and if one panics, the panic is
+/// logged and the request continues.
 ///
 /// If the process is killed or the client hangs up after the commit, they may not be called. [`SyncService::follow`]
 /// misses nothing.

@@ -22,8 +22,8 @@ impl SyncService {
         self.push_by(Caller::server(tenant), operations, PUSH_CONFLICTS_MAX_BYTES).await
     }
 
-    /// Pushes operations for a principal; the documents of the conflicts may have at most so many bytes. A push that would
-    /// answer more is refused and changes nothing.
+    /// Pushes operations for a principal; the documents of the conflicts may have at most so many bytes. A push that
+    /// would answer more is refused and changes nothing.
     ///
     /// # Errors
     /// The errors of [`SyncService::push`].

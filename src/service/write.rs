@@ -97,7 +97,8 @@ impl SyncService {
         ));
         let request = LoadRequest { ids: vec![id.clone()], keys: vec![write.key().clone()], ..LoadRequest::default() };
         let snapshot = self.store.load(tenant, request).await?;
-        // The time makes the counters of a server that starts again, or whose database was restored, greater than before.
+        // The time makes the counters of a server that starts again, or whose database was restored, greater than
+        // before.
         let counter = now_ms.get().max(*last_counter + 1);
         let author = Author { client_id: self.writer_id.clone(), id, counter, now_ms };
         let operation = match write.operation(snapshot.documents.get(write.key()), author) {

@@ -120,7 +120,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..30_u64, 1..4_usize)
             .prop_map(|(older_than_ms, max_entries)| Step::CompactPartly { older_than_ms, max_entries }),
         4 => (1..10_u64).prop_map(Step::Forward),
-        1 => select(&[CLIENT_SEEN_PRECISION_MS, CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS][..]).prop_map(Step::Forward),
+        1 => select(&[CLIENT_SEEN_PRECISION_MS, CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS][..])
+            .prop_map(Step::Forward),
         1 => (1..30_u64).prop_map(Step::Back),
     ]
 }

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use super::{Findings, files_ending};
+
 /// The crates that a build with these features links, by name.
 fn linked(features: &str) -> Vec<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -48,4 +50,26 @@ fn a_first_build_optimises_only_the_dependencies_that_are_named() {
         !of_all.contains("opt-level"),
         "all dependencies are optimised, and a first build takes three times as long"
     );
+}
+
+#[test]
+fn the_published_package_has_every_source_file_of_its_programs() {
+    const FOLDERS: [&str; 5] = ["src/", "handlers/", "examples/", "benches/", "local-dev/"];
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let listing = Command::new(cargo)
+        .args(["package", "--list", "--allow-dirty", "--package", "syncflow-server"])
+        .current_dir(super::root())
+        .output()
+        .expect("cargo runs");
+    assert!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
+    let listed = String::from_utf8(listing.stdout).expect("names in UTF-8");
+    let mut findings = Findings::default();
+    for file in files_ending(".rs") {
+        let is_of_a_member = file.path.starts_with("local-dev/load/");
+        let is_of_the_package = FOLDERS.iter().any(|folder| file.path.starts_with(folder)) && !is_of_a_member;
+        if is_of_the_package && !listed.lines().any(|name| name == file.path) {
+            findings.add(&file.path, "is not published");
+        }
+    }
+    findings.none_or("add it to `include` in Cargo.toml");
 }

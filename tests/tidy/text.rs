@@ -21,6 +21,22 @@ fn no_file_is_too_long_to_be_read_at_once() {
 }
 
 #[test]
+fn no_line_is_too_long_to_be_read_beside_another() {
+    const MAX_CHARACTERS: usize = 120;
+    const KINDS: [&str; 6] = [".rs", ".py", ".sh", ".yaml", ".yml", "/test"];
+    let mut findings = Findings::default();
+    for file in KINDS.into_iter().flat_map(files_ending) {
+        for (index, line) in file.text.lines().enumerate() {
+            // A text in quotes need not be broken.
+            if line.chars().count() > MAX_CHARACTERS && !line.contains('"') {
+                findings.add(format_args!("{}:{}", file.path, index + 1), "is too long");
+            }
+        }
+    }
+    findings.none_or("break it; a line has 120 characters or fewer");
+}
+
+#[test]
 fn no_folder_has_too_many_files_to_be_seen_at_once() {
     const MAX_FILES: usize = 12;
     let mut counts = BTreeMap::new();

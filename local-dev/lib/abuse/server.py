@@ -26,7 +26,8 @@ RELEASE_SECONDS = 60
 # A connection that holds nothing may stay open for 75 s; the rest is for a slow machine.
 IDLE_SECONDS = 90
 
-# The server has 256 MiB for all requests, 4 MiB of them for pushes alone. If bodies of this size leave next to nothing of it, nobody else has any.
+# The server has 256 MiB for all requests, 4 MiB of them for pushes alone. If bodies of this size leave next to nothing
+# of it, nobody else has any.
 BODY_MIB, BODIES = 9, 26
 
 

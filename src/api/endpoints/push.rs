@@ -38,8 +38,8 @@
 //! conflicts have more than 4 MiB together, the answer is a 400 that names `operations`; a push of fewer operations
 //! helps. Behind a Lambda, echo and conflicts together must fit what it may pass on ([`AnswerLimit`]), and a push whose
 //! answer might not fit gets the same 400. The
-//! same holds if the documents that a push changes have more than 16 MiB together, before it or after it, and if several
-//! operations take the database too long.
+//! same holds if the documents that a push changes have more than 16 MiB together, before it or after it, and if
+//! several operations take the database too long.
 
 use std::sync::Arc;
 

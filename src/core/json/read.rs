@@ -216,8 +216,8 @@ pub(crate) enum List<'a> {
     Elements(Vec<&'a str>),
 }
 
-/// The unparsed values of some keys of an object, and the unparsed elements of one of its arrays, in one pass. The array
-/// may have at most `max` elements, and of equal keys the last one is used.
+/// The unparsed values of some keys of an object, and the unparsed elements of one of its arrays, in one pass. The
+/// array may have at most `max` elements, and of equal keys the last one is used.
 ///
 /// # Errors
 /// If the text is not JSON, or not an object.

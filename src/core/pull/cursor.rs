@@ -176,7 +176,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_comes_back_as_it_was(seq in 0..=INTEGER_MAX, fingerprint in 0_u64..1 << 48, began in 0..=INTEGER_MAX) {
+        fn a_cursor_comes_back_as_it_was(
+            seq in 0..=INTEGER_MAX,
+            fingerprint in 0_u64..1 << 48,
+            began in 0..=INTEGER_MAX,
+        ) {
             let position = Position { seq: Seq::new(seq), fingerprint: Fingerprint::from_number(fingerprint) };
             let began = Seq::new(began);
             for cursor in [Cursor::Log(position), Cursor::State { after: position, tombstones_after: began }] {

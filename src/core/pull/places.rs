@@ -402,9 +402,11 @@ mod tests {
                 let after = places.start(ms(since)).position().seq.get();
                 prop_assert!(after <= has, "{} stands for {}, the database has {}", since, after, has);
                 let begin = usize::try_from(after).unwrap_or(usize::MAX);
-                let end = (begin + max_entries).min(timestamps.len()).min(usize::try_from(head).unwrap_or(0)).max(begin);
+                let head = usize::try_from(head).unwrap_or(0);
+                let end = (begin + max_entries).min(timestamps.len()).min(head).max(begin);
                 let read = &timestamps[begin..end];
-                let Settled { repeat_with, places: settled } = places.clone().settle(ms(since), &page(read, log(end as u64)));
+                let page = page(read, log(end as u64));
+                let Settled { repeat_with, places: settled } = places.clone().settle(ms(since), &page);
                 places = settled;
                 match fate {
                     0 => {}

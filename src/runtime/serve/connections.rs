@@ -27,8 +27,8 @@ use crate::runtime::addresses::network_of;
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
     /// The greatest number of open connections. When it is reached, the connection that has been idle longest is closed
-    /// for a new one. If none is idle, this is the one whose client has read nothing of an answer for longest. If there is none
-    /// either, the new one is answered with 503.
+    /// for a new one. If none is idle, this is the one whose client has read nothing of an answer for longest. If there
+    /// is none either, the new one is answered with 503.
     pub max_connections: usize,
     /// How long a new connection may take until its first request begins.
     pub first_request: Duration,
@@ -158,8 +158,8 @@ impl Activity {
         left.max(Duration::from_secs(CONNECTION_CLOSE_TIME_MAX_SECONDS.into()))
     }
 
-    /// Completes when the client has read nothing of its answers for too long, or when the connection must make room for
-    /// another one at once.
+    /// Completes when the client has read nothing of its answers for too long, or when the connection must make room
+    /// for another one at once.
     pub(super) async fn stalled(&self) {
         loop {
             let now = Instant::now();
@@ -421,8 +421,8 @@ impl Connections {
 }
 
 /// Tells the connection that has been idle longest to close, if the limit is reached. If none is idle, this is the one
-/// whose client has read nothing of its answers for longest. `None` if there is none either, or if too many have been told
-/// already.
+/// whose client has read nothing of its answers for longest. `None` if there is none either, or if too many have been
+/// told already.
 fn make_room(open: &[&Arc<Activity>], max: usize) -> Option<()> {
     let (leaving, staying): (Vec<&Arc<Activity>>, Vec<_>) = open.iter().partition(|other| other.is_leaving());
     if staying.len() < max {

@@ -85,8 +85,8 @@ pub enum MongoOptionsError {
 }
 
 impl MongoOptions {
-    /// The defaults for a URI: database `syncflow`, collections `operations` and `documents`, a pool of 10, and 10 s for a
-    /// command.
+    /// The defaults for a URI: database `syncflow`, collections `operations` and `documents`, a pool of 10, and 10 s
+    /// for a command.
     #[must_use]
     pub fn new(uri: &str) -> Self {
         Self {

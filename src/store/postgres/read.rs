@@ -101,7 +101,8 @@ const LARGE_LOG_PAGE: &str = r#"
             AND a.after OPERATOR(pg_catalog.>=) coalesce((SELECT h.horizon FROM head AS h), 0)
             AND coalesce((
                 SELECT pg_catalog.sum(
-                    pg_catalog.octet_length(coalesce(o.data, '')) OPERATOR(pg_catalog.+) pg_catalog.octet_length(o.clock)
+                    pg_catalog.octet_length(coalesce(o.data, ''))
+                     OPERATOR(pg_catalog.+) pg_catalog.octet_length(o.clock)
                 )
                 FROM {schema}.syncflow_operations AS o
                 WHERE

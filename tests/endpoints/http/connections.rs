@@ -148,8 +148,8 @@ async fn an_answer_over_http_2_whose_client_opens_no_window_is_given_up() {
     let server = limited(ConnectionLimits { stall: SHORT, ..generous() }).await;
     store_large_document(&server).await;
     let mut stream = connect(&server).await;
-    // The settings allow no byte of a body (RFC 9113, section 6.5.2). The request's header block has indexed and literal
-    // fields (RFC 7541, appendix A).
+    // The settings allow no byte of a body (RFC 9113, section 6.5.2). The request's header block has indexed and
+    // literal fields (RFC 7541, appendix A).
     let path = b"/documents/todos/doc-1";
     let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
     block.extend_from_slice(path);

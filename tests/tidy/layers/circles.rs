@@ -4,7 +4,8 @@
 //!
 //! - A name is followed through imports and re-exports to the file that defines it. So a child that uses an item of a
 //!   sibling depends on the sibling, even if it names the parent that re-exports the item.
-//! - A re-export does not make a file depend on the name, unless the code of the same file uses it. Neither does `mod x;`.
+//! - A re-export does not make a file depend on the name, unless the code of the same file uses it. Neither
+//!   does `mod x;`.
 //! - A parent and its child are two files like any others. If the parent uses an item of the child, the child may not
 //!   use an item that the parent itself defines.
 //! - Tests are left out: they may use everything.

@@ -1,7 +1,7 @@
 //! The public surface of the library: a list that is compared, so that a change of it is seen.
 //!
-//! The lint `unreachable_pub` makes sure that an item is `pub` only if other crates can reach it. So the list has all of
-//! these items with their types, by the file that has them.
+//! The lint `unreachable_pub` makes sure that an item is `pub` only if other crates can reach it. So the list has all
+//! of these items with their types, by the file that has them.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -153,8 +153,8 @@ impl LogPageBuilder {
         fits
     }
 
-    /// The page. It is complete if no row is left or `push` returned false. `fingerprint_at` reads the log's fingerprint
-    /// at its last row.
+    /// The page. It is complete if no row is left or `push` returned false. `fingerprint_at` reads the log's
+    /// fingerprint at its last row.
     ///
     /// # Errors
     /// If `fingerprint_at` fails.
