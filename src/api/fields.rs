@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Display};
 
 use super::error::{ApiError, Faults, excerpt};
-use crate::core::json::{self, BadJson, Bounded, List, Picked};
+use crate::core::json::{self, BadJson, List, Picked};
 use crate::core::names::BadName;
 use crate::core::text::{Text, part_of};
 
@@ -73,31 +73,31 @@ impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
         Ok(Self { members, path: Path::BODY, faults })
     }
 
-    /// Parses the body of a request, keeps its members with these keys, and the elements of one of its arrays.
+    /// Parses the body of a request, and keeps its members with these keys and one of its arrays.
     ///
     /// # Errors
-    /// If it is not a JSON object, or the array has more than `max` elements, which are called `elements` in the error.
+    /// If it is not a JSON object.
     pub(super) fn of_body_with_list(
         text: &'a str,
         keys: &'static [&'static str; N],
         list_key: &'static str,
-        (max, elements): (usize, &str),
+        max: usize,
         faults: &'f mut Faults,
-    ) -> Result<(Self, Option<Vec<&'a str>>), ApiError> {
-        let (members, list) =
-            match json::pick_with_list(text, keys, list_key, max).map_err(|problem| not_an_object(&problem))? {
-                Bounded::Whole(found) => found,
-                Bounded::TooMany => {
-                    return Err(ApiError::bad_field(list_key, format_args!("must have at most {max} {elements}")));
-                }
-            };
-        let mut fields = Self { members, path: Path::BODY, faults };
-        let elements = match list {
-            List::Elements(elements) => Some(elements),
-            List::NotAnArray => fields.noting(list_key, Err("must be an array")),
-            List::Missing => fields.noting(list_key, Err("is missing")),
-        };
-        Ok((fields, elements))
+    ) -> Result<(Self, List<'a>), ApiError> {
+        let found = json::pick_with_list(text, keys, list_key, max);
+        let (members, list) = found.map_err(|problem| not_an_object(&problem))?;
+        Ok((Self { members, path: Path::BODY, faults }, list))
+    }
+
+    /// The elements of a list that is required, which are called `name` if there are more than `max`.
+    pub(super) fn elements(&mut self, key: &str, list: List<'a>, (max, name): (usize, &str)) -> Option<Vec<&'a str>> {
+        match list {
+            List::Elements(elements) => return Some(elements),
+            List::TooMany => self.fault(key, format_args!("must have at most {max} {name}")),
+            List::NotAnArray => self.fault(key, "must be an array"),
+            List::Missing => self.fault(key, "is missing"),
+        }
+        None
     }
 
     /// Parses an object inside a request, or records a fault if it is not one.

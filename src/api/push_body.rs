@@ -24,10 +24,11 @@ pub(super) struct Push<'a> {
 /// Reads the body of a push.
 pub(super) fn read(body: &Text) -> Result<Push<'_>, ApiError> {
     let mut faults = Faults::default();
-    let at_most = (PUSH_MAX_OPERATIONS, "operations");
-    let (mut fields, texts) = Fields::of_body_with_list(body, &["clientId"], "operations", at_most, &mut faults)?;
+    let (mut fields, list) =
+        Fields::of_body_with_list(body, &["clientId"], "operations", PUSH_MAX_OPERATIONS, &mut faults)?;
     // This client need not be the author of the operations: it may push those of another of its profiles.
     let _ = fields.required("clientId", name_in::<ClientId>(body));
+    let texts = fields.elements("operations", list, (PUSH_MAX_OPERATIONS, "operations"));
     let push = texts.map(|texts| {
         let path = Path::BODY.key("operations");
         let each = texts.iter().enumerate();

@@ -212,6 +212,8 @@ pub(crate) enum List<'a> {
     Missing,
     /// The value is not an array.
     NotAnArray,
+    /// The array has too many elements, of which none was kept.
+    TooMany,
     /// The unparsed elements.
     Elements(Vec<&'a str>),
 }
@@ -226,38 +228,32 @@ pub(crate) fn pick_with_list<'a, const N: usize>(
     keys: &'static [&'static str; N],
     list_key: &'static str,
     max: usize,
-) -> Result<Bounded<(Picked<'a, N>, List<'a>)>, BadJson> {
-    let mut is_too_long = false;
+) -> Result<(Picked<'a, N>, List<'a>), BadJson> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let visitor = WithListVisitor { keys, list_key, list: ListSeed { max, is_too_long: &mut is_too_long } };
-    let read = deserializer.deserialize_map(visitor);
-    if is_too_long {
-        return Ok(Bounded::TooMany);
-    }
-    let found = read?;
+    let found = deserializer.deserialize_map(WithListVisitor { keys, list_key, list: ListSeed { max } })?;
     deserializer.end()?;
-    Ok(Bounded::Whole(found))
+    Ok(found)
 }
 
-struct WithListVisitor<'f, const N: usize> {
+struct WithListVisitor<const N: usize> {
     keys: &'static [&'static str; N],
     list_key: &'static str,
-    list: ListSeed<'f>,
+    list: ListSeed,
 }
 
-impl<'de, const N: usize> Visitor<'de> for WithListVisitor<'_, N> {
+impl<'de, const N: usize> Visitor<'de> for WithListVisitor<N> {
     type Value = (Picked<'de, N>, List<'de>);
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Self::Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut values = [None; N];
         let mut list = List::Missing;
         while let Some(key) = members.next_key_seed(Key)? {
             if key == self.list_key {
-                list = members.next_value_seed(self.list.again())?;
+                list = members.next_value_seed(self.list)?;
                 continue;
             }
             match place_of(self.keys, &key) {
@@ -269,18 +265,12 @@ impl<'de, const N: usize> Visitor<'de> for WithListVisitor<'_, N> {
     }
 }
 
-struct ListSeed<'f> {
+#[derive(Clone, Copy)]
+struct ListSeed {
     max: usize,
-    is_too_long: &'f mut bool,
 }
 
-impl ListSeed<'_> {
-    fn again(&mut self) -> ListSeed<'_> {
-        ListSeed { max: self.max, is_too_long: self.is_too_long }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for ListSeed<'_> {
+impl<'de> DeserializeSeed<'de> for ListSeed {
     type Value = List<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<List<'de>, D::Error> {
@@ -288,7 +278,7 @@ impl<'de> DeserializeSeed<'de> for ListSeed<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for ListSeed<'_> {
+impl<'de> Visitor<'de> for ListSeed {
     type Value = List<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -299,8 +289,8 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
         let mut elements = Vec::new();
         while let Some(element) = items.next_element::<&RawValue>()? {
             if elements.len() == self.max {
-                *self.is_too_long = true;
-                return Err(A::Error::custom("too many elements"));
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(List::TooMany);
             }
             elements.push(element.get());
         }
@@ -408,12 +398,10 @@ mod tests {
 
     #[test]
     fn a_list_is_read_with_the_object_that_has_it() {
-        fn list_of(text: &str) -> Option<(Option<&str>, List<'_>)> {
-            match pick_with_list(text, &["a"], "list", 2) {
-                Ok(Bounded::Whole((picked, list))) => Some((picked.get("a"), list)),
-                Ok(Bounded::TooMany) => None,
-                Err(problem) => panic!("{text}: {problem}"),
-            }
+        fn list_of(text: &str) -> (Option<&str>, List<'_>) {
+            let (picked, list) =
+                pick_with_list(text, &["a"], "list", 2).unwrap_or_else(|problem| panic!("{text}: {problem}"));
+            (picked.get("a"), list)
         }
         let elements = |elements: &[&'static str]| List::Elements(elements.to_vec());
         for (text, expected) in [
@@ -422,13 +410,14 @@ mod tests {
             (r#"{"list":["x"],"list":{"y":[]},"a":1,"a":[2]}"#, (Some("[2]"), List::NotAnArray)),
             ("{}", (None, List::Missing)),
         ] {
-            assert_eq!(list_of(text), Some(expected), "{text}");
+            assert_eq!(list_of(text), expected, "{text}");
         }
         for other in ["null", "true", "-1", "1", "1.5", "\"[]\"", "{}"] {
             let text = format!(r#"{{"list":{other}}}"#);
-            assert_eq!(list_of(&text), Some((None, List::NotAnArray)), "{other}");
+            assert_eq!(list_of(&text), (None, List::NotAnArray), "{other}");
         }
-        assert_eq!(list_of(r#"{"list":[1,2,3]}"#), None);
+        assert_eq!(list_of(r#"{"list":[1,2,3,4],"a":1}"#), (Some("1"), List::TooMany));
+        assert_eq!(list_of(r#"{"list":[1,2,3],"list":[]}"#), (None, elements(&[])));
         for bad in ["[]", "{} x", r#"{"list":[1,]}"#, r#"{"list":[1}"#] {
             assert!(pick_with_list(bad, &["a"], "list", 2).is_err(), "{bad}");
         }
