@@ -12,6 +12,8 @@
 //! rest of it. A push that is so small that its text needs no memory of the budget therefore waits for no reader at
 //! all.
 
+mod answer;
+
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,17 +27,18 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::stream::try_unfold;
 use http::Method;
-use http::header::CONTENT_ENCODING;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use self::answer::AnswerMemory;
+pub(super) use self::answer::note_size;
 use crate::api;
 use crate::api::body::BodyOwner;
 use crate::limits::runtime::{
-    DOCUMENT_RESERVED_BYTES, ENCODER_BASE_BYTES, ENCODER_MAX_BYTES, PUSH_LANE_BYTES, PUSH_RESERVED_BYTES,
-    READ_RESERVED_BYTES, REQUEST_FREE_BYTES, ROOM_HELD_MIN_MS, ROOM_PAUSE_MS, ROOM_WAIT_MAX_MS, SERVER_MAX_REQUESTS,
+    DOCUMENT_RESERVED_BYTES, PUSH_LANE_BYTES, PUSH_RESERVED_BYTES, READ_RESERVED_BYTES, REQUEST_FREE_BYTES,
+    ROOM_HELD_MIN_MS, ROOM_PAUSE_MS, ROOM_WAIT_MAX_MS, SERVER_MAX_REQUESTS,
 };
 
 /// The unit in which memory is counted, in bytes.
@@ -189,7 +192,8 @@ pub(super) struct Account {
     /// Closes the connection. `None` if that was done, or is not possible.
     cut: Mutex<Option<Cut>>,
     reserved: Reserved,
-    /// The share of the reads or of the pushes that this one has while it works.
+    /// The share of the reads or of the pushes that this one has while it works, and a push also until its small
+    /// answer is sent.
     share: Mutex<Option<OwnedSemaphorePermit>>,
     held: Mutex<Held>,
     _place: OwnedSemaphorePermit,
@@ -273,8 +277,13 @@ impl Account {
         self.share.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called when the answer must be sent. From then on only `bytes` are held.
-    async fn begin_answer(&self, bytes: usize) -> Result<(), NoRoom> {
+    /// Called when the answer must be sent. From then on only its memory is held.
+    async fn begin_answer(&self, AnswerMemory { bytes, is_small }: AnswerMemory) -> Result<(), NoRoom> {
+        if is_small && !self.reserved.is_for_read && self.share().is_some() {
+            // The part of the pushes covers the compressor, too. So a push waits for no reader after its commit either.
+            self.held().with_client_since = Some(Instant::now());
+            return Ok(());
+        }
         *self.share() = None;
         let held_bytes = {
             let mut held = self.held();
@@ -311,10 +320,11 @@ impl Account {
         if self.cut.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             return None;
         }
+        let has_share = self.share().is_some();
         let held = self.held();
         let time = now.saturating_duration_since(held.with_client_since?);
         let is_long = time >= Duration::from_millis(ROOM_HELD_MIN_MS);
-        let is_useful = held.units > 0 || !is_for_memory;
+        let is_useful = held.units > 0 || has_share || !is_for_memory;
         (is_long && is_useful).then(|| (held.units as u128 + 1) * time.as_millis())
     }
 
@@ -374,9 +384,8 @@ pub(super) async fn within_memory(State(memory): State<Arc<Memory>>, mut request
     if account.is_short() {
         return refused();
     }
-    let answer_bytes = answer_bytes(&response);
-    response.extensions_mut().remove::<AnsweredBytes>();
-    if account.begin_answer(answer_bytes).await.is_err() {
+    let memory = AnswerMemory::take(&mut response);
+    if account.begin_answer(memory).await.is_err() {
         return refused();
     }
     response.map(|body| Body::new(Sending { body, account: Some(account) }))
@@ -403,27 +412,6 @@ impl Reserved {
             Self { bytes: READ_RESERVED_BYTES, is_for_read: true }
         }
     }
-}
-
-/// The size of the routes' answer before compression, in bytes.
-#[derive(Debug, Clone, Copy)]
-struct AnsweredBytes(usize);
-
-/// Records the size of an answer.
-pub(super) async fn note_size<B: HttpBody>(mut response: Response<B>) -> Response<B> {
-    let size = response.body().size_hint();
-    let bytes = size.upper().unwrap_or(size.lower());
-    response.extensions_mut().insert(AnsweredBytes(usize::try_from(bytes).unwrap_or(usize::MAX)));
-    response
-}
-
-/// The memory of an answer until it is sent: its bytes, and the compressor.
-fn answer_bytes(response: &Response) -> usize {
-    let bytes = response.extensions().get::<AnsweredBytes>().map_or(0, |bytes| bytes.0);
-    if response.headers().contains_key(CONTENT_ENCODING) {
-        return bytes.saturating_add(ENCODER_MAX_BYTES.min(ENCODER_BASE_BYTES.saturating_add(bytes.saturating_mul(2))));
-    }
-    bytes
 }
 
 /// The same body, which is counted while it arrives. At its end the work begins.

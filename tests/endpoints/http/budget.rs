@@ -117,7 +117,8 @@ async fn a_read_that_has_no_turn_is_told_when_to_come_again() {
 #[tokio::test]
 async fn answers_that_nobody_reads_leave_room_for_small_pushes() {
     let large = post(async || vec![b'x'; 15 * MIB]);
-    let app = app(Router::new().route("/large", large).route("/operations", post(async || "pushed")));
+    let pushed = post(async |_: Bytes| "pushed, which is long enough to be compressed".repeat(10));
+    let app = app(Router::new().route("/large", large).route("/operations", pushed));
     let mut unread = Vec::new();
     for _ in 0..4 {
         unread.push(send(&app, "/large", Body::empty()).await);
@@ -127,9 +128,12 @@ async fn answers_that_nobody_reads_leave_room_for_small_pushes() {
     for read in &mut reads {
         assert!(read.as_mut().now_or_never().is_none(), "there is no room for it");
     }
-    for _ in 0..20 {
-        let push = send(&app, "/operations", Body::from("x".repeat(10_000))).now_or_never();
-        assert_eq!(push.expect("it waits for nobody").status(), 200);
+    for coding in ["identity", "gzip", "br"].repeat(10) {
+        let mut push = request("/operations", Body::from("x".repeat(10_000)));
+        push.headers_mut().insert("accept-encoding", coding.parse().unwrap());
+        let answer = app.clone().oneshot(push).now_or_never().expect("it waits for nobody").unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers().contains_key("content-encoding"), coding != "identity");
     }
 }
 

@@ -1,0 +1,41 @@
+//! The memory that an answer takes until it is sent.
+
+use axum::body::HttpBody;
+use axum::response::Response;
+use http::header::CONTENT_ENCODING;
+
+use crate::limits::runtime::{ENCODER_BASE_BYTES, ENCODER_MAX_BYTES, REQUEST_FREE_BYTES};
+
+/// The size of the routes' answer before compression, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct AnsweredBytes(usize);
+
+/// Records the size of an answer.
+pub(in crate::runtime) async fn note_size<B: HttpBody>(mut response: Response<B>) -> Response<B> {
+    let size = response.body().size_hint();
+    let bytes = size.upper().unwrap_or(size.lower());
+    response.extensions_mut().insert(AnsweredBytes(usize::try_from(bytes).unwrap_or(usize::MAX)));
+    response
+}
+
+/// The memory of an answer until it is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AnswerMemory {
+    /// The bytes of the answer and of its compressor.
+    pub(super) bytes: usize,
+    /// Whether the answer itself is so small that the connection takes it at once.
+    pub(super) is_small: bool,
+}
+
+impl AnswerMemory {
+    /// Takes the recorded size from an answer.
+    pub(super) fn take(response: &mut Response) -> Self {
+        let answer = response.extensions_mut().remove::<AnsweredBytes>().map_or(0, |bytes| bytes.0);
+        let encoder = if response.headers().contains_key(CONTENT_ENCODING) {
+            ENCODER_MAX_BYTES.min(ENCODER_BASE_BYTES.saturating_add(answer.saturating_mul(2)))
+        } else {
+            0
+        };
+        Self { bytes: answer.saturating_add(encoder), is_small: answer <= REQUEST_FREE_BYTES }
+    }
+}
