@@ -60,7 +60,7 @@ struct Made {
     collection: Name,
     doc_id: Name,
     /// The time of the operation by the client's clock.
-    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 1_234_567_890)]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991.0, example = 1_234_567_890)]
     timestamp: u64,
     client_id: Name,
     /// Ignored; clients use it themselves.
@@ -97,7 +97,7 @@ enum OperationType {
 
 /// The number of a client's operations that were seen.
 #[derive(ToSchema)]
-#[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
+#[schema(minimum = 0, maximum = 9_007_199_254_740_991.0)]
 struct Counter(u64);
 
 /// The operations of a client.
@@ -167,7 +167,7 @@ pub(super) struct ChangesRequest {
     #[schema(required = false)]
     cursor: Option<String>,
     /// The greatest `timestamp` of the last page that the client applied.
-    #[schema(required = false, default = 0, maximum = 18_014_398_509_481_984_i64, example = 1_234_567_890)]
+    #[schema(required = false, default = 0, maximum = 18_014_398_509_481_984.0, example = 1_234_567_890)]
     since: u64,
     /// The most operations on the page; more than 1,000 means 1,000.
     #[schema(required = false, minimum = 1, default = 100, example = 100)]

@@ -20,6 +20,7 @@ mod watch;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -76,7 +77,9 @@ fn run(function: impl AsyncFnOnce(Config) -> Result<(), lambda_runtime::Error>) 
     let served = || -> Result<(), Box<dyn Error + Send + Sync>> {
         let config = Config::read_in_a_lambda(|name| std::env::var(name).ok())?;
         logging::start(&config.log)?;
-        let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        let is_set = |value: &OsStr| !value.to_string_lossy().trim().is_empty();
+        let set = std::env::vars_os().filter(|(_, value)| is_set(value));
+        let names: Vec<String> = set.filter_map(|(name, _)| name.into_string().ok()).collect();
         runtime::warn_of_near_misses(&names);
         // Lambda sends one request at a time, and the stores have their own threads for blocking work.
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

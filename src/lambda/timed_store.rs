@@ -22,6 +22,11 @@ impl TimedStore {
         Self { store, config, said: Mutex::default() }
     }
 
+    /// An obstacle that is gone and comes back is said again.
+    fn forget_advice(&self) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// Logs what the operator can do about a refused login, missing rights and the like, once until it changes.
     fn advise(&self, error: &StoreError) {
         if error.obstacle().is_none() {
@@ -50,7 +55,7 @@ impl Drop for Call {
 
 async fn timed<T>(store: &TimedStore, _: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
     let mut timer = Call { began: Instant::now(), is_answered: false };
-    let answer = call.await.inspect_err(|error| store.advise(error));
+    let answer = call.await.inspect_err(|error| store.advise(error)).inspect(|_| store.forget_advice());
     timer.is_answered = answer.is_ok();
     answer
 }
