@@ -32,7 +32,8 @@ stamp() {
 
 # Runs a command that fetches something, for ten minutes at most.
 fetch() {
-  timeout --kill-after=10s 10m "$@"
+  # In the foreground it stays in the group of its part, which can be ended as a whole.
+  timeout --foreground --kill-after=10s 10m "$@"
 }
 
 # Prints a port that is free, outside the range that the system gives to others.

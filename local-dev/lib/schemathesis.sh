@@ -41,7 +41,7 @@ test_api_with_schemathesis() {
   (
     config=$PWD/local-dev/lib/schemathesis.toml
     cd "$directory"
-    timeout 540 "$schemathesis" --config-file "$config" run "$url/openapi.json" --seed "${SCHEMATHESIS_SEED:-1}" \
+    timeout --foreground 540 "$schemathesis" --config-file "$config" run "$url/openapi.json" --seed "${SCHEMATHESIS_SEED:-1}" \
       --header "Authorization: Bearer $token"
   ) || outcome=$?
   kill "$server"

@@ -39,6 +39,9 @@ def abuse(number: int, options: argparse.Namespace) -> bool:
     seconds, cpu = ended - began, server.cpu_seconds() - cpu
     bystander.finish()
     peak = server.mib("VmHWM")
+    if options.short:
+        # Otherwise the server has to close them, which takes a minute.
+        server.let_go()
     released = server.seconds_to_release(ended)
     # The allocator keeps memory that is free, so this is only shown.
     kept = server.mib("VmRSS")
