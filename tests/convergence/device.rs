@@ -255,12 +255,22 @@ impl Device {
     }
 
     /// Applies a page. Returns whether there was news in it.
+    ///
+    /// A client of the original protocol skips the operations that it knows. A client with a cursor applies its own
+    /// operations too, and keeps those on top that it has not pushed.
     pub(crate) fn pulled(&mut self, page: &PulledPage) -> bool {
+        let is_cursor = self.dialect() == Dialect::Cursor;
         let mut is_news = false;
         for entry in &page.entries {
-            if self.known.insert(entry.id.clone()) {
+            let is_new = self.known.insert(entry.id.clone());
+            if is_new || is_cursor {
                 self.apply_pulled(entry);
-                is_news = true;
+            }
+            is_news |= is_new;
+        }
+        if is_cursor {
+            for operation in self.pending.clone() {
+                self.apply_own(&operation);
             }
         }
         match &mut self.place {
