@@ -1,7 +1,7 @@
 //! Every setting: its variable, its default and its rule.
 //!
-//! `docs/configuration.md` lists all of them. The page and [`VARIABLES`] have the same names, and the defaults on the page
-//! are those of the code; `tests/tidy/settings.rs` compares them.
+//! `docs/configuration.md` lists all of them. The page and [`VARIABLES`] have the same names, and the defaults on the
+//! page are those of the code; `tests/tidy/settings.rs` compares them.
 //!
 //! An empty variable is treated as not set.
 

@@ -21,6 +21,9 @@ const DATA: [&str; 6] =
 const CONDITIONS: [(&str, &str); 7] =
     [("k", "1"), ("k", "\"1\""), ("l", "null"), ("l.m", "\"x\""), ("_rev", "2"), ("_id", "\"x\""), ("k", "[1,null]")];
 
+/// Paths and the values that are expected there.
+type Conditions = Vec<(&'static str, &'static str)>;
+
 /// One request, or a change of the clock.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
@@ -37,7 +40,7 @@ pub(crate) enum Step {
     /// A document by id.
     Document { collection: usize, document: usize },
     /// A query. With `is_next_page` it continues after the last document of the previous query.
-    Query { collection: usize, conditions: Vec<(&'static str, &'static str)>, max_documents: usize, is_next_page: bool },
+    Query { collection: usize, conditions: Conditions, max_documents: usize, is_next_page: bool },
     /// The statistics.
     Stats,
     /// A compaction to its end.

@@ -13,9 +13,9 @@ fn run(program: &str, arguments: &[&str]) -> Output {
         .expect("it runs")
 }
 
-/// Runs a test command, of which a test may go on for a fifth of a second after it was reported as slow.
+/// Runs a test command, of which a test may go on for two seconds after it was reported as slow.
 fn watched(script: &str) -> Output {
-    run("python3", &["local-dev/lib/watch-tests.py", "0.2", "sh", "-c", script])
+    run("python3", &["local-dev/lib/watch-tests.py", "2", "sh", "-c", script])
 }
 
 const SLOW: &str = "echo 'test slow::one has been running for over 60 seconds'";
@@ -30,7 +30,7 @@ fn a_test_that_hangs_is_killed_and_named() {
 
 #[test]
 fn a_slow_test_that_ends_is_let_be() {
-    let output = watched(&format!("{SLOW}; echo 'test slow::one ... ok'; sleep 1; exit 7"));
+    let output = watched(&format!("{SLOW}; echo 'test slow::one ... ok'; sleep 3; exit 7"));
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

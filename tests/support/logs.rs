@@ -7,7 +7,7 @@ use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What is logged on this thread as long as the value lives.
+/// The lines that are logged on this thread as long as the value lives.
 pub(crate) struct Logs {
     lines: Lines,
     _second: Dispatch,
