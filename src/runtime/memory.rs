@@ -25,6 +25,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::future::{Either, select};
 use futures_util::stream::try_unfold;
 use http::Method;
 use http_body::{Frame, SizeHint};
@@ -136,9 +137,11 @@ impl Memory {
             return Ok(Some(share));
         }
         let either = async {
-            tokio::select! {
-                share = Arc::clone(&self.pushes).acquire_many_owned(units) => share.map(Some),
-                permit = self.units.acquire_many(units) => permit.map(|permit| {
+            let share = pin!(Arc::clone(&self.pushes).acquire_many_owned(units));
+            let permit = pin!(self.units.acquire_many(units));
+            match select(share, permit).await {
+                Either::Left((share, _)) => share.map(Some),
+                Either::Right((permit, _)) => permit.map(|permit| {
                     permit.forget();
                     None
                 }),
