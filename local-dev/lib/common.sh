@@ -89,7 +89,8 @@ run() {
 end_late_part() {
   local part=$1 minutes=$2 name=$3 nap=
   trap 'kill "$nap" 2>/dev/null; exit' TERM
-  sleep "$((minutes * 60))" &
+  # It may outlive this script by a moment, and must not keep the script's output open then.
+  sleep "$((minutes * 60))" >/dev/null 2>&1 &
   nap=$!
   wait "$nap"
   printf '%s: "%s" took longer than %d minutes; killed\n' "$0" "$name" "$minutes" >&2
