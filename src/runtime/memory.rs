@@ -14,6 +14,7 @@
 
 mod answer;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,19 +28,18 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::future::{Either, select};
 use futures_util::stream::try_unfold;
-use http::Method;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use self::answer::AnswerMemory;
 pub(super) use self::answer::note_size;
+use self::answer::{AnswerMemory, Reserved};
 use crate::api;
 use crate::api::body::BodyOwner;
 use crate::limits::runtime::{
-    DOCUMENT_RESERVED_BYTES, PUSH_LANE_BYTES, PUSH_RESERVED_BYTES, READ_RESERVED_BYTES, REQUEST_FREE_BYTES,
-    ROOM_HELD_MIN_MS, ROOM_PAUSE_MS, ROOM_WAIT_MAX_MS, SERVER_MAX_REQUESTS,
+    PUSH_LANE_BYTES, READ_RESERVED_BYTES, REQUEST_FREE_BYTES, ROOM_HELD_MIN_MS, ROOM_PAUSE_MS, ROOM_WAIT_MAX_MS,
+    SERVER_MAX_REQUESTS,
 };
 
 /// The unit in which memory is counted, in bytes.
@@ -54,6 +54,15 @@ fn units_of(bytes: usize) -> usize {
 #[derive(Debug, thiserror::Error)]
 #[error("the requests in flight leave no room for this one")]
 pub(super) struct NoRoom;
+
+/// What a request waits for.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    /// One of the places for requests.
+    Place,
+    /// So many units of memory.
+    Units(usize),
+}
 
 /// Closes a connection at once.
 #[derive(Debug, Clone, Default)]
@@ -76,7 +85,9 @@ pub(super) struct Memory {
     /// The part of the units that reads at work may have reserved.
     reads: Arc<Semaphore>,
     requests: Arc<Semaphore>,
-    /// When a connection was closed last to make room.
+    /// When room was last made, by closing connections, for requests that wait for a place.
+    made_place_at: Mutex<Option<Instant>>,
+    /// The same for requests that wait for memory.
     made_room_at: Mutex<Option<Instant>>,
     accounts: Mutex<HashMap<u64, Weak<Account>>>,
     next_account: AtomicU64,
@@ -88,6 +99,7 @@ impl Memory {
             units: Semaphore::new(max_bytes.saturating_sub(PUSH_LANE_BYTES) / UNIT_BYTES),
             pushes: Arc::new(Semaphore::new(PUSH_LANE_BYTES / UNIT_BYTES)),
             reads: Arc::new(Semaphore::new((max_bytes / 2).max(READ_RESERVED_BYTES) / UNIT_BYTES)),
+            made_place_at: Mutex::default(),
             made_room_at: Mutex::default(),
             requests: Arc::new(Semaphore::new(SERVER_MAX_REQUESTS)),
             accounts: Mutex::default(),
@@ -99,7 +111,7 @@ impl Memory {
     async fn open(self: &Arc<Self>, cut: Option<Cut>, reserved: Reserved) -> Result<Arc<Account>, NoRoom> {
         let place = match Arc::clone(&self.requests).try_acquire_owned() {
             Ok(place) => place,
-            Err(_) => self.wait(Arc::clone(&self.requests).acquire_owned(), false).await?,
+            Err(_) => self.wait(Wanted::Place, Arc::clone(&self.requests).acquire_owned()).await?,
         };
         let number = self.next_account.fetch_add(1, Ordering::Relaxed);
         let held = Held { bytes: 0, units: 0, with_client_since: Some(Instant::now()), is_short: false };
@@ -117,10 +129,10 @@ impl Memory {
     }
 
     async fn acquire(&self, units: usize) -> Result<(), NoRoom> {
-        let Ok(units) = u32::try_from(units) else { return Err(NoRoom) };
-        let permit = match self.units.try_acquire_many(units) {
+        let Ok(permits) = u32::try_from(units) else { return Err(NoRoom) };
+        let permit = match self.units.try_acquire_many(permits) {
             Ok(permit) => permit,
-            Err(_) => self.wait(self.units.acquire_many(units), true).await?,
+            Err(_) => self.wait(Wanted::Units(units), self.units.acquire_many(permits)).await?,
         };
         permit.forget();
         Ok(())
@@ -147,38 +159,49 @@ impl Memory {
                 }),
             }
         };
-        self.wait(either, true).await
+        self.wait(Wanted::Units(units as usize), either).await
     }
 
-    /// Waits for memory or a place for a short time, and closes connections meanwhile to free some.
-    async fn wait<T, E>(&self, place: impl Future<Output = Result<T, E>>, is_for_memory: bool) -> Result<T, NoRoom> {
+    /// Waits for what is wanted for a short time, and closes connections meanwhile to free it.
+    async fn wait<T, E>(&self, wanted: Wanted, place: impl Future<Output = Result<T, E>>) -> Result<T, NoRoom> {
         let mut place = pin!(place);
         let pause = Duration::from_millis(ROOM_PAUSE_MS);
         for _ in 0..ROOM_WAIT_MAX_MS / ROOM_PAUSE_MS {
             match timeout(pause, place.as_mut()).await {
                 Ok(place) => return place.map_err(|_| NoRoom),
-                Err(_) => self.make_room(is_for_memory),
+                Err(_) => self.make_room(wanted),
             }
         }
         Err(NoRoom)
     }
 
-    /// Closes the connection of the request that has held most for longest while it waits for its client. However many
-    /// requests wait, this is done only once in a pause, so that what was freed can be seen first.
-    fn make_room(&self, is_for_memory: bool) {
+    /// Closes the connections of the requests that have held most for longest while they wait for their clients, until
+    /// one that wants this can have it. However many want the same, this is done only once in a pause, so that what was
+    /// freed can be seen first.
+    fn make_room(&self, wanted: Wanted) {
         let now = Instant::now();
+        let (made_at, mut missing) = match wanted {
+            Wanted::Place => (&self.made_place_at, 0),
+            Wanted::Units(units) => (&self.made_room_at, units),
+        };
         {
-            let mut made_room_at = self.made_room_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut made_at = made_at.lock().unwrap_or_else(PoisonError::into_inner);
             let pause = Duration::from_millis(ROOM_PAUSE_MS);
-            if made_room_at.is_some_and(|before| now.saturating_duration_since(before) < pause) {
+            if made_at.is_some_and(|before| now.saturating_duration_since(before) < pause) {
                 return;
             }
-            *made_room_at = Some(now);
+            *made_at = Some(now);
         }
         let accounts: Vec<_> = self.accounts().values().filter_map(Weak::upgrade).collect();
+        let is_for_memory = matches!(wanted, Wanted::Units(_));
         let weighed = accounts.iter().filter_map(|account| Some((account.weight(now, is_for_memory)?, account)));
-        if let Some((_, account)) = weighed.max_by_key(|(weight, _)| *weight) {
-            account.cut();
+        let mut weighed: Vec<_> = weighed.collect();
+        weighed.sort_unstable_by_key(|(weight, _)| Reverse(*weight));
+        for (_, account) in weighed {
+            missing = missing.saturating_sub(account.cut());
+            if missing == 0 {
+                break;
+            }
         }
     }
 
@@ -331,12 +354,16 @@ impl Account {
         (is_long && is_useful).then(|| (held.units as u128 + 1) * time.as_millis())
     }
 
-    fn cut(&self) {
-        if let Some(cut) = self.cut.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let bytes = self.held().bytes;
-            tracing::warn!(memory.held_bytes = bytes, "a connection that waits for its client makes room for others");
-            cut.0.notify_one();
-        }
+    /// Closes the connection, if that is possible and was not done. Returns the units that this frees.
+    fn cut(&self) -> usize {
+        let Some(cut) = self.cut.lock().unwrap_or_else(PoisonError::into_inner).take() else { return 0 };
+        let (bytes, units) = {
+            let held = self.held();
+            (held.bytes, held.units)
+        };
+        tracing::warn!(memory.held_bytes = bytes, "a connection that waits for its client makes room for others");
+        cut.0.notify_one();
+        units
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -396,25 +423,6 @@ pub(super) async fn within_memory(State(memory): State<Arc<Memory>>, mut request
 
 fn refused() -> Response {
     api::unavailable(NoRoom.to_string())
-}
-
-/// The memory that the answer of an endpoint usually needs at most.
-#[derive(Debug, Clone, Copy)]
-struct Reserved {
-    bytes: usize,
-    is_for_read: bool,
-}
-
-impl Reserved {
-    fn of(request: &Request) -> Self {
-        if request.method() != Method::POST {
-            Self { bytes: DOCUMENT_RESERVED_BYTES, is_for_read: true }
-        } else if request.uri().path().trim_end_matches('/').ends_with("/operations") {
-            Self { bytes: PUSH_RESERVED_BYTES, is_for_read: false }
-        } else {
-            Self { bytes: READ_RESERVED_BYTES, is_for_read: true }
-        }
-    }
 }
 
 /// The same body, which is counted while it arrives. At its end the work begins.

@@ -1,10 +1,34 @@
-//! The memory that an answer takes until it is sent.
+//! The memory that an answer may take, and that it takes until it is sent.
 
 use axum::body::HttpBody;
+use axum::extract::Request;
 use axum::response::Response;
+use http::Method;
 use http::header::CONTENT_ENCODING;
 
-use crate::limits::runtime::{ENCODER_BASE_BYTES, ENCODER_MAX_BYTES, REQUEST_FREE_BYTES};
+use crate::limits::runtime::{
+    DOCUMENT_RESERVED_BYTES, ENCODER_BASE_BYTES, ENCODER_MAX_BYTES, PUSH_RESERVED_BYTES, READ_RESERVED_BYTES,
+    REQUEST_FREE_BYTES,
+};
+
+/// The memory that the answer of an endpoint usually needs at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reserved {
+    pub(super) bytes: usize,
+    pub(super) is_for_read: bool,
+}
+
+impl Reserved {
+    pub(super) fn of(request: &Request) -> Self {
+        if request.method() != Method::POST {
+            Self { bytes: DOCUMENT_RESERVED_BYTES, is_for_read: true }
+        } else if request.uri().path().trim_end_matches('/').ends_with("/operations") {
+            Self { bytes: PUSH_RESERVED_BYTES, is_for_read: false }
+        } else {
+            Self { bytes: READ_RESERVED_BYTES, is_for_read: true }
+        }
+    }
+}
 
 /// The size of the routes' answer before compression, in bytes.
 #[derive(Debug, Clone, Copy)]

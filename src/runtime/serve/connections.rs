@@ -114,15 +114,13 @@ impl State {
     ///
     /// A client of HTTP/2 can take nothing of an answer while it takes other things, such as pings.
     fn stalled_since(&self) -> Option<Instant> {
-        let mut taken_at = None;
-        for phase in self.exchanges.values() {
-            match phase {
-                Phase::Working { .. } => return self.blocked_since,
-                Phase::Answering { taken_at: at, .. } => taken_at = taken_at.max(Some(*at)),
-            }
-        }
+        // A request that is never finished does not excuse answers that are not read beside it.
+        let taken = self.exchanges.values().filter_map(|phase| match phase {
+            Phase::Working { .. } => None,
+            Phase::Answering { taken_at, .. } => Some(*taken_at),
+        });
         // The earlier one of those that there are.
-        self.blocked_since.into_iter().chain(taken_at).min()
+        self.blocked_since.into_iter().chain(taken.max()).min()
     }
 }
 

@@ -163,6 +163,10 @@ async fn an_answer_over_http_2_whose_client_opens_no_window_is_given_up() {
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0".to_vec();
     sent.extend_from_slice(&[0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1]);
     sent.extend_from_slice(&block);
+    // A second request, whose body never comes.
+    let unfinished = b"\x83\x86\x04\x08/changes\x01\x09localhost";
+    sent.extend_from_slice(&[0, 0, u8::try_from(unfinished.len()).unwrap(), 1, 4, 0, 0, 0, 3]);
+    sent.extend_from_slice(unfinished);
     stream.write_all(&sent).await.expect("it is sent");
     let answer = read_to_end(&mut stream).await;
     assert!(answer.len() < 10_000, "no data came: {}", answer.len());
