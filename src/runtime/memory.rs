@@ -55,7 +55,7 @@ fn units_of(bytes: usize) -> usize {
 #[error("the requests in flight leave no room for this one")]
 pub(super) struct NoRoom;
 
-/// What a request waits for.
+/// The thing that a request waits for.
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
     /// One of the places for requests.

@@ -254,12 +254,17 @@ impl Device {
         }
     }
 
+    /// Whether it takes no operation of its own from a page, as original clients do.
+    pub(crate) fn skips_what_it_knows(&self) -> bool {
+        self.dialect() == Dialect::Legacy
+    }
+
     /// Applies a page. Returns whether there was news in it.
     ///
     /// A client of the original protocol skips the operations that it knows. A client with a cursor applies its own
     /// operations too, and keeps those on top that it has not pushed.
     pub(crate) fn pulled(&mut self, page: &PulledPage) -> bool {
-        let is_cursor = self.dialect() == Dialect::Cursor;
+        let is_cursor = !self.skips_what_it_knows();
         let mut is_news = false;
         for entry in &page.entries {
             let is_new = self.known.insert(entry.id.clone());

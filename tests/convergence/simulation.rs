@@ -124,6 +124,11 @@ impl Simulation {
                 let online = &mut self.devices[device % count];
                 if let Some(backup) = &online.backup {
                     online.device.put_back(backup);
+                    // A push from before the restore may still be under way. An original client that does not know its
+                    // own operation yet, writes over it and then pulls it takes the older one for news.
+                    if online.device.skips_what_it_knows() {
+                        online.last_push.clear();
+                    }
                 }
             }
             Event::LatePush { device } => {
