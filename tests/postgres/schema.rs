@@ -2,8 +2,11 @@
 
 use futures_util::future::join_all;
 use syncflow_server::conformance::draft::insert;
-use syncflow_server::store::ErrorKind;
+use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::numbers::UnixMs;
+use syncflow_server::core::page::TimePlace;
 use syncflow_server::store::postgres::PostgresOptions;
+use syncflow_server::store::{ChangesRequest, ErrorKind, TimeRequest};
 use tokio_postgres::Client;
 
 use super::world;
@@ -26,7 +29,7 @@ async fn of_many_cold_starts_at_once_one_makes_the_schema_and_all_can_use_it() {
         start.expect("a start succeeds");
     }
     assert_eq!(world(&schema.options()).stats().await.operations, 24);
-    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 5);
+    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 6);
 }
 
 #[tokio::test]
@@ -75,7 +78,40 @@ async fn a_schema_of_a_later_version_is_used_as_it_is() {
     let later = format!("INSERT INTO {}.syncflow_migrations DEFAULT VALUES", schema.quoted());
     admin.batch_execute(&later).await.expect("a later version takes a step");
     world(&schema.options()).apply([insert("op-2", "doc-2")]).await;
-    assert_eq!(steps_taken(&admin, &schema).await, 6);
+    assert_eq!(steps_taken(&admin, &schema).await, 7);
+}
+
+#[tokio::test]
+async fn a_page_of_another_mode_than_the_core_chooses_is_an_error() {
+    let schema = Schema::new();
+    let world = world(&schema.options());
+    world.apply([insert("op-1", "doc-1"), insert("op-2", "doc-2")]).await;
+    world.compact(0).await;
+    let by_time = TimeRequest { after: TimePlace::after_timestamp(UnixMs::EPOCH), max_operations: 9 };
+    let pull = || async {
+        let request = ChangesRequest { cursor: Some(Cursor::BEGINNING), max_operations: 9, client_id: None };
+        let page = world.store.changes(&world.tenant, request).await.map(drop);
+        (page, world.store.changes_by_time(&world.tenant, by_time).await.map(drop))
+    };
+    let (page, page_by_time) = pull().await;
+    assert!(page.is_ok() && page_by_time.is_ok());
+    let admin = connect(&server_url()).await;
+    for (function, choice) in
+        [("syncflow_changes", "in_log AND after_seq >= head.horizon"), ("syncflow_changes_by_time", "head.horizon = 0")]
+    {
+        let sql = "SELECT pg_get_functiondef(oid) FROM pg_proc
+                   WHERE proname = $1 AND pronamespace = to_regnamespace($2)";
+        let row = admin.query_one(sql, &[&function, &schema.quoted()]).await.expect("the function is there");
+        let before: String = row.get(0);
+        let after = before.replace(choice, "true");
+        assert_ne!(after, before, "{function} chooses in another way");
+        admin.batch_execute(&after).await.expect("the function can be replaced");
+    }
+    let (page, page_by_time) = pull().await;
+    for error in [page.expect_err("the log is gone"), page_by_time.expect_err("the log is gone")] {
+        assert_eq!(error.kind(), ErrorKind::Failed);
+        assert!(error.to_string().contains("another mode"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -55,8 +55,8 @@ pub(super) async fn changes(
     tenant: &TenantId,
     request: &ChangesRequest,
 ) -> Result<Changes, Failure> {
-    // SQL only compares the place with the horizon, as `Head::has_log_behind` does. A conformance check compares the
-    // rows that every store reads with the core's choice.
+    // SQL only compares the place with the horizon, as `Head::has_log_behind` does, and says which rows it chose.
+    // `read_page` compares this with the core's choice.
     let guess = Scan::guess(request.cursor);
     let in_log = matches!(guess, Scan::Log { .. });
     let tombstones_after = match guess.once_compacted() {
@@ -125,7 +125,7 @@ const LARGE_LOG_PAGE: &str = r#"
             )
         ) END,
         c.pulled_seq, c.seen_at_ms,
-        NULL::bigint, NULL::bigint, NULL, NULL, NULL, NULL, NULL, NULL::bigint, NULL, NULL
+        NULL::bigint, NULL::bigint, NULL, 'log', NULL, NULL, NULL, NULL::bigint, NULL, NULL
     FROM asked AS a
     LEFT JOIN head AS h ON true
     LEFT JOIN {schema}.syncflow_clients AS c
@@ -148,7 +148,19 @@ const LARGE_LOG_PAGE: &str = r#"
 
 /// The number of columns that only the first row of a function's result uses.
 const PULL_HEAD_COLUMNS: usize = 6;
+
 const TIME_HEAD_COLUMNS: usize = 3;
+
+/// Compares the rows that SQL chose with the core's choice. The first row of the result has the choice of SQL in the
+/// column of the kind, which is the fourth one of an operation.
+fn check_choice(first: &Row, head_columns: usize, is_log: bool) -> Result<(), Failure> {
+    let expected = if is_log { "log" } else { "state" };
+    if Columns::behind(first, head_columns + 3).text()? == expected {
+        Ok(())
+    } else {
+        Err(Failure::Answer("rows of another mode than the core chose"))
+    }
+}
 
 /// Makes the page from the result of `syncflow_changes`.
 fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure> {
@@ -161,6 +173,7 @@ fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure>
     let Some(mut page) = LogPageBuilder::begin(request.cursor, request.max_operations, head, there) else {
         return Ok(Changes::Reset);
     };
+    check_choice(first, PULL_HEAD_COLUMNS, matches!(page.scan(), Scan::Log { .. }))?;
     let (mut pool, mut last) = (TextPool::default(), Fingerprint::START);
     for row in found {
         let (entry, fingerprint) = Columns::behind(row, PULL_HEAD_COLUMNS).log_entry(&mut pool)?;
@@ -193,6 +206,7 @@ pub(super) async fn changes_by_time(
         let mut page = TimePageBuilder::new(request.max_operations);
         let (first, found) = rows.split_first().ok_or(Failure::Answer("no row"))?;
         let head = Columns::of(first).head()?;
+        check_choice(first, TIME_HEAD_COLUMNS, head.has_log_behind(Seq::START))?;
         let (mut wants_more, mut pool) = (true, TextPool::default());
         for row in found {
             let (entry, _) = Columns::behind(row, TIME_HEAD_COLUMNS).log_entry(&mut pool)?;
