@@ -66,7 +66,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(config: &Config, access: Access, store: Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
-    let service = SyncService::new(Arc::clone(&store), Arc::new(TokioHost));
+    let service = SyncService::new(Arc::clone(&store), Arc::new(TokioHost)).with_quota(config.quota);
     let app = runtime::app(access.routes(Arc::new(service)).build(), &config.http);
     let mut signals = Signals::new()?;
     let listener = listen(config.listen).await?;

@@ -252,6 +252,10 @@ impl ApiError {
                 );
                 (StatusCode::UNPROCESSABLE_ENTITY, "Too many changes with one timestamp", message)
             }
+            Self::Service(ServiceError::QuotaExceeded(exceeded)) => {
+                let message = format!("The request exceeds the quota: {exceeded}");
+                (StatusCode::INSUFFICIENT_STORAGE, "Quota exceeded", message)
+            }
             Self::Service(error) if can_retry(error) => try_again(),
             Self::TimedOut | Self::Unavailable { .. } => try_again(),
             Self::Service(_) | Self::Internal { .. } => {
@@ -278,6 +282,7 @@ impl ApiError {
     /// Logs the cause, which the client does not receive.
     fn log(&self, status: StatusCode) {
         let cause: &dyn fmt::Display = match self {
+            Self::Service(ServiceError::QuotaExceeded(_)) => return,
             Self::Service(error) => error,
             Self::Internal { cause } | Self::Unavailable { cause } => cause,
             Self::AnswerTooLarge { .. } => &"the answer is too large",
@@ -301,6 +306,7 @@ fn can_retry(error: &ServiceError) -> bool {
     match error {
         ServiceError::Store(error) => error.can_retry(),
         ServiceError::Contended { .. } => true,
+        ServiceError::QuotaExceeded(_) => false,
     }
 }
 

@@ -304,6 +304,11 @@ pub(super) struct CursorGone(#[to_schema] ErrorBody<'static>);
 #[response(status = 422, description = "too many changes share a timestamp; pull with a cursor")]
 pub(super) struct RunTooLong(#[to_schema] ErrorBody<'static>);
 
+/// A tenant that may not keep more.
+#[derive(IntoResponses)]
+#[response(status = 507, description = "the tenant would keep more than its quota; nothing has changed")]
+pub(super) struct QuotaExceeded(#[to_schema] ErrorBody<'static>);
+
 /// A server that cannot do this now.
 #[derive(IntoResponses)]
 #[response(status = 503, description = "the server cannot do this now; to be sent again after `Retry-After` seconds")]

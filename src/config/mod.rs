@@ -6,8 +6,8 @@
 //! An empty variable is treated as not set.
 
 mod auth;
-mod compaction;
 mod defaults;
+mod growth;
 mod http;
 mod listen;
 mod log;
@@ -21,7 +21,7 @@ use self::defaults::Defaults;
 use self::variables::Variables;
 
 pub use self::auth::{AuthConfig, JwtConfig, KeyConfig, TenantConfig, TokenConfig};
-pub use self::compaction::CompactionConfig;
+pub use self::growth::CompactionConfig;
 pub use self::http::HttpConfig;
 pub use self::http::hosts::{AllowedHosts, Authority};
 pub use self::http::origins::AllowedOrigins;
@@ -35,6 +35,8 @@ pub use self::names::{NearMiss, VARIABLES, near_misses};
 pub use self::secret::Secret;
 pub use self::store::{Adapter, Connection, SecretKeeper, SecretPlace, StoreConfig};
 pub use self::variables::ConfigError;
+
+use crate::core::decide::quota::Quota;
 
 /// The settings of a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +54,8 @@ pub struct Config {
     pub connections: ConnectionConfig,
     /// The settings of the scheduled compaction.
     pub compaction: CompactionConfig,
+    /// How much each tenant may keep.
+    pub quota: Quota,
     /// The destination of a Lambda's metrics.
     pub metrics: MetricsConfig,
     /// The settings of the log.
@@ -88,6 +92,7 @@ impl Config {
             http: HttpConfig::read(&variables, defaults, strangers_reach_it)?,
             connections: ConnectionConfig::read(&variables)?,
             compaction: CompactionConfig::read(&variables)?,
+            quota: growth::quota(&variables)?,
             metrics: MetricsConfig::read(&variables)?,
             log: LogConfig::read(&variables, defaults.log_format)?,
         })

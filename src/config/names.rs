@@ -3,7 +3,7 @@
 use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 45] = [
+pub const VARIABLES: [&str; 49] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -48,6 +48,10 @@ pub const VARIABLES: [&str; 45] = [
     "RATE_PER_PRINCIPAL",
     "REQUEST_TIMEOUT_SECONDS",
     "SQLITE_PATH",
+    "TENANT_MAX_BYTES",
+    "TENANT_MAX_CLIENTS",
+    "TENANT_MAX_DOCUMENTS",
+    "TENANT_MAX_OPERATION_IDS",
     "TRUSTED_PROXIES",
 ];
 

@@ -159,6 +159,6 @@ impl Store for FaultyStore {
         self.inner.compact(tenant, step).await
     }
 
-    delegate_store!(|this| &*this.inner; name, load, changes, changes_by_time, client, document, query, stats);
-    delegate_store!(|this| &*this.inner; tenants, check);
+    delegate_store!(|this| &*this.inner; name, load, changes, changes_by_time, client, document, query);
+    delegate_store!(|this| &*this.inner; stats, count_clients, tenants, check);
 }

@@ -190,6 +190,9 @@ macro_rules! for_each_conformance_check {
                     compacted_operations_are_not_unsynced,
                     a_client_counts_for_30_days,
                     a_client_that_only_polls_is_active,
+                    a_silent_client_of_the_future_does_not_count,
+                    usage_is_counted_exactly,
+                    clients_are_counted,
                 ]
                 compaction: [
                     entries_go_that_were_received_at_the_cut_or_before,
@@ -236,6 +239,13 @@ macro_rules! for_each_conformance_check {
                     an_observer_that_panics_changes_no_answer,
                     an_operation_that_is_not_allowed_refuses_its_push_alone,
                     a_write_of_the_server_that_is_not_allowed_changes_nothing,
+                ]
+                quota: [
+                    a_push_beyond_a_quota_is_refused_and_changes_nothing,
+                    what_makes_room_is_accepted_beyond_a_quota,
+                    a_push_beyond_a_quota_does_not_take_its_neighbours_down,
+                    the_server_itself_writes_beyond_a_quota,
+                    a_client_beyond_the_quota_is_not_remembered,
                 ]
                 writes: [
                     a_write_of_the_server_is_an_operation_like_any_other,

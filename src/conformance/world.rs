@@ -8,6 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, pending, ready};
 
 use super::draft::{COLLECTION, Draft, key};
 use crate::core::cursor::Cursor;
+use crate::core::decide::quota::Usage;
 use crate::core::decide::{Batch, Outcome, Push, decide, ids_of, keys_of};
 use crate::core::document::LiveDocument;
 use crate::core::filter::{Condition, Filter};
@@ -213,6 +214,13 @@ impl World {
     /// The statistics.
     pub async fn stats(&self) -> Stats {
         self.service.stats(&self.tenant).await.expect("the statistics are read")
+    }
+
+    /// How much the store says the tenant keeps.
+    pub async fn usage(&self) -> Usage {
+        let request = LoadRequest { with_usage: true, ..LoadRequest::default() };
+        let snapshot = self.store.load(&self.tenant, request).await.expect("the store loads");
+        snapshot.usage.expect("the store was asked for it")
     }
 
     /// Removes the log entries that were received so long ago or before, and returns their number.

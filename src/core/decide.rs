@@ -3,6 +3,7 @@
 
 mod batch;
 mod outcome;
+pub mod quota;
 mod working;
 pub mod write;
 

@@ -138,6 +138,12 @@ impl Operation {
         self.change.kind()
     }
 
+    /// The bytes that its entry in the log adds to [`Usage::bytes`](super::decide::quota::Usage::bytes).
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.data().map_or(0, |data| data.as_str().len()) + self.clock.json().as_str().len()
+    }
+
     /// The data of an insert or update.
     #[must_use]
     pub fn data(&self) -> Option<&Object> {

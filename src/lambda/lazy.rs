@@ -13,7 +13,8 @@ use tower::ServiceExt as _;
 use super::metrics::Counter;
 use super::timed_store::TimedStore;
 use crate::api::{self, Endpoint};
-use crate::config::{ConfigError, StoreConfig};
+use crate::config::{Config, ConfigError, StoreConfig};
+use crate::core::decide::quota::Quota;
 use crate::limits::lambda::LAMBDA_ANSWER_MARGIN_MS;
 use crate::runtime::{Access, TokioHost, open_store};
 use crate::service::SyncService;
@@ -21,12 +22,13 @@ use crate::service::SyncService;
 /// A service whose store is opened when it is first needed. If that fails, the next request tries again.
 pub(super) struct LazyService {
     config: StoreConfig,
+    quota: Quota,
     service: OnceCell<Arc<SyncService>>,
 }
 
 impl LazyService {
-    pub(super) fn new(config: StoreConfig) -> Self {
-        Self { config, service: OnceCell::new() }
+    pub(super) fn new(config: &Config) -> Self {
+        Self { config: config.store.clone(), quota: config.quota, service: OnceCell::new() }
     }
 
     /// The service. Opens its store if it is not open yet.
@@ -34,7 +36,7 @@ impl LazyService {
         let open = async || {
             let store = open_store(&self.config).await?;
             let service = SyncService::new(Arc::new(TimedStore::new(store, self.config.clone())), Arc::new(TokioHost));
-            Ok(Arc::new(service.with_observer(Counter)))
+            Ok(Arc::new(service.with_observer(Counter).with_quota(self.quota)))
         };
         self.service.get_or_try_init(open).await
     }
@@ -61,7 +63,7 @@ impl Deadline {
 }
 
 impl LazyRoutes {
-    pub(super) fn new(endpoint: Endpoint, access: Access, config: StoreConfig) -> Self {
+    pub(super) fn new(endpoint: Endpoint, access: Access, config: &Config) -> Self {
         Self { endpoint, access, service: LazyService::new(config), routes: OnceCell::new() }
     }
 

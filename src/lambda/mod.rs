@@ -96,7 +96,7 @@ fn run(function: impl AsyncFnOnce(Config) -> Result<(), lambda_runtime::Error>) 
 
 /// The endpoint with its layers, over a store that is not open yet.
 fn app(endpoint: Endpoint, access: Access, config: &Config) -> App {
-    let lazy = Arc::new(LazyRoutes::new(endpoint, access, config.store.clone()));
+    let lazy = Arc::new(LazyRoutes::new(endpoint, access, config));
     let routes = Router::new().fallback(move |request: Request| {
         let lazy = Arc::clone(&lazy);
         async move { lazy.answer(request).await }

@@ -41,7 +41,7 @@ pub(super) struct Done {
 impl ScheduledCompaction {
     pub(super) fn new(config: &Config) -> Self {
         let older_than_days = config.compaction.older_than_days;
-        Self { service: LazyService::new(config.store.clone()), older_than_days }
+        Self { service: LazyService::new(config), older_than_days }
     }
 
     /// Compacts every tenant.

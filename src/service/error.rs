@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::core::decide::quota::QuotaExceeded;
 use crate::store::StoreError;
 
 /// Why a request ends without an answer.
@@ -17,6 +18,9 @@ pub enum ServiceError {
         /// The number of attempts.
         attempts: u32,
     },
+    /// The tenant would keep more than it may. Nothing was changed.
+    #[error("{0}")]
+    QuotaExceeded(QuotaExceeded),
 }
 
 impl From<StoreError> for ServiceError {

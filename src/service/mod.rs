@@ -26,11 +26,12 @@ pub use pull::{PullFrom, PullRequest, Pulled, PulledPage};
 pub use push_lane::Pushed;
 pub use write::{BadData, Write, Written};
 
+use crate::core::decide::quota::Quota;
 use crate::core::document::LiveDocument;
 use crate::core::names::{BadName, ClientId, DocumentKey, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::Operation;
-use crate::limits::service::CLIENT_ACTIVE_MS;
+use crate::limits::service::{CLIENT_ACTIVE_MS, CLOCKS_APART_MAX_MS};
 use crate::store::{Query, QueryPage, Result, Stats, Store};
 
 /// The operations of the protocol over a store. All requests of a process share one service.
@@ -42,6 +43,7 @@ pub struct SyncService {
     lanes: lanes::Lanes<push_lane::PushLane>,
     writers: lanes::Lanes<lanes::WriteTurn>,
     writer_id: ClientId,
+    quota: Quota,
 }
 
 impl SyncService {
@@ -55,6 +57,7 @@ impl SyncService {
             lanes: lanes::Lanes::new(),
             writers: lanes::Lanes::new(),
             writer_id: ClientId::server(),
+            quota: Quota::default(),
         }
     }
 
@@ -88,6 +91,15 @@ impl SyncService {
     /// When the name is too long or has control characters.
     pub fn with_writer_name(self, name: &str) -> std::result::Result<Self, BadName> {
         Ok(Self { writer_id: ClientId::server_named(name)?, ..self })
+    }
+
+    /// Limits how much each tenant may keep.
+    ///
+    /// A push that would exceed the quota is refused as a whole. Deletes still work, unless the number of operation ids
+    /// is exceeded. Writes of the application itself count, but are not refused.
+    #[must_use]
+    pub fn with_quota(self, quota: Quota) -> Self {
+        Self { quota, ..self }
     }
 
     /// The store's name, as in the answer of `/health`.
@@ -130,6 +142,7 @@ impl SyncService {
     /// # Errors
     /// If the store fails.
     pub async fn stats(&self, tenant: &TenantId) -> Result<Stats> {
-        self.store.stats(tenant, self.host.now_ms().minus_ms(CLIENT_ACTIVE_MS)).await
+        let now_ms = self.host.now_ms();
+        self.store.stats(tenant, now_ms.minus_ms(CLIENT_ACTIVE_MS)..=now_ms.plus_ms(CLOCKS_APART_MAX_MS)).await
     }
 }

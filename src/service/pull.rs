@@ -1,5 +1,6 @@
 //! Pull: both modes, and the memory of original clients.
 
+use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use futures_util::future::{Either, select};
 use super::{Caller, ServiceError, SyncService};
 use crate::core::access::Principal;
 use crate::core::cursor::Cursor;
+use crate::core::decide::quota::{Quota, QuotaExceeded, QuotaKind};
 use crate::core::names::{ClientId, TenantId};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::LogEntry;
@@ -80,7 +82,7 @@ impl SyncService {
     /// # Errors
     /// If the store fails, or if many requests of one original client arrive at the same time.
     pub async fn pull(&self, tenant: &TenantId, request: PullRequest) -> Result<Pulled, ServiceError> {
-        self.pull_by(Caller::server(tenant), request).await
+        self.pull_by(Caller::server(tenant), Quota::default(), request).await
     }
 
     /// One page of changes for a principal.
@@ -88,18 +90,18 @@ impl SyncService {
     /// # Errors
     /// The errors of [`SyncService::pull`].
     pub async fn pull_as(&self, principal: &Principal, request: PullRequest) -> Result<Pulled, ServiceError> {
-        self.pull_by(Caller::client(principal), request).await
+        self.pull_by(Caller::client(principal), self.quota, request).await
     }
 
-    async fn pull_by(&self, caller: Caller<'_>, request: PullRequest) -> Result<Pulled, ServiceError> {
-        let pulled = self.pull_from(caller.tenant, request).await?;
+    async fn pull_by(&self, caller: Caller<'_>, quota: Quota, request: PullRequest) -> Result<Pulled, ServiceError> {
+        let pulled = self.pull_from(caller.tenant, quota, request).await?;
         if let Pulled::Page(page) = &pulled {
             self.hooks.pulled(caller, &page.entries);
         }
         Ok(pulled)
     }
 
-    async fn pull_from(&self, tenant: &TenantId, request: PullRequest) -> Result<Pulled, ServiceError> {
+    async fn pull_from(&self, tenant: &TenantId, quota: Quota, request: PullRequest) -> Result<Pulled, ServiceError> {
         let PullRequest { from, client_id, max_operations } = request;
         match (from, client_id) {
             (PullFrom::Cursor(cursor), client_id) => {
@@ -110,7 +112,7 @@ impl SyncService {
                 };
                 if let Some(client_id) = client_id {
                     let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
-                    self.note_progress(tenant, &client_id, noted, progress).await;
+                    self.note_progress(tenant, &client_id, noted, progress, quota).await;
                 }
                 Ok(Pulled::Page(page.into()))
             }
@@ -121,7 +123,7 @@ impl SyncService {
                 Ok(if is_stuck { Pulled::RunTooLong } else { Pulled::Page(page.into()) })
             }
             (PullFrom::Since(since), Some(client_id)) => {
-                self.pull_remembered(tenant, &client_id, since, max_operations).await.map(Pulled::Page)
+                self.pull_remembered(tenant, &client_id, since, max_operations, quota).await.map(Pulled::Page)
             }
         }
     }
@@ -136,6 +138,7 @@ impl SyncService {
         client_id: &ClientId,
         since: UnixMs,
         max_operations: usize,
+        quota: Quota,
     ) -> Result<PulledPage, ServiceError> {
         for _ in 0..PULL_MAX_ATTEMPTS {
             let now_ms = self.host.now_ms();
@@ -152,10 +155,15 @@ impl SyncService {
             }
             if places == known {
                 let noted = memory.as_ref().map(ClientMemory::progress);
-                self.note_progress(tenant, client_id, noted, progress).await;
+                self.note_progress(tenant, client_id, noted, progress, quota).await;
                 return Ok(page);
             }
             let is_needed = !known.cover(&places);
+            if memory.is_none()
+                && let Err(too_many) = self.check_room_for_client(tenant, quota).await
+            {
+                return if is_needed { Err(too_many) } else { Ok(page) };
+            }
             let new = NewMemory {
                 seen_revision: memory.as_ref().map_or(Rev::NONE, |memory| memory.revision),
                 places,
@@ -181,14 +189,32 @@ impl SyncService {
         client_id: &ClientId,
         noted: Option<Progress>,
         progress: Progress,
+        quota: Quota,
     ) {
-        if progress.is_news(noted) {
-            self.try_for_a_while(tenant, self.store.note_pulled(tenant, client_id, progress)).await;
+        if !progress.is_news(noted) {
+            return;
         }
+        let note = async {
+            if noted.is_none() {
+                self.check_room_for_client(tenant, quota).await?;
+            }
+            self.store.note_pulled(tenant, client_id, progress).await?;
+            Ok::<(), ServiceError>(())
+        };
+        self.try_for_a_while(tenant, note).await;
+    }
+
+    /// Refuses a client that the server does not remember if the tenant has as many clients as it may have.
+    async fn check_room_for_client(&self, tenant: &TenantId, quota: Quota) -> Result<(), ServiceError> {
+        let Some(max) = quota.max_clients else { return Ok(()) };
+        if self.store.count_clients(tenant, max).await? < max {
+            return Ok(());
+        }
+        Err(ServiceError::QuotaExceeded(QuotaExceeded { kind: QuotaKind::Clients, max }))
     }
 
     /// Makes a write on which no answer depends, if it takes only a short time.
-    async fn try_for_a_while<T>(&self, tenant: &TenantId, write: impl Future<Output = crate::store::Result<T>>) {
+    async fn try_for_a_while<T, E: fmt::Display>(&self, tenant: &TenantId, write: impl Future<Output = Result<T, E>>) {
         let patience = self.host.patience(Duration::from_millis(NOTE_TIME_MAX_MS));
         let (store, tenant) = (self.adapter(), tenant.as_str());
         match select(pin!(write), patience).await {

@@ -8,6 +8,7 @@ use super::error::ServiceError;
 use super::group_commit::{GroupCommit, Item};
 use super::hooks::InvalidOperation;
 use super::host::{Host, backoff};
+use crate::core::decide::quota::Quota;
 use crate::core::decide::{self, Batch, Decision, Outcome, Refused, Snapshot, decide, ids_of, keys_of, read_bytes};
 use crate::core::names::{DocumentKey, TenantId};
 use crate::core::operation::Operation;
@@ -58,6 +59,14 @@ pub(super) type PushLane = GroupCommit<PendingPush, Result<Pushed, ServiceError>
 pub(super) struct PendingPush {
     pub(super) operations: Arc<Vec<Operation>>,
     pub(super) conflicts_max_bytes: usize,
+    pub(super) quota: Quota,
+}
+
+impl From<decide::Push<'_>> for PendingPush {
+    fn from(push: decide::Push<'_>) -> Self {
+        let decide::Push { operations, conflicts_max_bytes, quota } = push;
+        Self { operations: Arc::new(operations.to_vec()), conflicts_max_bytes, quota }
+    }
 }
 
 /// How much the pushes of a group are together.
@@ -89,7 +98,8 @@ impl Item for PendingPush {
 
 impl PendingPush {
     fn to_decide(&self) -> decide::Push<'_> {
-        decide::Push { operations: &self.operations, conflicts_max_bytes: self.conflicts_max_bytes }
+        let Self { operations, conflicts_max_bytes, quota } = self;
+        decide::Push { operations, conflicts_max_bytes: *conflicts_max_bytes, quota: *quota }
     }
 }
 
@@ -154,7 +164,12 @@ async fn commit_together(
     tenant: &TenantId,
     pushes: &[decide::Push<'_>],
 ) -> Result<Together, ServiceError> {
-    let mut request = LoadRequest { ids: ids_of(pushes), keys: keys_of(pushes), max_bytes: PUSH_LOADED_MAX_BYTES };
+    let mut request = LoadRequest {
+        ids: ids_of(pushes),
+        keys: keys_of(pushes),
+        max_bytes: PUSH_LOADED_MAX_BYTES,
+        with_usage: pushes.iter().any(|push| push.quota.concerns_pushes()),
+    };
     for attempt in 0..PUSH_MAX_ATTEMPTS {
         if attempt > 0 {
             let pause = backoff(attempt - 1, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, host.random_bits());
@@ -205,13 +220,9 @@ async fn decide_in_turn(host: &dyn Host, pushes: &[decide::Push<'_>], snapshot: 
         return decide(pushes, &snapshot, now_ms);
     }
     let (sender, decided) = oneshot::channel();
-    let owned: Vec<(Vec<Operation>, usize)> =
-        pushes.iter().map(|push| (push.operations.to_vec(), push.conflicts_max_bytes)).collect();
+    let owned: Vec<PendingPush> = pushes.iter().map(|push| PendingPush::from(*push)).collect();
     let work = move || {
-        let pushes: Vec<decide::Push<'_>> = owned
-            .iter()
-            .map(|(operations, max_bytes)| decide::Push { operations, conflicts_max_bytes: *max_bytes })
-            .collect();
+        let pushes: Vec<decide::Push<'_>> = owned.iter().map(PendingPush::to_decide).collect();
         // The receiver may be gone.
         let _ = sender.send(decide(&pushes, &snapshot, now_ms));
     };

@@ -30,7 +30,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a
 ///     }
 ///
 ///     delegate_store!(|this| &*this.0; name, load, changes, note_pulled, changes_by_time, client, remember);
-///     delegate_store!(|this| &*this.0; document, query, stats, compact, tenants, check);
+///     delegate_store!(|this| &*this.0; document, query, stats, count_clients, compact, tenants, check);
 /// }
 /// ```
 ///
@@ -59,7 +59,7 @@ macro_rules! delegate_store {
         $crate::store::delegate_store!(
             |$this| $inner $(, around $hook)?;
             name, load, commit, changes, note_pulled, changes_by_time, client, remember, document, query, stats,
-            compact, tenants, check
+            count_clients, compact, tenants, check
         );
     };
     (|$this:ident| $inner:expr; $($method:ident),+ $(,)?) => {
@@ -124,8 +124,14 @@ macro_rules! delegate_store {
     };
     (@stats $($wrapper:tt)*) => {
         $crate::store::delegate_store!(@method $($wrapper)*, stats['a](
-            tenant: &'a $crate::core::names::TenantId, active_since_ms: $crate::core::numbers::UnixMs
+            tenant: &'a $crate::core::names::TenantId,
+            active_ms: ::std::ops::RangeInclusive<$crate::core::numbers::UnixMs>
         ) -> $crate::store::Stats);
+    };
+    (@count_clients $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, count_clients['a](
+            tenant: &'a $crate::core::names::TenantId, max_clients: u64
+        ) -> u64);
     };
     (@compact $($wrapper:tt)*) => {
         $crate::store::delegate_store!(@method $($wrapper)*, compact['a](

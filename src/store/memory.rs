@@ -3,7 +3,7 @@
 //! It is written to be readable, not fast, and keeps nothing when the process ends.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use super::{
     LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
 };
 use crate::core::cursor::{Head, Position};
+use crate::core::decide::quota::Usage;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
@@ -205,10 +206,21 @@ impl Tenant {
         Ok(page.finish())
     }
 
-    fn stats(&self, active_since_ms: UnixMs) -> Stats {
+    fn usage(&self) -> Usage {
+        let documents = self.documents.values().map(|(_, document)| document);
+        let bytes_of_documents: usize = documents.clone().map(Document::bytes).sum();
+        let bytes_of_log: usize = self.log.values().map(|logged| logged.operation.kept_bytes()).sum();
+        Usage {
+            documents: documents.filter(|document| !document.is_deleted()).count() as u64,
+            bytes: (bytes_of_documents + bytes_of_log) as u64,
+            operation_ids: self.known.len() as u64,
+        }
+    }
+
+    fn stats(&self, active_ms: &RangeInclusive<UnixMs>) -> Stats {
         let operations = self.log.len() as u64;
         let documents = self.documents.values().filter(|(_, document)| !document.is_deleted()).count() as u64;
-        let active = self.clients.values().filter(|memory| memory.seen_at_ms >= active_since_ms);
+        let active = self.clients.values().filter(|memory| active_ms.contains(&memory.seen_at_ms));
         let unsynced_operations = active
             .map(|memory| memory.pulled_seq)
             .min()
@@ -353,7 +365,8 @@ impl Store for MemoryStore {
             let document = |key: DocumentKey| tenant.documents.get(&key).map(|(_, document)| (key, document.clone()));
             let documents: HashMap<_, _> = request.keys.into_iter().filter_map(document).collect();
             let is_cut = documents.values().map(Document::bytes).sum::<usize>() > request.max_bytes;
-            Snapshot { known, documents: if is_cut { HashMap::new() } else { documents }, is_cut }
+            let documents = if is_cut { HashMap::new() } else { documents };
+            Snapshot { known, documents, is_cut, usage: request.with_usage.then(|| tenant.usage()) }
         }))
     }
 
@@ -390,8 +403,12 @@ impl Store for MemoryStore {
         self.with(tenant, |tenant| tenant.query(&query))
     }
 
-    async fn stats(&self, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats> {
-        Ok(self.with(tenant, |tenant| tenant.stats(active_since_ms)))
+    async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats> {
+        Ok(self.with(tenant, |tenant| tenant.stats(&active_ms)))
+    }
+
+    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<u64> {
+        Ok(self.with(tenant, |tenant| max_clients.min(tenant.clients.len() as u64)))
     }
 
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {

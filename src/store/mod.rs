@@ -30,6 +30,8 @@ mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+use std::ops::RangeInclusive;
+
 use async_trait::async_trait;
 
 use crate::core::cursor::Cursor;
@@ -110,8 +112,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// The statistics, in a time that does not grow with the log.
     ///
-    /// Clients that were last seen before `active_since_ms` are left out.
-    async fn stats(&self, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats>;
+    /// Only clients that were last seen in the range `active_ms` count. Its end leaves out clients that were seen by a
+    /// clock that ran ahead.
+    async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats>;
+
+    /// The number of clients that the tenant has, forgotten ones with places included, but at most `max_clients`.
+    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<u64>;
 
     /// One small step of a compaction: moves the horizon and removes the log entries up to it, both or neither.
     ///
@@ -145,12 +151,14 @@ pub struct LoadRequest {
     /// Most bytes of documents, their clocks included. If they have more, the snapshot [is cut](Snapshot::is_cut), and
     /// the store holds hardly more than these bytes of them.
     pub max_bytes: usize,
+    /// Whether the snapshot is to say how much the tenant keeps.
+    pub with_usage: bool,
 }
 
 impl Default for LoadRequest {
     /// Nothing, within the limit of a push.
     fn default() -> Self {
-        Self { ids: Vec::new(), keys: Vec::new(), max_bytes: PUSH_LOADED_MAX_BYTES }
+        Self { ids: Vec::new(), keys: Vec::new(), max_bytes: PUSH_LOADED_MAX_BYTES, with_usage: false }
     }
 }
 

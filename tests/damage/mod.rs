@@ -76,7 +76,7 @@ async fn read(world: &World, read: Read) -> Result<()> {
             store.load(tenant, request).await.map(drop)
         }
         Read::Filtered => store.query(tenant, query_of(COLLECTION, &[("n", "1")])).await.map(drop),
-        Read::Stats => store.stats(tenant, UnixMs::EPOCH).await.map(drop),
+        Read::Stats => store.stats(tenant, UnixMs::EPOCH..=UnixMs::new(5)).await.map(drop),
         Read::Client => store.client(tenant, &ClientId::literal("me")).await.map(drop),
     }
 }

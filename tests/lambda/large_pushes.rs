@@ -67,3 +67,16 @@ async fn a_push_whose_echo_a_load_balancer_would_not_take_is_refused_and_changes
     let answer = push.invoke(&through_its_url).await.expect("an answer");
     assert_eq!(answer["statusCode"], 200, "who hands on more gets it, and the id was not known yet");
 }
+
+#[tokio::test]
+async fn a_push_beyond_a_quota_of_the_settings_is_507() {
+    let (_directory, path) = directory();
+    let mut settings = sqlite_in(&path);
+    settings.push(("TENANT_MAX_OPERATION_IDS".to_owned(), "1".to_owned()));
+    let mut push = Instance::start(binary_of(Endpoint::PushOperations), &settings).await;
+    for (id, expected) in [("first", 200), ("second", 507), ("first", 200)] {
+        let body = push_of(&[insert(id, id, "a", 1, &json!({}))]);
+        let (status, answer) = read(push.invoke(&event(&Method::POST, "/operations", &body)).await);
+        assert_eq!(status, expected, "{id}: {answer}");
+    }
+}

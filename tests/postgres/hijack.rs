@@ -189,7 +189,14 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let (server, admin) = generous_server().await;
     let options = PostgresOptions::new(&as_role(&server, "victim"));
     world(&options).apply([insert("op-1", "doc-1")]).await;
-    let before = "DROP FUNCTION syncflow.syncflow_load(text, text[], text[], text[], bigint);
+    let before = "DO $$ DECLARE f regprocedure; BEGIN
+                      FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
+                          AND proname = 'syncflow_commit' AND pronargs = 24
+                      LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP;
+                  END $$;
+                  DROP FUNCTION syncflow.syncflow_usage;
+                  ALTER TABLE syncflow.syncflow_heads DROP COLUMN bytes;
+                  DROP FUNCTION syncflow.syncflow_load(text, text[], text[], text[], bigint);
                   DROP FUNCTION syncflow.syncflow_forget_some_clients;
                   DROP INDEX syncflow.syncflow_documents_live_by_seq, syncflow.syncflow_documents_deleted_by_seq;
                   ALTER FUNCTION syncflow.syncflow_load SET search_path = syncflow, pg_temp;
@@ -201,7 +208,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let sql = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
                AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)";
     let safe: i64 = admin.query_one(sql, &[]).await.expect("they are counted").get(0);
-    assert_eq!(safe, 11);
+    assert_eq!(safe, 13);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The schema: the first process creates it, few rights are enough to use it, and unsuitable ones are refused.
 
 use futures_util::future::join_all;
-use syncflow_server::conformance::draft::insert;
+use syncflow_server::conformance::draft::{delete, insert};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::core::page::TimePlace;
@@ -29,7 +29,7 @@ async fn of_many_cold_starts_at_once_one_makes_the_schema_and_all_can_use_it() {
         start.expect("a start succeeds");
     }
     assert_eq!(world(&schema.options()).stats().await.operations, 24);
-    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 6);
+    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 7);
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_schema_of_a_later_version_is_used_as_it_is() {
     let later = format!("INSERT INTO {}.syncflow_migrations DEFAULT VALUES", schema.quoted());
     admin.batch_execute(&later).await.expect("a later version takes a step");
     world(&schema.options()).apply([insert("op-2", "doc-2")]).await;
-    assert_eq!(steps_taken(&admin, &schema).await, 7);
+    assert_eq!(steps_taken(&admin, &schema).await, 8);
 }
 
 #[tokio::test]
@@ -160,6 +160,63 @@ async fn a_database_in_another_encoding_is_refused() {
     let options = PostgresOptions::new(&format!("{} dbname={name}", key_values(&url)));
     let error = world(&options).store.check().await.expect_err("it is refused");
     assert!(error.to_string().contains("must have the encoding UTF8, not LATIN1"), "{error}");
+}
+
+/// The bytes that the head of the tenant has, and those of its documents and its log.
+async fn bytes(client: &Client, schema: &Schema) -> (i64, i64) {
+    let kept = |table: &str, data: &str| {
+        let schema = schema.quoted();
+        format!(
+            "(SELECT coalesce(sum(octet_length(coalesce({data}, '')) + octet_length(clock)), 0) FROM {schema}.{table})"
+        )
+    };
+    let sql = format!(
+        "SELECT bytes, ({} + {})::bigint FROM {}.syncflow_heads",
+        kept("syncflow_documents", "body"),
+        kept("syncflow_operations", "data"),
+        schema.quoted(),
+    );
+    let row = client.query_one(&sql, &[]).await.expect("there is one head");
+    (row.get(0), row.get(1))
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_tenant_are_counted_by_the_step_and_for_servers_of_the_version_before() {
+    let schema = Schema::new();
+    let before = world(&schema.options());
+    before.apply([insert("op-1", "doc-1").data(r#"{"ä":1}"#), insert("op-2", "doc-2"), delete("op-3", "doc-2")]).await;
+    before.compact(0).await;
+    before.apply([insert("op-4", "doc-4").data(r#"{"b":2}"#)]).await;
+    let admin = connect(&server_url()).await;
+    let (counted, expected) = bytes(&admin, &schema).await;
+    assert_eq!((counted, counted > 0), (expected, true));
+
+    let undo = format!(
+        "DO $$ DECLARE f regprocedure; BEGIN
+             FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = '{0}'::regnamespace
+                 AND (proname = 'syncflow_usage' OR proname = 'syncflow_commit' AND pronargs = 24)
+             LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP;
+         END $$;
+         ALTER TABLE {0}.syncflow_heads DROP COLUMN bytes;
+         DELETE FROM {0}.syncflow_migrations WHERE step = 7",
+        schema.quoted(),
+    );
+    admin.batch_execute(&undo).await.expect("the step is undone");
+    let after = world(&schema.options());
+    after.store.check().await.expect("the step is taken again");
+    assert_eq!(bytes(&admin, &schema).await, (expected, expected));
+
+    let old_commit = format!(
+        r#"SELECT {}.syncflow_commit('default', -1, 5, '{{op-5,op-6}}', '{{delete,insert}}', '{{todos,todos}}',
+            '{{doc-1,doc-9}}', ARRAY[NULL, '{{"ü":3}}'], '{{1,1}}', '{{a,a}}', ARRAY['{{"a":2}}', '{{"a":1}}'], '{{1,2}}',
+            '{{todos,todos}}', '{{doc-1,doc-9}}', '{{1,NULL}}', '{{2,1}}', '{{1,2}}', ARRAY[NULL, '{{"ü":3}}'],
+            '{{NULL,NULL}}', '{{op-5,op-6}}', '{{a,a}}', '{{1,1}}', ARRAY['{{"a":2}}', '{{"a":1}}'])"#,
+        schema.quoted(),
+    );
+    admin.batch_execute(&old_commit).await.expect("the version before commits");
+    let (counted, expected) = bytes(&admin, &schema).await;
+    assert_eq!(counted, expected);
+    assert_eq!(after.usage().await.bytes, u64::try_from(expected).expect("it is positive"));
 }
 
 /// A role without rights of its own, which is dropped with the test.

@@ -5,6 +5,7 @@ use syncflow_server::conformance::draft::{delete, insert, key_in, update};
 use syncflow_server::conformance::world::{operations, query_of};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Batch;
+use syncflow_server::core::decide::quota::Usage;
 use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::filter::{Condition, Filter};
 use syncflow_server::core::numbers::{Seq, UnixMs};
@@ -23,10 +24,10 @@ pub(crate) enum Answer {
     Pulled(Pulled),
     Document(Option<LiveDocument>),
     Found(QueryPage),
-    Stats(Stats),
+    Stats(Stats, Usage),
     Compacted(Compaction),
     /// The whole content of the store after the last step.
-    Everything(Vec<LogEntry>, Vec<QueryPage>, Stats, Cursor),
+    Everything(Vec<LogEntry>, Vec<QueryPage>, Stats, Usage, Cursor),
     Nothing,
 }
 
@@ -72,7 +73,7 @@ impl Subject {
                 let before_seq = self.last_found_seq.filter(|_| *is_next_page);
                 self.query(COLLECTIONS[*collection], conditions, *max_documents, before_seq).await
             }
-            Step::Stats => Answer::Stats(self.world.stats().await),
+            Step::Stats => Answer::Stats(self.world.stats().await, self.world.usage().await),
             Step::Compact { older_than_ms } => {
                 let World { service, tenant, .. } = &self.world;
                 Answer::Compacted(service.compact(tenant, *older_than_ms, INTEGER_MAX).await.expect("it compacts"))
@@ -97,7 +98,8 @@ impl Subject {
             let query = query_of(collection, &[]);
             pages.push(self.world.service.query(&self.world.tenant, query).await.expect("the query is answered"));
         }
-        Answer::Everything(self.world.log().await, pages, self.world.stats().await, self.world.head().await)
+        let (log, head) = (self.world.log().await, self.world.head().await);
+        Answer::Everything(log, pages, self.world.stats().await, self.world.usage().await, head)
     }
 
     async fn push(&mut self, drafts: &[Draft]) -> Answer {

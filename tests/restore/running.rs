@@ -110,7 +110,7 @@ async fn a_file_of_sqlite_that_is_replaced_is_not_taken_for_the_one_that_was_ope
     fs::rename(&backup, &file).expect("it can be replaced");
     let error = world.store.commit(&world.tenant, batch).await.expect_err("it is another file");
     assert!(error.to_string().contains("was deleted or replaced"), "{error}");
-    assert!(world.store.stats(&world.tenant, UnixMs::EPOCH).await.is_err(), "nor is it read");
+    assert!(world.store.stats(&world.tenant, UnixMs::EPOCH..=UnixMs::EPOCH).await.is_err(), "nor is it read");
 }
 
 /// The world over a database, and a direct connection to the database.
@@ -159,4 +159,34 @@ async fn a_log_of_mongodb_that_is_dropped_gets_its_indexes_again_from_a_process_
     let other = world(Arc::new(store));
     other.apply([insert("new", "new-1")]).await;
     assert!(is_complete(&theirs).await);
+}
+
+/// Fails without writing anything, and says which collection was dropped.
+async fn refuses_without(world: &World, theirs: &mongodb::Database, collection: &str) {
+    let dropped = theirs.collection::<Document>(collection);
+    let batch = world.decide([insert("new", "new")]).await;
+    let entries_before = theirs.collection::<Document>("operations").count_documents(doc! {}).await;
+    let error = world.store.commit(&world.tenant, batch).await.expect_err("a part is missing");
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    assert!(error.to_string().contains(&format!("collection {collection} was dropped")), "{error}");
+    let entries = theirs.collection::<Document>("operations").count_documents(doc! {}).await;
+    assert_eq!(entries.expect("they are counted"), entries_before.expect("they are counted"));
+    assert_eq!(dropped.count_documents(doc! {}).await.expect("they are counted"), 0);
+}
+
+#[tokio::test]
+async fn heads_of_mongodb_that_are_dropped_without_their_log_are_missed() {
+    let database = Database::new();
+    let (world, theirs) = on_mongodb(&database).await;
+    theirs.collection::<Document>("syncflow_heads").drop().await.expect("it can be dropped");
+    refuses_without(&world, &theirs, "syncflow_heads").await;
+}
+
+#[tokio::test]
+async fn documents_of_mongodb_that_are_dropped_without_their_log_are_missed_by_the_next_process() {
+    let database = Database::new();
+    let (_, theirs) = on_mongodb(&database).await;
+    theirs.collection::<Document>("documents").drop().await.expect("it can be dropped");
+    let store = MongoStore::new(&database.options()).expect("the options are right");
+    refuses_without(&world(Arc::new(store)), &theirs, "documents").await;
 }

@@ -209,5 +209,5 @@ impl Store for PlantedStore {
         self.inner.query(tenant, query).await
     }
 
-    delegate_store!(|this| &*this.inner; note_pulled, client, stats, compact, tenants, check);
+    delegate_store!(|this| &*this.inner; note_pulled, client, stats, count_clients, compact, tenants, check);
 }

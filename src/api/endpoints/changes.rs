@@ -48,7 +48,8 @@ use crate::api::body::BodyText;
 use crate::api::error::{ApiError, Faults};
 use crate::api::fields::{Fields, limit, name, string};
 use crate::api::schema::{
-    BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, RunTooLong, Unauthorized, Unavailable,
+    BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, QuotaExceeded, RunTooLong, Unauthorized,
+    Unavailable,
 };
 use crate::core::cursor::Cursor;
 use crate::core::json::{self, ObjectWriter};
@@ -67,7 +68,7 @@ use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
     request_body(content = ChangesRequest, description = "an empty body counts as `{}`"),
     responses(
         (status = 200, description = "a page of changes", body = ChangesAnswer),
-        BadRequest, CursorGone, RunTooLong, LayerErrors, Unauthorized, Unavailable,
+        BadRequest, CursorGone, RunTooLong, LayerErrors, Unauthorized, QuotaExceeded, Unavailable,
     ),
 )]
 pub(in crate::api) async fn pull_changes(

@@ -52,11 +52,11 @@ use crate::api::answer;
 use crate::api::body::BodyText;
 use crate::api::error::ApiError;
 use crate::api::push_body;
-use crate::api::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, Unauthorized, Unavailable};
+use crate::api::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, QuotaExceeded, Unauthorized, Unavailable};
 use crate::core::decide::{Conflict, Outcome, Refused};
 use crate::core::json::{ObjectWriter, Picked};
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
-use crate::service::{InvalidOperation, Pushed, SyncService};
+use crate::service::{InvalidOperation, Pushed, ServiceError, SyncService};
 
 /// Pushes the operations of a client.
 #[utoipa::path(
@@ -67,7 +67,7 @@ use crate::service::{InvalidOperation, Pushed, SyncService};
     request_body = PushRequest,
     responses(
         (status = 200, description = "what became of each operation", body = PushAnswer),
-        BadRequest, LayerErrors, Unauthorized, Unavailable,
+        BadRequest, LayerErrors, Unauthorized, QuotaExceeded, Unavailable,
     ),
 )]
 pub(in crate::api) async fn push_operations(
@@ -102,6 +102,7 @@ pub(in crate::api) async fn push_operations(
             "operations",
             format_args!("update documents that have more than {max_keys} keys together; push fewer at a time"),
         )),
+        Pushed::Refused(Refused::QuotaExceeded(exceeded)) => Err(ServiceError::QuotaExceeded(exceeded).into()),
         Pushed::Refused(Refused::TooSlow) => {
             Err(ApiError::bad_field("operations", "take the database too long; push fewer at a time"))
         }

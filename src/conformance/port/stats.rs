@@ -1,17 +1,23 @@
-//! Statistics, exactly.
+//! Statistics, and how much a tenant keeps, exactly.
 
-use super::super::draft::{delete, insert, inserts, update};
-use super::super::world::{World, page_of};
+use super::super::draft::{delete, insert, inserts, key, update};
+use super::super::world::{BEGINNING_MS, World, page_of};
+use crate::core::cursor::Cursor;
+use crate::core::decide::quota::Usage;
+use crate::core::document::Document;
+use crate::core::names::TenantId;
+use crate::core::numbers::Seq;
+use crate::core::operation::LogEntry;
 use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
-use crate::limits::service::CLIENT_ACTIVE_MS;
+use crate::limits::service::{CLIENT_ACTIVE_MS, CLOCKS_APART_MAX_MS};
 use crate::service::PullFrom;
-use crate::store::Stats;
+use crate::store::{LoadRequest, Stats};
 
 async fn unsynced(world: &World) -> u64 {
     world.stats().await.unsynced_operations
 }
 
-async fn pull_with_cursor(world: &World, client: &str, max_operations: usize) -> Option<crate::core::cursor::Cursor> {
+async fn pull_with_cursor(world: &World, client: &str, max_operations: usize) -> Option<Cursor> {
     page_of(world.pull(PullFrom::Cursor(None), Some(client), max_operations).await).cursor
 }
 
@@ -132,4 +138,77 @@ pub async fn a_client_that_only_polls_is_active(world: &World) {
     assert_eq!(unsynced(world).await, 1, "the modern one still counts");
     world.pull(PullFrom::Cursor(cursor), Some("modern"), 9).await;
     assert_eq!(unsynced(world).await, 0);
+}
+
+/// A silent client that was seen by a clock that ran ahead is not active until then.
+pub async fn a_silent_client_of_the_future_does_not_count(world: &World) {
+    world.host.advance_ms(CLOCKS_APART_MAX_MS + 1);
+    pull_with_cursor(world, "silent", 9).await;
+    world.host.set_ms(BEGINNING_MS);
+    world.apply(inserts(2)).await;
+    assert_eq!(unsynced(world).await, 0, "its time is further ahead than clocks are apart");
+    world.host.advance_ms(1);
+    assert_eq!(unsynced(world).await, 2);
+}
+
+/// The bytes of some documents, and of the entries in the log from a place on.
+async fn kept_bytes(world: &World, documents: &[&str], horizon: Cursor) -> u64 {
+    let request = LoadRequest { keys: documents.iter().map(|id| key(id)).collect(), ..LoadRequest::default() };
+    let snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
+    assert_eq!(snapshot.usage, None, "the store was not asked for it");
+    let of_documents: usize = snapshot.documents.values().map(Document::bytes).sum();
+    let entries = world.changes(Some(horizon), 100).await.entries;
+    let text = |entry: &LogEntry| entry.data().map_or(0, |data| data.as_str().len()) + entry.clock.as_str().len();
+    (of_documents + entries.iter().map(text).sum::<usize>()) as u64
+}
+
+/// How much a tenant keeps is counted exactly, whatever pushes and compactions do.
+pub async fn usage_is_counted_exactly(world: &World) {
+    const DOCUMENTS: [&str; 3] = ["doc-1", "doc-2", "doc-3"];
+    assert_eq!(world.usage().await, Usage::default());
+    let pushes = [
+        vec![insert("op-1", "doc-1").data(r#"{"a":"ä€😀","b":1.50}"#), insert("op-2", "doc-2")],
+        vec![update("op-3", "doc-1").data(r#"{"b":"\u00e4","c":null}"#).clock(&[("a", 1), ("ä", 7)])],
+        vec![delete("op-4", "doc-1").clock(&[("a", 2), ("ä", 7)]), delete("op-5", "doc-3")],
+        vec![update("op-6", "doc-1").data(r#"{"new":[1,2]}"#).clock(&[("a", 3), ("ä", 7)]), delete("op-7", "doc-2")],
+        vec![update("op-8", "doc-1").data(r#"{"x":1}"#).clock(&[("a", 4), ("ä", 7)]), insert("op-1", "doc-9")],
+        vec![insert("op-9", "doc-1").clock(&[("c", 1)])],
+    ];
+    let mut cursors = Vec::new();
+    for (index, drafts) in pushes.into_iter().enumerate() {
+        world.push(drafts).await;
+        let head = world.head().await;
+        let expected = Usage {
+            documents: world.stats().await.documents,
+            bytes: kept_bytes(world, &DOCUMENTS, Cursor::BEGINNING).await,
+            operation_ids: head.position().seq.entries_since(Seq::START),
+        };
+        assert_eq!(world.usage().await, expected, "after push {index}");
+        cursors.push(head);
+        world.host.advance_ms(10);
+    }
+    for (older_than_ms, last_removed) in [(45, 1), (25, 3), (0, 5)] {
+        let before = world.usage().await;
+        assert!(world.compact(older_than_ms).await > 0);
+        let after = world.usage().await;
+        assert_eq!(after, Usage { bytes: kept_bytes(world, &DOCUMENTS, cursors[last_removed]).await, ..before });
+        assert!(after.bytes < before.bytes);
+    }
+    let another = world.as_tenant("another");
+    assert_eq!(another.usage().await, Usage::default());
+    another.apply([insert("op-1", "doc-1")]).await;
+    assert_eq!(another.usage().await, Usage { documents: 1, bytes: 2 * "{}{\"a\":1}".len() as u64, operation_ids: 1 });
+}
+
+/// Clients are counted up to a limit, each once, whatever the server remembers of them.
+pub async fn clients_are_counted(world: &World) {
+    let count = async |max| world.store.count_clients(&world.tenant, max).await.expect("they are counted");
+    assert_eq!((count(0).await, count(9).await), (0, 0));
+    world.apply(inserts(2)).await;
+    for client in ["a", "b", "a"] {
+        pull_with_cursor(world, client, 9).await;
+    }
+    world.since("c", 0, 1).await;
+    assert_eq!((count(0).await, count(1).await, count(2).await, count(3).await, count(9).await), (0, 1, 2, 3, 3));
+    assert_eq!(world.as_tenant("another").store.count_clients(&TenantId::literal("another"), 9).await.ok(), Some(0));
 }

@@ -6,4 +6,5 @@ pub mod group;
 pub mod hooks;
 pub mod legacy;
 pub mod notes;
+pub mod quota;
 pub mod writes;

@@ -28,6 +28,8 @@ pub struct Batch {
     pub documents: Vec<DocumentWrite>,
     /// The change in the number of documents that are not deleted.
     pub live_documents_delta: i64,
+    /// The change in the bytes that the tenant keeps, see [`Usage::bytes`](crate::core::decide::quota::Usage::bytes).
+    pub bytes_delta: i64,
     /// When the server received the operations, in milliseconds since 1970.
     pub received_at_ms: UnixMs,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::core::decide::quota::{Quota, QuotaExceeded, Usage};
 use crate::core::document::Document;
 use crate::core::names::{DocumentKey, OperationId};
 use crate::core::operation::Operation;
@@ -16,21 +17,25 @@ pub struct Snapshot {
     pub documents: HashMap<DocumentKey, Document>,
     /// Whether the documents have more bytes than were asked for, so that some of them are missing.
     pub is_cut: bool,
+    /// How much the tenant keeps, if that was asked for.
+    pub usage: Option<Usage>,
 }
 
-/// The operations of one request, and the limit for the size of its answer.
+/// The operations of one request, and its limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Push<'a> {
     /// The operations, in their order.
     pub operations: &'a [Operation],
     /// The limit for all documents in the answered conflicts together, in bytes.
     pub conflicts_max_bytes: usize,
+    /// How much the tenant may keep after it. It has no effect if the snapshot does not say how much it keeps.
+    pub quota: Quota,
 }
 
 impl<'a> From<&'a [Operation]> for Push<'a> {
-    /// A push with the widest limit, [`PUSH_CONFLICTS_MAX_BYTES`].
+    /// A push with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], and no quota.
     fn from(operations: &'a [Operation]) -> Self {
-        Self { operations, conflicts_max_bytes: PUSH_CONFLICTS_MAX_BYTES }
+        Self { operations, conflicts_max_bytes: PUSH_CONFLICTS_MAX_BYTES, quota: Quota::default() }
     }
 }
 
@@ -104,6 +109,8 @@ pub enum Refused {
         /// The limit.
         max_keys: usize,
     },
+    /// The tenant would keep more than it may.
+    QuotaExceeded(QuotaExceeded),
     /// The store took too long over the push alone; fewer operations at a time are likelier to work.
     TooSlow,
 }

@@ -163,7 +163,7 @@ fn a_push_may_answer_as_many_bytes_of_conflicts_as_it_says() {
         .wire_bytes();
     let operations = [insert("2", "e", &[("b", 1)]), insert("3", "d", &[("b", 1)])];
     let decided_within = |conflicts_max_bytes| {
-        let push = Push { operations: &operations, conflicts_max_bytes };
+        let push = Push { conflicts_max_bytes, ..Push::from(&operations[..]) };
         let (mut decisions, batch) = decide(&[push], &snapshot, NOW);
         (decisions.remove(0), batch.operations.len())
     };

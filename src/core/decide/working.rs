@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::batch::{Batch, DocumentWrite};
 use super::outcome::{Conflict, ConflictRelation, Decision, Outcome, Push, Refused, Snapshot};
 use crate::core::clock::{Relation, VectorClock};
+use crate::core::decide::quota::Usage;
 use crate::core::document::Document;
 use crate::core::document::content::{OpenObject, Reverse};
 use crate::core::json::{BadJson, Object};
@@ -29,6 +30,14 @@ pub(super) struct WorkingSet<'a> {
     shown_bytes: usize,
     /// The keys of the open objects.
     open_keys: usize,
+    totals: Totals,
+}
+
+/// How the pushes so far change what the tenant keeps.
+#[derive(Debug, Clone, Copy, Default)]
+struct Totals {
+    live_documents: i64,
+    bytes: i64,
 }
 
 /// A document that was changed.
@@ -81,18 +90,22 @@ impl<'a> WorkingSet<'a> {
             changed_bytes: 0,
             shown_bytes: 0,
             open_keys: 0,
+            totals: Totals::default(),
         }
     }
 
     /// Decides about one push; one that is refused is taken back.
     pub(super) fn push(&mut self, push: Push<'a>) -> Decision {
         let mut undo = Vec::new();
+        let (totals, operations) = (self.totals, self.operations.len());
         let decision = self.operations(push, &mut undo).and_then(|outcomes| {
+            self.check_quota(push, totals, operations)?;
             self.count_changed(&undo)?;
             Ok(outcomes)
         });
         if decision.is_err() {
             self.take_back(undo);
+            self.totals = totals;
         }
         self.pushes += 1;
         decision
@@ -103,8 +116,24 @@ impl<'a> WorkingSet<'a> {
         self.changed_bytes + self.shown_bytes
     }
 
+    /// Refuses a push after which the tenant would keep more than it may. The totals and the number of operations are
+    /// those before the push.
+    fn check_quota(&self, push: Push<'a>, totals_before: Totals, operations_before: usize) -> Result<(), Refused> {
+        let Some(usage) = self.snapshot.usage else { return Ok(()) };
+        let after = |totals: Totals, operations: usize| Usage {
+            documents: usage.documents.saturating_add_signed(totals.live_documents),
+            bytes: usage.bytes.saturating_add_signed(totals.bytes),
+            operation_ids: usage.operation_ids.saturating_add(operations as u64),
+        };
+        let only_deletes =
+            self.operations[operations_before..].iter().all(|operation| matches!(operation.change, Change::Delete));
+        let before = after(totals_before, operations_before);
+        let exceeded = push.quota.exceeded(before, after(self.totals, self.operations.len()), only_deletes);
+        exceeded.map_or(Ok(()), |exceeded| Err(Refused::QuotaExceeded(exceeded)))
+    }
+
     fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Decision {
-        let Push { operations, conflicts_max_bytes: max_bytes } = push;
+        let Push { operations, conflicts_max_bytes: max_bytes, quota: _ } = push;
         let mut outcomes = Vec::with_capacity(operations.len());
         let mut conflict_bytes = 0;
         for (index, operation) in operations.iter().enumerate() {
@@ -137,7 +166,7 @@ impl<'a> WorkingSet<'a> {
             // replaces them.
             logged.change = Change::Insert(data.clone());
         }
-        let keys_before = working.content.open_keys();
+        let (keys_before, kept_before) = (working.content.open_keys(), working.kept());
         let content = match working.content.change(&operation.change) {
             Ok(content) => content,
             Err(problem) => {
@@ -150,6 +179,9 @@ impl<'a> WorkingSet<'a> {
         let state = State { rev: working.now.rev.next(), last: Some((operation, self.operations.len())) };
         let state = std::mem::replace(&mut working.now, state);
         undo.push(Undo { key: &operation.key, state, content });
+        let kept = working.kept();
+        self.totals.live_documents += kept.live_documents - kept_before.live_documents;
+        self.totals.bytes += kept.bytes - kept_before.bytes + signed(operation.kept_bytes());
         self.applied.insert(&operation.id);
         self.operations.push(logged);
         self.open_keys = self.open_keys + working.content.open_keys() - keys_before;
@@ -217,17 +249,15 @@ impl<'a> WorkingSet<'a> {
 
     /// The batch to write.
     pub(super) fn into_batch(self, received_at_ms: UnixMs) -> Batch {
-        let mut live_documents_delta = 0;
+        let Totals { live_documents: live_documents_delta, bytes: bytes_delta } = self.totals;
         let mut documents = Vec::with_capacity(self.documents.len());
         for (key, mut working) in self.documents {
             let (Some((_, operation_index)), Some(document)) = (working.now.last, working.document()) else { continue };
-            let was_live = working.before.is_some_and(|before| !before.is_deleted());
-            live_documents_delta += i64::from(!document.is_deleted()) - i64::from(was_live);
             let seen_rev = working.before.map(|before| before.rev);
             documents.push(DocumentWrite { key: key.clone(), seen_rev, document, operation_index });
         }
         documents.sort_unstable_by(|left, right| left.key.cmp(&right.key));
-        Batch { operations: self.operations, documents, live_documents_delta, received_at_ms }
+        Batch { operations: self.operations, documents, live_documents_delta, bytes_delta, received_at_ms }
     }
 }
 
@@ -248,6 +278,16 @@ impl<'a> Working<'a> {
 
     fn bytes(&self) -> usize {
         self.content.bytes() + self.last().map_or(0, |(last, _)| last.clock.json().as_str().len())
+    }
+
+    /// The part of the tenant's usage that belongs to it.
+    fn kept(&self) -> Totals {
+        let clock = self.last().map(|(last, _)| &last.clock).or(self.before.map(|before| &before.clock));
+        let clock_bytes = clock.map_or(0, |clock| clock.json().as_str().len());
+        Totals {
+            live_documents: i64::from(!self.content.is_nothing()),
+            bytes: signed(self.content.bytes() + clock_bytes),
+        }
     }
 
     /// The document as its last operation left it.
@@ -348,6 +388,11 @@ impl From<BadJson> for NoDocument {
     fn from(_: BadJson) -> Self {
         Self::Damaged
     }
+}
+
+/// A number of bytes in memory. It is always less than half of what fits.
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// How an operation's clock is in conflict with a document's, if it is.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::future::try_join;
 use mongodb::Client;
 use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
 use mongodb::options::{ConnectionString, ReadConcern, WriteConcern};
@@ -12,6 +13,7 @@ use super::failure::Failure;
 use super::options::{MongoOptions, MongoOptionsError};
 use super::write::tails::Tails;
 use super::write::writers::Announcements;
+use crate::core::names::TenantId;
 use crate::limits::store::QUERY_FILTERED_MAX_REQUESTS;
 
 /// The version of the stored format. A database with another version is refused.
@@ -86,13 +88,32 @@ impl Database {
 
     /// Whether the database still has the mark that it is ours. A dropped database has lost it together with its
     /// indexes. The next write would create the collections again, but without indexes.
-    pub(super) async fn is_still_ours(&self, collections: &Collections) -> Result<bool, Failure> {
-        Ok(collections.schema().await?.is_some())
+    ///
+    /// This is asked for a tenant without a head. If such a tenant has a log, the head was dropped.
+    pub(super) async fn is_still_ours(&self, collections: &Collections, tenant: &TenantId) -> Result<bool, Failure> {
+        let entry = collections.operations.find_one(doc! { "tenant": tenant.as_str() });
+        let (schema, entry) = try_join(collections.schema(), collections.in_time(entry)).await?;
+        if schema.is_some() && entry.is_some() {
+            return Err(self.was_dropped(collections.heads.name()));
+        }
+        Ok(schema.is_some())
+    }
+
+    fn was_dropped(&self, collection: &str) -> Failure {
+        Failure::Unsuitable(format!(
+            "database {}: its collection {collection} was dropped, but not its log; restore a backup of the database, or \
+             drop all of it to begin again",
+            self.options.database,
+        ))
     }
 
     /// Whether the log still has the index that prevents an operation from being inserted twice. If not, the mark is
     /// changed accordingly, and the indexes are created again.
     pub(super) async fn still_has_unique_ids(&self, collections: &Collections) -> Result<bool, Failure> {
+        let documents = collections.in_time(collections.documents.list_indexes()).await;
+        if documents.is_err_and(|failure| failure.is_missing_collection()) {
+            return Err(self.was_dropped(collections.documents.name()));
+        }
         let has_index = match collections.in_time(collections.operations.list_indexes()).await {
             Ok(mut indexes) => {
                 let mut has_index = false;

@@ -21,6 +21,7 @@ mod two_clocks;
 mod uri_source;
 mod write;
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -198,8 +199,14 @@ impl Store for MongoStore {
         self.with("query", |database| async move { read::query::query(&database, tenant, query).await }).await
     }
 
-    async fn stats(&self, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats> {
-        self.with("stats", |database| async move { read::stats(&database, tenant, active_since_ms).await }).await
+    async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats> {
+        let active_ms = &active_ms;
+        self.with("stats", |database| async move { read::stats(&database, tenant, active_ms).await }).await
+    }
+
+    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<u64> {
+        self.with("count_clients", |database| async move { read::count_clients(&database, tenant, max_clients).await })
+            .await
     }
 
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {

@@ -7,6 +7,7 @@ pub(super) mod query;
 pub(super) mod rows;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
 use mongodb::bson::{Document as Bson, doc};
@@ -18,6 +19,7 @@ use super::failure::Failure;
 use super::row::{Row, client_key, document_key, entries_after, entry_key};
 use crate::core::cursor::Head;
 use crate::core::decide::Snapshot;
+use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
@@ -43,6 +45,7 @@ const ROWS_BESIDE: usize = 3;
 pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadRequest) -> Result<Snapshot, Failure> {
     let collections = database.ready().await?;
     let (mut known, mut documents, mut bytes) = (HashSet::new(), HashMap::new(), 0);
+    let usage = if request.with_usage { Some(usage(collections, tenant).await?) } else { None };
     for keys in request.keys.chunks(LIST_MAX_VALUES) {
         let keys: Vec<String> = keys.iter().map(|key| document_key(tenant, key)).collect();
         let those = doc! { "_id": { "$in": keys }, "tenant": tenant.as_str() };
@@ -53,7 +56,7 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
             let document = row.document()?;
             bytes += document.bytes();
             if bytes > request.max_bytes {
-                return Ok(Snapshot { known, documents, is_cut: true });
+                return Ok(Snapshot { known, documents, is_cut: true, usage });
             }
             documents.insert(row.key()?, document);
         }
@@ -67,7 +70,20 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
             known.insert(OperationId::from_store(Row(found.current()).text("id")?));
         }
     }
-    Ok(Snapshot { known, documents, is_cut: false })
+    Ok(Snapshot { known, documents, is_cut: false, usage })
+}
+
+/// How much a tenant keeps, without the bytes that a version without this counter has written.
+async fn usage(collections: &Collections, tenant: &TenantId) -> Result<Usage, Failure> {
+    let head = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() };
+    let find = collections.heads.find_one(head).max_time(collections.time_limit);
+    let Some(head) = collections.in_time(find).await? else { return Ok(Usage::default()) };
+    let head = Row(&head);
+    Ok(Usage {
+        documents: head.integer("liveDocuments")?,
+        bytes: head.counter("bytes")?,
+        operation_ids: head.integer("seq")?,
+    })
 }
 
 fn union(collection: &str, pipeline: Vec<Bson>) -> Bson {
@@ -195,6 +211,8 @@ async fn read_changes(
     {
         begun = Begun::read(row)?;
         next = rows.next(collections).await?;
+    } else if let Some(client) = &request.client_id {
+        begun.noted = find_client(collections, tenant, client).await?.map(|memory| memory.progress());
     }
     let Begun { head, there, noted } = begun;
     let Some(mut page) = LogPageBuilder::begin(request.cursor, max_operations, head, there) else {
@@ -341,7 +359,14 @@ pub(super) async fn client(
     tenant: &TenantId,
     client: &ClientId,
 ) -> Result<Option<ClientMemory>, Failure> {
-    let collections = database.ready().await?;
+    find_client(database.ready().await?, tenant, client).await
+}
+
+async fn find_client(
+    collections: &Collections,
+    tenant: &TenantId,
+    client: &ClientId,
+) -> Result<Option<ClientMemory>, Failure> {
     let filter = doc! { "_id": client_key(tenant, client), "tenant": tenant.as_str() };
     let find = collections.clients.find_one(filter).max_time(collections.time_limit);
     let Some(found) = collections.in_time(find).await? else { return Ok(None) };
@@ -369,9 +394,14 @@ pub(super) async fn document(
 /// See [`crate::store::Store::stats`].
 ///
 /// The log is dense between horizon and head, so the entries are counted by a subtraction.
-pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats, Failure> {
+pub(super) async fn stats(
+    database: &Database,
+    tenant: &TenantId,
+    active_ms: &RangeInclusive<UnixMs>,
+) -> Result<Stats, Failure> {
     let collections = database.ready().await?;
-    let active = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gte": signed(active_since_ms) } };
+    let seen = doc! { "$gte": signed(*active_ms.start()), "$lte": signed(*active_ms.end()) };
+    let active = doc! { "tenant": tenant.as_str(), "seenAtMs": seen };
     let least = vec![doc! { "$match": active }, doc! { "$sort": { "pulledSeq": 1 } }, doc! { "$limit": 1 }];
     let head = match_key(tenant.as_str().to_owned(), tenant);
     let pipeline = vec![head, lookup(collections.clients.name(), least, "client")];
@@ -384,6 +414,17 @@ pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_m
         None => 0,
     };
     Ok(Stats { operations, documents: row.integer("liveDocuments")?, unsynced_operations })
+}
+
+/// See [`crate::store::Store::count_clients`].
+pub(super) async fn count_clients(database: &Database, tenant: &TenantId, max_clients: u64) -> Result<u64, Failure> {
+    let collections = database.ready().await?;
+    // A limit of 0 would mean no limit.
+    if max_clients == 0 {
+        return Ok(0);
+    }
+    let count = collections.clients.count_documents(doc! { "tenant": tenant.as_str() }).limit(max_clients);
+    collections.in_time(count.max_time(collections.time_limit)).await
 }
 
 /// See [`crate::store::Store::tenants`]. MongoDB orders texts by their bytes.

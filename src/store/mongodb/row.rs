@@ -149,6 +149,17 @@ impl<'a> Row<'a> {
         integer.map(Some).map_err(|negative| damaged(name, negative))
     }
 
+    /// A counter that an earlier version did not keep. It is 0 if more was removed than counted.
+    pub(super) fn counter(self, name: &str) -> Result<u64, Failure> {
+        let counter = match self.field(name)? {
+            Some(RawBsonRef::Int64(counter)) => counter,
+            Some(RawBsonRef::Int32(counter)) => counter.into(),
+            None => 0,
+            Some(_) => return Err(damaged(name, "not an integer")),
+        };
+        Ok(u64::try_from(counter).unwrap_or(0))
+    }
+
     pub(super) fn integer<N: From<u64>>(self, name: &str) -> Result<N, Failure> {
         self.optional_integer(name)?.ok_or_else(|| damaged(name, "missing"))
     }

@@ -208,6 +208,8 @@ impl Work for EndingTheFuture<'_> {
 struct Part {
     horizon: Seq,
     new_horizon: Seq,
+    /// The bytes of their data and clocks.
+    bytes: u64,
     is_last: bool,
 }
 
@@ -222,10 +224,13 @@ async fn find_old_entries(
     let Some(head) = collections.in_time(collections.heads.find_one(filter)).await? else { return Ok(None) };
     let horizon: Seq = Row(&head).integer("horizon")?;
     let find = collections.operations.find(entries_after(tenant, horizon)).sort(doc! { "_id": 1 });
-    let find = find.projection(doc! { "seq": 1, "receivedAtMs": 1 }).limit(signed(step.max_entries as u64 + 1));
+    let length = |field: &str| doc! { "$strLenBytes": { "$ifNull": [field, ""] } };
+    let bytes = doc! { "$add": [length("$data"), length("$clock")] };
+    let fields = doc! { "seq": 1, "receivedAtMs": 1, "bytes": bytes };
+    let find = find.projection(fields).limit(signed(step.max_entries as u64 + 1));
     let mut found = collections.in_time(find).await?;
     // The time of reception never runs backwards in the log, so the old entries are those up to a certain number.
-    let mut part = Part { horizon, new_horizon: horizon, is_last: true };
+    let mut part = Part { horizon, new_horizon: horizon, bytes: 0, is_last: true };
     let mut entries = 0;
     while collections.in_time(found.advance()).await? {
         let row = Row(found.current());
@@ -240,6 +245,7 @@ async fn find_old_entries(
         }
         entries += 1;
         part.new_horizon = row.integer("seq")?;
+        part.bytes += row.integer::<u64>("bytes")?;
     }
     Ok((part.new_horizon > horizon).then_some(part))
 }
@@ -255,9 +261,9 @@ impl Work for Compacting<'_> {
     type Outcome = bool;
 
     async fn run(&self, collections: &Collections, session: &mut ClientSession) -> Result<Verdict<bool>, Failure> {
-        let Part { horizon, new_horizon, .. } = self.part;
+        let Part { horizon, new_horizon, bytes, .. } = self.part;
         let guard = doc! { "_id": self.tenant.as_str(), "tenant": self.tenant.as_str(), "horizon": signed(horizon) };
-        let move_on = doc! { "$set": { "horizon": signed(new_horizon) } };
+        let move_on = doc! { "$set": { "horizon": signed(new_horizon) }, "$inc": { "bytes": -signed(bytes) } };
         let moved = collections.in_time(collections.heads.update_one(guard, move_on).session(&mut *session)).await?;
         if moved.matched_count == 0 {
             return Ok(Verdict::Undo(false));

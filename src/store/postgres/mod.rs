@@ -24,6 +24,8 @@ mod row;
 mod schema;
 mod write;
 
+use std::ops::RangeInclusive;
+
 use async_trait::async_trait;
 
 use self::connections::Connections;
@@ -126,8 +128,12 @@ impl Store for PostgresStore {
         query::query(&self.database, tenant, &query).await.map_err(during("query"))
     }
 
-    async fn stats(&self, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats> {
-        read::stats(&self.database, tenant, active_since_ms).await.map_err(during("stats"))
+    async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats> {
+        read::stats(&self.database, tenant, &active_ms).await.map_err(during("stats"))
+    }
+
+    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<u64> {
+        read::count_clients(&self.database, tenant, max_clients).await.map_err(during("count_clients"))
     }
 
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {

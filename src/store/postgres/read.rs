@@ -1,6 +1,7 @@
 //! Reads: each is one statement, which sees one moment.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -10,6 +11,7 @@ use super::database::Database;
 use super::failure::Failure;
 use super::row::Columns;
 use crate::core::decide::Snapshot;
+use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
@@ -27,7 +29,7 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
     let ids: Vec<&str> = request.ids.iter().map(OperationId::as_str).collect();
     let collections: Vec<&str> = request.keys.iter().map(|key| key.collection.as_str()).collect();
     let doc_ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
-    let sql = "SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)";
+    let sql = if request.with_usage { LOAD_WITH_USAGE } else { LOAD };
     let parameters: [Parameter<'_>; 5] = [
         (&tenant.as_str(), Type::TEXT),
         (&ids, Type::TEXT_ARRAY),
@@ -36,18 +38,40 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
         (&signed(request.max_bytes as u64), Type::INT8),
     ];
     let (mut known, mut documents, mut bytes) = (HashSet::new(), HashMap::new(), 0);
+    let mut usage = None;
     for row in &database.rows(sql, &parameters).await? {
         let mut columns = Columns::of(row);
-        if let Some(id) = columns.take::<Option<&str>>()? {
+        let known_id: Option<&str> = columns.take()?;
+        let is_document = Columns::behind(row, 1).take::<Option<&str>>()?.is_some();
+        if let Some(id) = known_id {
             known.insert(OperationId::from_store(id));
-        } else {
+        } else if is_document {
             let (key, document) = (columns.key()?, columns.document()?);
             bytes += document.bytes();
             documents.insert(key, document);
+        } else {
+            usage = Some(read_usage(row)?);
         }
     }
-    Ok(Snapshot { known, documents, is_cut: bytes > request.max_bytes })
+    Ok(Snapshot { known, documents, is_cut: bytes > request.max_bytes, usage })
 }
+
+/// The row of [`LOAD_WITH_USAGE`] that belongs to no id and no document.
+fn read_usage(row: &Row) -> Result<Usage, Failure> {
+    let documents = Columns::behind(row, 3).integer()?;
+    let operation_ids = Columns::behind(row, 5).text()?.parse().map_err(|_| Failure::Answer("a number of ids"))?;
+    let bytes = Columns::behind(row, 7).integer()?;
+    Ok(Usage { documents, bytes, operation_ids })
+}
+
+/// The ids and documents of a decision.
+const LOAD: &str = "SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)";
+
+/// The same with a row that says how much the tenant keeps. It has no id and no document.
+const LOAD_WITH_USAGE: &str = "
+    SELECT * FROM {schema}.syncflow_usage($1) UNION ALL
+    SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+";
 
 /// See [`crate::store::Store::changes`].
 pub(super) async fn changes(
@@ -274,15 +298,24 @@ pub(super) async fn document(
 ///
 /// The log is dense between horizon and head, so the entries are counted by a subtraction. It is done here,
 /// because SQL would hide a damaged number.
-pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats, Failure> {
+pub(super) async fn stats(
+    database: &Database,
+    tenant: &TenantId,
+    active_ms: &RangeInclusive<UnixMs>,
+) -> Result<Stats, Failure> {
     let sql = "SELECT h.seq, h.horizon, h.live_documents, (
                    SELECT c.pulled_seq FROM {schema}.syncflow_clients AS c
                    WHERE c.tenant OPERATOR(pg_catalog.=) ($1 COLLATE pg_catalog.\"POSIX\")
                        AND c.seen_at_ms OPERATOR(pg_catalog.>=) $2
+                       AND c.seen_at_ms OPERATOR(pg_catalog.-) $3 OPERATOR(pg_catalog.<=) 0
                    ORDER BY c.pulled_seq LIMIT 1
                ) AS pulled_seq
                FROM {schema}.syncflow_heads AS h WHERE h.tenant OPERATOR(pg_catalog.=) $1";
-    let parameters: [Parameter<'_>; 2] = [(&tenant.as_str(), Type::TEXT), (&signed(active_since_ms), Type::INT8)];
+    // The end of the range stands in a form that no index serves. With both ends the planner would choose the index of
+    // times, and sort all active clients.
+    let (since_ms, until_ms) = (signed(*active_ms.start()), signed(*active_ms.end()));
+    let parameters: [Parameter<'_>; 3] =
+        [(&tenant.as_str(), Type::TEXT), (&since_ms, Type::INT8), (&until_ms, Type::INT8)];
     let rows = database.rows(sql, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(Stats::default()) };
     let mut columns = Columns::of(row);
@@ -291,6 +324,15 @@ pub(super) async fn stats(database: &Database, tenant: &TenantId, active_since_m
     let least_pulled_seq = columns.optional_integer()?;
     let unsynced_operations = least_pulled_seq.map_or(0, |pulled_seq| seq.entries_since(pulled_seq)).min(operations);
     Ok(Stats { operations, documents, unsynced_operations })
+}
+
+/// See [`crate::store::Store::count_clients`].
+pub(super) async fn count_clients(database: &Database, tenant: &TenantId, max_clients: u64) -> Result<u64, Failure> {
+    let sql = "SELECT pg_catalog.count(*) FROM (
+                   SELECT FROM {schema}.syncflow_clients AS c WHERE c.tenant OPERATOR(pg_catalog.=) $1 LIMIT $2
+               ) AS c";
+    let parameters: [Parameter<'_>; 2] = [(&tenant.as_str(), Type::TEXT), (&signed(max_clients), Type::INT8)];
+    Columns::of(&database.row(sql, &parameters).await?).integer()
 }
 
 /// See [`crate::store::Store::tenants`]. The column is ordered by bytes.

@@ -23,12 +23,16 @@ pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch
     let documents = Documents::of(batch);
     let received_at_ms = signed(batch.received_at_ms);
     let tenant = tenant.as_str();
-    let first: [Parameter<'_>; 3] =
-        [(&tenant, Type::TEXT), (&batch.live_documents_delta, Type::INT8), (&received_at_ms, Type::INT8)];
+    let first: [Parameter<'_>; 4] = [
+        (&tenant, Type::TEXT),
+        (&batch.live_documents_delta, Type::INT8),
+        (&batch.bytes_delta, Type::INT8),
+        (&received_at_ms, Type::INT8),
+    ];
     let parameters: Vec<Parameter<'_>> =
         first.into_iter().chain(operations.parameters()).chain(documents.parameters()).collect();
     let sql = "SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-               $17, $18, $19, $20, $21, $22, $23)";
+               $17, $18, $19, $20, $21, $22, $23, $24)";
     match database.rows(sql, &parameters).await {
         Ok(_) => Ok(Commit::Done),
         Err(failure) if failure.is_contended() => Ok(Commit::Contended),

@@ -14,6 +14,7 @@ mod schema;
 mod threads;
 mod write;
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -153,10 +154,17 @@ impl Store for SqliteStore {
         self.readers.run("query", move |connection, caller| read::query(connection, &tenant, &query, caller)).await
     }
 
-    async fn stats(&self, tenant: &TenantId, active_since_ms: UnixMs) -> Result<Stats> {
+    async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats> {
         let tenant = tenant.clone();
         let _turns = (self.scans.acquire().await, self.pages.acquire().await);
-        self.readers.run("stats", move |connection, _| read::stats(connection, &tenant, active_since_ms)).await
+        self.readers.run("stats", move |connection, _| read::stats(connection, &tenant, &active_ms)).await
+    }
+
+    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<u64> {
+        let tenant = tenant.clone();
+        self.readers
+            .run("count_clients", move |connection, _| read::count_clients(connection, &tenant, max_clients))
+            .await
     }
 
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {

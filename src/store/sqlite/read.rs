@@ -1,6 +1,7 @@
 //! The jobs of the reading threads. Each is one read transaction, so it sees one moment.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
 
@@ -11,6 +12,7 @@ use super::row::{
 use super::threads::Caller;
 use crate::core::cursor::Head;
 use crate::core::decide::Snapshot;
+use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, TenantId};
@@ -36,18 +38,29 @@ pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: Load
         "SELECT rev, data, clock, operation_id, client_id, timestamp FROM documents
          WHERE tenant = ?1 AND collection = ?2 AND id = ?3",
     )?;
+    let usage = if request.with_usage { Some(read_usage(&transaction, tenant)?) } else { None };
     let (mut documents, mut bytes) = (HashMap::new(), 0);
     for key in request.keys {
         let parameters = [tenant.as_str(), key.collection.as_str(), key.id.as_str()];
         if let Some(document) = find_document.query_row(parameters, read_document).optional()? {
             bytes += document.bytes();
             if bytes > request.max_bytes {
-                return Ok(Snapshot { known, documents, is_cut: true });
+                return Ok(Snapshot { known, documents, is_cut: true, usage });
             }
             documents.insert(key, document);
         }
     }
-    Ok(Snapshot { known, documents, is_cut: false })
+    Ok(Snapshot { known, documents, is_cut: false, usage })
+}
+
+fn read_usage(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Usage> {
+    let usage = transaction
+        .prepare_cached("SELECT documents, bytes, seq FROM heads WHERE tenant = ?1")?
+        .query_row([tenant.as_str()], |row| {
+            Ok(Usage { documents: integer(row, 0)?, bytes: integer(row, 1)?, operation_ids: integer(row, 2)? })
+        })
+        .optional()?;
+    Ok(usage.unwrap_or_default())
 }
 
 /// See [`crate::store::Store::changes`].
@@ -256,7 +269,7 @@ pub(super) fn collection_query() -> String {
 pub(super) fn stats(
     connection: &mut Connection,
     tenant: &TenantId,
-    active_since_ms: UnixMs,
+    active_ms: &RangeInclusive<UnixMs>,
 ) -> rusqlite::Result<Stats> {
     let transaction = connection.transaction()?;
     let counters = transaction
@@ -266,7 +279,9 @@ pub(super) fn stats(
     let (operations, documents, head_seq): (u64, u64, Seq) = counters.unwrap_or_default();
     let least_pulled = transaction
         .prepare_cached(LEAST_PULLED_QUERY)?
-        .query_row(params![tenant.as_str(), signed(active_since_ms)], |row| integer(row, 0))
+        .query_row(params![tenant.as_str(), signed(*active_ms.start()), signed(*active_ms.end())], |row| {
+            integer(row, 0)
+        })
         .optional()?;
     // The log is dense, so the entries after a place are counted by a subtraction.
     let unsynced = least_pulled.map_or(0, |pulled_seq| head_seq.entries_since(pulled_seq));
@@ -275,7 +290,14 @@ pub(super) fn stats(
 
 /// The query for the progress of the active client that has pulled least.
 pub(super) const LEAST_PULLED_QUERY: &str =
-    "SELECT pulled_seq FROM clients WHERE tenant = ?1 AND seen_at_ms >= ?2 ORDER BY pulled_seq LIMIT 1";
+    "SELECT pulled_seq FROM clients WHERE tenant = ?1 AND seen_at_ms BETWEEN ?2 AND ?3 ORDER BY pulled_seq LIMIT 1";
+
+/// See [`crate::store::Store::count_clients`].
+pub(super) fn count_clients(connection: &mut Connection, tenant: &TenantId, max_clients: u64) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM clients WHERE tenant = ?1 LIMIT ?2)")?
+        .query_row(params![tenant.as_str(), signed(max_clients)], |row| integer(row, 0))
+}
 
 /// See [`crate::store::Store::tenants`]. The primary key of `heads` is ordered by bytes.
 pub(super) fn tenants(

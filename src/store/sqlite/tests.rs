@@ -5,6 +5,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::core::cursor::{Head, Position};
+use crate::core::decide::quota::Usage;
 use crate::core::numbers::Seq;
 use crate::core::page::Scan;
 
@@ -63,11 +64,26 @@ fn a_page_of_documents_merges_two_searches_and_sorts_nothing() {
 fn a_file_of_the_first_version_is_brought_up_to_date() {
     let (_directory, path) = file();
     let first = Connection::open(&path).unwrap();
-    first.execute_batch(include_str!("schema.sql")).unwrap();
+    first.execute_batch(include_str!("migrations/0001_schema.sql")).unwrap();
+    let rows = r#"
+        INSERT INTO heads VALUES ('t', 2, 7, 1, 1, 1, 5), ('empty', 0, 0, 0, 0, 0, 0);
+        INSERT INTO operations VALUES ('t', 2, 7, 'op-2', 'insert', 'c', 'd', '{"ä":1}', 1, 'a', '{"a":2}', 5);
+        INSERT INTO documents VALUES ('t', 'c', 'd', 2, 2, 0, 'op-2', 1, 'a', '{"a":2}', '{"ä":1}');
+        INSERT INTO documents VALUES ('t', 'c', 'gone', 1, 1, 1, 'op-1', 1, 'a', '{"a":1}', NULL);
+    "#;
+    first.execute_batch(rows).unwrap();
     first.pragma_update(None, "application_id", 0x7379_6e63).unwrap();
     first.pragma_update(None, "user_version", 1).unwrap();
     drop(first);
-    drop(SqliteStore::open(&path, 1).unwrap());
+    let store = SqliteStore::open(&path, 1).unwrap();
+    let usage = |tenant| {
+        let request = LoadRequest { with_usage: true, ..LoadRequest::default() };
+        block_on(store.load(&TenantId::literal(tenant), request)).unwrap().usage
+    };
+    let bytes = 2 * ("{\"ä\":1}".len() + "{\"a\":2}".len()) + "{\"a\":1}".len();
+    assert_eq!(usage("t"), Some(Usage { documents: 1, bytes: bytes as u64, operation_ids: 2 }));
+    assert_eq!(usage("empty"), Some(Usage::default()));
+    drop(store);
     let count = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'documents%_by_seq'";
     let indexes: i64 = Connection::open(&path).unwrap().query_row(count, [], |row| row.get(0)).unwrap();
     assert_eq!(indexes, 2);

@@ -45,10 +45,10 @@ pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Bat
     let after = write_operations(&transaction, tenant, batch, before, received_at_ms)?;
     transaction
         .prepare_cached(
-            "INSERT INTO heads (tenant, seq, fingerprint, horizon, operations, documents, received_at_ms)
-             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6)
+            "INSERT INTO heads (tenant, seq, fingerprint, horizon, operations, documents, received_at_ms, bytes)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7)
              ON CONFLICT (tenant) DO UPDATE SET seq = ?2, fingerprint = ?3, operations = operations + ?4,
-                 documents = documents + ?5, received_at_ms = ?6",
+                 documents = documents + ?5, received_at_ms = ?6, bytes = bytes + ?7",
         )?
         .execute(params![
             tenant.as_str(),
@@ -57,6 +57,7 @@ pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Bat
             signed(after.seq.entries_since(before.seq)),
             batch.live_documents_delta,
             signed(received_at_ms),
+            batch.bytes_delta,
         ])?;
     transaction.commit()?;
     Ok(Commit::Done)
@@ -356,10 +357,16 @@ fn move_horizon(
         )?
         .execute(range)?;
     transaction
-        .prepare_cached("DELETE FROM operations WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3")?
+        .prepare_cached(
+            "UPDATE heads SET horizon = ?3, operations = operations - (?3 - ?2), bytes = bytes - (
+                 SELECT coalesce(sum(octet_length(coalesce(data, '')) + octet_length(clock)), 0)
+                 FROM operations WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3
+             )
+             WHERE tenant = ?1",
+        )?
         .execute(range)?;
     transaction
-        .prepare_cached("UPDATE heads SET horizon = ?3, operations = operations - (?3 - ?2) WHERE tenant = ?1")?
+        .prepare_cached("DELETE FROM operations WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3")?
         .execute(range)?;
     Ok(())
 }

@@ -5,5 +5,6 @@ pub(super) mod browsers;
 pub(super) mod budget;
 pub(super) mod connections;
 pub(super) mod failures;
+pub(super) mod quotas;
 pub(super) mod rates;
 pub(super) mod transport;

@@ -150,7 +150,7 @@ impl Committing<'_> {
                 "fingerprint": signed(tail.position.fingerprint.to_number()),
                 "receivedAtMs": signed(tail.received_at_ms),
             },
-            "$inc": { "liveDocuments": self.batch.live_documents_delta },
+            "$inc": { "liveDocuments": self.batch.live_documents_delta, "bytes": self.batch.bytes_delta },
         };
         let head = UpdateOneModel::builder().namespace(collections.heads.namespace()).filter(head).update(change);
         let insert = |namespace: Namespace, row: Bson| {
@@ -183,7 +183,7 @@ impl Committing<'_> {
     /// written. It is also checked if the head is as expected but the last entry of the log is missing.
     async fn is_as_it_was(&self, collections: &Collections, before: Position) -> Result<bool, Failure> {
         if before == Position::START {
-            return self.database.is_still_ours(collections).await;
+            return self.database.is_still_ours(collections, self.tenant).await;
         }
         let missed = *self.missed.lock().unwrap_or_else(PoisonError::into_inner);
         if missed.is_some_and(|tail| tail.position == before) || !self.database.tails.knows(self.tenant) {
@@ -236,6 +236,7 @@ impl Committing<'_> {
             "fingerprint": { "$mod": [plus("$fingerprint", fingerprint), FINGERPRINTS] },
             "horizon": plus("$horizon", 0),
             "liveDocuments": plus("$liveDocuments", self.batch.live_documents_delta),
+            "bytes": plus("$bytes", self.batch.bytes_delta),
             "receivedAtMs": { "$max": ["$receivedAtMs", signed(self.batch.received_at_ms)] },
         } };
         let filter = doc! { "_id": self.tenant.as_str(), "tenant": self.tenant.as_str() };
