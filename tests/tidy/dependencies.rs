@@ -1,5 +1,7 @@
 //! The crates that a build links: no more than it uses.
 
+mod features;
+
 use std::process::Command;
 
 use super::{Findings, files_ending};
