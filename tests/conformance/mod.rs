@@ -6,21 +6,15 @@ use std::path::Path;
 
 use syncflow_server::conformance::CHECKS;
 
-macro_rules! tests_over {
-    ($store:ident) => {
-        mod $store {
-            use syncflow_server::conformance_suite;
+use crate::support::stores::for_each_store;
 
-            conformance_suite!(port, |check| crate::support::in_a_world(crate::support::stores::$store, check));
-            conformance_suite!(service, |check| crate::support::in_a_world(crate::support::stores::$store, check));
-        }
-    };
-}
+for_each_store!({
+    use syncflow_server::conformance_suite;
 
-tests_over!(memory);
-tests_over!(sqlite);
-tests_over!(postgres);
-tests_over!(mongodb);
+    // Each test is in a module of its group, and that in one of the store.
+    conformance_suite!(port, |check| crate::support::in_a_world(super::super::open, check));
+    conformance_suite!(service, |check| crate::support::in_a_world(super::super::open, check));
+});
 
 /// The checks in a module: its public asynchronous functions whose only argument is a world.
 fn checks_of(group: &str, module: &Path) -> Vec<String> {

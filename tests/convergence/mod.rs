@@ -7,9 +7,9 @@ pub(crate) mod story;
 use syncflow_server::conformance::World;
 
 use crate::support::random::for_random;
-use crate::support::{runtime, stores};
+use crate::support::runtime;
+use crate::support::stores::{TestStore, for_each_store};
 use simulation::Simulation;
-use stores::TestStore;
 use story::stories;
 
 const MAX_EVENTS: usize = 60;
@@ -30,22 +30,9 @@ fn all_devices_converge(open: impl AsyncFn() -> TestStore, cases: u32) {
     });
 }
 
-#[test]
-fn all_devices_converge_over_memory() {
-    all_devices_converge(stores::memory, 3_000);
-}
-
-#[test]
-fn all_devices_converge_over_sqlite() {
-    all_devices_converge(stores::sqlite, 200);
-}
-
-#[test]
-fn all_devices_converge_over_postgres() {
-    all_devices_converge(stores::postgres, 200);
-}
-
-#[test]
-fn all_devices_converge_over_mongodb() {
-    all_devices_converge(stores::mongodb, 30);
-}
+for_each_store!([memory: 3_000, sqlite: 200, postgres: 200, mongodb: 30] {
+    #[test]
+    fn all_devices_converge() {
+        super::all_devices_converge(open, CASES);
+    }
+});

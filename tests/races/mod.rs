@@ -20,43 +20,42 @@ use syncflow_server::core::numbers::{Rev, UnixMs};
 use syncflow_server::core::operation::{Change, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
 
+use crate::support::stores::{self, for_each_store};
 use site::{Client, Site};
 
-macro_rules! over_every_site {
-    ($($race:ident,)*) => {
-        over_every_site! { @ memory: $($race,)* }
-        over_every_site! { @ sqlite: $($race,)* }
-        over_every_site! { @ sqlite_opened_twice: $($race,)* }
-        over_every_site! { @ postgres: $($race,)* }
-        over_every_site! { @ postgres_opened_twice: $($race,)* }
-        over_every_site! { @ mongodb: $($race,)* }
-        over_every_site! { @ mongodb_opened_twice: $($race,)* }
+/// One test for each race. `$servers` names their module, and the function of [`Site`] that starts the servers.
+macro_rules! races {
+    ($servers:ident) => {
+        races! { $servers:
+            of_many_creators_of_one_document_one_wins_and_the_others_are_told,
+            one_operation_pushed_many_times_at_once_takes_effect_once,
+            no_accepted_write_is_lost_when_all_write_one_document,
+            no_write_of_a_server_is_lost_when_all_write_one_document,
+            every_puller_sees_a_dense_log_while_others_push,
+            pullers_reach_the_documents_while_others_push_and_compact,
+            pulls_of_one_original_client_at_once_lose_nothing,
+            pushes_of_clients_that_hang_up_take_effect_once,
+        }
     };
-    (@ $site:ident: $($race:ident,)*) => {
-        mod $site {
+    ($servers:ident: $($race:ident,)*) => {
+        mod $servers {
             $(#[test]
             fn $race() {
-                super::$race(&super::Site::$site());
+                crate::races::$race(&crate::races::Site::$servers(super::open));
             })*
         }
     };
 }
 
-over_every_site! {
-    of_many_creators_of_one_document_one_wins_and_the_others_are_told,
-    one_operation_pushed_many_times_at_once_takes_effect_once,
-    no_accepted_write_is_lost_when_all_write_one_document,
-    no_write_of_a_server_is_lost_when_all_write_one_document,
-    every_puller_sees_a_dense_log_while_others_push,
-    pullers_reach_the_documents_while_others_push_and_compact,
-    pulls_of_one_legacy_client_at_once_lose_nothing,
-    pushes_of_clients_that_hang_up_take_effect_once,
-}
+for_each_store!({
+    races!(of_one_server);
+    races!(of_two_servers);
+});
 
 #[test]
 #[should_panic(expected = "the client has not failed")]
 fn when_one_client_fails_no_other_waits_for_ever() {
-    Site::memory().at_once(3, |client| {
+    Site::of_two_servers(stores::memory).at_once(3, |client| {
         assert_ne!(client.number, 1, "this one fails");
         loop {
             client.pull_behind(None, 1);
@@ -239,7 +238,7 @@ fn having_applied(page: &PulledPage, since: UnixMs, before: &BTreeSet<String>) -
     (page.entries.iter().map(|entry| entry.timestamp).max().unwrap_or(since), known)
 }
 
-fn pulls_of_one_legacy_client_at_once_lose_nothing(site: &Site) {
+fn pulls_of_one_original_client_at_once_lose_nothing(site: &Site) {
     // There are so few requests that each place is still remembered when its number is used.
     const REQUESTS: usize = 3;
     let (mut since, mut known) = (UnixMs::EPOCH, BTreeSet::new());

@@ -19,7 +19,7 @@ use syncflow_server::service::{PullFrom, PullRequest, Pulled, PulledPage, Servic
 use syncflow_server::store::{LoadRequest, Store};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::stores::{self, TestStore};
+use crate::support::stores::TestStore;
 
 /// How often a client repeats a request after an error that permits it.
 const ATTEMPTS_MAX: usize = 1_000;
@@ -37,53 +37,18 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Two services over one store in memory, like two processes over one database.
-    pub(crate) fn memory() -> Self {
-        let home = crate::support::block_on(stores::memory());
-        let store = home.store();
-        Self::over(home, vec![Arc::clone(&store), store])
-    }
-
-    /// One service over SQLite.
-    pub(crate) fn sqlite() -> Self {
-        let home = crate::support::block_on(stores::sqlite());
+    /// One server over a new store.
+    pub(crate) fn of_one_server(open: impl AsyncFn() -> TestStore) -> Self {
+        let home = crate::support::block_on(open());
         let store = home.store();
         Self::over(home, vec![store])
     }
 
-    /// Two services, each with its own SQLite store on the same file.
-    pub(crate) fn sqlite_opened_twice() -> Self {
-        let home = crate::support::block_on(stores::sqlite());
-        let (store, again) = (home.store(), home.open_again());
-        Self::over(home, vec![store, again])
-    }
-
-    /// One service over PostgreSQL.
-    pub(crate) fn postgres() -> Self {
-        let home = crate::support::block_on(stores::postgres());
-        let store = home.store();
-        Self::over(home, vec![store])
-    }
-
-    /// Two services, each with its own PostgreSQL store on the same schema.
-    pub(crate) fn postgres_opened_twice() -> Self {
-        let home = crate::support::block_on(stores::postgres());
-        let (store, again) = (home.store(), home.open_again());
-        Self::over(home, vec![store, again])
-    }
-
-    /// One service over MongoDB.
-    pub(crate) fn mongodb() -> Self {
-        let home = crate::support::block_on(stores::mongodb());
-        let store = home.store();
-        Self::over(home, vec![store])
-    }
-
-    /// Two services, each with its own MongoDB store on the same database.
-    pub(crate) fn mongodb_opened_twice() -> Self {
-        let home = crate::support::block_on(stores::mongodb());
-        let (store, again) = (home.store(), home.open_again());
-        Self::over(home, vec![store, again])
+    /// Two servers, each of which has opened the same new database.
+    pub(crate) fn of_two_servers(open: impl AsyncFn() -> TestStore) -> Self {
+        let home = crate::support::block_on(open());
+        let stores = vec![home.store(), home.open_again()];
+        Self::over(home, stores)
     }
 
     fn over(home: TestStore, stores: Vec<Arc<dyn Store>>) -> Self {

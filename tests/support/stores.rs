@@ -13,6 +13,39 @@ use syncflow_server::store::sqlite::SqliteStore;
 use super::mongo::Database;
 use super::postgres::Schema;
 
+/// The same tests for each store, in a module that has the store's name. In these tests, `open` opens a new store.
+///
+/// In front of the tests there may be a list of the stores, each with its number of random cases, `CASES`.
+///
+/// ```text
+/// for_each_store!({
+///     #[test]
+///     fn a_new_store_is_empty() { … open().await … }
+/// });
+/// for_each_store!([memory: 3_000, sqlite: 200] { … for_random(CASES, …) … });
+/// ```
+macro_rules! for_each_store {
+    ([$($store:ident: $cases:expr),*] $tests:tt) => {
+        $($crate::support::stores::for_each_store!(@ $store [const CASES: u32 = $cases;] $tests);)*
+    };
+    ($tests:tt) => {
+        $crate::support::stores::for_each_store!(@ memory [] $tests);
+        $crate::support::stores::for_each_store!(@ sqlite [] $tests);
+        $crate::support::stores::for_each_store!(@ postgres [] $tests);
+        $crate::support::stores::for_each_store!(@ mongodb [] $tests);
+    };
+    (@ $store:ident [$($cases:tt)*] { $($tests:tt)* }) => {
+        mod $store {
+            use $crate::support::stores::$store as open;
+
+            $($cases)*
+            $($tests)*
+        }
+    };
+}
+
+pub(crate) use for_each_store;
+
 type Open = dyn Fn() -> Arc<dyn Store> + Send + Sync;
 
 /// A store for one test. Its data are removed when this is dropped.
@@ -20,7 +53,7 @@ pub(crate) struct TestStore {
     store: Arc<dyn Store>,
     names_given: AtomicU64,
     // It is declared after the store, so that it is dropped last: the closure owns the data, such as a directory.
-    open: Option<Box<Open>>,
+    open: Box<Open>,
 }
 
 impl fmt::Debug for TestStore {
@@ -31,7 +64,7 @@ impl fmt::Debug for TestStore {
 
 impl TestStore {
     fn opened_by(open: impl Fn() -> Arc<dyn Store> + Send + Sync + 'static) -> Self {
-        Self { store: open(), names_given: AtomicU64::new(0), open: Some(Box::new(open)) }
+        Self { store: open(), names_given: AtomicU64::new(0), open: Box::new(open) }
     }
 
     /// The store.
@@ -39,9 +72,9 @@ impl TestStore {
         Arc::clone(&self.store)
     }
 
-    /// Opens the same database again, as another process would.
+    /// Opens the same database again, as another process would. A store in memory is shared instead.
     pub(crate) fn open_again(&self) -> Arc<dyn Store> {
-        self.open.as_ref().expect("a store in memory cannot be opened again")()
+        (self.open)()
     }
 
     /// A new name for another tenant.
@@ -52,7 +85,8 @@ impl TestStore {
 
 /// The model store.
 pub(crate) async fn memory() -> TestStore {
-    TestStore { store: Arc::new(MemoryStore::new()), names_given: AtomicU64::new(0), open: None }
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    TestStore::opened_by(move || Arc::clone(&store))
 }
 
 /// The SQLite store, in its own directory.

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use syncflow_server::conformance::CHECKS;
-
 use super::{Findings, files, files_ending};
 
 #[test]
@@ -92,26 +90,6 @@ fn no_path_of_somebodys_machine_is_named() {
         }
     }
     findings.none_or("use a path from the repository's root, or a temporary directory");
-}
-
-#[test]
-fn every_check_of_the_suite_is_in_its_list() {
-    let mut findings = Findings::default();
-    let mut found = 0;
-    for file in files_ending(".rs") {
-        let Some(module) = file.path.strip_prefix("src/conformance/") else { continue };
-        let module = module.trim_end_matches(".rs").replace('/', "::");
-        for line in file.text.lines().filter(|line| line.ends_with("(world: &World) {")) {
-            let Some(check) = line.strip_prefix("pub async fn ") else { continue };
-            let name = format!("{module}::{}", check.split('(').next().unwrap_or_default());
-            found += 1;
-            if !CHECKS.contains(&name.as_str()) {
-                findings.add(&file.path, name);
-            }
-        }
-    }
-    findings.none_or("add it to the list in src/conformance/mod.rs, or no store runs it");
-    assert_eq!(found, CHECKS.len(), "a check is written `pub async fn name(world: &World) {{`, in one line");
 }
 
 #[test]

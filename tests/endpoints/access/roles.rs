@@ -17,7 +17,7 @@ use syncflow_server::store::Store;
 
 use crate::endpoints::client::{Answer, Api, ids, insert, list, with};
 use crate::endpoints::server::{Server, read, start_routes};
-use crate::support::stores::{self, TestStore};
+use crate::support::stores::{self, TestStore, for_each_store};
 
 /// A request to each endpoint that needs a principal, and the lowest role that may send it.
 pub(crate) const REQUESTS: [(&str, &str, Role); 7] = [
@@ -116,15 +116,12 @@ pub(crate) async fn each_role_may_do_what_the_table_says(api: &Api, headers: imp
     }
 }
 
-#[tokio::test]
-async fn each_role_may_do_what_the_table_says_on_every_store() {
-    for home in [stores::memory().await, stores::sqlite().await, stores::postgres().await, stores::mongodb().await] {
-        let server = believing(home).await;
-        let headers = |role: Role| {
-            [("test-tenant", "t"), ("test-role", role.as_str())].map(|(name, value)| (name.into(), value.into())).into()
-        };
-        each_role_may_do_what_the_table_says(&server.api, headers).await;
-    }
+async fn each_role_may_do_what_the_table_says_on(home: TestStore) {
+    let server = believing(home).await;
+    let headers = |role: Role| {
+        [("test-tenant", "t"), ("test-role", role.as_str())].map(|(name, value)| (name.into(), value.into())).into()
+    };
+    each_role_may_do_what_the_table_says(&server.api, headers).await;
 }
 
 /// One push of a tenant. All tenants use the same ids.
@@ -166,22 +163,14 @@ async fn many_tenants_at_once_never_see_each_other(home: TestStore) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tenants_at_once_never_see_each_other_in_memory() {
-    many_tenants_at_once_never_see_each_other(stores::memory().await).await;
-}
+for_each_store!({
+    #[tokio::test]
+    async fn each_role_may_do_what_the_table_says() {
+        super::each_role_may_do_what_the_table_says_on(open().await).await;
+    }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tenants_at_once_never_see_each_other_on_sqlite() {
-    many_tenants_at_once_never_see_each_other(stores::sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tenants_at_once_never_see_each_other_on_postgres() {
-    many_tenants_at_once_never_see_each_other(stores::postgres().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tenants_at_once_never_see_each_other_on_mongodb() {
-    many_tenants_at_once_never_see_each_other(stores::mongodb().await).await;
-}
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn many_tenants_at_once_never_see_each_other() {
+        super::many_tenants_at_once_never_see_each_other(open().await).await;
+    }
+});
