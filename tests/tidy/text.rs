@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Findings, files, files_ending};
+use super::{Findings, files, files_ending, read};
 
 #[test]
 fn no_file_is_too_long_to_be_read_at_once() {
@@ -15,7 +15,7 @@ fn no_file_is_too_long_to_be_read_at_once() {
             findings.add(&file.path, format_args!("{lines} lines"));
         }
     }
-    findings.none_or("split it where it changes its subject; a file has 500 lines or fewer");
+    findings.none_or("split it by subject; a file has 500 lines or fewer");
 }
 
 #[test]
@@ -90,6 +90,25 @@ fn no_path_of_somebodys_machine_is_named() {
         }
     }
     findings.none_or("use a path from the repository's root, or a temporary directory");
+}
+
+#[test]
+fn every_figure_has_its_date_machine_and_command() {
+    let page = read("docs/performance.md");
+    let mut findings = Findings::default();
+    let sections = page.split("\n#").skip(1);
+    let mut count = 0;
+    for section in sections.filter(|section| section.contains("\n|")) {
+        let title = section.lines().next().unwrap_or_default();
+        count += 1;
+        for mark in ["Date: ", "Machine: ", "Command: "] {
+            if !section.lines().any(|line| line.starts_with(mark)) {
+                findings.add(title, format_args!("no line begins with {mark:?}"));
+            }
+        }
+    }
+    assert!(count > 5, "the sections with tables are not found any more");
+    findings.none_or("say when, where and how it was measured, or how to measure it again");
 }
 
 #[test]
