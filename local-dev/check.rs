@@ -30,7 +30,9 @@ pub(crate) fn check() -> Result<ExitCode, Box<dyn Error>> {
     let name = config.adapter.name();
     let (text, code) = match &config.adapter {
         Adapter::Sqlite { path } if fs::symlink_metadata(path).is_err() => match make_room(path) {
-            Ok(()) => (format!("{name}: well; there is no file yet, and the server can make it"), ExitCode::SUCCESS),
+            Ok(()) => {
+                (format!("{name}: well; the file does not exist yet, and the server can create it"), ExitCode::SUCCESS)
+            }
             Err(problem) => {
                 (format!("SQLITE_PATH: no file can be made there: {problem}"), ExitCode::from(DOES_NOT_WORK))
             }

@@ -110,7 +110,7 @@ async fn listen(Listen { bind, port, .. }: Listen) -> Result<TcpListener, Config
             ConfigError::new("PORT", what)
         }
         ErrorKind::AddrNotAvailable => {
-            ConfigError::new("BIND", format_args!("{bind} is no address of this machine; 0.0.0.0 is all of them"))
+            ConfigError::new("BIND", format_args!("{bind} is not an address of this machine; 0.0.0.0 is all of them"))
         }
         ErrorKind::PermissionDenied => {
             let what = format_args!("this user may not listen on port {port}; choose one from 1024");

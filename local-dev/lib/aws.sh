@@ -11,7 +11,7 @@ find_aws_tools() {
     say "getting ${packages[*]} from PyPI"
     rm -rf "$aws_tools"
     fetch python3 -m pip install --quiet --target "$aws_tools" "${packages[@]}" ||
-      fail "${packages[*]} cannot be had from PyPI"
+      fail "${packages[*]} cannot be fetched from PyPI"
     mark_made "$aws_tools" "${packages[@]}"
   fi
 }
@@ -40,7 +40,7 @@ test_lambda_build() {
   done
 }
 
-# Fails where a program asks for a newer glibc than this: Lambda could not start it.
+# Fails if a program needs a newer glibc than this, because Lambda could not start it.
 assert_needs_glibc_up_to() {
   local newest
   newest=$(grep --text --only-matching 'GLIBC_2\.[0-9]*' "$2" | sort --version-sort | tail -n 1)
@@ -50,7 +50,7 @@ assert_needs_glibc_up_to() {
   fi
 }
 
-# Fails where a program was linked with a store that CargoLambda.toml does not name.
+# Fails if a program was linked with a store that CargoLambda.toml does not name.
 assert_has_no_other_store() {
   if grep --text --quiet sqlite3_open "$1"; then
     printf '%s has SQLite in it\n' "$1" >&2

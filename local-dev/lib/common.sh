@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What every part of the tests' script uses; sourced with the repository as the working directory.
 
-# What the script fetches and keeps for the next time, and the caches of the programs that fetch it.
+# The files that the script fetches and keeps for the next time, and the caches of the programs that fetch them.
 tools=$PWD/target/tools
 export XDG_CACHE_HOME=$tools/cache PIP_CACHE_DIR=$tools/cache/pip ZIG_GLOBAL_CACHE_DIR=$tools/cache/zig
 
@@ -61,10 +61,9 @@ outcomes=()
 status=0
 part=
 
-# Runs one part of the tests and notes how it went; the next part runs in any case.
+# Runs one part of the tests and notes how it went. The next part always runs.
 #
-# The part gets a process group of its own, so that an interrupted script can end all of it at once, and so can the time
-# that it may take.
+# The part gets a process group of its own. So all of it can be ended at once, by an interrupt or when its time is over.
 #
 # Usage: run MINUTES NAME COMMAND [ARGUMENT…]
 run() {
@@ -100,7 +99,7 @@ end_late_part() {
 # Functions that end what the script started.
 on_exit=()
 
-# What lives no longer than the script; tests that are killed leave their own directories here too.
+# Files that live no longer than the script. Tests that are killed leave their own directories here too.
 scratch=$(mktemp -d -t syncflow-test.XXXXXX)
 chmod 711 "$scratch"
 export TMPDIR=$scratch

@@ -18,14 +18,14 @@ debian_unpack() {
     apt-get -qq -o "Dir::State::Lists=$directory/apt/lists" -o "Dir::Cache=$directory/apt"
     -o "APT::Sandbox::User=root"
   )
-  fetch "${apt[@]}" update || fail "the lists of Debian's packages cannot be had; $instead"
-  # What a real installation would remove stays: this only asks which packages it would take.
+  fetch "${apt[@]}" update || fail "the lists of Debian's packages cannot be fetched; $instead"
+  # This only asks which packages an installation would take. It removes nothing.
   local plan names
   plan=$(fetch "${apt[@]}" install --simulate --reinstall --no-install-recommends "$@") ||
-    fail "Debian's packages $* cannot be had; $instead"
+    fail "Debian's packages $* cannot be fetched; $instead"
   mapfile -t names < <(awk '$1 == "Inst" { print $2 }' <<<"$plan")
   (cd "$directory/apt/archives" && fetch "${apt[@]}" download "${names[@]}") ||
-    fail "Debian's packages $* cannot be had; $instead"
+    fail "Debian's packages $* cannot be fetched; $instead"
   local archive
   for archive in "$directory"/apt/archives/*.deb; do
     dpkg-deb --extract "$archive" "$directory"

@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# A private MongoDB for the tests, or what stands in for one.
+# A private MongoDB for the tests, or its stand-in. The tests have these variables:
 #
-# What the tests are given:
-# TEST_MONGO_URI      servers that are theirs, each a replica set, with a space between two; the caller may name others
+# TEST_MONGO_URI      servers of the tests, each a replica set, with a space between two; the caller may name others
+#
 # TEST_MONGO_PROGRAM  mongod, or a program that speaks its protocol, for tests that start servers of their own
+#
 # TEST_MONGO_KIND     mongod or secantusd, which says how that program is started
 
-# The stand-in where the machine has no mongod: an emulation in Python, with transactions, that tests alone use.
+# The stand-in for a missing mongod: an emulation in Python, with transactions, that only tests use.
 secantusdb=secantusdb==0.7.0b3
 
 # Finds mongod on the machine, 8.0 or later, since a test counts the commands that it takes; or fetches the stand-in.
@@ -23,7 +24,7 @@ find_mongo() {
   export TEST_MONGO_PROGRAM TEST_MONGO_KIND
 }
 
-# Makes a Python environment of the stand-in where the user of the servers may run it; prints the program.
+# Makes a Python environment of the stand-in that the user of the servers may run; prints the program.
 unpack_secantusd() {
   local directory=$tools/secantusdb
   if ! is_made "$directory" "$secantusdb"; then
@@ -61,7 +62,7 @@ start_one_mongo() {
   local data=$scratch/mongo-data-$1 log=$scratch/mongo-$1.log pid
   mkdir "$data"
   mongo_port=$(free_port)
-  # It ends with this script even where that is killed.
+  # It ends with this script, even if that is killed.
   if [[ $TEST_MONGO_KIND == mongod ]]; then
     setpriv --pdeathsig KILL "$TEST_MONGO_PROGRAM" --dbpath "$data" --port "$mongo_port" --bind_ip 127.0.0.1 \
       --replSet rs0 --nounixsocket --quiet --wiredTigerCacheSizeGB 0.5 >"$log" 2>&1 &

@@ -1,19 +1,17 @@
 # shellcheck shell=bash
-# Secrets Manager and Systems Manager for the tests, as moto plays them.
-#
-# What the tests are given:
-# TEST_AWS_URL  the endpoint; the caller may name another
+# Secrets Manager and Systems Manager for the tests, as moto emulates them. The tests have the variable TEST_AWS_URL,
+# the endpoint. The caller may name another one.
 
 moto='moto[server]==5.2.3'
 
-# Finds moto where it was put, or fetches it.
+# Finds moto, or fetches it.
 find_moto() {
   local directory=$tools/moto
   if [[ -n ${TEST_AWS_URL:-} ]] || is_made "$directory" "$moto"; then
     return
   fi
   say 'getting moto, which plays AWS'
-  python_environment "$directory" "$moto" || fail 'moto cannot be had; install python3-venv and try again'
+  python_environment "$directory" "$moto" || fail 'moto cannot be fetched; install python3-venv and try again'
   mark_made "$directory" "$moto"
 }
 
@@ -24,7 +22,7 @@ start_moto() {
   fi
   local log=$scratch/moto.log port
   port=$(free_port)
-  # It ends with this script even where that is killed.
+  # It ends with this script, even if that is killed.
   setpriv --pdeathsig KILL "$tools/moto/bin/python" -m moto.server --host 127.0.0.1 --port "$port" >"$log" 2>&1 &
   moto_server=$!
   on_exit+=(stop_moto)

@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# A private PostgreSQL for the tests, and pgbouncer.
+# A private PostgreSQL for the tests, and pgbouncer. The tests have these variables:
 #
-# What the tests are given:
-# TEST_POSTGRES_URL   a server that is theirs, with a superuser, over TCP; the caller may name another
+# TEST_POSTGRES_URL   a server of the tests, with a superuser, over TCP; the caller may name another
+#
 # TEST_POSTGRES_BIN   the folder of initdb, pg_ctl and postgres, for tests that start servers of their own
+#
 # TEST_PGBOUNCER      the program pgbouncer
 
 # PostgreSQL and pgbouncer refuse to run as root.
@@ -37,7 +38,7 @@ find_postgres() {
   export TEST_POSTGRES_BIN TEST_PGBOUNCER
 }
 
-# Unpacks a package where the user of the servers may run it; prints the folder of the programs that match a pattern.
+# Unpacks a package for the user of the servers; prints the folder of the programs that match a pattern.
 unpack_for_server_user() {
   local package=$1 programs=$2 directory=$tools/$1 program
   debian_unpack "$directory" "install $package" "$package"
@@ -69,7 +70,7 @@ start_postgres() {
       "${as_server_user[@]}" "$TEST_POSTGRES_BIN/initdb" --pgdata="$data" --username=postgres --auth=trust \
         --encoding=UTF8 --locale=C.UTF-8 --no-sync
   ) >"$log" 2>&1 || fail "initdb failed: $(tail -n 1 "$log")"
-  # It ends with this script even where that is killed.
+  # It ends with this script, even if that is killed.
   (
     cd "$data"
     exec "${as_server_user[@]}" --pdeathsig QUIT "$TEST_POSTGRES_BIN/postgres" -D "$data" \

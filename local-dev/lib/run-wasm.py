@@ -2,7 +2,7 @@
 
 Usage: run-wasm.py PROGRAM [ARGUMENT…]
 
-The exit status is the program's, or 134 (that of an abort) where it trapped, as a test that panics does.
+The exit status is the program's, or 134 (that of an abort) if it trapped, as a test that panics does.
 """
 
 import sys

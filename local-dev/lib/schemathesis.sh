@@ -8,7 +8,7 @@ find_schemathesis() {
   if ! is_made "$environment" "$requirement"; then
     say 'getting schemathesis from PyPI'
     python_environment "$environment" "$requirement" ||
-      fail 'schemathesis cannot be had from PyPI; install python3-venv and try again'
+      fail 'schemathesis cannot be fetched from PyPI; install python3-venv and try again'
     mark_made "$environment" "$requirement"
   fi
 }
@@ -37,7 +37,7 @@ test_api_with_schemathesis() {
     return 1
   fi
   local outcome=0
-  # From there, since it leaves files where it is started.
+  # It is started there, because it leaves files in its working directory.
   (
     config=$PWD/local-dev/lib/schemathesis.toml
     cd "$directory"

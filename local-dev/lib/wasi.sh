@@ -3,7 +3,7 @@
 
 wasi_target=wasm32-wasip1
 
-# Runs the unit tests, with the toolchain's own target where it is installed, else with Debian's packages.
+# Runs the unit tests, with the toolchain's own target if it is installed, and otherwise with Debian's packages.
 test_wasi() {
   find_wasmtime
   local cargo_arguments=(test --locked --lib --no-default-features --target "$wasi_target" --target-dir target/wasi)
@@ -42,7 +42,7 @@ find_wasmtime() {
     say 'getting wasmtime from PyPI'
     rm -rf "$packages"
     fetch python3 -m pip install --quiet --target "$packages" "$wasmtime" ||
-      fail 'wasmtime cannot be had from PyPI; install wasmtime'
+      fail 'wasmtime cannot be fetched from PyPI; install wasmtime'
     mark_made "$packages" "$wasmtime"
   fi
   export PYTHONPATH=$packages

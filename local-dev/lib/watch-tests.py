@@ -4,8 +4,8 @@
 Usage: watch-tests.py SECONDS COMMAND [ARGUMENT…]
 
 Rust's test harness has no limit of its own, but it reports each test that has been running for 60 seconds.
-If such a test is still running SECONDS later, the whole process group is killed, this program included: the caller
-gives it a group of its own.
+If such a test is still running SECONDS later, the whole process group is killed, this program included.
+So the caller gives it a group of its own.
 """
 
 import os

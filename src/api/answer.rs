@@ -24,7 +24,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 ///
 /// The tag is a hash of the text itself, so it never stands for another text, even after the database was restored from
 /// a backup. The `revision` comes before the hash, if there is one.
-pub(super) fn unless_known(request: &HeaderMap, revision: Option<Rev>, text: String) -> Response {
+pub(super) fn conditional_json(request: &HeaderMap, revision: Option<Rev>, text: String) -> Response {
     let hash = XxHash64::oneshot(0, text.as_bytes());
     let tag = match revision {
         Some(revision) => format!("\"{revision}-{hash:x}\""),
@@ -57,7 +57,7 @@ mod tests {
         for value in if_none_match {
             request.append(IF_NONE_MATCH, value.parse().unwrap());
         }
-        let response = unless_known(&request, revision, text.to_owned());
+        let response = conditional_json(&request, revision, text.to_owned());
         (response.status(), response.headers()[ETAG].to_str().unwrap().to_owned())
     }
 

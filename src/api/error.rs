@@ -214,7 +214,7 @@ impl ApiError {
                 (StatusCode::NOT_FOUND, "Not found", format!("No route {method} {path}"))
             }
             Self::MethodNotAllowed { method, path } => {
-                let message = format!("{method} is no method of {path}; the Allow header names those that are");
+                let message = format!("{path} does not have the method {method}; the header Allow has the others");
                 (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", message)
             }
             Self::CursorReset => {
@@ -410,7 +410,7 @@ impl Faults {
     }
 
     /// The value that was read, if there is one and the request has no faults.
-    pub(super) fn unless_any<T>(self, value: Option<T>) -> Result<T, ApiError> {
+    pub(super) fn into_result<T>(self, value: Option<T>) -> Result<T, ApiError> {
         match value {
             Some(value) if self.count == 0 => Ok(value),
             _ => Err(ApiError::BadFields(self)),

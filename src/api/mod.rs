@@ -4,7 +4,7 @@
 //! endpoints:
 //!
 //! - Bodies are JSON in UTF-8, whatever their `Content-Type`, and answers are `application/json; charset=utf-8`.
-//! - An answer with a status of 400 or more is `{"error", "message"}`, both text; a 400 about fields of the request
+//! - An answer with a status of 400 or more is `{"error", "message"}`, both text. A 400 about fields of the request
 //!   also lists their names in `fields`. After a 4xx nothing has changed. After a 5xx something may have changed, and
 //!   the same request can be sent again, because an operation takes effect once.
 //! - A 503 carries `Retry-After`, in seconds.

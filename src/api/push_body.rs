@@ -14,7 +14,7 @@ use crate::core::text::{Text, part_of};
 use crate::limits::protocol::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX, PUSH_MAX_OPERATIONS};
 
 /// A push that was read without faults.
-pub(super) struct Push<'a> {
+pub(super) struct ReadPush<'a> {
     /// The text of each operation as it was sent, byte by byte.
     pub(super) texts: Vec<&'a str>,
     /// The same operations, read. Their names and data are parts of the body.
@@ -22,7 +22,7 @@ pub(super) struct Push<'a> {
 }
 
 /// Reads the body of a push.
-pub(super) fn read(body: &Text) -> Result<Push<'_>, ApiError> {
+pub(super) fn read(body: &Text) -> Result<ReadPush<'_>, ApiError> {
     let mut faults = Faults::default();
     let (mut fields, list) =
         Fields::of_body_with_list(body, &["clientId"], "operations", PUSH_MAX_OPERATIONS, &mut faults)?;
@@ -35,9 +35,9 @@ pub(super) fn read(body: &Text) -> Result<Push<'_>, ApiError> {
         let operations = each.map(|(index, text)| operation(text, body, path.index(index), &mut faults));
         let operations: Vec<Option<Operation>> = operations.collect();
         check_ids(&operations, path, &mut faults);
-        Push { operations: operations.into_iter().flatten().collect(), texts }
+        ReadPush { operations: operations.into_iter().flatten().collect(), texts }
     });
-    faults.unless_any(push)
+    faults.into_result(push)
 }
 
 /// Records a fault for every operation whose id belongs to a different operation earlier in the push.

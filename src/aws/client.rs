@@ -74,7 +74,7 @@ impl Aws {
     pub(super) async fn credentials(&self) -> Result<Credentials, AnyError> {
         let provider = self.config.credentials_provider().ok_or("there are no AWS credentials")?;
         let answer = timeout(Duration::from_millis(AWS_CALL_TIME_MAX_MS), provider.provide_credentials()).await;
-        let credentials = answer.map_err(|_| "AWS credentials cannot be had in time")?;
+        let credentials = answer.map_err(|_| "AWS credentials did not come in time")?;
         credentials.map_err(|error| format!("there are no AWS credentials: {}", with_causes(&error)).into())
     }
 

@@ -5,8 +5,8 @@
 //! connection after a rotation has the new password. For PostgreSQL only user and password are replaced then; the place
 //! of the database stays the same until the process ends.
 //!
-//! Region, credentials and endpoints come from the variables and files that every AWS SDK knows (`AWS_REGION`,
-//! `AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, …), or from the role of the Lambda, container or machine.
+//! Region, credentials and endpoints come from where every AWS SDK looks. These are variables (`AWS_REGION`,
+//! `AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, …), files, and the role of the Lambda, container or machine.
 
 mod client;
 mod content;

@@ -110,14 +110,14 @@ impl Draft {
 
     /// Sets the collection.
     #[must_use]
-    pub fn within(mut self, collection: &str) -> Self {
+    pub fn in_collection(mut self, collection: &str) -> Self {
         self.0.key.collection = Collection::literal(collection);
         self
     }
 
     /// The same operation with a different id, which begins with `name`, on another document.
     #[must_use]
-    pub fn again(mut self, name: &str, document: &str) -> Self {
+    pub fn renamed(mut self, name: &str, document: &str) -> Self {
         self.0.id = OperationId::literal(&format!("{name}-{}", self.0.id));
         self.0.key = key(document);
         self

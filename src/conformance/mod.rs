@@ -4,8 +4,8 @@
 //! the caller chooses one. The checks are in two groups:
 //!
 //! - [`port`]: promises of the trait [`Store`](crate::store::Store). A store elsewhere has to pass them.
-//! - [`service`]: what the service makes of a store, such as shared commits and the memory of original clients, and how
-//!   it bears a store that fails. A store that passes the first group passes these too.
+//! - [`service`]: what the service makes of a store, such as shared commits and the memory of original clients, also if
+//!   the store fails. A store that passes the first group passes these too.
 //!
 //! [`conformance_suite`](crate::conformance_suite) makes the tests of a store, and
 //! [`for_each_conformance_check`](crate::for_each_conformance_check) is the list for everything else.
@@ -109,7 +109,7 @@ macro_rules! for_each_conformance_check {
                     a_memory_that_changed_since_it_was_read_is_not_replaced,
                     clients_do_not_share_a_memory,
                     a_pull_with_a_cursor_notes_how_far_the_client_is,
-                    a_pull_with_a_cursor_keeps_the_places_of_a_legacy_client,
+                    a_pull_with_a_cursor_keeps_the_places_of_an_original_client,
                     a_pull_without_a_client_notes_nobody,
                     the_time_of_a_silent_poll_is_written_once_an_hour,
                     a_refused_cursor_notes_nobody,
@@ -184,7 +184,7 @@ macro_rules! for_each_conformance_check {
                     operations_and_documents_are_counted_exactly,
                     a_compaction_takes_what_it_removes_off_the_operations,
                     the_slowest_client_decides_what_is_unsynced,
-                    legacy_clients_count_too,
+                    original_clients_count_too,
                     a_client_with_an_unknown_since_has_pulled_what_it_is_sent_again,
                     a_client_of_an_empty_log_counts_from_the_first_operation,
                     compacted_operations_are_not_unsynced,
@@ -277,7 +277,7 @@ macro_rules! for_each_conformance_check {
                     pushes_whose_clients_went_away_hold_up_nobody,
                     a_push_that_is_always_contended_gives_up,
                     a_contended_push_is_tried_again,
-                    what_happens_between_decision_and_commit_is_decided_about_anew,
+                    what_happens_between_decision_and_commit_is_decided_about_again,
                     a_group_is_bounded,
                     pushes_that_are_too_much_together_are_decided_apart,
                     a_commit_that_takes_its_time_blocks_no_other_tenant,
@@ -289,7 +289,7 @@ macro_rules! for_each_conformance_check {
                     a_page_is_answered_if_it_cannot_be_noted,
                     a_page_is_answered_if_nothing_new_has_to_be_remembered,
                 ]
-                legacy: [
+                original: [
                     from_zero_the_log_is_delivered_in_its_order,
                     an_operation_that_comes_late_with_an_older_timestamp_is_delivered,
                     a_timestamp_in_the_far_future_hides_nothing,

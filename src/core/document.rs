@@ -56,8 +56,8 @@ pub struct LiveDocument {
 
 /// Adds the members of `patch` to those of `base`, one level deep. `null` stays a value.
 ///
-/// A key that both have keeps its place and takes the patch's value, as JavaScript's spread does; of equal keys in one
-/// object the last one counts. Values keep their bytes.
+/// A key that both have keeps its place and takes the patch's value, as JavaScript's spread does. Of equal keys in one
+/// object, the last one is used. Values keep their bytes.
 ///
 /// # Errors
 /// When one of them is from a store and damaged.

@@ -26,7 +26,7 @@ const FIRST_CHUNK_BYTES: usize = 4 * 1024;
 ///
 /// # Errors
 /// If one of them is not UTF-8.
-pub fn together<const N: usize>(texts: [&[u8]; N]) -> Result<[Text; N], Utf8Error> {
+pub fn copy_texts<const N: usize>(texts: [&[u8]; N]) -> Result<[Text; N], Utf8Error> {
     copy(texts, &mut BytesMut::with_capacity(bytes_of(&texts)))
 }
 
@@ -43,10 +43,10 @@ impl TextPool {
     ///
     /// # Errors
     /// If one of them is not UTF-8.
-    pub fn keep<const N: usize>(&mut self, texts: [&[u8]; N]) -> Result<[Text; N], Utf8Error> {
+    pub fn copy_texts<const N: usize>(&mut self, texts: [&[u8]; N]) -> Result<[Text; N], Utf8Error> {
         let bytes = bytes_of(&texts);
         if bytes > FIRST_CHUNK_BYTES {
-            return together(texts);
+            return copy_texts(texts);
         }
         if bytes > self.chunk.capacity() {
             self.last_chunk_bytes = (self.last_chunk_bytes * 2).clamp(FIRST_CHUNK_BYTES, TEXT_CHUNK_MAX_BYTES);
@@ -92,7 +92,7 @@ mod tests {
         for turn in 0..2_000 {
             let (number, size) = (turn.to_string(), turn % 700);
             let middle = if turn % 500 == 1 { large.as_str() } else { &large[..size * 2] };
-            let texts = pool.keep([number.as_bytes(), b"", middle.as_bytes()]).unwrap();
+            let texts = pool.copy_texts([number.as_bytes(), b"", middle.as_bytes()]).unwrap();
             kept.push((texts, number, middle));
         }
         for ([first, empty, last], number, middle) in &kept {
@@ -104,7 +104,7 @@ mod tests {
     fn the_rows_of_a_page_share_their_memory() {
         let mut pool = TextPool::default();
         let rows: Vec<[Text; 2]> =
-            (0..1_000).map(|row| pool.keep([format!("{row:050}").as_bytes(), b"x"]).unwrap()).collect();
+            (0..1_000).map(|row| pool.copy_texts([format!("{row:050}").as_bytes(), b"x"]).unwrap()).collect();
         let follows = |pair: &[[Text; 2]]| pair[0][1].as_ptr().wrapping_add(1) == pair[1][0].as_ptr();
         let breaks = rows.windows(2).filter(|pair| !follows(pair)).count();
         // The chunks have 4, 8, 16 and 32 KiB, so there are three borders.
@@ -115,8 +115,8 @@ mod tests {
     fn what_is_no_text_is_refused_also_where_it_is_one_with_its_neighbour() {
         let (begin, end) = "é".as_bytes().split_at(1);
         for texts in [[begin, b"a"], [b"a", end], [begin, end], [b"\xff", b""]] {
-            assert!(TextPool::default().keep(texts).is_err() && together(texts).is_err(), "{texts:?}");
+            assert!(TextPool::default().copy_texts(texts).is_err() && copy_texts(texts).is_err(), "{texts:?}");
         }
-        assert_eq!(together(["é".as_bytes(), b"", "ü".as_bytes()]).unwrap(), ["é", "", "ü"]);
+        assert_eq!(copy_texts(["é".as_bytes(), b"", "ü".as_bytes()]).unwrap(), ["é", "", "ü"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Metrics for CloudWatch: one line in the embedded metric format for each invocation, on the standard output.
 //!
 //! An invocation is a task, and its metrics are counted in a variable of that task. So invocations share nothing,
-//! whether they follow each other or run at the same time. The service and the stores do not know of the metrics: an
+//! whether they follow each other or run at the same time. The service and the stores do not know of the metrics. An
 //! observer of the service counts its work, and a wrapper of the store measures the calls.
 //!
 //! Source of the format: "Specification: Embedded metric format" in the Amazon CloudWatch User Guide.

@@ -6,8 +6,8 @@ pub const REQUEST_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 /// The largest request body after decompression, in bytes. A larger one is answered with 413.
 pub const INFLATED_BODY_MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// Largest request body in a Lambda, in bytes, as sent and inflated: a push is answered with as much, and that has to
-/// stay below [`LAMBDA_ANSWER_MAX_BYTES`](super::lambda::LAMBDA_ANSWER_MAX_BYTES) in base64.
+/// Largest request body in a Lambda, in bytes, as sent and inflated. A push is answered with as much, which must stay
+/// below [`LAMBDA_ANSWER_MAX_BYTES`](super::lambda::LAMBDA_ANSWER_MAX_BYTES) in base64.
 pub const LAMBDA_BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// The most faults that a 400 names. The others are counted.

@@ -35,13 +35,13 @@ pub const CLOCK_MAX_ENTRIES: usize = 1_000;
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
 /// The greatest `since` of a pull. It is far above the greatest timestamp, because a page may end with a raised
-/// timestamp that tells two places of a client apart (see `places`). Up to this limit, a double can hold every second
+/// timestamp. That tells two places of a client apart (see `places`). Up to this limit, a double can hold every second
 /// integer.
 pub const SINCE_MAX: u64 = 1 << 54;
 
-/// The greatest `since` that may come from the memory of another server or from one that was lost, and that is
-/// therefore never given to the client again. Clients do not reach it, because each page takes one step of two. A
-/// client that sends its own numbers leaves as many again to the server.
+/// The greatest `since` that may come from the memory of another server or from a lost one. It is therefore never given
+/// to the client again. Clients do not reach it, because each page takes one step of two. A client that sends its own
+/// numbers leaves as many again to the server.
 pub const SINCE_FOREIGN_MAX: u64 = (1 << 53) + (1 << 52);
 
 /// The page size of a pull without a limit, in operations.

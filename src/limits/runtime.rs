@@ -55,8 +55,8 @@ pub const CONNECTION_IDLE_TIME_MAX_SECONDS: u32 = 75;
 /// minute.
 pub const CONNECTION_STALL_TIME_MAX_SECONDS: u32 = 50;
 
-/// In which pieces an answer is compressed and sent, in bytes, so that others have their turn, and that it is seen
-/// whether the client reads.
+/// The size of the pieces in which an answer is compressed and sent, in bytes. Between two pieces, others have their
+/// turn, and the server sees whether the client reads.
 pub const ANSWER_PIECE_BYTES: usize = 64 * 1024;
 
 /// How long a client may take to read an answer while it continues to read, in seconds.
@@ -140,8 +140,8 @@ pub const ROOM_WAIT_MAX_MS: u64 = 2_000;
 /// How often somebody who waits for memory closes a connection that holds some, in milliseconds.
 pub const ROOM_PAUSE_MS: u64 = 50;
 
-/// How long a request may hold memory while the server waits for its client before its connection may be closed for
-/// others that find no room, in milliseconds.
+/// How long a request may hold memory while the server waits for its client, in milliseconds. Afterwards its connection
+/// may be closed for others that find no room.
 pub const ROOM_HELD_MIN_MS: u64 = 1_000;
 
 /// Most requests at once.

@@ -33,7 +33,7 @@ pub const PUSH_BACKOFF_MAX_MS: u64 = 250;
 pub const PULL_MAX_ATTEMPTS: u32 = 8;
 
 /// How long the server remembers the progress of a silent client, in milliseconds (90 days). The places of an original
-/// client's `since` are kept for ever: a server that forgot which numbers it gave could give one again for another
+/// client's `since` are kept for ever. A server that forgot which numbers it gave could give one again for another
 /// place.
 pub const CLIENT_FORGOTTEN_AFTER_MS: u64 = 90 * DAY_MS;
 

@@ -5,7 +5,7 @@
 //! work begins. It is given back when the answer is sent or the request ends in any other way.
 //!
 //! Memory that waits for a client must not block other requests. If a request does not fit, the server closes a
-//! connection: the one whose requests have held most memory for longest while the server waited for its client.
+//! connection for it. It takes the one whose requests have held most memory for longest while waiting for their client.
 //!
 //! Reads reserve room for a whole page, so they share half of the budget while they work, and pushes do not wait for
 //! them. A small part of the budget is for the work of pushes alone, because answers that nobody reads may fill the
@@ -175,9 +175,9 @@ impl Memory {
         Err(NoRoom)
     }
 
-    /// Closes the connections of the requests that have held most for longest while they wait for their clients, until
-    /// one that wants this can have it. However many want the same, this is done only once in a pause, so that what was
-    /// freed can be seen first.
+    /// Closes the connections of the requests that have held most for longest while they wait for their clients. It
+    /// stops when the request that wants room has it. However many want the same, this is done only once in a pause, so
+    /// that what was freed can be seen first.
     fn make_room(&self, wanted: Wanted) {
         let now = Instant::now();
         let (made_at, mut missing) = match wanted {
@@ -218,7 +218,7 @@ pub(super) struct Account {
     /// Closes the connection. `None` if that was done, or is not possible.
     cut: Mutex<Option<Cut>>,
     reserved: Reserved,
-    /// The share of the reads or of the pushes that this one has while it works, and a push also until its small
+    /// The share of the reads or of the pushes that this one has while it works. A push also has it until its small
     /// answer is sent.
     share: Mutex<Option<OwnedSemaphorePermit>>,
     held: Mutex<Held>,

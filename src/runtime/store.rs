@@ -111,7 +111,7 @@ async fn postgres_access(
 }
 
 #[cfg(all(feature = "postgres", not(feature = "aws")))]
-#[expect(clippy::unused_async, reason = "whoever calls it waits, since with the feature `aws` it does")]
+#[expect(clippy::unused_async, reason = "with the feature `aws` it waits, and its callers are the same")]
 async fn postgres_access(
     connection: &Connection,
     has_iam_auth: bool,

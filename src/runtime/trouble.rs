@@ -110,11 +110,9 @@ fn postgres(obstacle: Obstacle) -> String {
         Obstacle::Database => {
             "PostgreSQL has no such database; make it with CREATE DATABASE, or correct its name".to_owned()
         }
-        Obstacle::Tls => {
-            "there is no TLS connection that can be trusted; see to sslmode in the connection string and to \
+        Obstacle::Tls => "no TLS connection can be trusted; check sslmode in the connection string and \
              POSTGRES_CA_FILE"
-                .to_owned()
-        }
+            .to_owned(),
         _ => "PostgreSQL cannot be reached".to_owned(),
     }
 }
@@ -134,9 +132,7 @@ fn mongodb(obstacle: Obstacle) -> String {
             "the user lacks rights, or the URI has no user; give it the role readWrite of the database MONGO_DB_NAME"
                 .to_owned()
         }
-        Obstacle::Tls => {
-            "there is no TLS connection that can be trusted; see to tls and tlsCAFile in the URI".to_owned()
-        }
+        Obstacle::Tls => "no TLS connection can be trusted; check tls and tlsCAFile in the URI".to_owned(),
         _ => "no server of MongoDB can be used; see whether replicaSet in the URI is right and there is a primary"
             .to_owned(),
     }

@@ -108,7 +108,7 @@ impl<P: Item, R: Clone + Send + Sync + 'static> GroupCommit<P, R> {
         let began_at_ms = self.host.now_ms();
         // A panic reaches every caller: a shared future that panics would leave the others waiting for ever.
         let results = AssertUnwindSafe(async { run(items).await }).catch_unwind().await;
-        rhythm.note(count + self.waiting_items(), began_at_ms, self.host.now_ms());
+        rhythm.record_end(count + self.waiting_items(), began_at_ms, self.host.now_ms());
         results.ok().map(Arc::from)
     }
 }
@@ -134,10 +134,9 @@ impl<P: Item, R> Debug for GroupCommit<P, R> {
 /// How the last group went, and so how long the next one waits for further items.
 ///
 /// Clients that just got an answer often push again at once. Without a short wait they would miss the group and wait
-/// for a whole commit. So a group waits until as many items have arrived as last time, or until half the time of the
-/// last commit has passed since it ended. PostgreSQL has the same as `commit_delay`, and its manual recommends half the
-/// time of a flush ("WAL Configuration"). A lone client, a group that is already large, and groups with fast commits do
-/// not wait.
+/// for a whole commit. So a group waits until as many items have arrived as last time, or for half the time that the
+/// last commit took. PostgreSQL has the same as `commit_delay`, and its manual recommends half the time of a flush
+/// ("WAL Configuration"). A lone client, a group that is already large, and groups with fast commits do not wait.
 #[derive(Debug, Default)]
 struct Rhythm {
     /// How many items were there when the last work ended: in its group, or waiting for the next one.
@@ -147,8 +146,8 @@ struct Rhythm {
 }
 
 impl Rhythm {
-    /// Notes that the work of a group has ended.
-    fn note(&mut self, items: usize, began_at_ms: UnixMs, now_ms: UnixMs) {
+    /// Records that the work of a group has ended.
+    fn record_end(&mut self, items: usize, began_at_ms: UnixMs, now_ms: UnixMs) {
         self.items = items;
         let pause_ms = (now_ms.ms_since(began_at_ms) / 2).min(GROUP_GATHERING_MAX_MS);
         self.expected_until_ms = now_ms.plus_ms(pause_ms);

@@ -1,7 +1,7 @@
 //! The sync service: the operations of the protocol, over any store.
 //!
-//! It contains what every store would otherwise have to repeat: group commit with bounded retries, the memory of
-//! original clients, and the steps of a compaction.
+//! It contains what every store would otherwise repeat: group commit with bounded retries, the memory of original
+//! clients, and the steps of a compaction.
 
 mod compaction;
 mod error;

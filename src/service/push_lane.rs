@@ -106,7 +106,7 @@ impl PendingPush {
 /// Decides and commits a group, usually at once.
 ///
 /// If the documents of its pushes are too many bytes for one commit, it is decided in parts. If the store refuses it
-/// for good, or takes too long over it, each push is decided alone, so that one does not take its neighbours down.
+/// for good, or takes too long over it, each push is decided alone. So one push does not make its neighbours fail.
 pub(super) async fn commit_group(
     store: &dyn Store,
     host: &dyn Host,
@@ -194,8 +194,8 @@ async fn commit_together(
     Err(ServiceError::Contended { attempts: PUSH_MAX_ATTEMPTS })
 }
 
-/// Leaves the documents of operations that are known out of a request: a push that took effect is answered the same,
-/// however large its documents have become. Returns whether there were any.
+/// Leaves the documents of known operations out of a request. A push that took effect is answered the same, however
+/// large its documents have become. Returns whether there were any.
 async fn keys_of_unknown(
     store: &dyn Store,
     tenant: &TenantId,

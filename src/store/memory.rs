@@ -254,8 +254,8 @@ impl Tenant {
         Compaction { deleted_entries: old.len() as u64, is_finished }
     }
 
-    /// Forgets silent clients, the most silent ones first, and sets times that lie in the future to now; says whether
-    /// some of either are left for the next step.
+    /// Forgets silent clients, the most silent ones first, and sets times in the future to now. Says whether some of
+    /// either are left for the next step.
     fn forget_clients(&mut self, step: CompactStep) -> bool {
         let is_silent = |seen_at_ms: UnixMs| seen_at_ms > UnixMs::EPOCH && seen_at_ms < step.forget_clients_before_ms;
         let mut silent: Vec<(UnixMs, ClientId)> = self

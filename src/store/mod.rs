@@ -91,9 +91,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// returns. The places of the client's `since` stay unchanged.
     async fn note_pulled(&self, tenant: &TenantId, client: &ClientId, progress: Progress) -> Result<()>;
 
-    /// Reads a page by the rule of the original protocol, all at one moment: operations after a place in the order of
-    /// (timestamp, sequence number), cut by [`crate::core::page::TimePageBuilder`]. If the log was compacted, it reads
-    /// the documents instead, including tombstones.
+    /// Reads a page by the rule of the original protocol, all at one moment. It has operations after a place in the
+    /// order of (timestamp, sequence number), cut by [`crate::core::page::TimePageBuilder`]. If the log was compacted,
+    /// it reads the documents instead, including tombstones.
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage>;
 
     /// The memory of a client, if there is one.
@@ -131,9 +131,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction>;
 
     /// The tenants that ever had a commit, in the order of the bytes of their names: the first `limit` of those after
-    /// `after`, or of all if it is `None`.
+    /// `after`.
     ///
-    /// A caller that repeats this after the last tenant of each answer, until an answer has fewer than `limit`, sees
+    /// A caller repeats this after the last tenant of each answer, until an answer has fewer than `limit`. So it sees
     /// every tenant that existed when it began.
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>>;
 

@@ -170,5 +170,5 @@ async fn a_rotation_is_read_once_for_all_who_wait() {
     *secret.lock().expect("no panic") = database.secret("hunter-2");
     database.set_password("hunter-2").await;
     ask_at_once().await;
-    assert_eq!(reads.load(Ordering::Relaxed), 2, "the secret is read once more");
+    assert_eq!(reads.load(Ordering::Relaxed), 2, "the secret is read again");
 }

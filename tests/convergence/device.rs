@@ -2,7 +2,7 @@
 //!
 //! A device keeps a clock for each document, from the operations that it applied, and a counter of its own operations.
 //! It pushes its operations until they are answered, and pulls only then. But a device that pulls with cursors gets its
-//! first cursor before it pushes: a client without a cursor receives no tombstones that are older than its start. If
+//! first cursor before it pushes. A client without a cursor receives no tombstones that are older than its start. If
 //! the server refuses an operation, the device takes the server's document and applies its later accepted operations to
 //! it again. It does not change the document until it is up to date.
 
@@ -74,7 +74,7 @@ impl Device {
             wall_clock,
             place: match dialect {
                 Dialect::Cursor => Place::Cursor(None),
-                Dialect::Legacy => Place::Since(UnixMs::EPOCH),
+                Dialect::Original => Place::Since(UnixMs::EPOCH),
             },
             held: BTreeMap::new(),
             clocks: BTreeMap::new(),
@@ -95,7 +95,7 @@ impl Device {
     fn dialect(&self) -> Dialect {
         match self.place {
             Place::Cursor(_) => Dialect::Cursor,
-            Place::Since(_) => Dialect::Legacy,
+            Place::Since(_) => Dialect::Original,
         }
     }
 
@@ -125,8 +125,8 @@ impl Device {
     /// The user changes a document, unless the device is being brought up to date.
     ///
     /// A device that has lost its clocks does not give a document the same clock twice either. The server would accept
-    /// such an operation, as the protocol requires, and another device that has the first one could not tell that it
-    /// lacks the second.
+    /// such an operation, as the protocol requires. Another device that has the first one could not tell that it lacks
+    /// the second.
     pub(crate) fn edit(&mut self, key: &DocumentKey, kind: OperationKind, field: &str, now_ms: UnixMs) {
         if self.unsettled.contains(key) {
             return;
@@ -135,7 +135,7 @@ impl Device {
         let kind = match (kind, self.dialect()) {
             // An update of a deleted document would begin with the data that an original client kept, so its user
             // inserts the document again.
-            (OperationKind::Update, Dialect::Legacy) if is_deleted => OperationKind::Insert,
+            (OperationKind::Update, Dialect::Original) if is_deleted => OperationKind::Insert,
             _ => kind,
         };
         let mut clock = self.clocks.get(key).cloned().unwrap_or_default();
@@ -256,7 +256,7 @@ impl Device {
 
     /// Whether it takes no operation of its own from a page, as original clients do.
     pub(crate) fn skips_what_it_knows(&self) -> bool {
-        self.dialect() == Dialect::Legacy
+        self.dialect() == Dialect::Original
     }
 
     /// Applies a page. Returns whether there was news in it.

@@ -32,7 +32,7 @@ pub(crate) enum Dialect {
     /// Pulls with the cursor of the last answer.
     Cursor,
     /// Pulls with the greatest timestamp of the last page.
-    Legacy,
+    Original,
 }
 
 /// The clock of a device.
@@ -92,7 +92,7 @@ pub(crate) enum Event {
 
 /// Stories of up to `max_events` events.
 pub(crate) fn stories(max_events: usize) -> impl Strategy<Value = Story> {
-    let dialect = select(&[Dialect::Cursor, Dialect::Legacy][..]);
+    let dialect = select(&[Dialect::Cursor, Dialect::Original][..]);
     let wall_clock = select(
         &[WallClock::True, WallClock::Stopped, WallClock::FarFuture, WallClock::Backwards, WallClock::Cycling][..],
     );

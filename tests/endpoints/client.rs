@@ -118,9 +118,9 @@ impl Api {
         self.post_patiently("/changes", request.to_string()).await.json()
     }
 
-    /// Pulls everything like a client of the original protocol: its next `since` is the greatest timestamp of the page
+    /// Pulls everything like a client of the original protocol. Its next `since` is the greatest timestamp of the page
     /// that it applied, and it skips known ids. Returns the ids in the order in which they came.
-    pub(super) async fn pull_as_legacy(&self, client: &str, since: u64, limit: usize) -> Vec<String> {
+    pub(super) async fn pull_as_original(&self, client: &str, since: u64, limit: usize) -> Vec<String> {
         let (mut since, mut ids) = (since, Vec::new());
         loop {
             let page = self.pull(&json!({"clientId": client, "since": since, "limit": limit})).await;
@@ -193,11 +193,11 @@ pub(super) fn with(mut operation: Value, key: &str, value: Value) -> Value {
 }
 
 pub(super) fn list(value: &Value) -> Vec<Value> {
-    value.as_array().unwrap_or_else(|| panic!("{value} is no list")).clone()
+    value.as_array().unwrap_or_else(|| panic!("{value} is not a list")).clone()
 }
 
 pub(super) fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+    value.as_str().unwrap_or_else(|| panic!("{value} is not a text")).to_owned()
 }
 
 /// The ids of a page's operations.

@@ -58,7 +58,7 @@ pub(super) fn is_request(method: &str, template: &str, body: &Value) -> Result<(
 fn describes_missing(is_route: bool, answer: &Answer) -> Result<(), String> {
     let expected = if is_route { 405 } else { 404 };
     if answer.status != expected {
-        return Err(format!("{expected} was expected where nothing is documented"));
+        return Err(format!("{expected} was expected, because nothing is documented"));
     }
     if is_route && !answer.headers.contains_key(ALLOW) {
         return Err("a 405 says what is allowed".to_owned());

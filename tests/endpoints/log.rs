@@ -31,7 +31,7 @@ async fn lines_that_nobody_reads_in_time_are_lost_and_counted() {
     let ask = async || {
         for _ in 0..of_connection {
             let answer = local.api.send_unchecked(Method::GET, &path, &[], Vec::new()).await;
-            assert_eq!(answer.status, 404, "the server answers, whoever reads its log");
+            assert_eq!(answer.status, 404, "the server answers, whether its log is read or not");
         }
     };
     tokio::join!(ask(), ask(), ask(), ask());

@@ -90,9 +90,9 @@ macro_rules! every_check {
                 a_cursor_gives_each_change_once_in_the_order_of_the_log
                 from_nothing_each_document_comes_once_and_no_old_tombstone
                 a_cursor_of_another_log_is_answered_with_410
-                a_legacy_client_misses_nothing_that_shares_a_timestamp_across_pages
-                a_legacy_client_misses_nothing_that_comes_late_or_after_the_far_future
-                a_legacy_client_whose_answer_was_lost_gets_the_same_again
+                an_original_client_misses_nothing_that_shares_a_timestamp_across_pages
+                an_original_client_misses_nothing_that_comes_late_or_after_the_far_future
+                an_original_client_whose_answer_was_lost_gets_the_same_again
                 timestamps_at_their_limit_are_told_apart_by_a_since_beyond_it
                 an_unknown_since_is_answered_from_the_beginning
                 without_a_client_id_pages_are_by_timestamp_and_end_between_unequal_ones
@@ -225,8 +225,8 @@ macro_rules! every_check_of_a_store {
             pull {
                 a_cursor_gives_each_change_once_in_the_order_of_the_log
                 a_cursor_of_another_log_is_answered_with_410
-                a_legacy_client_misses_nothing_that_shares_a_timestamp_across_pages
-                a_legacy_client_misses_nothing_that_comes_late_or_after_the_far_future
+                an_original_client_misses_nothing_that_shares_a_timestamp_across_pages
+                an_original_client_misses_nothing_that_comes_late_or_after_the_far_future
                 a_run_of_equal_timestamps_that_fits_no_page_is_422
                 a_page_is_bounded_in_bytes
             }

@@ -81,7 +81,7 @@ async fn a_check_says_that_all_is_well_or_what_is_not_and_makes_no_file() {
     let directory = directory();
     let (code, said, log) = run_with(directory.path(), &["--check"], &[]).await;
     assert_eq!(code, Some(0), "{log}");
-    assert!(said.starts_with("sqlite: well; there is no file yet"), "{said}");
+    assert!(said.starts_with("sqlite: well; the file does not exist yet"), "{said}");
     assert!(is_empty(directory.path()));
     let (code, _, log) = run_with(directory.path(), &["--check"], &[("SQLITE_PATH", "./no/x.db")]).await;
     assert_eq!(code, Some(1), "{log}");
@@ -144,7 +144,7 @@ async fn a_name_to_listen_on_is_resolved_and_a_foreign_address_is_not_the_port_s
     let settings = [("AUTH", "off"), ("BIND", "192.0.2.1"), ("PORT", "0"), ("ADAPTER", "memory")];
     let (code, _, log) = run_with(directory.path(), &[], &settings).await;
     assert_eq!(code, Some(2));
-    assert!(log.starts_with("BIND: 192.0.2.1 is no address of this machine"), "{log}");
+    assert!(log.starts_with("BIND: 192.0.2.1 is not an address of this machine"), "{log}");
     let port = local.authority().rsplit(':').next().unwrap().to_owned();
     let (code, _, log) = run_with(directory.path(), &[], &[("PORT", &port), ("ADAPTER", "memory")]).await;
     assert_eq!(code, Some(2));

@@ -100,7 +100,7 @@ impl Asker {
         let sent = self.record.moment();
         let answer = self.post("/changes", &wire::pull(&self.name, &from, limit)).await?;
         let Some(page) = wire::page(&answer) else {
-            self.record.enter_unexpected(format!("a page that is none: {answer}"));
+            self.record.enter_unexpected(format!("not a page: {answer}"));
             return None;
         };
         self.record.enter(&self.name, sent, Call::Pull { from, page: page.clone() });
@@ -221,7 +221,7 @@ impl Crew {
         let clocks = [WallClock::True, WallClock::Stopped, WallClock::Backwards, WallClock::Cycling];
         let mut asker = |name: &str| Asker::new(name, fleet, record, random);
         let writer = |number: usize| {
-            let dialect = if number % 3 == 2 { Dialect::Legacy } else { Dialect::Cursor };
+            let dialect = if number % 3 == 2 { Dialect::Original } else { Dialect::Cursor };
             let device = Device::new(number, dialect, clocks[number % clocks.len()]);
             Writer { asker: asker(device.client().as_str()), device }
         };

@@ -1,7 +1,7 @@
 //! The four services that send HTTP to a function: how each converts requests and answers.
 //!
-//! The shapes are those of AWS's documentation. The services differ: an HTTP API decodes the path and puts the name of
-//! a stage in front of it, while all others leave the path unchanged. A REST API passes base64 on without decoding it.
+//! The shapes are those of AWS's documentation. The services differ. An HTTP API decodes the path and puts the name of
+//! a stage in front of it. All others leave the path unchanged. A REST API passes base64 on without decoding it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

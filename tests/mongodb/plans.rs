@@ -1,9 +1,8 @@
 //! Whether an index serves each search of the store.
 //!
 //! The test does not ask the server for its plans, because a server with few documents may well prefer to read all of
-//! them. It compares every filter and order in the commands that were sent with the existing indexes, by the rules of
-//! MongoDB's manual ("The ESR (Equality, Sort, Range) Guideline"). Commands about the few writers of a tenant are left
-//! out.
+//! them. It compares every filter and order in the commands with the existing indexes. The rules are those of MongoDB's
+//! manual ("The ESR (Equality, Sort, Range) Guideline"). Commands about the few writers of a tenant are left out.
 
 use std::collections::HashMap;
 
@@ -189,9 +188,9 @@ async fn every_command_is_served_by_an_index() {
     world.since_of_nobody(0, 5).await;
     served("a page by timestamp");
     world.since("me", 0, 2).await;
-    served("a first page of a legacy client");
+    served("a first page of an original client");
     world.since("me", 0, 2).await;
-    served("a page of a legacy client");
+    served("a page of an original client");
     world.changes(None, 1).await;
     served("a page of documents");
     let client_id = Some(ClientId::literal("you"));

@@ -22,7 +22,7 @@ fn world(store: Arc<dyn Store>) -> World {
 async fn prepare(world: &World) {
     world.apply(inserts(3)).await;
     for max_operations in [1, 2] {
-        world.since("legacy", 0, max_operations).await;
+        world.since("original", 0, max_operations).await;
     }
 }
 
@@ -32,7 +32,7 @@ async fn pull_everything(world: &World) {
         world.pull(PullFrom::Cursor(None), Some("modern"), max_operations).await;
     }
     for max_operations in [1, 2] {
-        world.since("legacy", 0, max_operations).await;
+        world.since("original", 0, max_operations).await;
     }
 }
 

@@ -30,7 +30,7 @@ fn drafts(from: u64, to: u64) -> Vec<Draft> {
         // The data are so long that reading the whole table would be expensive.
         let data = format!(r#"{{"number":{number},"parity":{},"text":"{}"}}"#, number % 2, "x".repeat(100));
         let collection = if number.is_multiple_of(10) { COLLECTION } else { "others" };
-        insert(&format!("op-{number}"), &format!("doc-{number}")).within(collection).data(&data).at(number)
+        insert(&format!("op-{number}"), &format!("doc-{number}")).in_collection(collection).data(&data).at(number)
     };
     (from..to).map(draft).collect()
 }
@@ -100,7 +100,7 @@ async fn writes_read_by_their_indexes(watched: &Watched, prefix: &str) {
     watched.reads_by("a push of changes", &keys, async |world| world.apply(changed).await).await;
     let (clients, forgotten) = ("syncflow_clients_pkey", "syncflow_clients_by_seen");
     watched
-        .reads_by("a pull of a legacy client", &[clients], async |world| {
+        .reads_by("a pull of an original client", &[clients], async |world| {
             world.since("me", 0, 100).await;
         })
         .await;

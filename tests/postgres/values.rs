@@ -71,36 +71,36 @@ fn worlds() -> impl Strategy<Value = (Vec<String>, Vec<(String, String)>)> {
 }
 
 async fn compare(
-    reference: &World,
+    model: &World,
     store: &World,
     documents: &[String],
     conditions: &[(String, String)],
 ) -> TestCaseResult {
     for (number, data) in documents.iter().enumerate() {
         prop_assert!(check(data).is_ok(), "the protocol takes it: {}", data);
-        for world in [reference, store] {
+        for world in [model, store] {
             world.apply([insert(&format!("op-{number}"), &format!("doc-{number}")).data(data)]).await;
         }
     }
     for (path, value) in conditions {
         let condition = [(path.as_str(), value.as_str())];
-        prop_assert_eq!(store.query(&condition).await, reference.query(&condition).await, "{:?}", condition);
+        prop_assert_eq!(store.query(&condition).await, model.query(&condition).await, "{:?}", condition);
     }
     let everything: Vec<_> = conditions.iter().map(|(path, value)| (path.as_str(), value.as_str())).collect();
-    prop_assert_eq!(store.query(&everything).await, reference.query(&everything).await);
-    prop_assert_eq!(store.log().await, reference.log().await);
+    prop_assert_eq!(store.query(&everything).await, model.query(&everything).await);
+    prop_assert_eq!(store.log().await, model.log().await);
     Ok(())
 }
 
 #[test]
-fn every_value_is_stored_and_found_as_by_the_reference() {
+fn every_value_is_stored_and_found_as_by_the_model_store() {
     let home = block_on(stores::postgres());
     for_random(300, &worlds(), |(documents, conditions)| {
         block_on(async {
-            let reference = stores::memory().await;
+            let model = stores::memory().await;
             let store = World::new(home.store()).as_tenant(&home.next_name());
-            let reference = World::new(reference.store()).as_tenant(store.tenant.as_str());
-            compare(&reference, &store, &documents, &conditions).await
+            let model = World::new(model.store()).as_tenant(store.tenant.as_str());
+            compare(&model, &store, &documents, &conditions).await
         })
     });
 }

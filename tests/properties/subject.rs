@@ -131,7 +131,10 @@ impl Subject {
             OperationKind::Update => update(&id, document).data(draft.data),
             OperationKind::Delete => delete(&id, document),
         };
-        made.clock(&clock).client(CLIENTS[draft.client]).within(COLLECTIONS[draft.collection]).at(draft.timestamp)
+        made.clock(&clock)
+            .client(CLIENTS[draft.client])
+            .in_collection(COLLECTIONS[draft.collection])
+            .at(draft.timestamp)
     }
 
     async fn pull(&mut self, from: PullFrom, client: Option<usize>, max_operations: usize) -> Answer {

@@ -32,7 +32,7 @@ const SETTLING_MAX: usize = 100;
 
 /// The devices in their initial state.
 pub(super) fn devices(world: &World) -> Vec<Device> {
-    let dialects = [Dialect::Cursor, Dialect::Cursor, Dialect::Legacy];
+    let dialects = [Dialect::Cursor, Dialect::Cursor, Dialect::Original];
     let device = |(number, dialect): (usize, Dialect)| {
         let clocks = [WallClock::True, WallClock::Stopped, WallClock::Backwards, WallClock::Cycling];
         Device::new(number, dialect, clocks[world.below(clocks.len())])

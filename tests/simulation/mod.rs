@@ -97,5 +97,5 @@ planted! {
     a_push_that_is_torn_apart_is_seen: TornPush breaks Whole,
     a_state_mode_that_ends_early_is_seen: StateLeftEarly breaks Converged | Dense,
     tombstones_that_are_not_shown_are_seen: TombstonesNotShown breaks Converged,
-    places_of_legacy_clients_that_are_forgotten_are_seen: PlacesForgotten breaks Converged,
+    places_of_original_clients_that_are_forgotten_are_seen: PlacesForgotten breaks Converged,
 }

@@ -205,8 +205,8 @@ pub(crate) fn seconds() -> u64 {
 /// Runs `writers` writers through server processes with these settings, and a client that pulls, until the disturbance
 /// is over and enough operations were accepted.
 ///
-/// Afterwards it checks that the log is dense and has exactly the accepted operations, each once, and that no operation
-/// overwrote a state that it had not seen.
+/// Afterwards it checks that the log is dense and has exactly the accepted operations, each once. It also checks that
+/// no operation overwrote a state that it had not seen.
 pub(crate) async fn write_while(
     writers: usize,
     settings: &[(&str, &str)],

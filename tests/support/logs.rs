@@ -19,9 +19,9 @@ impl Logs {
     pub(crate) fn capture() -> Self {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::fmt().json().with_writer(lines.clone()).finish();
-        // `tracing` asks all subscribers whether they want the lines of a place in the code, when that logs for the
-        // first time, and keeps the answer. If there is only one, it asks that of the thread instead: another test
-        // without one would silence the place for all. So there are two.
+        // When a place in the code logs for the first time, `tracing` asks all subscribers whether they want its lines.
+        // It keeps the answer. If there is only one, it asks that of the thread instead: another test without one would
+        // silence the place for all. So there are two.
         let second = Dispatch::new(tracing_subscriber::registry());
         let guard = tracing::subscriber::set_default(subscriber);
         tracing::callsite::rebuild_interest_cache();

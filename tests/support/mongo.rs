@@ -21,8 +21,8 @@ fn server_uri() -> String {
 /// A database for one test. It is dropped together with this value, if the server is a `mongod`.
 ///
 /// On the emulation it stays until the server ends, whose directory is removed then. There, a drop would wait under the
-/// emulation's single lock for keys that the transaction of a killed server still holds, and all other commands would
-/// wait with it.
+/// emulation's single lock for keys that the transaction of a killed server holds. All other commands would wait with
+/// it.
 pub(crate) struct Database {
     uri: String,
     name: String,

@@ -36,6 +36,6 @@ pub(crate) fn seed() -> u64 {
 /// A number from a variable, if it is set.
 pub(crate) fn variable<T: FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
-    let Ok(value) = text.parse() else { panic!("{name} is no number: {text}") };
+    let Ok(value) = text.parse() else { panic!("{name} is not a number: {text}") };
     Some(value)
 }

@@ -1,7 +1,7 @@
 """Checks of template.yaml that no linter makes: what it deploys is what the package builds and the API serves.
 
-The template is translated to plain CloudFormation first, without a network, and that is linted and checked; what SAM
-itself makes of a misspelt reference would pass otherwise.
+The template is first translated to plain CloudFormation, without a network. The result is linted and checked, because
+SAM would let a misspelt reference pass.
 """
 
 import json
@@ -43,19 +43,19 @@ ROUTES = {
     "scheduled_compaction": set(),
 }
 
-# What each role may do, and to what.
+# The actions of each role, and their resources.
 ACTIONS_OF_ALL = {
     "logs:CreateLogStream": "own logs",
     "logs:PutLogEvents": "own logs",
     "xray:PutTraceSegments": "*",
     "xray:PutTelemetryRecords": "*",
 }
-# The statements of a secret are there where a parameter names one.
+# The statements of a secret are there if a parameter names one.
 ACTIONS_OF_ALL_WITH_A_SECRET = {
     "secretsmanager:GetSecretValue": "DatabaseSecretArn",
     "kms:Decrypt": "SecretKeyArn",
 }
-# The statement of a database user is there where a parameter names one.
+# The statement of a database user is there if a parameter names one.
 ACTIONS_OF_ALL_WITH_IAM_AUTH = {"rds-db:connect": "DatabaseUserArn"}
 CONDITIONS = {
     "DatabaseSecretArn": ["HasSecret"],
@@ -64,7 +64,7 @@ CONDITIONS = {
 }
 ACTIONS_OF_THE_SCHEDULE = {"sqs:SendMessage": "CompactionDeadLetters"}
 
-# A database user as which functions may log in, and the parameters of a stack where they do.
+# A database user as which functions may log in, and the parameters of a stack with such a login.
 DATABASE_USER_ARN = f"arn:aws:rds-db:{REGION}:123456789012:dbuser:prx-0a1b2c3d4e5f67890/syncflow"
 WITH_IAM_AUTH = {"DatabaseUri": "postgresql://syncflow@h/d?sslmode=verify-full", "DatabaseUserArn": DATABASE_USER_ARN}
 
@@ -199,7 +199,7 @@ class Template(unittest.TestCase):
         ):
             with self.subTest(wrong):
                 self.assertEqual(refusals(WITH_IAM_AUTH | wrong), expected)
-                # The same stack without the login is no worse than before.
+                # The same stack without the login is as good as before.
                 without = WITH_IAM_AUTH | wrong | {"DatabaseUserArn": ""}
                 self.assertEqual([line for line in refusals(without) if "DatabaseUserArn" in line], [])
 
@@ -232,7 +232,7 @@ class Template(unittest.TestCase):
         event = json.loads(target["Input"]["Fn::Sub"].replace("${CompactOlderThanDays}", "30"))
         self.assertEqual(event, {"olderThanDays": 30})
         self.assert_is_cron(with_default(schedule["Properties"]["ScheduleExpression"]))
-        # What the scheduler handed over is in Lambda's own queue, whose dead letters are another matter.
+        # An event that the scheduler handed over is in Lambda's own queue, which has other dead letters.
         [invocation] = of_type("AWS::Lambda::EventInvokeConfig").values()
         self.assertEqual(referenced(invocation["Properties"]["DestinationConfig"]), {"CompactionDeadLetters"})
         [role] = referenced(target["RoleArn"])
@@ -276,7 +276,7 @@ class Template(unittest.TestCase):
         used = referenced({key: value for key, value in PLAIN.items() if key not in ("Parameters", "Metadata")})
         self.assertEqual(set(PLAIN["Parameters"]) - used, set())
         self.assertTrue(PLAIN["Parameters"]["DatabaseUri"]["NoEcho"])
-        # It may be left out where a secret has everything, and a stack with neither is refused.
+        # It may be left out if a secret has everything, and a stack with neither is refused.
         self.assertEqual(PLAIN["Parameters"]["DatabaseUri"]["Default"], "")
         self.assertEqual(PLAIN["Parameters"]["DatabaseSecretArn"]["Default"], "")
         [assertion] = PLAIN["Rules"]["DatabaseIsNamed"]["Assertions"]

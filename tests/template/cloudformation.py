@@ -89,7 +89,7 @@ def with_conditions(entries: list) -> list:
     return found
 
 
-# What CloudFormation takes out of the list or the properties that it stands in.
+# A value that CloudFormation removes from its list or properties.
 NO_VALUE = object()
 
 

@@ -1,9 +1,9 @@
 //! The English of the pages and of comments: phrases that are hard to read, if a test can find them.
 
-use super::{Findings, files_ending};
+use super::{Findings, SourceFile, files, files_ending};
 
 /// A phrase, in lower case, and what to write for it. A comma is a word of its own.
-const PHRASES: [(&str, &str); 19] = [
+const PHRASES: [(&str, &str); 20] = [
     ("anew", "again"),
     ("be it", "such as"),
     ("would else", "otherwise … would"),
@@ -15,7 +15,8 @@ const PHRASES: [(&str, &str); 19] = [
     ("do not count", "have no effect"),
     ("whoever", "the noun, such as: the client that …"),
     ("the reference", "the original protocol, the Express server or the model store"),
-    ("legacy client", "original client"),
+    ("legacy", "original"),
+    ("cannot be had", "cannot be fetched, or did not come"),
     (", where", "if, when or which"),
     ("where no", "if not"),
     ("where none", "if not"),
@@ -29,7 +30,7 @@ const PHRASES: [(&str, &str); 19] = [
 const HEADLESS: [&str; 6] = ["What", "Who", "Whoever", "Those", "Nobody", "Somebody"];
 
 /// A sentence with more words is two sentences.
-const SENTENCE_MAX_WORDS: usize = 30;
+const SENTENCE_MAX_WORDS: usize = 25;
 
 #[test]
 fn the_pages_are_in_plain_english() {
@@ -42,11 +43,31 @@ fn the_pages_are_in_plain_english() {
     findings.none_or("write it as said; CONTRIBUTING.md says how the pages are written");
 }
 
+/// The beginning of a comment, by the end of the file's name.
+const COMMENTS: [(&str, &str); 9] = [
+    (".rs", "//"),
+    (".sql", "--"),
+    (".py", "#"),
+    (".sh", "#"),
+    (".toml", "#"),
+    (".yaml", "#"),
+    (".service", "#"),
+    (".env.example", "#"),
+    ("Dockerfile", "#"),
+];
+
+/// The beginning of a comment in a file, if it has comments. A script may have a name without an end.
+fn mark_of(file: &SourceFile) -> Option<&'static str> {
+    let by_name = COMMENTS.iter().find(|(end, _)| file.path.ends_with(end)).map(|(_, mark)| *mark);
+    by_name.or_else(|| file.text.starts_with("#!").then_some("#"))
+}
+
 #[test]
 fn the_comments_are_in_plain_english() {
     let mut findings = Findings::default();
-    for file in files_ending(".rs") {
-        for (line_number, problem) in faults_of_comments(&file.text) {
+    for file in files() {
+        let Some(mark) = mark_of(&file) else { continue };
+        for (line_number, problem) in faults_of_comments(&file.text, mark) {
             findings.add(format_args!("{}:{line_number}", file.path), problem);
         }
     }
@@ -54,9 +75,9 @@ fn the_comments_are_in_plain_english() {
 }
 
 /// The comments of a source file that are hard to read, each with the first line of its paragraph, from 1.
-fn faults_of_comments(source: &str) -> Vec<(usize, String)> {
+fn faults_of_comments(source: &str, mark: &str) -> Vec<(usize, String)> {
     let mut faults = Vec::new();
-    for (line_number, paragraph) in paragraphs(source) {
+    for (line_number, paragraph) in paragraphs(source, mark) {
         for sentence in sentences_of(&paragraph) {
             let plain = without_code_and_links(&sentence);
             faults.extend(faults_of_sentence(&plain).into_iter().map(|fault| (line_number, fault)));
@@ -66,11 +87,12 @@ fn faults_of_comments(source: &str) -> Vec<(usize, String)> {
 }
 
 /// The paragraphs of all comments, each with its first line. Code, headings and tables are left out.
-fn paragraphs(source: &str) -> Vec<(usize, String)> {
+fn paragraphs(source: &str, mark: &str) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     let (mut is_in_code, mut goes_on) = (false, false);
     for (line_number, line) in (1..).zip(source.lines()) {
-        let comment = line.trim_start().strip_prefix("//").map(|text| text.trim_start_matches(['/', '!']).trim());
+        let comment = line.trim_start().strip_prefix(mark).filter(|_| !line.starts_with("#!"));
+        let comment = comment.map(|text| text.trim_start_matches(['/', '!', '#']).trim());
         let Some(text) = comment else {
             (is_in_code, goes_on) = (false, false);
             continue;
@@ -249,6 +271,9 @@ fn comments_are_read_by_paragraphs_and_sentences() {
         "}",
     ];
     let lines: Vec<usize> =
-        faults_of_comments(&source.join("\n")).into_iter().map(|(line_number, _)| line_number).collect();
+        faults_of_comments(&source.join("\n"), "//").into_iter().map(|(line_number, _)| line_number).collect();
     assert_eq!(lines, [3, 3, 6, 9, 10]);
+    let script = "#!/bin/sh\n# What is read\n\n# Usage: a [b]\necho '-- anew' # anew\n";
+    assert_eq!(faults_of_comments(script, "#").len(), 1);
+    assert_eq!(faults_of_comments("-- What is read\nSELECT 1;", "--").len(), 1);
 }

@@ -75,7 +75,7 @@ fn a_limit_is_kept_somewhere() {
             findings.add(file, format_args!("nothing keeps {name}"));
         }
     }
-    findings.none_or("use it where the limit applies, or remove it");
+    findings.none_or("use it at the place that the limit is for, or remove it");
 }
 
 #[test]

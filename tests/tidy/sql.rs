@@ -1,5 +1,5 @@
-//! The SQL of the PostgreSQL store: no name in it depends on the search path, because another role may have put a
-//! function or operator there.
+//! The SQL of the PostgreSQL store: no name in it depends on the search path. Another role may have put a function or
+//! operator there.
 
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 
 Usage: main.py [--short] [--row NUMBER]… PROGRAM STORE [VARIABLE=VALUE]…
 
-The short form checks answers and memory, and no times, since it is for machines of any speed.
+The short form checks answers and memory. It checks no times, because it is for machines of any speed.
 """
 
 import argparse
@@ -20,7 +20,7 @@ HEALTH_MAX_SECONDS = 1
 PUSH_MAX_SECONDS = 2
 STOP_MAX_SECONDS = 35
 
-# What hangs for so long is broken on any machine.
+# A request that hangs for so long is broken on any machine.
 SHORT_MAX_SECONDS = 60
 
 

@@ -91,7 +91,7 @@ class Server:
     def ask(
         self, path: str, body: object = None, headers: dict[str, str] | None = None, authorization: str = ""
     ) -> tuple[int, bytes]:
-        """One request over a connection of its own. A body that is no text is sent as JSON."""
+        """One request over a connection of its own. A body that is not a text is sent as JSON."""
         connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE_SECONDS)
         data = body if isinstance(body, bytes | None) else json.dumps(body, separators=(",", ":")).encode()
         if not authorization:

@@ -1,8 +1,8 @@
 //! The load generator: how much work a server does in a second, compared with its database without a server.
 //!
 //! It starts the local server as a separate process on the chosen store, and sends it requests over connections that
-//! stay open. In the same run it measures the *floor*: the same rows are written to and read from the same tables, with
-//! the same driver and without a server. Floor and server take turns, so that other work of the machine affects both.
+//! stay open. In the same run it measures the *floor*: the same rows in the same tables, written and read by the same
+//! driver without a server. Floor and server take turns, so that other work of the machine affects both.
 //! `local-dev/bench` builds it for release and gives it a database.
 
 mod client;

@@ -48,7 +48,7 @@ struct Compacted {
 #[utoipa::path(
     post,
     path = "/compact",
-    tag = "operation",
+    tag = "maintenance",
     security(("token" = [])),
     request_body(content = CompactRequest, description = "an empty body counts as `{}`"),
     responses((status = 200, description = "what was removed", body = Compacted), BadRequest, LayerErrors, Unauthorized, Unavailable),
@@ -84,7 +84,7 @@ pub(in crate::api) fn read(text: &str, default_days: f64) -> Result<u64, ApiErro
     let mut faults = Faults::default();
     let mut fields = Fields::of_body(text, &KEYS, &mut faults)?;
     let days = fields.optional("olderThanDays", default_days, days);
-    faults.unless_any(days.map(milliseconds))
+    faults.into_result(days.map(milliseconds))
 }
 
 fn days(text: &str) -> Result<f64, &'static str> {

@@ -85,7 +85,7 @@ async fn answer_with(
         Some(document) => {
             let mut text = String::with_capacity(document.wire_bytes());
             document.write(&mut text);
-            Ok(answer::unless_known(request, Some(document.rev), text))
+            Ok(answer::conditional_json(request, Some(document.rev), text))
         }
         None => Err(ApiError::DocumentNotFound(key)),
     }

@@ -62,7 +62,7 @@ struct Unhealthy {
 pub(in crate::api) async fn health(State(service): State<Arc<SyncService>>, request: HeaderMap) -> Response {
     let adapter = service.adapter();
     let Err(error) = service.check().await else {
-        return answer::unless_known(&request, None, to_json(&Healthy { status: "ok", adapter }));
+        return answer::conditional_json(&request, None, to_json(&Healthy { status: "ok", adapter }));
     };
     tracing::warn!(error.cause = %error, "the store cannot be reached");
     let body = Unhealthy {

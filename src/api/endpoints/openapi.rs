@@ -24,7 +24,7 @@ pub(in crate::api) fn base() -> utoipa::openapi::OpenApi {
         tags(
             (name = "sync", description = "pushing and pulling operations"),
             (name = "documents", description = "reading documents as they are now"),
-            (name = "operation", description = "looking after the data of a tenant"),
+            (name = "maintenance", description = "statistics and compaction of a tenant's data"),
             (name = "server", description = "the server itself"),
         ),
     )]
@@ -49,5 +49,5 @@ pub(in crate::api) fn base() -> utoipa::openapi::OpenApi {
     ),
 )]
 pub(in crate::api) async fn get_openapi(State(description): State<Description>, request: HeaderMap) -> Response {
-    answer::unless_known(&request, None, (description.0)().to_owned())
+    answer::conditional_json(&request, None, (description.0)().to_owned())
 }

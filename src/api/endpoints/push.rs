@@ -23,8 +23,8 @@
 //!
 //! *Accepted* operations took effect, now or in an earlier push: an id takes effect once, however often it is pushed.
 //! They survive any crash from then on, and are answered with exactly the bytes that were sent. An operation that
-//! reuses the id of a different one is accepted too, and has no effect. If two operations of one push have the same id,
-//! the answer is a 400 that names the later one's `id`, unless their fields have equal JSON values.
+//! reuses the id of a different one is accepted too, and has no effect. Two operations of one push may have the same id
+//! only if their fields have equal JSON values. Otherwise the answer is a 400 that names the later one's `id`.
 //!
 //! Operations *in conflict* have a vector clock that *happens before* that of the server's document or is *concurrent*
 //! with it. They changed nothing. They are answered as they were sent, but with the server's `data` (`null` if the
@@ -34,12 +34,15 @@
 //!
 //! An `insert` replaces the document's data. An `update` adds its data to those of the document, replaces equal keys
 //! (`null` stays a value), and creates the document if there is none. A `delete` leaves a tombstone. If a document
-//! would become larger than 1 MiB, the answer is a 400 that names the operation's `data`. If the documents in the
-//! conflicts have more than 4 MiB together, the answer is a 400 that names `operations`; a push of fewer operations
-//! helps. Behind a Lambda, echo and conflicts together must fit what it may pass on ([`AnswerLimit`]), and a push whose
-//! answer might not fit gets the same 400. The
-//! same holds if the documents that a push changes have more than 16 MiB together, before it or after it, and if
-//! several operations take the database too long.
+//! would become larger than 1 MiB, the answer is a 400 that names the operation's `data`.
+//!
+//! A push is also answered with a 400 in the following cases. It names `operations`; fewer operations at a time help.
+//!
+//! - The documents in the conflicts have more than 4 MiB together.
+//! - The documents that the push changes have more than 16 MiB together, before it or after it.
+//! - The documents that the push updates have more than 500,000 keys together.
+//! - Several operations take the database too long.
+//! - Behind a Lambda, echo and conflicts might be larger than the answer that it may pass on ([`AnswerLimit`]).
 
 use std::sync::Arc;
 
@@ -118,8 +121,8 @@ pub struct AnswerLimit {
     pub max_bytes: usize,
 }
 
-/// The limit for all documents in a push's conflicts together, in bytes, so that the answer still has room for every
-/// operation as it was sent.
+/// The limit for all documents in a push's conflicts together, in bytes. It leaves room for every operation as it was
+/// sent.
 fn conflicts_max_bytes(texts: &[&str], limit: Option<AnswerLimit>) -> Result<usize, ApiError> {
     let Some(AnswerLimit { max_bytes }) = limit else { return Ok(PUSH_CONFLICTS_MAX_BYTES) };
     let echoed_bytes: usize = texts.iter().map(|text| text.len() + 1).sum();

@@ -21,9 +21,9 @@
 //!
 //! The newest document is the one that was changed last. `count` is that of this page, which is also limited to 4 MiB.
 //! `hasMore` says whether more documents may match, and `cursor` where they begin. A query reads at most 64 MiB of
-//! documents for one page, so if few documents match, a page may be short or empty although there is more. A document
-//! that changes between two pages becomes the newest one, so the following pages may miss it. A collection that was
-//! never written to has no documents.
+//! documents for one page. If few documents match, a page may be short or empty although there is more. A document that
+//! changes between two pages becomes the newest one, so the following pages may miss it. A collection that was never
+//! written to has no documents.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -95,7 +95,7 @@ pub(in crate::api) fn read(collection: Collection, text: &str) -> Result<Query, 
         max_documents,
         before_seq,
     });
-    faults.unless_any(query)
+    faults.into_result(query)
 }
 
 fn cursor(text: &str) -> Result<Option<Seq>, String> {

@@ -44,7 +44,7 @@ struct Statistics {
 #[utoipa::path(
     get,
     path = "/stats",
-    tag = "operation",
+    tag = "maintenance",
     security(("token" = [])),
     responses(
         (status = 200, description = "the counters now", body = Statistics),
@@ -62,5 +62,5 @@ pub(in crate::api) async fn get_stats(
         total_documents: stats.documents,
         unsynced_operations: stats.unsynced_operations,
     };
-    Ok(answer::unless_known(&request, None, to_json(&body)))
+    Ok(answer::conditional_json(&request, None, to_json(&body)))
 }

@@ -1,7 +1,6 @@
-//! The description of requests is that of what is read: the same keys, required only if the reader requires them, with
-//! the limits that are kept.
+//! Requests are described as they are read: the same keys, the same required ones, and the same limits.
 //!
-//! Answers are compared with the description by every test over HTTP (`tests/endpoints/contract.rs`).
+//! Every test over HTTP compares its answers with the description (`tests/endpoints/contract.rs`).
 
 use std::collections::BTreeMap;
 

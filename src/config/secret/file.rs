@@ -25,7 +25,7 @@ pub(in crate::config) fn read_lines(variable: &'static str, path: &str) -> Resul
     let cannot_be_read = |error: io::Error| wrong(&format!("cannot be read: {}", reason(&error)));
     // Opening a pipe without a writer would block the start for ever.
     if !fs::metadata(path).map_err(cannot_be_read)?.is_file() {
-        return Err(wrong("is no regular file"));
+        return Err(wrong("is not a regular file"));
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(cannot_be_read)?;
@@ -87,7 +87,7 @@ mod tests {
             assert!(!line.contains("hunter2"), "{line}");
         }
         for (path, reason) in
-            [("/no/such/file", "there is none"), ("/", "no regular file"), ("/dev/zero", "no regular file")]
+            [("/no/such/file", "there is none"), ("/", "not a regular file"), ("/dev/zero", "not a regular file")]
         {
             let line = read(VARIABLE, path).unwrap_err().to_string();
             assert!(line.contains(path) && line.contains(reason), "{line}");

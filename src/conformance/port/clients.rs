@@ -99,7 +99,7 @@ pub async fn a_pull_with_a_cursor_notes_how_far_the_client_is(world: &World) {
 }
 
 /// A pull with a cursor does not change the places of the same client's `since`.
-pub async fn a_pull_with_a_cursor_keeps_the_places_of_a_legacy_client(world: &World) {
+pub async fn a_pull_with_a_cursor_keeps_the_places_of_an_original_client(world: &World) {
     world.apply(inserts(3)).await;
     assert_eq!(remember(world, "a", memory(0, 1)).await, Remember::Done);
     note(world, "a", None, 9, BEGINNING_MS.plus_ms(50)).await;

@@ -138,8 +138,8 @@ pub async fn silent_clients_are_forgotten(world: &World) {
     world.apply(inserts(2)).await;
     let pull = async |client: &str| world.pull(PullFrom::Cursor(None), Some(client), 9).await;
     pull("silent").await;
-    world.since("legacy", 0, 1).await;
-    let before = world.memory("legacy").await.expect("it is remembered");
+    world.since("original", 0, 1).await;
+    let before = world.memory("original").await.expect("it is remembered");
     world.host.advance_ms(1);
     pull("seen").await;
     world.since("seen too", 0, 9).await;
@@ -147,14 +147,14 @@ pub async fn silent_clients_are_forgotten(world: &World) {
     world.compact(INTEGER_MAX).await;
     assert_eq!(world.memory("silent").await, None);
     let forgotten = ClientMemory { seen_at_ms: UnixMs::EPOCH, pulled_seq: FORGOTTEN_PULLED_SEQ, ..before };
-    assert_eq!(world.memory("legacy").await, Some(forgotten.clone()));
+    assert_eq!(world.memory("original").await, Some(forgotten.clone()));
     for client in ["seen", "seen too"] {
         assert!(world.memory(client).await.is_some_and(|memory| memory.seen_at_ms > BEGINNING_MS));
     }
     assert_eq!(world.stats().await.operations, 2, "nothing is that old");
     world.compact(INTEGER_MAX).await;
-    assert_eq!(world.memory("legacy").await, Some(forgotten), "it is forgotten once");
-    world.since("legacy", 0, 1).await;
+    assert_eq!(world.memory("original").await, Some(forgotten), "it is forgotten once");
+    world.since("original", 0, 1).await;
     assert_eq!(world.stats().await.unsynced_operations, 1, "it came back and counts again");
 }
 
@@ -162,12 +162,12 @@ pub async fn silent_clients_are_forgotten(world: &World) {
 pub async fn clients_are_forgotten_in_steps_and_the_last_one_says_so(world: &World) {
     let seen_at_ms = world.host.now_ms();
     for number in 0..5 {
-        let (noted, legacy) = (format!("noted-{number}"), format!("legacy-{number}"));
+        let (noted, original) = (format!("noted-{number}"), format!("original-{number}"));
         let progress = Progress { pulled_seq: Seq::START, seen_at_ms: seen_at_ms.plus_ms(number) };
         world.store.note_pulled(&world.tenant, &ClientId::literal(&noted), progress).await.expect("it is noted");
         let memory =
             NewMemory { seen_revision: Rev::NONE, places: Places::default(), pulled_seq: Seq::START, seen_at_ms };
-        let remembered = world.store.remember(&world.tenant, &ClientId::literal(&legacy), memory).await;
+        let remembered = world.store.remember(&world.tenant, &ClientId::literal(&original), memory).await;
         assert_eq!(remembered.expect("it is remembered"), Remember::Done);
     }
     let later_ms = seen_at_ms.plus_ms(10);
@@ -184,8 +184,8 @@ pub async fn clients_are_forgotten_in_steps_and_the_last_one_says_so(world: &Wor
     }
     for number in 0..5 {
         assert_eq!(world.memory(&format!("noted-{number}")).await, None);
-        let legacy = world.memory(&format!("legacy-{number}")).await.expect("its places are kept");
-        assert_eq!((legacy.seen_at_ms, legacy.pulled_seq), (UnixMs::EPOCH, FORGOTTEN_PULLED_SEQ));
+        let original = world.memory(&format!("original-{number}")).await.expect("its places are kept");
+        assert_eq!((original.seen_at_ms, original.pulled_seq), (UnixMs::EPOCH, FORGOTTEN_PULLED_SEQ));
     }
 }
 
@@ -277,11 +277,11 @@ pub async fn a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future(
     for client in ["silent", "back"] {
         world.pull(PullFrom::Cursor(None), Some(client), 1).await;
     }
-    world.since("legacy", 0, 1).await;
+    world.since("original", 0, 1).await;
     world.host.set_ms(BEGINNING_MS);
     world.pull(PullFrom::Cursor(None), Some("back"), 1).await;
     world.compact(INTEGER_MAX).await;
-    for client in ["silent", "back", "legacy"] {
+    for client in ["silent", "back", "original"] {
         assert_eq!(world.memory(client).await.map(|memory| memory.seen_at_ms), Some(BEGINNING_MS), "{client}");
     }
     world.host.advance_ms(CLIENT_ACTIVE_MS);
@@ -295,11 +295,11 @@ pub async fn a_pull_corrects_the_time_of_a_clock_that_ran_ahead(world: &World) {
     world.apply(inserts(2)).await;
     world.host.set_ms(BEGINNING_MS.plus_ms(TEN_YEARS_MS));
     world.pull(PullFrom::Cursor(None), Some("modern"), 9).await;
-    world.since("legacy", 0, 9).await;
+    world.since("original", 0, 9).await;
     world.host.set_ms(BEGINNING_MS);
     world.pull(PullFrom::Cursor(None), Some("modern"), 9).await;
-    world.since("legacy", 0, 9).await;
-    for client in ["modern", "legacy"] {
+    world.since("original", 0, 9).await;
+    for client in ["modern", "original"] {
         assert_eq!(world.memory(client).await.map(|memory| memory.seen_at_ms), Some(BEGINNING_MS), "{client}");
     }
 }

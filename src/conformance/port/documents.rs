@@ -34,7 +34,9 @@ pub async fn a_document_is_read_with_everything_that_belongs_to_it(world: &World
 
 /// Neither a document that was never written nor a deleted one is found.
 pub async fn what_does_not_exist_is_nothing(world: &World) {
-    world.apply([insert("op-1", "doc").within("elsewhere"), insert("op-2", "gone"), delete("op-3", "gone")]).await;
+    world
+        .apply([insert("op-1", "doc").in_collection("elsewhere"), insert("op-2", "gone"), delete("op-3", "gone")])
+        .await;
     for id in ["doc", "gone", "never"] {
         assert_eq!(world.document(id).await, None, "{id}");
     }
@@ -58,7 +60,7 @@ pub async fn a_query_looks_in_one_collection_and_leaves_tombstones_out(world: &W
         .apply([
             insert("op-1", "doc-1"),
             insert("op-2", "doc-2"),
-            insert("op-3", "doc-3").within("other"),
+            insert("op-3", "doc-3").in_collection("other"),
             delete("op-4", "doc-1"),
             delete("op-5", "never"),
         ])

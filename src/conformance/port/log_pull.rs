@@ -67,7 +67,7 @@ pub async fn pages_follow_the_log_and_say_whether_there_is_more(world: &World) {
             if !page.has_more {
                 break;
             }
-            assert_eq!(page.entries.len(), max_operations, "a page is full where there is more");
+            assert_eq!(page.entries.len(), max_operations, "a page is full if there is more");
         }
         assert_eq!(seen, expected);
         assert_eq!(cursor, Some(world.head().await));

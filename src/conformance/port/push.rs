@@ -200,7 +200,7 @@ pub async fn an_update_revives_a_tombstone_alone_and_is_logged_as_an_insert(worl
     for draft in drafts.clone() {
         world.apply([draft]).await;
     }
-    world.apply(drafts.map(|draft| draft.again("together", "doc-2"))).await;
+    world.apply(drafts.map(|draft| draft.renamed("together", "doc-2"))).await;
     for document in ["doc", "doc-2"] {
         assert_eq!(world.data(document).await.as_deref(), Some(r#"{"b":2,"c":3}"#));
         assert_eq!(world.document(document).await.map(|document| document.rev), Some(Rev::new(4)));

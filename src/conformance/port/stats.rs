@@ -64,32 +64,32 @@ pub async fn the_slowest_client_decides_what_is_unsynced(world: &World) {
 }
 
 /// Clients with `since` are treated like those with a cursor.
-pub async fn legacy_clients_count_too(world: &World) {
+pub async fn original_clients_count_too(world: &World) {
     world.apply(inserts(5)).await;
-    world.since("legacy", 0, 2).await;
+    world.since("original", 0, 2).await;
     assert_eq!(unsynced(world).await, 3);
-    world.since("legacy", 2, 9).await;
+    world.since("original", 2, 9).await;
     assert_eq!(unsynced(world).await, 0);
     pull_with_cursor(world, "modern", 4).await;
     assert_eq!(unsynced(world).await, 1);
     pull_with_cursor(world, "modern", 9).await;
-    world.since("legacy", 0, 1).await;
+    world.since("original", 0, 1).await;
     assert_eq!(unsynced(world).await, 4);
 }
 
 /// It is not known what a client with an unknown `since` has, until it has received it again.
 pub async fn a_client_with_an_unknown_since_has_pulled_what_it_is_sent_again(world: &World) {
     world.apply(inserts(5)).await;
-    let page = world.since("legacy", 3, 1).await;
+    let page = world.since("original", 3, 1).await;
     assert_eq!(unsynced(world).await, 4);
     let next = page.entries.iter().map(|entry| entry.timestamp).max().unwrap_or_default();
-    world.since("legacy", next, 9).await;
+    world.since("original", next, 9).await;
     assert_eq!(unsynced(world).await, 0);
 }
 
 /// A client has pulled all of an empty log, and later operations are unsynced for it.
 pub async fn a_client_of_an_empty_log_counts_from_the_first_operation(world: &World) {
-    world.since("legacy", 0, 9).await;
+    world.since("original", 0, 9).await;
     pull_with_cursor(world, "modern", 9).await;
     assert_eq!(unsynced(world).await, 0);
     world.apply(inserts(2)).await;
@@ -126,15 +126,15 @@ pub async fn a_client_counts_for_30_days(world: &World) {
 pub async fn a_client_that_only_polls_is_active(world: &World) {
     world.apply(inserts(3)).await;
     let cursor = pull_with_cursor(world, "modern", 9).await;
-    world.since("legacy", 0, 9).await;
+    world.since("original", 0, 9).await;
     for _ in 0..40 {
         world.host.advance_ms(CLIENT_ACTIVE_MS / 20 + CLIENT_SEEN_PRECISION_MS);
         world.pull(PullFrom::Cursor(cursor), Some("modern"), 9).await;
-        world.since("legacy", 3, 9).await;
+        world.since("original", 3, 9).await;
     }
     world.apply([insert("op-4", "doc-4")]).await;
     assert_eq!(unsynced(world).await, 1);
-    world.since("legacy", 3, 9).await;
+    world.since("original", 3, 9).await;
     assert_eq!(unsynced(world).await, 1, "the modern one still counts");
     world.pull(PullFrom::Cursor(cursor), Some("modern"), 9).await;
     assert_eq!(unsynced(world).await, 0);

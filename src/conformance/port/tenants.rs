@@ -87,7 +87,7 @@ pub async fn forgotten_clients_are_those_of_the_compacted_tenant(world: &World) 
 /// A cursor names a place in the log of one tenant.
 pub async fn a_cursor_of_another_tenant_is_reset(world: &World) {
     let (full, void) = two_tenants(world).await;
-    void.apply(inserts(4).into_iter().map(|draft: Draft| draft.again("void", "doc"))).await;
+    void.apply(inserts(4).into_iter().map(|draft: Draft| draft.renamed("void", "doc"))).await;
     let cursor = full.head().await;
     let pulled = void.pull(PullFrom::Cursor(Some(cursor)), None, 9).await;
     assert_eq!(pulled, crate::service::Pulled::Reset);

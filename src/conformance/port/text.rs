@@ -117,7 +117,11 @@ pub async fn awkward_document_and_operation_ids_are_kept_apart(world: &World) {
 pub async fn awkward_collections_are_kept_apart(world: &World) {
     let names = awkward_names();
     world
-        .apply(names.iter().map(|name| insert(name, "doc").within(name).data(&format!("{{\"c\":{}}}", quoted(name)))))
+        .apply(
+            names
+                .iter()
+                .map(|name| insert(name, "doc").in_collection(name).data(&format!("{{\"c\":{}}}", quoted(name)))),
+        )
         .await;
     for name in &names {
         let document = world.service.document(&world.tenant, &key_in(name, "doc")).await.expect("it is read");

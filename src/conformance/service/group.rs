@@ -219,7 +219,7 @@ pub async fn a_contended_push_is_tried_again(world: &World) {
 }
 
 /// Law 3: the next decision sees what another process committed between the decision and the commit.
-pub async fn what_happens_between_decision_and_commit_is_decided_about_anew(world: &World) {
+pub async fn what_happens_between_decision_and_commit_is_decided_about_again(world: &World) {
     let (faulty_world, faulty) = over_faults(world);
     world.apply([insert("op-1", "doc").data(r#"{"n":1}"#)]).await;
     let other = world.clone();
@@ -244,7 +244,7 @@ pub async fn a_group_is_bounded(world: &World) {
     let (world, faulty) = over_faults(world);
     let large = |name: &str| {
         let documents = inserts(GROUP_MAX_OPERATIONS as u64 * 3 / 8).into_iter();
-        documents.map(|draft| draft.again(name, name)).collect::<Vec<_>>()
+        documents.map(|draft| draft.renamed(name, name)).collect::<Vec<_>>()
     };
     let gate = faulty.hold(&world.tenant).await;
     let names = ["first", "second", "third", "fourth", "fifth"];
@@ -310,7 +310,7 @@ pub async fn two_requests_of_one_client_at_once_share_no_since(world: &World) {
         assert_eq!(ids(&other.since("me", 5, 1).await.entries), ["op-2"]);
     });
     let page = faulty_world.since("me", 5, 9).await;
-    assert_eq!(ids(&page.entries[..2]), ["op-2", "op-3"], "the page is made anew, of what is there now");
+    assert_eq!(ids(&page.entries[..2]), ["op-2", "op-3"], "the page is made again, of what is there now");
     let next = page.entries.iter().map(|entry| entry.timestamp.get()).max();
     assert_eq!(next, Some(8), "7 stands for the other one's place");
     world.apply([insert("op-4", "doc-4").at(1)]).await;

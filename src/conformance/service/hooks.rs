@@ -22,7 +22,7 @@ use crate::service::{
 struct Listening(Arc<Mutex<Vec<String>>>);
 
 impl Listening {
-    fn note(&self, caller: Caller<'_>, what: &str, ids: &[&str]) {
+    fn record(&self, caller: Caller<'_>, what: &str, ids: &[&str]) {
         let subject = caller.principal.map_or("server", |principal| principal.subject.as_str());
         self.0.lock().expect("no panic").push(format!("{} {subject} {what} {}", caller.tenant, ids.join(",")));
     }
@@ -34,19 +34,19 @@ fn ids_of<'o>(operations: impl IntoIterator<Item = &'o Operation>) -> Vec<&'o st
 
 impl Observer for Listening {
     fn accepted(&self, caller: Caller<'_>, operations: &[&Operation]) {
-        self.note(caller, "accepted", &ids_of(operations.iter().copied()));
+        self.record(caller, "accepted", &ids_of(operations.iter().copied()));
     }
 
     fn repeated(&self, caller: Caller<'_>, operations: &[&Operation]) {
-        self.note(caller, "repeated", &ids_of(operations.iter().copied()));
+        self.record(caller, "repeated", &ids_of(operations.iter().copied()));
     }
 
     fn conflicts(&self, caller: Caller<'_>, conflicts: &[(&Operation, &Conflict)]) {
-        self.note(caller, "conflicts", &ids_of(conflicts.iter().map(|(operation, _)| *operation)));
+        self.record(caller, "conflicts", &ids_of(conflicts.iter().map(|(operation, _)| *operation)));
     }
 
     fn pulled(&self, caller: Caller<'_>, entries: &[LogEntry]) {
-        self.note(caller, "pulled", &ids(entries));
+        self.record(caller, "pulled", &ids(entries));
     }
 
     fn compacted(&self, tenant: &TenantId, removed_entries: u64) {

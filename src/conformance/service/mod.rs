@@ -4,7 +4,7 @@ pub mod databases;
 pub mod follow;
 pub mod group;
 pub mod hooks;
-pub mod legacy;
 pub mod notes;
+pub mod original;
 pub mod quota;
 pub mod writes;

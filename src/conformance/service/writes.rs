@@ -56,8 +56,8 @@ pub async fn a_write_of_the_server_is_an_operation_like_any_other(world: &World)
     let kinds: Vec<&str> = log.iter().map(|entry| entry.kind().as_str()).collect();
     assert_eq!(kinds, ["insert", "update", "delete", "insert"]);
     assert!(log.iter().all(|entry| entry.client_id.is_server() && entry.key.collection.as_str() == COLLECTION));
-    let legacy = world.since("me", 0, 9).await;
-    assert_eq!(ids(&legacy.entries)[..4], ids(&log)[..], "original clients receive them too");
+    let original = world.since("me", 0, 9).await;
+    assert_eq!(ids(&original.entries)[..4], ids(&log)[..], "original clients receive them too");
     assert_eq!(put(world, "doc", &json!([])).await, Written::Invalid("must be an object".to_owned()));
 }
 

@@ -98,8 +98,8 @@ pub enum Refused {
         /// The limit in bytes.
         max_bytes: usize,
     },
-    /// The documents that the push changes have more bytes, before or after it, than a push may load or write; fewer
-    /// operations at a time will do.
+    /// The documents that the push changes have more bytes, before or after it, than a push may load or write. Fewer
+    /// operations at a time may fit.
     DocumentsTooLarge {
         /// How many bytes they may be.
         max_bytes: usize,

@@ -33,8 +33,8 @@ use crate::limits::protocol::PAGE_MAX_BYTES;
 /// The room that is left on a page.
 ///
 /// The first row always fits, so that a pull makes progress. The limits of operations and documents keep a single row
-/// below half a page. A page for a client of the original protocol may repeat a row, so there is always room for a
-/// second copy of the smallest one.
+/// below half a page. A page for an original client may repeat a row, so there is always room for a second copy of the
+/// smallest one.
 #[derive(Debug, Clone)]
 pub(crate) struct PageBudget {
     rows_left: usize,

@@ -1,7 +1,7 @@
 //! Protection from foreign web pages: requests from a foreign origin or to a foreign host name are refused.
 //!
 //! A browser sends a page's requests to any server that the user's machine can reach. Some requests are sent without a
-//! preflight (such as a POST of `text/plain`), so the headers of CORS alone do not keep a page from writing. A page can
+//! preflight, such as a POST of `text/plain`. So the headers of CORS alone do not keep a page from writing. A page can
 //! also have its own host name resolved to the server's address (DNS rebinding). Then the browser takes page and server
 //! for the same origin. A page cannot forge the headers `Origin` and `Host`, so these two decide.
 //!

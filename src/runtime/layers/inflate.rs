@@ -3,7 +3,7 @@
 //! A decoder can hold far more memory than its input has bytes: a few bytes of brotli ask for a window of 16 MiB. So a
 //! body is decoded only after the whole body was received, and no decoder waits for a client.
 //!
-//! The layer of tower-http reads only the first member of a gzip body and ignores the rest, and it compares the names
+//! The layer of tower-http reads only the first member of a gzip body and ignores the rest. It also compares the names
 //! of codings with their case. This layer uses the same decoders without these faults.
 
 use std::io::{self, Cursor};

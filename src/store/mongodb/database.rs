@@ -50,7 +50,7 @@ impl Database {
     }
 
     /// The same database without its connections.
-    pub(super) fn anew(&self) -> Self {
+    pub(super) fn reconnected(&self) -> Self {
         Self::connected_by(self.connection.clone(), self.options.clone())
     }
 

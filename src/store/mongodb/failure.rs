@@ -31,8 +31,8 @@ const NAMESPACE_NOT_FOUND: i32 = 26;
 /// The codes of a server that does not know a command, or may not execute it in its configuration.
 const UNKNOWN_COMMAND_CODES: [i32; 3] = [59, 115, 8_000];
 
-/// The codes of a server that cannot work for a temporary reason: it stops, starts, steps down,
-/// or has lost disk space or the other members.
+/// The codes of a server that cannot work for a while: it stops, starts, steps down, or has lost disk space or the
+/// other members.
 const PASSING_CODES: [i32; 19] =
     [6, 7, 64, 89, 91, 134, 189, 202, 246, 251, 262, 9_001, 10_107, 11_600, 11_602, 13_435, 13_436, 14_031, 16_500];
 

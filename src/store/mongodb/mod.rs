@@ -96,7 +96,7 @@ impl MongoStore {
         let now = TwoClocks::now();
         if now.unnoticed_since(&current.asked) > Duration::from_millis(STORE_IDLE_TRUSTED_MS) {
             tracing::debug!("the clock stood still, so all connections to the database are replaced");
-            current.database = Arc::new(current.database.anew());
+            current.database = Arc::new(current.database.reconnected());
         }
         current.asked = now;
         Arc::clone(&current.database)
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_a_pause_that_the_clock_missed_the_database_is_connected_to_anew() {
+    fn after_a_pause_that_the_clock_missed_the_database_is_connected_to_again() {
         let store = MongoStore::new(&MongoOptions::new("mongodb://localhost")).expect("a URI");
         let freeze_for = |pause| {
             let mut current = store.lock();

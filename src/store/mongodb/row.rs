@@ -16,7 +16,7 @@ use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry, Operation, OperationKind};
-use crate::core::text::{Text, TextPool, together};
+use crate::core::text::{Text, TextPool, copy_texts};
 use crate::store::integers::{signed, unsigned};
 
 /// The `_id` of a log entry: the tenant, and the number in a form whose texts have the same order.
@@ -96,7 +96,7 @@ pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: P
     row
 }
 
-const NO_TEXT: Failure = Failure::Answer("a text that is no UTF-8");
+const NO_TEXT: Failure = Failure::Answer("a text that is not UTF-8");
 
 fn key(collection: impl Into<Text>, id: impl Into<Text>) -> DocumentKey {
     DocumentKey { collection: Collection::from_store(collection), id: DocumentId::from_store(id) }
@@ -174,7 +174,7 @@ impl<'a> Row<'a> {
         match rows.into_iter().next() {
             None => Ok(None),
             Some(Ok(RawBsonRef::Document(row))) => Ok(Some(Self(row))),
-            Some(_) => Err(Failure::Answer("no document where one was looked up")),
+            Some(_) => Err(Failure::Answer("a joined row that is not a document")),
         }
     }
 
@@ -206,7 +206,7 @@ impl<'a> Row<'a> {
         let (collection, document_id) = (self.text("collection")?, self.text("docId")?);
         let (client_id, clock) = (self.text("clientId")?, self.text("clock")?);
         let texts = [id, collection, document_id, data.unwrap_or_default(), client_id, clock].map(str::as_bytes);
-        let [id, collection, document_id, kept_data, client_id, clock] = pool.keep(texts).map_err(|_| NO_TEXT)?;
+        let [id, collection, document_id, kept_data, client_id, clock] = pool.copy_texts(texts).map_err(|_| NO_TEXT)?;
         let data = data.map(|_| object(kept_data)).transpose()?;
         Ok(LogEntry {
             seq: self.integer("seq")?,
@@ -238,7 +238,7 @@ impl<'a> Row<'a> {
     pub(super) fn live_document(self) -> Result<LiveDocument, Failure> {
         let data = self.optional_text("data")?.ok_or(Failure::Answer("a document without data"))?;
         let texts = [self.text("collection")?, self.text("docId")?, self.text("operationId")?, data];
-        let [collection, id, operation_id, data] = together(texts.map(str::as_bytes)).map_err(|_| NO_TEXT)?;
+        let [collection, id, operation_id, data] = copy_texts(texts.map(str::as_bytes)).map_err(|_| NO_TEXT)?;
         Ok(LiveDocument {
             key: key(collection, id),
             rev: self.integer("rev")?,

@@ -82,10 +82,10 @@ impl Connections {
 
     /// The rows of one statement, in one round trip. The statement is its own transaction.
     ///
-    /// If the connection leads to the server itself and has been used often, a fixed text is prepared, so that it is
-    /// parsed and planned once. On a pooler's connection, nothing may outlive the transaction. If the connection turns
-    /// out to be dead, the statement is executed again on one that was checked. The first attempt may have taken
-    /// effect. The writes of the port are guarded, so the second one then reports that another process was faster.
+    /// A fixed text is prepared if the connection leads to the server itself and has been used often. So it is parsed
+    /// and planned once. On a pooler's connection, nothing may outlive the transaction. If the connection turns out to
+    /// be dead, the statement is executed again on one that was checked. The first attempt may have taken effect. The
+    /// writes of the port are guarded, so the second one then reports that another process was faster.
     pub(super) async fn rows(
         &self,
         kind: StatementKind,

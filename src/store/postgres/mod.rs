@@ -4,8 +4,8 @@
 //! A statement is a transaction of its own, so a future that is dropped leaves all of its effect or none. It is
 //! prepared only if no pooler gives every transaction to another connection.
 //!
-//! The functions in `migrations/0002_functions.sql` explain how the laws hold: `syncflow_commit` has durability, guards
-//! and the order of locks, and the others explain what a reader sees at one moment.
+//! The functions in `migrations/0002_functions.sql` explain how the laws hold. `syncflow_commit` has durability, guards
+//! and the order of locks. The others explain what a reader sees at one moment.
 //!
 //! No statement depends on the search path: our own objects are named with their schema, and PostgreSQL's functions and
 //! operators with `pg_catalog`. Otherwise a function of another role could be found in place of the right one, and
@@ -56,8 +56,8 @@ impl PostgresStore {
     /// Makes a store. It connects, and brings its schema up to date, with its first request. So a process can start
     /// while its database is down, and works as soon as that is up.
     ///
-    /// If the schema is not up to date, the role needs the right to create the schema, or `USAGE` of it and the right
-    /// to create in it. Afterwards, `USAGE` and the right to read and write its tables are enough.
+    /// If the schema is missing, the role needs the right to create it. If it is not up to date, the role needs `USAGE`
+    /// of it and the right to create in it. Afterwards, `USAGE` and the right to read and write its tables are enough.
     ///
     /// If the schema or the whole database is dropped or replaced while the store is open, the next request brings it
     /// up to date again.

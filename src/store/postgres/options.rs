@@ -37,8 +37,8 @@ const KEEPALIVE_RETRIES: u32 = 3;
 pub struct PostgresOptions {
     /// A URL (`postgresql://user:password@host:5432/database?sslmode=verify-full`) or `key=value` pairs, as in libpq.
     /// All values of `sslmode` work: `allow` means `prefer`, and the others mean the same as in libpq. The default is
-    /// `prefer` if there is no `ca_file` and every host is this machine (a Unix socket, `localhost` or a loopback
-    /// address), and otherwise `verify-full`.
+    /// `verify-full`. It is `prefer` if there is no `ca_file` and every host is this machine: a Unix socket,
+    /// `localhost` or a loopback address.
     ///
     /// With any value, a password is never sent in clear text to another machine over a connection without TLS.
     pub connection_string: String,

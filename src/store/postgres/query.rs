@@ -24,8 +24,8 @@ use crate::store::{Query, QueryPage};
 
 /// See [`crate::store::Store::query`].
 ///
-/// Usually one statement finds the page. If the filter removes so many of the documents that the page is not full, the
-/// search is repeated in a transaction with as many statements as it needs. Otherwise a document that is changed
+/// Usually one statement finds the page. If the filter removes so many documents that the page is not full, the search
+/// is repeated in a transaction. That has as many statements as it needs. Otherwise a document that is changed
 /// meanwhile could move between two statements and be missed.
 ///
 /// Each statement reads a bounded number of documents, and so does the page as a whole.
@@ -194,9 +194,9 @@ enum Narrowed {
     Id(String),
     /// Only documents with this revision remain.
     Revision(String),
-    /// Only documents remain whose data contain one of these by PostgreSQL's operator `@>`: the value at its path, or
-    /// an array there with the value in it. For `@>`, an object contains every object with fewer keys, and an array
-    /// contains every array of some of its elements. So too many documents may remain, but never too few.
+    /// Only documents remain whose data contain one of these by PostgreSQL's operator `@>`. It is the value at its
+    /// path, or an array there with the value in it. For `@>`, an object contains every object with fewer keys, and an
+    /// array contains every array of some of its elements. So too many documents may remain, but never too few.
     Containing([String; 2]),
 }
 

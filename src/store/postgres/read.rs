@@ -106,13 +106,13 @@ pub(super) async fn changes(
 const PAGE: &str = "SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, $6, $7)";
 
 /// The same for a large page of the log. The function is called only if documents are read instead of the log, or if
-/// the rows are so large that the page must be cut by bytes.
+/// the page must be cut by bytes.
 ///
 /// The server copies a function's whole result before it sends it, and also all rows that a window function sees, which
 /// this avoids. But before the first row this costs more than the function, and planning costs far more. So it is used
-/// on connections that keep plans, and the parameters are hidden from the planner, which would otherwise make a new
-/// plan for each place in the log. A plan by an index is never far off: the log is dense, so the range has no more rows
-/// than the page.
+/// on connections that keep plans. The parameters are hidden from the planner, which would otherwise make a new plan
+/// for each place in the log. A plan by an index is never far off: the log is dense, so the range has no more rows than
+/// the page.
 const LARGE_LOG_PAGE: &str = r#"
     WITH asked AS MATERIALIZED (
         SELECT $1 AS tenant, $3 AS after, $3 OPERATOR(pg_catalog.+) $5 OPERATOR(pg_catalog.+) 1 AS last

@@ -14,10 +14,10 @@ use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId};
 use crate::core::operation::{Change, LogEntry, OperationKind};
-use crate::core::text::{Text, TextPool, together};
+use crate::core::text::{Text, TextPool, copy_texts};
 use crate::store::integers::unsigned;
 
-const NO_TEXT: Failure = Failure::Answer("a text that is no UTF-8");
+const NO_TEXT: Failure = Failure::Answer("a text that is not UTF-8");
 
 /// The bytes of a text. Several texts are checked together.
 struct TextBytes<'a>(&'a [u8]);
@@ -116,7 +116,7 @@ impl<'a> Columns<'a> {
         let (id, kind, collection, document_id) = (self.bytes()?, self.text()?, self.bytes()?, self.bytes()?);
         let (data, timestamp) = (self.take::<Option<TextBytes<'_>>>()?.map(|TextBytes(bytes)| bytes), self.integer()?);
         let (client_id, clock) = (self.bytes()?, self.bytes()?);
-        let texts = pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock]);
+        let texts = pool.copy_texts([id, collection, document_id, data.unwrap_or_default(), client_id, clock]);
         let [id, collection, document_id, kept_data, client_id, clock] = texts.map_err(|_| NO_TEXT)?;
         let kind = OperationKind::parse(kind).map_err(|_| Failure::Answer("an unknown kind of operation"))?;
         let data = data.map(|_| object(kept_data)).transpose()?;
@@ -147,7 +147,7 @@ impl<'a> Columns<'a> {
     /// `collection, doc_id, rev, seq, operation_id, body`, not of a tombstone.
     pub(super) fn live_document(&mut self) -> Result<LiveDocument, Failure> {
         let (collection, id, rev, seq) = (self.bytes()?, self.bytes()?, self.integer()?, self.integer()?);
-        let texts = together([collection, id, self.bytes()?, self.bytes()?]);
+        let texts = copy_texts([collection, id, self.bytes()?, self.bytes()?]);
         let [collection, id, operation_id, data] = texts.map_err(|_| NO_TEXT)?;
         Ok(LiveDocument {
             key: key(collection, id),

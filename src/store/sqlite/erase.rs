@@ -1,8 +1,8 @@
 //! Erases deleted data from all bytes of the files.
 //!
-//! `secure_delete` overwrites deleted rows and free pages at once. This is not enough: when SQLite moves rows between
-//! neighbouring pages, their old bytes stay in the unused middle of a page, and in older pages of the write-ahead log.
-//! So a compaction ends with a vacuum, which copies the live rows to new pages, and with a truncation of that log.
+//! `secure_delete` overwrites deleted rows and free pages at once. This is not enough. When SQLite moves rows between
+//! neighbouring pages, old bytes stay in the unused middle of a page and in older pages of the write-ahead log. So a
+//! compaction ends with a vacuum, which copies the live rows to new pages, and with a truncation of that log.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId};
 use crate::core::operation::{Change, LogEntry, OperationKind};
-use crate::core::text::{Text, TextPool, together};
+use crate::core::text::{Text, TextPool, copy_texts};
 use crate::store::integers::unsigned;
 
 /// The columns of `operations` that [`read_log_entry`] reads.
@@ -63,7 +63,7 @@ pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Re
     let (id, collection, document_id) = (bytes(row, 1)?, bytes(row, 3)?, bytes(row, 4)?);
     let (client_id, clock) = (bytes(row, 7)?, bytes(row, 8)?);
     let [id, collection, document_id, kept_data, client_id, clock] =
-        pool.keep([id, collection, document_id, data.unwrap_or_default(), client_id, clock])?;
+        pool.copy_texts([id, collection, document_id, data.unwrap_or_default(), client_id, clock])?;
     let data = data.map(|_| Object::from_store(kept_data)).transpose().map_err(|_| damaged(row, 5, "no object"))?;
     Ok(LogEntry {
         seq: integer(row, 0)?,
@@ -79,7 +79,7 @@ pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Re
 /// A row of [`LIVE_DOCUMENT_COLUMNS`] that is not a tombstone.
 pub(super) fn read_live_document(row: &Row<'_>) -> rusqlite::Result<LiveDocument> {
     let [collection, id, operation_id, data] =
-        together([bytes(row, 0)?, bytes(row, 1)?, bytes(row, 4)?, bytes(row, 5)?])?;
+        copy_texts([bytes(row, 0)?, bytes(row, 1)?, bytes(row, 4)?, bytes(row, 5)?])?;
     Ok(LiveDocument {
         key: key(collection, id),
         rev: integer(row, 2)?,

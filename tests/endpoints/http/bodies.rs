@@ -207,7 +207,7 @@ pub(crate) async fn an_encoding_is_known_in_any_case(api: &Api) {
     }
     let twice = encoded!(GzipEncoder, &encoded!(GzipEncoder, body));
     let answer = api.send(Method::POST, "/changes", &[("content-encoding", "gzip, gzip")], twice).await;
-    assert_eq!(answer.status, 415, "one encoding over another is none that is known");
+    assert_eq!(answer.status, 415, "one encoding over another is unknown");
 }
 
 pub(crate) async fn what_stands_behind_the_encoded_data_is_an_error(api: &Api) {

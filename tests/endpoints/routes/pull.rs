@@ -84,13 +84,13 @@ pub(crate) async fn a_cursor_of_another_log_is_answered_with_410(api: &Api) {
     }
 }
 
-pub(crate) async fn a_legacy_client_misses_nothing_that_shares_a_timestamp_across_pages(api: &Api) {
+pub(crate) async fn an_original_client_misses_nothing_that_shares_a_timestamp_across_pages(api: &Api) {
     push_at(api, &[5; 7]).await;
     let expected: Vec<String> = (1..=7).map(|number| format!("op-{number}")).collect();
-    assert_eq!(api.pull_as_legacy("old", 0, 2).await, expected);
+    assert_eq!(api.pull_as_original("old", 0, 2).await, expected);
 }
 
-pub(crate) async fn a_legacy_client_misses_nothing_that_comes_late_or_after_the_far_future(api: &Api) {
+pub(crate) async fn an_original_client_misses_nothing_that_comes_late_or_after_the_far_future(api: &Api) {
     push_at(api, &[5, 4_000_000_000_000_000]).await;
     let page = api.pull(&json!({"clientId": "old", "since": 0})).await;
     assert_eq!(ids(&page), ["op-1", "op-2"]);
@@ -101,7 +101,7 @@ pub(crate) async fn a_legacy_client_misses_nothing_that_comes_late_or_after_the_
     assert_eq!(ids(&api.pull(&json!({"clientId": "old", "since": 3})).await), ["later"]);
 }
 
-pub(crate) async fn a_legacy_client_whose_answer_was_lost_gets_the_same_again(api: &Api) {
+pub(crate) async fn an_original_client_whose_answer_was_lost_gets_the_same_again(api: &Api) {
     push_at(api, &[5, 6, 7]).await;
     let ask = json!({"clientId": "old", "since": 0, "limit": 2});
     let first = ids(&api.pull(&ask).await);
@@ -112,14 +112,14 @@ pub(crate) async fn a_legacy_client_whose_answer_was_lost_gets_the_same_again(ap
 
 pub(crate) async fn timestamps_at_their_limit_are_told_apart_by_a_since_beyond_it(api: &Api) {
     push_at(api, &[9_007_199_254_740_991; 5]).await;
-    assert_eq!(api.pull_as_legacy("old", 0, 2).await.len(), 5);
+    assert_eq!(api.pull_as_original("old", 0, 2).await.len(), 5);
 }
 
 pub(crate) async fn an_unknown_since_is_answered_from_the_beginning(api: &Api) {
     push_at(api, &[9, 5, 7]).await;
-    assert_eq!(api.pull_as_legacy("stranger", 5, 1).await, ["op-1", "op-2", "op-3"]);
+    assert_eq!(api.pull_as_original("stranger", 5, 1).await, ["op-1", "op-2", "op-3"]);
     api.accept(&[insert("late", "doc-9", "a", 9, 1)]).await;
-    assert_eq!(api.pull_as_legacy("stranger", 7, 1).await, ["late"]);
+    assert_eq!(api.pull_as_original("stranger", 7, 1).await, ["late"]);
 }
 
 pub(crate) async fn without_a_client_id_pages_are_by_timestamp_and_end_between_unequal_ones(api: &Api) {
@@ -140,7 +140,7 @@ pub(crate) async fn a_run_of_equal_timestamps_that_fits_no_page_is_422(api: &Api
     let answer = api.post("/changes", r#"{"since":4}"#).await;
     assert_eq!(answer.status, 422);
     assert!(answer.json()["message"].as_str().unwrap().contains("cursor"));
-    assert_eq!(api.pull_as_legacy("old", 4, 1_000).await.len(), 1_002);
+    assert_eq!(api.pull_as_original("old", 4, 1_000).await.len(), 1_002);
 }
 
 pub(crate) async fn limits_are_integers_from_one_and_clamped(api: &Api) {
@@ -214,5 +214,5 @@ pub(crate) async fn a_page_is_bounded_in_bytes(api: &Api) {
         (3, &json!(true)),
         "with room for one of them again"
     );
-    assert_eq!(api.pull_as_legacy("old", 0, 100).await.len(), 6);
+    assert_eq!(api.pull_as_original("old", 0, 100).await.len(), 6);
 }

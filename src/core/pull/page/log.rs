@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_legacy_client_from_the_beginning_gets_the_log_while_it_is_whole_and_then_the_state_with_tombstones() {
+    fn an_original_client_from_the_beginning_gets_the_log_while_it_is_whole_and_then_the_state_with_tombstones() {
         let scan = |horizon| Scan::choose(Some(Cursor::BEGINNING), head(9, horizon), None);
         assert_eq!(scan(0), Some(Scan::Log { after: Position::START }));
         assert_eq!(scan(1), Some(Scan::State { after: Position::START, tombstones_after: Some(Seq::START) }));

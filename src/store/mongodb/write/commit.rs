@@ -349,7 +349,7 @@ impl Updates {
         let command = doc! { "update": collections.documents.name(), "updates": statements };
         let answer = collections.in_time(collections.database.run_command(command).session(session)).await?;
         if let Some(refused) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
-            let refused = refused.as_document().ok_or(Failure::Answer("a write error that is none"))?;
+            let refused = refused.as_document().ok_or(Failure::Answer("a write error that is not a document"))?;
             let code = refused.get_i32("code").map_err(|_| Failure::Answer("a write error without a code"))?;
             let message = refused.get_str("errmsg").unwrap_or_default().to_owned();
             return Err(Failure::Statement { code, message });

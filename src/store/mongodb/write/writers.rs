@@ -3,8 +3,8 @@
 //! By default MongoDB keeps the transaction of a dead client, with everything that it has written, for a minute. Until
 //! then no other client can write the same documents. So each session announces itself in a collection before its first
 //! transaction for a tenant, and repeatedly during a transaction. A writer that cannot get past a tenant's head looks
-//! twice. If the head has not moved in between and a session has not shown that it is alive, that session is killed,
-//! which ends its transaction. Users may kill their own sessions without a special right.
+//! twice. A session is killed if the head has not moved in between and the session has shown no life. This ends its
+//! transaction. Users may kill their own sessions without a special right.
 //!
 //! Killing a session that is alive does no harm: its transaction is undone as a whole and begins again.
 

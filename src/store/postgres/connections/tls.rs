@@ -129,7 +129,7 @@ fn certificates_of(file: &Path) -> Result<Vec<CertificateDer<'static>>, Postgres
 fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
-        _ => "it is no PEM file with certificates".to_owned(),
+        _ => "it is not a PEM file with certificates".to_owned(),
     }
 }
 

@@ -1,14 +1,14 @@
 -- The tables of the store.
 --
--- The steps run with the search path "pg_catalog, pg_temp": what is ours is named with its schema, and any other name is
--- one of PostgreSQL's own.
+-- The steps run with the search path "pg_catalog, pg_temp". Our own objects are named with their schema, and any other
+-- name is one of PostgreSQL's own.
 --
 -- Every key begins with the tenant, so that the schema can be distributed by it as it stands.
 -- Texts of keys are compared by their bytes: no index depends on the collations of the operating system.
 --
--- Every index but the primary keys compares the tenant by the collation "POSIX", which is "C" by another name, and a
--- query that is made for it says so. So the planner cannot give a query the wrong one of several indexes that all begin
--- with the tenant, however little it knows of a table that was empty a moment ago.
+-- Every index but the primary keys compares the tenant by the collation "POSIX", which is "C" by another name. A query
+-- that is made for the index says so. Several indexes begin with the tenant, and the planner knows little of a table
+-- that was empty a moment ago. With the collation it cannot take the wrong one.
 
 DO $$
 BEGIN
@@ -47,7 +47,7 @@ CREATE TABLE {schema}.syncflow_operations (
     PRIMARY KEY (tenant, seq)
 );
 
--- Pulls by the reference's rule.
+-- Pulls by the rule of the original protocol.
 CREATE INDEX syncflow_operations_by_time ON {schema}.syncflow_operations (tenant COLLATE "POSIX", "timestamp", seq);
 
 -- The ids of all operations that ever took effect: compaction leaves them.
@@ -87,7 +87,7 @@ CREATE TABLE {schema}.syncflow_documents (
 -- Pulls in state mode.
 CREATE INDEX syncflow_documents_by_seq ON {schema}.syncflow_documents (tenant COLLATE "POSIX", seq);
 
--- Pulls by the reference's rule once history has been compacted.
+-- Pulls by the rule of the original protocol after history has been compacted.
 CREATE INDEX syncflow_documents_by_time ON {schema}.syncflow_documents (tenant COLLATE "POSIX", "timestamp", seq);
 
 -- Queries, newest first.
@@ -97,7 +97,7 @@ WHERE body IS NOT NULL;
 -- Queries whose filter leaves little of a collection.
 CREATE INDEX syncflow_documents_data ON {schema}.syncflow_documents USING gin (data jsonb_path_ops) WHERE data IS NOT NULL;
 
--- The clients that pull: what a legacy client's `since` stands for, and how far each has pulled.
+-- The clients that pull: what an original client's `since` stands for, and how far each has pulled.
 CREATE TABLE {schema}.syncflow_clients (
     tenant text COLLATE "C" NOT NULL,
     client_id text COLLATE "C" NOT NULL,

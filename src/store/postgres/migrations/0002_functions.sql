@@ -1,15 +1,15 @@
 -- The functions of the store: each is one request of the port in one round trip, and one transaction.
 --
--- Their plans are made once in a connection and must not depend on statistics: one that was made for an empty table has
--- to be right when the table has grown. So they read by index, and what is to be looked up key by key is a lateral
--- subquery behind `OFFSET 0`, which leaves no other way.
+-- Their plans are made once in a connection and must not depend on statistics. A plan that was made for an empty table
+-- must still be right when the table has grown. So they read by index. Rows that are looked up key by key come from a
+-- lateral subquery with `OFFSET 0`, which leaves no other way.
 
 -- Each function has a search path of its own, in which only what belongs to PostgreSQL is found. Functions and operators
 -- of other roles do not matter then, not even those that suit the arguments better. So what is ours is named with its
 -- schema.
 
--- What a decision needs of some ids and documents. One statement sees one moment, and the statements of a function that
--- is STABLE see the moment of the statement that called it.
+-- The known ids and the documents that a decision needs. One statement sees one moment, and the statements of a
+-- function that is STABLE see the moment of the statement that called it.
 CREATE FUNCTION {schema}.syncflow_load(of_tenant text, ids text[], collections text[], doc_ids text[])
 RETURNS TABLE (
     known_id text,
@@ -51,13 +51,13 @@ $$;
 -- back what was written.
 --
 -- Everything that may have to wait for another commit comes first and in one order for all: the ids in theirs, then the
--- head. Whoever waits for the head therefore holds nothing that its holder still wants.
+-- head. A transaction that waits for the head therefore holds nothing that its holder still wants.
 --
--- Documents are written by nobody but the holder of their tenant's head, so none of them is waited for or has to be
--- locked: what is seen of them behind the head is the last word, and stays so until the commit.
+-- Only the holder of the tenant's head writes documents, so none of them is waited for or must be locked. A row that
+-- is read after the head is final until the commit.
 --
--- The lock on the head is held until the commit is visible, so the next commit takes its numbers only when everybody
--- can see the ones below: numbers become visible in order.
+-- The lock on the head is held until the commit is visible. So the next commit takes its numbers only when all lower
+-- ones are visible, and numbers become visible in order.
 CREATE FUNCTION {schema}.syncflow_commit(
     of_tenant text,
     live_documents_delta bigint,
@@ -75,13 +75,13 @@ CREATE FUNCTION {schema}.syncflow_commit(
     -- The documents in the order of their keys.
     document_collections text[],
     document_ids text[],
-    -- The revision that the decision saw, null where it saw no document.
+    -- The revision that the decision saw, null if it saw no document.
     document_seen_revs bigint[],
     document_revs bigint[],
     -- The place in the batch, from 1, of the entry that wrote the document last.
     document_entries bigint[],
     document_bodies text[],
-    -- What goes into `data`, where this is not the same text as `body`.
+    -- The text for `data`, if it is not the same as `body`.
     document_data text[],
     document_operation_ids text[],
     document_client_ids text[],
@@ -103,7 +103,7 @@ DECLARE
     fingerprint_before bigint;
     received bigint;
 BEGIN
-    -- What is answered as written must be on disk, whatever the server's default.
+    -- A write must be on disk before it is answered, whatever the server's default is.
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
@@ -194,12 +194,13 @@ BEGIN
 END
 $$;
 
--- Rows for a page in log order behind a place, with the head of the same moment: operations where the client is in the
--- log and the horizon has not passed it, else documents without the tombstones up to `tombstones_after` (up to the head
--- where this is null). The first row has the head and what goes with it, the others have the page, in its order.
+-- Rows for a page in log order after a place, with the head of the same moment. They are operations if the client is in
+-- the log and the horizon has not passed it, and otherwise documents. Tombstones up to `tombstones_after` are left out,
+-- or up to the head if it is null. The first row has the head and what goes with it, the others have the page, in its
+-- order.
 --
--- The page is cut by its reader; here only what surely exceeds it is left out: rows before whose predecessor there are
--- more bytes than a page has. So a row beyond the page always travels, which tells that there is more, and hardly more
+-- The reader of the page cuts it. This leaves out only rows that surely exceed it: the rows before their predecessor
+-- have more bytes than a page. So a row beyond the page always travels, which tells that there is more, and hardly more
 -- than one does. The length of a text is known without reading it.
 CREATE FUNCTION {schema}.syncflow_changes(
     of_tenant text,
@@ -214,9 +215,9 @@ RETURNS TABLE (
     head_seq bigint,
     head_fingerprint bigint,
     horizon bigint,
-    -- Of the place `after_seq`; null where the log has no such place.
+    -- At the place `after_seq`; null if the log has no such place.
     fingerprint_there bigint,
-    -- What is noted of the client that pulls; null where nothing is.
+    -- The noted progress of the client that pulls; null if nothing is noted.
     pulled_seq bigint,
     seen_at_ms bigint,
     seq bigint,
@@ -305,8 +306,9 @@ BEGIN
 END
 $$;
 
--- Rows for a page by the reference's rule behind a place in the order of (timestamp, sequence number), with the head of
--- the same moment: operations, or documents once history has been compacted. Cut as in syncflow_changes.
+-- Rows for a page by the rule of the original protocol, after a place in the order of (timestamp, sequence number). The
+-- head is of the same moment. The rows are operations, or documents after history has been compacted. Cut as in
+-- syncflow_changes.
 CREATE FUNCTION {schema}.syncflow_changes_by_time(
     of_tenant text,
     after_timestamp bigint,
@@ -425,8 +427,9 @@ $$;
 
 -- One step of a compaction; answers how many entries it removed and whether none is left for this cut.
 --
--- Pushes add behind the horizon and so never wait for the entries that go; they wait only for the end of the step, when
--- the horizon moves. Two steps at once wait for each other's entries, and each counts those that it removed itself.
+-- Pushes add entries after the horizon, so they never wait for the entries that are removed. They wait only for the end
+-- of the step, when the horizon moves. Two steps at once wait for each other's entries, and each counts those that it
+-- removed itself.
 CREATE FUNCTION {schema}.syncflow_compact(
     of_tenant text,
     received_until_ms bigint,

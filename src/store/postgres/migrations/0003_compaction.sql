@@ -1,8 +1,8 @@
 -- Compaction: what is forgotten of clients, and clocks that ran ahead.
 
--- Forgets clients that were silent for long. What the `since` of a legacy client stand for is kept for ever: who forgets
--- which numbers were given could give one of them for another place. Such a client becomes one that was never seen and
--- has pulled more than there is, so that neither this nor the statistics look at it again.
+-- Forgets clients that were silent for long. The places of an original client's `since` are kept for ever. A server
+-- that forgot which numbers it gave could give one again for another place. Such a client becomes one that was never
+-- seen and has pulled more than there is. So neither this function nor the statistics look at it again.
 CREATE FUNCTION {schema}.syncflow_forget_clients(of_tenant text, seen_before_ms bigint, max_clients bigint)
 RETURNS void
 LANGUAGE plpgsql
@@ -105,9 +105,9 @@ $$;
 
 -- One step of a compaction; answers how many entries it removed and whether none is left for this cut.
 --
--- Pushes add behind the horizon and so never wait for the entries that go; they wait only for the end of the step, when
--- the horizon moves. Steps of one tenant exclude each other: one that sets times locks the head before the entries, and
--- one that removes locks the entries before the head.
+-- Pushes add entries after the horizon, so they never wait for the entries that are removed. They wait only for the end
+-- of the step, when the horizon moves. Steps of one tenant exclude each other. A step that sets times locks the head
+-- before the entries, and a step that removes locks the entries before the head.
 CREATE FUNCTION {schema}.syncflow_compact(
     of_tenant text,
     received_until_ms bigint,
@@ -173,7 +173,7 @@ BEGIN
 END
 $$;
 
--- What the version before calls while it is replaced.
+-- The version before calls this while it is replaced.
 CREATE OR REPLACE FUNCTION {schema}.syncflow_compact(
     of_tenant text,
     received_until_ms bigint,

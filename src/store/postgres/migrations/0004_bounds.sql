@@ -1,4 +1,4 @@
--- What one request can make the server do is bounded.
+-- The work of the server for one request is bounded.
 
 -- Pulls in state mode: documents and tombstones apart, so that tombstones that are not shown are not looked at.
 CREATE INDEX syncflow_documents_live_by_seq ON {schema}.syncflow_documents (tenant COLLATE "POSIX", seq)
@@ -6,9 +6,9 @@ WHERE body IS NOT NULL;
 CREATE INDEX syncflow_documents_deleted_by_seq ON {schema}.syncflow_documents (tenant COLLATE "POSIX", seq)
 WHERE body IS NULL;
 
--- What a decision needs of some ids and documents, as syncflow_load without its last argument, and no more documents
--- than until their bytes exceed a limit: the first one beyond it is answered too, which tells that it was reached. The
--- length of a text is known without reading it.
+-- The known ids and the documents that a decision needs, as syncflow_load without its last argument. Documents are
+-- returned until their bytes exceed a limit. The first one beyond it is returned too, which shows that the limit was
+-- reached. The length of a text is known without reading it.
 CREATE FUNCTION {schema}.syncflow_load(
     of_tenant text,
     ids text[],
@@ -74,9 +74,9 @@ RETURNS TABLE (
     head_seq bigint,
     head_fingerprint bigint,
     horizon bigint,
-    -- Of the place `after_seq`; null where the log has no such place.
+    -- At the place `after_seq`; null if the log has no such place.
     fingerprint_there bigint,
-    -- What is noted of the client that pulls; null where nothing is.
+    -- The noted progress of the client that pulls; null if nothing is noted.
     pulled_seq bigint,
     seen_at_ms bigint,
     seq bigint,
@@ -181,10 +181,10 @@ BEGIN
 END
 $$;
 
--- Forgets clients that were silent for long, the most silent ones first; answers whether some are left. What the
--- `since` of a legacy client stand for is kept for ever: who forgets which numbers were given could give one of them
--- for another place. Such a client becomes one that was never seen and has pulled more than there is, so that neither
--- this nor the statistics look at it again.
+-- Forgets clients that were silent for long, the most silent ones first; answers whether some are left. The places of
+-- an original client's `since` are kept for ever. A server that forgot which numbers it gave could give one again for
+-- another place. Such a client becomes one that was never seen and has pulled more than there is. So neither this
+-- function nor the statistics look at it again.
 CREATE FUNCTION {schema}.syncflow_forget_some_clients(of_tenant text, seen_before_ms bigint, max_clients bigint)
 RETURNS boolean
 LANGUAGE plpgsql
@@ -286,7 +286,7 @@ BEGIN
 END
 $$;
 
--- An index over every path of every document took longer for one large document than a statement may, and its list of
+-- An index over every path of every document took longer for one large document than a statement may. Its list of
 -- pending entries made pushes wait. A filter is now checked over documents as they stand in the index of their
 -- collection, a bounded number of them for each request.
 DROP INDEX IF EXISTS {schema}.syncflow_documents_data;

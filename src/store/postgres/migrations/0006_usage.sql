@@ -1,9 +1,8 @@
 -- The head counts the bytes that a tenant keeps: data and clocks of its documents and of its log, as texts in UTF-8.
 
--- How much a tenant keeps, as one more row of syncflow_load: the documents that are not deleted, the ids of operations
--- as a text, and the bytes.
--- The commit below is that of the second step, but it counts bytes. The one of the previous version finds out itself how
--- many they are.
+-- The usage of a tenant is one more row of syncflow_load. It has the documents that are not deleted, the ids of
+-- operations as a text, and the bytes. The commit below is that of the second step, but it counts bytes. The one of the
+-- previous version finds out itself how many they are.
 
 ALTER TABLE {schema}.syncflow_heads ADD COLUMN bytes bigint NOT NULL DEFAULT 0;
 
@@ -52,7 +51,7 @@ CREATE FUNCTION {schema}.syncflow_commit(
     -- The place in the batch, from 1, of the entry that wrote the document last.
     document_entries bigint[],
     document_bodies text[],
-    -- What goes into `data`, where this is not the same text as `body`.
+    -- The text for `data`, if it is not the same as `body`.
     document_data text[],
     document_operation_ids text[],
     document_client_ids text[],
@@ -74,7 +73,7 @@ DECLARE
     fingerprint_before bigint;
     received bigint;
 BEGIN
-    -- What is answered as written must be on disk, whatever the server's default.
+    -- A write must be on disk before it is answered, whatever the server's default is.
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
@@ -192,7 +191,7 @@ CREATE OR REPLACE FUNCTION {schema}.syncflow_commit(
     -- The place in the batch, from 1, of the entry that wrote the document last.
     document_entries bigint[],
     document_bodies text[],
-    -- What goes into `data`, where this is not the same text as `body`.
+    -- The text for `data`, if it is not the same as `body`.
     document_data text[],
     document_operation_ids text[],
     document_client_ids text[],
@@ -308,7 +307,8 @@ BEGIN
 END
 $$;
 
--- The length of a text is known without reading it. Nobody else commits meanwhile, because the table of heads is locked.
+-- The length of a text is known without reading it. No other transaction commits meanwhile, because the table of heads
+-- is locked.
 UPDATE {schema}.syncflow_heads AS h SET bytes = kept.bytes
 FROM (
     SELECT rows.tenant, sum(rows.bytes)::bigint AS bytes

@@ -28,7 +28,7 @@ CREATE TABLE operations (
     PRIMARY KEY (tenant, seq)
 ) STRICT, WITHOUT ROWID;
 
--- The reference's rule while nothing has been compacted.
+-- Pulls by the rule of the original protocol while nothing has been compacted.
 CREATE INDEX operations_by_time ON operations (tenant, timestamp, seq);
 
 -- The ids of all operations that ever took effect.
@@ -38,7 +38,7 @@ CREATE TABLE operation_ids (
     PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
 
--- What compaction keeps of each entry that it removes, so that cursors behind the horizon can still be verified.
+-- Compaction keeps this of each entry that it removes, so that cursors behind the horizon can still be verified.
 CREATE TABLE fingerprints (
     tenant      TEXT    NOT NULL,
     seq         INTEGER NOT NULL,
@@ -68,10 +68,10 @@ CREATE INDEX documents_by_seq ON documents (tenant, seq, is_deleted);
 -- Queries, newest first.
 CREATE INDEX documents_by_collection ON documents (tenant, collection, seq) WHERE is_deleted = 0;
 
--- The reference's rule once history has been compacted.
+-- Pulls by the rule of the original protocol after history has been compacted.
 CREATE INDEX documents_by_time ON documents (tenant, timestamp, seq);
 
--- What is remembered of the clients that pull.
+-- The memory of the clients that pull.
 CREATE TABLE clients (
     tenant     TEXT    NOT NULL,
     id         TEXT    NOT NULL,
