@@ -1,8 +1,8 @@
 //! The schemas in `/openapi.json` of requests, of answers that are written by hand, and of shared errors.
 //!
 //! Requests are read field by field, so that all faults can be named, and long answers are written as text. So most of
-//! these types only describe. The tests of this file compare the requests with their readers, and every test over HTTP
-//! compares its answers with the description (`tests/endpoints/contract.rs`).
+//! these types only describe. The tests of this file compare the requests with their readers and the answers with their
+//! writers. Every test over HTTP also compares its answers with the description (`tests/endpoints/contract.rs`).
 #![expect(dead_code, reason = "requests are read and long answers written without an intermediate form")]
 
 use std::collections::BTreeMap;
@@ -39,6 +39,9 @@ pub(super) struct Write {
     /// At most 1 MiB and 64 levels deep.
     #[schema(example = json!({"title": "Buy milk", "completed": false}))]
     data: BTreeMap<String, Value>,
+    /// Ignored; clients use it themselves.
+    #[schema(required = false, example = false)]
+    synced: Value,
 }
 
 /// An operation that deletes its document.
@@ -50,6 +53,9 @@ pub(super) struct Delete {
     /// Ignored.
     #[schema(required = false)]
     data: Value,
+    /// Ignored; clients use it themselves.
+    #[schema(required = false, example = false)]
+    synced: Value,
 }
 
 /// The document of an operation, its author and its time. Its `id` is never used for another operation.
@@ -63,9 +69,6 @@ struct Made {
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991.0, example = 1_234_567_890)]
     timestamp: u64,
     client_id: Name,
-    /// Ignored; clients use it themselves.
-    #[schema(required = false, example = false)]
-    synced: Value,
     /// All that the client had seen, this operation included: a counter for each client, at most 1,000 clients.
     #[schema(example = json!({"client-123": 1}))]
     vector_clock: BTreeMap<Name, Counter>,
@@ -128,6 +131,8 @@ struct Conflict {
     r#type: OperationType,
     #[schema(required = true)]
     data: Option<BTreeMap<String, Value>>,
+    /// Whether the operation was sent with the value true.
+    synced: bool,
     #[serde(rename = "conflict")]
     details: ConflictDetails,
 }

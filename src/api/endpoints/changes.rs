@@ -124,7 +124,7 @@ fn an_object(text: &str) -> Result<(), &'static str> {
     if text.starts_with('{') { Ok(()) } else { Err("must be an object") }
 }
 
-fn write(page: &PulledPage) -> String {
+pub(in crate::api) fn write(page: &PulledPage) -> String {
     let bytes: usize = page.entries.iter().map(LogEntry::wire_bytes).sum();
     let mut text = String::with_capacity(bytes + ANSWER_FRAME_BYTES);
     ObjectWriter::write(&mut text, |object| {

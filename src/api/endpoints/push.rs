@@ -138,7 +138,7 @@ fn conflicts_max_bytes(texts: &[&str], limit: Option<AnswerLimit>) -> Result<usi
 /// The size of an answer without any operation, in bytes.
 const ANSWER_FRAME_BYTES: usize = r#"{"accepted":[],"conflicts":[]}"#.len();
 
-fn write(texts: &[&str], outcomes: &[Outcome]) -> String {
+pub(in crate::api) fn write(texts: &[&str], outcomes: &[Outcome]) -> String {
     let mut answer = String::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + ANSWER_FRAME_BYTES);
     let outcomes = || texts.iter().zip(outcomes);
     let accepted = outcomes().filter(|(_, outcome)| matches!(outcome, Outcome::Applied | Outcome::Duplicate));

@@ -155,7 +155,7 @@ fn check_condition(path: &str, value: &str) -> Result<(), String> {
     json::check(value).map_err(|problem| problem.to_string())
 }
 
-fn write(page: &QueryPage) -> String {
+pub(in crate::api) fn write(page: &QueryPage) -> String {
     let bytes: usize = page.documents.iter().map(LiveDocument::wire_bytes).sum();
     let mut text = String::with_capacity(bytes + ANSWER_FRAME_BYTES);
     ObjectWriter::write(&mut text, |object| {

@@ -2,6 +2,8 @@
 //!
 //! Every test over HTTP compares its answers with the description (`tests/endpoints/contract.rs`).
 
+mod answers;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
