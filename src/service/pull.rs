@@ -16,6 +16,7 @@ use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, TimePage, TimePlace};
 use crate::core::places::Settled;
 use crate::core::progress::Progress;
+use crate::limits::protocol::PAGE_DEFAULT_OPERATIONS;
 use crate::limits::service::{NOTE_TIME_MAX_MS, PULL_MAX_ATTEMPTS};
 use crate::store::{Changes, ChangesRequest, ClientMemory, ErrorKind, NewMemory, Remember, StoreError, TimeRequest};
 
@@ -30,6 +31,7 @@ pub enum PullFrom {
 
 /// A request for one page.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PullRequest {
     /// The place at which the page begins.
     pub from: PullFrom,
@@ -37,6 +39,26 @@ pub struct PullRequest {
     pub client_id: Option<ClientId>,
     /// The greatest number of operations on the page.
     pub max_operations: usize,
+}
+
+impl PullRequest {
+    /// A request without a client, for a page of the default size.
+    #[must_use]
+    pub fn new(from: PullFrom) -> Self {
+        Self { from, client_id: None, max_operations: PAGE_DEFAULT_OPERATIONS }
+    }
+
+    /// The same request of a client.
+    #[must_use]
+    pub fn with_client(self, client_id: ClientId) -> Self {
+        Self { client_id: Some(client_id), ..self }
+    }
+
+    /// The same request for a page of at most `max_operations`.
+    #[must_use]
+    pub fn with_max_operations(self, max_operations: usize) -> Self {
+        Self { max_operations, ..self }
+    }
 }
 
 /// The result of a pull.

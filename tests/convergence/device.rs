@@ -221,6 +221,7 @@ impl Device {
                     self.learn(&operation.key, &operation.clock);
                 }
                 Outcome::Applied | Outcome::Duplicate => {}
+                other => panic!("an unknown outcome: {other:?}"),
             }
         }
     }

@@ -206,7 +206,7 @@ impl Simulation {
         client: ClientId,
         max_operations: usize,
     ) -> Result<PulledPage, TestCaseError> {
-        let request = PullRequest { from, client_id: Some(client), max_operations };
+        let request = PullRequest::new(from).with_client(client).with_max_operations(max_operations);
         match self.world.service.pull(&self.world.tenant, request).await.expect("the pull is answered") {
             Pulled::Page(page) => Ok(page),
             other => Err(TestCaseError::fail(format!("no page but {other:?}"))),

@@ -70,7 +70,7 @@ fn conflict(told: &Value) -> Option<Conflict> {
         client_id: ClientId::literal(document["clientId"].as_str()?),
         timestamp: UnixMs::new(document["timestamp"].as_u64()?),
     };
-    Some(Conflict { relation, document })
+    Some(Conflict::new(relation, document))
 }
 
 /// A page of a pull, or `None` if the answer is not a page.

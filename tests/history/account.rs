@@ -173,6 +173,7 @@ fn pushed(history: &History) -> Result<HashMap<&OperationId, Pushed<'_>>, Violat
                     let earliest = pushed.accepted.unwrap_or(Moment::MAX).min(exchange.answered);
                     pushed.accepted = Some(earliest);
                 }
+                Some(other) => panic!("an unknown outcome: {other:?}"),
             }
         }
     }

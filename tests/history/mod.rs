@@ -151,6 +151,7 @@ impl fmt::Display for Exchange {
                             conflict.document.operation_id,
                             conflict.document.rev
                         ),
+                        Some(Some(other)) => format!("{other:?}"),
                     };
                     let kind = operation.kind().as_str();
                     let clock = operation.clock.json();

@@ -82,7 +82,7 @@ fn conflict() -> Conflict {
         client_id: second()[0].clone().done().client_id,
         timestamp: UnixMs::new(1),
     };
-    Conflict { relation: ConflictRelation::Concurrent, document }
+    Conflict::new(ConflictRelation::Concurrent, document)
 }
 
 /// Five operations. One is refused, and the answer to another is lost, so that it is pushed again.

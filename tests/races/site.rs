@@ -164,8 +164,8 @@ impl Client<'_> {
     /// Pulls a page.
     pub(crate) fn pull(&self, from: &PullFrom, client_id: &str, max_operations: usize) -> PulledPage {
         let pulled = self.until_it_works(async || {
-            let client_id = Some(ClientId::literal(client_id));
-            self.service.pull(&self.site.tenant, PullRequest { from: from.clone(), client_id, max_operations }).await
+            let request = PullRequest::new(from.clone()).with_client(ClientId::literal(client_id));
+            self.service.pull(&self.site.tenant, request.with_max_operations(max_operations)).await
         });
         match pulled {
             Pulled::Page(page) => page,

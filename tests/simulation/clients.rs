@@ -89,8 +89,8 @@ async fn push(world: &World, device: &mut Device) -> bool {
 /// Pulls a page and returns it.
 async fn page(world: &World, client: &str, from: PullFrom) -> Option<PulledPage> {
     let (sent, tenant) = (world.moment(), world.tenant.clone());
-    let client_id = Some(ClientId::literal(client));
-    let request = PullRequest { from: from.clone(), client_id, max_operations: 1 + world.below(4) };
+    let request = PullRequest::new(from.clone()).with_client(ClientId::literal(client));
+    let request = request.with_max_operations(1 + world.below(4));
     let answer = world.ask(|service| async move { service.pull(&tenant, request).await }).await;
     match answer?.ok()? {
         Pulled::Page(page) => {

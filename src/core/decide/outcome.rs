@@ -41,6 +41,7 @@ impl<'a> From<&'a [Operation]> for Push<'a> {
 
 /// The outcome of one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It changed its document.
     Applied,
@@ -52,11 +53,20 @@ pub enum Outcome {
 
 /// The server's side of a conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Conflict {
     /// The relation of the operation's clock to the document's.
     pub relation: ConflictRelation,
     /// The current document.
     pub document: Document,
+}
+
+impl Conflict {
+    /// The conflict of an operation with a document.
+    #[must_use]
+    pub fn new(relation: ConflictRelation, document: Document) -> Self {
+        Self { relation, document }
+    }
 }
 
 /// The two relations of clocks that are conflicts.
