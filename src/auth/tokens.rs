@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_named_and_not_repeated() {
+    fn a_bad_line_is_named_and_not_repeated() {
         for bad in [
             "x".to_owned(),
             format!("{HASH_OF_ABC} team reader"),

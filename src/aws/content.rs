@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_object_is_a_text() {
+    fn a_text_that_is_not_a_json_object_stays_a_text() {
         for text in ["postgresql://u:p@h/d", "{pass}word", "12345", "\"quoted\""] {
             assert!(matches!(Content::read(text), Ok(Content::Text(found)) if found == text), "{text}");
         }

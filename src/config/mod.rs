@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_counts_as_not_set() {
+    fn an_empty_variable_is_treated_as_not_set() {
         let empty = ["BIND", "PORT", "ADAPTER", "SQLITE_PATH", "MONGO_URI", "POOL_SIZE", "LOG_LEVEL"];
         assert_eq!(read(&empty.map(|variable| (variable, " "))), read(&[]));
         let empty = ["ALLOWED_ORIGINS", "ALLOWED_HOSTS"];

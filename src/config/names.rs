@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_or_of_others_altogether_is_no_near_miss() {
+    fn a_name_of_ours_or_of_another_program_is_not_a_near_miss() {
         assert_eq!(meant(&VARIABLES), Vec::<&str>::new());
         for name in ["PATH", "HOME", "SORT", "LANG", "AWS_REGION", "POSTGRES_PASSWORD", "TERM", "", "LOGNAME", "ÄÖ"] {
             assert_eq!(meant(&[name]), Vec::<&str>::new(), "{name}");

@@ -155,7 +155,7 @@ macro_rules! for_each_conformance_check {
                     a_cursor_behind_the_horizon_is_shown_the_documents_that_changed_since,
                     the_horizon_may_pass_a_client_between_two_pages,
                     a_client_at_any_cursor_reaches_the_documents_after_any_compaction,
-                    the_beginning_shows_tombstones_where_history_is_gone,
+                    the_beginning_shows_tombstones_if_history_is_gone,
                     every_page_is_in_the_mode_that_the_core_chooses,
                 ]
                 since_pull: [
@@ -190,7 +190,7 @@ macro_rules! for_each_conformance_check {
                     compacted_operations_are_not_unsynced,
                     a_client_counts_for_30_days,
                     a_client_that_only_polls_is_active,
-                    a_silent_client_of_the_future_does_not_count,
+                    a_silent_client_of_the_future_has_no_effect,
                     usage_is_counted_exactly,
                     clients_are_counted,
                 ]
@@ -209,7 +209,7 @@ macro_rules! for_each_conformance_check {
                     a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order,
                     pushes_between_the_steps_do_not_hold_up_a_compaction,
                     a_clock_that_ran_ahead_is_forgotten_with_the_entries,
-                    a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future,
+                    a_client_seen_by_a_clock_that_ran_ahead_is_not_a_client_of_the_future,
                     a_pull_corrects_the_time_of_a_clock_that_ran_ahead,
                     a_revival_after_a_compaction_is_still_an_insert,
                 ]
@@ -305,7 +305,7 @@ macro_rules! for_each_conformance_check {
                     timestamps_of_0_lead_beyond_the_beginning,
                     a_forgotten_number_is_not_given_again,
                     numbers_beyond_the_greatest_timestamp_are_accepted,
-                    from_zero_the_documents_are_delivered_where_history_is_gone,
+                    from_zero_the_documents_are_delivered_if_history_is_gone,
                     the_horizon_may_pass_a_remembered_place,
                     the_last_places_are_remembered,
                     a_silent_client_is_never_forgotten,

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused_also_where_it_is_one_with_its_neighbour() {
+    fn bytes_that_are_not_utf_8_are_refused_even_if_they_are_with_their_neighbour() {
         let (begin, end) = "é".as_bytes().split_at(1);
         for texts in [[begin, b"a"], [b"a", end], [begin, end], [b"\xff", b""]] {
             assert!(TextPool::default().copy_texts(texts).is_err() && copy_texts(texts).is_err(), "{texts:?}");

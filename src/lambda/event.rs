@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stage_is_taken_off_where_it_is_the_first_part_of_the_path() {
+    fn a_stage_is_removed_if_it_is_the_first_part_of_the_path() {
         assert_eq!(without_stage("/prod/health", Some("prod")), "/health");
         assert_eq!(without_stage("/prod", Some("prod")), "");
         assert_eq!(without_stage("/production/health", Some("prod")), "/production/health");

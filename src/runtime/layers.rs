@@ -86,7 +86,7 @@ pub fn app(routes: Router, config: &HttpConfig) -> App {
         .layer(from_fn_with_state(rates, within_rate))
         .layer(from_fn_with_state(memory, within_memory))
         .layer(map_response(in_shape))
-        .layer(map_response(plain_where_nothing_is_acceptable))
+        .layer(map_response(plain_if_nothing_is_acceptable))
         .layer(CompressionLayer::new())
         .layer(map_response(keep_status))
         .layer(map_response(in_pieces))
@@ -111,7 +111,7 @@ async fn keep_status<B>(mut response: Response<B>) -> Response<B> {
 
 /// Removes the 406 that the compression layer sets if the client refuses every content coding. The work is already done
 /// at this point, and the client would do it again.
-async fn plain_where_nothing_is_acceptable<B>(mut response: Response<B>) -> Response<B> {
+async fn plain_if_nothing_is_acceptable<B>(mut response: Response<B>) -> Response<B> {
     if let Some(AnsweredStatus(status)) = response.extensions().get().copied() {
         *response.status_mut() = status;
     }

@@ -29,7 +29,7 @@ macro_rules! every_check {
         $run! { $server $server
             bodies {
                 a_body_is_read_as_json_whatever_its_type
-                an_empty_body_counts_as_an_empty_object_but_for_a_push
+                an_empty_body_is_treated_as_an_empty_object_except_by_a_push
                 compressed_bodies_are_read
                 a_body_that_its_encoding_cannot_undo_is_400
                 an_unknown_encoding_is_415
@@ -37,7 +37,7 @@ macro_rules! every_check {
                 what_a_body_inflates_to_is_limited
                 a_body_that_becomes_far_larger_than_it_was_sent_is_too_large
                 a_body_of_several_members_is_read_as_one
-                an_encoding_is_known_in_any_case
+                an_encoding_is_known_in_upper_and_lower_case
                 what_stands_behind_the_encoded_data_is_an_error
                 the_members_and_the_window_of_a_body_are_limited
                 a_byte_order_mark_at_the_beginning_is_skipped
@@ -54,7 +54,7 @@ macro_rules! every_check {
                 statistics_count_operations_documents_and_what_clients_have_not_pulled
                 compaction_removes_log_entries_and_never_documents
                 compaction_goes_by_when_the_server_received_an_operation
-                an_age_that_is_no_number_from_zero_removes_nothing
+                an_age_that_is_not_a_number_from_zero_removes_nothing
                 an_operation_that_was_compacted_away_is_still_known
                 every_client_reaches_the_documents_across_a_compaction
             }
@@ -73,10 +73,10 @@ macro_rules! every_check {
                 every_faulty_field_of_a_query_is_named
             }
             input {
-                what_is_no_json_object_is_refused_everywhere
+                a_body_that_is_not_a_json_object_is_refused_everywhere
                 a_field_of_a_wrong_type_is_refused_and_named
                 a_missing_field_is_refused_and_named
-                a_push_that_is_none_is_refused_and_named
+                a_body_that_is_not_a_push_is_refused_and_named
                 of_many_faults_twenty_are_named_and_the_rest_counted
                 what_is_too_large_or_too_deep_is_refused_and_named
                 of_equal_keys_the_last_one_counts
@@ -84,7 +84,7 @@ macro_rules! every_check {
                 texts_that_look_like_statements_are_only_texts
             }
             pull {
-                a_page_has_the_keys_of_the_reference_and_says_where_to_go_on
+                a_page_has_the_keys_of_the_original_protocol_and_a_cursor
                 a_client_gets_its_own_operations_too
                 nothing_to_pull_is_an_empty_page
                 a_cursor_gives_each_change_once_in_the_order_of_the_log

@@ -168,7 +168,7 @@ fn an_operation_whose_answer_was_lost_may_have_had_no_effect() {
 }
 
 #[test]
-fn a_page_of_documents_is_no_hole_where_the_log_was_compacted() {
+fn a_page_of_documents_is_not_a_hole_in_a_compacted_log() {
     let mut history = good();
     let compact = Call::Compact { deleted_entries: Some(4) };
     history.exchanges.insert(0, Exchange { client: "compactor".to_owned(), sent: 0, answered: 1, call: compact });

@@ -129,7 +129,7 @@ async fn seen_by_a_client(authority: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_are_those_of_the_local_server_whoever_sends_the_event() {
+async fn answers_are_those_of_the_local_server_for_every_source_of_events() {
     let local = server::sqlite().await;
     let expected = seen_by_a_client(local.api.authority()).await;
     for source in Source::ALL {
@@ -229,7 +229,7 @@ async fn a_request_is_answered_before_the_deadline() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_reported_as_an_error_and_the_function_lives_on() {
+async fn an_event_that_is_not_a_request_is_reported_as_an_error_and_the_function_lives_on() {
     let (_directory, path) = directory();
     let mut instance = Instance::start(binary_of(Endpoint::GetStats), &sqlite_in(&path)).await;
     for odd in [json!(null), json!({}), json!([1]), json!("text"), json!({"version": "2.0"})] {
@@ -302,7 +302,7 @@ async fn lambdas_request_id_is_that_of_the_answer_and_the_log_where_the_client_h
 }
 
 #[tokio::test]
-async fn pages_are_let_in_by_their_origin_whoever_sends_the_event_and_the_host_is_not_asked() {
+async fn pages_are_let_in_by_their_origin_for_every_source_of_events_and_the_host_is_not_asked() {
     let (_directory, path) = directory();
     let mut settings = sqlite_in(&path);
     settings.push(("ALLOWED_ORIGINS".to_owned(), "https://app.example.com".to_owned()));

@@ -97,7 +97,7 @@ fn is_ours(target: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_line_of_a_failure_names_the_invocation_where_nothing_else_is_logged() {
+async fn the_line_of_a_failure_names_the_invocation_if_nothing_else_is_logged() {
     let (_directory, path) = directory();
     let settings = with(&format!("{path}/none"), &[("LOG_LEVEL", "warn")]);
     let mut instance = Instance::start(binary_of(Endpoint::GetStats), &settings).await;
@@ -113,7 +113,7 @@ async fn the_line_of_a_failure_names_the_invocation_where_nothing_else_is_logged
 }
 
 #[tokio::test]
-async fn the_trace_goes_into_the_answer_whoever_asks() {
+async fn the_trace_goes_into_every_answer() {
     let (_directory, path) = directory();
     let mut instance = Instance::start(binary_of(Endpoint::GetStats), &sqlite_in(&path)).await;
     for source in Source::ALL {

@@ -112,7 +112,7 @@ async fn a_connection_is_encrypted_unless_that_is_disabled() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_refused_where_it_is_required() {
+async fn a_server_without_tls_is_refused_if_tls_is_required() {
     let server = PostgresServer::start(&[]).await;
     let check = async |sslmode: &str| {
         let options = PostgresOptions::new(&format!("{}?sslmode={sslmode}", server.url()));
@@ -164,7 +164,7 @@ async fn a_password_is_never_sent_in_clear_to_another_machine() {
 }
 
 #[tokio::test]
-async fn tls_is_taken_where_it_is_offered_and_asked_for_with_channel_binding() {
+async fn tls_is_used_if_it_is_offered_and_asked_for_with_channel_binding() {
     let secured = Secured::start().await;
     let admin = crate::support::postgres::connect(&secured.server.url()).await;
     let check = async |sslmode: &str| {

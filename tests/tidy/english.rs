@@ -74,6 +74,23 @@ fn the_comments_are_in_plain_english() {
     findings.none_or("write it as said; comments follow the rules of the pages in CONTRIBUTING.md");
 }
 
+#[test]
+fn the_names_of_tests_are_in_plain_english() {
+    let mut findings = Findings::default();
+    for file in files_ending(".rs") {
+        for (line_number, line) in (1..).zip(file.text.lines()) {
+            let name = line.split("fn ").nth(1).and_then(|rest| rest.split(['(', '<']).next()).unwrap_or_default();
+            let plain = format!(" {} ", name.replace('_', " "));
+            let phrases = PHRASES.iter().filter(|(phrase, _)| plain.contains(&format!(" {phrase} ")));
+            let faults = phrases.map(|(phrase, remedy)| format!("{phrase:?}: write {remedy:?}"));
+            for fault in faults.chain(denied_nouns(&plain)) {
+                findings.add(format_args!("{}:{line_number}", file.path), fault);
+            }
+        }
+    }
+    findings.none_or("a test is named by a sentence in the English of the pages");
+}
+
 /// The comments of a source file that are hard to read, each with the first line of its paragraph, from 1.
 fn faults_of_comments(source: &str, mark: &str) -> Vec<(usize, String)> {
     let mut faults = Vec::new();

@@ -65,7 +65,7 @@ use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
     path = "/changes",
     tag = "sync",
     security(("token" = [])),
-    request_body(content = ChangesRequest, description = "an empty body counts as `{}`"),
+    request_body(content = ChangesRequest, description = "an empty body is treated as `{}`"),
     responses(
         (status = 200, description = "a page of changes", body = ChangesAnswer),
         BadRequest, CursorGone, RunTooLong, LayerErrors, Unauthorized, QuotaExceeded, Unavailable,

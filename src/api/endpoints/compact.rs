@@ -50,7 +50,7 @@ struct Compacted {
     path = "/compact",
     tag = "maintenance",
     security(("token" = [])),
-    request_body(content = CompactRequest, description = "an empty body counts as `{}`"),
+    request_body(content = CompactRequest, description = "an empty body is treated as `{}`"),
     responses((status = 200, description = "what was removed", body = Compacted), BadRequest, LayerErrors, Unauthorized, Unavailable),
 )]
 pub(in crate::api) async fn compact(

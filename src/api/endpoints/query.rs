@@ -60,7 +60,7 @@ use crate::store::{Query, QueryPage};
     tag = "documents",
     security(("token" = [])),
     params(("collection" = inline(Name), Path, description = "the collection", example = "todos")),
-    request_body(content = QueryRequest, description = "an empty body counts as `{}`"),
+    request_body(content = QueryRequest, description = "an empty body is treated as `{}`"),
     responses(
         (status = 200, description = "a page of documents", body = QueryAnswer),
         BadRequest, LayerErrors, Unauthorized, Unavailable,

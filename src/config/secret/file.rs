@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_last_line_is_no_part_of_a_secret() {
+    fn the_end_of_the_last_line_does_not_belong_to_a_secret() {
         for bytes in ["mongodb://u:p@h", "mongodb://u:p@h\n", "mongodb://u:p@h\r\n", "\u{feff}mongodb://u:p@h\n\n"] {
             assert_eq!(read_bytes(bytes.as_bytes()).as_deref(), Ok("mongodb://u:p@h"), "{bytes:?}");
         }

@@ -203,7 +203,7 @@ pub async fn a_clock_that_ran_ahead_does_not_end_compaction(world: &World) {
     assert_eq!(world.compact(DAY_MS).await, 1, "the one from before the clock ran ahead");
     world.host.advance_ms(DAY_MS);
     world.apply([insert("new", "new")]).await;
-    assert_eq!(world.compact(DAY_MS).await, entries + 1, "the new one counts as received when it was");
+    assert_eq!(world.compact(DAY_MS).await, entries + 1, "the new one was received at its own time");
     world.host.advance_ms(DAY_MS);
     assert_eq!(world.compact(DAY_MS).await, 1);
     assert_eq!(world.stats().await.operations, 0);
@@ -271,7 +271,7 @@ pub async fn a_clock_that_ran_ahead_is_forgotten_with_the_entries(world: &World)
 }
 
 /// A client that was seen under a clock that ran ahead is treated as one that was seen when this was corrected.
-pub async fn a_client_seen_by_a_clock_that_ran_ahead_is_no_client_of_the_future(world: &World) {
+pub async fn a_client_seen_by_a_clock_that_ran_ahead_is_not_a_client_of_the_future(world: &World) {
     world.apply(inserts(2)).await;
     world.host.set_ms(BEGINNING_MS.plus_ms(TEN_YEARS_MS));
     for client in ["silent", "back"] {

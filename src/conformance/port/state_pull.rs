@@ -174,7 +174,7 @@ pub async fn a_client_at_any_cursor_reaches_the_documents_after_any_compaction(w
 }
 
 /// An original client that asks for everything may still have documents, so it receives every tombstone.
-pub async fn the_beginning_shows_tombstones_where_history_is_gone(world: &World) {
+pub async fn the_beginning_shows_tombstones_if_history_is_gone(world: &World) {
     world.apply(inserts(2)).await;
     world.apply([delete("op-3", "doc-1")]).await;
     assert_eq!(ids(&world.changes(Some(Cursor::BEGINNING), 9).await.entries), ["op-1", "op-2", "op-3"]);

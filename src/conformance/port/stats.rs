@@ -115,7 +115,7 @@ pub async fn a_client_counts_for_30_days(world: &World) {
     assert_eq!(unsynced(world).await, 2);
     pull_with_cursor(world, "other", 2).await;
     world.host.advance_ms(1);
-    assert_eq!(unsynced(world).await, 1, "the silent one does not count any more");
+    assert_eq!(unsynced(world).await, 1, "the silent one has no effect any more");
     world.host.advance_ms(CLIENT_ACTIVE_MS);
     assert_eq!(unsynced(world).await, 0, "none is left");
     pull_with_cursor(world, "silent", 1).await;
@@ -141,7 +141,7 @@ pub async fn a_client_that_only_polls_is_active(world: &World) {
 }
 
 /// A silent client that was seen by a clock that ran ahead is not active until then.
-pub async fn a_silent_client_of_the_future_does_not_count(world: &World) {
+pub async fn a_silent_client_of_the_future_has_no_effect(world: &World) {
     world.host.advance_ms(CLOCKS_APART_MAX_MS + 1);
     pull_with_cursor(world, "silent", 9).await;
     world.host.set_ms(BEGINNING_MS);

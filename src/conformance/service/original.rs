@@ -281,7 +281,7 @@ pub async fn numbers_beyond_the_greatest_timestamp_are_accepted(world: &World) {
 
 /// If history was compacted, 0 returns the documents and also the tombstones, because the client may have these
 /// documents.
-pub async fn from_zero_the_documents_are_delivered_where_history_is_gone(world: &World) {
+pub async fn from_zero_the_documents_are_delivered_if_history_is_gone(world: &World) {
     world.apply([insert("op-1", "doc-1"), insert("op-2", "doc-2"), insert("op-3", "doc-3")]).await;
     world.apply([update("op-4", "doc-1").data(r#"{"a":1}"#), delete("op-5", "doc-2")]).await;
     world.compact(0).await;

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_cursor_is_refused() {
+    fn a_text_that_is_not_a_cursor_is_refused() {
         for text in [
             "",
             "l",

@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_coding_is_known_by_its_name_in_any_case() {
+    fn a_coding_is_known_by_its_name_in_upper_and_lower_case() {
         let of = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {

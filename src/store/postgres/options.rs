@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_inside_a_quoted_value_is_no_parameter() {
+    fn a_quoted_value_has_no_parameters_in_it() {
         let (config, tls) = parse(r"host=h password='a \' sslmode=disable' sslmode=require").unwrap();
         assert_eq!(config.get_password(), Some(&b"a ' sslmode=disable"[..]));
         assert_eq!(tls, TlsMode::Require);

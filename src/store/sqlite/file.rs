@@ -42,7 +42,7 @@ pub(super) fn prepare(path: &Path) -> Result<(), PathError> {
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     match make(path) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => refuse_what_is_no_file(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => refuse_other_than_file(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(PathError::NoDirectory),
         Err(error) => Err(PathError::System(error)),
     }
@@ -60,7 +60,7 @@ fn make(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).open(path).map(drop)
 }
 
-fn refuse_what_is_no_file(path: &Path) -> Result<(), PathError> {
+fn refuse_other_than_file(path: &Path) -> Result<(), PathError> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(PathError::Directory),
         Ok(found) if !found.is_file() => Err(PathError::NoFile),

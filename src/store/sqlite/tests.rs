@@ -145,7 +145,7 @@ fn a_file_of_another_program_is_refused_and_left_as_it_was() {
 }
 
 #[test]
-fn a_file_of_a_later_version_and_a_file_that_is_no_database_are_refused() {
+fn a_file_of_a_later_version_and_a_file_that_is_not_a_database_are_refused() {
     let (_directory, path) = file();
     drop(SqliteStore::open(&path, 1).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();

@@ -45,7 +45,7 @@ pub(crate) async fn a_body_is_read_as_json_whatever_its_type(api: &Api) {
     }
 }
 
-pub(crate) async fn an_empty_body_counts_as_an_empty_object_but_for_a_push(api: &Api) {
+pub(crate) async fn an_empty_body_is_treated_as_an_empty_object_except_by_a_push(api: &Api) {
     for body in ["", " \n"] {
         for path in ["/changes", "/compact", "/documents/todos/query"] {
             assert_eq!(api.post(path, body).await.status, 200, "{path}");
@@ -190,7 +190,7 @@ pub(crate) async fn a_body_of_several_members_is_read_as_one(api: &Api) {
     }
 }
 
-pub(crate) async fn an_encoding_is_known_in_any_case(api: &Api) {
+pub(crate) async fn an_encoding_is_known_in_upper_and_lower_case(api: &Api) {
     let body = br#"{"since":0}"#;
     for (encoding, body) in [
         ("GZIP", encoded!(GzipEncoder, body)),

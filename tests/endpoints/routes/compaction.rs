@@ -43,7 +43,7 @@ pub(crate) async fn compaction_goes_by_when_the_server_received_an_operation(api
     assert_eq!(api.stats().await["totalOperations"], 1, "its old timestamp is its client's affair");
 }
 
-pub(crate) async fn an_age_that_is_no_number_from_zero_removes_nothing(api: &Api) {
+pub(crate) async fn an_age_that_is_not_a_number_from_zero_removes_nothing(api: &Api) {
     api.accept(&[insert("op-1", "doc-1", "a", 1, 5)]).await;
     for age in ["null", "-1", "-0.001", "\"0\"", "[]", "{}", "true"] {
         let answer = api.post("/compact", format!("{{\"olderThanDays\":{age}}}")).await;

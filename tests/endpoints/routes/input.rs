@@ -28,7 +28,7 @@ fn push_with(key: &str, text: &str) -> Vec<u8> {
     push.replace("\"MARK\"", text).into_bytes()
 }
 
-pub(crate) async fn what_is_no_json_object_is_refused_everywhere(api: &Api) {
+pub(crate) async fn a_body_that_is_not_a_json_object_is_refused_everywhere(api: &Api) {
     let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
     let bodies: Vec<Vec<u8>> = [
         "{",
@@ -114,7 +114,7 @@ pub(crate) async fn a_missing_field_is_refused_and_named(api: &Api) {
     assert_eq!(api.stats().await["totalOperations"], 0);
 }
 
-pub(crate) async fn a_push_that_is_none_is_refused_and_named(api: &Api) {
+pub(crate) async fn a_body_that_is_not_a_push_is_refused_and_named(api: &Api) {
     for (push, fields) in [
         (json!({"operations": []}), vec!["clientId"]),
         (json!({"clientId": "a"}), vec!["operations"]),

@@ -15,7 +15,7 @@ async fn push_at(api: &Api, timestamps: &[u64]) {
     api.accept(&operations).await;
 }
 
-pub(crate) async fn a_page_has_the_keys_of_the_reference_and_says_where_to_go_on(api: &Api) {
+pub(crate) async fn a_page_has_the_keys_of_the_original_protocol_and_a_cursor(api: &Api) {
     let deleted = with(insert("op-2", "doc-2", "a", 2, 6), "type", json!("delete"));
     api.accept(&[insert("op-1", "doc-1", "a", 1, 5), deleted]).await;
     let page = api.pull(&json!({"since": 0, "clientId": "b"})).await;

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_re_export_is_followed_and_is_no_dependency_itself() {
+    fn a_re_export_is_followed_and_is_not_a_dependency_itself() {
         let facade = ("a/mod.rs", "mod x; mod y; pub use x::One; pub(crate) use self::y::*;");
         let x = ("a/x.rs", "pub struct One;");
         let y = ("a/y.rs", "use super::One; pub fn g(_: One) {}");

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_log_is_none_of_ours() {
+    fn a_cursor_of_another_log_is_refused() {
         let cursor = Some(Cursor::Log(at(4)));
         assert_eq!(Scan::choose(cursor, head(9, 0), Some(at(5).fingerprint)), None);
         assert_eq!(Scan::choose(cursor, head(3, 0), None), None);
