@@ -72,6 +72,7 @@ impl<T: Clone + PartialEq> Kept<T> {
     }
 
     /// The login that was read last.
+    #[cfg(feature = "postgres")]
     pub(super) async fn now(&self) -> T {
         self.known.lock().await.login.clone()
     }
