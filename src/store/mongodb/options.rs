@@ -149,7 +149,7 @@ impl MongoOptions {
             uri.contains(&format!("{option}=")) && reason.contains(&option)
         };
         MongoOptionsError::Uri(match OPTIONS.iter().find(is_named) {
-            Some(option) => format!("{option} cannot have this value"),
+            Some(option) => format!("the value of {option} is not valid"),
             None if reason.contains("is an invalid option") => {
                 "has an option that the driver does not know; they stand behind the ?, with & between them".to_owned()
             }

@@ -37,7 +37,7 @@ pub(super) fn of(text: &str, error: &tokio_postgres::Error) -> String {
     let reason = error.source().map(ToString::to_string).unwrap_or_default();
     let key = KEYS.iter().find(|key| reason == format!("invalid value for option `{key}`"));
     match key {
-        Some(key) => format!("{key} cannot have this value"),
+        Some(key) => format!("the value of {key} is not valid"),
         None if is_url => "must be a URL such as postgresql://user:password@host:5432/database".to_owned(),
         None if reason.starts_with("unknown option") => {
             "has a key that is unknown; a value with spaces goes into single quotes, as in password='a b'".to_owned()
