@@ -46,3 +46,28 @@ fn a_part_of_the_tests_that_takes_too_long_is_killed_and_fails() {
     let outcomes = String::from_utf8_lossy(&output.stdout);
     assert!(outcomes.contains("FAILED  a slow part") && outcomes.contains("passed  a good part"), "{outcomes}");
 }
+
+#[test]
+fn half_an_installation_is_made_again_and_so_is_one_of_another_version_or_place() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let script = "source local-dev/lib/common.sh
+        cd \"$1\"; mkdir tool
+        check() { if is_made \"$@\"; then echo made; else echo missing; fi; }
+        check tool 1
+        mark_made tool 1
+        check tool 1
+        check tool 2
+        cp -r tool copy; check copy 1";
+    let at = directory.path().to_str().expect("text");
+    let output = run("bash", &["-c", script, "bash", at]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let found: Vec<&str> = said.lines().collect();
+    assert_eq!(found, ["missing", "made", "missing", "missing"], "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_port_of_the_scripts_is_not_one_that_the_system_gives_to_others() {
+    let output = run("bash", &["-c", "source local-dev/lib/common.sh; free_port"]);
+    let port: u16 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a port");
+    assert!((10_000..32_000).contains(&port), "{port}");
+}

@@ -344,6 +344,7 @@ class Template(unittest.TestCase):
         self.assertEqual(cors["allowOrigins"], ["http://localhost:5173"], "no website is let in without a word")
         self.assertEqual(SOURCE["Resources"]["Api"]["Properties"]["CorsConfiguration"]["AllowOrigins"],
                          {"Ref": "AllowedOrigins"})
+        self.assertEqual(cors["maxAge"], 3600, "a page asks once an hour")
         # `*` does not stand for authorization.
         self.assertIn("authorization", cors["allowHeaders"])
         layers = (ROOT / "src/runtime/layers.rs").read_text()

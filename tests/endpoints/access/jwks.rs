@@ -12,6 +12,7 @@ use reqwest::Method;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
+use syncflow_server::auth::sign_hs256;
 use syncflow_server::runtime::TokioHost;
 use syncflow_server::service::Host as _;
 use syncflow_server::store::memory::MemoryStore;
@@ -123,4 +124,23 @@ async fn a_provider_that_cannot_be_reached_is_answered_with_503() {
     let authorization = issuer.authorization();
     drop(listening);
     assert_eq!(status(&server, &authorization).await, 503);
+}
+
+#[tokio::test]
+async fn the_keys_of_a_provider_and_a_secret_may_stand_in_files() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (keys, secret) = (directory.path().join("keys.json"), directory.path().join("secret"));
+    let issuer = Issuer::new();
+    std::fs::write(&keys, json!({"keys": [issuer.jwk()]}).to_string()).expect("it is written");
+    std::fs::write(&secret, "hunter2 is not a secret to be used\n").expect("it is written");
+    let claims = json!({"sub": "ann", "exp": TokioHost.now_ms().get() / 1_000 + 3_600});
+    let with_secret = format!("Bearer {}", sign_hs256(b"hunter2 is not a secret to be used", &claims));
+    let provider = [("AUTH_JWKS_FILE", keys.to_str().expect("text")), ("AUTH_ISSUER", "me"), ("AUTH_AUDIENCE", "sync")];
+    let secret = [("AUTH_HS256_SECRET_FILE", secret.to_str().expect("text"))];
+    for (settings, of_issuer, of_secret) in [(&provider[..], 200, 401), (&secret, 401, 200)] {
+        let settings = [settings, &[("AUTH_TENANT_CLAIM", "sub")]].concat();
+        let server = server::start_with(Arc::new(MemoryStore::new()), Clock::at(TokioHost.now_ms()), &settings).await;
+        assert_eq!(status(&server, &issuer.authorization()).await, of_issuer, "{settings:?}");
+        assert_eq!(status(&server, &with_secret).await, of_secret, "{settings:?}");
+    }
 }
