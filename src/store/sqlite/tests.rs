@@ -282,33 +282,26 @@ fn erasing_that_a_reader_hindered_is_done_by_the_next_compaction() {
     assert_eq!(wal_bytes(), 0, "the first may have been killed before it erased");
 }
 
-/// A full disk is played by a limit of the file's pages. Statistics never decide about a pull.
-#[cfg(feature = "conformance")]
+/// A full disk is played by a limit of the file's pages. Then nothing can be noted, but everything can be read.
 #[test]
-fn a_pull_is_answered_although_the_disk_is_full() {
-    use crate::conformance::World;
-    use crate::conformance::draft::inserts;
-    use crate::service::PullFrom;
-
+fn a_full_disk_ends_writes_and_no_reads() {
     let (_directory, path) = file();
-    let store = Arc::new(SqliteStore::open(&path, 1).unwrap());
-    let world = World::new(store.clone());
-    block_on(world.apply(inserts(3)));
+    let store = SqliteStore::open(&path, 1).unwrap();
     let full = store.writer.run("commit", |connection, _| {
         let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
         connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
     });
     block_on(full).unwrap();
+    let tenant = TenantId::literal("t");
     let progress = Progress { pulled_seq: Seq::new(1), seen_at_ms: UnixMs::new(1) };
     let full = (0..100_000).find_map(|number| {
         let client = ClientId::literal(&format!("client-{number}"));
-        block_on(store.note_pulled(&world.tenant, &client, progress)).err()
+        block_on(store.note_pulled(&tenant, &client, progress)).err()
     });
     let full = full.expect("no more clients fit");
-    assert!(full.to_string().contains("full"), "{full}");
-    block_on(world.pull(PullFrom::Cursor(None), Some("new"), 9));
-    assert_eq!(block_on(world.memory("new")), None, "its progress could not be noted");
-    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(100_000));
-    let batch = block_on(world.decide(inserts(4).pop().map(|draft| draft.data(&large))));
-    assert!(block_on(store.commit(&world.tenant, batch)).is_err(), "a push does need the disk");
+    assert!(full.can_retry() && full.to_string().contains("full"), "{full}");
+    let client_id = Some(ClientId::literal("new"));
+    let changes = ChangesRequest { cursor: None, max_operations: 9, client_id };
+    assert!(matches!(block_on(store.changes(&tenant, changes)), Ok(Changes::Page { noted: None, .. })));
+    assert!(block_on(store.client(&tenant, &ClientId::literal("client-0"))).unwrap().is_some());
 }
