@@ -6,7 +6,7 @@
 //! - the *known ids*: the ids of all operations that ever took effect, compacted or not;
 //! - the *fingerprint* of the log at every sequence number, compacted or not;
 //! - the *documents*, including tombstones, each with the sequence number of its last operation;
-//! - the *head*: the newest position, the horizon and the counters of the statistics;
+//! - the *head*: the newest position, the horizon, and the counters of the statistics and of the usage;
 //! - the *clients* that pull: what the `since` of an original client stands for, and how far each client has pulled.
 //!
 //! The in-memory store ([`memory`]) is the model: every other store must give the same answers.

@@ -83,7 +83,7 @@ impl fmt::Display for QuotaExceeded {
             QuotaKind::Documents => ("documents", "; deleting some makes room"),
             QuotaKind::Bytes => ("bytes", "; deleting documents or a compaction makes room"),
             QuotaKind::OperationIds => ("operations ever", ""),
-            QuotaKind::Clients => ("clients", "; those that are silent for 90 days are forgotten"),
+            QuotaKind::Clients => ("clients", ""),
         };
         write!(formatter, "this tenant may have at most {max} {what}{help}")
     }

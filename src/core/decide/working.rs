@@ -390,7 +390,7 @@ impl From<BadJson> for NoDocument {
     }
 }
 
-/// A number of bytes in memory. It is always less than half of what fits.
+/// A number of bytes in memory, which always fits.
 fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

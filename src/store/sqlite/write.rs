@@ -35,6 +35,8 @@ fn begin(connection: &mut Connection, durability: Durability) -> rusqlite::Resul
 }
 
 /// Writes a batch, or nothing if a guard fails. A transaction that is dropped is rolled back.
+///
+/// The counter of bytes stays at 0 or more, because a process of an earlier version may write without counting.
 pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<Commit> {
     let transaction = begin(connection, Durability::Machine)?;
     let Log { position: before, received_at_ms } = read_log(&transaction, tenant)?;
@@ -48,7 +50,7 @@ pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Bat
             "INSERT INTO heads (tenant, seq, fingerprint, horizon, operations, documents, received_at_ms, bytes)
              VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7)
              ON CONFLICT (tenant) DO UPDATE SET seq = ?2, fingerprint = ?3, operations = operations + ?4,
-                 documents = documents + ?5, received_at_ms = ?6, bytes = bytes + ?7",
+                 documents = documents + ?5, received_at_ms = ?6, bytes = max(bytes + ?7, 0)",
         )?
         .execute(params![
             tenant.as_str(),
@@ -358,10 +360,10 @@ fn move_horizon(
         .execute(range)?;
     transaction
         .prepare_cached(
-            "UPDATE heads SET horizon = ?3, operations = operations - (?3 - ?2), bytes = bytes - (
+            "UPDATE heads SET horizon = ?3, operations = operations - (?3 - ?2), bytes = max(bytes - (
                  SELECT coalesce(sum(octet_length(coalesce(data, '')) + octet_length(clock)), 0)
                  FROM operations WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3
-             )
+             ), 0)
              WHERE tenant = ?1",
         )?
         .execute(range)?;
