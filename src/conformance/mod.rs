@@ -205,6 +205,7 @@ macro_rules! for_each_conformance_check {
                     a_compaction_without_time_does_one_step_and_is_gone_on_with,
                     silent_clients_are_forgotten,
                     clients_are_forgotten_in_steps_and_the_last_one_says_so,
+                    clients_of_the_future_are_recalled_in_steps_and_the_last_one_says_so,
                     a_clock_that_ran_ahead_does_not_end_compaction,
                     a_clock_that_ran_ahead_is_mended_in_steps_that_keep_the_order,
                     pushes_between_the_steps_do_not_hold_up_a_compaction,

@@ -120,7 +120,7 @@ fn step() -> impl Strategy<Value = Step> {
         ),
         2 => Just(Step::Stats),
         1 => (0..30_u64).prop_map(|older_than_ms| Step::Compact { older_than_ms }),
-        1 => (0..30_u64, 1..4_usize)
+        1 => (0..30_u64, 1..6_usize)
             .prop_map(|(older_than_ms, max_entries)| Step::CompactPartly { older_than_ms, max_entries }),
         4 => (1..10_u64).prop_map(Step::Forward),
         1 => select(&[CLIENT_SEEN_PRECISION_MS, CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS][..])

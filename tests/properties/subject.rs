@@ -179,9 +179,11 @@ impl Subject {
 
     async fn compact_step(&self, older_than_ms: u64, max_entries: usize) -> Answer {
         let now_ms = syncflow_server::service::Host::now_ms(&*self.world.host);
+        // A store may choose with which clients of the future a step begins, so a step takes all of them or none.
+        let takes_all_clients = max_entries >= CLIENTS.len();
         let step = CompactStep {
             now_ms,
-            future_after_ms: now_ms,
+            future_after_ms: if takes_all_clients { now_ms } else { UnixMs::new(INTEGER_MAX) },
             received_until_ms: now_ms.minus_ms(older_than_ms),
             forget_clients_before_ms: UnixMs::EPOCH,
             max_entries,

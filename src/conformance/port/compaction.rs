@@ -189,6 +189,36 @@ pub async fn clients_are_forgotten_in_steps_and_the_last_one_says_so(world: &Wor
     }
 }
 
+/// A step sets the times of so many clients that were seen in the future to now. The last step says that none is left
+/// (law 10).
+pub async fn clients_of_the_future_are_recalled_in_steps_and_the_last_one_says_so(world: &World) {
+    let now_ms = world.host.now_ms();
+    let of_the_future = async || {
+        let mut left = 0;
+        for number in 0..5 {
+            let memory = world.memory(&format!("client-{number}")).await.expect("it is remembered");
+            left += u32::from(memory.seen_at_ms > now_ms);
+        }
+        left
+    };
+    for number in 0..5 {
+        let client = ClientId::literal(&format!("client-{number}"));
+        let progress = Progress { pulled_seq: Seq::START, seen_at_ms: now_ms.plus_ms(1 + number) };
+        world.store.note_pulled(&world.tenant, &client, progress).await.expect("it is noted");
+    }
+    let step = CompactStep {
+        now_ms,
+        future_after_ms: now_ms,
+        received_until_ms: UnixMs::EPOCH,
+        forget_clients_before_ms: UnixMs::EPOCH,
+        max_entries: 2,
+    };
+    for (left, is_finished) in [(3, false), (1, false), (0, true), (0, true)] {
+        let done = world.store.compact(&world.tenant, step).await.expect("the store compacts");
+        assert_eq!((of_the_future().await, done), (left, Compaction { deleted_entries: 0, is_finished }));
+    }
+}
+
 const TEN_YEARS_MS: u64 = 3_652 * DAY_MS;
 
 /// A clock that ran ahead does not stop compaction: when it is right again, the entries are removed as if they were

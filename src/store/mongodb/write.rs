@@ -76,7 +76,8 @@ pub(super) async fn remember(
 /// See [`crate::store::Store::compact`].
 pub(super) async fn compact(database: &Database, tenant: &TenantId, step: CompactStep) -> Result<Compaction, Failure> {
     let collections = database.ready().await?;
-    let clients_are_left = forget_clients(collections, tenant, step).await?;
+    let silent_are_left = forget_clients(collections, tenant, step).await?;
+    let clients_are_left = recall_clients(collections, tenant, step).await? || silent_are_left;
     if end_the_future(database, collections, tenant, step).await? {
         return Ok(Compaction { deleted_entries: 0, is_finished: false });
     }
@@ -128,7 +129,31 @@ async fn forget_clients(collections: &Collections, tenant: &TenantId, step: Comp
     Ok(are_left)
 }
 
-/// Sets times in the future to now. Returns whether entries are left for the next step.
+/// Sets the times in the future at which clients were seen to now. Returns whether some clients are left for the next
+/// step.
+async fn recall_clients(collections: &Collections, tenant: &TenantId, step: CompactStep) -> Result<bool, Failure> {
+    let later = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gt": signed(step.future_after_ms) } };
+    let find = collections.clients.find(later.clone()).sort(doc! { "seenAtMs": 1 }).projection(doc! { "_id": 1 });
+    let mut found = collections.in_time(find.limit(signed(step.max_entries as u64).saturating_add(1))).await?;
+    let mut keys = Vec::new();
+    let mut are_left = false;
+    while collections.in_time(found.advance()).await? {
+        are_left = keys.len() >= step.max_entries;
+        if are_left {
+            break;
+        }
+        keys.push(Row(found.current()).text("_id")?.to_owned());
+    }
+    if !keys.is_empty() {
+        let mut those = later;
+        those.insert("_id", doc! { "$in": keys });
+        let to_now = doc! { "$set": { "seenAtMs": signed(step.now_ms) } };
+        collections.in_time(collections.clients.update_many(those, to_now)).await?;
+    }
+    Ok(are_left)
+}
+
+/// Sets times of reception in the future to now. Returns whether entries are left for the next step.
 ///
 /// These entries are the newest ones. The head keeps the greatest time until all are done, because new entries must not
 /// be older.
@@ -139,12 +164,6 @@ async fn end_the_future(
     step: CompactStep,
 ) -> Result<bool, Failure> {
     let (now_ms, future_after_ms) = (signed(step.now_ms), signed(step.future_after_ms));
-    let to_now = |field: &str| doc! { "$set": { field: now_ms } };
-    let later = doc! { "tenant": tenant.as_str(), "seenAtMs": { "$gt": future_after_ms } };
-    let is_any = collections.in_time(collections.clients.find_one(later.clone())).await?.is_some();
-    if is_any {
-        collections.in_time(collections.clients.update_many(later, to_now("seenAtMs"))).await?;
-    }
     let filter = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str(), "receivedAtMs": { "$gt": future_after_ms } };
     let Some(head) = collections.in_time(collections.heads.find_one(filter)).await? else { return Ok(false) };
     let (horizon, newest) = (Row(&head).integer::<Seq>("horizon")?, Row(&head).integer::<Seq>("seq")?);
@@ -166,7 +185,8 @@ async fn end_the_future(
         // Other processes write after the newest entry meanwhile. The entries are updated in the order of their keys.
         let mut entries = entries_between(tenant, first.previous(), last);
         entries.insert("receivedAtMs", doc! { "$gt": now_ms });
-        let update = collections.operations.update_many(entries, to_now("receivedAtMs"));
+        let to_now = doc! { "$set": { "receivedAtMs": now_ms } };
+        let update = collections.operations.update_many(entries, to_now);
         collections.in_time(update).await?;
         return Ok(true);
     }
