@@ -195,8 +195,15 @@ pub const RATE_BURST_SECONDS: u32 = 10;
 /// Most principals, and most addresses, whose last requests are remembered.
 pub const RATE_MAX_KEYS: usize = 20_000;
 
-/// How many lines of the log may wait to be written, in bytes; more are lost and counted.
+/// How many lines of the log may wait to be written, in bytes; more are lost and counted. Lines that are being written
+/// take as many bytes again at most.
 pub const LOG_QUEUE_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much memory is kept for lines of the log after they are written, in bytes.
+pub const LOG_BUFFER_KEPT_BYTES: usize = 64 * 1024;
+
+/// How long lines of the log are collected after some were written, in milliseconds.
+pub const LOG_PAUSE_MS: u64 = 5;
 
 /// How long the log is written after the server has ended, in milliseconds.
 pub const LOG_END_TIME_MAX_MS: u64 = 1_000;

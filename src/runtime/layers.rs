@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_request, map_response};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Router};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, RETRY_AFTER,
@@ -29,13 +29,14 @@ use tower_http::map_request_body::MapRequestBodyLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
+use tower_http::validate_request::ValidateRequestHeaderLayer;
 use tracing::{Span, field};
 
-use self::callers::{Callers, let_in};
+use self::callers::Callers;
 use self::inflate::inflate;
 use self::pieces::in_pieces;
 use self::unread_body::finish_body;
-use super::access::rates::{Rates, within_rate};
+use super::access::rates::{Rates, check_rate};
 use super::addresses::Addresses;
 use super::app::App;
 use super::memory::{Memory, note_size, within_memory};
@@ -60,13 +61,17 @@ const ALLOWED_HEADERS: [HeaderName; 8] = [
 ];
 
 /// Puts the layers around the routes.
+///
+/// A layer of `from_fn` copies all layers within it for every request. So only a layer that waits for something after
+/// the routes, or before them, is made in this way.
 #[must_use]
 pub fn app(routes: Router, config: &HttpConfig) -> App {
     let body_max_bytes = config.body_max_bytes;
     let memory = Memory::new(config.memory_max_bytes);
     let rates = config.rates.per_address.map(|per_second| Arc::new(Rates::new(per_second)));
+    let callers = Arc::new(Callers::new(config));
     let layers = ServiceBuilder::new()
-        .layer(map_request(forget_odd_request_id))
+        .map_request(forget_odd_request_id)
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .layer(
             TraceLayer::new_for_http()
@@ -78,32 +83,38 @@ pub fn app(routes: Router, config: &HttpConfig) -> App {
                 .on_failure(()),
         )
         .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(from_fn(for_one_reader))
-        .layer(from_fn(finish_body))
-        .layer(from_fn_with_state(Callers::new(config), let_in))
-        .layer(from_fn(preflight_without_content))
+        .layer(from_fn(complete))
+        .layer(checked(move |request| callers.admit(request)))
         .layer(cors(&config.allowed_origins))
-        .layer(from_fn_with_state(rates, within_rate))
+        .layer(checked(move |request| check_rate(rates.as_deref(), request)))
         .layer(from_fn_with_state(memory, within_memory))
-        .layer(map_response(in_shape))
-        .layer(map_response(plain_if_nothing_is_acceptable))
+        .map_response(in_shape)
+        .map_response(plain_if_nothing_is_acceptable)
         .layer(CompressionLayer::new())
-        .layer(map_response(keep_status))
-        .layer(map_response(in_pieces))
-        .layer(map_response(note_size))
+        .map_response(keep_status)
+        .map_response(in_pieces)
+        .map_response(note_size)
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, config.request_timeout))
         .layer(RequestBodyLimitLayer::new(body_max_bytes))
         .layer(MapRequestBodyLayer::new(Body::new))
-        .layer(from_fn_with_state(body_max_bytes, inflate));
+        .layer(checked(move |request| inflate(request, body_max_bytes)));
     App::new(routes.layer(layers))
+}
+
+/// A layer that checks or changes requests, and answers those that it refuses.
+#[expect(clippy::result_large_err, reason = "tower-http gives the answer this type")]
+fn checked<E: IntoResponse>(
+    check: impl Fn(&mut Request) -> Result<(), E> + Clone,
+) -> ValidateRequestHeaderLayer<impl Fn(&mut Request) -> Result<(), Response> + Clone> {
+    ValidateRequestHeaderLayer::custom(move |request: &mut Request| check(request).map_err(E::into_response))
 }
 
 /// The status that the routes answered with.
 #[derive(Clone, Copy)]
 struct AnsweredStatus(StatusCode);
 
-async fn keep_status<B>(mut response: Response<B>) -> Response<B> {
+fn keep_status<B>(mut response: Response<B>) -> Response<B> {
     let status = AnsweredStatus(response.status());
     response.extensions_mut().insert(status);
     response
@@ -111,7 +122,7 @@ async fn keep_status<B>(mut response: Response<B>) -> Response<B> {
 
 /// Removes the 406 that the compression layer sets if the client refuses every content coding. The work is already done
 /// at this point, and the client would do it again.
-async fn plain_if_nothing_is_acceptable<B>(mut response: Response<B>) -> Response<B> {
+fn plain_if_nothing_is_acceptable<B>(mut response: Response<B>) -> Response<B> {
     if let Some(AnsweredStatus(status)) = response.extensions().get().copied() {
         *response.status_mut() = status;
     }
@@ -119,7 +130,7 @@ async fn plain_if_nothing_is_acceptable<B>(mut response: Response<B>) -> Respons
 }
 
 /// Gives the bare status of a layer the shape of every other error.
-async fn in_shape<B>(response: Response<B>) -> Response
+fn in_shape<B>(response: Response<B>) -> Response
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
@@ -127,7 +138,7 @@ where
 }
 
 /// Drops a client's request id that is not suitable for logs, so that the request gets a new one.
-async fn forget_odd_request_id(mut request: Request) -> Request {
+fn forget_odd_request_id(mut request: Request) -> Request {
     let is_odd = |id: &HeaderValue| id.len() > REQUEST_ID_MAX_BYTES || id.to_str().is_err() || id.is_empty();
     if request.headers().get(REQUEST_ID).is_some_and(is_odd) {
         request.headers_mut().remove(REQUEST_ID);
@@ -177,11 +188,17 @@ fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {
     tracing::info!(http.status = response.status().as_u16(), http.latency_ms = latency_ms, "answered");
 }
 
-/// Adds headers to every answer. Browsers must not guess another type than `Content-Type`. Caches must not give the
-/// answer to another user, nor use it again without asking the server.
-async fn for_one_reader(request: Request, next: Next) -> Response {
+/// Reads the rest of the request's body, and completes the answer.
+///
+/// Browsers must not guess another type than `Content-Type`. Caches must not give the answer to another user, nor use
+/// it again without asking the server. The CORS layer answers every `OPTIONS` itself, with an empty 200.
+async fn complete(request: Request, next: Next) -> Response {
     let can_be_kept = [Method::GET, Method::HEAD].contains(request.method());
-    let mut response = next.run(request).await;
+    let is_preflight = request.method() == Method::OPTIONS;
+    let mut response = finish_body(request, next).await;
+    if is_preflight && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
     let kept = if can_be_kept { "private, no-cache" } else { "no-store" };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(kept));
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -199,16 +216,6 @@ fn cors(allowed: &AllowedOrigins) -> CorsLayer {
         .allow_headers(ALLOWED_HEADERS)
         .expose_headers([ETAG, REQUEST_ID, RETRY_AFTER, WWW_AUTHENTICATE])
         .max_age(Duration::from_secs(PREFLIGHT_KEPT_MAX_SECONDS))
-}
-
-/// The CORS layer answers every `OPTIONS` itself, with an empty 200.
-async fn preflight_without_content(request: Request, next: Next) -> Response {
-    let is_preflight = request.method() == Method::OPTIONS;
-    let mut response = next.run(request).await;
-    if is_preflight {
-        *response.status_mut() = StatusCode::NO_CONTENT;
-    }
-    response
 }
 
 fn answer_panic(panic: Box<dyn Any + Send>) -> Response {

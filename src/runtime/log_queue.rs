@@ -4,15 +4,15 @@
 //! a separate thread writes the lines. If they come faster than they can be written, some are lost; the log says how
 //! many.
 
-use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::limits::runtime::{LOG_END_TIME_MAX_MS, LOG_QUEUE_MAX_BYTES};
+use crate::limits::runtime::{LOG_BUFFER_KEPT_BYTES, LOG_END_TIME_MAX_MS, LOG_PAUSE_MS, LOG_QUEUE_MAX_BYTES};
 
 /// The lines that wait.
 #[derive(Debug, Clone, Default)]
@@ -26,9 +26,11 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    lines: VecDeque<Box<[u8]>>,
-    bytes: usize,
+    /// Whole lines.
+    text: Vec<u8>,
     lost_lines: u64,
+    /// Whether the writing thread waits to be told that there is something.
+    is_waiting: bool,
     is_ending: bool,
     has_ended: bool,
 }
@@ -46,46 +48,57 @@ impl Queue {
 
     fn push(&self, line: &[u8]) {
         let mut state = self.lock();
-        if state.bytes + line.len() > LOG_QUEUE_MAX_BYTES {
+        if state.text.len() + line.len() > LOG_QUEUE_MAX_BYTES {
             state.lost_lines += 1;
             return;
         }
-        state.bytes += line.len();
-        state.lines.push_back(line.into());
+        state.text.extend_from_slice(line);
+        let is_waiting = mem::take(&mut state.is_waiting);
         drop(state);
-        self.0.changed.notify_all();
+        if is_waiting {
+            self.0.changed.notify_all();
+        }
     }
 
     fn write_all(&self, out: &mut impl Write) {
-        while let Some((line, lost_lines)) = self.next() {
+        let mut text = Vec::new();
+        while let Some(lost_lines) = self.next(&mut text) {
             // If the log cannot be written, this cannot be reported anywhere.
-            let _ = out.write_all(&line);
+            let _ = out.write_all(&text);
             if lost_lines > 0 {
                 tracing::warn!(
                     log.lost_lines = lost_lines,
                     "lines of the log could not be written in time and are lost"
                 );
             }
+            self.collect();
         }
         self.lock().has_ended = true;
         self.0.changed.notify_all();
     }
 
-    /// The next line, and the number of lost lines if there is room to report them. `None` at the end.
-    fn next(&self) -> Option<(Box<[u8]>, u64)> {
+    /// Takes the lines that wait, at least one, and answers how many were lost. `None` at the end.
+    fn next(&self, text: &mut Vec<u8>) -> Option<u64> {
+        text.clear();
+        text.shrink_to(LOG_BUFFER_KEPT_BYTES);
         let mut state = self.lock();
         loop {
-            if let Some(line) = state.lines.pop_front() {
-                state.bytes -= line.len();
-                let has_room = state.bytes <= LOG_QUEUE_MAX_BYTES / 2;
-                let lost_lines = if has_room { std::mem::take(&mut state.lost_lines) } else { 0 };
-                return Some((line, lost_lines));
+            if !state.text.is_empty() {
+                mem::swap(&mut state.text, text);
+                return Some(mem::take(&mut state.lost_lines));
             }
             if state.is_ending {
                 return None;
             }
+            state.is_waiting = true;
             state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits a moment, or until the end, so that the lines of many requests are written together.
+    fn collect(&self) {
+        let pause = Duration::from_millis(LOG_PAUSE_MS);
+        drop(self.0.changed.wait_timeout_while(self.lock(), pause, |state| !state.is_ending));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -177,7 +190,7 @@ mod tests {
             queue.push(&line);
         }
         let state = queue.lock();
-        assert!(state.bytes <= LOG_QUEUE_MAX_BYTES);
+        assert!(state.text.len() <= LOG_QUEUE_MAX_BYTES);
         assert!(state.lost_lines > 0 && state.lost_lines < lines as u64);
         drop(state);
         drop(end);
@@ -191,7 +204,9 @@ mod tests {
         queue.push(&vec![0; LOG_QUEUE_MAX_BYTES / 2]);
         queue.push(b"lost");
         queue.push(b"lost too");
-        assert_eq!(queue.next().unwrap().1, 2);
-        assert_eq!(queue.next().unwrap().1, 0);
+        let mut text = Vec::new();
+        assert_eq!((queue.next(&mut text), text.len()), (Some(2), LOG_QUEUE_MAX_BYTES));
+        queue.push(b"next");
+        assert_eq!((queue.next(&mut text), text.as_slice()), (Some(0), b"next".as_slice()));
     }
 }

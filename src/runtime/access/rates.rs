@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::Request;
 use http::request::Parts;
 use tokio::time::Instant;
 
@@ -72,16 +70,16 @@ impl Rates {
     }
 }
 
-/// Refuses requests from addresses that send too many.
-pub(crate) async fn within_rate(State(rates): State<Option<Arc<Rates>>>, request: Request, next: Next) -> Response {
+/// Counts a request of an address, and refuses an address that sends too many.
+pub(crate) fn check_rate(rates: Option<&Rates>, request: &Request) -> Result<(), Denied> {
     if let Some(rates) = rates
         && let Some(addresses) = request.extensions().get::<Addresses>()
         && request.uri().path() != "/health"
         && let Err(retry_after_seconds) = rates.admit(network_of(addresses.client))
     {
-        return Denied::TooManyRequests { retry_after_seconds }.into_response();
+        return Err(Denied::TooManyRequests { retry_after_seconds });
     }
-    next.run(request).await
+    Ok(())
 }
 
 /// Finds the principal of a request, and refuses principals that send too many.

@@ -7,9 +7,8 @@
 //!
 //! Programs other than browsers send no `Origin` and are not affected.
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
 use http::header::{HOST, HeaderName, ORIGIN, TRANSFER_ENCODING, VARY};
 use http::{HeaderValue, Version};
 
@@ -19,7 +18,7 @@ use crate::config::{AllowedHosts, AllowedOrigins, Authority, HttpConfig, Origin}
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The origins and host names that the server accepts.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Callers {
     origins: AllowedOrigins,
     hosts: AllowedHosts,
@@ -28,6 +27,11 @@ pub(super) struct Callers {
 impl Callers {
     pub(super) fn new(config: &HttpConfig) -> Self {
         Self { origins: config.allowed_origins.clone(), hosts: config.allowed_hosts.clone() }
+    }
+
+    /// Checks a request before it has any effect.
+    pub(super) fn admit(&self, request: &Request) -> Result<(), Refused> {
+        self.check(request).map_err(Refused)
     }
 
     /// Checks a request. The error is the reason for a refusal.
@@ -62,15 +66,15 @@ impl Callers {
     }
 }
 
-/// Passes a request on, or refuses it before it has any effect.
-pub(super) async fn let_in(State(callers): State<Callers>, request: Request, next: Next) -> Response {
-    match callers.check(&request) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => {
-            let mut response = refusal.answer();
-            response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
-            response
-        }
+/// The reason for a refusal, which depends on the origin.
+#[derive(Debug)]
+pub(super) struct Refused(Refusal);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = self.0.answer();
+        response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
+        response
     }
 }
 

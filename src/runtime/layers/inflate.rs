@@ -7,15 +7,15 @@
 //! of codings with their case. This layer uses the same decoders without these faults.
 
 use std::io::{self, Cursor};
+use std::mem;
 use std::sync::Arc;
 
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use axum::BoxError;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use futures_util::stream::{TryStreamExt as _, once, try_unfold};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
@@ -36,22 +36,18 @@ const KNOWN_CODINGS: &str = "zstd,gzip,deflate,br";
 /// How many bytes are decoded at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Decodes a body, and limits the size of the result.
-pub(super) async fn inflate(State(max_bytes): State<usize>, request: Request, next: Next) -> Response {
-    let Ok(coding) = coding(request.headers()) else {
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, [(ACCEPT_ENCODING, KNOWN_CODINGS)]).into_response();
-    };
-    let (mut parts, body) = request.into_parts();
-    let body = match coding {
-        None => body,
-        Some(coding) => {
-            parts.headers.remove(CONTENT_ENCODING);
-            parts.headers.remove(CONTENT_LENGTH);
-            let account = parts.extensions.get::<Arc<Account>>().cloned();
-            inflated(coding, body, account)
-        }
-    };
-    next.run(Request::from_parts(parts, Body::new(Limited::new(body, max_bytes)))).await
+/// Lets a body be decoded, and limits the size of the result.
+pub(super) fn inflate(request: &mut Request, max_bytes: usize) -> Result<(), Unknown> {
+    let coding = coding(request.headers())?;
+    let mut body = mem::take(request.body_mut());
+    if let Some(coding) = coding {
+        request.headers_mut().remove(CONTENT_ENCODING);
+        request.headers_mut().remove(CONTENT_LENGTH);
+        let account = request.extensions().get::<Arc<Account>>().cloned();
+        body = inflated(coding, body, account);
+    }
+    *request.body_mut() = Body::new(Limited::new(body, max_bytes));
+    Ok(())
 }
 
 /// The coding of a body.
@@ -65,7 +61,13 @@ enum Coding {
 
 /// The coding is unknown, or the body has several.
 #[derive(Debug, PartialEq, Eq)]
-struct Unknown;
+pub(super) struct Unknown;
+
+impl IntoResponse for Unknown {
+    fn into_response(self) -> Response {
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, [(ACCEPT_ENCODING, KNOWN_CODINGS)]).into_response()
+    }
+}
 
 /// The coding in the headers, if there is one.
 fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Unknown> {

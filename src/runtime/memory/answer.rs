@@ -35,7 +35,7 @@ impl Reserved {
 struct AnsweredBytes(usize);
 
 /// Records the size of an answer.
-pub(in crate::runtime) async fn note_size<B: HttpBody>(mut response: Response<B>) -> Response<B> {
+pub(in crate::runtime) fn note_size<B: HttpBody>(mut response: Response<B>) -> Response<B> {
     let size = response.body().size_hint();
     let bytes = size.upper().unwrap_or(size.lower());
     response.extensions_mut().insert(AnsweredBytes(usize::try_from(bytes).unwrap_or(usize::MAX)));
