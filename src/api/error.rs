@@ -162,7 +162,14 @@ pub(super) struct ErrorBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<String>, nullable = false, required = false, max_items = 20, example = json!(["operations[3].docId"]))]
     fields: Option<Vec<&'a str>>,
+    /// Why the client must start again from nothing, if it must.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false, required = false, example = "reset")]
+    reason: Option<&'a str>,
 }
+
+/// The `reason` of a cursor that belongs to another log.
+const RESET: &str = "reset";
 
 impl ApiError {
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -318,7 +325,8 @@ impl IntoResponse for ApiError {
             Self::BadFields(faults) => Some(faults.names().collect()),
             _ => None,
         };
-        let mut response = json(status, to_json(&ErrorBody { error, message: &message, fields }));
+        let reason = matches!(self, Self::CursorReset).then_some(RESET);
+        let mut response = json(status, to_json(&ErrorBody { error, message: &message, fields, reason }));
         if let Some(challenge) = self.challenge() {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
@@ -409,16 +417,22 @@ impl Faults {
         }
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// The value that was read, if there is one and the request has no faults.
     pub(super) fn into_result<T>(self, value: Option<T>) -> Result<T, ApiError> {
         match value {
-            Some(value) if self.count == 0 => Ok(value),
+            Some(value) if self.is_empty() => Ok(value),
             _ => Err(ApiError::BadFields(self)),
         }
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.named.iter().map(|(field, _)| field.as_str())
+    /// The names of the fields, as far as they are kept. A fault of the whole has no name.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().map(|(field, _)| field.as_str()).filter(|field| !field.is_empty())
     }
 }
 
@@ -426,7 +440,8 @@ impl fmt::Display for Faults {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (field, problem)) in self.named.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(formatter, "{separator}{field}: {problem}")?;
+            let colon = if field.is_empty() { "" } else { ": " };
+            write!(formatter, "{separator}{field}{colon}{problem}")?;
         }
         match self.count - self.named.len() {
             0 => Ok(()),

@@ -1,6 +1,7 @@
-//! Reads a push: either the operations with their texts as sent, or all faults with their fields.
+//! Reads a push: either the operations with their texts as sent, or all faults with their fields. A partial push is read
+//! without its faulty operations.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::error::{ApiError, Faults};
 use super::fields::{Fields, Path, name_in, string};
@@ -13,37 +14,105 @@ use crate::core::operation::{Change, Operation, OperationKind, UnknownKind};
 use crate::core::text::{Text, part_of};
 use crate::limits::protocol::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX, PUSH_MAX_OPERATIONS};
 
-/// A push that was read without faults.
+/// A push without its faulty operations, which only a partial one may have.
 pub(super) struct ReadPush<'a> {
     /// The text of each operation as it was sent, byte by byte.
     pub(super) texts: Vec<&'a str>,
     /// The same operations, read. Their names and data are parts of the body.
     pub(super) operations: Vec<Operation>,
+    /// The rest of a partial push.
+    pub(super) partial: Option<Partial<'a>>,
+}
+
+/// The refused operations of a partial push, and the places of the others.
+pub(super) struct Partial<'a> {
+    /// The index in the push of each operation without faults.
+    pub(super) indexes: Vec<usize>,
+    /// The operations with faults, in their order.
+    pub(super) faulty: Vec<Faulty<'a>>,
+}
+
+/// An operation with faults.
+pub(super) struct Faulty<'a> {
+    /// Its index in the push.
+    pub(super) index: usize,
+    /// Its text as it was sent.
+    pub(super) text: &'a str,
+    /// Its faults, whose fields are named from the operation on.
+    pub(super) faults: Faults,
 }
 
 /// Reads the body of a push.
 pub(super) fn read(body: &Text) -> Result<ReadPush<'_>, ApiError> {
     let mut faults = Faults::default();
     let (mut fields, list) =
-        Fields::of_body_with_list(body, &["clientId"], "operations", PUSH_MAX_OPERATIONS, &mut faults)?;
+        Fields::of_body_with_list(body, &["clientId", "partial"], "operations", PUSH_MAX_OPERATIONS, &mut faults)?;
     // This client need not be the author of the operations: it may push those of another of its profiles.
     let _ = fields.required("clientId", name_in::<ClientId>(body));
+    let is_partial = fields.optional("partial", false, boolean);
     let texts = fields.elements("operations", list, (PUSH_MAX_OPERATIONS, "operations"));
-    let push = texts.map(|texts| {
-        let path = Path::BODY.key("operations");
+    let push = texts.zip(is_partial).map(|(texts, is_partial)| {
+        let mut found = FaultsFound { all: &mut faults, apart: is_partial.then(BTreeMap::new) };
         let each = texts.iter().enumerate();
-        let operations = each.map(|(index, text)| operation(text, body, path.index(index), &mut faults));
-        let operations: Vec<Option<Operation>> = operations.collect();
-        check_ids(&operations, path, &mut faults);
-        ReadPush { operations: operations.into_iter().flatten().collect(), texts }
+        let read = each.map(|(index, text)| found.of(index, |path, faults| operation(text, body, path, faults)));
+        let operations: Vec<Option<Operation>> = read.collect();
+        check_ids(&operations, &mut found);
+        match found.apart {
+            None => ReadPush { texts, operations: operations.into_iter().flatten().collect(), partial: None },
+            Some(faults) => without_faulty(texts, operations, faults),
+        }
     });
     faults.into_result(push)
+}
+
+/// The faults of a push's operations.
+struct FaultsFound<'f> {
+    /// Those of the whole push.
+    all: &'f mut Faults,
+    /// Those of each operation that has any, by its index, if the push is partial.
+    apart: Option<BTreeMap<usize, Faults>>,
+}
+
+impl FaultsFound<'_> {
+    /// Reads something of an operation, with the path and the place of its faults.
+    fn of<T>(&mut self, index: usize, read: impl FnOnce(Path<'_>, &mut Faults) -> T) -> T {
+        let Some(apart) = &mut self.apart else {
+            return read(Path::BODY.key("operations").index(index), self.all);
+        };
+        let mut faults = Faults::default();
+        let value = read(Path::BODY, &mut faults);
+        if !faults.is_empty() {
+            apart.insert(index, faults);
+        }
+        value
+    }
+}
+
+/// A partial push without its faulty operations.
+fn without_faulty<'a>(
+    texts: Vec<&'a str>,
+    operations: Vec<Option<Operation>>,
+    mut faults: BTreeMap<usize, Faults>,
+) -> ReadPush<'a> {
+    let mut partial = Partial { indexes: Vec::with_capacity(texts.len()), faulty: Vec::with_capacity(faults.len()) };
+    let (mut good_texts, mut good) = (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
+    for (index, (text, operation)) in texts.into_iter().zip(operations).enumerate() {
+        match (faults.remove(&index), operation) {
+            (None, Some(operation)) => {
+                partial.indexes.push(index);
+                good_texts.push(text);
+                good.push(operation);
+            }
+            (faults, _) => partial.faulty.push(Faulty { index, text, faults: faults.unwrap_or_default() }),
+        }
+    }
+    ReadPush { texts: good_texts, operations: good, partial: Some(partial) }
 }
 
 /// Records a fault for every operation whose id belongs to a different operation earlier in the push.
 ///
 /// An id takes effect once, so one of the two would be lost.
-fn check_ids(operations: &[Option<Operation>], path: Path<'_>, faults: &mut Faults) {
+fn check_ids(operations: &[Option<Operation>], found: &mut FaultsFound<'_>) {
     let mut indexes_of: HashMap<&OperationId, Vec<usize>> = HashMap::with_capacity(operations.len());
     for (index, operation) in operations.iter().enumerate() {
         if let Some(operation) = operation {
@@ -65,7 +134,7 @@ fn check_ids(operations: &[Option<Operation>], path: Path<'_>, faults: &mut Faul
     differing.sort_unstable();
     for (index, first_index) in differing {
         let problem = format_args!("is the id of operations[{first_index}] too, which is another operation");
-        faults.add(path.index(index).key("id"), problem);
+        found.of(index, |path, faults| faults.add(path.key("id"), problem));
     }
 }
 
@@ -126,6 +195,14 @@ fn author(body: &Text) -> impl Fn(&str) -> Result<ClientId, String> {
     move |text| {
         let client_id: ClientId = name_in(body)(text)?;
         if client_id.is_server() { Err("is reserved for the server".to_owned()) } else { Ok(client_id) }
+    }
+}
+
+fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be true or false"),
     }
 }
 
@@ -302,6 +379,43 @@ mod tests {
             let problem = "id: is the id of operations[0] too, which is another operation";
             assert_eq!(faults, format!("operations[2].{problem}; operations[4].{problem}"));
         }
+    }
+
+    #[test]
+    fn a_partial_push_is_read_without_its_faulty_operations() {
+        let other = GOOD.replace(r#""data":{"a":1}"#, r#""data":{"a":2}"#);
+        let bad = r#"{"id":"op-2","type":"insert","vectorClock":{"":1}}"#;
+        let list = format!("{GOOD},7,{bad},{other}");
+        let text: Text = format!(r#"{{"clientId":"a","partial":true,"operations":[{list}]}}"#).into();
+        let ReadPush { texts, operations, partial } = read(&text).unwrap();
+        let Partial { indexes, faulty } = partial.unwrap();
+        assert_eq!((texts.as_slice(), operations.len(), indexes.as_slice()), (&[GOOD][..], 1, &[0][..]));
+        let found: Vec<_> =
+            faulty.iter().map(|faulty| (faulty.index, faulty.text, faulty.faults.to_string())).collect();
+        let missing = "collection: is missing; docId: is missing; data: is missing; timestamp: is missing";
+        let clock = "clientId: is missing; vectorClock.: the client must not be empty";
+        let id = "id: is the id of operations[0] too, which is another operation";
+        let expected = [
+            (1, "7", "must be an object".to_owned()),
+            (2, bad, format!("{missing}; {clock}")),
+            (3, other.as_str(), id.to_owned()),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(faulty[0].faults.names().count(), 0);
+    }
+
+    #[test]
+    fn a_push_is_partial_only_if_it_says_so_and_a_fault_outside_its_operations_fails_it() {
+        let with = |partial: &str, operations: &str| -> Text {
+            format!(r#"{{"clientId":"a","partial":{partial},"operations":{operations}}}"#).into()
+        };
+        assert!(read(&with("false", &format!("[{GOOD}]"))).unwrap().partial.is_none());
+        assert!(read(&push_of(GOOD)).unwrap().partial.is_none());
+        assert_eq!(faults_of(with("false", "[7]")), "operations[0]: must be an object");
+        assert_eq!(faults_of(with("1", "[]")), "partial: must be true or false");
+        assert_eq!(faults_of(with("true", "7")), "operations: must be an array");
+        let nobody = format!(r#"{{"partial":true,"operations":[{GOOD}]}}"#);
+        assert_eq!(faults_of(nobody), "clientId: is missing");
     }
 
     #[test]

@@ -110,6 +110,9 @@ pub(super) struct PushRequest {
     client_id: Name,
     #[schema(max_items = 1_000)]
     operations: Vec<Operation>,
+    /// Whether operations that are at fault do not stop the others. They are answered in `refused`.
+    #[schema(required = false, default = false)]
+    partial: bool,
 }
 
 /// The outcomes of pushed operations. Each operation is in one of the lists.
@@ -121,6 +124,25 @@ pub(super) struct PushAnswer {
     accepted: Vec<Operation>,
     /// Operations whose author had not seen the document's current state. They changed nothing.
     conflicts: Vec<Conflict>,
+    /// Operations that are at fault, in the order of the push. They changed nothing. Only for a partial push.
+    #[schema(required = false)]
+    refused: Vec<RefusedOperation>,
+}
+
+/// An operation of a partial push that is at fault.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RefusedOperation {
+    /// Its index in the push.
+    #[schema(maximum = 999)]
+    index: u64,
+    /// Its id, if it has a valid one.
+    #[schema(required = false)]
+    id: String,
+    /// The fields at fault, named from the operation on. Empty if the operation as a whole is refused.
+    #[schema(max_items = 20, example = json!(["data"]))]
+    fields: Vec<String>,
+    message: String,
 }
 
 /// An operation as it was sent, but with the server's `data` (`null` if the document is deleted) and `vectorClock`.

@@ -239,6 +239,7 @@ macro_rules! for_each_conformance_check {
                     an_observer_hears_of_each_request_with_its_own_principal,
                     an_observer_that_panics_changes_no_answer,
                     an_operation_that_is_not_allowed_refuses_its_push_alone,
+                    a_partial_push_is_done_without_what_is_refused,
                     a_write_of_the_server_that_is_not_allowed_changes_nothing,
                 ]
                 quota: [

@@ -20,6 +20,11 @@ impl Replica {
         Self(documents.map(|document| (document.key.id, document.data.as_str().to_owned())).collect())
     }
 
+    /// The documents by id, with their data.
+    pub fn documents(&self) -> impl Iterator<Item = (&DocumentId, &str)> {
+        self.0.iter().map(|(id, data)| (id, data.as_str()))
+    }
+
     /// Applies each entry.
     pub fn apply(&mut self, entries: &[LogEntry]) {
         for entry in entries {

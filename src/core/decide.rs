@@ -8,7 +8,7 @@ mod working;
 pub mod write;
 
 pub use self::batch::{Batch, DocumentWrite};
-pub use self::outcome::{Conflict, ConflictRelation, Decision, Outcome, Push, Refused, Snapshot};
+pub use self::outcome::{Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Refused, Snapshot};
 use self::working::WorkingSet;
 use super::names::{DocumentKey, OperationId};
 use super::numbers::UnixMs;

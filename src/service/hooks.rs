@@ -97,7 +97,7 @@ impl Hooks {
         let Some(validate) = &self.validate else { return Vec::new() };
         let problem = |(index, operation)| {
             let checked = catch_unwind(AssertUnwindSafe(|| validate(caller, operation))).unwrap_or_else(|_| {
-                tracing::error!("the validation of an operation panicked; the push is refused");
+                tracing::error!("the validation of an operation panicked; the operation is refused");
                 Err("cannot be checked".to_owned())
             });
             Some(InvalidOperation { index, message: checked.err()? })
@@ -116,6 +116,7 @@ impl Hooks {
                 Outcome::Applied => accepted.push(operation),
                 Outcome::Duplicate => repeated.push(operation),
                 Outcome::Conflict(conflict) => conflicts.push((operation, &**conflict)),
+                Outcome::Refused(_) => {}
             }
         }
         if !accepted.is_empty() {

@@ -23,6 +23,7 @@ pub use follow::{Followed, FollowedBatch, Follower};
 pub use hooks::{Caller, InvalidOperation, Observer};
 pub use host::Host;
 pub use pull::{PullFrom, PullRequest, Pulled, PulledPage};
+pub use push::PushRequest;
 pub use push_lane::Pushed;
 pub use write::{BadData, Write, Written};
 
@@ -64,7 +65,7 @@ impl SyncService {
     /// Checks every operation of a push before it is decided, also those that the application writes itself.
     ///
     /// If the function refuses an operation, the push is refused as a whole and changes nothing. Its answer is a bad
-    /// request that names the operation and repeats the message. Clients repeat operations, so the function must answer
+    /// request that names the operation and repeats the message. A partial push is decided without such operations. Clients repeat operations, so the function must answer
     /// the same for the same operation.
     #[must_use]
     pub fn with_validation(

@@ -27,7 +27,8 @@ pub enum Pushed {
     Decided(Vec<Outcome>),
     /// It was refused as a whole and changed nothing.
     Refused(Refused),
-    /// The application does not allow some of its operations, so it was refused as a whole and changed nothing.
+    /// The application does not allow some of its operations, so it was refused as a whole and changed nothing. A
+    /// partial push is decided without them.
     Invalid(Vec<InvalidOperation>),
 }
 
@@ -60,12 +61,13 @@ pub(super) struct PendingPush {
     pub(super) operations: Arc<Vec<Operation>>,
     pub(super) conflicts_max_bytes: usize,
     pub(super) quota: Quota,
+    pub(super) is_partial: bool,
 }
 
 impl From<decide::Push<'_>> for PendingPush {
     fn from(push: decide::Push<'_>) -> Self {
-        let decide::Push { operations, conflicts_max_bytes, quota } = push;
-        Self { operations: Arc::new(operations.to_vec()), conflicts_max_bytes, quota }
+        let decide::Push { operations, conflicts_max_bytes, quota, is_partial } = push;
+        Self { operations: Arc::new(operations.to_vec()), conflicts_max_bytes, quota, is_partial }
     }
 }
 
@@ -98,8 +100,9 @@ impl Item for PendingPush {
 
 impl PendingPush {
     fn to_decide(&self) -> decide::Push<'_> {
-        let Self { operations, conflicts_max_bytes, quota } = self;
-        decide::Push { operations, conflicts_max_bytes: *conflicts_max_bytes, quota: *quota }
+        let Self { operations, conflicts_max_bytes, quota, is_partial } = self;
+        let (conflicts_max_bytes, quota, is_partial) = (*conflicts_max_bytes, *quota, *is_partial);
+        decide::Push { operations, conflicts_max_bytes, quota, is_partial }
     }
 }
 

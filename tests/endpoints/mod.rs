@@ -123,6 +123,7 @@ macro_rules! every_check {
                 of_many_who_create_one_document_at_once_one_wins_and_the_others_conflict
                 later_operations_of_a_push_see_the_earlier_ones
                 a_faulty_operation_fails_the_push_as_a_whole
+                a_partial_push_is_done_without_what_is_refused
                 a_document_that_grows_too_large_fails_the_push_and_names_the_data
                 conflicts_that_would_answer_too_much_fail_the_push_and_name_the_operations
                 documents_that_are_too_much_together_fail_the_push_and_name_the_operations

@@ -69,6 +69,20 @@ async fn a_push_whose_echo_a_load_balancer_would_not_take_is_refused_and_changes
 }
 
 #[tokio::test]
+async fn a_partial_push_whose_refusals_cannot_be_handed_on_is_refused_and_changes_nothing() {
+    let (_directory, path) = directory();
+    let mut push = Instance::start(binary_of(Endpoint::PushOperations), &sqlite_in(&path)).await;
+    let faulty = json!({"vectorClock": {"b": -1, "c": -1, "d": -1, "e": -1, "f": -1, "g": -1, "h": -1, "i": -1}});
+    for (count, status, accepted) in [(999, 400, 0), (9, 200, 1)] {
+        let operations = [vec![insert("good", "good", "a", 1, &json!({}))], vec![faulty.clone(); count]].concat();
+        let body = json!({"clientId": "a", "operations": operations, "partial": true}).to_string();
+        let event = Source::LoadBalancer.event(&Method::POST, "/operations", &HeaderMap::new(), body.as_bytes());
+        let (answered, answer) = read(push.invoke(&event).await);
+        assert_eq!((answered, answer["accepted"].as_array().map_or(0, Vec::len)), (status, accepted), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_push_beyond_a_quota_of_the_settings_is_507() {
     let (_directory, path) = directory();
     let mut settings = sqlite_in(&path);

@@ -2,15 +2,17 @@
 
 mod running;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{delete, insert, update};
 use syncflow_server::conformance::replica::Replica;
-use syncflow_server::core::names::OperationId;
+use syncflow_server::core::clock::{Relation, VectorClock};
+use syncflow_server::core::names::{DocumentId, OperationId};
 use syncflow_server::core::numbers::UnixMs;
+use syncflow_server::core::operation::LogEntry;
 use syncflow_server::service::{PullFrom, Pulled};
 use syncflow_server::store::Store;
 use syncflow_server::store::mongodb::{MongoOptions, MongoStore};
@@ -27,7 +29,8 @@ fn world(store: Arc<dyn Store>) -> World {
 
 /// The operations before the backup.
 async fn before(world: &World) {
-    world.apply([insert("op-1", "doc-1").data(r#"{"a":1}"#), insert("op-2", "doc-2")]).await;
+    let shared = insert("op-0", "shared").data(r#"{"by":"ann"}"#).clock(&[("ann", 1)]);
+    world.apply([insert("op-1", "doc-1").data(r#"{"a":1}"#), insert("op-2", "doc-2"), shared]).await;
 }
 
 /// A client of the original protocol: it knows the greatest timestamp that it was sent, and the ids.
@@ -52,9 +55,44 @@ impl OriginalClient {
     }
 }
 
+/// A client that follows docs/writing-a-client.md: it keeps documents with their clocks.
+#[derive(Default)]
+struct Careful {
+    replica: Replica,
+    clocks: BTreeMap<DocumentId, VectorClock>,
+}
+
+impl Careful {
+    fn apply(&mut self, entries: &[LogEntry]) {
+        self.replica.apply(entries);
+        for entry in entries {
+            let clock = VectorClock::parse(entry.clock.as_str()).expect("a clock");
+            self.clocks.insert(entry.key.id.clone(), clock);
+        }
+    }
+
+    /// Starts from nothing after a 410, and pushes what the server has lost.
+    async fn start_again(&mut self, world: &World) {
+        let mut new = Self::default();
+        new.apply(&world.page(None, 100).await.entries);
+        let mut lost = Vec::new();
+        for (id, data) in self.replica.documents() {
+            let clock = &self.clocks[id];
+            let is_newer = |theirs: &VectorClock| clock.compare(theirs) == Relation::HappensAfter;
+            if new.clocks.get(id).is_none_or(is_newer) {
+                let counters: Vec<(&str, u64)> = clock.iter().map(|(client, count)| (client.as_str(), count)).collect();
+                lost.push(insert(&format!("again-{id}"), id.as_str()).data(data).clock(&counters));
+            }
+        }
+        world.push(lost).await;
+        *self = Self::default();
+        self.apply(&world.page(None, 100).await.entries);
+    }
+}
+
 /// The clients that have seen the lost operations.
 struct Clients {
-    replica: Replica,
+    careful: Careful,
     place: PullFrom,
     original: OriginalClient,
 }
@@ -62,27 +100,41 @@ struct Clients {
 /// The operations after the backup, which are lost. Returns clients that have seen them.
 async fn lost_future(world: &World) -> Clients {
     world
-        .apply([update("op-3", "doc-1").data(r#"{"lost":1}"#), delete("op-4", "doc-2"), insert("op-5", "doc-5")])
+        .apply([
+            update("op-3", "doc-1").data(r#"{"lost":1}"#),
+            delete("op-4", "doc-2"),
+            insert("op-5", "doc-5"),
+            update("op-10", "shared").data(r#"{"and":"bob"}"#).clock(&[("ann", 1), ("bob", 1)]),
+            insert("op-11", "held").data(r#"{"only":"here"}"#).clock(&[("ann", 2)]),
+            insert("op-12", "dropped").clock(&[("ann", 3)]),
+        ])
         .await;
-    let mut replica = Replica::default();
+    let mut careful = Careful::default();
     let page = world.page(None, 100).await;
-    replica.apply(&page.entries);
-    assert_eq!(replica, Replica::of_server(world).await);
+    careful.apply(&page.entries);
+    assert_eq!(careful.replica, Replica::of_server(world).await);
     let mut original = OriginalClient::default();
     original.pull(world).await;
-    assert_eq!(original.ids.len(), 5);
-    Clients { replica, place: PullFrom::Cursor(page.cursor), original }
+    assert_eq!(original.ids.len(), 9);
+    Clients { careful, place: PullFrom::Cursor(page.cursor), original }
 }
 
 /// The operations after the restore. The log becomes as long as the lost one or longer, so its length does not reveal
 /// the loss.
-async fn other_future(world: &World, Clients { replica, place, mut original }: Clients) {
+async fn other_future(world: &World, Clients { mut careful, place, mut original }: Clients) {
     assert_eq!(
         world.pull(place.clone(), None, 100).await,
         Pulled::Reset,
         "the log is shorter than what the client has"
     );
-    let others = [update("op-6", "doc-1").data(r#"{"new":1}"#), insert("op-7", "doc-7"), insert("op-8", "doc-8")];
+    let others = [
+        update("op-6", "doc-1").data(r#"{"new":1}"#),
+        insert("op-7", "doc-7"),
+        insert("op-8", "doc-8"),
+        insert("op-13", "dropped").clock(&[("eve", 1)]),
+        delete("op-14", "dropped").clock(&[("eve", 2)]),
+        insert("op-15", "doc-15"),
+    ];
     world.apply(others).await;
     assert_eq!(world.pull(place.clone(), None, 100).await, Pulled::Reset, "the log is as long as the lost one");
     world.apply([insert("op-9", "doc-9")]).await;
@@ -94,12 +146,23 @@ async fn other_future(world: &World, Clients { replica, place, mut original }: C
     assert_eq!(world.pull(place, None, 100).await, Pulled::Reset, "history was compacted");
 
     let documents = Replica::of_server(world).await;
-    assert_ne!(replica, documents);
+    assert_ne!(careful.replica, documents);
     let mut again = Replica::default();
     again.pull_everything(world, None, 2).await;
     assert_eq!(again, documents);
     // A lost operation may come again from a client that still has it. It takes effect then.
     world.apply([insert("op-5", "doc-5")]).await;
+
+    careful.start_again(world).await;
+    assert_eq!(careful.replica, Replica::of_server(world).await);
+    let data = |id: &str| {
+        let document = careful.replica.documents().find(|(document, _)| document.as_str() == id);
+        document.map(|(_, data)| data.to_owned())
+    };
+    assert_eq!(data("held").as_deref(), Some(r#"{"only":"here"}"#), "a document that only a client still had");
+    assert_eq!(data("shared").as_deref(), Some(r#"{"by":"ann","and":"bob"}"#), "an edit that only a client still had");
+    assert_eq!(data("doc-1").as_deref(), Some(r#"{"a":1,"new":1}"#), "the server's document is as new");
+    assert_eq!(data("dropped"), None, "it was deleted after the restore");
 }
 
 fn copy(from: &Path, to: &Path) {

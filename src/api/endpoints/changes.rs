@@ -14,7 +14,7 @@
 //! |---|---|
 //! | 200 | `{"operations":[…],"conflicts":[],"cursor":"…","hasMore":false}` |
 //! | 400 | the body is not a JSON object, or one of its fields is wrong |
-//! | 410 | error `Cursor reset`: the cursor is of another log (the database was restored); start without a cursor |
+//! | 410 | `"reason":"reset"`: the cursor is of another log (the database was restored); start without a cursor |
 //! | 422 | more changes than fit a page share a timestamp, and neither `cursor` nor `clientId` tells them apart |
 //!
 //! An operation has the keys `id`, `type`, `collection`, `docId`, `data`, `timestamp`, `clientId`, `synced` (always

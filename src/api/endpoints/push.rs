@@ -16,9 +16,11 @@
 //! Names are 1 to 256 bytes of UTF-8 without control characters. `clientId` of the push is needed, but need not be that
 //! of its operations. A lone surrogate, U+0000 and a number beyond a double's range have no place in `data`.
 //!
+//! `"partial":true` beside `operations` makes a push *partial*: an operation that is at fault does not stop the others.
+//!
 //! | status | answer |
 //! |---|---|
-//! | 200 | `{"accepted":[…],"conflicts":[…]}`: each operation is in one of them |
+//! | 200 | `{"accepted":[…],"conflicts":[…]}`: each operation is in one of them, or in `refused` of a partial push |
 //! | 400 | something is wrong with the request; every faulty field is named, and nothing was applied |
 //!
 //! *Accepted* operations took effect, now or in an earlier push: an id takes effect once, however often it is pushed.
@@ -35,6 +37,10 @@
 //! An `insert` replaces the document's data. An `update` adds its data to those of the document, replaces equal keys
 //! (`null` stays a value), and creates the document if there is none. A `delete` leaves a tombstone. If a document
 //! would become larger than 1 MiB, the answer is a 400 that names the operation's `data`.
+//!
+//! *Refused* operations of a partial push changed nothing, and never will as they are. Each has its `index` in the push,
+//! its `id` if it has one, the `fields` at fault and a `message`. It is refused for faults of its fields, because its
+//! document would become larger than 1 MiB, or because the application does not allow it.
 //!
 //! A push is also answered with a 400 in the following cases. It names `operations`; fewer operations at a time help.
 //!
@@ -53,13 +59,15 @@ use http::StatusCode;
 use crate::api::access::Writer;
 use crate::api::answer;
 use crate::api::body::BodyText;
-use crate::api::error::ApiError;
-use crate::api::push_body;
-use crate::api::schema::{BadRequest, LayerErrors, PushAnswer, PushRequest, QuotaExceeded, Unauthorized, Unavailable};
-use crate::core::decide::{Conflict, Outcome, Refused};
-use crate::core::json::{ObjectWriter, Picked};
+use crate::api::error::{ApiError, excerpt};
+use crate::api::push_body::{self, Faulty, Partial};
+use crate::api::schema::{self, BadRequest, LayerErrors, PushAnswer, QuotaExceeded, Unauthorized, Unavailable};
+use crate::core::decide::{Conflict, OperationRefused, Outcome, Refused};
+use crate::core::json::{ObjectWriter, Picked, Sink, string};
+use crate::core::names::OperationId;
+use crate::limits::api::REFUSED_MAX_BYTES;
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
-use crate::service::{InvalidOperation, Pushed, ServiceError, SyncService};
+use crate::service::{InvalidOperation, PushRequest, Pushed, ServiceError, SyncService};
 
 /// Pushes the operations of a client.
 #[utoipa::path(
@@ -67,7 +75,7 @@ use crate::service::{InvalidOperation, Pushed, ServiceError, SyncService};
     path = "/operations",
     tag = "sync",
     security(("token" = [])),
-    request_body = PushRequest,
+    request_body = schema::PushRequest,
     responses(
         (status = 200, description = "what became of each operation", body = PushAnswer),
         BadRequest, LayerErrors, Unauthorized, QuotaExceeded, Unavailable,
@@ -79,10 +87,14 @@ pub(in crate::api) async fn push_operations(
     limit: Option<Extension<AnswerLimit>>,
     body: BodyText,
 ) -> Result<Response, ApiError> {
-    let push = push_body::read(body.as_text())?;
-    let conflicts_max_bytes = conflicts_max_bytes(&push.texts, limit.map(|Extension(limit)| limit))?;
-    match service.push_as(&principal, push.operations, conflicts_max_bytes).await? {
-        Pushed::Decided(outcomes) => Ok(answer::json(StatusCode::OK, write(&push.texts, &outcomes))),
+    let push_body::ReadPush { texts, operations, partial } = push_body::read(body.as_text())?;
+    let partial = partial.map(Refusals::of);
+    let limit = limit.map(|Extension(limit)| limit);
+    let request =
+        PushRequest::new(operations).with_conflicts_max_bytes(conflicts_max_bytes(&texts, partial.as_ref(), limit)?);
+    let request = if partial.is_some() { request.partial() } else { request };
+    match service.push_as(&principal, request).await? {
+        Pushed::Decided(outcomes) => Ok(answer::json(StatusCode::OK, write(&texts, &outcomes, partial))),
         Pushed::Invalid(invalid) => Err(ApiError::bad_fields(
             invalid.into_iter().map(|InvalidOperation { index, message }| (format!("operations[{index}]"), message)),
         )),
@@ -123,9 +135,16 @@ pub struct AnswerLimit {
 
 /// The limit for all documents in a push's conflicts together, in bytes. It leaves room for every operation as it was
 /// sent.
-fn conflicts_max_bytes(texts: &[&str], limit: Option<AnswerLimit>) -> Result<usize, ApiError> {
+fn conflicts_max_bytes(
+    texts: &[&str],
+    refusals: Option<&Refusals>,
+    limit: Option<AnswerLimit>,
+) -> Result<usize, ApiError> {
     let Some(AnswerLimit { max_bytes }) = limit else { return Ok(PUSH_CONFLICTS_MAX_BYTES) };
-    let echoed_bytes: usize = texts.iter().map(|text| text.len() + 1).sum();
+    // Each operation is answered as it was sent or, in a partial push, by a refusal.
+    let each_bytes = refusals.map_or(1, |_| REFUSED_MAX_BYTES);
+    let refused_bytes = refusals.map_or(0, |refusals| refusals.written.iter().map(|(_, text)| text.len() + 1).sum());
+    let echoed_bytes: usize = texts.iter().map(|text| text.len() + each_bytes).sum::<usize>() + refused_bytes;
     match max_bytes.checked_sub(ANSWER_FRAME_BYTES + echoed_bytes) {
         Some(left) => Ok(left.min(PUSH_CONFLICTS_MAX_BYTES)),
         None => Err(ApiError::bad_field(
@@ -136,19 +155,79 @@ fn conflicts_max_bytes(texts: &[&str], limit: Option<AnswerLimit>) -> Result<usi
 }
 
 /// The size of an answer without any operation, in bytes.
-const ANSWER_FRAME_BYTES: usize = r#"{"accepted":[],"conflicts":[]}"#.len();
+const ANSWER_FRAME_BYTES: usize = r#"{"accepted":[],"conflicts":[],"refused":[]}"#.len();
 
-pub(in crate::api) fn write(texts: &[&str], outcomes: &[Outcome]) -> String {
+/// The refusals of a partial push.
+pub(in crate::api) struct Refusals {
+    /// The index in the push of each operation that was decided.
+    decided: Vec<usize>,
+    /// The index and the text of each refusal.
+    written: Vec<(usize, String)>,
+}
+
+impl Refusals {
+    /// Those of the operations with faults in their fields.
+    pub(in crate::api) fn of(partial: Partial<'_>) -> Self {
+        let written = |Faulty { index, text, faults }: &Faulty<'_>| {
+            (*index, refusal(*index, text, faults.names(), &faults.to_string()))
+        };
+        Self { decided: partial.indexes, written: partial.faulty.iter().map(written).collect() }
+    }
+
+    /// Adds those of the operations that were refused later. Returns all in the order of the push.
+    fn with(self, texts: &[&str], outcomes: &[Outcome]) -> Vec<(usize, String)> {
+        let Self { decided, mut written } = self;
+        for ((index, text), outcome) in decided.into_iter().zip(texts).zip(outcomes) {
+            let Outcome::Refused(refused) = outcome else { continue };
+            let (field, message) = match refused {
+                OperationRefused::DocumentTooLarge => {
+                    (Some("data"), format!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"))
+                }
+                OperationRefused::DocumentDamaged => {
+                    tracing::error!(push.index = index, "the document of an operation is damaged in the store");
+                    (None, "the document is damaged in the store of the server".to_owned())
+                }
+                OperationRefused::Invalid(message) => (None, excerpt(message)),
+            };
+            written.push((index, refusal(index, text, field, &message)));
+        }
+        written.sort_by_key(|(index, _)| *index);
+        written
+    }
+}
+
+/// The refusal of one operation.
+fn refusal<'f>(index: usize, text: &str, fields: impl IntoIterator<Item = &'f str>, message: &str) -> String {
+    let mut written = String::new();
+    ObjectWriter::write(&mut written, |object| {
+        object.number("index", index as u64);
+        let members = Picked::parse(text, &["id"]);
+        if let Some(id) = members.ok().and_then(|members| string(members.get("id")?).ok())
+            && OperationId::parse(&id).is_ok()
+        {
+            object.string("id", &id);
+        }
+        object.array("fields", fields, Sink::push_string);
+        object.string("message", message);
+    });
+    written
+}
+
+/// The answer to a push: its operations by their outcomes, and the refusals of a partial one.
+pub(in crate::api) fn write(texts: &[&str], outcomes: &[Outcome], refusals: Option<Refusals>) -> String {
     let mut answer = String::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + ANSWER_FRAME_BYTES);
-    let outcomes = || texts.iter().zip(outcomes);
-    let accepted = outcomes().filter(|(_, outcome)| matches!(outcome, Outcome::Applied | Outcome::Duplicate));
-    let conflicts = outcomes().filter_map(|(text, outcome)| match outcome {
+    let outcomes_of = || texts.iter().zip(outcomes);
+    let accepted = outcomes_of().filter(|(_, outcome)| matches!(outcome, Outcome::Applied | Outcome::Duplicate));
+    let conflicts = outcomes_of().filter_map(|(text, outcome)| match outcome {
         Outcome::Conflict(conflict) => Some((text, conflict)),
-        Outcome::Applied | Outcome::Duplicate => None,
+        Outcome::Applied | Outcome::Duplicate | Outcome::Refused(_) => None,
     });
     ObjectWriter::write(&mut answer, |object| {
         object.array("accepted", accepted, |out, (text, _)| out.push_str(text));
         object.array("conflicts", conflicts, |out, (text, conflict)| write_conflict(out, text, conflict));
+        if let Some(refusals) = refusals {
+            object.array("refused", refusals.with(texts, outcomes), |out, (_, refusal)| out.push_str(&refusal));
+        }
     });
     answer
 }

@@ -72,7 +72,7 @@ impl Request<'_> {
             let is_missed = faults_of(&without).contains(&format!("{path}{key}: is missing; "));
             assert_eq!(is_missed, is_required, "{schema}.{key}");
             let mut wrong = full.clone();
-            wrong[&key] = json!(true);
+            wrong[&key] = if full[&key].is_boolean() { json!(7) } else { json!(true) };
             let is_read = faults_of(&wrong).contains(&format!("{path}{key}: "));
             assert_eq!(is_read, !ignored.contains(&key.as_str()), "{schema}.{key}");
         }
@@ -109,8 +109,8 @@ fn a_push_and_its_operations_are_described_as_they_are_read() {
             "synced": false, "vectorClock": {"a": 1},
         })
     };
-    let full = json!({"clientId": "a", "operations": [operation("insert")]});
-    let keys = ["clientId", "operations"];
+    let full = json!({"clientId": "a", "operations": [operation("insert")], "partial": false});
+    let keys = ["clientId", "operations", "partial"];
     Request { schema: "PushRequest", keys: &keys, ignored: &[], path: "", full }.check(read);
     for (schema, kind, ignored) in [("Write", "update", &["synced"][..]), ("Delete", "delete", &["data", "synced"])] {
         let request = Request {

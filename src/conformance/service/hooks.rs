@@ -9,12 +9,13 @@ use super::super::draft::{insert, inserts, key, update};
 use super::super::faults::FaultyStore;
 use super::super::world::{World, ids, operations};
 use crate::core::access::{Principal, Role};
-use crate::core::decide::{Conflict, Outcome};
+use crate::core::decide::{Conflict, OperationRefused, Outcome};
 use crate::core::names::{Subject, TenantId};
 use crate::core::numbers::Rev;
 use crate::core::operation::{LogEntry, Operation};
+use crate::limits::protocol::DOCUMENT_MAX_BYTES;
 use crate::service::{
-    Caller, Host, InvalidOperation, Observer, PullFrom, Pushed, ServiceError, SyncService, Write, Written,
+    Caller, Host, InvalidOperation, Observer, PullFrom, PushRequest, Pushed, ServiceError, SyncService, Write, Written,
 };
 
 /// Writes down what it hears, one line for each call.
@@ -80,7 +81,7 @@ fn principal(world: &World, subject: &str) -> Principal {
 }
 
 async fn push_as(world: &World, subject: &str, operations: Vec<Operation>) -> Result<Pushed, ServiceError> {
-    world.service.push_as(&principal(world, subject), operations, usize::MAX).await
+    world.service.push_as(&principal(world, subject), PushRequest::new(operations)).await
 }
 
 /// Each request that shares a commit with others is heard of with its own principal and operations.
@@ -140,6 +141,36 @@ pub async fn an_operation_that_is_not_allowed_refuses_its_push_alone(world: &Wor
     assert_eq!(refused, Pushed::Invalid(vec![invalid(1), invalid(2)]));
     assert_eq!(world.log().await, []);
     assert_eq!(world.push(inserts(2)).await, [Outcome::Applied, Outcome::Applied]);
+}
+
+/// Law 7: in a partial push each operation that cannot be done has its own outcome, and the others take effect.
+pub async fn a_partial_push_is_done_without_what_is_refused(world: &World) {
+    let validate = |_: Caller<'_>, operation: &Operation| match operation.key.id.as_str() {
+        "locked" => Err("is locked".to_owned()),
+        _ => Ok(()),
+    };
+    let world = with(world, service(world, Arc::clone(&world.store)).with_validation(validate));
+    let half = |name: &str| format!(r#"{{"{name}":"{}"}}"#, "x".repeat(DOCUMENT_MAX_BYTES / 2));
+    let drafts = || {
+        operations([
+            insert("op-1", "locked"),
+            insert("op-2", "doc").data(&half("left")),
+            update("op-3", "doc").data(&half("right")).clock(&[("a", 2)]),
+            insert("op-4", "locked"),
+            update("op-5", "doc").data(r#"{"small":1}"#).clock(&[("a", 3)]),
+        ])
+    };
+    let push = async |request| world.service.push_as(&principal(&world, "ann"), request).await.expect("an answer");
+    let invalid = || Outcome::Refused(OperationRefused::Invalid("is locked".to_owned()));
+    let too_large = Outcome::Refused(OperationRefused::DocumentTooLarge);
+    let expected = vec![invalid(), Outcome::Applied, too_large, invalid(), Outcome::Applied];
+    assert_eq!(push(PushRequest::new(drafts()).partial()).await, Pushed::Decided(expected));
+    assert_eq!(ids(&world.log().await), ["op-2", "op-5"]);
+    let locked = operations([insert("op-1", "locked")]);
+    assert_eq!(push(PushRequest::new(locked).partial()).await, Pushed::Decided(vec![invalid()]));
+    let again = push(PushRequest::new(drafts()).partial()).await.outcomes().expect("it is decided");
+    assert_eq!([&again[1], &again[4]], [&Outcome::Duplicate; 2]);
+    assert_eq!(world.log().await.len(), 2, "a repeated push changes nothing");
 }
 
 /// The application's own writes are checked as well.

@@ -14,7 +14,9 @@ use crate::core::decide::{Outcome, Refused};
 use crate::core::names::{ClientId, Subject};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::Operation;
-use crate::service::{Host, PullFrom, PullRequest, Pulled, Pushed, ServiceError, SyncService, Write, Written};
+use crate::service::{
+    Host, PullFrom, PullRequest, Pulled, PushRequest, Pushed, ServiceError, SyncService, Write, Written,
+};
 use crate::store::Store;
 
 fn with_quota(world: &World, store: Arc<dyn Store>, quota: Quota) -> World {
@@ -27,7 +29,7 @@ fn principal(world: &World) -> Principal {
 }
 
 async fn push(world: &World, operations: Vec<Operation>) -> Pushed {
-    world.service.push_as(&principal(world), operations, usize::MAX).await.expect("the push is answered")
+    world.service.push_as(&principal(world), PushRequest::new(operations)).await.expect("the push is answered")
 }
 
 fn beyond(kind: QuotaKind, max: u64) -> Pushed {

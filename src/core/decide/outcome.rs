@@ -30,12 +30,15 @@ pub struct Push<'a> {
     pub conflicts_max_bytes: usize,
     /// How much the tenant may keep after it. It has no effect if the snapshot does not say how much it keeps.
     pub quota: Quota,
+    /// Whether an operation that makes no document is refused alone, and not the push with it.
+    pub is_partial: bool,
 }
 
 impl<'a> From<&'a [Operation]> for Push<'a> {
-    /// A push with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], and no quota.
+    /// A push with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], and no quota. It takes effect as a whole.
     fn from(operations: &'a [Operation]) -> Self {
-        Self { operations, conflicts_max_bytes: PUSH_CONFLICTS_MAX_BYTES, quota: Quota::default() }
+        let (conflicts_max_bytes, quota) = (PUSH_CONFLICTS_MAX_BYTES, Quota::default());
+        Self { operations, conflicts_max_bytes, quota, is_partial: false }
     }
 }
 
@@ -49,6 +52,20 @@ pub enum Outcome {
     Duplicate,
     /// Its author had not seen the document's state. Nothing changes.
     Conflict(Box<Conflict>),
+    /// It is refused, and changes nothing. Only a partial push has such operations.
+    Refused(OperationRefused),
+}
+
+/// Why one operation of a partial push is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OperationRefused {
+    /// The document would become larger than [`DOCUMENT_MAX_BYTES`](crate::limits::protocol::DOCUMENT_MAX_BYTES).
+    DocumentTooLarge,
+    /// The document that it changes is damaged in the store.
+    DocumentDamaged,
+    /// The application does not allow it. The text says why, for the author of the client.
+    Invalid(String),
 }
 
 /// The server's side of a conflict.
@@ -108,8 +125,8 @@ pub enum Refused {
         /// The limit in bytes.
         max_bytes: usize,
     },
-    /// The documents that the push changes have more bytes, before or after it, than a push may load or write. Fewer
-    /// operations at a time may fit.
+    /// The documents that the push changes have more bytes, before or after it, than a push may load or write. Those
+    /// of refused operations are among them. Fewer operations at a time may fit.
     DocumentsTooLarge {
         /// How many bytes they may be.
         max_bytes: usize,

@@ -5,7 +5,9 @@ use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId};
 use crate::core::numbers::Rev;
 use crate::core::operation::{Change, OperationKind};
-use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES, PUSH_OPEN_MAX_KEYS};
+use crate::limits::protocol::{
+    DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES, PUSH_OPEN_MAX_KEYS, PUSH_WRITTEN_MAX_BYTES,
+};
 
 const NOW: UnixMs = UnixMs::new(7);
 
@@ -301,4 +303,69 @@ fn a_push_that_updates_documents_of_too_many_keys_is_refused_and_half_of_it_is_n
     let (decisions, batch) = decide(&[first.into(), second.into()], &snapshot, NOW);
     assert_eq!((decisions.len(), batch.operations.len()), (1, first.len()), "the second is left for the next commit");
     assert!(decided(&snapshot, second).0.is_ok());
+}
+
+fn update(id: &str, document: &str, data: &str, counter: u64) -> Operation {
+    operation(id, OperationKind::Update, document, data, &[("a", counter)])
+}
+
+/// A text of so many bytes, as the only member of an object.
+fn large(key: &str, bytes: usize) -> String {
+    format!(r#"{{"{key}":"{}"}}"#, "x".repeat(bytes))
+}
+
+#[test]
+fn an_operation_that_makes_no_document_is_refused_alone_in_a_partial_push() {
+    let half = DOCUMENT_MAX_BYTES / 2;
+    let operations = [
+        operation("1", OperationKind::Insert, "d", &large("left", half), &[("a", 1)]),
+        update("2", "d", &large("right", half), 2),
+        insert("3", "other", &[("a", 3)]),
+        update("2", "d", r#"{"small":1}"#, 4),
+    ];
+    let partial = Push { is_partial: true, ..Push::from(&operations[..]) };
+    let (decisions, batch) = decide(&[partial], &Snapshot::default(), NOW);
+    let refused = Outcome::Refused(OperationRefused::DocumentTooLarge);
+    let expected = vec![Outcome::Applied, refused, Outcome::Applied, Outcome::Applied];
+    assert_eq!(decisions, [Ok(expected)]);
+    let (_, without) = decided(&Snapshot::default(), &[&operations[..1], &operations[2..]].concat());
+    assert_eq!(batch, without, "it leaves no trace, and its id is not known");
+}
+
+#[test]
+fn refused_operations_read_only_so_many_bytes() {
+    let snapshot = {
+        let (_, batch) = decided(&Snapshot::default(), &[update("1", "d", &large("a", DOCUMENT_MAX_BYTES - 9), 1)]);
+        after(Snapshot::default(), &batch)
+    };
+    let refused = |count: usize| -> Vec<Operation> {
+        (0..count).map(|number| update(&format!("more-{number}"), "d", r#"{"b":1}"#, 2)).collect()
+    };
+    let decided = |operations: &[Operation]| {
+        let partial = Push { is_partial: true, ..Push::from(operations) };
+        decide(&[partial], &snapshot, NOW).0.remove(0)
+    };
+    let most = PUSH_WRITTEN_MAX_BYTES / DOCUMENT_MAX_BYTES - 1;
+    let outcome = Outcome::Refused(OperationRefused::DocumentTooLarge);
+    assert_eq!(decided(&refused(most)), Ok(vec![outcome; most]));
+    let before = OPENED.get();
+    assert_eq!(decided(&refused(1_000)), Err(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES }));
+    let opened = OPENED.get() - before;
+    assert!(opened <= PUSH_WRITTEN_MAX_BYTES / DOCUMENT_MAX_BYTES + 1, "{opened}");
+}
+
+#[test]
+fn a_damaged_document_refuses_its_operation_alone_in_a_partial_push() {
+    let mut snapshot = Snapshot::default();
+    let (_, batch) = decided(&snapshot, &[insert("1", "d", &[("a", 1)])]);
+    snapshot = after(snapshot, &batch);
+    if let Some(document) = snapshot.documents.get_mut(&key("d")) {
+        document.data = Some(Object::from_members([("n", "")].into_iter()));
+    }
+    let operations = [update("2", "d", "{}", 2), insert("3", "other", &[])];
+    let partial = Push { is_partial: true, ..Push::from(&operations[..]) };
+    let (decisions, batch) = decide(&[partial], &snapshot, NOW);
+    let damaged = Outcome::Refused(OperationRefused::DocumentDamaged);
+    assert_eq!(decisions, [Ok(vec![damaged, Outcome::Applied])]);
+    assert_eq!(batch.operations.len(), 1);
 }

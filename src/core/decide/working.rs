@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::batch::{Batch, DocumentWrite};
-use super::outcome::{Conflict, ConflictRelation, Decision, Outcome, Push, Refused, Snapshot};
+use super::outcome::{Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Refused, Snapshot};
 use crate::core::clock::{Relation, VectorClock};
 use crate::core::decide::quota::Usage;
 use crate::core::document::Document;
@@ -133,11 +133,24 @@ impl<'a> WorkingSet<'a> {
     }
 
     fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Decision {
-        let Push { operations, conflicts_max_bytes: max_bytes, quota: _ } = push;
+        let Push { operations, conflicts_max_bytes: max_bytes, quota: _, is_partial } = push;
         let mut outcomes = Vec::with_capacity(operations.len());
-        let mut conflict_bytes = 0;
+        let (mut conflict_bytes, mut refused_bytes) = (0, 0);
         for (index, operation) in operations.iter().enumerate() {
-            let outcome = self.operation(operation, undo).map_err(|problem| problem.at(index))?;
+            let (totals, undone) = (self.totals, undo.len());
+            let outcome = match self.operation(operation, undo) {
+                Err(problem) if is_partial && let Some(refused) = problem.of_operation() => {
+                    // Its document was read in vain, as often as operations of this push are refused for it.
+                    refused_bytes += self.bytes_of(&operation.key);
+                    if refused_bytes > PUSH_WRITTEN_MAX_BYTES {
+                        return Err(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES });
+                    }
+                    self.take_back(undo.split_off(undone));
+                    self.totals = totals;
+                    Outcome::Refused(refused)
+                }
+                outcome => outcome.map_err(|problem| problem.at(index))?,
+            };
             if let Outcome::Conflict(conflict) = &outcome {
                 conflict_bytes += conflict.wire_bytes();
                 if conflict_bytes > max_bytes {
@@ -189,6 +202,14 @@ impl<'a> WorkingSet<'a> {
             return Err(NoDocument::TooLarge);
         }
         if self.open_keys > PUSH_OPEN_MAX_KEYS { Err(NoDocument::TooManyKeys) } else { Ok(Outcome::Applied) }
+    }
+
+    /// The bytes of a document as it is now.
+    fn bytes_of(&self, key: &DocumentKey) -> usize {
+        match self.documents.get(key) {
+            Some(working) => working.bytes(),
+            None => self.snapshot.documents.get(key).map_or(0, Document::bytes),
+        }
     }
 
     /// The conflict of an operation with its document as it is now, if there is one.
@@ -375,6 +396,15 @@ enum NoDocument {
 }
 
 impl NoDocument {
+    /// Why the operation alone is refused, if the others may be decided without it.
+    fn of_operation(&self) -> Option<OperationRefused> {
+        match self {
+            Self::TooLarge => Some(OperationRefused::DocumentTooLarge),
+            Self::Damaged => Some(OperationRefused::DocumentDamaged),
+            Self::TooManyKeys => None,
+        }
+    }
+
     fn at(&self, index: usize) -> Refused {
         match self {
             Self::TooLarge => Refused::DocumentTooLarge { index },

@@ -28,12 +28,13 @@ pub(super) struct Threads {
     queue: async_channel::Sender<Job>,
     handles: Vec<JoinHandle<()>>,
     place: Place,
+    abandoned: Abandoned,
 }
 
 /// The fate of a job that has begun if its caller goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Abandoned {
-    /// Its statements are interrupted.
+    /// Its statements are interrupted, because it only reads.
     IsInterrupted,
     /// It is done to its end.
     IsFinished,
@@ -88,28 +89,29 @@ impl Threads {
             thread::Builder::new().name(name.to_owned()).spawn(move || work(connection, &jobs, &attention))
         };
         let handles = connections.into_iter().map(start).collect::<io::Result<_>>()?;
-        Ok(Self { queue, handles, place })
+        Ok(Self { queue, handles, place, abandoned })
     }
 
     /// Runs a job on one of the threads. If the caller goes away before the job has begun, the job is dropped. A job
     /// that has begun is interrupted or runs to its end, as the threads were started. It can also check
     /// [`Caller::is_gone`].
     ///
-    /// A job fails if the file is not in its place before or after it, because its writes may be lost then.
+    /// A job fails if the file is not in its place. For a job that may write, this is also checked after it, because its
+    /// writes may be lost then.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
         job: impl FnOnce(&mut Connection, &Caller<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
-        let place = self.place.clone();
+        let (place, may_write) = (self.place.clone(), self.abandoned == Abandoned::IsFinished);
         let is_abandoned = Arc::new(AtomicBool::new(false));
         let _waiting = Waiting(Arc::clone(&is_abandoned));
         let work = Box::new(move |connection: &mut Connection| {
             if sender.is_canceled() {
                 return;
             }
-            let result = in_place(&place, || job(connection, &Caller(&|| sender.is_canceled())));
+            let result = in_place(&place, may_write, || job(connection, &Caller(&|| sender.is_canceled())));
             // The caller may have gone away meanwhile.
             let _ = sender.send(result);
         });
@@ -123,11 +125,17 @@ impl Threads {
     }
 }
 
-/// Does some work on a file, which must be in its place before and after.
-fn in_place<T>(place: &Place, work: impl FnOnce() -> rusqlite::Result<T>) -> std::result::Result<T, Failure> {
+/// Does some work on a file, which must be in its place before it, and after it if it may write.
+fn in_place<T>(
+    place: &Place,
+    may_write: bool,
+    work: impl FnOnce() -> rusqlite::Result<T>,
+) -> std::result::Result<T, Failure> {
     place.check().map_err(Failure::Gone)?;
     let done = work().map_err(Failure::Sqlite)?;
-    place.check().map_err(Failure::Gone)?;
+    if may_write {
+        place.check().map_err(Failure::Gone)?;
+    }
     Ok(done)
 }
 

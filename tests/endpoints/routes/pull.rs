@@ -80,7 +80,7 @@ pub(crate) async fn a_cursor_of_another_log_is_answered_with_410(api: &Api) {
     for cursor in ["l.1.123", "l.2.123", "s.1.123.1"] {
         let answer = api.post("/changes", json!({"cursor": cursor}).to_string()).await;
         assert_eq!(answer.status, 410, "{cursor}");
-        assert_eq!(answer.json()["error"], "Cursor reset");
+        assert_eq!((&answer.json()["error"], &answer.json()["reason"]), (&json!("Cursor reset"), &json!("reset")));
     }
 }
 

@@ -198,6 +198,37 @@ pub(crate) async fn a_faulty_operation_fails_the_push_as_a_whole(api: &Api) {
     assert_eq!(api.document("todos", "doc-1").await, None);
 }
 
+pub(crate) async fn a_partial_push_is_done_without_what_is_refused(api: &Api) {
+    let half = |key: &str| json!({key: "x".repeat(600_000)});
+    let operations = [
+        with(insert("op-1", "", "a", 1, 5), "timestamp", json!("yesterday")),
+        with(insert("op-2", "doc-1", "a", 2, 6), "data", half("left")),
+        with(with(insert("op-3", "doc-1", "a", 3, 7), "data", half("right")), "type", json!("update")),
+        json!(7),
+        insert("op-4", "doc-2", "a", 4, 8),
+    ];
+    let push = json!({"clientId": "a", "operations": operations, "partial": true}).to_string();
+    for _ in 0..2 {
+        let answer = api.post("/operations", push.clone()).await;
+        assert_eq!(answer.status, 200);
+        let answer = answer.json();
+        let accepted: Vec<&Value> =
+            answer["accepted"].as_array().expect("a list").iter().map(|operation| &operation["id"]).collect();
+        assert_eq!(accepted, ["op-2", "op-4"]);
+        assert_eq!(answer["conflicts"], json!([]));
+        let expected = json!([
+            {"index": 0, "id": "op-1", "fields": ["docId", "timestamp"], "message":
+                "docId: must not be empty; timestamp: must be an integer from 1 to 9007199254740991"},
+            {"index": 2, "id": "op-3", "fields": ["data"], "message": "the document would have more than 1048576 bytes"},
+            {"index": 3, "fields": [], "message": "must be an object"},
+        ]);
+        assert_eq!(answer["refused"], expected);
+        assert_eq!(api.stats().await["totalOperations"], 2);
+    }
+    let faulty = json!({"clientId": "a", "operations": [], "partial": "yes"}).to_string();
+    assert_eq!(api.post("/operations", faulty).await.faulty_fields(), ["partial"]);
+}
+
 pub(crate) async fn a_document_that_grows_too_large_fails_the_push_and_names_the_data(api: &Api) {
     let half = |key: &str| json!({key: "x".repeat(600_000)});
     api.accept(&[with(insert("op-1", "doc-1", "a", 1, 5), "data", half("left"))]).await;

@@ -6,15 +6,18 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::schemas;
+use crate::api::endpoints::push::Refusals;
 use crate::api::endpoints::{changes, push, query};
+use crate::api::push_body;
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Cursor;
-use crate::core::decide::{Conflict, ConflictRelation, Outcome};
+use crate::core::decide::{Conflict, ConflictRelation, OperationRefused, Outcome};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry};
+use crate::core::text::Text;
 use crate::service::PulledPage;
 use crate::store::QueryPage;
 
@@ -117,8 +120,14 @@ fn the_answer_to_a_push_is_described_as_it_is_written() {
     operation["synced"] = json!(false);
     let with_synced = operation.to_string();
     let texts = [with_synced.as_str(), with_synced.as_str(), without_synced.as_str()];
-    let answer = parse(&push::write(&texts, &[Outcome::Applied, conflict(None), conflict(Some("{}"))]));
-    check("PushAnswer", std::slice::from_ref(&answer));
+    let outcomes = [Outcome::Applied, conflict(None), conflict(Some("{}"))];
+    let answer = parse(&push::write(&texts, &outcomes, None));
+    let body: Text = format!(r#"{{"clientId":"a","partial":true,"operations":[7,{with_synced},{{}}]}}"#).into();
+    let refusals = Refusals::of(push_body::read(&body).ok().and_then(|push| push.partial).expect("a partial push"));
+    let refused = [Outcome::Refused(OperationRefused::DocumentTooLarge)];
+    let partial = parse(&push::write(&texts[..1], &refused, Some(refusals)));
+    check("PushAnswer", &[answer.clone(), partial.clone()]);
+    check("RefusedOperation", partial["refused"].as_array().expect("refused"));
     let conflicts = answer["conflicts"].as_array().expect("conflicts");
     let details: Vec<Value> = conflicts.iter().map(|conflict| conflict["conflict"].clone()).collect();
     check("ConflictDetails", &details);
