@@ -1,6 +1,8 @@
 //! The errors of requests and their answers: one enum and one match.
 
-use std::fmt::{self, Write as _};
+mod faults;
+
+use std::fmt::Display;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -8,12 +10,11 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub(super) use self::faults::{Faults, excerpt};
 use super::answer::{is_json, json};
 use super::authenticate::Denied;
 use crate::core::names::DocumentKey;
-use crate::limits::api::{
-    ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS,
-};
+use crate::limits::api::{LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS};
 use crate::limits::protocol::PAGE_MAX_OPERATIONS;
 use crate::service::ServiceError;
 use crate::store::StoreError;
@@ -177,7 +178,7 @@ impl ApiError {
     }
 
     /// An error about one field.
-    pub(super) fn bad_field(field: impl fmt::Display, problem: impl fmt::Display) -> Self {
+    pub(super) fn bad_field(field: impl Display, problem: impl Display) -> Self {
         let mut faults = Faults::default();
         faults.add(field, problem);
         Self::BadFields(faults)
@@ -288,7 +289,7 @@ impl ApiError {
 
     /// Logs the cause, which the client does not receive.
     fn log(&self, status: StatusCode) {
-        let cause: &dyn fmt::Display = match self {
+        let cause: &dyn Display = match self {
             Self::Service(ServiceError::QuotaExceeded(_)) => return,
             Self::Service(error) => error,
             Self::Internal { cause } | Self::Unavailable { cause } => cause,
@@ -402,87 +403,9 @@ pub fn in_shape(response: Response) -> Response {
     shaped
 }
 
-/// The faults of a request's fields. The first [`ERROR_MAX_FAULTS`] names are kept, and the rest are counted.
-#[derive(Debug, Default)]
-pub(super) struct Faults {
-    named: Vec<(String, String)>,
-    count: usize,
-}
-
-impl Faults {
-    pub(super) fn add(&mut self, field: impl fmt::Display, problem: impl fmt::Display) {
-        self.count += 1;
-        if self.named.len() < ERROR_MAX_FAULTS {
-            self.named.push((field.to_string(), excerpt(&problem.to_string())));
-        }
-    }
-
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The value that was read, if there is one and the request has no faults.
-    pub(super) fn into_result<T>(self, value: Option<T>) -> Result<T, ApiError> {
-        match value {
-            Some(value) if self.is_empty() => Ok(value),
-            _ => Err(ApiError::BadFields(self)),
-        }
-    }
-
-    /// The names of the fields, as far as they are kept. A fault of the whole has no name.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.named.iter().map(|(field, _)| field.as_str()).filter(|field| !field.is_empty())
-    }
-}
-
-impl fmt::Display for Faults {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (field, problem)) in self.named.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            let colon = if field.is_empty() { "" } else { ": " };
-            write!(formatter, "{separator}{field}{colon}{problem}")?;
-        }
-        match self.count - self.named.len() {
-            0 => Ok(()),
-            more => write!(formatter, "; and {more} more"),
-        }
-    }
-}
-
-/// The beginning of a client's text, short enough to be repeated in an error.
-pub(super) fn excerpt(text: &str) -> String {
-    let mut characters = text.chars();
-    let mut short: String = characters.by_ref().take(EXCERPT_MAX_CHARACTERS).collect();
-    if characters.next().is_some() {
-        // Writing to a string cannot fail.
-        let _ = short.write_char('…');
-    }
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn many_faults_are_named_up_to_the_limit_and_the_rest_counted() {
-        let mut faults = Faults::default();
-        for index in 0..ERROR_MAX_FAULTS + 3 {
-            faults.add(format_args!("f[{index}]"), "is missing");
-        }
-        let text = faults.to_string();
-        assert!(text.starts_with("f[0]: is missing; f[1]: is missing;"), "{text}");
-        assert!(text.ends_with("f[19]: is missing; and 3 more"), "{text}");
-        assert_eq!(faults.names().count(), ERROR_MAX_FAULTS);
-    }
-
-    #[test]
-    fn an_error_repeats_only_the_beginning_of_what_a_client_sent() {
-        assert_eq!(excerpt("short"), "short");
-        let long = excerpt(&"é".repeat(1_000_000));
-        assert_eq!(long.chars().count(), EXCERPT_MAX_CHARACTERS + 1);
-    }
 
     #[test]
     fn a_bare_status_of_a_layer_gets_the_shape_of_every_error_and_keeps_its_headers() {

@@ -19,7 +19,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InCollection {
         let parameters = parameters(parts, state).await?;
         let mut faults = Faults::default();
         let collection = name(&parameters, "collection", Collection::parse, &mut faults);
-        faults.into_result(collection).map(Self)
+        faults.into_result(collection).map(Self).map_err(ApiError::BadFields)
     }
 }
 
@@ -32,7 +32,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AtDocument {
         let collection = name(&parameters, "collection", Collection::parse, &mut faults);
         let id = name(&parameters, "id", DocumentId::parse, &mut faults);
         let key = collection.zip(id).map(|(collection, id)| DocumentKey { collection, id });
-        faults.into_result(key).map(Self)
+        faults.into_result(key).map(Self).map_err(ApiError::BadFields)
     }
 }
 

@@ -1,17 +1,18 @@
-//! Reads a push: either the operations with their texts as sent, or all faults with their fields. A partial push is read
-//! without its faulty operations.
+//! Reads a push: either the operations with their texts as sent, or all faults with their fields. A partial push is
+//! read without its faulty operations.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::error::{ApiError, Faults};
-use super::fields::{Fields, Path, name_in, string};
+use super::fields::{Fields, Path, name, name_in, string};
 use crate::core::clock::VectorClock;
 use crate::core::filter::Expected;
-use crate::core::json::{self, Bounded, Object};
-use crate::core::names::{ClientId, DocumentKey, OperationId};
+use crate::core::json::{self, Bounded, Object, Picked};
+use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::{Change, Operation, OperationKind, UnknownKind};
 use crate::core::text::{Text, part_of};
+use crate::limits::api::REFUSED_MAX_FAULTS;
 use crate::limits::protocol::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX, PUSH_MAX_OPERATIONS};
 
 /// A push without its faulty operations, which only a partial one may have.
@@ -62,51 +63,73 @@ pub(super) fn read(body: &Text) -> Result<ReadPush<'_>, ApiError> {
             Some(faults) => without_faulty(texts, operations, faults),
         }
     });
-    faults.into_result(push)
+    faults.into_result(push).map_err(ApiError::BadFields)
 }
 
 /// The faults of a push's operations.
 struct FaultsFound<'f> {
-    /// Those of the whole push.
+    /// All faults together.
     all: &'f mut Faults,
-    /// Those of each operation that has any, by its index, if the push is partial.
+    /// The faults of each operation that has any, by its index, if the push is partial.
     apart: Option<BTreeMap<usize, Faults>>,
 }
 
 impl FaultsFound<'_> {
-    /// Reads something of an operation, with the path and the place of its faults.
-    fn of<T>(&mut self, index: usize, read: impl FnOnce(Path<'_>, &mut Faults) -> T) -> T {
+    /// Reads something of an operation, with the path and the place of its faults. `None` if a partial push is read
+    /// without the operation.
+    fn of<T>(&mut self, index: usize, read: impl FnOnce(Path<'_>, &mut Faults) -> Option<T>) -> Option<T> {
         let Some(apart) = &mut self.apart else {
             return read(Path::BODY.key("operations").index(index), self.all);
         };
-        let mut faults = Faults::default();
+        let mut faults = Faults::at_most(REFUSED_MAX_FAULTS);
         let value = read(Path::BODY, &mut faults);
-        if !faults.is_empty() {
-            apart.insert(index, faults);
+        if faults.is_empty() {
+            return value;
         }
-        value
+        apart.insert(index, faults);
+        None
     }
 }
 
+/// The message for an operation on a document of which an earlier operation of the push is refused.
+pub(super) const BUILDS_ON_REFUSED: &str = "an earlier operation of the push on the same document is refused";
+
 /// A partial push without its faulty operations.
-fn without_faulty<'a>(
-    texts: Vec<&'a str>,
+fn without_faulty(
+    texts: Vec<&str>,
     operations: Vec<Option<Operation>>,
     mut faults: BTreeMap<usize, Faults>,
-) -> ReadPush<'a> {
+) -> ReadPush<'_> {
     let mut partial = Partial { indexes: Vec::with_capacity(texts.len()), faulty: Vec::with_capacity(faults.len()) };
     let (mut good_texts, mut good) = (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
+    let mut refused_keys = HashSet::new();
     for (index, (text, operation)) in texts.into_iter().zip(operations).enumerate() {
-        match (faults.remove(&index), operation) {
-            (None, Some(operation)) => {
+        let faults = faults.remove(&index);
+        let (faults, key) = match (faults, operation) {
+            (None, Some(operation)) if !refused_keys.contains(&operation.key) => {
                 partial.indexes.push(index);
                 good_texts.push(text);
                 good.push(operation);
+                continue;
             }
-            (faults, _) => partial.faulty.push(Faulty { index, text, faults: faults.unwrap_or_default() }),
-        }
+            (Some(faults), _) => (faults, key_of(text)),
+            (None, _) => {
+                let mut faults = Faults::at_most(REFUSED_MAX_FAULTS);
+                faults.add("", BUILDS_ON_REFUSED);
+                (faults, None)
+            }
+        };
+        refused_keys.extend(key);
+        partial.faulty.push(Faulty { index, text, faults });
     }
     ReadPush { texts: good_texts, operations: good, partial: Some(partial) }
+}
+
+/// The document of an operation with faults, if it can be read.
+fn key_of(text: &str) -> Option<DocumentKey> {
+    let members = Picked::parse(text, &["collection", "docId"]).ok()?;
+    let collection = name(Collection::parse)(members.get("collection")?).ok()?;
+    Some(DocumentKey { collection, id: name(DocumentId::parse)(members.get("docId")?).ok()? })
 }
 
 /// Records a fault for every operation whose id belongs to a different operation earlier in the push.
@@ -134,7 +157,10 @@ fn check_ids(operations: &[Option<Operation>], found: &mut FaultsFound<'_>) {
     differing.sort_unstable();
     for (index, first_index) in differing {
         let problem = format_args!("is the id of operations[{first_index}] too, which is another operation");
-        found.of(index, |path, faults| faults.add(path.key("id"), problem));
+        found.of(index, |path, faults| {
+            faults.add(path.key("id"), problem);
+            Some(())
+        });
     }
 }
 
@@ -384,7 +410,7 @@ mod tests {
     #[test]
     fn a_partial_push_is_read_without_its_faulty_operations() {
         let other = GOOD.replace(r#""data":{"a":1}"#, r#""data":{"a":2}"#);
-        let bad = r#"{"id":"op-2","type":"insert","vectorClock":{"":1}}"#;
+        let bad = r#"{"id":"op-2","type":"insert","data":{},"timestamp":1,"vectorClock":{"":1}}"#;
         let list = format!("{GOOD},7,{bad},{other}");
         let text: Text = format!(r#"{{"clientId":"a","partial":true,"operations":[{list}]}}"#).into();
         let ReadPush { texts, operations, partial } = read(&text).unwrap();
@@ -392,8 +418,8 @@ mod tests {
         assert_eq!((texts.as_slice(), operations.len(), indexes.as_slice()), (&[GOOD][..], 1, &[0][..]));
         let found: Vec<_> =
             faulty.iter().map(|faulty| (faulty.index, faulty.text, faulty.faults.to_string())).collect();
-        let missing = "collection: is missing; docId: is missing; data: is missing; timestamp: is missing";
-        let clock = "clientId: is missing; vectorClock.: the client must not be empty";
+        let missing = "collection: is missing; docId: is missing; clientId: is missing";
+        let clock = "vectorClock.: the client must not be empty";
         let id = "id: is the id of operations[0] too, which is another operation";
         let expected = [
             (1, "7", "must be an object".to_owned()),
@@ -402,6 +428,32 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert_eq!(faulty[0].faults.names().count(), 0);
+    }
+
+    #[test]
+    fn what_may_build_on_a_faulty_operation_is_refused_with_it() {
+        let faulty = GOOD.replace("\"timestamp\":5", "\"timestamp\":0");
+        let later = GOOD.replace("op-1", "op-2");
+        let elsewhere = GOOD.replace("op-1", "op-3").replace("doc-1", "doc-2");
+        let partly = GOOD.replace(r#"{"a":1}}"#, r#"{"a":1,"b":-1}}"#).replace("doc-1", "doc-2");
+        let list = [GOOD, &faulty, &later, &elsewhere, &partly, &elsewhere].join(",");
+        let text: Text = format!(r#"{{"clientId":"a","partial":true,"operations":[{list}]}}"#).into();
+        let Partial { indexes, faulty } = read(&text).unwrap().partial.unwrap();
+        assert_eq!(indexes, [0, 3], "the one before the fault, and the one on another document");
+        let messages: Vec<String> = faulty.iter().map(|faulty| faulty.faults.to_string()).collect();
+        assert!(messages[0].starts_with("timestamp: ") && messages[2].starts_with("vectorClock.b: "), "{messages:?}");
+        assert_eq!([&messages[1], &messages[3]], [BUILDS_ON_REFUSED; 2]);
+    }
+
+    #[test]
+    fn the_id_of_a_faulty_operation_may_be_that_of_its_correction() {
+        let faulty = GOOD.replace(r#"{"a":1}}"#, r#"{"a":1,"b":-1}}"#).replace("doc-1", "doc-2");
+        for (list, index) in [(format!("{faulty},{GOOD}"), 1), (format!("{GOOD},{faulty}"), 0)] {
+            let text: Text = format!(r#"{{"clientId":"a","partial":true,"operations":[{list}]}}"#).into();
+            let Partial { indexes, faulty } = read(&text).unwrap().partial.unwrap();
+            assert_eq!((indexes, faulty.len()), (vec![index], 1));
+            assert!(faulty[0].faults.to_string().starts_with("vectorClock.b: "));
+        }
     }
 
     #[test]

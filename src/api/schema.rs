@@ -110,7 +110,8 @@ pub(super) struct PushRequest {
     client_id: Name,
     #[schema(max_items = 1_000)]
     operations: Vec<Operation>,
-    /// Whether operations that are at fault do not stop the others. They are answered in `refused`.
+    /// Whether operations that are at fault stop only the later ones on their documents. All of these are answered in
+    /// `refused`.
     #[schema(required = false, default = false)]
     partial: bool,
 }
@@ -124,7 +125,8 @@ pub(super) struct PushAnswer {
     accepted: Vec<Operation>,
     /// Operations whose author had not seen the document's current state. They changed nothing.
     conflicts: Vec<Conflict>,
-    /// Operations that are at fault, in the order of the push. They changed nothing. Only for a partial push.
+    /// Operations that are at fault, and those that may build on them, in the order of the push. They changed nothing.
+    /// Only for a partial push.
     #[schema(required = false)]
     refused: Vec<RefusedOperation>,
 }
@@ -140,7 +142,7 @@ struct RefusedOperation {
     #[schema(required = false)]
     id: String,
     /// The fields at fault, named from the operation on. Empty if the operation as a whole is refused.
-    #[schema(max_items = 20, example = json!(["data"]))]
+    #[schema(max_items = 5, example = json!(["data"]))]
     fields: Vec<String>,
     message: String,
 }

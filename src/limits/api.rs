@@ -16,7 +16,10 @@ pub const ERROR_MAX_FAULTS: usize = 20;
 /// The longest part of a client's text that an error repeats, in characters.
 pub const EXCERPT_MAX_CHARACTERS: usize = 120;
 
-/// Room in an answer for the refusal of one operation of a partial push, without its id, in bytes.
+/// The most faults that the refusal of one operation of a partial push names. The others are counted.
+pub const REFUSED_MAX_FAULTS: usize = 5;
+
+/// Room in an answer for the refusal of one operation of a partial push without faults in its fields, in bytes.
 pub const REFUSED_MAX_BYTES: usize = 1024;
 
 /// The default age of the log entries that a compaction removes, in days.

@@ -196,11 +196,14 @@ pub const RATE_BURST_SECONDS: u32 = 10;
 pub const RATE_MAX_KEYS: usize = 20_000;
 
 /// How many lines of the log may wait to be written, in bytes; more are lost and counted. Lines that are being written
-/// take as many bytes again at most.
+/// are as many again at most.
 pub const LOG_QUEUE_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// How much memory is kept for lines of the log after they are written, in bytes.
 pub const LOG_BUFFER_KEPT_BYTES: usize = 64 * 1024;
+
+/// The most lines of the log that are written at once, in bytes. A pipe takes so many as a whole.
+pub const LOG_PIECE_BYTES: usize = 4 * 1024;
 
 /// How long lines of the log are collected after some were written, in milliseconds.
 pub const LOG_PAUSE_MS: u64 = 5;

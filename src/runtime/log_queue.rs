@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::limits::runtime::{LOG_BUFFER_KEPT_BYTES, LOG_END_TIME_MAX_MS, LOG_PAUSE_MS, LOG_QUEUE_MAX_BYTES};
+use crate::limits::runtime::{
+    LOG_BUFFER_KEPT_BYTES, LOG_END_TIME_MAX_MS, LOG_PAUSE_MS, LOG_PIECE_BYTES, LOG_QUEUE_MAX_BYTES,
+};
 
 /// The lines that wait.
 #[derive(Debug, Clone, Default)]
@@ -63,13 +65,16 @@ impl Queue {
     fn write_all(&self, out: &mut impl Write) {
         let mut text = Vec::new();
         while let Some(lost_lines) = self.next(&mut text) {
-            // If the log cannot be written, this cannot be reported anywhere.
-            let _ = out.write_all(&text);
+            // This line must find room, so it does not wait until the others are written.
             if lost_lines > 0 {
                 tracing::warn!(
                     log.lost_lines = lost_lines,
                     "lines of the log could not be written in time and are lost"
                 );
+            }
+            for lines in pieces(&text) {
+                // If the log cannot be written, this cannot be reported anywhere.
+                let _ = out.write_all(lines);
             }
             self.collect();
         }
@@ -104,6 +109,20 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whole lines, in pieces that a pipe takes as a whole unless a line alone is longer.
+fn pieces(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_end = |byte: &u8| *byte == b'\n';
+    std::iter::from_fn(move || {
+        let most = text.len().min(LOG_PIECE_BYTES);
+        let whole =
+            if most == text.len() { Some(most) } else { text[..most].iter().rposition(is_end).map(|at| at + 1) };
+        let end = whole.or_else(|| text.iter().position(is_end).map(|at| at + 1)).unwrap_or(text.len());
+        let (lines, rest) = text.split_at(end);
+        text = rest;
+        (!lines.is_empty()).then_some(lines)
+    })
 }
 
 impl<'a> MakeWriter<'a> for Queue {
@@ -195,6 +214,51 @@ mod tests {
         drop(state);
         drop(end);
         drop(reader);
+    }
+
+    #[test]
+    fn lines_are_written_in_pieces_that_end_with_a_line() {
+        let long = vec![b'x'; LOG_PIECE_BYTES * 2];
+        let text = [b"a\n".repeat(LOG_PIECE_BYTES / 2 + 1), long, b"\nb\n".to_vec()].concat();
+        let found: Vec<&[u8]> = pieces(&text).collect();
+        let bytes: Vec<usize> = found.iter().map(|lines| lines.len()).collect();
+        assert_eq!(bytes, [LOG_PIECE_BYTES, 2, LOG_PIECE_BYTES * 2 + 1, 2]);
+        assert_eq!(found.concat(), text);
+        assert_eq!(pieces(b"without an end").collect::<Vec<_>>(), [b"without an end"]);
+    }
+
+    /// An output that is so slow that the queue fills up again meanwhile.
+    struct Slow {
+        queue: Queue,
+        written: Vec<u8>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if !self.queue.lock().is_ending {
+                self.queue.push(&vec![b'\n'; LOG_QUEUE_MAX_BYTES / 2]);
+                self.queue.push(&vec![b'\n'; LOG_QUEUE_MAX_BYTES / 2]);
+                self.queue.lock().is_ending = true;
+            }
+            self.written.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_number_of_lost_lines_has_room_however_fast_others_come() {
+        let queue = Queue::default();
+        queue.push(&vec![b'\n'; LOG_QUEUE_MAX_BYTES]);
+        queue.push(b"lost");
+        let mut out = Slow { queue: queue.clone(), written: Vec::new() };
+        let lines = tracing_subscriber::fmt().with_writer(queue.clone()).with_ansi(false).finish();
+        tracing::subscriber::with_default(lines, || queue.write_all(&mut out));
+        let written = String::from_utf8(out.written).unwrap();
+        assert!(written.contains("log.lost_lines=1"), "{}", written.trim());
     }
 
     #[test]

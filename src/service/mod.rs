@@ -65,8 +65,8 @@ impl SyncService {
     /// Checks every operation of a push before it is decided, also those that the application writes itself.
     ///
     /// If the function refuses an operation, the push is refused as a whole and changes nothing. Its answer is a bad
-    /// request that names the operation and repeats the message. A partial push is decided without such operations. Clients repeat operations, so the function must answer
-    /// the same for the same operation.
+    /// request that names the operation and repeats the message. A partial push is decided without such operations.
+    /// Clients repeat operations, so the function must answer the same for the same operation.
     #[must_use]
     pub fn with_validation(
         mut self,

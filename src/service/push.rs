@@ -1,5 +1,6 @@
 //! Push: the operations of clients, decided and committed in groups.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::SyncService;
@@ -23,8 +24,8 @@ pub struct PushRequest {
     /// The limit for all documents in the answered conflicts together, in bytes. A push that would answer more is
     /// refused and changes nothing.
     pub conflicts_max_bytes: usize,
-    /// Whether operations that are refused do not stop the others. Each of them has the outcome
-    /// [`Outcome::Refused`].
+    /// Whether operations that are refused stop only those that follow on the same documents. Each of both has the
+    /// outcome [`Outcome::Refused`].
     pub is_partial: bool,
 }
 
@@ -41,7 +42,7 @@ impl PushRequest {
         Self { conflicts_max_bytes, ..self }
     }
 
-    /// The same push, in which refused operations do not stop the others.
+    /// The same push, in which a refused operation stops only those that follow on its document.
     #[must_use]
     pub fn partial(self) -> Self {
         Self { is_partial: true, ..self }
@@ -72,9 +73,10 @@ impl SyncService {
         if !is_partial && !invalid.is_empty() {
             return Ok(Pushed::Invalid(invalid));
         }
-        leave_out(&mut operations, &invalid);
+        let refused = if invalid.is_empty() { BTreeMap::new() } else { refused(&operations, invalid) };
+        leave_out(&mut operations, &refused);
         if operations.is_empty() {
-            return Ok(Pushed::Decided(with_invalid(Vec::new(), invalid)));
+            return Ok(Pushed::Decided(with_refused(Vec::new(), refused)));
         }
         let operations = Arc::new(operations);
         let lane = self.lanes.lane(caller.tenant, || GroupCommit::new(Arc::clone(&self.host)));
@@ -84,34 +86,41 @@ impl SyncService {
         match lane.submit(push, commit).await? {
             Pushed::Decided(outcomes) => {
                 self.hooks.pushed(caller, &operations, &outcomes);
-                Ok(Pushed::Decided(with_invalid(outcomes, invalid)))
+                Ok(Pushed::Decided(with_refused(outcomes, refused)))
             }
-            refused => Ok(refused),
+            pushed => Ok(pushed),
         }
     }
 }
 
-/// Removes the operations that the application does not allow.
-fn leave_out(operations: &mut Vec<Operation>, invalid: &[InvalidOperation]) {
-    let mut invalid = invalid.iter().map(|invalid| invalid.index).peekable();
-    let mut index = 0;
-    operations.retain(|_| {
-        let is_invalid = invalid.next_if_eq(&index).is_some();
-        index += 1;
-        !is_invalid
-    });
+/// The refusals of the operations that the application does not allow, and of those that may build on them.
+fn refused(operations: &[Operation], invalid: Vec<InvalidOperation>) -> BTreeMap<usize, OperationRefused> {
+    let mut invalid: BTreeMap<usize, String> = invalid.into_iter().map(|it| (it.index, it.message)).collect();
+    let (mut refused, mut keys) = (BTreeMap::new(), HashSet::new());
+    for (index, operation) in operations.iter().enumerate() {
+        if let Some(message) = invalid.remove(&index) {
+            keys.insert(&operation.key);
+            refused.insert(index, OperationRefused::Invalid(message));
+        } else if keys.contains(&operation.key) {
+            refused.insert(index, OperationRefused::BuildsOnRefused);
+        }
+    }
+    refused
 }
 
-/// The outcomes of all operations, from those of the operations that are allowed.
-fn with_invalid(outcomes: Vec<Outcome>, invalid: Vec<InvalidOperation>) -> Vec<Outcome> {
-    if invalid.is_empty() {
+/// Removes the operations that are refused.
+fn leave_out(operations: &mut Vec<Operation>, refused: &BTreeMap<usize, OperationRefused>) {
+    let mut indexes = 0..;
+    operations.retain(|_| indexes.next().is_some_and(|index| !refused.contains_key(&index)));
+}
+
+/// The outcomes of all operations, from those of the operations that were decided.
+fn with_refused(outcomes: Vec<Outcome>, mut refused: BTreeMap<usize, OperationRefused>) -> Vec<Outcome> {
+    if refused.is_empty() {
         return outcomes;
     }
-    let count = outcomes.len() + invalid.len();
-    let (mut outcomes, mut invalid) = (outcomes.into_iter(), invalid.into_iter().peekable());
-    let outcome = |index| match invalid.next_if(|invalid| invalid.index == index) {
-        Some(InvalidOperation { message, .. }) => Some(Outcome::Refused(OperationRefused::Invalid(message))),
-        None => outcomes.next(),
-    };
+    let count = outcomes.len() + refused.len();
+    let mut outcomes = outcomes.into_iter();
+    let outcome = |index| refused.remove(&index).map(Outcome::Refused).or_else(|| outcomes.next());
     (0..count).filter_map(outcome).collect()
 }

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use syncflow_server::conformance::World;
-use syncflow_server::conformance::draft::{delete, insert, update};
+use syncflow_server::conformance::draft::{Draft, delete, insert, update};
 use syncflow_server::conformance::replica::Replica;
 use syncflow_server::core::clock::{Relation, VectorClock};
+use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::names::{DocumentId, OperationId};
 use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::core::operation::LogEntry;
@@ -29,8 +30,15 @@ fn world(store: Arc<dyn Store>) -> World {
 
 /// The operations before the backup.
 async fn before(world: &World) {
-    let shared = insert("op-0", "shared").data(r#"{"by":"ann"}"#).clock(&[("ann", 1)]);
-    world.apply([insert("op-1", "doc-1").data(r#"{"a":1}"#), insert("op-2", "doc-2"), shared]).await;
+    world
+        .apply([
+            insert("op-1", "doc-1").data(r#"{"a":1}"#),
+            insert("op-2", "doc-2"),
+            insert("op-0", "shared").data(r#"{"by":"ann"}"#).clock(&[("ann", 1)]),
+            insert("op-20", "deleted").clock(&[("ann", 1)]),
+            insert("op-21", "contested").clock(&[("ann", 1)]),
+        ])
+        .await;
 }
 
 /// A client of the original protocol: it knows the greatest timestamp that it was sent, and the ids.
@@ -71,22 +79,38 @@ impl Careful {
         }
     }
 
-    /// Starts from nothing after a 410, and pushes what the server has lost.
-    async fn start_again(&mut self, world: &World) {
+    /// Starts from nothing after a 410, and pushes what the server has lost. Returns the documents in conflict. It takes
+    /// the server's side of them.
+    async fn start_again(&mut self, world: &World) -> Vec<String> {
         let mut new = Self::default();
         new.apply(&world.page(None, 100).await.entries);
-        let mut lost = Vec::new();
-        for (id, data) in self.replica.documents() {
-            let clock = &self.clocks[id];
-            let is_newer = |theirs: &VectorClock| clock.compare(theirs) == Relation::HappensAfter;
-            if new.clocks.get(id).is_none_or(is_newer) {
-                let counters: Vec<(&str, u64)> = clock.iter().map(|(client, count)| (client.as_str(), count)).collect();
-                lost.push(insert(&format!("again-{id}"), id.as_str()).data(data).clock(&counters));
+        let (mut lost, mut contested) = (Vec::new(), Vec::new());
+        for (id, clock) in &self.clocks {
+            match new.clocks.get(id).map(|theirs| clock.compare(theirs)) {
+                None | Some(Relation::HappensAfter) => lost.push(self.again(id)),
+                Some(Relation::Concurrent) => contested.push(id.as_str().to_owned()),
+                Some(Relation::HappensBefore | Relation::Equal) => {}
             }
         }
-        world.push(lost).await;
+        let ids: Vec<String> = lost.iter().map(|(id, _)| id.clone()).collect();
+        let outcomes = world.push(lost.into_iter().map(|(_, draft)| draft)).await;
+        let conflicts = ids.into_iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Conflict(_)));
+        contested.extend(conflicts.map(|(id, _)| id));
         *self = Self::default();
         self.apply(&world.page(None, 100).await.entries);
+        contested
+    }
+
+    /// The document as this client has it, as an operation with its clock.
+    fn again(&self, id: &DocumentId) -> (String, Draft) {
+        let counters: Vec<(&str, u64)> =
+            self.clocks[id].iter().map(|(client, count)| (client.as_str(), count)).collect();
+        let (operation, document) = (format!("again-{id}"), id.as_str());
+        let draft = match self.replica.documents().find(|(other, _)| *other == id) {
+            Some((_, data)) => insert(&operation, document).data(data),
+            None => delete(&operation, document),
+        };
+        (document.to_owned(), draft.clock(&counters))
     }
 }
 
@@ -99,6 +123,9 @@ struct Clients {
 
 /// The operations after the backup, which are lost. Returns clients that have seen them.
 async fn lost_future(world: &World) -> Clients {
+    let mut careful = Careful::default();
+    let page = world.page(None, 100).await;
+    careful.apply(&page.entries);
     world
         .apply([
             update("op-3", "doc-1").data(r#"{"lost":1}"#),
@@ -107,15 +134,16 @@ async fn lost_future(world: &World) -> Clients {
             update("op-10", "shared").data(r#"{"and":"bob"}"#).clock(&[("ann", 1), ("bob", 1)]),
             insert("op-11", "held").data(r#"{"only":"here"}"#).clock(&[("ann", 2)]),
             insert("op-12", "dropped").clock(&[("ann", 3)]),
+            delete("op-22", "deleted").clock(&[("ann", 2)]),
+            update("op-23", "contested").data(r#"{"lost":1}"#).clock(&[("bob", 1), ("ann", 1)]),
         ])
         .await;
-    let mut careful = Careful::default();
-    let page = world.page(None, 100).await;
+    let page = world.page(page.cursor, 100).await;
     careful.apply(&page.entries);
     assert_eq!(careful.replica, Replica::of_server(world).await);
     let mut original = OriginalClient::default();
     original.pull(world).await;
-    assert_eq!(original.ids.len(), 9);
+    assert_eq!(original.ids.len(), 13);
     Clients { careful, place: PullFrom::Cursor(page.cursor), original }
 }
 
@@ -134,6 +162,8 @@ async fn other_future(world: &World, Clients { mut careful, place, mut original 
         insert("op-13", "dropped").clock(&[("eve", 1)]),
         delete("op-14", "dropped").clock(&[("eve", 2)]),
         insert("op-15", "doc-15"),
+        update("op-24", "contested").data(r#"{"new":1}"#).clock(&[("eve", 1), ("ann", 1)]),
+        insert("op-25", "doc-25"),
     ];
     world.apply(others).await;
     assert_eq!(world.pull(place.clone(), None, 100).await, Pulled::Reset, "the log is as long as the lost one");
@@ -153,7 +183,8 @@ async fn other_future(world: &World, Clients { mut careful, place, mut original 
     // A lost operation may come again from a client that still has it. It takes effect then.
     world.apply([insert("op-5", "doc-5")]).await;
 
-    careful.start_again(world).await;
+    let conflicts = careful.start_again(world).await;
+    assert_eq!(conflicts, ["contested", "dropped"], "both were changed after the restore");
     assert_eq!(careful.replica, Replica::of_server(world).await);
     let data = |id: &str| {
         let document = careful.replica.documents().find(|(document, _)| document.as_str() == id);
@@ -162,7 +193,8 @@ async fn other_future(world: &World, Clients { mut careful, place, mut original 
     assert_eq!(data("held").as_deref(), Some(r#"{"only":"here"}"#), "a document that only a client still had");
     assert_eq!(data("shared").as_deref(), Some(r#"{"by":"ann","and":"bob"}"#), "an edit that only a client still had");
     assert_eq!(data("doc-1").as_deref(), Some(r#"{"a":1,"new":1}"#), "the server's document is as new");
-    assert_eq!(data("dropped"), None, "it was deleted after the restore");
+    assert_eq!(data("deleted"), None, "a delete that only a client still had");
+    assert_eq!((data("dropped"), data("contested").as_deref()), (None, Some(r#"{"new":1}"#)));
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -103,7 +103,7 @@ pub(in crate::api) fn read(text: &str) -> Result<PullRequest, ApiError> {
         client_id,
         max_operations,
     });
-    faults.into_result(request)
+    faults.into_result(request).map_err(ApiError::BadFields)
 }
 
 fn since(text: &str) -> Result<UnixMs, String> {

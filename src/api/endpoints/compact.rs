@@ -84,7 +84,7 @@ pub(in crate::api) fn read(text: &str, default_days: f64) -> Result<u64, ApiErro
     let mut faults = Faults::default();
     let mut fields = Fields::of_body(text, &KEYS, &mut faults)?;
     let days = fields.optional("olderThanDays", default_days, days);
-    faults.into_result(days.map(milliseconds))
+    faults.into_result(days.map(milliseconds)).map_err(ApiError::BadFields)
 }
 
 fn days(text: &str) -> Result<f64, &'static str> {

@@ -16,7 +16,8 @@
 //! Names are 1 to 256 bytes of UTF-8 without control characters. `clientId` of the push is needed, but need not be that
 //! of its operations. A lone surrogate, U+0000 and a number beyond a double's range have no place in `data`.
 //!
-//! `"partial":true` beside `operations` makes a push *partial*: an operation that is at fault does not stop the others.
+//! `"partial":true` beside `operations` makes a push *partial*: an operation that is at fault stops only the later ones
+//! on its document.
 //!
 //! | status | answer |
 //! |---|---|
@@ -38,9 +39,9 @@
 //! (`null` stays a value), and creates the document if there is none. A `delete` leaves a tombstone. If a document
 //! would become larger than 1 MiB, the answer is a 400 that names the operation's `data`.
 //!
-//! *Refused* operations of a partial push changed nothing, and never will as they are. Each has its `index` in the push,
-//! its `id` if it has one, the `fields` at fault and a `message`. It is refused for faults of its fields, because its
-//! document would become larger than 1 MiB, or because the application does not allow it.
+//! *Refused* operations of a partial push changed nothing. Each has its `index` in the push, its `id` if it has a valid
+//! one, the `fields` at fault and a `message`. It is refused for faults of its fields, because its document would become
+//! larger than 1 MiB, or because the application does not allow it. Later operations on its document are refused too.
 //!
 //! A push is also answered with a 400 in the following cases. It names `operations`; fewer operations at a time help.
 //!
@@ -60,7 +61,7 @@ use crate::api::access::Writer;
 use crate::api::answer;
 use crate::api::body::BodyText;
 use crate::api::error::{ApiError, excerpt};
-use crate::api::push_body::{self, Faulty, Partial};
+use crate::api::push_body::{self, BUILDS_ON_REFUSED, Faulty, Partial};
 use crate::api::schema::{self, BadRequest, LayerErrors, PushAnswer, QuotaExceeded, Unauthorized, Unavailable};
 use crate::core::decide::{Conflict, OperationRefused, Outcome, Refused};
 use crate::core::json::{ObjectWriter, Picked, Sink, string};
@@ -142,14 +143,14 @@ fn conflicts_max_bytes(
 ) -> Result<usize, ApiError> {
     let Some(AnswerLimit { max_bytes }) = limit else { return Ok(PUSH_CONFLICTS_MAX_BYTES) };
     // Each operation is answered as it was sent or, in a partial push, by a refusal.
-    let each_bytes = refusals.map_or(1, |_| REFUSED_MAX_BYTES);
+    let least_bytes = refusals.map_or(0, |_| REFUSED_MAX_BYTES);
     let refused_bytes = refusals.map_or(0, |refusals| refusals.written.iter().map(|(_, text)| text.len() + 1).sum());
-    let echoed_bytes: usize = texts.iter().map(|text| text.len() + each_bytes).sum::<usize>() + refused_bytes;
+    let echoed_bytes = texts.iter().map(|text| text.len().max(least_bytes) + 1).sum::<usize>() + refused_bytes;
     match max_bytes.checked_sub(ANSWER_FRAME_BYTES + echoed_bytes) {
         Some(left) => Ok(left.min(PUSH_CONFLICTS_MAX_BYTES)),
         None => Err(ApiError::bad_field(
             "operations",
-            format_args!("are answered as sent, which is more than {max_bytes} bytes; push fewer at a time"),
+            format_args!("are answered with more than {max_bytes} bytes; push fewer at a time"),
         )),
     }
 }
@@ -166,7 +167,7 @@ pub(in crate::api) struct Refusals {
 }
 
 impl Refusals {
-    /// Those of the operations with faults in their fields.
+    /// The refusals of the operations with faults in their fields.
     pub(in crate::api) fn of(partial: Partial<'_>) -> Self {
         let written = |Faulty { index, text, faults }: &Faulty<'_>| {
             (*index, refusal(*index, text, faults.names(), &faults.to_string()))
@@ -174,7 +175,7 @@ impl Refusals {
         Self { decided: partial.indexes, written: partial.faulty.iter().map(written).collect() }
     }
 
-    /// Adds those of the operations that were refused later. Returns all in the order of the push.
+    /// Adds the refusals of operations that were refused later. Returns all in the order of the push.
     fn with(self, texts: &[&str], outcomes: &[Outcome]) -> Vec<(usize, String)> {
         let Self { decided, mut written } = self;
         for ((index, text), outcome) in decided.into_iter().zip(texts).zip(outcomes) {
@@ -183,10 +184,7 @@ impl Refusals {
                 OperationRefused::DocumentTooLarge => {
                     (Some("data"), format!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"))
                 }
-                OperationRefused::DocumentDamaged => {
-                    tracing::error!(push.index = index, "the document of an operation is damaged in the store");
-                    (None, "the document is damaged in the store of the server".to_owned())
-                }
+                OperationRefused::BuildsOnRefused => (None, BUILDS_ON_REFUSED.to_owned()),
                 OperationRefused::Invalid(message) => (None, excerpt(message)),
             };
             written.push((index, refusal(index, text, field, &message)));

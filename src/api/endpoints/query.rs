@@ -95,7 +95,7 @@ pub(in crate::api) fn read(collection: Collection, text: &str) -> Result<Query, 
         max_documents,
         before_seq,
     });
-    faults.into_result(query)
+    faults.into_result(query).map_err(ApiError::BadFields)
 }
 
 fn cursor(text: &str) -> Result<Option<Seq>, String> {

@@ -156,21 +156,25 @@ pub async fn a_partial_push_is_done_without_what_is_refused(world: &World) {
             insert("op-1", "locked"),
             insert("op-2", "doc").data(&half("left")),
             update("op-3", "doc").data(&half("right")).clock(&[("a", 2)]),
-            insert("op-4", "locked"),
+            insert("op-4", "other"),
             update("op-5", "doc").data(r#"{"small":1}"#).clock(&[("a", 3)]),
+            update("op-6", "locked").clock(&[("a", 2)]),
         ])
     };
     let push = async |request| world.service.push_as(&principal(&world, "ann"), request).await.expect("an answer");
-    let invalid = || Outcome::Refused(OperationRefused::Invalid("is locked".to_owned()));
-    let too_large = Outcome::Refused(OperationRefused::DocumentTooLarge);
-    let expected = vec![invalid(), Outcome::Applied, too_large, invalid(), Outcome::Applied];
-    assert_eq!(push(PushRequest::new(drafts()).partial()).await, Pushed::Decided(expected));
-    assert_eq!(ids(&world.log().await), ["op-2", "op-5"]);
+    let outcomes = |applied: Outcome| {
+        let invalid = || Outcome::Refused(OperationRefused::Invalid("is locked".to_owned()));
+        let too_large = Outcome::Refused(OperationRefused::DocumentTooLarge);
+        let later = Outcome::Refused(OperationRefused::BuildsOnRefused);
+        vec![invalid(), applied.clone(), too_large, applied, later, invalid()]
+    };
+    for expected in [outcomes(Outcome::Applied), outcomes(Outcome::Duplicate)] {
+        assert_eq!(push(PushRequest::new(drafts()).partial()).await, Pushed::Decided(expected));
+        assert_eq!(ids(&world.log().await), ["op-2", "op-4"]);
+    }
     let locked = operations([insert("op-1", "locked")]);
-    assert_eq!(push(PushRequest::new(locked).partial()).await, Pushed::Decided(vec![invalid()]));
-    let again = push(PushRequest::new(drafts()).partial()).await.outcomes().expect("it is decided");
-    assert_eq!([&again[1], &again[4]], [&Outcome::Duplicate; 2]);
-    assert_eq!(world.log().await.len(), 2, "a repeated push changes nothing");
+    let refused = outcomes(Outcome::Applied).swap_remove(0);
+    assert_eq!(push(PushRequest::new(locked).partial()).await, Pushed::Decided(vec![refused]));
 }
 
 /// The application's own writes are checked as well.

@@ -30,7 +30,8 @@ pub struct Push<'a> {
     pub conflicts_max_bytes: usize,
     /// How much the tenant may keep after it. It has no effect if the snapshot does not say how much it keeps.
     pub quota: Quota,
-    /// Whether an operation that makes no document is refused alone, and not the push with it.
+    /// Whether an operation whose document would become too large is refused without the rest of the push. Only the
+    /// later operations on its document are refused with it.
     pub is_partial: bool,
 }
 
@@ -62,8 +63,8 @@ pub enum Outcome {
 pub enum OperationRefused {
     /// The document would become larger than [`DOCUMENT_MAX_BYTES`](crate::limits::protocol::DOCUMENT_MAX_BYTES).
     DocumentTooLarge,
-    /// The document that it changes is damaged in the store.
-    DocumentDamaged,
+    /// An earlier operation of the push on the same document is refused, and this one may build on it.
+    BuildsOnRefused,
     /// The application does not allow it. The text says why, for the author of the client.
     Invalid(String),
 }
@@ -125,8 +126,8 @@ pub enum Refused {
         /// The limit in bytes.
         max_bytes: usize,
     },
-    /// The documents that the push changes have more bytes, before or after it, than a push may load or write. Those
-    /// of refused operations are among them. Fewer operations at a time may fit.
+    /// The documents that the push changes have more bytes, before or after it, than a push may load or write. Fewer
+    /// operations at a time may fit.
     DocumentsTooLarge {
         /// How many bytes they may be.
         max_bytes: usize,

@@ -5,9 +5,7 @@ use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId};
 use crate::core::numbers::Rev;
 use crate::core::operation::{Change, OperationKind};
-use crate::limits::protocol::{
-    DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES, PUSH_OPEN_MAX_KEYS, PUSH_WRITTEN_MAX_BYTES,
-};
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES, PUSH_OPEN_MAX_KEYS};
 
 const NOW: UnixMs = UnixMs::new(7);
 
@@ -315,57 +313,46 @@ fn large(key: &str, bytes: usize) -> String {
 }
 
 #[test]
-fn an_operation_that_makes_no_document_is_refused_alone_in_a_partial_push() {
+fn a_partial_push_is_decided_without_what_makes_a_document_too_large() {
     let half = DOCUMENT_MAX_BYTES / 2;
     let operations = [
         operation("1", OperationKind::Insert, "d", &large("left", half), &[("a", 1)]),
         update("2", "d", &large("right", half), 2),
         insert("3", "other", &[("a", 3)]),
-        update("2", "d", r#"{"small":1}"#, 4),
+        update("4", "d", r#"{"small":1}"#, 4),
+        operation("1", OperationKind::Insert, "d", &large("left", half), &[("a", 1)]),
+    ];
+    let refused = |reason| Outcome::Refused(reason);
+    let expected = vec![
+        Outcome::Applied,
+        refused(OperationRefused::DocumentTooLarge),
+        Outcome::Applied,
+        refused(OperationRefused::BuildsOnRefused),
+        Outcome::Duplicate,
     ];
     let partial = Push { is_partial: true, ..Push::from(&operations[..]) };
     let (decisions, batch) = decide(&[partial], &Snapshot::default(), NOW);
-    let refused = Outcome::Refused(OperationRefused::DocumentTooLarge);
-    let expected = vec![Outcome::Applied, refused, Outcome::Applied, Outcome::Applied];
-    assert_eq!(decisions, [Ok(expected)]);
-    let (_, without) = decided(&Snapshot::default(), &[&operations[..1], &operations[2..]].concat());
-    assert_eq!(batch, without, "it leaves no trace, and its id is not known");
+    assert_eq!(decisions, [Ok(expected.clone())]);
+    let (_, without) = decided(&Snapshot::default(), &[operations[0].clone(), operations[2].clone()]);
+    assert_eq!(batch, without, "what is refused leaves no trace");
+
+    let (again, batch) = decide(&[partial], &after(Snapshot::default(), &batch), NOW);
+    let known = |outcome| if outcome == Outcome::Applied { Outcome::Duplicate } else { outcome };
+    assert_eq!(again, [Ok(expected.into_iter().map(known).collect())], "a repeated push is answered the same");
+    assert!(batch.is_empty());
 }
 
 #[test]
-fn refused_operations_read_only_so_many_bytes() {
-    let snapshot = {
-        let (_, batch) = decided(&Snapshot::default(), &[update("1", "d", &large("a", DOCUMENT_MAX_BYTES - 9), 1)]);
-        after(Snapshot::default(), &batch)
-    };
-    let refused = |count: usize| -> Vec<Operation> {
-        (0..count).map(|number| update(&format!("more-{number}"), "d", r#"{"b":1}"#, 2)).collect()
-    };
-    let decided = |operations: &[Operation]| {
-        let partial = Push { is_partial: true, ..Push::from(operations) };
-        decide(&[partial], &snapshot, NOW).0.remove(0)
-    };
-    let most = PUSH_WRITTEN_MAX_BYTES / DOCUMENT_MAX_BYTES - 1;
-    let outcome = Outcome::Refused(OperationRefused::DocumentTooLarge);
-    assert_eq!(decided(&refused(most)), Ok(vec![outcome; most]));
-    let before = OPENED.get();
-    assert_eq!(decided(&refused(1_000)), Err(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES }));
-    let opened = OPENED.get() - before;
-    assert!(opened <= PUSH_WRITTEN_MAX_BYTES / DOCUMENT_MAX_BYTES + 1, "{opened}");
-}
-
-#[test]
-fn a_damaged_document_refuses_its_operation_alone_in_a_partial_push() {
-    let mut snapshot = Snapshot::default();
-    let (_, batch) = decided(&snapshot, &[insert("1", "d", &[("a", 1)])]);
-    snapshot = after(snapshot, &batch);
-    if let Some(document) = snapshot.documents.get_mut(&key("d")) {
-        document.data = Some(Object::from_members([("n", "")].into_iter()));
-    }
-    let operations = [update("2", "d", "{}", 2), insert("3", "other", &[])];
+fn a_document_is_read_once_for_all_operations_that_are_refused_for_it() {
+    let (_, batch) = decided(&Snapshot::default(), &[update("1", "d", &large("a", DOCUMENT_MAX_BYTES - 9), 1)]);
+    let snapshot = after(Snapshot::default(), &batch);
+    let operations: Vec<Operation> =
+        (0..1_000).map(|number| update(&format!("more-{number}"), "d", r#"{"b":1}"#, 2)).collect();
     let partial = Push { is_partial: true, ..Push::from(&operations[..]) };
-    let (decisions, batch) = decide(&[partial], &snapshot, NOW);
-    let damaged = Outcome::Refused(OperationRefused::DocumentDamaged);
-    assert_eq!(decisions, [Ok(vec![damaged, Outcome::Applied])]);
-    assert_eq!(batch.operations.len(), 1);
+    let before = OPENED.get();
+    let (decisions, _) = decide(&[partial], &snapshot, NOW);
+    assert_eq!(OPENED.get() - before, 1);
+    let outcomes = decisions[0].as_ref().expect("it is decided");
+    assert_eq!(outcomes[0], Outcome::Refused(OperationRefused::DocumentTooLarge));
+    assert!(outcomes[1..].iter().all(|outcome| *outcome == Outcome::Refused(OperationRefused::BuildsOnRefused)));
 }

@@ -135,19 +135,21 @@ impl<'a> WorkingSet<'a> {
     fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Decision {
         let Push { operations, conflicts_max_bytes: max_bytes, quota: _, is_partial } = push;
         let mut outcomes = Vec::with_capacity(operations.len());
-        let (mut conflict_bytes, mut refused_bytes) = (0, 0);
+        let mut conflict_bytes = 0;
+        // Each document is read in vain at most once.
+        let mut refused_keys = HashSet::new();
         for (index, operation) in operations.iter().enumerate() {
+            if refused_keys.contains(&operation.key) && !self.is_known(operation) {
+                outcomes.push(Outcome::Refused(OperationRefused::BuildsOnRefused));
+                continue;
+            }
             let (totals, undone) = (self.totals, undo.len());
             let outcome = match self.operation(operation, undo) {
-                Err(problem) if is_partial && let Some(refused) = problem.of_operation() => {
-                    // Its document was read in vain, as often as operations of this push are refused for it.
-                    refused_bytes += self.bytes_of(&operation.key);
-                    if refused_bytes > PUSH_WRITTEN_MAX_BYTES {
-                        return Err(Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES });
-                    }
+                Err(NoDocument::TooLarge) if is_partial => {
                     self.take_back(undo.split_off(undone));
                     self.totals = totals;
-                    Outcome::Refused(refused)
+                    refused_keys.insert(&operation.key);
+                    Outcome::Refused(OperationRefused::DocumentTooLarge)
                 }
                 outcome => outcome.map_err(|problem| problem.at(index))?,
             };
@@ -163,7 +165,7 @@ impl<'a> WorkingSet<'a> {
     }
 
     fn operation(&mut self, operation: &'a Operation, undo: &mut Vec<Undo<'a>>) -> Result<Outcome, NoDocument> {
-        if self.snapshot.known.contains(&operation.id) || self.applied.contains(&operation.id) {
+        if self.is_known(operation) {
             return Ok(Outcome::Duplicate);
         }
         if let Some(conflict) = self.conflict(operation) {
@@ -204,12 +206,9 @@ impl<'a> WorkingSet<'a> {
         if self.open_keys > PUSH_OPEN_MAX_KEYS { Err(NoDocument::TooManyKeys) } else { Ok(Outcome::Applied) }
     }
 
-    /// The bytes of a document as it is now.
-    fn bytes_of(&self, key: &DocumentKey) -> usize {
-        match self.documents.get(key) {
-            Some(working) => working.bytes(),
-            None => self.snapshot.documents.get(key).map_or(0, Document::bytes),
-        }
+    /// Whether an operation has taken effect.
+    fn is_known(&self, operation: &Operation) -> bool {
+        self.snapshot.known.contains(&operation.id) || self.applied.contains(&operation.id)
     }
 
     /// The conflict of an operation with its document as it is now, if there is one.
@@ -396,15 +395,6 @@ enum NoDocument {
 }
 
 impl NoDocument {
-    /// Why the operation alone is refused, if the others may be decided without it.
-    fn of_operation(&self) -> Option<OperationRefused> {
-        match self {
-            Self::TooLarge => Some(OperationRefused::DocumentTooLarge),
-            Self::Damaged => Some(OperationRefused::DocumentDamaged),
-            Self::TooManyKeys => None,
-        }
-    }
-
     fn at(&self, index: usize) -> Refused {
         match self {
             Self::TooLarge => Refused::DocumentTooLarge { index },

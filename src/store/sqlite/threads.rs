@@ -96,8 +96,8 @@ impl Threads {
     /// that has begun is interrupted or runs to its end, as the threads were started. It can also check
     /// [`Caller::is_gone`].
     ///
-    /// A job fails if the file is not in its place. For a job that may write, this is also checked after it, because its
-    /// writes may be lost then.
+    /// A job fails if the file is not in its place. This is also checked after a job that may write, because its writes
+    /// may be lost then.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,

@@ -206,6 +206,7 @@ pub(crate) async fn a_partial_push_is_done_without_what_is_refused(api: &Api) {
         with(with(insert("op-3", "doc-1", "a", 3, 7), "data", half("right")), "type", json!("update")),
         json!(7),
         insert("op-4", "doc-2", "a", 4, 8),
+        with(insert("op-5", "doc-1", "a", 5, 9), "type", json!("update")),
     ];
     let push = json!({"clientId": "a", "operations": operations, "partial": true}).to_string();
     for _ in 0..2 {
@@ -221,6 +222,8 @@ pub(crate) async fn a_partial_push_is_done_without_what_is_refused(api: &Api) {
                 "docId: must not be empty; timestamp: must be an integer from 1 to 9007199254740991"},
             {"index": 2, "id": "op-3", "fields": ["data"], "message": "the document would have more than 1048576 bytes"},
             {"index": 3, "fields": [], "message": "must be an object"},
+            {"index": 5, "id": "op-5", "fields": [], "message":
+                "an earlier operation of the push on the same document is refused"},
         ]);
         assert_eq!(answer["refused"], expected);
         assert_eq!(api.stats().await["totalOperations"], 2);
