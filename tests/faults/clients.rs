@@ -138,8 +138,12 @@ impl Writer {
     async fn work(&mut self, until: Instant) {
         while Instant::now() < until {
             self.edit();
-            // Like a real client, it repeats the push until it is answered, and does nothing else meanwhile.
-            while !self.push().await && Instant::now() < until {
+            // It repeats the push until it is answered, and does nothing else meanwhile, not even at the end. A pull
+            // would put an operation on top that the server may have under those of others.
+            while !self.push().await {
+                if Instant::now() >= until {
+                    return;
+                }
                 count(&self.asker.record.counts.retries);
                 self.asker.pause().await;
             }
