@@ -79,8 +79,8 @@ impl Careful {
         }
     }
 
-    /// Starts from nothing after a 410, and pushes what the server has lost. Returns the documents in conflict. It takes
-    /// the server's side of them.
+    /// Starts from nothing after a 410, and pushes what the server has lost. Returns the documents in conflict, and
+    /// takes the server's side of them.
     async fn start_again(&mut self, world: &World) -> Vec<String> {
         let mut new = Self::default();
         new.apply(&world.page(None, 100).await.entries);

@@ -40,8 +40,9 @@
 //! would become larger than 1 MiB, the answer is a 400 that names the operation's `data`.
 //!
 //! *Refused* operations of a partial push changed nothing. Each has its `index` in the push, its `id` if it has a valid
-//! one, the `fields` at fault and a `message`. It is refused for faults of its fields, because its document would become
-//! larger than 1 MiB, or because the application does not allow it. Later operations on its document are refused too.
+//! one, the `fields` at fault and a `message`. It is refused for faults of its fields, because its document would
+//! become larger than 1 MiB, or because the application does not allow it. Later operations on its document are refused
+//! too.
 //!
 //! A push is also answered with a 400 in the following cases. It names `operations`; fewer operations at a time help.
 //!
