@@ -27,6 +27,9 @@ SHORT_MAX_SECONDS = 60
 def abuse(number: int, options: argparse.Namespace) -> bool:
     row = ROWS[number - 1]
     settings = dict(setting.split("=", 1) for setting in options.settings)
+    # On SQLite each row has its own file, and so it has its own schema or database here.
+    for name in {"POSTGRES_SCHEMA", "MONGO_DB_NAME"} & settings.keys():
+        settings[name] += f"_{number}"
     server = Server(options.program, {"LOG_FORMAT": "json"} | settings, reads_log=row is not unread_log)
     bystander = Bystander(server)
     cpu, began = server.cpu_seconds(), time.monotonic()

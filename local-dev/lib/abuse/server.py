@@ -54,7 +54,6 @@ class Server:
             [program], env=of_server | settings, cwd=self.directory.name, stdout=subprocess.PIPE, stderr=log
         )
         self.address = self.read_address()
-        self.sockets = self.open_sockets()
         self.left_open: list[socket.socket] = []
         self.authorization = "Bearer " + token("evil")
         self.bytes_sent = 0
@@ -69,14 +68,19 @@ class Server:
                 return found[1], int(found[2])
         raise RuntimeError("the server does not start: " + pathlib.Path(self.path("log")).read_text())
 
-    def open_sockets(self) -> int:
-        count = 0
-        for file in pathlib.Path(f"/proc/{self.process.pid}/fd").iterdir():
+    def open_connections(self) -> int:
+        """How many connections of clients the server has open; its own ones to a database are not among them."""
+        process = pathlib.Path(f"/proc/{self.process.pid}")
+        held = set()
+        for file in (process / "fd").iterdir():
             try:
-                count += os.readlink(file).startswith("socket:")
+                held.add(os.readlink(file))
             except OSError:
                 pass
-        return count
+        port, listening = f":{self.address[1]:04X}", "0A"
+        rows = [row.split() for row in (process / "net/tcp").read_text().splitlines()[1:]]
+        taken = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(port) and row[3] != listening}
+        return len(held & taken)
 
     def mib(self, kind: str) -> int:
         """The resident memory of the process: VmRSS is that of now, VmHWM the most that it was."""
@@ -120,7 +124,7 @@ class Server:
 
     def seconds_to_close(self, last_byte_at: float, seconds_max: float) -> float | None:
         while (seconds := time.monotonic() - last_byte_at) < seconds_max:
-            if self.open_sockets() <= self.sockets:
+            if not self.open_connections():
                 return seconds
             time.sleep(0.2)
         return None
