@@ -27,7 +27,7 @@ SHORT_MAX_SECONDS = 60
 def abuse(number: int, options: argparse.Namespace) -> bool:
     row = ROWS[number - 1]
     settings = dict(setting.split("=", 1) for setting in options.settings)
-    # On SQLite each row has its own file, and so it has its own schema or database here.
+    # On SQLite each row has a file of its own; on the other stores it has a schema or a database of its own.
     for name in {"POSTGRES_SCHEMA", "MONGO_DB_NAME"} & settings.keys():
         settings[name] += f"_{number}"
     server = Server(options.program, {"LOG_FORMAT": "json"} | settings, reads_log=row is not unread_log)
