@@ -15,6 +15,7 @@ use super::write::tails::Tails;
 use super::write::writers::Announcements;
 use crate::core::names::TenantId;
 use crate::limits::store::QUERY_FILTERED_MAX_REQUESTS;
+use crate::store::turns::FairTurns;
 
 /// The version of the stored format. A database with another version is refused.
 const VERSION: i32 = 1;
@@ -34,7 +35,7 @@ pub(super) struct Database {
     pub(super) announcements: Announcements,
     pub(super) tails: Tails,
     /// The turns of queries that look at many documents.
-    pub(super) filters: async_lock::Semaphore,
+    pub(super) filters: FairTurns,
 }
 
 /// Written data survive the loss of any minority of the nodes.
@@ -63,7 +64,7 @@ impl Database {
             knows_compaction: AtomicBool::new(false),
             announcements: Announcements::default(),
             tails: Tails::default(),
-            filters: async_lock::Semaphore::new(QUERY_FILTERED_MAX_REQUESTS),
+            filters: FairTurns::new(QUERY_FILTERED_MAX_REQUESTS),
         }
     }
 

@@ -8,6 +8,7 @@ use super::connections::{Connections, Lease, Parameter, StatementKind, in_time};
 use super::failure::Failure;
 use super::schema::{self, in_schema, quoted};
 use crate::limits::store::QUERY_FILTERED_MAX_REQUESTS;
+use crate::store::turns::FairTurns;
 
 /// A database and our schema in it.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub(super) struct Database {
     /// Separate connections for checks, if there is more than one for requests.
     for_checks: Option<Connections>,
     /// The turns of queries that look at many documents.
-    pub(super) filters: async_lock::Semaphore,
+    pub(super) filters: FairTurns,
     /// The schema in the settings.
     given: Option<String>,
     /// The schema's name in quotes, when it is known to be up to date. If the schema or the whole database is dropped
@@ -29,7 +30,7 @@ impl Database {
         Self {
             connections: Arc::new(connections),
             for_checks,
-            filters: async_lock::Semaphore::new(QUERY_FILTERED_MAX_REQUESTS),
+            filters: FairTurns::new(QUERY_FILTERED_MAX_REQUESTS),
             given: schema.map(str::to_owned),
             current: RwLock::default(),
         }

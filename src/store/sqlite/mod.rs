@@ -35,6 +35,7 @@ use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
+use crate::store::turns::FairTurns;
 
 /// A store in one SQLite file. Dropping it finishes the jobs in progress and closes the file.
 #[derive(Debug)]
@@ -46,9 +47,9 @@ pub struct SqliteStore {
     writer: Threads,
     eraser: Arc<Eraser>,
     /// Lets at most half of the readers scan collections or clients.
-    scans: async_lock::Semaphore,
+    scans: FairTurns,
     /// Lets all readers but one make pages, so that one is there for the short reads of pushes and of single documents.
-    pages: async_lock::Semaphore,
+    pages: FairTurns,
 }
 
 impl SqliteStore {
@@ -76,8 +77,8 @@ impl SqliteStore {
         let writer = open_for_writing(path).map_err(open_error)?;
         // One of them is never used for pages.
         let readers = readers.max(2);
-        let scans = async_lock::Semaphore::new(readers / 2);
-        let pages = async_lock::Semaphore::new(readers - 1);
+        let scans = FairTurns::new(readers / 2);
+        let pages = FairTurns::new(readers - 1);
         let checker = open_for_reading(path).map_err(open_error)?;
         let readers = (0..readers).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
         place.check().map_err(open_gone)?;
@@ -113,8 +114,8 @@ impl Store for SqliteStore {
     }
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
+        let _page = self.pages.acquire(tenant, 1).await;
         let tenant = tenant.clone();
-        let _page = self.pages.acquire().await;
         self.readers.run("changes", move |connection, _| read::changes(connection, &tenant, &request)).await
     }
 
@@ -126,8 +127,8 @@ impl Store for SqliteStore {
     }
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
+        let _page = self.pages.acquire(tenant, 1).await;
         let tenant = tenant.clone();
-        let _page = self.pages.acquire().await;
         self.readers
             .run("changes_by_time", move |connection, _| read::changes_by_time(connection, &tenant, request))
             .await
@@ -149,14 +150,14 @@ impl Store for SqliteStore {
     }
 
     async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
+        let _turns = (self.scans.acquire(tenant, 1).await, self.pages.acquire(tenant, 1).await);
         let tenant = tenant.clone();
-        let _turns = (self.scans.acquire().await, self.pages.acquire().await);
         self.readers.run("query", move |connection, caller| read::query(connection, &tenant, &query, caller)).await
     }
 
     async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats> {
+        let _turns = (self.scans.acquire(tenant, 1).await, self.pages.acquire(tenant, 1).await);
         let tenant = tenant.clone();
-        let _turns = (self.scans.acquire().await, self.pages.acquire().await);
         self.readers.run("stats", move |connection, _| read::stats(connection, &tenant, &active_ms)).await
     }
 
