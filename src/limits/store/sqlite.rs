@@ -6,6 +6,12 @@ pub const QUEUE_MAX_JOBS: usize = 1_024;
 /// How often the change to WAL mode is tried. SQLite does not wait for that lock by itself.
 pub const WAL_MAX_ATTEMPTS: u32 = 100;
 
+/// The most connections for reads that the callers' own threads do.
+pub const LOOKUP_MAX_CONNECTIONS: usize = 4;
+
+/// The largest document that is read by the caller's own thread, in bytes. It has to be read in pieces of 4 KiB.
+pub const LOOKUP_MAX_BYTES: usize = 32 * 1024;
+
 /// The size to which the write-ahead log is truncated after a checkpoint, in bytes.
 pub const WAL_KEPT_MAX_BYTES: i64 = 64 * 1024 * 1024;
 

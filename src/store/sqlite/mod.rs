@@ -7,6 +7,7 @@
 
 mod erase;
 mod file;
+mod lookups;
 mod place;
 mod read;
 mod row;
@@ -22,8 +23,9 @@ use async_trait::async_trait;
 
 use self::erase::Eraser;
 use self::file::prepare;
+use self::lookups::Lookups;
 use self::place::{Gone, Place};
-use self::schema::{OpenError, open_for_reading, open_for_writing};
+use self::schema::{OpenError, open_for_lookups, open_for_reading, open_for_writing};
 use self::threads::{Abandoned, NAME, Threads};
 use super::{
     Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
@@ -44,6 +46,8 @@ pub struct SqliteStore {
     readers: Threads,
     /// A thread that only says whether the file can be read, and so waits for nothing else.
     checker: Threads,
+    /// Short reads without one of the threads.
+    lookups: Lookups,
     writer: Threads,
     eraser: Arc<Eraser>,
     /// Lets at most half of the readers scan collections or clients.
@@ -81,6 +85,8 @@ impl SqliteStore {
         let pages = FairTurns::new(readers - 1);
         let checker = open_for_reading(path).map_err(open_error)?;
         let readers = (0..readers).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
+        let lookups = (0..Lookups::connections()).map(|_| open_for_lookups(path));
+        let lookups = lookups.collect::<std::result::Result<_, _>>().map_err(open_error)?;
         place.check().map_err(open_gone)?;
         let start = |name, connections, abandoned| {
             Threads::start(name, connections, place.clone(), abandoned)
@@ -89,6 +95,7 @@ impl SqliteStore {
         Ok(Self {
             readers: start("sqlite-reader", readers.map_err(open_error)?, Abandoned::IsInterrupted)?,
             checker: start("sqlite-checker", vec![checker], Abandoned::IsInterrupted)?,
+            lookups: Lookups::new(lookups, place.clone()),
             writer: start("sqlite-writer", vec![writer], Abandoned::IsFinished)?,
             eraser: Arc::default(),
             scans,
@@ -114,6 +121,10 @@ impl Store for SqliteStore {
     }
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
+        let nothing_new = self.lookups.try_read(|connection| read::nothing_new(connection, tenant, &request));
+        if let Some(nothing_new) = nothing_new {
+            return Ok(nothing_new);
+        }
         let _page = self.pages.acquire(tenant, 1).await;
         let tenant = tenant.clone();
         self.readers.run("changes", move |connection, _| read::changes(connection, &tenant, &request)).await
@@ -135,6 +146,10 @@ impl Store for SqliteStore {
     }
 
     async fn client(&self, tenant: &TenantId, client: &ClientId) -> Result<Option<ClientMemory>> {
+        let found = self.lookups.try_read(|connection| read::client(connection, tenant, client).map(Some));
+        if let Some(found) = found {
+            return Ok(found);
+        }
         let (tenant, client) = (tenant.clone(), client.clone());
         self.readers.run("client", move |connection, _| read::client(connection, &tenant, &client)).await
     }
@@ -145,6 +160,10 @@ impl Store for SqliteStore {
     }
 
     async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
+        let small = self.lookups.try_read(|connection| read::small_document(connection, tenant, key));
+        if small.is_some() {
+            return Ok(small);
+        }
         let (tenant, key) = (tenant.clone(), key.clone());
         self.readers.run("document", move |connection, _| read::document(connection, &tenant, &key)).await
     }

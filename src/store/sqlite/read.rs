@@ -10,7 +10,7 @@ use super::row::{
     read_log_entry, read_position,
 };
 use super::threads::Caller;
-use crate::core::cursor::Head;
+use crate::core::cursor::{Cursor, Head};
 use crate::core::decide::Snapshot;
 use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
@@ -21,6 +21,7 @@ use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePa
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::core::text::TextPool;
+use crate::limits::store::sqlite::LOOKUP_MAX_BYTES;
 use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Query, QueryPage, Stats, TimeRequest};
 
@@ -88,6 +89,29 @@ pub(super) fn changes(
         None => None,
     };
     Ok(Changes::Page { page, noted })
+}
+
+/// The page of a client that is at the end of the log. `None` if there is anything to read.
+pub(super) fn nothing_new(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    request: &ChangesRequest,
+) -> rusqlite::Result<Option<Changes>> {
+    let Some(cursor @ Cursor::Log(place)) = request.cursor else { return Ok(None) };
+    let transaction = connection.transaction()?;
+    let head = read_head(&transaction, tenant)?;
+    if head.position != place {
+        return Ok(None);
+    }
+    let Some(page) = LogPageBuilder::begin(Some(cursor), request.max_operations, head, Some(place.fingerprint)) else {
+        return Ok(None);
+    };
+    let page = page.finish(|_| Err(no_fingerprint()))?;
+    let noted = match &request.client_id {
+        Some(client) => read_progress(&transaction, tenant, client)?,
+        None => None,
+    };
+    Ok(Some(Changes::Page { page, noted }))
 }
 
 fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Head> {
@@ -233,6 +257,22 @@ pub(super) fn document(
         .prepare_cached(&format!(
             "SELECT {LIVE_DOCUMENT_COLUMNS} FROM documents
              WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND is_deleted = 0"
+        ))?
+        .query_row([tenant.as_str(), key.collection.as_str(), key.id.as_str()], read_live_document)
+        .optional()
+}
+
+/// The same if the document exists and has at most [`LOOKUP_MAX_BYTES`].
+pub(super) fn small_document(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    key: &DocumentKey,
+) -> rusqlite::Result<Option<LiveDocument>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {LIVE_DOCUMENT_COLUMNS} FROM documents
+             WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND is_deleted = 0
+             AND octet_length(data) <= {LOOKUP_MAX_BYTES}"
         ))?
         .query_row([tenant.as_str(), key.collection.as_str(), key.id.as_str()], read_live_document)
         .optional()

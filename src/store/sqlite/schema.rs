@@ -4,6 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::file::{self, PathError};
@@ -91,6 +92,13 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// Opens a connection like [`open_for_reading`], whose statements fail instead of waiting for a lock.
+pub(super) fn open_for_lookups(path: &Path) -> Result<Connection, OpenError> {
+    let connection = open_for_reading(path)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    Ok(connection)
+}
+
 /// Opens a connection that only reads a file which [`open_for_writing`] has prepared.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
     // SQLite opens it for writing, because even a reader of a WAL file may have to recover it. `query_only` forbids all
@@ -105,6 +113,9 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
 fn configure(connection: &Connection, cache_kib: i32) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // A plan may not depend on the values of parameters. Otherwise SQLite would prepare a statement again for each new
+    // value.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

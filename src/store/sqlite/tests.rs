@@ -134,6 +134,32 @@ fn pages_and_queries_leave_a_reader_to_loads_and_documents() {
 }
 
 #[test]
+fn a_short_read_is_done_by_a_thread_if_no_other_connection_is_free() {
+    let (_directory, path) = file();
+    let store = SqliteStore::open(&path, 1).unwrap();
+    let all_in_use: Vec<_> = std::iter::from_fn(|| store.lookups.try_take()).collect();
+    assert_eq!(all_in_use.len(), Lookups::connections());
+    assert!(store.lookups.try_read(|_| Ok(Some(()))).is_none());
+    let (tenant, client) = (TenantId::literal("t"), ClientId::literal("a"));
+    assert_eq!(block_on(store.client(&tenant, &client)).unwrap(), None);
+    drop(all_in_use);
+    let is_done_at_once = store.lookups.try_read(|_| Ok(Some(()))).is_some();
+    assert_eq!(is_done_at_once, Lookups::connections() > 0);
+}
+
+#[test]
+fn a_statement_is_not_prepared_again_for_another_value() {
+    let (_directory, path) = file();
+    drop(SqliteStore::open(&path, 1).unwrap());
+    let connection = open_for_reading(&path).unwrap();
+    let find = || connection.prepare_cached(&read::scan_query(Scan::Log { after: Position::START })).unwrap();
+    for after in 0..5 {
+        assert!(!find().exists(rusqlite::params!["t", after]).unwrap());
+    }
+    assert_eq!(find().get_status(rusqlite::StatementStatus::RePrepare), 0);
+}
+
+#[test]
 fn a_file_of_another_program_is_refused_and_left_as_it_was() {
     let (_directory, path) = file();
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)").unwrap();

@@ -1,0 +1,51 @@
+//! Reads of a few small rows, which the caller's own thread does.
+//!
+//! To hand such a read to a thread and back takes longer than the read. But SQLite blocks, and the disk may hang. So
+//! there are fewer connections than processors, and whoever finds none free hands the read to a thread after all. If
+//! the disk hangs, at least one thread of the caller's runtime is left for other requests.
+
+use std::num::NonZero;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+
+use rusqlite::Connection;
+
+use super::place::Place;
+use crate::limits::store::sqlite::LOOKUP_MAX_CONNECTIONS;
+
+/// Connections for the threads of callers.
+#[derive(Debug)]
+pub(super) struct Lookups {
+    connections: Vec<Mutex<Connection>>,
+    place: Place,
+}
+
+impl Lookups {
+    /// How many connections there are on this machine.
+    pub(super) fn connections() -> usize {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        (processors - 1).min(LOOKUP_MAX_CONNECTIONS)
+    }
+
+    /// The connections must not wait for locks.
+    pub(super) fn new(connections: Vec<Connection>, place: Place) -> Self {
+        Self { connections: connections.into_iter().map(Mutex::new).collect(), place }
+    }
+
+    /// Does a short read at once. `None` if that is not possible now, for whatever reason: then a thread must do it,
+    /// and report what is wrong.
+    pub(super) fn try_read<T>(&self, read: impl FnOnce(&mut Connection) -> rusqlite::Result<Option<T>>) -> Option<T> {
+        let mut connection = self.try_take()?;
+        self.place.check().ok()?;
+        read(&mut connection).ok().flatten()
+    }
+
+    pub(super) fn try_take(&self) -> Option<MutexGuard<'_, Connection>> {
+        self.connections.iter().find_map(|connection| match connection.try_lock() {
+            Ok(connection) => Some(connection),
+            // A read that panicked has left nothing behind but its transaction, which was rolled back.
+            Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
+            Err(TryLockError::WouldBlock) => None,
+        })
+    }
+}
