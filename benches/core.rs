@@ -7,6 +7,7 @@ use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::cursor::Head;
 use syncflow_server::core::decide::{Snapshot, decide};
 use syncflow_server::core::document::Document;
+use syncflow_server::core::feed::Feed;
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
@@ -91,7 +92,16 @@ fn pages(criterion: &mut Criterion) {
     let entries: Vec<LogEntry> = (0..PAGE_MAX_OPERATIONS)
         .map(|index| {
             let Operation { id, change, key, timestamp, client_id, clock } = operation(index, clock(2, 2));
-            LogEntry { seq: Seq::new(index as u64), id, change, key, timestamp, client_id, clock: clock.json().clone() }
+            LogEntry {
+                seq: Seq::new(index as u64),
+                id,
+                change,
+                key,
+                timestamp,
+                client_id,
+                clock: clock.json().clone(),
+                rev: None,
+            }
         })
         .collect();
     let mut group = criterion.benchmark_group("page building");
@@ -100,7 +110,7 @@ fn pages(criterion: &mut Criterion) {
         bencher.iter_batched(
             || entries.clone(),
             |entries| {
-                let page = LogPageBuilder::begin(None, PAGE_MAX_OPERATIONS, Head::default(), None);
+                let page = LogPageBuilder::begin(None, &Feed::Operations, PAGE_MAX_OPERATIONS, Head::default(), None);
                 let mut page = page.expect("a client from nothing needs no cursor");
                 let is_whole = black_box(entries).into_iter().all(|entry| page.push(entry));
                 (is_whole, page.finish(|_| Ok::<_, ()>(Fingerprint::START)))

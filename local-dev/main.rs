@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use syncflow_server::config::{Adapter, AuthConfig, Config, ConfigError, Listen};
 use syncflow_server::limits::runtime::{LOG_END_TIME_MAX_MS, STOP_END_MAX_SECONDS};
+use syncflow_server::limits::store::sqlite::LOOKUP_MAX_CONNECTIONS;
 use syncflow_server::runtime::{self, Access, ConnectionLimits, TokioHost, logging};
 use syncflow_server::service::SyncService;
 use syncflow_server::store::Store;
@@ -84,7 +85,10 @@ async fn serve(config: &Config, access: Access, store: Arc<dyn Store>) -> Result
 
 /// How many files the store may open: SQLite has up to three for each of its connections.
 fn store_files(config: &Config) -> usize {
-    usize::try_from(config.store.pool_size).unwrap_or(usize::MAX).saturating_add(2).saturating_mul(3)
+    usize::try_from(config.store.pool_size)
+        .unwrap_or(usize::MAX)
+        .saturating_add(2 + LOOKUP_MAX_CONNECTIONS)
+        .saturating_mul(3)
 }
 
 /// Ends the process when its time to stop is over, even if a statement does not return or the log is not read. Answered

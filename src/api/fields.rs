@@ -100,6 +100,25 @@ impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
         None
     }
 
+    /// The names in a list of at most `max` names.
+    pub(super) fn names<T>(
+        &mut self,
+        key: &str,
+        list: List<'a>,
+        max: usize,
+        parse: fn(&str) -> Result<T, BadName>,
+    ) -> Option<Vec<T>> {
+        let texts = self.elements(key, list, (max, "names"))?;
+        let path = self.path.key(key);
+        let names = texts.into_iter().enumerate().map(|(index, text)| {
+            let name = name(parse)(text);
+            name.map_err(|problem| self.faults.add(path.index(index), problem)).ok()
+        });
+        // Every faulty name is found, not only the first one.
+        let names: Vec<Option<T>> = names.collect();
+        names.into_iter().collect()
+    }
+
     /// Parses an object inside a request, or records a fault if it is not one.
     pub(super) fn of_object(
         text: &'a str,
@@ -164,7 +183,13 @@ impl<'a, 'f, const N: usize> Fields<'a, 'f, N> {
         }
     }
 
-    fn fault(&mut self, key: &str, problem: impl Display) {
+    /// The value of a check, or a fault.
+    pub(super) fn checked<T, E: Display>(&mut self, key: &str, value: Result<T, E>) -> Option<T> {
+        self.noting(key, value)
+    }
+
+    /// Records a fault.
+    pub(super) fn fault(&mut self, key: &str, problem: impl Display) {
         self.faults.add(self.path.key(key), problem);
     }
 

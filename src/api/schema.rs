@@ -195,6 +195,13 @@ pub(super) struct ChangesRequest {
     /// The cursor of the last answer; `null` or empty for a client that has nothing.
     #[schema(required = false)]
     cursor: Option<String>,
+    /// Whether the answer has every operation, or each changed document once and whole. `documents` needs the key
+    /// `cursor`.
+    #[schema(required = false, inline, default = "operations")]
+    r#as: Form,
+    /// With `"as":"documents"`: the only collections whose documents the client wants.
+    #[schema(required = false, min_items = 1, max_items = 100, example = json!(["todos"]))]
+    collections: Vec<Name>,
     /// The greatest `timestamp` of the last page that the client applied.
     #[schema(required = false, default = 0, maximum = 18_014_398_509_481_984.0, example = 1_234_567_890)]
     since: u64,
@@ -207,6 +214,14 @@ pub(super) struct ChangesRequest {
     /// Ignored: the cursor, or the client's id and `since`, say what a client has.
     #[schema(required = false)]
     vector_clock: BTreeMap<String, Value>,
+}
+
+/// The form of changes.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+enum Form {
+    Operations,
+    Documents,
 }
 
 /// A page of changes.
@@ -248,6 +263,9 @@ struct PulledOperation {
     synced: bool,
     #[schema(example = json!({"client-1": 1, "client-2": 0}))]
     vector_clock: BTreeMap<String, Counter>,
+    /// With `"as":"documents"`: the number of operations that were applied to the document.
+    #[schema(required = false, minimum = 1, example = 1)]
+    rev: u64,
 }
 
 /// A document: its data, and two keys of the server.

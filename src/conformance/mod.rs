@@ -157,6 +157,9 @@ macro_rules! for_each_conformance_check {
                     a_client_at_any_cursor_reaches_the_documents_after_any_compaction,
                     the_beginning_shows_tombstones_if_history_is_gone,
                     every_page_is_in_the_mode_that_the_core_chooses,
+                    a_feed_of_documents_returns_each_changed_document_once_with_its_revision,
+                    a_feed_of_some_collections_moves_over_the_others,
+                    a_page_of_some_collections_is_bounded_in_bytes,
                 ]
                 since_pull: [
                     a_page_has_the_operations_with_a_greater_timestamp_in_its_order,

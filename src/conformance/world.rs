@@ -11,6 +11,7 @@ use crate::core::cursor::Cursor;
 use crate::core::decide::quota::Usage;
 use crate::core::decide::{Batch, Outcome, Push, decide, ids_of, keys_of};
 use crate::core::document::LiveDocument;
+use crate::core::feed::Feed;
 use crate::core::filter::{Condition, Filter};
 use crate::core::names::{ClientId, Collection, TenantId};
 use crate::core::numbers::UnixMs;
@@ -176,9 +177,14 @@ impl World {
         page_of(self.pull(PullFrom::Since(since.into()), None, max_operations).await)
     }
 
-    /// A page of the port, without a client id.
+    /// A page of operations of the port, without a client id.
     pub async fn changes(&self, cursor: Option<Cursor>, max_operations: usize) -> LogPage {
-        let request = ChangesRequest { cursor, max_operations, client_id: None };
+        self.changes_of(&Feed::Operations, cursor, max_operations).await
+    }
+
+    /// A page of a feed of the port, without a client id.
+    pub async fn changes_of(&self, feed: &Feed, cursor: Option<Cursor>, max_operations: usize) -> LogPage {
+        let request = ChangesRequest { feed: feed.clone(), ..ChangesRequest::operations(cursor, max_operations) };
         match self.store.changes(&self.tenant, request).await.expect("the store reads changes") {
             Changes::Page { page, .. } => page,
             Changes::Reset => panic!("the cursor was reset"),

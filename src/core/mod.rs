@@ -16,4 +16,4 @@ mod pull;
 pub mod text;
 mod wire;
 
-pub use self::pull::{cursor, fingerprint, page, places, progress};
+pub use self::pull::{cursor, feed, fingerprint, page, places, progress};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::clock::VectorClock;
 use super::json::Object;
 use super::names::{ClientId, DocumentKey, OperationId};
-use super::numbers::{Seq, UnixMs};
+use super::numbers::{Rev, Seq, UnixMs};
 
 /// The effect of an operation on its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,6 +169,8 @@ pub struct LogEntry {
     pub client_id: ClientId,
     /// The vector clock as the text of a JSON object, because a pull does not need to parse it.
     pub clock: Object,
+    /// The revision of the document if the entry stands for its state. `None` for an operation.
+    pub rev: Option<Rev>,
 }
 
 impl LogEntry {

@@ -28,6 +28,9 @@ impl LogEntry {
             object.string("clientId", self.client_id.as_str());
             object.boolean("synced", true);
             object.raw("vectorClock", self.clock.as_str());
+            if let Some(rev) = self.rev {
+                object.number("rev", rev.get());
+            }
         });
     }
 
@@ -164,6 +167,7 @@ mod tests {
                 timestamp: UnixMs::new(1_234),
                 client_id: ClientId::literal("a"),
                 clock: Object::literal(r#"{"a":1}"#),
+                rev: None,
             };
             let mut json = String::new();
             entry.write(&mut json);
@@ -171,6 +175,11 @@ mod tests {
             let rest = r#""timestamp":1234,"clientId":"a","synced":true,"vectorClock":{"a":1}}"#;
             assert_eq!(json, format!("{head}{rest}"));
             assert_eq!(entry.wire_bytes(), json.len() + 1);
+            let state = LogEntry { rev: Some(Rev::new(12)), ..entry };
+            let mut json = String::new();
+            state.write(&mut json);
+            assert!(json.ends_with(r#""vectorClock":{"a":1},"rev":12}"#));
+            assert_eq!(state.wire_bytes(), json.len() + 1);
         }
     }
 

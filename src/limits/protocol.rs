@@ -50,6 +50,12 @@ pub const PAGE_DEFAULT_OPERATIONS: usize = 100;
 /// The largest page of a pull, in operations. Larger requested values are clamped.
 pub const PAGE_MAX_OPERATIONS: usize = 1_000;
 
+/// The most collections to which a pull may be limited.
+pub const PULL_MAX_COLLECTIONS: usize = 100;
+
+/// The most places in the log that a store compares for a page of a pull that is limited to some collections.
+pub const FEED_MAX_PLACES: usize = 20_000;
+
 /// Largest page of a pull or a query, in bytes of JSON, one of its rows counted twice.
 ///
 /// No single row comes near: `data` and a vector clock of 1,000 names whose every character is escaped have 1.6 MB. In

@@ -272,10 +272,15 @@ impl Account {
         Ok(Loan { account: Arc::clone(self), bytes })
     }
 
+    /// Called when the client has sent all that the server needs to go on.
+    fn stop_waiting_for_client(&self) {
+        self.held().with_client_since = None;
+    }
+
     /// Called when the client has sent its request and the work begins.
     async fn begin_work(&self) -> Result<(), NoRoom> {
         let Some(tenant) = self.tenant.get() else { return Ok(()) };
-        self.held().with_client_since = None;
+        self.stop_waiting_for_client();
         let units = self.reserved.bytes / UNIT_BYTES;
         if !self.reserved.is_for_read {
             let share = self.memory.acquire_for_push(tenant, units).await;

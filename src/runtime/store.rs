@@ -4,6 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "sqlite")]
+use tokio::runtime::Handle;
+
 #[cfg(all(feature = "aws", any(feature = "postgres", feature = "mongodb")))]
 use crate::aws;
 use crate::config::{Adapter, ConfigError, Connection, StoreConfig};
@@ -24,6 +27,13 @@ type PostgresAccess = (String, Option<Arc<dyn LoginSource>>);
 #[cfg(feature = "mongodb")]
 type MongoAccess = (String, Option<Arc<dyn UriSource>>);
 
+/// How many connections SQLite may have for reads on the threads of this runtime. If the disk hangs, one of the threads
+/// is left for other requests.
+#[cfg(feature = "sqlite")]
+fn lookup_connections() -> usize {
+    Handle::current().metrics().num_workers().saturating_sub(1)
+}
+
 /// Opens the store that the settings name. Dropping it closes it.
 ///
 /// # Errors
@@ -33,8 +43,8 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
         Adapter::Memory => Ok(Arc::new(MemoryStore::new())),
         #[cfg(feature = "sqlite")]
         Adapter::Sqlite { path } => {
-            let (path, readers) = (path.clone(), config.pool_size as usize);
-            let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&path, readers));
+            let (path, readers, lookups) = (path.clone(), config.pool_size as usize, lookup_connections());
+            let opening = tokio::task::spawn_blocking(move || SqliteStore::open_with_lookups(&path, readers, lookups));
             match opening.await {
                 Ok(Ok(store)) => Ok(Arc::new(store)),
                 Ok(Err(problem)) => Err(ConfigError::new("SQLITE_PATH", problem)),

@@ -92,7 +92,7 @@ impl Follower<'_> {
     /// # Errors
     /// When the store fails. The follower stays where it is.
     pub async fn next_batch(&mut self) -> Result<Followed, ServiceError> {
-        let request = ChangesRequest { cursor: self.cursor, max_operations: PAGE_MAX_OPERATIONS, client_id: None };
+        let request = ChangesRequest::operations(self.cursor, PAGE_MAX_OPERATIONS);
         let page = match self.service.store.changes(&self.tenant, request).await? {
             Changes::Page { page, .. } => page,
             Changes::Reset => return Ok(Followed::LogReplaced),

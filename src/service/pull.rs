@@ -10,6 +10,7 @@ use super::{Caller, ServiceError, SyncService};
 use crate::core::access::Principal;
 use crate::core::cursor::Cursor;
 use crate::core::decide::quota::{Quota, QuotaExceeded, QuotaKind};
+use crate::core::feed::{Collections, Feed};
 use crate::core::names::{ClientId, TenantId};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::LogEntry;
@@ -25,6 +26,14 @@ use crate::store::{Changes, ChangesRequest, ClientMemory, ErrorKind, NewMemory, 
 pub enum PullFrom {
     /// After a cursor, or `None` for a client that has nothing yet.
     Cursor(Option<Cursor>),
+    /// The same, with each changed document once and whole in place of the operations.
+    Documents {
+        /// The cursor, or `None` for a client that has nothing yet. A cursor that was made with some collections is
+        /// only for the same ones. The routes check this, and an application has to take care of it.
+        after: Option<Cursor>,
+        /// The collections whose documents are returned; the cursor moves over the others. `None` for all collections.
+        collections: Option<Collections>,
+    },
     /// After a timestamp, by the original protocol.
     Since(UnixMs),
 }
@@ -127,16 +136,14 @@ impl SyncService {
         let PullRequest { from, client_id, max_operations } = request;
         match (from, client_id) {
             (PullFrom::Cursor(cursor), client_id) => {
-                let now_ms = self.host.now_ms();
-                let request = ChangesRequest { cursor, max_operations, client_id: client_id.clone() };
-                let Changes::Page { page, noted } = self.store.changes(tenant, request).await? else {
-                    return Ok(Pulled::Reset);
-                };
-                if let Some(client_id) = client_id {
-                    let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
-                    self.note_progress(tenant, &client_id, noted, progress, quota).await;
-                }
-                Ok(Pulled::Page(page.into()))
+                let request = ChangesRequest { cursor, feed: Feed::Operations, max_operations, client_id };
+                self.pull_after(tenant, quota, request).await
+            }
+            (PullFrom::Documents { after: cursor, collections }, client_id) => {
+                let feed = Feed::Documents { collections };
+                let max_operations = feed.page_limit(max_operations);
+                let request = ChangesRequest { cursor, feed, max_operations, client_id };
+                self.pull_after(tenant, quota, request).await
             }
             (PullFrom::Since(since), None) => {
                 let after = TimePlace::after_timestamp(since);
@@ -148,6 +155,24 @@ impl SyncService {
                 self.pull_remembered(tenant, &client_id, since, max_operations, quota).await.map(Pulled::Page)
             }
         }
+    }
+
+    /// A page after a cursor.
+    async fn pull_after(
+        &self,
+        tenant: &TenantId,
+        quota: Quota,
+        request: ChangesRequest,
+    ) -> Result<Pulled, ServiceError> {
+        let (now_ms, client_id) = (self.host.now_ms(), request.client_id.clone());
+        let Changes::Page { page, noted } = self.store.changes(tenant, request).await? else {
+            return Ok(Pulled::Reset);
+        };
+        if let Some(client_id) = client_id {
+            let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
+            self.note_progress(tenant, &client_id, noted, progress, quota).await;
+        }
+        Ok(Pulled::Page(page.into()))
     }
 
     /// A page for a client whose places the server remembers.
@@ -261,7 +286,7 @@ impl SyncService {
         cursor: Cursor,
         max_operations: usize,
     ) -> Result<LogPage, ServiceError> {
-        let request = |cursor| ChangesRequest { cursor: Some(cursor), max_operations, client_id: None };
+        let request = |cursor| ChangesRequest::operations(Some(cursor), max_operations);
         let changes = match self.store.changes(tenant, request(cursor)).await? {
             // The memory belongs to another log than the store has now, so only a start from the beginning loses
             // nothing.

@@ -131,21 +131,22 @@ impl Tenant {
     fn changes(&self, request: ChangesRequest) -> Result<Changes> {
         let there = request.cursor.and_then(|cursor| self.position(cursor.position().seq));
         let there = there.map(|there| there.fingerprint);
-        let Some(mut page) = LogPageBuilder::begin(request.cursor, request.max_operations, self.head(), there) else {
+        let ChangesRequest { cursor, feed, max_operations, client_id } = request;
+        let Some(mut page) = LogPageBuilder::begin(cursor, &feed, max_operations, self.head(), there) else {
             return Ok(Changes::Reset);
         };
         let rows: &mut dyn Iterator<Item = LogEntry> = match page.scan() {
             Scan::Log { after } => &mut self.entries_after(after.seq),
             Scan::State { after, tombstones_after } => &mut self.states_after(after.seq, tombstones_after),
         };
-        for row in rows {
+        for row in rows.filter(|row| feed.includes(&row.key.collection)) {
             if !page.push(row) {
                 break;
             }
         }
         let lost = || StoreError::new(NAME, "changes", ErrorKind::Failed, "a sequence number without a fingerprint");
         let page = page.finish(|seq| self.position(seq).map(|last| last.fingerprint).ok_or_else(lost))?;
-        let noted = request.client_id.and_then(|client| self.clients.get(&client)).map(ClientMemory::progress);
+        let noted = client_id.and_then(|client| self.clients.get(&client)).map(ClientMemory::progress);
         Ok(Changes::Page { page, noted })
     }
 
@@ -333,6 +334,7 @@ fn logged_entry(seq: Seq, operation: &Operation) -> LogEntry {
         timestamp: operation.timestamp,
         client_id: operation.client_id.clone(),
         clock: operation.clock.json().clone(),
+        rev: None,
     }
 }
 
@@ -345,6 +347,7 @@ fn state_entry(seq: Seq, key: &DocumentKey, document: &Document) -> LogEntry {
         timestamp: document.timestamp,
         client_id: document.client_id.clone(),
         clock: document.clock.json().clone(),
+        rev: Some(document.rev),
     }
 }
 

@@ -39,6 +39,7 @@ use async_trait::async_trait;
 use crate::core::cursor::Cursor;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
+use crate::core::feed::Feed;
 use crate::core::filter::Filter;
 use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
@@ -179,10 +180,20 @@ pub enum Commit {
 pub struct ChangesRequest {
     /// The place at which the page begins. `None` for a client that has nothing, which receives the existing documents.
     pub cursor: Option<Cursor>,
+    /// The form of the page. If the feed is limited to some collections, an index of collections serves the read.
+    pub feed: Feed,
     /// The greatest number of operations on the page.
     pub max_operations: usize,
     /// The client that pulls, if its stored progress is to be read too.
     pub client_id: Option<ClientId>,
+}
+
+impl ChangesRequest {
+    /// A page of operations, not for a certain client.
+    #[must_use]
+    pub fn operations(cursor: Option<Cursor>, max_operations: usize) -> Self {
+        Self { cursor, feed: Feed::Operations, max_operations, client_id: None }
+    }
 }
 
 /// The outcome of [`Store::changes`].

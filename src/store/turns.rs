@@ -1,7 +1,8 @@
 //! Turns for work of which only some may be done at the same time, shared fairly among tenants.
 //!
-//! Without fairness, a tenant with many requests would be in front of everybody else's. Here each tenant has a queue of
-//! its own. The queues take turns, so a tenant's first request waits at most for one of each other tenant.
+//! Without fairness, a tenant with many requests would delay those of all others. Here each tenant has a queue of its
+//! own. The queues take turns. So a tenant's first request waits for the work that goes on, and then for at most one
+//! request of each other tenant.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,8 @@ impl FairTurns {
             (waiting, shared.next())
         };
         grant(&self.shared, granted);
+        // If this future is dropped, the waiters behind this one may have their turn.
+        let _gives_way = GivesWay { tenant, shared: &self.shared };
         waiting.await.expect("a waiter is removed only when it has its turn or is gone")
     }
 
@@ -53,7 +56,24 @@ impl FairTurns {
     }
 }
 
-/// Units that somebody has taken, until it is dropped.
+/// A waiter that has its turn or gives up.
+struct GivesWay<'a> {
+    tenant: &'a TenantId,
+    shared: &'a Arc<Mutex<Shared>>,
+}
+
+impl Drop for GivesWay<'_> {
+    fn drop(&mut self) {
+        let granted = {
+            let mut shared = lock(self.shared);
+            shared.forget_gone(self.tenant);
+            shared.next()
+        };
+        grant(self.shared, granted);
+    }
+}
+
+/// Units that are taken until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     units: usize,
@@ -92,15 +112,18 @@ impl Shared {
             self.queues.insert(tenant.clone(), VecDeque::from([waiter]));
             return;
         };
-        // Those who gave up are removed here too, since it may take long until a turn is free.
-        while queue.front().is_some_and(|waiter| waiter.grant.is_canceled()) {
-            queue.pop_front();
-        }
         queue.push_back(waiter);
     }
 
-    /// Takes those out of the queues whose turn it is now. A waiter that needs more than is free is not overtaken, so
-    /// that it has its turn some time.
+    /// Removes the waiters of a tenant that gave up.
+    fn forget_gone(&mut self, tenant: &TenantId) {
+        if let Some(queue) = self.queues.get_mut(tenant) {
+            queue.retain(|waiter| !waiter.grant.is_canceled());
+        }
+    }
+
+    /// Takes the waiters out of the queues that have their turn now. A waiter that needs more than is free is not
+    /// overtaken, so that it has its turn some time.
     fn next(&mut self) -> Vec<Waiter> {
         let mut granted = Vec::new();
         while let Some(tenant) = self.order.pop_front() {
@@ -124,7 +147,7 @@ impl Shared {
     }
 }
 
-/// Gives turns to those whose units were taken for them. A turn of somebody who has gone meanwhile is given back at
+/// Gives turns to waiters whose units were taken for them. If a waiter has gone meanwhile, its turn is given back at
 /// once, so this must not run while the state is locked.
 fn grant(shared: &Arc<Mutex<Shared>>, granted: Vec<Waiter>) {
     for Waiter { units, grant } in granted {
@@ -173,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_free_is_used_by_whoever_wants_it() {
+    fn units_that_are_free_are_for_any_tenant() {
         let turns = FairTurns::new(3);
         let only = tenant("only");
         let held: Vec<_> = (0..3).map(|_| turns.acquire(&only, 1).now_or_never()).collect();
@@ -185,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_needs_much_is_not_overtaken() {
+    fn a_waiter_that_needs_much_is_not_overtaken() {
         let turns = FairTurns::new(2);
         let (much, little) = (tenant("much"), tenant("little"));
         let held = turns.acquire(&little, 1).now_or_never();
@@ -200,14 +223,26 @@ mod tests {
     }
 
     #[test]
-    fn those_who_give_up_take_nothing_and_hold_up_nobody() {
+    fn a_waiter_that_needs_much_and_gives_up_lets_the_next_one_pass() {
+        let turns = FairTurns::new(2);
+        let (much, little) = (tenant("much"), tenant("little"));
+        let _held = turns.acquire(&little, 1).now_or_never();
+        let needs_both = waiting(&turns, &much, 2);
+        let mut needs_one = waiting(&turns, &little, 1);
+        assert!((&mut needs_one).now_or_never().is_none());
+        drop(needs_both);
+        assert!(needs_one.now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_waiter_that_gives_up_takes_nothing_and_holds_up_nobody() {
         let turns = FairTurns::new(1);
         let (gone, here) = (tenant("gone"), tenant("here"));
         let held = turns.acquire(&here, 1).now_or_never();
         for _ in 0..3 {
             drop(waiting(&turns, &gone, 1));
         }
-        assert!(lock(&turns.shared).queues[&gone].len() <= 1, "only the last one is left in its queue");
+        assert!(lock(&turns.shared).queues.get(&gone).is_none_or(VecDeque::is_empty));
         let next = waiting(&turns, &here, 1);
         drop(held);
         drop(next.now_or_never().expect("nobody else wants a turn"));

@@ -66,7 +66,7 @@ const CASES: [(Table, &str, Value, &[Read]); 10] = [
 
 async fn read(world: &World, read: Read) -> Result<()> {
     let (store, tenant) = (&world.store, &world.tenant);
-    let pull = |cursor| ChangesRequest { cursor, max_operations: 9, client_id: None };
+    let pull = |cursor| ChangesRequest::operations(cursor, 9);
     match read {
         Read::Log => store.changes(tenant, pull(Some(Cursor::BEGINNING))).await.map(drop),
         Read::State => store.changes(tenant, pull(None)).await.map(drop),

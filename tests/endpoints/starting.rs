@@ -231,8 +231,9 @@ async fn a_store_that_does_not_work_is_said_at_the_start_in_plain_words() {
         assert_eq!(code, Some(0), "{schema}: {log}");
     }
 
-    // No server listens here either, and the driver searches for one as long as it may.
-    let uri = format!("mongodb://u:hunter2@127.0.0.1:{}/?serverSelectionTimeoutMS=200", free_port());
+    // No server listens here either, and the driver searches for one as long as it may. That must be long enough for a
+    // first attempt on a busy machine.
+    let uri = format!("mongodb://u:hunter2@127.0.0.1:{}/?serverSelectionTimeoutMS=4000", free_port());
     let line = first_error(directory.path(), &[("MONGO_URI", &uri)]).await;
     assert!(line.contains("MONGO_URI: no server listens") && !line.contains("hunter2"), "{line}");
 }

@@ -32,9 +32,15 @@ pub(super) fn push(client: &str, operations: &[Operation]) -> Value {
 
 /// The body of a pull.
 pub(super) fn pull(client: &str, from: &PullFrom, limit: usize) -> Value {
+    let text = |cursor: &Option<Cursor>| cursor.map(|cursor| cursor.to_string());
     match from {
-        PullFrom::Cursor(cursor) => {
-            json!({"clientId": client, "limit": limit, "cursor": cursor.map(|cursor| cursor.to_string())})
+        PullFrom::Cursor(cursor) => json!({"clientId": client, "limit": limit, "cursor": text(cursor)}),
+        PullFrom::Documents { after, collections } => {
+            let mut body = json!({"clientId": client, "limit": limit, "cursor": text(after), "as": "documents"});
+            if let Some(collections) = collections {
+                body["collections"] = collections.iter().map(Collection::as_str).collect();
+            }
+            body
         }
         PullFrom::Since(since) => json!({"clientId": client, "limit": limit, "since": since.get()}),
     }
@@ -92,6 +98,7 @@ fn entry(operation: &Value) -> Option<LogEntry> {
         timestamp: UnixMs::new(operation["timestamp"].as_u64()?),
         client_id: ClientId::literal(text("clientId")?),
         clock: VectorClock::parse(&operation["vectorClock"].to_string()).ok()?.json().clone(),
+        rev: operation["rev"].as_u64().map(Rev::new),
     })
 }
 

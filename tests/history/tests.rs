@@ -49,6 +49,7 @@ fn entry(operation: &Operation) -> LogEntry {
         timestamp: operation.timestamp,
         client_id: operation.client_id.clone(),
         clock: operation.clock.json().clone(),
+        rev: None,
     }
 }
 

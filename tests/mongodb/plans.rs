@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use mongodb::bson::{Bson, Document, doc};
 use syncflow_server::conformance::draft::{delete, insert, update};
 use syncflow_server::core::cursor::Cursor;
-use syncflow_server::core::names::ClientId;
+use syncflow_server::core::feed::{Collections, Feed};
+use syncflow_server::core::names::{ClientId, Collection};
 use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::store::{ChangesRequest, CompactStep};
 
@@ -193,8 +194,11 @@ async fn every_command_is_served_by_an_index() {
     served("a page of an original client");
     world.changes(None, 1).await;
     served("a page of documents");
+    let collections = Collections::new(["todos", "others"].map(Collection::literal)).expect("some names");
+    world.changes_of(&Feed::Documents { collections: Some(collections) }, Some(Cursor::BEGINNING), 2).await;
+    served("a page of two collections");
     let client_id = Some(ClientId::literal("you"));
-    let request = ChangesRequest { cursor: Some(Cursor::BEGINNING), max_operations: 2, client_id };
+    let request = ChangesRequest { client_id, ..ChangesRequest::operations(Some(Cursor::BEGINNING), 2) };
     world.store.changes(&world.tenant, request).await.expect("a page");
     served("a page of the log");
     world.store.tenants(None, 5).await.expect("the tenants");

@@ -4,8 +4,9 @@ use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{COLLECTION, Draft, delete, insert, update};
 use syncflow_server::conformance::world::query_of;
 use syncflow_server::core::cursor::{Cursor, Position};
+use syncflow_server::core::feed::{Collections, Feed};
 use syncflow_server::core::fingerprint::Fingerprint;
-use syncflow_server::core::names::OperationId;
+use syncflow_server::core::names::{Collection, OperationId};
 use syncflow_server::core::numbers::{Seq, UnixMs};
 use syncflow_server::limits::service::GROUP_MAX_OPERATIONS;
 use syncflow_server::service::Host as _;
@@ -136,6 +137,20 @@ async fn reads_read_by_their_indexes(watched: &Watched, horizon: u64) {
             drop(empty.changes(None, 100).await);
         })
         .await;
+    let of_collections = ["syncflow_documents_of_collection", "syncflow_documents_deleted_of_collection", heads];
+    for (what, collections, tenant) in [
+        ("a page of two collections", &["todos", "nobody's"][..], &watched.world),
+        ("a page of collections without documents", &["none", "nobody's"], &watched.world),
+        ("a page of a collection of tombstones", &["todos"], &empty),
+    ] {
+        let collections = Collections::new(collections.iter().copied().map(Collection::literal));
+        let feed = Feed::Documents { collections: Some(collections.expect("some names")) };
+        watched
+            .reads_by(what, &of_collections, async |_| {
+                drop(tenant.changes_of(&feed, Some(Cursor::BEGINNING), 500).await);
+            })
+            .await;
+    }
     let by_time = if horizon == 0 { "syncflow_operations_by_time" } else { "syncflow_documents_by_time" };
     watched
         .reads_by("a page by timestamp", &[by_time, heads], async |world| {

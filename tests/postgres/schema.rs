@@ -29,7 +29,7 @@ async fn of_many_cold_starts_at_once_one_makes_the_schema_and_all_can_use_it() {
         start.expect("a start succeeds");
     }
     assert_eq!(world(&schema.options()).stats().await.operations, 24);
-    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 7);
+    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 8);
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_schema_of_a_later_version_is_used_as_it_is() {
     let later = format!("INSERT INTO {}.syncflow_migrations DEFAULT VALUES", schema.quoted());
     admin.batch_execute(&later).await.expect("a later version takes a step");
     world(&schema.options()).apply([insert("op-2", "doc-2")]).await;
-    assert_eq!(steps_taken(&admin, &schema).await, 8);
+    assert_eq!(steps_taken(&admin, &schema).await, 9);
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_page_of_another_mode_than_the_core_chooses_is_an_error() {
     world.compact(0).await;
     let by_time = TimeRequest { after: TimePlace::after_timestamp(UnixMs::EPOCH), max_operations: 9 };
     let pull = || async {
-        let request = ChangesRequest { cursor: Some(Cursor::BEGINNING), max_operations: 9, client_id: None };
+        let request = ChangesRequest::operations(Some(Cursor::BEGINNING), 9);
         let page = world.store.changes(&world.tenant, request).await.map(drop);
         (page, world.store.changes_by_time(&world.tenant, by_time).await.map(drop))
     };
@@ -97,7 +97,7 @@ async fn a_page_of_another_mode_than_the_core_chooses_is_an_error() {
     assert!(page.is_ok() && page_by_time.is_ok());
     let admin = connect(&server_url()).await;
     for (function, choice) in
-        [("syncflow_changes", "in_log AND after_seq >= head.horizon"), ("syncflow_changes_by_time", "head.horizon = 0")]
+        [("syncflow_feed", "in_log AND after_seq >= head.horizon"), ("syncflow_changes_by_time", "head.horizon = 0")]
     {
         let sql = "SELECT pg_get_functiondef(oid) FROM pg_proc
                    WHERE proname = $1 AND pronamespace = to_regnamespace($2)";
@@ -194,11 +194,12 @@ async fn the_bytes_of_a_tenant_are_counted_by_the_step_and_for_servers_of_the_ve
     let undo = format!(
         "DO $$ DECLARE f regprocedure; BEGIN
              FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = '{0}'::regnamespace
-                 AND (proname = 'syncflow_usage' OR proname = 'syncflow_commit' AND pronargs = 24)
+                 AND (proname IN ('syncflow_usage', 'syncflow_feed') OR proname = 'syncflow_commit' AND pronargs = 24)
              LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP;
          END $$;
+         DROP INDEX {0}.syncflow_documents_deleted_of_collection;
          ALTER TABLE {0}.syncflow_heads DROP COLUMN bytes;
-         DELETE FROM {0}.syncflow_migrations WHERE step = 7",
+         DELETE FROM {0}.syncflow_migrations WHERE step >= 7",
         schema.quoted(),
     );
     admin.batch_execute(&undo).await.expect("the step is undone");

@@ -35,6 +35,8 @@ pub(crate) enum Step {
     Commit,
     /// A pull with a cursor.
     PullCursor { client: Option<usize>, cursor: CursorChoice, max_operations: usize },
+    /// A pull of documents with a cursor, of these collections or of all.
+    PullDocuments { cursor: CursorChoice, collections: Option<Vec<usize>>, max_operations: usize },
     /// A pull with a timestamp.
     PullSince { client: Option<usize>, since: SinceChoice, max_operations: usize },
     /// A document by id.
@@ -109,6 +111,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Commit),
         6 => (client(), cursor(), 1..5_usize)
             .prop_map(|(client, cursor, max_operations)| Step::PullCursor { client, cursor, max_operations }),
+        4 => (cursor(), option::of(vec(collection(), 1..3)), 1..5_usize).prop_map(
+            |(cursor, collections, max_operations)| Step::PullDocuments { cursor, collections, max_operations }
+        ),
         8 => (client(), since(), 1..5_usize)
             .prop_map(|(client, since, max_operations)| Step::PullSince { client, since, max_operations }),
         2 => (collection(), 0..DOCUMENTS.len())

@@ -1,5 +1,6 @@
 //! Compares every store with the model store, answer by answer (law 8).
 
+mod feeds;
 mod history;
 mod subject;
 

@@ -7,7 +7,9 @@ use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Batch;
 use syncflow_server::core::decide::quota::Usage;
 use syncflow_server::core::document::LiveDocument;
+use syncflow_server::core::feed::Collections;
 use syncflow_server::core::filter::{Condition, Filter};
+use syncflow_server::core::names::Collection;
 use syncflow_server::core::numbers::{Seq, UnixMs};
 use syncflow_server::core::operation::{LogEntry, OperationKind};
 use syncflow_server::limits::protocol::INTEGER_MAX;
@@ -59,6 +61,14 @@ impl Subject {
             Step::PullCursor { client, cursor, max_operations } => {
                 let from = PullFrom::Cursor(self.cursor(cursor));
                 self.pull(from, *client, *max_operations).await
+            }
+            Step::PullDocuments { cursor, collections, max_operations } => {
+                let name = |collection: &usize| Collection::literal(COLLECTIONS[*collection]);
+                let collections = collections
+                    .as_ref()
+                    .map(|collections| Collections::new(collections.iter().map(name)).expect("some names"));
+                let from = PullFrom::Documents { after: self.cursor(cursor), collections };
+                self.pull(from, None, *max_operations).await
             }
             Step::PullSince { client, since, max_operations } => {
                 let from = PullFrom::Since(self.since(since));

@@ -145,7 +145,7 @@ impl Writer {
 async fn poll_until(world: World, is_over: Arc<AtomicBool>) -> Seq {
     let (mut cursor, mut seen) = (Some(Cursor::BEGINNING), Seq::START);
     while !is_over.load(Ordering::SeqCst) {
-        let request = ChangesRequest { cursor, max_operations: PAGE_MAX_OPERATIONS, client_id: None };
+        let request = ChangesRequest::operations(cursor, PAGE_MAX_OPERATIONS);
         match world.store.changes(&world.tenant, request).await {
             Ok(Changes::Page { page, .. }) => {
                 for entry in &page.entries {

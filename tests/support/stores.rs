@@ -110,5 +110,5 @@ pub(crate) async fn mongodb() -> TestStore {
 /// An SQLite store on a file, which may be open elsewhere too.
 pub(crate) fn open_sqlite(path: &std::path::Path) -> Arc<dyn Store> {
     const READERS: usize = 2;
-    Arc::new(SqliteStore::open(path, READERS).expect("the database opens"))
+    Arc::new(SqliteStore::open_with_lookups(path, READERS, 1).expect("the database opens"))
 }

@@ -3,11 +3,12 @@
 use super::{Findings, files_ending, names};
 
 /// The units, which are the last words of names.
-const UNITS: [&str; 25] = [
+const UNITS: [&str; 26] = [
     "ATTEMPTS",
     "BITS",
     "BYTES",
     "CHARACTERS",
+    "COLLECTIONS",
     "CONDITIONS",
     "CONNECTIONS",
     "DAYS",

@@ -5,6 +5,8 @@
 //! | key | meaning |
 //! |---|---|
 //! | `cursor` | the `cursor` of the previous answer; `null` or empty without one. With this key, `since` is ignored |
+//! | `as` | with `cursor`: `"operations"`, the default, or `"documents"` |
+//! | `collections` | with `"as":"documents"`: 1 to 100 names; the page has documents of these collections alone |
 //! | `since` | the greatest `timestamp` of the last page that the client applied, an integer from 0; default 0 |
 //! | `limit` | integer from 1: the most operations on the page; default 100, larger values than 1,000 mean 1,000 |
 //! | `clientId` | the client; a name (1 to 256 bytes of UTF-8 without control characters) |
@@ -26,6 +28,10 @@
 //! receives each document as one operation with all of its data. So does a client that was away until compaction
 //! removed the history that it needs. Such an operation is an `insert`, or a `delete` if the client may still have the
 //! document.
+//!
+//! *With `"as":"documents"`*, a client receives each document that was changed after the cursor, once and whole. They
+//! come in the order of the last changes, each with its revision as `rev`. With `collections`, the cursor moves over
+//! the documents of all others. So it is only for the same collections, and a request with others is a 400.
 //!
 //! *With `since` and a `clientId`*, a client receives the same and misses nothing: the server remembers which `since`
 //! to expect after each page. If the greatest timestamps of two pages are equal, a page may end with one of its
@@ -51,12 +57,13 @@ use crate::api::schema::{
     BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, QuotaExceeded, RunTooLong, Unauthorized,
     Unavailable,
 };
-use crate::core::cursor::Cursor;
-use crate::core::json::{self, ObjectWriter};
-use crate::core::names::ClientId;
+use crate::core::cursor::{Cursor, NotACursor};
+use crate::core::feed::Collections;
+use crate::core::json::{self, List, ObjectWriter};
+use crate::core::names::{ClientId, Collection};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::LogEntry;
-use crate::limits::protocol::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_OPERATIONS, SINCE_MAX};
+use crate::limits::protocol::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_OPERATIONS, PULL_MAX_COLLECTIONS, SINCE_MAX};
 use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
 
 /// Pulls the operations of all clients.
@@ -77,21 +84,55 @@ pub(in crate::api) async fn pull_changes(
     body: BodyText,
 ) -> Result<Response, ApiError> {
     let request = read(body.or_empty_object())?;
+    let mark = match &request.from {
+        PullFrom::Documents { collections: Some(collections), .. } => Some(collections.fingerprint()),
+        _ => None,
+    };
     match service.pull_as(&principal, request).await? {
-        Pulled::Page(page) => Ok(answer::json(StatusCode::OK, write(&page))),
+        Pulled::Page(page) => Ok(answer::json(StatusCode::OK, write(&page, mark))),
         Pulled::Reset => Err(ApiError::CursorReset),
         Pulled::RunTooLong => Err(ApiError::RunTooLong),
     }
 }
 
 /// The keys of the request.
-pub(in crate::api) const KEYS: [&str; 5] = ["cursor", "since", "limit", "clientId", "vectorClock"];
+pub(in crate::api) const KEYS: [&str; 6] = ["cursor", "as", "since", "limit", "clientId", "vectorClock"];
+
+/// The key of the list of collections.
+pub(in crate::api) const COLLECTIONS: &str = "collections";
 
 pub(in crate::api) fn read(text: &str) -> Result<PullRequest, ApiError> {
     let mut faults = Faults::default();
-    let mut fields = Fields::of_body(text, &KEYS, &mut faults)?;
-    let from = if fields.raw("cursor").is_some() {
-        fields.required("cursor", cursor).map(PullFrom::Cursor)
+    let (mut fields, list) = Fields::of_body_with_list(text, &KEYS, COLLECTIONS, PULL_MAX_COLLECTIONS, &mut faults)?;
+    let is_limited = !matches!(list, List::Missing);
+    let collections = if is_limited {
+        let names = fields.names(COLLECTIONS, list, PULL_MAX_COLLECTIONS, Collection::parse);
+        names.and_then(|names| fields.checked(COLLECTIONS, Collections::new(names))).map(Some)
+    } else {
+        Some(None)
+    };
+    let form = fields.optional("as", Form::Operations, form);
+    let has_cursor = fields.raw("cursor").is_some();
+    if form == Some(Form::Documents) && !has_cursor {
+        fields.fault("as", "documents needs the key cursor, which is null for a client that has nothing");
+    }
+    if form == Some(Form::Operations) && is_limited {
+        fields.fault(COLLECTIONS, "needs the key as with the value documents");
+    }
+    let from = if has_cursor {
+        let cursor = fields.required("cursor", cursor);
+        if let (Some(Some((_, Some(mark)))), Some(collections)) = (&cursor, &collections)
+            && collections.as_ref().map(Collections::fingerprint) != Some(*mark)
+        {
+            fields.fault("cursor", "is one of other collections, which are pulled with it; null begins with these");
+        }
+        cursor.zip(form).zip(collections).map(|((cursor, form), collections)| {
+            let after = cursor.map(|(cursor, _)| cursor);
+            match form {
+                Form::Operations => PullFrom::Cursor(after),
+                Form::Documents => PullFrom::Documents { after, collections },
+            }
+        })
     } else {
         fields.optional("since", UnixMs::EPOCH, since).map(PullFrom::Since)
     };
@@ -106,32 +147,59 @@ pub(in crate::api) fn read(text: &str) -> Result<PullRequest, ApiError> {
     faults.into_result(request).map_err(ApiError::BadFields)
 }
 
+/// The form in which changes are returned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Operations,
+    Documents,
+}
+
+fn form(text: &str) -> Result<Form, String> {
+    match &*string(text)? {
+        "operations" => Ok(Form::Operations),
+        "documents" => Ok(Form::Documents),
+        _ => Err("must be operations or documents".to_owned()),
+    }
+}
+
 fn since(text: &str) -> Result<UnixMs, String> {
     json::integer(text, SINCE_MAX).map(UnixMs::new).map_err(|problem| problem.to_string())
 }
 
-fn cursor(text: &str) -> Result<Option<Cursor>, String> {
+/// A cursor as a client has it, with the fingerprint of the collections to which its pull was limited.
+type MarkedCursor = (Cursor, Option<u64>);
+
+/// Stands before the fingerprint of the collections in the text of a cursor.
+const MARK: char = '~';
+
+fn cursor(text: &str) -> Result<Option<MarkedCursor>, String> {
     if text == "null" {
         return Ok(None);
     }
-    match &*string(text)? {
-        "" => Ok(None),
-        text => Cursor::parse(text).map(Some).map_err(|problem| problem.to_string()),
+    let text = string(text)?;
+    if text.is_empty() {
+        return Ok(None);
     }
+    let (place, mark) = match text.split_once(MARK) {
+        Some((place, mark)) => (place, Some(u64::from_str_radix(mark, 16).map_err(|_| NotACursor.to_string())?)),
+        None => (&*text, None),
+    };
+    Ok(Some((Cursor::parse(place).map_err(|problem| problem.to_string())?, mark)))
 }
 
 fn an_object(text: &str) -> Result<(), &'static str> {
     if text.starts_with('{') { Ok(()) } else { Err("must be an object") }
 }
 
-pub(in crate::api) fn write(page: &PulledPage) -> String {
+/// Writes a page. `mark` is the fingerprint of the collections to which the pull was limited.
+pub(in crate::api) fn write(page: &PulledPage, mark: Option<u64>) -> String {
     let bytes: usize = page.entries.iter().map(LogEntry::wire_bytes).sum();
     let mut text = String::with_capacity(bytes + ANSWER_FRAME_BYTES);
     ObjectWriter::write(&mut text, |object| {
         object.array("operations", &page.entries, |out, entry| entry.write(out));
         object.raw("conflicts", "[]");
         if let Some(cursor) = page.cursor {
-            object.string("cursor", &cursor.to_string());
+            object.string("cursor", &mark.map_or(cursor.to_string(), |mark| format!("{cursor}{MARK}{mark:x}")));
         }
         object.boolean("hasMore", page.has_more);
     });
@@ -158,6 +226,37 @@ mod tests {
             assert_eq!(from(&format!(r#"{{"since":"x","cursor":{nothing}}}"#)), "Cursor(None)");
         }
         assert!(from(r#"{"cursor":"l.1.2","since":3}"#).starts_with("Cursor(Some("));
+        assert_eq!(from(r#"{"as":"operations"}"#), "Since(UnixMs(0))");
+        assert_eq!(from(r#"{"as":"operations","cursor":null}"#), "Cursor(None)");
+    }
+
+    #[test]
+    fn documents_may_be_limited_to_some_collections() {
+        let all = from(r#"{"cursor":null,"as":"documents"}"#);
+        assert_eq!(all, "Documents { after: None, collections: None }");
+        let some = from(r#"{"cursor":"l.1.2","as":"documents","collections":["b","a","b"]}"#);
+        assert!(some.ends_with(r#"collections: Some(Collections({"a", "b"})) }"#), "{some}");
+    }
+
+    #[test]
+    fn a_cursor_of_some_collections_is_only_for_these() {
+        let mark = Collections::new([Collection::literal("a")]).unwrap().fingerprint();
+        let page = PulledPage { entries: Vec::new(), cursor: Some(Cursor::BEGINNING), has_more: false };
+        let answer: serde_json::Value = serde_json::from_str(&write(&page, Some(mark))).unwrap();
+        let request = |rest: &str| format!(r#"{{"cursor":{},{rest}}}"#, answer["cursor"]);
+        let same = from(&request(r#""as":"documents","collections":["a"]"#));
+        assert!(same.starts_with("Documents { after: Some("), "{same}");
+        for others in [
+            r#""limit":1"#,
+            r#""as":"documents""#,
+            r#""as":"documents","collections":["a","b"]"#,
+            r#""as":"operations""#,
+        ] {
+            let Err(ApiError::BadFields(faults)) = read(&request(others)) else { panic!("{others}") };
+            assert!(faults.to_string().starts_with("cursor: is one of other collections"), "{faults}");
+        }
+        let of_all = from(r#"{"cursor":"l.0.0","as":"documents","collections":["a"]}"#);
+        assert!(of_all.starts_with("Documents { after: Some("), "who has everything may go on with less: {of_all}");
     }
 
     #[test]
@@ -171,6 +270,18 @@ mod tests {
             (r#"{"limit":0}"#, "limit"),
             (r#"{"cursor":5}"#, "cursor"),
             (r#"{"cursor":"x"}"#, "cursor"),
+            (r#"{"cursor":"l.0.0~"}"#, "cursor"),
+            (r#"{"cursor":"l.0.0~x"}"#, "cursor"),
+            (r#"{"as":"documents"}"#, "as"),
+            (r#"{"as":"documents","since":5}"#, "as"),
+            (r#"{"as":"x","cursor":null}"#, "as"),
+            (r#"{"as":null}"#, "as"),
+            (r#"{"cursor":null,"collections":["a"]}"#, "collections"),
+            (r#"{"cursor":null,"as":"documents","collections":null}"#, "collections"),
+            (r#"{"cursor":null,"as":"documents","collections":"a"}"#, "collections"),
+            (r#"{"cursor":null,"as":"documents","collections":[]}"#, "collections"),
+            (r#"{"cursor":null,"as":"documents","collections":["a",""]}"#, "collections[1]"),
+            (r#"{"cursor":null,"as":"documents","collections":["a",5]}"#, "collections[1]"),
             (r#"{"clientId":null}"#, "clientId"),
             (r#"{"clientId":""}"#, "clientId"),
             (r#"{"vectorClock":null}"#, "vectorClock"),

@@ -17,7 +17,8 @@ use crate::core::names::Collection;
 use crate::core::operation::OperationKind;
 use crate::limits::api::{COMPACT_DEFAULT_DAYS, ERROR_MAX_FAULTS};
 use crate::limits::protocol::{
-    INTEGER_MAX, NAME_MAX_BYTES, PAGE_DEFAULT_OPERATIONS, PUSH_MAX_OPERATIONS, QUERY_MAX_DOCUMENTS, SINCE_MAX,
+    INTEGER_MAX, NAME_MAX_BYTES, PAGE_DEFAULT_OPERATIONS, PULL_MAX_COLLECTIONS, PUSH_MAX_OPERATIONS,
+    QUERY_MAX_DOCUMENTS, SINCE_MAX,
 };
 
 fn schemas() -> Value {
@@ -82,7 +83,8 @@ impl Request<'_> {
 #[test]
 fn a_pull_is_described_as_it_is_read() {
     let full = json!({"since": 0, "limit": 1, "clientId": "a", "vectorClock": {}});
-    let request = Request { schema: "ChangesRequest", keys: &changes::KEYS, ignored: &[], path: "", full };
+    let keys: Vec<&str> = changes::KEYS.into_iter().chain([changes::COLLECTIONS]).collect();
+    let request = Request { schema: "ChangesRequest", keys: &keys, ignored: &[], path: "", full };
     request.check(|body| changes::read(&body.to_string()));
 }
 
@@ -146,6 +148,7 @@ fn the_described_limits_are_those_that_are_kept() {
         ("/PushRequest/properties/operations/maxItems", json!(PUSH_MAX_OPERATIONS)),
         ("/ChangesRequest/properties/since/maximum", json!(SINCE_MAX)),
         ("/ChangesRequest/properties/limit/default", json!(PAGE_DEFAULT_OPERATIONS)),
+        ("/ChangesRequest/properties/collections/maxItems", json!(PULL_MAX_COLLECTIONS)),
         ("/QueryRequest/properties/limit/default", json!(QUERY_MAX_DOCUMENTS)),
         ("/CompactRequest/properties/olderThanDays/default", json!(COMPACT_DEFAULT_DAYS)),
         ("/Error/properties/fields/maxItems", json!(ERROR_MAX_FAULTS)),

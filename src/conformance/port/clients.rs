@@ -35,7 +35,8 @@ async fn remember(world: &World, client: &str, memory: NewMemory) -> Remember {
 /// A pull with a cursor and a client id.
 async fn note(world: &World, client: &str, cursor: Option<Cursor>, max_operations: usize, now_ms: UnixMs) {
     let client = ClientId::literal(client);
-    let request = ChangesRequest { cursor, max_operations, client_id: Some(client.clone()) };
+    let request =
+        ChangesRequest { client_id: Some(client.clone()), ..ChangesRequest::operations(cursor, max_operations) };
     let changes = world.store.changes(&world.tenant, request).await.expect("the store reads changes");
     let Changes::Page { page, noted } = changes else { panic!("no page") };
     let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };

@@ -4,13 +4,20 @@ use super::super::draft::{clock, delete, insert, inserts, update};
 use super::super::replica::Replica;
 use super::super::world::{BEGINNING_MS, World, ids};
 use crate::core::cursor::{Cursor, Head, Position};
+use crate::core::feed::{Collections, Feed};
 use crate::core::json::Object;
-use crate::core::numbers::{Seq, UnixMs};
+use crate::core::names::Collection;
+use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::{LogEntry, OperationKind};
 use crate::core::page::{LogPageBuilder, Scan, TimePlace};
 use crate::limits::protocol::INTEGER_MAX;
 use crate::service::PulledPage;
 use crate::store::{CompactStep, TimeRequest};
+
+fn feed_of(collections: &[&str]) -> Feed {
+    let collections = collections.iter().copied().map(Collection::literal);
+    Feed::Documents { collections: Some(Collections::new(collections).expect("some collections")) }
+}
 
 fn is_state(page: &PulledPage) -> bool {
     matches!(page.cursor, Some(Cursor::State { .. }))
@@ -187,14 +194,15 @@ pub async fn the_beginning_shows_tombstones_if_history_is_gone(world: &World) {
 /// Every page is read in the mode that the core chooses, and cut by it, wherever the client and the horizon are.
 pub async fn every_page_is_in_the_mode_that_the_core_chooses(world: &World) {
     world.apply([insert("op-1", "a"), update("op-2", "a"), insert("op-3", "b"), delete("op-4", "b")]).await;
-    world.apply([insert("op-5", "c"), update("op-6", "c")]).await;
+    world.apply([insert("op-5", "c"), update("op-6", "c").in_collection("others")]).await;
     let log = world.log().await;
     let mut places = vec![Position::START];
     for max_operations in 1..=log.len() {
         places.push(world.changes(Some(Cursor::BEGINNING), max_operations).await.next.position());
     }
     let everything = Cursor::State { after: Position::START, tombstones_after: Seq::START };
-    let states = world.changes(Some(everything), 9).await.entries;
+    let states = world.changes_of(&Feed::DOCUMENTS, Some(everything), 9).await.entries;
+    let feeds = [Feed::Operations, Feed::DOCUMENTS, feed_of(&["todos"]), feed_of(&["none", "others", "todos"])];
     let mut cursors: Vec<Option<Cursor>> = places.iter().map(|place| Some(Cursor::Log(*place))).collect();
     cursors.push(None);
     for (after, tombstones_after) in [(0, 0), (0, 4), (3, 3), (3, 6), (6, 6)] {
@@ -203,28 +211,32 @@ pub async fn every_page_is_in_the_mode_that_the_core_chooses(world: &World) {
 
     for horizon in 0..=log.len() as u64 {
         let head = Head { position: places[log.len()], horizon: Seq::new(horizon) };
-        for (cursor, max_operations) in cursors.iter().flat_map(|cursor| [(*cursor, 2), (*cursor, 200)]) {
+        let sizes = cursors.iter().flat_map(|cursor| [(*cursor, 2), (*cursor, 200)]);
+        for ((cursor, max_operations), feed) in sizes.flat_map(|size| feeds.iter().map(move |feed| (size, feed))) {
             let there = cursor.map(|cursor| cursor.position().fingerprint);
-            let page = LogPageBuilder::begin(cursor, max_operations, head, there);
+            let page = LogPageBuilder::begin(cursor, feed, max_operations, head, there);
             let mut page = page.expect("the cursor is of this log");
             let scan = page.scan();
             let is_shown = |entry: &&LogEntry| match scan {
                 Scan::Log { after } => entry.seq > after.seq,
                 Scan::State { after, tombstones_after } => {
                     let is_live = entry.kind() != OperationKind::Delete;
-                    entry.seq > after.seq && (is_live || tombstones_after.is_some_and(|seq| entry.seq > seq))
+                    let is_new = entry.seq > after.seq && feed.includes(&entry.key.collection);
+                    is_new && (is_live || tombstones_after.is_some_and(|seq| entry.seq > seq))
                 }
             };
             let rows = if matches!(scan, Scan::Log { .. }) { &log } else { &states };
             let _ = rows.iter().filter(is_shown).all(|entry| page.push(entry.clone()));
             let place_of = |seq: Seq| places.iter().find(|place| place.seq == seq).map(|place| place.fingerprint);
             let expected = page.finish(|seq| place_of(seq).ok_or(seq)).expect("the place was seen");
-            let found = world.changes(cursor, max_operations).await;
-            assert_eq!(found, expected, "horizon {horizon}, {cursor:?}, at most {max_operations}");
+            let found = world.changes_of(feed, cursor, max_operations).await;
+            assert_eq!(found, expected, "horizon {horizon}, {cursor:?}, {feed:?}, at most {max_operations}");
         }
         let request = TimeRequest { after: TimePlace::after_timestamp(UnixMs::EPOCH), max_operations: 9 };
         let by_time = world.store.changes_by_time(&world.tenant, request).await.expect("the store reads changes");
-        assert_eq!(&by_time.entries, if head.has_log_behind(Seq::START) { &log } else { &states }, "horizon {horizon}");
+        let states: Vec<LogEntry> = states.iter().map(|entry| LogEntry { rev: None, ..entry.clone() }).collect();
+        let expected = if head.has_log_behind(Seq::START) { &log } else { &states };
+        assert_eq!(&by_time.entries, expected, "horizon {horizon}");
         let step = CompactStep {
             now_ms: BEGINNING_MS,
             future_after_ms: UnixMs::new(INTEGER_MAX),
@@ -235,4 +247,74 @@ pub async fn every_page_is_in_the_mode_that_the_core_chooses(world: &World) {
         let compaction = world.store.compact(&world.tenant, step).await.expect("the store compacts");
         assert_eq!(compaction.deleted_entries, u64::from(horizon < log.len() as u64));
     }
+}
+
+/// With a feed of documents, a client behind any cursor receives each changed document once, whole and with its
+/// revision. Deletes are tombstones.
+pub async fn a_feed_of_documents_returns_each_changed_document_once_with_its_revision(world: &World) {
+    world.apply([insert("op-1", "a"), insert("op-2", "b").data(r#"{"n":1}"#), insert("op-3", "c")]).await;
+    let seen = world.head().await;
+    world.apply([update("op-4", "b").data(r#"{"m":2}"#), delete("op-5", "c"), insert("op-6", "new")]).await;
+    world.apply([update("op-7", "b").data(r#"{"m":3}"#)]).await;
+    let first = world.changes_of(&Feed::DOCUMENTS, Some(seen), 2).await;
+    assert_eq!((ids(&first.entries), first.has_more), (vec!["op-5", "op-6"], true));
+    assert_eq!(first.entries[0].kind(), OperationKind::Delete);
+    let second = world.changes_of(&Feed::DOCUMENTS, Some(first.next), 2).await;
+    assert_eq!((second.next, second.has_more), (world.head().await, false));
+    let [b] = &*second.entries else { panic!("one document is left: {second:?}") };
+    assert_eq!((b.kind(), b.id.as_str(), b.rev), (OperationKind::Insert, "op-7", Some(Rev::new(3))));
+    assert_eq!(b.data().map(Object::as_str), Some(r#"{"n":1,"m":3}"#));
+    let nothing = world.changes_of(&Feed::DOCUMENTS, Some(second.next), 2).await;
+    assert_eq!((nothing.entries.len(), nothing.next, nothing.has_more), (0, second.next, false));
+    let from_nothing = world.changes_of(&Feed::DOCUMENTS, None, 9).await.entries;
+    assert_eq!(ids(&from_nothing), ["op-1", "op-6", "op-7"], "without the tombstone");
+    let revs: Vec<Option<Rev>> = from_nothing.iter().map(|entry| entry.rev).collect();
+    assert_eq!(revs, [1, 1, 3].map(|rev| Some(Rev::new(rev))));
+}
+
+/// A feed of some collections has the documents of these alone, in the order of their last changes. Its cursor moves
+/// over all others, at once to the head of the log if nothing follows.
+pub async fn a_feed_of_some_collections_moves_over_the_others(world: &World) {
+    let draft = |number: u64| insert(&format!("op-{number}"), "doc").in_collection(&format!("c-{}", number % 150));
+    world.apply((1..=140).map(draft)).await;
+    let gone = (3..=4).map(|number| delete(&format!("gone-{number}"), "doc").in_collection(&format!("c-{number}")));
+    let began = world.changes_of(&feed_of(&["c-3"]), None, 9).await;
+    assert_eq!((ids(&began.entries), began.next), (vec!["op-3"], world.head().await));
+    world.apply(gone).await;
+    let ended = world.changes_of(&feed_of(&["c-3", "c-5"]), Some(began.next), 9).await;
+    assert_eq!((ids(&ended.entries), ended.next), (vec!["gone-3"], world.head().await));
+    let others = world.changes_of(&feed_of(&["c-9", "nobody's"]), Some(began.next), 9).await;
+    assert_eq!((others.entries.len(), others.has_more, others.next), (0, false, world.head().await));
+
+    let hundred: Vec<String> = (1..=100).map(|number| format!("c-{number}")).collect();
+    let hundred = feed_of(&hundred.iter().map(String::as_str).collect::<Vec<_>>());
+    let (mut cursor, mut found) = (Some(Cursor::BEGINNING), Vec::new());
+    loop {
+        let page = world.changes_of(&hundred, cursor, 30).await;
+        found.extend(page.entries.iter().map(|entry| entry.id.as_str().to_owned()));
+        cursor = Some(page.next);
+        if !page.has_more {
+            break;
+        }
+    }
+    let inserted = (1..=100).filter(|number| ![3, 4].contains(number)).map(|number| format!("op-{number}"));
+    let expected: Vec<String> = inserted.chain(["gone-3".to_owned(), "gone-4".to_owned()]).collect();
+    assert_eq!(found, expected);
+}
+
+/// A page of a feed of some collections is bounded in bytes too.
+pub async fn a_page_of_some_collections_is_bounded_in_bytes(world: &World) {
+    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(900_000));
+    for number in 1..=6 {
+        let collection = format!("c-{}", number % 2);
+        world
+            .apply([insert(&format!("op-{number}"), &format!("doc-{number}")).data(&large).in_collection(&collection)])
+            .await;
+    }
+    let feed = feed_of(&["c-0", "c-1"]);
+    let first = world.changes_of(&feed, None, 9).await;
+    assert!(first.has_more && first.entries.len() < 6, "{} rows", first.entries.len());
+    let second = world.changes_of(&feed, Some(first.next), 9).await;
+    assert!(!second.has_more);
+    assert_eq!(ids(&[first.entries, second.entries].concat()), ["op-1", "op-2", "op-3", "op-4", "op-5", "op-6"]);
 }

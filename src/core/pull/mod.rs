@@ -1,6 +1,7 @@
 //! The place at which a pull continues, and the content of a page.
 
 pub mod cursor;
+pub mod feed;
 pub mod fingerprint;
 pub mod page;
 pub mod places;

@@ -208,6 +208,7 @@ mod tests {
             timestamp: ms(*timestamp),
             client_id: ClientId::literal("a"),
             clock: Object::literal("{}"),
+            rev: None,
         };
         Seq::START.following().zip(timestamps).map(entry).collect()
     }

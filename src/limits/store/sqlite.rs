@@ -6,7 +6,8 @@ pub const QUEUE_MAX_JOBS: usize = 1_024;
 /// How often the change to WAL mode is tried. SQLite does not wait for that lock by itself.
 pub const WAL_MAX_ATTEMPTS: u32 = 100;
 
-/// The most connections for reads that the callers' own threads do.
+/// The most connections for reads that the callers' own threads do. There is also one thread of the runtime more than
+/// connections.
 pub const LOOKUP_MAX_CONNECTIONS: usize = 4;
 
 /// The largest document that is read by the caller's own thread, in bytes. It has to be read in pieces of 4 KiB.

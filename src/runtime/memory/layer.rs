@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::stream::try_unfold;
+use http::{Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
@@ -33,7 +34,11 @@ pub(in crate::runtime) async fn within_memory(
     let Ok(account) = memory.open(cut, Reserved::of(&request)).await else { return refused() };
     request.extensions_mut().insert(Arc::clone(&account));
     request.extensions_mut().insert(BodyOwner::new(Arc::clone(&account) as _));
-    let has_body = !request.body().is_end_stream();
+    // Only the routes of POST read a body.
+    let has_body = request.method() == Method::POST && !request.body().is_end_stream();
+    if !has_body {
+        account.stop_waiting_for_client();
+    }
     request.extensions_mut().insert(TenantNotice::new(Arc::new(Known { account: Arc::clone(&account), has_body })));
     let request = if has_body {
         let account = Arc::clone(&account);
@@ -43,7 +48,8 @@ pub(in crate::runtime) async fn within_memory(
     };
     let mut response = next.run(request).await;
     if account.is_short() {
-        return refused();
+        let is_said = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+        return if is_said { response } else { refused() };
     }
     let memory = AnswerMemory::take(&mut response);
     if account.begin_answer(memory).await.is_err() {

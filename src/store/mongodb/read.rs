@@ -22,7 +22,7 @@ use crate::core::decide::Snapshot;
 use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::core::names::{ClientId, Collection, DocumentKey, FromStore as _, OperationId, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
@@ -122,8 +122,8 @@ fn page_pipeline(collections: &Collections, tenant: &TenantId, small: Vec<Bson>,
 }
 
 /// The rows of a page in the order of the log.
-fn scan_rows(collections: &Collections, tenant: &TenantId, scan: Scan, max_rows: usize) -> Bson {
-    let limit = doc! { "$limit": row_limit(max_rows) };
+fn scan_rows(collections: &Collections, tenant: &TenantId, scan: Scan, request: &ChangesRequest) -> Bson {
+    let limit = doc! { "$limit": row_limit(request.max_operations) };
     match scan {
         Scan::Log { after } => {
             let wanted = doc! { "$match": entries_after(tenant, after.seq) };
@@ -132,6 +132,10 @@ fn scan_rows(collections: &Collections, tenant: &TenantId, scan: Scan, max_rows:
         }
         Scan::State { after, tombstones_after } => {
             let mut wanted = doc! { "tenant": tenant.as_str(), "seq": { "$gt": signed(after.seq) } };
+            if let Some(names) = request.feed.collections() {
+                let names: Vec<&str> = names.iter().map(Collection::as_str).collect();
+                wanted.insert("collection", doc! { "$in": names });
+            }
             match tombstones_after {
                 None => wanted.insert("deleted", false),
                 // Each alternative names `deleted`, so that the index leads past the tombstones that are not shown.
@@ -167,7 +171,7 @@ pub(super) async fn changes(
     request: &ChangesRequest,
 ) -> Result<Changes, Failure> {
     let collections = database.ready().await?;
-    let (mut scan, mut isolation) = (Scan::guess(request.cursor), Isolation::Snapshot);
+    let (mut scan, mut isolation) = (Scan::guess(request.cursor, &request.feed), Isolation::Snapshot);
     for _ in 0..READ_MAX_ATTEMPTS {
         match read_changes(collections, tenant, request, scan, isolation).await? {
             Reading::Done(changes) => return Ok(changes),
@@ -198,7 +202,7 @@ async fn read_changes(
         let client = match_key(client_key(tenant, client), tenant);
         small.push(lookup(collections.clients.name(), vec![client], "client"));
     }
-    let pipeline = page_pipeline(collections, tenant, small, scan_rows(collections, tenant, scan, max_operations));
+    let pipeline = page_pipeline(collections, tenant, small, scan_rows(collections, tenant, scan, request));
     let batch_rows = max_operations.saturating_add(ROWS_BESIDE);
     let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, isolation).await?;
 
@@ -215,7 +219,7 @@ async fn read_changes(
         begun.noted = find_client(collections, tenant, client).await?.map(|memory| memory.progress());
     }
     let Begun { head, there, noted } = begun;
-    let Some(mut page) = LogPageBuilder::begin(request.cursor, max_operations, head, there) else {
+    let Some(mut page) = LogPageBuilder::begin(request.cursor, &request.feed, max_operations, head, there) else {
         return Ok(Reading::Done(Changes::Reset));
     };
     if page.scan() != scan {

@@ -216,6 +216,7 @@ impl<'a> Row<'a> {
             timestamp: self.integer("timestamp")?,
             client_id: ClientId::from_store(client_id),
             clock: object(clock)?,
+            rev: if self.has("rev")? { Some(self.integer("rev")?) } else { None },
         })
     }
 

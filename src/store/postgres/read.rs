@@ -14,8 +14,9 @@ use crate::core::decide::Snapshot;
 use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::core::names::{ClientId, Collection, DocumentKey, FromStore as _, OperationId, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
+use crate::core::operation::LogEntry;
 use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -81,7 +82,7 @@ pub(super) async fn changes(
 ) -> Result<Changes, Failure> {
     // SQL only compares the place with the horizon, as `Head::has_log_behind` does, and says which rows it chose.
     // `read_page` compares this with the core's choice.
-    let guess = Scan::guess(request.cursor);
+    let guess = Scan::guess(request.cursor, &request.feed);
     let in_log = matches!(guess, Scan::Log { .. });
     let tombstones_after = match guess.once_compacted() {
         Scan::State { tombstones_after, .. } => tombstones_after,
@@ -89,7 +90,9 @@ pub(super) async fn changes(
     };
     let is_large = request.max_operations > PAGE_DEFAULT_OPERATIONS;
     let sql = if in_log && is_large && database.keeps_plans() { LARGE_LOG_PAGE } else { PAGE };
-    let parameters: [Parameter<'_>; 7] = [
+    let collections = request.feed.collections();
+    let collections: Option<Vec<&str>> = collections.map(|names| names.iter().map(Collection::as_str).collect());
+    let parameters: [Parameter<'_>; 8] = [
         (&tenant.as_str(), Type::TEXT),
         (&in_log, Type::BOOL),
         (&signed(guess.after_seq()), Type::INT8),
@@ -97,13 +100,14 @@ pub(super) async fn changes(
         (&row_limit(request.max_operations), Type::INT8),
         (&byte_limit(), Type::INT8),
         (&request.client_id.as_ref().map(ClientId::as_str), Type::TEXT),
+        (&collections, Type::TEXT_ARRAY),
     ];
     let rows = database.rows(sql, &parameters).await?;
     read_page(&rows, request)
 }
 
 /// The rows of a page.
-const PAGE: &str = "SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, $6, $7)";
+const PAGE: &str = "SELECT * FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// The same for a large page of the log. The function is called only if documents are read instead of the log, or if
 /// the page must be cut by bytes.
@@ -149,7 +153,7 @@ const LARGE_LOG_PAGE: &str = r#"
             )
         ) END,
         c.pulled_seq, c.seen_at_ms,
-        NULL::bigint, NULL::bigint, NULL, 'log', NULL, NULL, NULL, NULL::bigint, NULL, NULL
+        NULL::bigint, NULL::bigint, NULL, 'log', NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::bigint
     FROM asked AS a
     LEFT JOIN head AS h ON true
     LEFT JOIN {schema}.syncflow_clients AS c
@@ -158,7 +162,7 @@ const LARGE_LOG_PAGE: &str = r#"
     UNION ALL (
         SELECT
             NULL, NULL, NULL, NULL, NULL, NULL,
-            o.seq, o.fingerprint, o.id, o.kind, o.collection, o.doc_id, o.data, o."timestamp", o.client_id, o.clock
+            o.seq, o.fingerprint, o.id, o.kind, o.collection, o.doc_id, o.data, o."timestamp", o.client_id, o.clock, NULL
         FROM {schema}.syncflow_operations AS o
         WHERE
             (SELECT p.is_whole FROM page AS p)
@@ -168,7 +172,7 @@ const LARGE_LOG_PAGE: &str = r#"
         ORDER BY o.seq
     )
     UNION ALL
-    SELECT * FROM {schema}.syncflow_changes($1, $2, $3, $4, $5, $6, $7) WHERE NOT (SELECT p.is_whole FROM page AS p)"#;
+    SELECT * FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8) WHERE NOT (SELECT p.is_whole FROM page AS p)"#;
 
 /// The number of columns that only the first row of a function's result uses.
 const PULL_HEAD_COLUMNS: usize = 6;
@@ -186,7 +190,7 @@ fn check_choice(first: &Row, head_columns: usize, is_log: bool) -> Result<(), Fa
     }
 }
 
-/// Makes the page from the result of `syncflow_changes`.
+/// Makes the page from the result of `syncflow_feed`.
 fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure> {
     let (first, found) = rows.split_first().ok_or(Failure::Answer("no row"))?;
     let mut columns = Columns::of(first);
@@ -194,14 +198,14 @@ fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure>
     let there = columns.optional_fingerprint()?;
     let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
     let noted = noted.map(|(pulled_seq, seen_at_ms)| Progress { pulled_seq, seen_at_ms });
-    let Some(mut page) = LogPageBuilder::begin(request.cursor, request.max_operations, head, there) else {
-        return Ok(Changes::Reset);
-    };
+    let page = LogPageBuilder::begin(request.cursor, &request.feed, request.max_operations, head, there);
+    let Some(mut page) = page else { return Ok(Changes::Reset) };
     check_choice(first, PULL_HEAD_COLUMNS, matches!(page.scan(), Scan::Log { .. }))?;
     let (mut pool, mut last) = (TextPool::default(), Fingerprint::START);
     for row in found {
-        let (entry, fingerprint) = Columns::behind(row, PULL_HEAD_COLUMNS).log_entry(&mut pool)?;
-        if !page.push(entry) {
+        let mut columns = Columns::behind(row, PULL_HEAD_COLUMNS);
+        let (entry, fingerprint) = columns.log_entry(&mut pool)?;
+        if !page.push(LogEntry { rev: columns.optional_integer()?, ..entry }) {
             break;
         }
         last = fingerprint;

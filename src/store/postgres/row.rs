@@ -128,6 +128,7 @@ impl<'a> Columns<'a> {
             timestamp,
             client_id: ClientId::from_store(client_id),
             clock: object(clock)?,
+            rev: None,
         };
         Ok((entry, fingerprint))
     }

@@ -1,17 +1,15 @@
 //! Reads of a few small rows, which the caller's own thread does.
 //!
 //! To hand such a read to a thread and back takes longer than the read. But SQLite blocks, and the disk may hang. So
-//! there are fewer connections than processors, and whoever finds none free hands the read to a thread after all. If
-//! the disk hangs, at least one thread of the caller's runtime is left for other requests.
+//! there must be fewer connections than threads of the caller's runtime. A caller that finds none free hands the read
+//! to a thread after all. If the disk hangs, a thread of the runtime is left for other requests.
 
-use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::thread;
 
 use rusqlite::Connection;
 
 use super::place::Place;
-use crate::limits::store::sqlite::LOOKUP_MAX_CONNECTIONS;
 
 /// Connections for the threads of callers.
 #[derive(Debug)]
@@ -21,12 +19,6 @@ pub(super) struct Lookups {
 }
 
 impl Lookups {
-    /// How many connections there are on this machine.
-    pub(super) fn connections() -> usize {
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        (processors - 1).min(LOOKUP_MAX_CONNECTIONS)
-    }
-
     /// The connections must not wait for locks.
     pub(super) fn new(connections: Vec<Connection>, place: Place) -> Self {
         Self { connections: connections.into_iter().map(Mutex::new).collect(), place }
@@ -37,7 +29,8 @@ impl Lookups {
     pub(super) fn try_read<T>(&self, read: impl FnOnce(&mut Connection) -> rusqlite::Result<Option<T>>) -> Option<T> {
         let mut connection = self.try_take()?;
         self.place.check().ok()?;
-        read(&mut connection).ok().flatten()
+        let done = catch_unwind(AssertUnwindSafe(|| read(&mut connection)));
+        done.ok()?.ok().flatten()
     }
 
     pub(super) fn try_take(&self) -> Option<MutexGuard<'_, Connection>> {

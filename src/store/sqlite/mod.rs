@@ -37,6 +37,7 @@ use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
+use crate::limits::store::sqlite::LOOKUP_MAX_CONNECTIONS;
 use crate::store::turns::FairTurns;
 
 /// A store in one SQLite file. Dropping it finishes the jobs in progress and closes the file.
@@ -66,6 +67,18 @@ impl SqliteStore {
     /// If the path is empty or `:memory:`, or the file system has no write-ahead logging. Also if the file cannot be
     /// opened or created, is not an SQLite database, belongs to another program, or was written by a later version.
     pub fn open(path: &Path, readers: usize) -> Result<Self> {
+        Self::open_with_lookups(path, readers, 0)
+    }
+
+    /// The same with connections for short reads, which the thread that polls the store's future then does itself.
+    ///
+    /// That is faster, but the thread waits for the disk. There must be fewer such connections than threads that poll
+    /// futures of the runtime, or a disk that hangs would hold up all of them. There are at most
+    /// [`LOOKUP_MAX_CONNECTIONS`].
+    ///
+    /// # Errors
+    /// The errors of [`Self::open`].
+    pub fn open_with_lookups(path: &Path, readers: usize, lookups: usize) -> Result<Self> {
         let open_error = |error: OpenError| {
             let kind = match error {
                 OpenError::Sqlite(_) | OpenError::Path(_) => ErrorKind::Unavailable,
@@ -85,7 +98,7 @@ impl SqliteStore {
         let pages = FairTurns::new(readers - 1);
         let checker = open_for_reading(path).map_err(open_error)?;
         let readers = (0..readers).map(|_| open_for_reading(path)).collect::<std::result::Result<_, _>>();
-        let lookups = (0..Lookups::connections()).map(|_| open_for_lookups(path));
+        let lookups = (0..lookups.min(LOOKUP_MAX_CONNECTIONS)).map(|_| open_for_lookups(path));
         let lookups = lookups.collect::<std::result::Result<_, _>>().map_err(open_error)?;
         place.check().map_err(open_gone)?;
         let start = |name, connections, abandoned| {

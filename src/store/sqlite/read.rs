@@ -14,6 +14,7 @@ use crate::core::cursor::{Cursor, Head};
 use crate::core::decide::Snapshot;
 use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
+use crate::core::feed::Feed;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
@@ -76,10 +77,9 @@ pub(super) fn changes(
         Some(cursor) => read_fingerprint(&transaction, tenant, head, cursor.position().seq)?,
         None => None,
     };
-    let Some(mut page) = LogPageBuilder::begin(request.cursor, request.max_operations, head, there) else {
-        return Ok(Changes::Reset);
-    };
-    read_scan(&transaction, tenant, &mut page)?;
+    let page = LogPageBuilder::begin(request.cursor, &request.feed, request.max_operations, head, there);
+    let Some(mut page) = page else { return Ok(Changes::Reset) };
+    read_scan(&transaction, tenant, &request.feed, &mut page)?;
     let page = page.finish(|seq| {
         let fingerprint = read_fingerprint(&transaction, tenant, head, seq)?;
         fingerprint.ok_or_else(no_fingerprint)
@@ -103,9 +103,9 @@ pub(super) fn nothing_new(
     if head.position != place {
         return Ok(None);
     }
-    let Some(page) = LogPageBuilder::begin(Some(cursor), request.max_operations, head, Some(place.fingerprint)) else {
-        return Ok(None);
-    };
+    let there = Some(place.fingerprint);
+    let page = LogPageBuilder::begin(Some(cursor), &request.feed, request.max_operations, head, there);
+    let Some(page) = page else { return Ok(None) };
     let page = page.finish(|_| Err(no_fingerprint()))?;
     let noted = match &request.client_id {
         Some(client) => read_progress(&transaction, tenant, client)?,
@@ -150,41 +150,84 @@ fn no_fingerprint() -> rusqlite::Error {
 }
 
 /// Reads the rows of a page.
-fn read_scan(transaction: &Transaction<'_>, tenant: &TenantId, page: &mut LogPageBuilder) -> rusqlite::Result<()> {
+fn read_scan(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    feed: &Feed,
+    page: &mut LogPageBuilder,
+) -> rusqlite::Result<()> {
     let scan = page.scan();
-    let after = signed(scan.after_seq());
-    let mut find = transaction.prepare_cached(&scan_query(scan))?;
-    let mut rows = match scan {
-        Scan::Log { .. } => find.query(params![tenant.as_str(), after])?,
-        Scan::State { tombstones_after, .. } => {
-            // Every sequence number is smaller than this.
+    let (after, tombstones_after) = match scan {
+        Scan::Log { after } => (signed(after.seq), None),
+        Scan::State { after, tombstones_after } => {
+            // Every sequence number is smaller than the greatest integer.
             let tombstones_after = tombstones_after.map_or(i64::MAX, signed);
-            find.query(params![tenant.as_str(), after, after.max(tombstones_after)])?
+            (signed(after.seq), Some(signed(after.seq).max(tombstones_after)))
         }
     };
+    let (tenant, collections) = (tenant.as_str(), feed.collections());
+    let mut find = transaction.prepare_cached(&scan_query(scan, collections.map(|names| names.iter().len())))?;
+    find.raw_bind_parameter(1, tenant)?;
+    find.raw_bind_parameter(2, after)?;
+    if let Some(tombstones_after) = tombstones_after {
+        find.raw_bind_parameter(3, tombstones_after)?;
+    }
+    for (index, collection) in collections.into_iter().flatten().enumerate() {
+        find.raw_bind_parameter(FIRST_COLLECTION + index, collection.as_str())?;
+    }
+    let mut rows = find.raw_query();
     let mut pool = TextPool::default();
-    while let Some(row) = rows.next()? {
-        if !page.push(read_log_entry(row, &mut pool)?) {
+    if collections.is_none() {
+        while let Some(row) = rows.next()? {
+            if !page.push(read_log_entry(row, &mut pool)?) {
+                break;
+            }
+        }
+        return Ok(());
+    }
+    let mut find_document = transaction.prepare_cached(&format!(
+        "SELECT {STATE_COLUMNS} FROM documents WHERE tenant = ?1 AND collection = ?2 AND id = ?3"
+    ))?;
+    while let Some(place) = rows.next()? {
+        let key = (tenant, place.get_ref(1)?.as_str()?, place.get_ref(2)?.as_str()?);
+        let entry = find_document.query_row(key, |row| read_log_entry(row, &mut pool))?;
+        if !page.push(entry) {
             break;
         }
     }
     Ok(())
 }
 
-/// The query for a page in the order of the log.
-pub(super) fn scan_query(scan: Scan) -> String {
-    match scan {
-        Scan::Log { .. } => {
-            format!("SELECT {LOG_ENTRY_COLUMNS} FROM operations WHERE tenant = ?1 AND seq > ?2 ORDER BY seq")
-        }
-        Scan::State { .. } => format!(
-            "SELECT {STATE_COLUMNS} FROM documents WHERE tenant = ?1 AND seq > ?2 AND is_deleted = 0
-             UNION ALL
-             SELECT {STATE_COLUMNS} FROM documents WHERE tenant = ?1 AND seq > ?3 AND is_deleted = 1
-             ORDER BY seq"
-        ),
+/// The query for a page in the order of the log. If the feed is limited to so many collections, the query has as many
+/// parameters for their names, or more, from [`FIRST_COLLECTION`] on. It then finds only `seq, collection, id`.
+///
+/// SQLite merges the searches of a compound query, each of which is in the order of an index. It holds one row of each
+/// in memory.
+pub(super) fn scan_query(scan: Scan, collections: Option<usize>) -> String {
+    if let Scan::Log { .. } = scan {
+        return format!("SELECT {LOG_ENTRY_COLUMNS} FROM operations WHERE tenant = ?1 AND seq > ?2 ORDER BY seq");
     }
+    let search = |columns: &str, condition: &str| {
+        format!(
+            "SELECT {columns} FROM documents WHERE tenant = ?1 AND {condition}seq > ?2 AND is_deleted = 0
+             UNION ALL
+             SELECT {columns} FROM documents WHERE tenant = ?1 AND {condition}seq > ?3 AND is_deleted = 1"
+        )
+    };
+    let searches = match collections {
+        None => search(STATE_COLUMNS, ""),
+        // A parameter that is not set equals no name. So there are few such texts, whatever the number of collections.
+        Some(collections) => {
+            let names = FIRST_COLLECTION..FIRST_COLLECTION + collections.next_power_of_two();
+            let search_one = |name| search("seq, collection, id", &format!("collection = ?{name} AND "));
+            names.map(search_one).collect::<Vec<_>>().join(" UNION ALL ")
+        }
+    };
+    format!("{searches} ORDER BY seq")
 }
+
+/// The first parameter of [`scan_query`] for the name of a collection.
+const FIRST_COLLECTION: usize = 4;
 
 fn read_progress(
     transaction: &Transaction<'_>,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rusqlite::Row;
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
@@ -16,11 +16,12 @@ use crate::core::text::{Text, TextPool, copy_texts};
 use crate::store::integers::unsigned;
 
 /// The columns of `operations` that [`read_log_entry`] reads.
-pub(super) const LOG_ENTRY_COLUMNS: &str = "seq, id, kind, collection, document_id, data, timestamp, client_id, clock";
+pub(super) const LOG_ENTRY_COLUMNS: &str = "seq, id, kind, collection, document_id, data, timestamp, client_id, clock, \
+                                     NULL AS rev";
 
 /// The columns of `documents` that [`read_log_entry`] reads: the state in the form of an operation.
 pub(super) const STATE_COLUMNS: &str = "seq, operation_id, CASE WHEN is_deleted THEN 'delete' ELSE 'insert' END AS kind, collection, id, \
-                                 data, timestamp, client_id, clock";
+                                 data, timestamp, client_id, clock, rev";
 
 /// The columns of `documents` that [`read_live_document`] reads.
 pub(super) const LIVE_DOCUMENT_COLUMNS: &str = "collection, id, rev, seq, operation_id, data";
@@ -36,6 +37,11 @@ pub(super) fn read_position(row: &Row<'_>, first_column: usize) -> rusqlite::Res
 /// A number that is never negative.
 pub(super) fn integer<N: From<u64>>(row: &Row<'_>, column: usize) -> rusqlite::Result<N> {
     unsigned(row.get(column)?).map_err(|negative| damaged(row, column, negative))
+}
+
+/// A number that is never negative, or null.
+fn optional_integer<N: From<u64>>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<N>> {
+    if row.get_ref(column)? == ValueRef::Null { Ok(None) } else { integer(row, column).map(Some) }
 }
 
 fn text<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row str> {
@@ -73,6 +79,7 @@ pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Re
         timestamp: integer(row, 6)?,
         client_id: ClientId::from_store(client_id),
         clock: Object::from_store(clock).map_err(|_| damaged(row, 8, "no vector clock"))?,
+        rev: optional_integer(row, 9)?,
     })
 }
 

@@ -31,7 +31,7 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
     let position = Position::START;
     let head = |horizon| Head { position, horizon };
     for (query, index) in [
-        (read::scan_query(Scan::Log { after: position }), "operations USING PRIMARY KEY"),
+        (read::scan_query(Scan::Log { after: position }, None), "operations USING PRIMARY KEY"),
         (read::time_query(head(Seq::START)), "operations USING INDEX operations_by_time"),
         (read::time_query(head(Seq::new(1))), "documents USING INDEX documents_by_time"),
         (read::collection_query(), "documents USING INDEX documents_by_collection"),
@@ -44,20 +44,29 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
 }
 
 #[test]
-fn a_page_of_documents_merges_two_searches_and_sorts_nothing() {
+fn a_page_of_documents_merges_searches_and_sorts_nothing() {
     let (_directory, path) = file();
     prepare(&path).unwrap();
     let connection = open_for_writing(&path).unwrap();
-    let plan = plan(
-        &connection,
-        &read::scan_query(Scan::State { after: Position::START, tombstones_after: Some(Seq::START) }),
-    );
-    for index in ["documents_live_by_seq", "documents_deleted_by_seq"] {
-        let search = format!("SEARCH documents USING INDEX {index} (tenant=? AND seq>?)");
-        assert!(plan.contains(&search), "{plan:?}");
+    let scan = Scan::State { after: Position::START, tombstones_after: Some(Seq::START) };
+    for (collections, kind, indexes, keys) in [
+        (None, "INDEX", ["documents_live_by_seq", "documents_deleted_by_seq"], "tenant=? AND seq>?"),
+        (
+            Some(100),
+            "COVERING INDEX",
+            ["documents_by_collection", "documents_deleted_by_collection"],
+            "tenant=? AND collection=? AND seq>?",
+        ),
+    ] {
+        let plan = plan(&connection, &read::scan_query(scan, collections));
+        for index in indexes {
+            let search = format!("SEARCH documents USING {kind} {index} ({keys})");
+            let searches = plan.iter().filter(|line| **line == search).count();
+            assert_eq!(searches, collections.map_or(1, usize::next_power_of_two), "{plan:?}");
+        }
+        let mut others = plan.iter().filter(|line| !line.starts_with("SEARCH"));
+        assert!(others.all(|line| ["MERGE (UNION ALL)", "LEFT", "RIGHT"].contains(&line.as_str())), "{plan:?}");
     }
-    let others = plan.iter().filter(|line| !line.starts_with("SEARCH"));
-    assert!(others.into_iter().all(|line| ["MERGE (UNION ALL)", "LEFT", "RIGHT"].contains(&line.as_str())), "{plan:?}");
 }
 
 #[test]
@@ -136,15 +145,19 @@ fn pages_and_queries_leave_a_reader_to_loads_and_documents() {
 #[test]
 fn a_short_read_is_done_by_a_thread_if_no_other_connection_is_free() {
     let (_directory, path) = file();
-    let store = SqliteStore::open(&path, 1).unwrap();
+    let store = SqliteStore::open_with_lookups(&path, 1, 2).unwrap();
     let all_in_use: Vec<_> = std::iter::from_fn(|| store.lookups.try_take()).collect();
-    assert_eq!(all_in_use.len(), Lookups::connections());
+    assert_eq!(all_in_use.len(), 2);
     assert!(store.lookups.try_read(|_| Ok(Some(()))).is_none());
     let (tenant, client) = (TenantId::literal("t"), ClientId::literal("a"));
     assert_eq!(block_on(store.client(&tenant, &client)).unwrap(), None);
     drop(all_in_use);
-    let is_done_at_once = store.lookups.try_read(|_| Ok(Some(()))).is_some();
-    assert_eq!(is_done_at_once, Lookups::connections() > 0);
+    assert!(store.lookups.try_read(|_| Ok(Some(()))).is_some());
+    assert!(store.lookups.try_read(|_| -> rusqlite::Result<Option<()>> { panic!("a read") }).is_none());
+    assert!(store.lookups.try_read(|_| Ok(Some(()))).is_some(), "the connection still works");
+    assert!(SqliteStore::open(&path, 1).unwrap().lookups.try_take().is_none());
+    std::fs::rename(&path, path.with_extension("gone")).unwrap();
+    assert!(store.lookups.try_read(|_| Ok(Some(()))).is_none(), "the file is gone");
 }
 
 #[test]
@@ -152,7 +165,7 @@ fn a_statement_is_not_prepared_again_for_another_value() {
     let (_directory, path) = file();
     drop(SqliteStore::open(&path, 1).unwrap());
     let connection = open_for_reading(&path).unwrap();
-    let find = || connection.prepare_cached(&read::scan_query(Scan::Log { after: Position::START })).unwrap();
+    let find = || connection.prepare_cached(&read::scan_query(Scan::Log { after: Position::START }, None)).unwrap();
     for after in 0..5 {
         assert!(!find().exists(rusqlite::params!["t", after]).unwrap());
     }
@@ -327,7 +340,7 @@ fn a_full_disk_ends_writes_and_no_reads() {
     let full = full.expect("no more clients fit");
     assert!(full.can_retry() && full.to_string().contains("full"), "{full}");
     let client_id = Some(ClientId::literal("new"));
-    let changes = ChangesRequest { cursor: None, max_operations: 9, client_id };
+    let changes = ChangesRequest { client_id, ..ChangesRequest::operations(None, 9) };
     assert!(matches!(block_on(store.changes(&tenant, changes)), Ok(Changes::Page { noted: None, .. })));
     assert!(block_on(store.client(&tenant, &ClientId::literal("client-0"))).unwrap().is_some());
 }

@@ -87,6 +87,7 @@ fn entry(change: Change) -> LogEntry {
         timestamp: UnixMs::new(1),
         client_id: ClientId::literal("a"),
         clock: Object::literal(r#"{"a":1}"#),
+        rev: None,
     }
 }
 
@@ -94,9 +95,13 @@ fn entry(change: Change) -> LogEntry {
 fn a_page_of_changes_is_described_as_it_is_written() {
     let entries = vec![entry(Change::Insert(Object::literal("{}"))), entry(Change::Delete)];
     let page = |cursor| PulledPage { entries: entries.clone(), cursor, has_more: true };
-    let pages = [None, Some(Cursor::BEGINNING)].map(|cursor| parse(&changes::write(&page(cursor))));
+    let pages = [None, Some(Cursor::BEGINNING)].map(|cursor| parse(&changes::write(&page(cursor), None)));
     check("ChangesAnswer", &pages);
-    check("PulledOperation", pages[0]["operations"].as_array().expect("operations"));
+    let mut objects = pages[0]["operations"].as_array().expect("operations").clone();
+    let mut document = String::new();
+    LogEntry { rev: Some(Rev::new(1)), ..entry(Change::Delete) }.write(&mut document);
+    objects.push(parse(&document));
+    check("PulledOperation", &objects);
 }
 
 #[test]

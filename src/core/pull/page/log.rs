@@ -1,6 +1,7 @@
 //! Pages in the order of the log: of operations, or of documents in the order of their last operations.
 
 use crate::core::cursor::{Cursor, Head, Position};
+use crate::core::feed::Feed;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::numbers::Seq;
 use crate::core::operation::LogEntry;
@@ -31,11 +32,14 @@ impl Scan {
     /// A store that reads rows and head in one round trip reads these rows. They are right unless compaction has passed
     /// the place; see [`Scan::once_compacted`].
     #[must_use]
-    pub fn guess(cursor: Option<Cursor>) -> Self {
+    pub fn guess(cursor: Option<Cursor>, feed: &Feed) -> Self {
         match cursor {
             // The client has no documents, so it needs no tombstones.
             None => Self::State { after: Position::START, tombstones_after: None },
-            Some(Cursor::Log(after)) => Self::Log { after },
+            Some(Cursor::Log(after)) => match feed {
+                Feed::Operations => Self::Log { after },
+                Feed::Documents { .. } => Self::Log { after }.once_compacted(),
+            },
             Some(Cursor::State { after, tombstones_after }) => {
                 Self::State { after, tombstones_after: Some(tombstones_after) }
             }
@@ -56,7 +60,7 @@ impl Scan {
     /// again.
     ///
     /// A client that has no documents, or whose place is before the horizon, is put in state mode.
-    fn choose(cursor: Option<Cursor>, head: Head, fingerprint_there: Option<Fingerprint>) -> Option<Self> {
+    fn choose(cursor: Option<Cursor>, feed: &Feed, head: Head, fingerprint_there: Option<Fingerprint>) -> Option<Self> {
         if let Some(cursor) = cursor {
             let Position { seq, fingerprint } = cursor.position();
             let there = if seq == Seq::START { Some(Fingerprint::START) } else { fingerprint_there };
@@ -66,7 +70,7 @@ impl Scan {
                 return None;
             }
         }
-        let guess = Self::guess(cursor);
+        let guess = Self::guess(cursor, feed);
         match guess {
             Self::Log { after } if !head.has_log_behind(after.seq) => Some(guess.once_compacted()),
             Self::Log { .. } | Self::State { .. } => Some(guess),
@@ -116,6 +120,7 @@ pub struct LogPageBuilder {
     budget: PageBudget,
     entries: Vec<LogEntry>,
     has_more: bool,
+    shows_revisions: bool,
 }
 
 impl LogPageBuilder {
@@ -127,16 +132,19 @@ impl LogPageBuilder {
     #[must_use]
     pub fn begin(
         cursor: Option<Cursor>,
+        feed: &Feed,
         max_operations: usize,
         head: Head,
         fingerprint_there: Option<Fingerprint>,
     ) -> Option<Self> {
-        let scan = Scan::choose(cursor, head, fingerprint_there)?;
+        let scan = Scan::choose(cursor, feed, head, fingerprint_there)?;
         let entries = Vec::with_capacity(max_operations.min(PAGE_MAX_OPERATIONS));
-        Some(Self { scan, head, budget: PageBudget::new(max_operations), entries, has_more: false })
+        let budget = PageBudget::new(max_operations);
+        let shows_revisions = matches!(feed, Feed::Documents { .. });
+        Some(Self { scan, head, budget, entries, has_more: false, shows_revisions })
     }
 
-    /// The rows to read for the page.
+    /// The rows to read for the page. If the feed is limited to some collections, these are the rows of them alone.
     #[must_use]
     pub fn scan(&self) -> Scan {
         self.scan
@@ -144,6 +152,7 @@ impl LogPageBuilder {
 
     /// Adds the next row. Returns false if it does not fit; then the page ends, and the next one begins with this row.
     pub fn push(&mut self, entry: LogEntry) -> bool {
+        let entry = if self.shows_revisions { entry } else { LogEntry { rev: None, ..entry } };
         let fits = self.budget.admit(entry.wire_bytes());
         if fits {
             self.entries.push(entry);
@@ -176,7 +185,7 @@ mod tests {
     use super::*;
     use crate::core::json::Object;
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-    use crate::core::numbers::UnixMs;
+    use crate::core::numbers::{Rev, UnixMs};
     use crate::core::operation::Change;
 
     fn at(seq: u64) -> Position {
@@ -196,20 +205,22 @@ mod tests {
             timestamp: UnixMs::new(7),
             client_id: ClientId::literal("a"),
             clock: Object::literal("{}"),
+            rev: Some(Rev::new(1)),
         }
     }
 
     /// The page of rows with these sequence numbers; their fingerprints are those of [`at`].
     fn page(cursor: Option<Cursor>, head: Head, rows: &[u64], max_operations: usize) -> LogPage {
         let there = cursor.map(|cursor| at(cursor.position().seq.get()).fingerprint);
-        let mut page = LogPageBuilder::begin(cursor, max_operations, head, there).expect("the cursor is of this log");
+        let mut page = LogPageBuilder::begin(cursor, &Feed::Operations, max_operations, head, there)
+            .expect("the cursor is of this log");
         let _ = rows.iter().all(|seq| page.push(entry(*seq)));
         page.finish(|seq| Ok::<_, ()>(at(seq.get()).fingerprint)).expect("the fingerprints are there")
     }
 
     #[test]
     fn a_client_from_nothing_gets_the_state_without_the_tombstones_from_before_it_began() {
-        let scan = Scan::choose(None, head(9, 0), None);
+        let scan = Scan::choose(None, &Feed::Operations, head(9, 0), None);
         assert_eq!(scan, Some(Scan::State { after: Position::START, tombstones_after: None }));
         let first = page(None, head(9, 0), &[2, 5, 7], 2);
         assert_eq!(first.next, Cursor::State { after: at(5), tombstones_after: Seq::new(9) });
@@ -218,7 +229,7 @@ mod tests {
 
     #[test]
     fn an_original_client_from_the_beginning_gets_the_log_while_it_is_whole_and_then_the_state_with_tombstones() {
-        let scan = |horizon| Scan::choose(Some(Cursor::BEGINNING), head(9, horizon), None);
+        let scan = |horizon| Scan::choose(Some(Cursor::BEGINNING), &Feed::Operations, head(9, horizon), None);
         assert_eq!(scan(0), Some(Scan::Log { after: Position::START }));
         assert_eq!(scan(1), Some(Scan::State { after: Position::START, tombstones_after: Some(Seq::START) }));
     }
@@ -227,7 +238,7 @@ mod tests {
     fn a_cursor_behind_the_horizon_is_put_in_state_mode_and_one_at_it_is_not() {
         let scan = |seq, horizon| {
             let fingerprint = Some(at(seq).fingerprint);
-            Scan::choose(Some(Cursor::Log(at(seq))), head(9, horizon), fingerprint)
+            Scan::choose(Some(Cursor::Log(at(seq))), &Feed::Operations, head(9, horizon), fingerprint)
         };
         assert_eq!(scan(4, 4), Some(Scan::Log { after: at(4) }));
         assert_eq!(scan(4, 5), Some(Scan::State { after: at(4), tombstones_after: Some(Seq::new(4)) }));
@@ -236,12 +247,28 @@ mod tests {
     #[test]
     fn a_cursor_of_another_log_is_refused() {
         let cursor = Some(Cursor::Log(at(4)));
-        assert_eq!(Scan::choose(cursor, head(9, 0), Some(at(5).fingerprint)), None);
-        assert_eq!(Scan::choose(cursor, head(3, 0), None), None);
+        assert_eq!(Scan::choose(cursor, &Feed::Operations, head(9, 0), Some(at(5).fingerprint)), None);
+        assert_eq!(Scan::choose(cursor, &Feed::Operations, head(3, 0), None), None);
         let from_the_future = Some(Cursor::State { after: at(4), tombstones_after: Seq::new(10) });
-        assert_eq!(Scan::choose(from_the_future, head(9, 0), Some(at(4).fingerprint)), None);
+        assert_eq!(Scan::choose(from_the_future, &Feed::Operations, head(9, 0), Some(at(4).fingerprint)), None);
         let start_of_another = Position { seq: Seq::START, fingerprint: Fingerprint::from_number(5) };
-        assert_eq!(Scan::choose(Some(Cursor::Log(start_of_another)), head(9, 0), None), None);
+        assert_eq!(Scan::choose(Some(Cursor::Log(start_of_another)), &Feed::Operations, head(9, 0), None), None);
+    }
+
+    #[test]
+    fn the_feed_of_documents_shows_documents_and_tombstones_behind_any_cursor_and_leads_to_the_head() {
+        let cursor = Some(Cursor::Log(at(4)));
+        let page = |rows: &[u64], max_operations| {
+            let there = Some(at(4).fingerprint);
+            let mut page = LogPageBuilder::begin(cursor, &Feed::DOCUMENTS, max_operations, head(9, 0), there).unwrap();
+            assert_eq!(page.scan(), Scan::State { after: at(4), tombstones_after: Some(Seq::new(4)) });
+            let _ = rows.iter().all(|seq| page.push(entry(*seq)));
+            page.finish(|seq| Ok::<_, ()>(at(seq.get()).fingerprint)).unwrap()
+        };
+        let first = page(&[6, 9], 1);
+        assert_eq!(first.next, Cursor::State { after: at(6), tombstones_after: Seq::new(4) });
+        assert!(first.has_more && first.entries[0].rev == Some(Rev::new(1)));
+        assert_eq!(page(&[6], 2).next, Cursor::Log(at(9)), "what follows is not of the feed");
     }
 
     #[test]
@@ -272,16 +299,18 @@ mod tests {
             has_cursor in any::<bool>(),
             newest in 0..6_u64,
             horizon in 0..6_u64,
+            is_of_documents in any::<bool>(),
         ) {
+            let feed = if is_of_documents { Feed::DOCUMENTS } else { Feed::Operations };
             let after = if seq == 0 { Position::START } else { at(seq) };
             let state = |tombstones_after| Cursor::State { after, tombstones_after: Seq::new(tombstones_after) };
             let cursor = has_cursor.then(|| began.map_or(Cursor::Log(after), state));
             let head = head(newest, horizon.min(newest));
             let there = (seq <= newest).then_some(after.fingerprint);
-            let guess = Scan::guess(cursor);
+            let guess = Scan::guess(cursor, &feed);
             let read = if head.has_log_behind(guess.after_seq()) { guess } else { guess.once_compacted() };
             let is_of_this_log = !has_cursor || seq <= newest && began.is_none_or(|began| began <= newest);
-            prop_assert_eq!(Scan::choose(cursor, head, there), is_of_this_log.then_some(read));
+            prop_assert_eq!(Scan::choose(cursor, &feed, head, there), is_of_this_log.then_some(read));
         }
     }
 }

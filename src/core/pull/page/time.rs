@@ -62,6 +62,7 @@ impl TimePageBuilder {
 
     /// Adds the next row. Returns whether the page needs another.
     pub fn push(&mut self, entry: LogEntry) -> bool {
+        let entry = LogEntry { rev: None, ..entry };
         let bytes = entry.wire_bytes();
         let is_first_run = self.entries.first().is_none_or(|first| first.timestamp == entry.timestamp);
         let fits = self.largest.admit(bytes) && (self.asked.admit(bytes) || is_first_run);
@@ -100,6 +101,7 @@ mod tests {
             timestamp: UnixMs::new(timestamp),
             client_id: ClientId::literal("a"),
             clock: Object::literal("{}"),
+            rev: None,
         }
     }
 
