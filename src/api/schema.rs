@@ -114,6 +114,9 @@ pub(super) struct PushRequest {
     /// `refused`.
     #[schema(required = false, default = false)]
     partial: bool,
+    /// Whether an operation is in conflict if its author's counter is not greater than in the document's clock.
+    #[schema(required = false, default = false)]
+    strict: bool,
 }
 
 /// The outcomes of pushed operations. Each operation is in one of the lists.

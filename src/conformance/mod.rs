@@ -129,6 +129,8 @@ macro_rules! for_each_conformance_check {
                     a_delete_of_an_unknown_document_is_logged_and_leaves_a_tombstone,
                     an_update_revives_a_tombstone_alone_and_is_logged_as_an_insert,
                     later_operations_of_a_push_see_earlier_ones,
+                    two_devices_with_one_client_id_are_noticed_by_strict_pushes,
+                    the_answer_to_a_conflict_with_an_unknown_tombstone_is_enough_to_resolve_it,
                     a_push_that_makes_a_document_too_large_is_refused_as_a_whole,
                     a_push_whose_documents_are_too_much_to_load_is_refused_as_a_whole_and_half_of_it_is_not,
                     a_push_that_conflicts_with_too_much_to_load_is_refused_too,

@@ -27,13 +27,16 @@ pub struct PushRequest {
     /// Whether operations that are refused stop only those that follow on the same documents. Each of both has the
     /// outcome [`Outcome::Refused`].
     pub is_partial: bool,
+    /// Whether an operation is in conflict if its author's counter is not greater than in the document's clock. Without
+    /// this, two devices that use one client id overwrite each other's edits unnoticed.
+    pub is_strict: bool,
 }
 
 impl PushRequest {
     /// A push that takes effect as a whole, with the widest limit: [`PUSH_CONFLICTS_MAX_BYTES`].
     #[must_use]
     pub fn new(operations: Vec<Operation>) -> Self {
-        Self { operations, conflicts_max_bytes: PUSH_CONFLICTS_MAX_BYTES, is_partial: false }
+        Self { operations, conflicts_max_bytes: PUSH_CONFLICTS_MAX_BYTES, is_partial: false, is_strict: false }
     }
 
     /// The same push with another limit for the documents in its conflicts, in bytes.
@@ -46,6 +49,12 @@ impl PushRequest {
     #[must_use]
     pub fn partial(self) -> Self {
         Self { is_partial: true, ..self }
+    }
+
+    /// The same push, in which a counter that its author has used before is a conflict.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        Self { is_strict: true, ..self }
     }
 }
 
@@ -68,7 +77,7 @@ impl SyncService {
     }
 
     async fn push_by(&self, caller: Caller<'_>, request: PushRequest, quota: Quota) -> Result<Pushed, ServiceError> {
-        let PushRequest { mut operations, conflicts_max_bytes, is_partial } = request;
+        let PushRequest { mut operations, conflicts_max_bytes, is_partial, is_strict } = request;
         let invalid = self.hooks.invalid(caller, &operations);
         if !is_partial && !invalid.is_empty() {
             return Ok(Pushed::Invalid(invalid));
@@ -80,7 +89,8 @@ impl SyncService {
         }
         let operations = Arc::new(operations);
         let lane = self.lanes.lane(caller.tenant, || GroupCommit::new(Arc::clone(&self.host)));
-        let push = PendingPush { operations: Arc::clone(&operations), conflicts_max_bytes, quota, is_partial };
+        let push =
+            PendingPush { operations: Arc::clone(&operations), conflicts_max_bytes, quota, is_partial, is_strict };
         let (store, host, tenant) = (Arc::clone(&self.store), Arc::clone(&self.host), caller.tenant.clone());
         let commit = async move |pushes: Vec<PendingPush>| commit_group(&*store, &*host, &tenant, &pushes).await;
         match lane.submit(push, commit).await? {

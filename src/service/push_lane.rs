@@ -62,12 +62,13 @@ pub(super) struct PendingPush {
     pub(super) conflicts_max_bytes: usize,
     pub(super) quota: Quota,
     pub(super) is_partial: bool,
+    pub(super) is_strict: bool,
 }
 
 impl From<decide::Push<'_>> for PendingPush {
     fn from(push: decide::Push<'_>) -> Self {
-        let decide::Push { operations, conflicts_max_bytes, quota, is_partial } = push;
-        Self { operations: Arc::new(operations.to_vec()), conflicts_max_bytes, quota, is_partial }
+        let decide::Push { operations, conflicts_max_bytes, quota, is_partial, is_strict } = push;
+        Self { operations: Arc::new(operations.to_vec()), conflicts_max_bytes, quota, is_partial, is_strict }
     }
 }
 
@@ -100,9 +101,14 @@ impl Item for PendingPush {
 
 impl PendingPush {
     fn to_decide(&self) -> decide::Push<'_> {
-        let Self { operations, conflicts_max_bytes, quota, is_partial } = self;
-        let (conflicts_max_bytes, quota, is_partial) = (*conflicts_max_bytes, *quota, *is_partial);
-        decide::Push { operations, conflicts_max_bytes, quota, is_partial }
+        let Self { operations, conflicts_max_bytes, quota, is_partial, is_strict } = self;
+        decide::Push {
+            operations,
+            conflicts_max_bytes: *conflicts_max_bytes,
+            quota: *quota,
+            is_partial: *is_partial,
+            is_strict: *is_strict,
+        }
     }
 }
 

@@ -89,12 +89,13 @@ pub(in crate::api) async fn push_operations(
     limit: Option<Extension<AnswerLimit>>,
     body: BodyText,
 ) -> Result<Response, ApiError> {
-    let push_body::ReadPush { texts, operations, partial } = push_body::read(body.as_text())?;
+    let push_body::ReadPush { texts, operations, partial, is_strict } = push_body::read(body.as_text())?;
     let partial = partial.map(Refusals::of);
     let limit = limit.map(|Extension(limit)| limit);
     let request =
         PushRequest::new(operations).with_conflicts_max_bytes(conflicts_max_bytes(&texts, partial.as_ref(), limit)?);
     let request = if partial.is_some() { request.partial() } else { request };
+    let request = if is_strict { request.strict() } else { request };
     match service.push_as(&principal, request).await? {
         Pushed::Decided(outcomes) => Ok(answer::json(StatusCode::OK, write(&texts, &outcomes, partial))),
         Pushed::Invalid(invalid) => Err(ApiError::bad_fields(

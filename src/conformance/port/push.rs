@@ -2,12 +2,14 @@
 
 use super::super::draft::{Draft, clock, delete, insert, key, update};
 use super::super::world::{World, ids, operations};
+use crate::core::access::{Principal, Role};
 use crate::core::decide::{Conflict, ConflictRelation, Outcome, Refused};
 use crate::core::json::Object;
+use crate::core::names::{ClientId, Subject};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{LogEntry, OperationKind};
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, INTEGER_MAX, PUSH_LOADED_MAX_BYTES, PUSH_WRITTEN_MAX_BYTES};
-use crate::service::Pushed;
+use crate::service::{PushRequest, Pushed};
 
 /// Everything that a push could change, for a comparison.
 async fn everything(world: &World) -> impl PartialEq + std::fmt::Debug + use<> {
@@ -300,4 +302,38 @@ pub async fn a_push_that_makes_too_much_to_write_is_refused_as_a_whole(world: &W
     for half in updates.chunks(count.div_ceil(5)) {
         world.apply(half.to_vec()).await;
     }
+}
+
+/// Two devices that use one client id give the same counters. In strict pushes the second one is in conflict, also
+/// within one push. The original rule takes it for a successor.
+pub async fn two_devices_with_one_client_id_are_noticed_by_strict_pushes(world: &World) {
+    let strictly = async |drafts: Vec<Draft>| {
+        let principal = Principal::new(world.tenant.clone(), Subject::literal("ann"), Role::Writer);
+        let pushed = world.service.push_as(&principal, PushRequest::new(operations(drafts)).strict()).await;
+        pushed.expect("the push is answered").outcomes().expect("the push is not refused")
+    };
+    let edit = |id: &str, counter: u64| update(id, "doc").clock(&[("a", counter), ("b", 1)]);
+    assert_eq!(strictly(vec![insert("op-1", "doc").clock(&[("b", 1)]).client("b")]).await, [Outcome::Applied]);
+    assert_eq!(strictly(vec![edit("phone", 1)]).await, [Outcome::Applied]);
+    let outcomes = strictly(vec![edit("laptop", 1), edit("phone", 1), edit("phone-2", 2), edit("laptop-2", 2)]).await;
+    assert_eq!(conflict(&outcomes[0]).relation, ConflictRelation::Concurrent);
+    assert_eq!(conflict(&outcomes[0]).document.operation_id.as_str(), "phone");
+    assert_eq!(outcomes[1..3], [Outcome::Duplicate, Outcome::Applied]);
+    assert_eq!(conflict(&outcomes[3]).document.operation_id.as_str(), "phone-2");
+    assert_eq!(world.push([edit("laptop-3", 2)]).await, [Outcome::Applied], "the original rule");
+}
+
+/// A client from nothing gets no tombstones from before it began. If it makes a document with the id of one, that is a
+/// conflict. The answer has the clock of the tombstone, which is all that the client needs to make the document.
+pub async fn the_answer_to_a_conflict_with_an_unknown_tombstone_is_enough_to_resolve_it(world: &World) {
+    world.apply([insert("op-1", "settings"), delete("op-2", "settings").clock(&[("a", 2)])]).await;
+    assert_eq!(world.page(None, 9).await.entries, [], "the client never hears of it");
+    let outcomes = world.push([insert("op-3", "settings").clock(&[("new", 1)]).data(r#"{"n":1}"#)]).await;
+    let conflict = conflict(&outcomes[0]);
+    assert!(conflict.document.is_deleted());
+    let mut clock = conflict.document.clock.clone();
+    clock.set(ClientId::literal("new"), 2);
+    let entries: Vec<(&str, u64)> = clock.iter().map(|(client, counter)| (client.as_str(), counter)).collect();
+    world.apply([insert("op-4", "settings").clock(&entries).client("new").data(r#"{"n":1}"#)]).await;
+    assert_eq!(world.document("settings").await.map(|document| document.rev), Some(Rev::new(3)));
 }

@@ -33,13 +33,16 @@ pub struct Push<'a> {
     /// Whether an operation whose document would become too large is refused without the rest of the push. Only the
     /// later operations on its document are refused with it.
     pub is_partial: bool,
+    /// Whether an operation is in conflict if its author's counter is not greater than in the document's clock.
+    /// Otherwise it is applied if its clock is equal to the document's or happens after it.
+    pub is_strict: bool,
 }
 
 impl<'a> From<&'a [Operation]> for Push<'a> {
     /// A push with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], and no quota. It takes effect as a whole.
     fn from(operations: &'a [Operation]) -> Self {
         let (conflicts_max_bytes, quota) = (PUSH_CONFLICTS_MAX_BYTES, Quota::default());
-        Self { operations, conflicts_max_bytes, quota, is_partial: false }
+        Self { operations, conflicts_max_bytes, quota, is_partial: false, is_strict: false }
     }
 }
 

@@ -343,6 +343,30 @@ fn a_partial_push_is_decided_without_what_makes_a_document_too_large() {
 }
 
 #[test]
+fn in_a_strict_push_a_counter_that_was_used_before_is_a_conflict() {
+    let (_, batch) = decided(&Snapshot::default(), &[insert("1", "d", &[("a", 2), ("b", 5)])]);
+    let snapshot = after(Snapshot::default(), &batch);
+    for (clock, strictly, otherwise) in [
+        (&[("a", 2), ("b", 5)][..], false, true),
+        (&[("a", 2), ("b", 6)], false, true),
+        (&[("a", 3), ("b", 5)], true, true),
+        (&[("a", 3), ("b", 4)], false, false),
+        (&[("a", 1), ("b", 5)], false, false),
+    ] {
+        let operations = [insert("2", "d", clock)];
+        let strict = Push { is_strict: true, ..Push::from(&operations[..]) };
+        for (push, is_applied) in [(strict, strictly), (Push::from(&operations[..]), otherwise)] {
+            let (decisions, _) = decide(&[push], &snapshot, NOW);
+            let outcomes = decisions[0].as_ref().expect("it is decided");
+            assert_eq!(outcomes[0] == Outcome::Applied, is_applied, "{clock:?}, strict: {}", push.is_strict);
+        }
+    }
+    let known = [insert("1", "d", &[("a", 2), ("b", 5)]), insert("new", "new", &[])];
+    let strict = Push { is_strict: true, ..Push::from(&known[..]) };
+    assert_eq!(decide(&[strict], &snapshot, NOW).0, [Ok(vec![Outcome::Duplicate, Outcome::Applied])]);
+}
+
+#[test]
 fn a_document_is_read_once_for_all_operations_that_are_refused_for_it() {
     let (_, batch) = decided(&Snapshot::default(), &[update("1", "d", &large("a", DOCUMENT_MAX_BYTES - 9), 1)]);
     let snapshot = after(Snapshot::default(), &batch);

@@ -133,7 +133,7 @@ impl<'a> WorkingSet<'a> {
     }
 
     fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Decision {
-        let Push { operations, conflicts_max_bytes: max_bytes, quota: _, is_partial } = push;
+        let Push { operations, conflicts_max_bytes: max_bytes, quota: _, is_partial, is_strict } = push;
         let mut outcomes = Vec::with_capacity(operations.len());
         let mut conflict_bytes = 0;
         // Each document is read in vain at most once.
@@ -144,7 +144,7 @@ impl<'a> WorkingSet<'a> {
                 continue;
             }
             let (totals, undone) = (self.totals, undo.len());
-            let outcome = match self.operation(operation, undo) {
+            let outcome = match self.operation(operation, is_strict, undo) {
                 Err(NoDocument::TooLarge) if is_partial => {
                     self.take_back(undo.split_off(undone));
                     self.totals = totals;
@@ -164,11 +164,16 @@ impl<'a> WorkingSet<'a> {
         Ok(outcomes)
     }
 
-    fn operation(&mut self, operation: &'a Operation, undo: &mut Vec<Undo<'a>>) -> Result<Outcome, NoDocument> {
+    fn operation(
+        &mut self,
+        operation: &'a Operation,
+        is_strict: bool,
+        undo: &mut Vec<Undo<'a>>,
+    ) -> Result<Outcome, NoDocument> {
         if self.is_known(operation) {
             return Ok(Outcome::Duplicate);
         }
-        if let Some(conflict) = self.conflict(operation) {
+        if let Some(conflict) = self.conflict(operation, is_strict) {
             return Ok(Outcome::Conflict(Box::new(conflict)));
         }
         let before = self.snapshot.documents.get(&operation.key);
@@ -212,13 +217,13 @@ impl<'a> WorkingSet<'a> {
     }
 
     /// The conflict of an operation with its document as it is now, if there is one.
-    fn conflict(&mut self, operation: &Operation) -> Option<Conflict> {
+    fn conflict(&mut self, operation: &Operation, is_strict: bool) -> Option<Conflict> {
         let Some(working) = self.documents.get_mut(&operation.key) else {
             let document = self.snapshot.documents.get(&operation.key)?;
-            let relation = conflict_relation(&operation.clock, &document.clock)?;
+            let relation = conflict_relation(operation, &document.clock, is_strict)?;
             return Some(Conflict { relation, document: document.clone() });
         };
-        let relation = conflict_relation(&operation.clock, &working.last()?.0.clock)?;
+        let relation = conflict_relation(operation, &working.last()?.0.clock, is_strict)?;
         if !working.content.is_written() {
             self.shown_bytes += working.content.bytes();
         }
@@ -416,9 +421,16 @@ fn signed(bytes: usize) -> i64 {
 }
 
 /// How an operation's clock is in conflict with a document's, if it is.
-fn conflict_relation(clock: &VectorClock, documents: &VectorClock) -> Option<ConflictRelation> {
-    match clock.compare(documents) {
-        Relation::HappensAfter | Relation::Equal => None,
+///
+/// If two devices use one client id, both give the same counters. The clock of one then seems to have seen what the
+/// other one wrote. So in a strict push, the author's counter must be greater than its last one in the document.
+fn conflict_relation(operation: &Operation, document: &VectorClock, is_strict: bool) -> Option<ConflictRelation> {
+    let Operation { clock, client_id, .. } = operation;
+    match clock.compare(document) {
+        Relation::HappensAfter | Relation::Equal => {
+            let is_counted_twice = is_strict && clock.get(client_id) <= document.get(client_id);
+            is_counted_twice.then_some(ConflictRelation::Concurrent)
+        }
         Relation::HappensBefore => Some(ConflictRelation::HappensBefore),
         Relation::Concurrent => Some(ConflictRelation::Concurrent),
     }
