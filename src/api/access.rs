@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 use tracing::field;
@@ -13,7 +12,6 @@ use tracing::field;
 use super::authenticate::{Authenticate, Denied};
 use super::error::ApiError;
 use crate::core::access::{Action, Principal};
-use crate::core::names::TenantId;
 use crate::service::SyncService;
 
 /// The field of a log span for the subject of the principal. It is set if the span has it.
@@ -64,27 +62,6 @@ impl PrincipalSource {
     }
 }
 
-/// Told which tenant a request is about, before its body is read.
-#[async_trait]
-pub(crate) trait OnTenant: Send + Sync {
-    /// Completes when the request may go on.
-    ///
-    /// # Errors
-    /// With the cause if the server has no room for the request.
-    async fn tenant_is(&self, tenant: &TenantId) -> Result<(), String>;
-}
-
-/// An extension of the request, which is told of its tenant.
-#[derive(Clone)]
-pub(crate) struct TenantNotice(Arc<dyn OnTenant>);
-
-impl TenantNotice {
-    #[cfg(feature = "runtime")]
-    pub(crate) fn new(told: Arc<dyn OnTenant>) -> Self {
-        Self(told)
-    }
-}
-
 /// A principal that may read.
 pub(super) struct Reader(pub(super) Principal);
 
@@ -125,11 +102,5 @@ async fn permitted(head: &Parts, state: &ApiState, action: Action) -> Result<Pri
         return Err(ApiError::Denied(Denied::Expired));
     }
     tracing::Span::current().record(SUBJECT_FIELD, field::display(&principal.subject));
-    if !principal.role.permits(action) {
-        return Err(ApiError::ForbiddenRole);
-    }
-    if let Some(TenantNotice(told)) = head.extensions.get().cloned() {
-        told.tenant_is(&principal.tenant).await.map_err(|cause| ApiError::Unavailable { cause })?;
-    }
-    Ok(principal)
+    if principal.role.permits(action) { Ok(principal) } else { Err(ApiError::ForbiddenRole) }
 }

@@ -29,7 +29,7 @@
 //! Nothing here needs a runtime: what does (time limits, compression, CORS, request ids, logs) is in `runtime`. So is
 //! what keeps foreign pages out, which the routes alone do not ask about.
 
-pub(crate) mod access;
+mod access;
 mod answer;
 mod authenticate;
 pub(crate) mod body;

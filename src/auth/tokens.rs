@@ -4,6 +4,7 @@
 //! digits. The expiry is a day such as `2027-01-31`, and the token expires when this day begins in UTC. Empty lines and
 //! lines that begin with `#` are skipped.
 
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 
 use ring::digest;
@@ -30,24 +31,46 @@ pub fn hash(token: &str) -> TokenHash {
 #[derive(Default)]
 pub struct StaticTokens(Vec<(TokenHash, VerifiedToken)>);
 
-/// A line that cannot be read. The error does not repeat its text.
+/// A line that cannot be used. The error does not repeat its text. Lines are counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} is not SHA-256 TENANT ROLE SUBJECT [YYYY-MM-DD]")]
 #[non_exhaustive]
-pub struct BadLine {
-    /// The number of the line, from 1.
-    pub line: usize,
+pub enum BadLine {
+    /// The line cannot be read.
+    #[error("line {line} is not SHA-256 TENANT ROLE SUBJECT [YYYY-MM-DD]")]
+    Form {
+        /// The number of the line.
+        line: usize,
+    },
+    /// The line is about the same token as an earlier one.
+    #[error("line {line} has the hash of line {first}; a token has one line")]
+    SameToken {
+        /// The number of the line.
+        line: usize,
+        /// The number of the earlier line.
+        first: usize,
+    },
 }
 
 impl StaticTokens {
     /// Reads the text of a file.
     ///
     /// # Errors
-    /// When a line cannot be read.
+    /// If a line cannot be read, or if two lines are about one token.
     pub fn parse(text: &str) -> Result<Self, BadLine> {
-        let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
-        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        lines.map(|(number, line)| parse_line(line).ok_or(BadLine { line: number })).collect::<Result<_, _>>().map(Self)
+        let mut line_of = HashMap::new();
+        let mut tokens = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let (number, line) = (index + 1, line.trim());
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (hash, token) = parse_line(line).ok_or(BadLine::Form { line: number })?;
+            if let Some(first) = line_of.insert(hash, number) {
+                return Err(BadLine::SameToken { line: number, first });
+            }
+            tokens.push((hash, token));
+        }
+        Ok(Self(tokens))
     }
 
     /// The token with this hash, if the file has it. The time that this takes tells nothing about the hashes.
@@ -183,8 +206,10 @@ mod tests {
             format!("{HASH_OF_ABC} {} reader cron", "t".repeat(257)),
             "é".repeat(32) + " team reader cron",
         ] {
-            assert_eq!(StaticTokens::parse(&format!("\n{bad}")).err(), Some(BadLine { line: 2 }), "{bad}");
+            assert_eq!(StaticTokens::parse(&format!("\n{bad}")).err(), Some(BadLine::Form { line: 2 }), "{bad}");
         }
+        let twice = format!("{HASH_OF_ABC} a reader cron\n\n{} b admin cron", HASH_OF_ABC.to_uppercase());
+        assert_eq!(StaticTokens::parse(&twice).err(), Some(BadLine::SameToken { line: 3, first: 1 }));
         for bad in ["2027-02-29", "2027-13-01", "2027-00-01", "2027-01-00", "1969-12-31", "27-01-01", "2027/01/01"] {
             assert_eq!(beginning_ms(bad), None, "{bad}");
         }

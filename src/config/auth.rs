@@ -83,11 +83,15 @@ impl AuthConfig {
         if is_off && let Some(variable) = first {
             return Err(ConfigError::new("AUTH", format_args!("cannot be off beside {variable}")));
         }
-        let role_claim = variables.get_or("AUTH_ROLE_CLAIM", "role");
+        let role_claim = variables.get_or("AUTH_ROLE_CLAIM", ROLE_CLAIM);
         let jwt = match keys {
             Some((_, keys)) => Some(JwtConfig::read(variables, keys, role_claim)?),
             None => {
-                if let Some(variable) = OF_KEYS.into_iter().find(|variable| variables.get(variable).is_some()) {
+                // The template always sets the claim of the role, usually to its default.
+                let is_default = |variable: &str, value: &str| variable == "AUTH_ROLE_CLAIM" && value == ROLE_CLAIM;
+                let is_set =
+                    |variable: &&str| variables.get(variable).is_some_and(|value| !is_default(variable, &value));
+                if let Some(variable) = OF_KEYS.into_iter().find(is_set) {
                     let problem = "is of no use without AUTH_HS256_SECRET, AUTH_JWKS or AUTH_JWKS_URL";
                     return Err(ConfigError::new(variable, problem));
                 }
@@ -117,8 +121,11 @@ impl AuthConfig {
     }
 }
 
+/// The claim with the role, if no setting says otherwise.
+const ROLE_CLAIM: &str = "role";
+
 /// The settings that have a meaning only with keys for JSON Web Tokens.
-const OF_KEYS: [&str; 4] = ["AUTH_AUDIENCE", "AUTH_ISSUER", "AUTH_TENANT", "AUTH_TENANT_CLAIM"];
+const OF_KEYS: [&str; 5] = ["AUTH_AUDIENCE", "AUTH_ISSUER", "AUTH_ROLE_CLAIM", "AUTH_TENANT", "AUTH_TENANT_CLAIM"];
 
 impl KeyConfig {
     /// The keys, and the variable that contains them or names their file.

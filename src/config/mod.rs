@@ -161,6 +161,20 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_of_tokens_is_refused_if_nothing_signs_tokens() {
+        for variable in ["AUTH_AUDIENCE", "AUTH_ISSUER", "AUTH_ROLE_CLAIM", "AUTH_TENANT", "AUTH_TENANT_CLAIM"] {
+            for more in [&[][..], &[("AUTH_TOKENS_FILE", "tokens")]] {
+                let problem = read(&[more, &[(variable, "x")]].concat()).unwrap_err();
+                assert!(
+                    problem.starts_with(&format!("{variable}: is of no use without AUTH_HS256_SECRET")),
+                    "{problem}"
+                );
+            }
+        }
+        assert!(read(&[("AUTH", "off"), ("AUTH_ROLE_CLAIM", "role")]).is_ok(), "the template sets the default");
+    }
+
+    #[test]
     fn an_empty_variable_is_treated_as_not_set() {
         let empty = ["BIND", "PORT", "ADAPTER", "SQLITE_PATH", "MONGO_URI", "POOL_SIZE", "LOG_LEVEL"];
         assert_eq!(read(&empty.map(|variable| (variable, " "))), read(&[]));

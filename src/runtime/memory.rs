@@ -10,30 +10,37 @@
 //! Reads reserve room for a whole page, so they share half of the budget while they work, and pushes do not wait for
 //! them. A small part of the budget is for the work of pushes alone, because answers that nobody reads may fill the
 //! rest of it. A push that is so small that its text needs no memory of the budget therefore waits for no reader at
-//! all. Both parts are shared fairly among tenants.
+//! all.
 
 mod answer;
-pub(super) mod layer;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use futures_util::future::{Either, select};
+use futures_util::stream::try_unfold;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 pub(super) use self::answer::note_size;
 use self::answer::{AnswerMemory, Reserved};
-use crate::core::names::TenantId;
+use crate::api;
+use crate::api::body::BodyOwner;
 use crate::limits::runtime::{
     PUSH_LANE_BYTES, READ_RESERVED_BYTES, REQUEST_FREE_BYTES, ROOM_HELD_MIN_MS, ROOM_PAUSE_MS, ROOM_WAIT_MAX_MS,
     SERVER_MAX_REQUESTS,
 };
-use crate::store::turns::{FairTurns, Turn};
 
 /// The unit in which memory is counted, in bytes.
 const UNIT_BYTES: usize = 1024;
@@ -74,9 +81,9 @@ impl Cut {
 pub(super) struct Memory {
     units: Semaphore,
     /// The part that only the work of pushes may take, if there is nothing else.
-    pushes: FairTurns,
+    pushes: Arc<Semaphore>,
     /// The part of the units that reads at work may have reserved.
-    reads: FairTurns,
+    reads: Arc<Semaphore>,
     requests: Arc<Semaphore>,
     /// When room was last made, by closing connections, for requests that wait for a place.
     made_place_at: Mutex<Option<Instant>>,
@@ -90,8 +97,8 @@ impl Memory {
     pub(super) fn new(max_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             units: Semaphore::new(max_bytes.saturating_sub(PUSH_LANE_BYTES) / UNIT_BYTES),
-            pushes: FairTurns::new(PUSH_LANE_BYTES / UNIT_BYTES),
-            reads: FairTurns::new((max_bytes / 2).max(READ_RESERVED_BYTES) / UNIT_BYTES),
+            pushes: Arc::new(Semaphore::new(PUSH_LANE_BYTES / UNIT_BYTES)),
+            reads: Arc::new(Semaphore::new((max_bytes / 2).max(READ_RESERVED_BYTES) / UNIT_BYTES)),
             made_place_at: Mutex::default(),
             made_room_at: Mutex::default(),
             requests: Arc::new(Semaphore::new(SERVER_MAX_REQUESTS)),
@@ -113,7 +120,6 @@ impl Memory {
             number,
             cut: Mutex::new(cut),
             reserved,
-            tenant: OnceLock::new(),
             share: Mutex::default(),
             held: Mutex::new(held),
             _place: place,
@@ -134,27 +140,26 @@ impl Memory {
 
     /// Takes memory for the work of a push. If it is from the part that only pushes have, it is given back when the
     /// result is dropped.
-    async fn acquire_for_push(&self, tenant: &TenantId, units: usize) -> Result<Option<Turn>, NoRoom> {
-        let permits = u32::try_from(units).map_err(|_| NoRoom)?;
-        if let Ok(permit) = self.units.try_acquire_many(permits) {
+    async fn acquire_for_push(&self, units: u32) -> Result<Option<OwnedSemaphorePermit>, NoRoom> {
+        if let Ok(permit) = self.units.try_acquire_many(units) {
             permit.forget();
             return Ok(None);
         }
-        if let Some(share) = self.pushes.try_acquire(units) {
+        if let Ok(share) = Arc::clone(&self.pushes).try_acquire_many_owned(units) {
             return Ok(Some(share));
         }
         let either = async {
-            let share = pin!(self.pushes.acquire(tenant, units));
-            let permit = pin!(self.units.acquire_many(permits));
+            let share = pin!(Arc::clone(&self.pushes).acquire_many_owned(units));
+            let permit = pin!(self.units.acquire_many(units));
             match select(share, permit).await {
-                Either::Left((share, _)) => Ok(Some(share)),
+                Either::Left((share, _)) => share.map(Some),
                 Either::Right((permit, _)) => permit.map(|permit| {
                     permit.forget();
                     None
                 }),
             }
         };
-        self.wait(Wanted::Units(units), either).await
+        self.wait(Wanted::Units(units as usize), either).await
     }
 
     /// Waits for what is wanted for a short time, and closes connections meanwhile to free it.
@@ -213,11 +218,9 @@ pub(super) struct Account {
     /// Closes the connection. `None` if that was done, or is not possible.
     cut: Mutex<Option<Cut>>,
     reserved: Reserved,
-    /// The tenant that the request is about, when it is known. No work is done without one.
-    tenant: OnceLock<TenantId>,
     /// The share of the reads or of the pushes that this one has while it works. A push also has it until its small
     /// answer is sent.
-    share: Mutex<Option<Turn>>,
+    share: Mutex<Option<OwnedSemaphorePermit>>,
     held: Mutex<Held>,
     _place: OwnedSemaphorePermit,
 }
@@ -272,19 +275,12 @@ impl Account {
         Ok(Loan { account: Arc::clone(self), bytes })
     }
 
-    /// Called when the client has sent all that the server needs to go on.
-    fn stop_waiting_for_client(&self) {
-        self.held().with_client_since = None;
-    }
-
     /// Called when the client has sent its request and the work begins.
     async fn begin_work(&self) -> Result<(), NoRoom> {
-        let Some(tenant) = self.tenant.get() else { return Ok(()) };
-        self.stop_waiting_for_client();
-        let units = self.reserved.bytes / UNIT_BYTES;
+        self.held().with_client_since = None;
+        let units = u32::try_from(self.reserved.bytes / UNIT_BYTES).map_err(|_| NoRoom)?;
         if !self.reserved.is_for_read {
-            let share = self.memory.acquire_for_push(tenant, units).await;
-            let share = share.inspect_err(|NoRoom| self.held().is_short = true)?;
+            let share = self.memory.acquire_for_push(units).await.inspect_err(|NoRoom| self.held().is_short = true)?;
             if share.is_none() {
                 let mut held = self.held();
                 held.bytes += self.reserved.bytes;
@@ -293,8 +289,9 @@ impl Account {
             *self.share() = share;
             return Ok(());
         }
-        let share = self.memory.reads.acquire(tenant, units);
-        let Ok(share) = timeout(Duration::from_millis(ROOM_WAIT_MAX_MS), share).await else {
+        let reads = Arc::clone(&self.memory.reads);
+        let share = timeout(Duration::from_millis(ROOM_WAIT_MAX_MS), reads.acquire_many_owned(units)).await;
+        let Ok(Ok(share)) = share else {
             self.held().is_short = true;
             return Err(NoRoom);
         };
@@ -302,7 +299,7 @@ impl Account {
         self.take(self.reserved.bytes).await
     }
 
-    fn share(&self) -> MutexGuard<'_, Option<Turn>> {
+    fn share(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
         self.share.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -395,5 +392,96 @@ impl Drop for Loan {
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// Counts the memory of a request and its answer. A request without room is answered with 503.
+pub(super) async fn within_memory(State(memory): State<Arc<Memory>>, mut request: Request, next: Next) -> Response {
+    if request.uri().path() == "/health" {
+        return next.run(request).await;
+    }
+    let cut = request.extensions().get().cloned();
+    let Ok(account) = memory.open(cut, Reserved::of(&request)).await else { return refused() };
+    request.extensions_mut().insert(Arc::clone(&account));
+    request.extensions_mut().insert(BodyOwner::new(Arc::clone(&account) as _));
+    let request = if request.body().is_end_stream() {
+        if account.begin_work().await.is_err() {
+            return refused();
+        }
+        request
+    } else {
+        let account = Arc::clone(&account);
+        request.map(|body| counted(body, account))
+    };
+    let mut response = next.run(request).await;
+    if account.is_short() {
+        return refused();
+    }
+    let memory = AnswerMemory::take(&mut response);
+    if account.begin_answer(memory).await.is_err() {
+        return refused();
+    }
+    response.map(|body| Body::new(Sending { body, account: Some(account) }))
+}
+
+fn refused() -> Response {
+    api::unavailable(NoRoom.to_string())
+}
+
+/// The same body, which is counted while it arrives. At its end the work begins.
+fn counted(body: Body, account: Arc<Account>) -> Body {
+    Body::from_stream(try_unfold((body, account), async |(mut body, account): (Body, Arc<Account>)| {
+        loop {
+            let Some(frame) = body.frame().await else {
+                account.begin_work().await.map_err(axum::Error::new)?;
+                return Ok::<_, axum::Error>(None);
+            };
+            if let Ok(data) = frame?.into_data() {
+                account.take(data.len()).await.map_err(axum::Error::new)?;
+                return Ok(Some((data, (body, account))));
+            }
+        }
+    }))
+}
+
+/// An answer that is being sent.
+struct Sending {
+    body: Body,
+    account: Option<Arc<Account>>,
+}
+
+impl HttpBody for Sending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
+        if !self.body.is_end_stream() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        // The connection may keep the last piece long after it has taken it.
+        let account = self.account.take();
+        Poll::Ready(Some(Ok(frame.map_data(|bytes| Bytes::from_owner(LastPiece { bytes, _account: account })))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The last piece of an answer, which is counted until it is sent.
+struct LastPiece {
+    bytes: Bytes,
+    _account: Option<Arc<Account>>,
+}
+
+impl AsRef<[u8]> for LastPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}

@@ -29,8 +29,8 @@ pub mod postgres;
 mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mongodb", feature = "runtime"))]
-pub(crate) mod turns;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mongodb"))]
+mod turns;
 
 use std::ops::RangeInclusive;
 

@@ -45,7 +45,7 @@ impl FairTurns {
     }
 
     /// Takes so many units, if they are free and nobody waits.
-    #[cfg(any(test, feature = "runtime"))]
+    #[cfg(test)]
     pub(crate) fn try_acquire(&self, units: usize) -> Option<Turn> {
         let mut shared = lock(&self.shared);
         let is_free = shared.order.is_empty() && shared.free >= units;

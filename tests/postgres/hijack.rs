@@ -194,7 +194,8 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
                           AND proname = 'syncflow_commit' AND pronargs = 24
                       LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP;
                   END $$;
-                  DROP FUNCTION syncflow.syncflow_usage;
+                  DROP FUNCTION syncflow.syncflow_usage, syncflow.syncflow_feed;
+                  DROP INDEX syncflow.syncflow_documents_deleted_of_collection;
                   ALTER TABLE syncflow.syncflow_heads DROP COLUMN bytes;
                   DROP FUNCTION syncflow.syncflow_load(text, text[], text[], text[], bigint);
                   DROP FUNCTION syncflow.syncflow_forget_some_clients;
@@ -208,7 +209,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let sql = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
                AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)";
     let safe: i64 = admin.query_one(sql, &[]).await.expect("they are counted").get(0);
-    assert_eq!(safe, 13);
+    assert_eq!(safe, 14);
 }
 
 #[tokio::test]

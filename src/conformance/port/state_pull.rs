@@ -213,6 +213,10 @@ pub async fn every_page_is_in_the_mode_that_the_core_chooses(world: &World) {
         let head = Head { position: places[log.len()], horizon: Seq::new(horizon) };
         let sizes = cursors.iter().flat_map(|cursor| [(*cursor, 2), (*cursor, 200)]);
         for ((cursor, max_operations), feed) in sizes.flat_map(|size| feeds.iter().map(move |feed| (size, feed))) {
+            // A page takes long through a pooler, so the other feeds are read at some horizons alone.
+            if *feed != Feed::Operations && (max_operations > 2 || !horizon.is_multiple_of(3)) {
+                continue;
+            }
             let there = cursor.map(|cursor| cursor.position().fingerprint);
             let page = LogPageBuilder::begin(cursor, feed, max_operations, head, there);
             let mut page = page.expect("the cursor is of this log");
