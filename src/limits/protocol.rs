@@ -53,7 +53,8 @@ pub const PAGE_MAX_OPERATIONS: usize = 1_000;
 /// The most collections to which a pull may be limited.
 pub const PULL_MAX_COLLECTIONS: usize = 100;
 
-/// The most places in the log that a store compares for a page of a pull that is limited to some collections.
+/// The most places in the log that a store compares for a page of a pull that is limited to some collections. There may
+/// be as many places of tombstones.
 pub const FEED_MAX_PLACES: usize = 20_000;
 
 /// Largest page of a pull or a query, in bytes of JSON, one of its rows counted twice.

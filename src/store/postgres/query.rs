@@ -34,7 +34,7 @@ pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query)
         return Ok(QueryPage { documents: Vec::new(), more_before: None });
     };
     let has_conditions = !query.filter.conditions().is_empty();
-    let _turn = if has_conditions { Some(database.filters.acquire(tenant, 1).await) } else { None };
+    let _turn = if has_conditions { Some(database.filters.acquire(tenant).await) } else { None };
     let before = query.before_seq.map_or(i64::MAX, signed);
     let first_rows = if has_conditions { QUERY_FETCH_MAX_DOCUMENTS } else { query.max_documents };
     let rows = database.rows_of_text(&search.sql, &search.parameters(&before, &row_limit(first_rows))).await?;

@@ -138,7 +138,7 @@ impl Store for SqliteStore {
         if let Some(nothing_new) = nothing_new {
             return Ok(nothing_new);
         }
-        let _page = self.pages.acquire(tenant, 1).await;
+        let _page = self.pages.acquire(tenant).await;
         let tenant = tenant.clone();
         self.readers.run("changes", move |connection, _| read::changes(connection, &tenant, &request)).await
     }
@@ -151,7 +151,7 @@ impl Store for SqliteStore {
     }
 
     async fn changes_by_time(&self, tenant: &TenantId, request: TimeRequest) -> Result<TimePage> {
-        let _page = self.pages.acquire(tenant, 1).await;
+        let _page = self.pages.acquire(tenant).await;
         let tenant = tenant.clone();
         self.readers
             .run("changes_by_time", move |connection, _| read::changes_by_time(connection, &tenant, request))
@@ -182,13 +182,13 @@ impl Store for SqliteStore {
     }
 
     async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
-        let _turns = (self.scans.acquire(tenant, 1).await, self.pages.acquire(tenant, 1).await);
+        let _turns = (self.scans.acquire(tenant).await, self.pages.acquire(tenant).await);
         let tenant = tenant.clone();
         self.readers.run("query", move |connection, caller| read::query(connection, &tenant, &query, caller)).await
     }
 
     async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats> {
-        let _turns = (self.scans.acquire(tenant, 1).await, self.pages.acquire(tenant, 1).await);
+        let _turns = (self.scans.acquire(tenant).await, self.pages.acquire(tenant).await);
         let tenant = tenant.clone();
         self.readers.run("stats", move |connection, _| read::stats(connection, &tenant, &active_ms)).await
     }

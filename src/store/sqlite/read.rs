@@ -296,13 +296,7 @@ pub(super) fn document(
     tenant: &TenantId,
     key: &DocumentKey,
 ) -> rusqlite::Result<Option<LiveDocument>> {
-    connection
-        .prepare_cached(&format!(
-            "SELECT {LIVE_DOCUMENT_COLUMNS} FROM documents
-             WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND is_deleted = 0"
-        ))?
-        .query_row([tenant.as_str(), key.collection.as_str(), key.id.as_str()], read_live_document)
-        .optional()
+    document_of(connection, tenant, key, None)
 }
 
 /// The same if the document exists and has at most [`LOOKUP_MAX_BYTES`].
@@ -311,13 +305,31 @@ pub(super) fn small_document(
     tenant: &TenantId,
     key: &DocumentKey,
 ) -> rusqlite::Result<Option<LiveDocument>> {
+    document_of(connection, tenant, key, Some(LOOKUP_MAX_BYTES))
+}
+
+/// A document, perhaps only if it has at most so many bytes. SQLite knows the length of a text without reading it.
+fn document_of(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    key: &DocumentKey,
+    max_bytes: Option<usize>,
+) -> rusqlite::Result<Option<LiveDocument>> {
     connection
         .prepare_cached(&format!(
             "SELECT {LIVE_DOCUMENT_COLUMNS} FROM documents
              WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND is_deleted = 0
-             AND octet_length(data) <= {LOOKUP_MAX_BYTES}"
+             AND (?4 IS NULL OR octet_length(data) <= ?4)"
         ))?
-        .query_row([tenant.as_str(), key.collection.as_str(), key.id.as_str()], read_live_document)
+        .query_row(
+            params![
+                tenant.as_str(),
+                key.collection.as_str(),
+                key.id.as_str(),
+                max_bytes.map(|bytes| signed(bytes as u64))
+            ],
+            read_live_document,
+        )
         .optional()
 }
 

@@ -136,9 +136,9 @@ fn a_check_waits_for_no_reader() {
 fn pages_and_queries_leave_a_reader_to_loads_and_documents() {
     let (_directory, path) = file();
     let store = SqliteStore::open(&path, 4).unwrap();
-    assert_eq!((store.pages.try_acquire(1).is_some(), store.scans.try_acquire(1).is_some()), (true, true));
-    let pages: Vec<_> = std::iter::from_fn(|| store.pages.try_acquire(1)).collect();
-    let scans: Vec<_> = std::iter::from_fn(|| store.scans.try_acquire(1)).collect();
+    assert_eq!((store.pages.try_acquire().is_some(), store.scans.try_acquire().is_some()), (true, true));
+    let pages: Vec<_> = std::iter::from_fn(|| store.pages.try_acquire()).collect();
+    let scans: Vec<_> = std::iter::from_fn(|| store.scans.try_acquire()).collect();
     assert_eq!((pages.len(), scans.len()), (3, 2));
 }
 

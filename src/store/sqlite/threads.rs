@@ -1,4 +1,4 @@
-//! Threads that own the connections, because SQLite blocks and the futures of the service must not.
+//! Threads that own connections, because SQLite blocks and the futures of the service must not block for long.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -151,8 +151,10 @@ impl LogPageBuilder {
     }
 
     /// Adds the next row. Returns false if it does not fit; then the page ends, and the next one begins with this row.
-    pub fn push(&mut self, entry: LogEntry) -> bool {
-        let entry = if self.shows_revisions { entry } else { LogEntry { rev: None, ..entry } };
+    pub fn push(&mut self, mut entry: LogEntry) -> bool {
+        if !self.shows_revisions {
+            entry.rev = None;
+        }
         let fits = self.budget.admit(entry.wire_bytes());
         if fits {
             self.entries.push(entry);

@@ -61,8 +61,8 @@ impl TimePageBuilder {
     }
 
     /// Adds the next row. Returns whether the page needs another.
-    pub fn push(&mut self, entry: LogEntry) -> bool {
-        let entry = LogEntry { rev: None, ..entry };
+    pub fn push(&mut self, mut entry: LogEntry) -> bool {
+        entry.rev = None;
         let bytes = entry.wire_bytes();
         let is_first_run = self.entries.first().is_none_or(|first| first.timestamp == entry.timestamp);
         let fits = self.largest.admit(bytes) && (self.asked.admit(bytes) || is_first_run);

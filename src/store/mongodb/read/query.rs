@@ -28,7 +28,7 @@ pub(crate) async fn query(database: &Database, tenant: &TenantId, query: &Query)
         .max_time(collections.time_limit);
     let mut batch_rows = QUERY_FETCH_MAX_DOCUMENTS;
     let has_conditions = !query.filter.conditions().is_empty();
-    let _turn = if has_conditions { Some(database.filters.acquire(tenant, 1).await) } else { None };
+    let _turn = if has_conditions { Some(database.filters.acquire(tenant).await) } else { None };
     if !has_conditions {
         batch_rows = query.max_documents.saturating_add(1);
         find = find.limit(signed(batch_rows as u64));
