@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use syncflow_server::core::access::labels::FormerLabels;
 use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::cursor::Head;
 use syncflow_server::core::decide::{Snapshot, decide};
@@ -46,6 +47,7 @@ fn document(clock: VectorClock) -> Document {
         operation_id: OperationId::literal("operation-before"),
         client_id: ClientId::literal("device-0001"),
         timestamp: UnixMs::new(1_700_000_000_000),
+        former_labels: FormerLabels::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::check::rules;
 use crate::token;
 
 /// The task that the arguments name.
@@ -15,6 +16,10 @@ pub(crate) enum Task {
     AskHealth,
     /// Make a token.
     MakeToken(token::Kind, token::Wanted),
+    /// Check a file of rules.
+    CheckRules(String),
+    /// Say what rules allow.
+    ExplainRules(rules::Asked),
     /// Print a text and end.
     Say(String),
     /// Report wrong arguments.
@@ -32,6 +37,15 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
         let wanted = token::read(of_token);
         return wanted.map_or_else(|| Task::Refuse(token_usage(&name)), |(kind, wanted)| Task::MakeToken(kind, wanted));
     }
+    if let Some(["rules", of_rules @ ..]) = texts.as_deref() {
+        return match of_rules {
+            ["check", path] => Task::CheckRules((*path).to_owned()),
+            ["explain", options @ ..] => {
+                rules::read(options).map_or_else(|| Task::Refuse(rules_usage(&name)), Task::ExplainRules)
+            }
+            _ => Task::Refuse(rules_usage(&name)),
+        };
+    }
     let [argument] = &arguments[..] else {
         return if arguments.is_empty() { Task::Serve } else { refuse(&name) };
     };
@@ -47,15 +61,22 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
 /// The message names the option but does not repeat its value, which may be a connection string.
 fn refuse(name: &str) -> Task {
     Task::Refuse(format!(
-        "{name}: takes one argument at most, health, --check, --help or --version, or token and its own; settings are \
-         environment variables"
+        "{name}: takes one argument at most, health, --check, --help or --version, or token or rules and their own; \
+         settings are environment variables"
     ))
 }
 
 fn token_usage(name: &str) -> String {
     format!(
         "{name}: {name} token new --tenant TENANT --subject SUBJECT [--role ROLE] [--expires YYYY-MM-DD], or {name} token \
-         dev --tenant TENANT --subject SUBJECT [--role ROLE]; a role is reader, writer, admin or service"
+         dev --tenant TENANT --subject SUBJECT [--role ROLE] [--claims JSON]; a role is reader, writer, admin or service"
+    )
+}
+
+fn rules_usage(name: &str) -> String {
+    format!(
+        "{name}: {name} rules check FILE, or {name} rules explain --rules FILE --collection NAME --document JSON --subject \
+         SUBJECT [--role ROLE] [--claims JSON]"
     )
 }
 
@@ -70,7 +91,10 @@ fn help(name: &str) -> String {
          {name} token new  makes a static token and its line for AUTH_TOKENS_FILE;\n\
          {pad}            needs --tenant and --subject, takes --role and --expires\n\
          {name} token dev  makes a JSON Web Token for an hour with AUTH_HS256_SECRET;\n\
-         {pad}            needs --tenant and --subject, takes --role\n\
+         {pad}            needs --tenant and --subject, takes --role and --claims\n\
+         {name} rules check FILE  says what is wrong with a file of rules;\n\
+         {name} rules explain     says what rules allow, and why; needs --rules, --collection,\n\
+         {pad}            --document and --subject, takes --role and --claims\n\
          {name} --version  says the version\n\
          {name} --help     says this\n\
          \n\

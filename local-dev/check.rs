@@ -1,6 +1,7 @@
 //! The task `--check`: whether the server can work with its settings.
 
 pub(crate) mod health;
+pub(crate) mod rules;
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};

@@ -34,6 +34,8 @@ fn main() -> ExitCode {
         Task::Check => check::check(),
         Task::AskHealth => check::health::ask(),
         Task::MakeToken(kind, wanted) => token::make(&kind, &wanted).map(|text| say(&text)),
+        Task::CheckRules(path) => check::rules::check(&path).map(|text| say(&text)),
+        Task::ExplainRules(asked) => check::rules::explain(&asked).map(|text| say(&text)),
         Task::Say(text) => Ok(say(&text)),
         Task::Refuse(problem) => Err(problem.into()),
     };
@@ -67,7 +69,9 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(config: &Config, access: Access, store: Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
-    let service = SyncService::new(Arc::clone(&store), Arc::new(TokioHost)).with_quota(config.quota);
+    let service = SyncService::new(Arc::clone(&store), Arc::new(TokioHost))
+        .with_quota(config.quota)
+        .with_rules(config.rules.clone());
     let app = runtime::app(access.routes(Arc::new(service)).build(), &config.http);
     let mut signals = Signals::new()?;
     let listener = listen(config.listen).await?;

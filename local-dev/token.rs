@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use serde_json::json;
+use serde_json::{Map, Value};
 use syncflow_server::auth::{sign_hs256, tokens};
 use syncflow_server::config::{AuthConfig, ConfigError, KeyConfig, TenantConfig, TokenConfig};
 use syncflow_server::core::access::Role;
@@ -22,6 +22,8 @@ pub(crate) struct Wanted {
     subject: Subject,
     /// A day. The token expires when this day begins in UTC.
     expires: Option<String>,
+    /// Further claims of a JSON Web Token.
+    claims: Map<String, Value>,
 }
 
 /// The kind of the new token.
@@ -40,6 +42,7 @@ pub(crate) fn read(arguments: &[&str]) -> Option<(Kind, Wanted)> {
         _ => return None,
     };
     let (mut tenant, mut role, mut subject, mut expires) = (None, Role::Writer, None, None);
+    let mut claims = Map::new();
     let pairs = options.chunks_exact(2);
     if !pairs.remainder().is_empty() {
         return None;
@@ -50,10 +53,11 @@ pub(crate) fn read(arguments: &[&str]) -> Option<(Kind, Wanted)> {
             ("--role", _) => role = Role::parse(pair[1])?,
             ("--subject", _) => subject = Some(Subject::parse(pair[1]).ok()?),
             ("--expires", Kind::New) => expires = Some(pair[1].to_owned()),
+            ("--claims", Kind::Dev) => claims = serde_json::from_str(pair[1]).ok()?,
             _ => return None,
         }
     }
-    Some((kind, Wanted { tenant: tenant?, role, subject: subject?, expires }))
+    Some((kind, Wanted { tenant: tenant?, role, subject: subject?, expires, claims }))
 }
 
 /// Makes a token and returns the text to print.
@@ -83,9 +87,10 @@ fn make_jwt(wanted: &Wanted) -> Result<String, Box<dyn Error>> {
     };
     let KeyConfig::Secret(secret) = &jwt.keys else { return Err(missing().into()) };
     let now_seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let mut claims = json!({
-        "sub": wanted.subject.as_str(), "iat": now_seconds, "exp": now_seconds + DEV_TOKEN_TIME_SECONDS,
-    });
+    let mut claims = Value::Object(wanted.claims.clone());
+    claims["sub"] = wanted.subject.as_str().into();
+    claims["iat"] = now_seconds.into();
+    claims["exp"] = (now_seconds + DEV_TOKEN_TIME_SECONDS).into();
     claims[&jwt.role_claim] = wanted.role.as_str().into();
     if let Some(issuer) = jwt.issuer {
         claims["iss"] = issuer.into();

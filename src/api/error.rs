@@ -34,6 +34,10 @@ pub(super) enum ApiError {
     MethodNotAllowed { method: Method, path: String },
     /// The cursor belongs to another log.
     CursorReset,
+    /// The principal may see other documents than when it got the cursor.
+    OtherView,
+    /// The principal may not see everything, so it needs a cursor to pull.
+    CursorNeeded,
     /// The body is too large, either as sent or after decompression.
     BodyTooLarge,
     /// The answer is too large for the service that would pass it on.
@@ -172,6 +176,9 @@ pub(super) struct ErrorBody<'a> {
 /// The `reason` of a cursor that belongs to another log.
 const RESET: &str = "reset";
 
+/// The reason of a 410 if the client may see other documents than before.
+const VIEW: &str = "view";
+
 impl ApiError {
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::BadRequest(message.into())
@@ -229,6 +236,16 @@ impl ApiError {
                 let message = "The cursor is not of this log (the database may have been restored); \
                                start again from nothing with \"cursor\": null";
                 (StatusCode::GONE, "Cursor reset", message.to_owned())
+            }
+            Self::OtherView => {
+                let message = "You may see other documents than when you got the cursor; start again from nothing \
+                               with \"cursor\": null, and remove what you do not receive";
+                (StatusCode::GONE, "View changed", message.to_owned())
+            }
+            Self::CursorNeeded => {
+                let message = "You may not see every document, and such clients pull with a cursor; \
+                               send \"cursor\": null to begin";
+                (StatusCode::FORBIDDEN, "cursor_needed", message.to_owned())
             }
             Self::BodyTooLarge => {
                 let message = format!(
@@ -326,7 +343,11 @@ impl IntoResponse for ApiError {
             Self::BadFields(faults) => Some(faults.names().collect()),
             _ => None,
         };
-        let reason = matches!(self, Self::CursorReset).then_some(RESET);
+        let reason = match &self {
+            Self::CursorReset => Some(RESET),
+            Self::OtherView => Some(VIEW),
+            _ => None,
+        };
         let mut response = json(status, to_json(&ErrorBody { error, message: &message, fields, reason }));
         if let Some(challenge) = self.challenge() {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

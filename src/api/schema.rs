@@ -170,25 +170,30 @@ struct Conflict {
 #[serde(deny_unknown_fields)]
 struct ConflictDetails {
     relation: Relation,
-    /// The document's revision.
-    #[schema(minimum = 1)]
+    /// The document's revision. It is missing, as all that follows, if the client may not see the document.
+    #[schema(minimum = 1, required = false)]
     rev: u64,
     /// Whether the document is deleted.
+    #[schema(required = false)]
     deleted: bool,
     /// The operation that wrote the document last.
+    #[schema(required = false)]
     operation_id: String,
     /// The author of that operation.
+    #[schema(required = false)]
     client_id: String,
     /// The time of that operation by its author's clock.
+    #[schema(required = false)]
     timestamp: u64,
 }
 
-/// The relation of the operation's vector clock to the document's.
+/// The relation of the operation's vector clock to the document's, or that the client may not do this.
 #[derive(ToSchema)]
 #[schema(rename_all = "kebab-case")]
 enum Relation {
     HappensBefore,
     Concurrent,
+    Forbidden,
 }
 
 /// The changes that a client requests. With the key `cursor`, `since` is ignored.
@@ -269,6 +274,9 @@ struct PulledOperation {
     /// With `"as":"documents"`: the number of operations that were applied to the document.
     #[schema(required = false, minimum = 1, example = 1)]
     rev: u64,
+    /// True if the client must remove the document, because it may no longer see it.
+    #[schema(required = false)]
+    removed: bool,
 }
 
 /// A document: its data, and two keys of the server.

@@ -1,5 +1,7 @@
 //! The settings about sign-in: which requests are accepted, and which tokens.
 
+pub(super) mod rules;
+
 use std::path::PathBuf;
 
 use super::secret::{Secret, file};

@@ -20,6 +20,7 @@ mod variables;
 use self::defaults::Defaults;
 use self::variables::Variables;
 
+pub use self::auth::rules::{BadRulesText, parse as parse_rules};
 pub use self::auth::{AuthConfig, JwtConfig, KeyConfig, TenantConfig, TokenConfig};
 pub use self::growth::CompactionConfig;
 pub use self::http::HttpConfig;
@@ -36,6 +37,7 @@ pub use self::secret::Secret;
 pub use self::store::{Adapter, Connection, SecretKeeper, SecretPlace, StoreConfig};
 pub use self::variables::ConfigError;
 
+use crate::core::access::rules::Rules;
 use crate::core::decide::quota::Quota;
 
 /// The settings of a process.
@@ -46,6 +48,8 @@ pub struct Config {
     pub listen: Listen,
     /// The settings about sign-in.
     pub auth: AuthConfig,
+    /// The documents that each principal may see and change.
+    pub rules: Rules,
     /// The store of operations and documents.
     pub store: StoreConfig,
     /// The treatment of requests before they reach the routes.
@@ -88,6 +92,7 @@ impl Config {
         Ok(Self {
             listen,
             auth,
+            rules: auth::rules::read(&variables)?,
             store: StoreConfig::read(&variables, defaults.pool_size)?,
             http: HttpConfig::read(&variables, defaults, strangers_reach_it)?,
             connections: ConnectionConfig::read(&variables)?,

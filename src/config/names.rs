@@ -3,7 +3,7 @@
 use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 49] = [
+pub const VARIABLES: [&str; 51] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -47,6 +47,8 @@ pub const VARIABLES: [&str; 49] = [
     "RATE_PER_ADDRESS",
     "RATE_PER_PRINCIPAL",
     "REQUEST_TIMEOUT_SECONDS",
+    "RULES",
+    "RULES_FILE",
     "SQLITE_PATH",
     "TENANT_MAX_BYTES",
     "TENANT_MAX_CLIENTS",

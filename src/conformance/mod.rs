@@ -322,6 +322,16 @@ macro_rules! for_each_conformance_check {
                     a_run_longer_than_the_largest_page_is_delivered_in_parts,
                     places_of_another_log_lead_to_the_beginning,
                 ]
+                rules: [
+                    a_reader_gets_exactly_the_documents_that_it_may_see,
+                    a_document_that_leaves_a_list_leaves_its_devices,
+                    a_forbidden_operation_changes_nothing_and_holds_up_no_other,
+                    a_conflict_with_a_hidden_document_shows_nothing_of_it,
+                    pushes_of_two_principals_that_share_a_commit_have_their_own_rights,
+                    a_client_whose_grants_change_starts_again,
+                    the_log_is_for_those_who_see_everything,
+                    a_write_of_the_server_moves_a_document_between_lists,
+                ]
                 databases: [
                     two_tabs_of_one_client_miss_nothing,
                     a_restored_device_misses_nothing,

@@ -158,7 +158,8 @@ impl World {
 
     /// Pulls once.
     pub async fn pull(&self, from: PullFrom, client: Option<&str>, max_operations: usize) -> Pulled {
-        let request = PullRequest { from, client_id: client.map(ClientId::literal), max_operations };
+        let client_id = client.map(ClientId::literal);
+        let request = PullRequest { client_id, max_operations, ..PullRequest::new(from) };
         self.service.pull(&self.tenant, request).await.expect("the pull is answered")
     }
 

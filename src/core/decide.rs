@@ -2,6 +2,7 @@
 //! function of its arguments.
 
 mod batch;
+mod content;
 mod outcome;
 pub mod quota;
 mod working;

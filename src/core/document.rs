@@ -1,8 +1,10 @@
 //! Documents: the current state that results from the operations.
 
 pub(super) mod content;
+pub(super) mod fields;
 
 use self::content::OpenObject;
+use super::access::labels::FormerLabels;
 use super::clock::VectorClock;
 use super::json::{BadJson, Object};
 use super::names::{ClientId, DocumentKey, OperationId};
@@ -23,6 +25,8 @@ pub struct Document {
     pub client_id: ClientId,
     /// The author's time of that operation.
     pub timestamp: UnixMs,
+    /// The labels that the document had and no longer has.
+    pub former_labels: FormerLabels,
 }
 
 impl Document {

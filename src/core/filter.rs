@@ -1,6 +1,6 @@
 //! Equality filters: the conditions of a query.
 
-mod scan;
+pub(super) mod scan;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

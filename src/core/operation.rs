@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::clock::VectorClock;
 use super::json::Object;
-use super::names::{ClientId, DocumentKey, OperationId};
+use super::names::{ClientId, DocumentKey, FromStore as _, OperationId};
 use super::numbers::{Rev, Seq, UnixMs};
 
 /// The effect of an operation on its document.
@@ -185,4 +185,30 @@ impl LogEntry {
     pub fn data(&self) -> Option<&Object> {
         self.change.data()
     }
+
+    /// The entry that tells a reader to remove this document, which it may no longer see. It says nothing of the
+    /// document but its key.
+    #[must_use]
+    pub(crate) fn removed(self) -> Self {
+        Self {
+            seq: self.seq,
+            id: OperationId::from_store(format!("{REMOVAL}{:x}", self.seq)),
+            change: Change::Delete,
+            key: self.key,
+            timestamp: UnixMs::new(1),
+            client_id: ClientId::server(),
+            clock: Object::literal("{}"),
+            rev: None,
+        }
+    }
+
+    /// Whether the entry tells a reader to remove a document that it may no longer see. No client can push such an
+    /// entry, because its author is the server.
+    #[must_use]
+    pub fn is_removal(&self) -> bool {
+        self.client_id.is_server() && self.id.as_str().starts_with(REMOVAL)
+    }
 }
+
+/// The beginning of the ids of removals. The sequence number of the document follows.
+const REMOVAL: &str = "removed:";

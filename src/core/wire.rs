@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-use super::decide::Conflict;
-use super::document::LiveDocument;
+use super::decide::{Conflict, Outcome};
+use super::document::{Document, LiveDocument};
 use super::json::{ByteCount, Members, Object, ObjectWriter, Sink};
 use super::operation::LogEntry;
 
@@ -30,6 +30,9 @@ impl LogEntry {
             object.raw("vectorClock", self.clock.as_str());
             if let Some(rev) = self.rev {
                 object.number("rev", rev.get());
+            }
+            if self.is_removal() {
+                object.boolean("removed", true);
             }
         });
     }
@@ -64,21 +67,64 @@ impl LiveDocument {
     }
 }
 
-impl Conflict {
-    /// Writes the server's side of the conflict into the answered operation. `synced` is the value from the operation.
-    pub(crate) fn write_members<S: Sink>(&self, synced: bool, operation: &mut ObjectWriter<'_, S>) {
-        let document = &self.document;
-        operation.raw("data", document.data.as_ref().map_or(NULL, Object::as_str));
-        operation.boolean("synced", synced);
-        operation.raw("vectorClock", document.clock.json().as_str());
-        operation.object("conflict", |object| {
-            object.string("relation", self.relation.as_str());
+impl Outcome {
+    /// Writes the server's side of a conflict or a forbidden operation into the answered operation. Returns false,
+    /// and writes nothing, if the operation is neither. `synced` is the value from the operation.
+    pub(crate) fn write_members<S: Sink>(&self, synced: bool, operation: &mut ObjectWriter<'_, S>) -> bool {
+        match self {
+            Self::Conflict(conflict) => conflict.write_members(synced, operation),
+            Self::Forbidden(document) => write_server_side(FORBIDDEN, document.as_deref(), synced, operation),
+            Self::Applied | Self::Duplicate | Self::Refused(_) => return false,
+        }
+        true
+    }
+
+    /// The greatest size of the server's side in an answer, in bytes. 0 if there is none.
+    pub(crate) fn conflict_bytes(&self) -> usize {
+        match self {
+            Self::Conflict(_) | Self::Forbidden(_) => {
+                let write = |count: &mut ByteCount| {
+                    ObjectWriter::write(count, |object| {
+                        self.write_members(false, object);
+                    });
+                };
+                ByteCount::of(write) + SEPARATOR_BYTES
+            }
+            Self::Applied | Self::Duplicate | Self::Refused(_) => 0,
+        }
+    }
+}
+
+/// The relation of an operation that its author may not do.
+const FORBIDDEN: &str = "forbidden";
+
+/// Writes the server's document, or says that there is none to be shown.
+fn write_server_side<S: Sink>(
+    relation: &str,
+    document: Option<&Document>,
+    synced: bool,
+    operation: &mut ObjectWriter<'_, S>,
+) {
+    let data = document.and_then(|document| document.data.as_ref());
+    operation.raw("data", data.map_or(NULL, Object::as_str));
+    operation.boolean("synced", synced);
+    operation.raw("vectorClock", document.map_or("{}", |document| document.clock.json().as_str()));
+    operation.object("conflict", |object| {
+        object.string("relation", relation);
+        if let Some(document) = document {
             object.number("rev", document.rev.get());
             object.boolean("deleted", document.is_deleted());
             object.number("timestamp", document.timestamp.get());
             object.string("operationId", document.operation_id.as_str());
             object.string("clientId", document.client_id.as_str());
-        });
+        }
+    });
+}
+
+impl Conflict {
+    /// Writes the server's side of the conflict into the answered operation. `synced` is the value from the operation.
+    pub(crate) fn write_members<S: Sink>(&self, synced: bool, operation: &mut ObjectWriter<'_, S>) {
+        write_server_side(self.relation.as_str(), Some(&self.document), synced, operation);
     }
 
     /// The greatest size of the server's side in an answer, in bytes.
@@ -115,6 +161,7 @@ fn is_server_key(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::access::labels::FormerLabels;
     use crate::core::clock::VectorClock;
     use crate::core::decide::ConflictRelation;
     use crate::core::document::Document;
@@ -192,6 +239,7 @@ mod tests {
             operation_id: OperationId::literal("op"),
             client_id: ClientId::literal("a"),
             timestamp: UnixMs::new(7),
+            former_labels: FormerLabels::default(),
         };
         let conflict = Conflict { relation: ConflictRelation::Concurrent, document };
         let mut json = String::new();

@@ -14,6 +14,7 @@ use super::metrics::Counter;
 use super::timed_store::TimedStore;
 use crate::api::{self, Endpoint};
 use crate::config::{Config, ConfigError, StoreConfig};
+use crate::core::access::rules::Rules;
 use crate::core::decide::quota::Quota;
 use crate::limits::lambda::LAMBDA_ANSWER_MARGIN_MS;
 use crate::runtime::{Access, TokioHost, open_store};
@@ -23,12 +24,14 @@ use crate::service::SyncService;
 pub(super) struct LazyService {
     config: StoreConfig,
     quota: Quota,
+    rules: Rules,
     service: OnceCell<Arc<SyncService>>,
 }
 
 impl LazyService {
     pub(super) fn new(config: &Config) -> Self {
-        Self { config: config.store.clone(), quota: config.quota, service: OnceCell::new() }
+        let (config, quota, rules) = (config.store.clone(), config.quota, config.rules.clone());
+        Self { config, quota, rules, service: OnceCell::new() }
     }
 
     /// The service. Opens its store if it is not open yet.
@@ -36,7 +39,7 @@ impl LazyService {
         let open = async || {
             let store = open_store(&self.config).await?;
             let service = SyncService::new(Arc::new(TimedStore::new(store, self.config.clone())), Arc::new(TokioHost));
-            Ok(Arc::new(service.with_observer(Counter).with_quota(self.quota)))
+            Ok(Arc::new(service.with_observer(Counter).with_quota(self.quota).with_rules(self.rules.clone())))
         };
         self.service.get_or_try_init(open).await
     }
@@ -70,9 +73,12 @@ impl LazyRoutes {
     /// Answers a request. The status is 503 if the store cannot be opened or the function's time is over.
     pub(super) async fn answer(&self, request: Request) -> Response {
         let Some(deadline) = request.extensions().get::<Deadline>().copied() else { return self.route(request).await };
-        let answered = tokio::time::timeout(deadline.time_left(), self.route(request)).await;
+        let time_left = deadline.time_left();
+        // Without time for an answer, the request is not begun, since it might take effect.
+        let answered =
+            if time_left.is_zero() { None } else { tokio::time::timeout(time_left, self.route(request)).await.ok() };
         // The layers turn a bare status into an error in the shape of all errors.
-        answered.unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())
+        answered.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
     }
 
     async fn route(&self, request: Request) -> Response {

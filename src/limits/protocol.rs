@@ -99,3 +99,19 @@ pub const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// The size of a pool's largest chunks of memory, in bytes. A chunk is freed when all texts in it are gone.
 pub const TEXT_CHUNK_MAX_BYTES: usize = 64 * 1024;
+
+/// Most labels in the rules.
+pub const RULES_MAX_ENTRIES: usize = 32;
+
+/// Longest name of a label, in bytes; the shortest is one byte.
+pub const LABEL_NAME_MAX_BYTES: usize = 64;
+
+/// Longest value of a label, in bytes of UTF-8. Longer values of a field or a claim give no label.
+pub const LABEL_VALUE_MAX_BYTES: usize = 256;
+
+/// Most labels of one name that a document has. Further elements of an array give none.
+pub const LABEL_MAX_VALUES: usize = 100;
+
+/// Most labels that the server remembers after a document has lost them. A write after which there would be more is
+/// forbidden.
+pub const FORMER_LABELS_MAX_ENTRIES: usize = 1_000;

@@ -54,6 +54,9 @@ pub trait Observer: Send + Sync + 'static {
     /// Operations of one push are in conflict with the server's documents, and changed nothing.
     fn conflicts(&self, _caller: Caller<'_>, _conflicts: &[(&Operation, &Conflict)]) {}
 
+    /// Operations of one push are forbidden to their author by the rules, and changed nothing.
+    fn forbidden(&self, _caller: Caller<'_>, _operations: &[&Operation]) {}
+
     /// A page was read for a client; it may be empty.
     fn pulled(&self, _caller: Caller<'_>, _entries: &[LogEntry]) {}
 
@@ -111,11 +114,13 @@ impl Hooks {
             return;
         }
         let (mut accepted, mut repeated, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut forbidden = Vec::new();
         for (operation, outcome) in operations.iter().zip(outcomes) {
             match outcome {
                 Outcome::Applied => accepted.push(operation),
                 Outcome::Duplicate => repeated.push(operation),
                 Outcome::Conflict(conflict) => conflicts.push((operation, &**conflict)),
+                Outcome::Forbidden(_) => forbidden.push(operation),
                 Outcome::Refused(_) => {}
             }
         }
@@ -127,6 +132,9 @@ impl Hooks {
         }
         if !conflicts.is_empty() {
             self.tell(|observer| observer.conflicts(caller, &conflicts));
+        }
+        if !forbidden.is_empty() {
+            self.tell(|observer| observer.forbidden(caller, &forbidden));
         }
     }
 

@@ -27,6 +27,8 @@ pub use push::PushRequest;
 pub use push_lane::Pushed;
 pub use write::{BadData, Write, Written};
 
+use crate::core::access::Principal;
+use crate::core::access::rules::{Right, Rules};
 use crate::core::decide::quota::Quota;
 use crate::core::document::LiveDocument;
 use crate::core::names::{BadName, ClientId, DocumentKey, TenantId};
@@ -45,6 +47,7 @@ pub struct SyncService {
     writers: lanes::Lanes<lanes::WriteTurn>,
     writer_id: ClientId,
     quota: Quota,
+    rules: Rules,
 }
 
 impl SyncService {
@@ -59,6 +62,7 @@ impl SyncService {
             writers: lanes::Lanes::new(),
             writer_id: ClientId::server(),
             quota: Quota::default(),
+            rules: Rules::default(),
         }
     }
 
@@ -103,6 +107,15 @@ impl SyncService {
         Self { quota, ..self }
     }
 
+    /// Limits which documents each principal may see and change.
+    ///
+    /// All services over one database need the same rules. Principals with the role
+    /// [`Service`](crate::core::access::Role::Service) and the application itself may see and change everything.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
     /// The store's name, as in the answer of `/health`.
     #[must_use]
     pub fn adapter(&self) -> &'static str {
@@ -128,6 +141,16 @@ impl SyncService {
     /// When the store fails.
     pub async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
         self.store.document(tenant, key).await
+    }
+
+    /// The same for a principal. A document that it may not see does not exist for it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn document_as(&self, principal: &Principal, key: &DocumentKey) -> Result<Option<LiveDocument>> {
+        let view = self.rules.view(principal);
+        let document = self.store.document(&principal.tenant, key).await?;
+        Ok(document.filter(|document| view.permits(Right::Read, &key.collection, &document.data)))
     }
 
     /// A page of a collection's documents, newest first.

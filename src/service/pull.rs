@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use super::{Caller, ServiceError, SyncService};
-use crate::core::access::Principal;
+use crate::core::access::{Principal, View};
 use crate::core::cursor::Cursor;
 use crate::core::decide::quota::{Quota, QuotaExceeded, QuotaKind};
 use crate::core::feed::{Collections, Feed};
@@ -48,13 +48,15 @@ pub struct PullRequest {
     pub client_id: Option<ClientId>,
     /// The greatest number of operations on the page.
     pub max_operations: usize,
+    /// The fingerprint of the view under which the cursor was given: [`PulledPage::view`] of that page.
+    pub view: Option<u64>,
 }
 
 impl PullRequest {
     /// A request without a client, for a page of the default size.
     #[must_use]
     pub fn new(from: PullFrom) -> Self {
-        Self { from, client_id: None, max_operations: PAGE_DEFAULT_OPERATIONS }
+        Self { from, client_id: None, max_operations: PAGE_DEFAULT_OPERATIONS, view: None }
     }
 
     /// The same request of a client.
@@ -63,10 +65,38 @@ impl PullRequest {
         Self { client_id: Some(client_id), ..self }
     }
 
+    /// The same request with the fingerprint of the view under which the cursor was given.
+    #[must_use]
+    pub fn with_view(self, view: Option<u64>) -> Self {
+        Self { view, ..self }
+    }
+
     /// The same request for a page of at most `max_operations`.
     #[must_use]
     pub fn with_max_operations(self, max_operations: usize) -> Self {
         Self { max_operations, ..self }
+    }
+}
+
+impl PullRequest {
+    /// The request as a principal with this view may make it.
+    ///
+    /// A principal that may not see everything receives documents and never operations. An operation may show a
+    /// document as it was when the principal could not see it.
+    fn in_view(self, view: &View) -> Result<Self, Pulled> {
+        let cursor = match &self.from {
+            PullFrom::Cursor(after) | PullFrom::Documents { after, .. } => *after,
+            PullFrom::Since(_) if view.reads_all() => return Ok(self),
+            PullFrom::Since(_) => return Err(Pulled::CursorNeeded),
+        };
+        if cursor.is_some() && self.view != view.fingerprint() {
+            return Err(Pulled::OtherView);
+        }
+        let from = match self.from {
+            PullFrom::Cursor(after) if !view.reads_all() => PullFrom::Documents { after, collections: None },
+            from => from,
+        };
+        Ok(Self { from, ..self })
     }
 }
 
@@ -78,6 +108,11 @@ pub enum Pulled {
     Page(PulledPage),
     /// The cursor belongs to another log, so the client must start again without a cursor.
     Reset,
+    /// The principal may see other documents than when the cursor was given, so the client must start again without a
+    /// cursor. It removes the documents that it does not receive.
+    OtherView,
+    /// The principal may not see every document, so it can only pull with a cursor.
+    CursorNeeded,
     /// More operations than fit the largest page share the next timestamp. The request has no client id with which the
     /// server could remember the client's place among them.
     RunTooLong,
@@ -93,17 +128,19 @@ pub struct PulledPage {
     pub cursor: Option<Cursor>,
     /// Whether there was more at the moment of reading.
     pub has_more: bool,
+    /// The fingerprint of the reader's view. `None` if the reader may see everything.
+    pub view: Option<u64>,
 }
 
 impl From<LogPage> for PulledPage {
     fn from(page: LogPage) -> Self {
-        Self { entries: page.entries, cursor: Some(page.next), has_more: page.has_more }
+        Self { entries: page.entries, cursor: Some(page.next), has_more: page.has_more, view: None }
     }
 }
 
 impl From<TimePage> for PulledPage {
     fn from(page: TimePage) -> Self {
-        Self { entries: page.entries, cursor: None, has_more: page.has_more }
+        Self { entries: page.entries, cursor: None, has_more: page.has_more, view: None }
     }
 }
 
@@ -113,7 +150,7 @@ impl SyncService {
     /// # Errors
     /// If the store fails, or if many requests of one original client arrive at the same time.
     pub async fn pull(&self, tenant: &TenantId, request: PullRequest) -> Result<Pulled, ServiceError> {
-        self.pull_by(Caller::server(tenant), Quota::default(), request).await
+        self.pull_by(Caller::server(tenant), Quota::default(), View::default(), request).await
     }
 
     /// One page of changes for a principal.
@@ -121,28 +158,45 @@ impl SyncService {
     /// # Errors
     /// The errors of [`SyncService::pull`].
     pub async fn pull_as(&self, principal: &Principal, request: PullRequest) -> Result<Pulled, ServiceError> {
-        self.pull_by(Caller::client(principal), self.quota, request).await
+        self.pull_by(Caller::client(principal), self.quota, self.rules.view(principal), request).await
     }
 
-    async fn pull_by(&self, caller: Caller<'_>, quota: Quota, request: PullRequest) -> Result<Pulled, ServiceError> {
-        let pulled = self.pull_from(caller.tenant, quota, request).await?;
-        if let Pulled::Page(page) = &pulled {
+    async fn pull_by(
+        &self,
+        caller: Caller<'_>,
+        quota: Quota,
+        view: View,
+        request: PullRequest,
+    ) -> Result<Pulled, ServiceError> {
+        let fingerprint = view.fingerprint();
+        let mut pulled = match request.in_view(&view) {
+            Ok(request) => self.pull_from(caller.tenant, quota, view, request).await?,
+            Err(refused) => return Ok(refused),
+        };
+        if let Pulled::Page(page) = &mut pulled {
+            page.view = fingerprint;
             self.hooks.pulled(caller, &page.entries);
         }
         Ok(pulled)
     }
 
-    async fn pull_from(&self, tenant: &TenantId, quota: Quota, request: PullRequest) -> Result<Pulled, ServiceError> {
-        let PullRequest { from, client_id, max_operations } = request;
+    async fn pull_from(
+        &self,
+        tenant: &TenantId,
+        quota: Quota,
+        view: View,
+        request: PullRequest,
+    ) -> Result<Pulled, ServiceError> {
+        let PullRequest { from, client_id, max_operations, view: _ } = request;
         match (from, client_id) {
             (PullFrom::Cursor(cursor), client_id) => {
-                let request = ChangesRequest { cursor, feed: Feed::Operations, max_operations, client_id };
+                let request = ChangesRequest { cursor, feed: Feed::Operations, max_operations, client_id, view };
                 self.pull_after(tenant, quota, request).await
             }
             (PullFrom::Documents { after: cursor, collections }, client_id) => {
                 let feed = Feed::Documents { collections };
                 let max_operations = feed.page_limit(max_operations);
-                let request = ChangesRequest { cursor, feed, max_operations, client_id };
+                let request = ChangesRequest { cursor, feed, max_operations, client_id, view };
                 self.pull_after(tenant, quota, request).await
             }
             (PullFrom::Since(since), None) => {

@@ -8,7 +8,7 @@ use super::error::ServiceError;
 use super::group_commit::GroupCommit;
 use super::hooks::{Caller, InvalidOperation};
 use super::push_lane::{PendingPush, Pushed, commit_group};
-use crate::core::access::Principal;
+use crate::core::access::{Principal, View};
 use crate::core::decide::quota::Quota;
 use crate::core::decide::{OperationRefused, Outcome};
 use crate::core::names::TenantId;
@@ -65,7 +65,8 @@ impl SyncService {
     /// When the store fails, or others changed the same documents again and again. An error of the store may have come
     /// after the commit; pushing the same operations again is safe.
     pub async fn push(&self, tenant: &TenantId, operations: Vec<Operation>) -> Result<Pushed, ServiceError> {
-        self.push_by(Caller::server(tenant), PushRequest::new(operations), Quota::default()).await
+        let view = self.rules.view_of_all();
+        self.push_by(Caller::server(tenant), PushRequest::new(operations), Quota::default(), view).await
     }
 
     /// Pushes operations for a principal.
@@ -73,10 +74,16 @@ impl SyncService {
     /// # Errors
     /// The errors of [`SyncService::push`].
     pub async fn push_as(&self, principal: &Principal, request: PushRequest) -> Result<Pushed, ServiceError> {
-        self.push_by(Caller::client(principal), request, self.quota).await
+        self.push_by(Caller::client(principal), request, self.quota, self.rules.view(principal)).await
     }
 
-    async fn push_by(&self, caller: Caller<'_>, request: PushRequest, quota: Quota) -> Result<Pushed, ServiceError> {
+    async fn push_by(
+        &self,
+        caller: Caller<'_>,
+        request: PushRequest,
+        quota: Quota,
+        view: View,
+    ) -> Result<Pushed, ServiceError> {
         let PushRequest { mut operations, conflicts_max_bytes, is_partial, is_strict } = request;
         let invalid = self.hooks.invalid(caller, &operations);
         if !is_partial && !invalid.is_empty() {
@@ -89,8 +96,8 @@ impl SyncService {
         }
         let operations = Arc::new(operations);
         let lane = self.lanes.lane(caller.tenant, || GroupCommit::new(Arc::clone(&self.host)));
-        let push =
-            PendingPush { operations: Arc::clone(&operations), conflicts_max_bytes, quota, is_partial, is_strict };
+        let shared = Arc::clone(&operations);
+        let push = PendingPush { operations: shared, conflicts_max_bytes, quota, is_partial, is_strict, view };
         let (store, host, tenant) = (Arc::clone(&self.store), Arc::clone(&self.host), caller.tenant.clone());
         let commit = async move |pushes: Vec<PendingPush>| commit_group(&*store, &*host, &tenant, &pushes).await;
         match lane.submit(push, commit).await? {

@@ -8,6 +8,7 @@ use super::error::ServiceError;
 use super::group_commit::{GroupCommit, Item};
 use super::hooks::InvalidOperation;
 use super::host::{Host, backoff};
+use crate::core::access::View;
 use crate::core::decide::quota::Quota;
 use crate::core::decide::{self, Batch, Decision, Outcome, Refused, Snapshot, decide, ids_of, keys_of, read_bytes};
 use crate::core::names::{DocumentKey, TenantId};
@@ -63,12 +64,14 @@ pub(super) struct PendingPush {
     pub(super) quota: Quota,
     pub(super) is_partial: bool,
     pub(super) is_strict: bool,
+    pub(super) view: View,
 }
 
 impl From<decide::Push<'_>> for PendingPush {
     fn from(push: decide::Push<'_>) -> Self {
-        let decide::Push { operations, conflicts_max_bytes, quota, is_partial, is_strict } = push;
-        Self { operations: Arc::new(operations.to_vec()), conflicts_max_bytes, quota, is_partial, is_strict }
+        let decide::Push { operations, conflicts_max_bytes, quota, is_partial, is_strict, view } = push;
+        let (operations, view) = (Arc::new(operations.to_vec()), view.clone());
+        Self { operations, conflicts_max_bytes, quota, is_partial, is_strict, view }
     }
 }
 
@@ -101,13 +104,14 @@ impl Item for PendingPush {
 
 impl PendingPush {
     fn to_decide(&self) -> decide::Push<'_> {
-        let Self { operations, conflicts_max_bytes, quota, is_partial, is_strict } = self;
+        let Self { operations, conflicts_max_bytes, quota, is_partial, is_strict, view } = self;
         decide::Push {
             operations,
             conflicts_max_bytes: *conflicts_max_bytes,
             quota: *quota,
             is_partial: *is_partial,
             is_strict: *is_strict,
+            view,
         }
     }
 }
@@ -178,6 +182,7 @@ async fn commit_together(
         keys: keys_of(pushes),
         max_bytes: PUSH_LOADED_MAX_BYTES,
         with_usage: pushes.iter().any(|push| push.quota.concerns_pushes()),
+        with_labels: pushes.iter().any(|push| push.view.has_rules()),
     };
     for attempt in 0..PUSH_MAX_ATTEMPTS {
         if attempt > 0 {

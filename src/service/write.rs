@@ -95,7 +95,13 @@ impl SyncService {
             now_ms.get(),
             self.host.random_bits()
         ));
-        let request = LoadRequest { ids: vec![id.clone()], keys: vec![write.key().clone()], ..LoadRequest::default() };
+        let view = self.rules.view_of_all();
+        let request = LoadRequest {
+            ids: vec![id.clone()],
+            keys: vec![write.key().clone()],
+            with_labels: view.has_rules(),
+            ..LoadRequest::default()
+        };
         let snapshot = self.store.load(tenant, request).await?;
         // The time makes the counters of a server that starts again, or whose database was restored, greater than
         // before.
@@ -113,7 +119,8 @@ impl SyncService {
         if let Some(invalid) = self.hooks.invalid(caller, &operations).pop() {
             return Ok(Some(Written::Invalid(invalid.message)));
         }
-        let (decisions, batch) = decide(&[Push::from(&operations[..])], &snapshot, now_ms);
+        let push = Push { view: &view, ..Push::from(&operations[..]) };
+        let (decisions, batch) = decide(&[push], &snapshot, now_ms);
         let revision = batch.documents.first().map(|write| write.document.rev);
         match (decisions.first(), revision) {
             (Some(Ok(outcomes)), Some(revision)) if outcomes[..] == [Outcome::Applied] => {

@@ -119,28 +119,33 @@ impl Tenant {
         self.log.range(seq.next()..).map(|(seq, logged)| logged_entry(*seq, &logged.operation))
     }
 
-    /// The documents that were changed after a place, in the form of operations and in the order of these changes.
-    fn states_after(&self, after: Seq, tombstones_after: Option<Seq>) -> impl Iterator<Item = LogEntry> {
+    /// The documents that were changed after a place, in the form of operations and in the order of these changes. Each
+    /// has the text of its former labels.
+    fn states_after(
+        &self,
+        after: Seq,
+        tombstones_after: Option<Seq>,
+    ) -> impl Iterator<Item = (LogEntry, Option<String>)> {
         self.keys_by_seq.range(after.next()..).filter_map(move |(seq, key)| {
             let (_, document) = self.documents.get(key)?;
             let is_shown = !document.is_deleted() || tombstones_after.is_some_and(|after| *seq > after);
-            is_shown.then(|| state_entry(*seq, key, document))
+            is_shown.then(|| (state_entry(*seq, key, document), document.former_labels.to_stored()))
         })
     }
 
     fn changes(&self, request: ChangesRequest) -> Result<Changes> {
         let there = request.cursor.and_then(|cursor| self.position(cursor.position().seq));
         let there = there.map(|there| there.fingerprint);
-        let ChangesRequest { cursor, feed, max_operations, client_id } = request;
-        let Some(mut page) = LogPageBuilder::begin(cursor, &feed, max_operations, self.head(), there) else {
-            return Ok(Changes::Reset);
-        };
-        let rows: &mut dyn Iterator<Item = LogEntry> = match page.scan() {
-            Scan::Log { after } => &mut self.entries_after(after.seq),
+        let ChangesRequest { cursor, feed, max_operations, client_id, view } = request;
+        let page = LogPageBuilder::begin(cursor, &feed, max_operations, self.head(), there);
+        let Some(mut page) = page.map(|page| page.seen_by(&view)) else { return Ok(Changes::Reset) };
+        let rows: &mut dyn Iterator<Item = (LogEntry, Option<String>)> = match page.scan() {
+            Scan::Log { after } => &mut self.entries_after(after.seq).map(|entry| (entry, None)),
             Scan::State { after, tombstones_after } => &mut self.states_after(after.seq, tombstones_after),
         };
-        for row in rows.filter(|row| feed.includes(&row.key.collection)) {
-            if !page.push(row) {
+        for (row, former_labels) in rows.filter(|(row, _)| feed.includes(&row.key.collection)) {
+            let wants_more = page.push_document(row, former_labels.as_deref());
+            if !wants_more.map_err(|damaged| StoreError::new(NAME, "changes", ErrorKind::Failed, damaged))? {
                 break;
             }
         }
@@ -163,7 +168,7 @@ impl Tenant {
         let mut rows: Vec<LogEntry> = if self.head().has_log_behind(Seq::START) {
             self.entries_after(Seq::START).collect()
         } else {
-            self.states_after(Seq::START, Some(Seq::START)).collect()
+            self.states_after(Seq::START, Some(Seq::START)).map(|(entry, _)| entry).collect()
         };
         rows.retain(|entry| place(entry) > request.after);
         rows.sort_unstable_by_key(place);
@@ -314,6 +319,7 @@ fn detached_document(document: &Document, operation: &Operation, copy: &Operatio
         operation_id: copy.id.clone(),
         client_id: copy.client_id.clone(),
         timestamp: document.timestamp,
+        former_labels: document.former_labels.clone(),
     }
 }
 

@@ -36,6 +36,7 @@ use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 
+use crate::core::access::View;
 use crate::core::cursor::Cursor;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
@@ -156,12 +157,21 @@ pub struct LoadRequest {
     pub max_bytes: usize,
     /// Whether the snapshot is to say how much the tenant keeps.
     pub with_usage: bool,
+    /// Whether the documents must have their former labels. Without this they may be missing, and then the decision
+    /// must not change them.
+    pub with_labels: bool,
 }
 
 impl Default for LoadRequest {
     /// Nothing, within the limit of a push.
     fn default() -> Self {
-        Self { ids: Vec::new(), keys: Vec::new(), max_bytes: PUSH_LOADED_MAX_BYTES, with_usage: false }
+        Self {
+            ids: Vec::new(),
+            keys: Vec::new(),
+            max_bytes: PUSH_LOADED_MAX_BYTES,
+            with_usage: false,
+            with_labels: false,
+        }
     }
 }
 
@@ -186,13 +196,15 @@ pub struct ChangesRequest {
     pub max_operations: usize,
     /// The client that pulls, if its stored progress is to be read too.
     pub client_id: Option<ClientId>,
+    /// The documents that the reader may see. If these are not all, the feed must be [`Feed::Documents`].
+    pub view: View,
 }
 
 impl ChangesRequest {
     /// A page of operations, not for a certain client.
     #[must_use]
     pub fn operations(cursor: Option<Cursor>, max_operations: usize) -> Self {
-        Self { cursor, feed: Feed::Operations, max_operations, client_id: None }
+        Self { cursor, feed: Feed::Operations, max_operations, client_id: None, view: View::default() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Converts between JSON and the types of the devices and the checker.
 
 use serde_json::{Map, Value, json};
+use syncflow_server::core::access::labels::FormerLabels;
 use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
@@ -75,6 +76,7 @@ fn conflict(told: &Value) -> Option<Conflict> {
         operation_id: OperationId::literal(document["operationId"].as_str()?),
         client_id: ClientId::literal(document["clientId"].as_str()?),
         timestamp: UnixMs::new(document["timestamp"].as_u64()?),
+        former_labels: FormerLabels::default(),
     };
     Some(Conflict::new(relation, document))
 }
@@ -83,7 +85,7 @@ fn conflict(told: &Value) -> Option<Conflict> {
 pub(super) fn page(answer: &Value) -> Option<PulledPage> {
     let entries = answer["operations"].as_array()?.iter().map(entry).collect::<Option<_>>()?;
     let cursor = answer["cursor"].as_str().and_then(|text| Cursor::parse(text).ok());
-    Some(PulledPage { entries, cursor, has_more: answer["hasMore"].as_bool()? })
+    Some(PulledPage { entries, cursor, has_more: answer["hasMore"].as_bool()?, view: None })
 }
 
 fn entry(operation: &Value) -> Option<LogEntry> {

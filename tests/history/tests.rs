@@ -1,6 +1,7 @@
 //! Tests of the checker: one good history with all kinds of exchanges, and the changes of it that break each law.
 
 use syncflow_server::conformance::draft::{Draft, clock, delete, insert, key, update};
+use syncflow_server::core::access::labels::FormerLabels;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
 use syncflow_server::core::document::Document;
@@ -36,7 +37,7 @@ fn push<const N: usize>(drafts: [Draft; N], outcomes: Option<[Outcome; N]>) -> C
 
 fn page(from: u64, drafts: impl IntoIterator<Item = Draft>, to: u64, has_more: bool) -> Call {
     let entries = drafts.into_iter().map(|draft| entry(&draft.done())).collect();
-    let page = PulledPage { entries, cursor: Some(log(to)), has_more };
+    let page = PulledPage { entries, cursor: Some(log(to)), has_more, view: None };
     Call::Pull { from: PullFrom::Cursor(Some(log(from))), page }
 }
 
@@ -82,6 +83,7 @@ fn conflict() -> Conflict {
         operation_id: OperationId::literal("op-2"),
         client_id: second()[0].clone().done().client_id,
         timestamp: UnixMs::new(1),
+        former_labels: FormerLabels::default(),
     };
     Conflict::new(ConflictRelation::Concurrent, document)
 }

@@ -196,6 +196,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
                   END $$;
                   DROP FUNCTION syncflow.syncflow_usage, syncflow.syncflow_feed;
                   DROP INDEX syncflow.syncflow_documents_deleted_of_collection;
+                  DROP TABLE syncflow.syncflow_former_labels;
                   ALTER TABLE syncflow.syncflow_heads DROP COLUMN bytes;
                   DROP FUNCTION syncflow.syncflow_load(text, text[], text[], text[], bigint);
                   DROP FUNCTION syncflow.syncflow_forget_some_clients;

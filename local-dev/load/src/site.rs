@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use indicatif::ProgressBar;
 use syncflow_server::config::Config;
+use syncflow_server::core::access::labels::FormerLabels;
 use syncflow_server::core::clock::VectorClock;
 use syncflow_server::core::decide::{Batch, DocumentWrite};
 use syncflow_server::core::document::Document;
@@ -116,10 +117,17 @@ fn add(batch: &mut Batch, made: &Made, seen_rev: Option<Rev>) {
         operation_id: id.clone(),
         client_id: client_id.clone(),
         timestamp,
+        former_labels: FormerLabels::default(),
     };
     let key = key(&made.document);
     let operation_index = batch.operations.len();
-    batch.documents.push(DocumentWrite { key: key.clone(), seen_rev, document, operation_index });
+    batch.documents.push(DocumentWrite {
+        key: key.clone(),
+        seen_rev,
+        document,
+        operation_index,
+        changes_labels: false,
+    });
     batch.live_documents_delta += i64::from(seen_rev.is_none());
     batch.operations.push(Operation { id, change: Change::Update(data), key, timestamp, client_id, clock });
 }

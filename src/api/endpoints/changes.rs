@@ -16,7 +16,9 @@
 //! |---|---|
 //! | 200 | `{"operations":[…],"conflicts":[],"cursor":"…","hasMore":false}` |
 //! | 400 | the body is not a JSON object, or one of its fields is wrong |
+//! | 403 | the client may not see every document and pulls with `since`; it needs a cursor |
 //! | 410 | `"reason":"reset"`: the cursor is of another log (the database was restored); start without a cursor |
+//! | 410 | `"reason":"view"`: the client may see other documents than before; start without a cursor |
 //! | 422 | more changes than fit a page share a timestamp, and neither `cursor` nor `clientId` tells them apart |
 //!
 //! An operation has the keys `id`, `type`, `collection`, `docId`, `data`, `timestamp`, `clientId`, `synced` (always
@@ -91,6 +93,8 @@ pub(in crate::api) async fn pull_changes(
     match service.pull_as(&principal, request).await? {
         Pulled::Page(page) => Ok(answer::json(StatusCode::OK, write(&page, mark))),
         Pulled::Reset => Err(ApiError::CursorReset),
+        Pulled::OtherView => Err(ApiError::OtherView),
+        Pulled::CursorNeeded => Err(ApiError::CursorNeeded),
         Pulled::RunTooLong => Err(ApiError::RunTooLong),
     }
 }
@@ -121,28 +125,28 @@ pub(in crate::api) fn read(text: &str) -> Result<PullRequest, ApiError> {
     }
     let from = if has_cursor {
         let cursor = fields.required("cursor", cursor);
-        if let (Some(Some((_, Some(mark)))), Some(collections)) = (&cursor, &collections)
+        if let (Some(Some(MarkedCursor { collections: Some(mark), .. })), Some(collections)) = (&cursor, &collections)
             && collections.as_ref().map(Collections::fingerprint) != Some(*mark)
         {
             fields.fault("cursor", "is one of other collections, which are pulled with it; null begins with these");
         }
         cursor.zip(form).zip(collections).map(|((cursor, form), collections)| {
-            let after = cursor.map(|(cursor, _)| cursor);
-            match form {
+            let view = cursor.as_ref().and_then(|cursor| cursor.view);
+            let after = cursor.map(|cursor| cursor.cursor);
+            let from = match form {
                 Form::Operations => PullFrom::Cursor(after),
                 Form::Documents => PullFrom::Documents { after, collections },
-            }
+            };
+            (from, view)
         })
     } else {
-        fields.optional("since", UnixMs::EPOCH, since).map(PullFrom::Since)
+        fields.optional("since", UnixMs::EPOCH, since).map(|since| (PullFrom::Since(since), None))
     };
     let max_operations = fields.optional("limit", PAGE_DEFAULT_OPERATIONS, limit(PAGE_MAX_OPERATIONS));
     let client_id = fields.optional("clientId", None, |text| name(ClientId::parse)(text).map(Some));
     let _ = fields.optional("vectorClock", (), an_object);
-    let request = from.zip(max_operations).zip(client_id).map(|((from, max_operations), client_id)| PullRequest {
-        from,
-        client_id,
-        max_operations,
+    let request = from.zip(max_operations).zip(client_id).map(|(((from, view), max_operations), client_id)| {
+        PullRequest { client_id, max_operations, view, ..PullRequest::new(from) }
     });
     faults.into_result(request).map_err(ApiError::BadFields)
 }
@@ -166,11 +170,21 @@ fn since(text: &str) -> Result<UnixMs, String> {
     json::integer(text, SINCE_MAX).map(UnixMs::new).map_err(|problem| problem.to_string())
 }
 
-/// A cursor as a client has it, with the fingerprint of the collections to which its pull was limited.
-type MarkedCursor = (Cursor, Option<u64>);
+/// A cursor as a client has it.
+#[derive(Debug)]
+struct MarkedCursor {
+    cursor: Cursor,
+    /// The fingerprint of the collections to which its pull was limited.
+    collections: Option<u64>,
+    /// The fingerprint of the client's view, if it might not see everything.
+    view: Option<u64>,
+}
 
 /// Stands before the fingerprint of the collections in the text of a cursor.
-const MARK: char = '~';
+const COLLECTIONS_MARK: char = '~';
+
+/// Stands before the fingerprint of the view.
+const VIEW_MARK: char = '!';
 
 fn cursor(text: &str) -> Result<Option<MarkedCursor>, String> {
     if text == "null" {
@@ -180,11 +194,19 @@ fn cursor(text: &str) -> Result<Option<MarkedCursor>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let (place, mark) = match text.split_once(MARK) {
-        Some((place, mark)) => (place, Some(u64::from_str_radix(mark, 16).map_err(|_| NotACursor.to_string())?)),
-        None => (&*text, None),
+    let marked = || {
+        let (rest, view) = split_mark(&text, VIEW_MARK)?;
+        let (place, collections) = split_mark(rest, COLLECTIONS_MARK)?;
+        Ok(MarkedCursor { cursor: Cursor::parse(place)?, collections, view })
     };
-    Ok(Some((Cursor::parse(place).map_err(|problem| problem.to_string())?, mark)))
+    marked().map(Some).map_err(|problem: NotACursor| problem.to_string())
+}
+
+/// The text before a mark, and the number behind it.
+fn split_mark(text: &str, mark: char) -> Result<(&str, Option<u64>), NotACursor> {
+    let Some((before, number)) = text.split_once(mark) else { return Ok((text, None)) };
+    let number = u64::from_str_radix(number, 16).map_err(|_| NotACursor)?;
+    Ok((before, Some(number)))
 }
 
 fn an_object(text: &str) -> Result<(), &'static str> {
@@ -199,7 +221,13 @@ pub(in crate::api) fn write(page: &PulledPage, mark: Option<u64>) -> String {
         object.array("operations", &page.entries, |out, entry| entry.write(out));
         object.raw("conflicts", "[]");
         if let Some(cursor) = page.cursor {
-            object.string("cursor", &mark.map_or(cursor.to_string(), |mark| format!("{cursor}{MARK}{mark:x}")));
+            let mut text = cursor.to_string();
+            for (mark, number) in [(COLLECTIONS_MARK, mark), (VIEW_MARK, page.view)] {
+                if let Some(number) = number {
+                    text = format!("{text}{mark}{number:x}");
+                }
+            }
+            object.string("cursor", &text);
         }
         object.boolean("hasMore", page.has_more);
     });
@@ -241,7 +269,7 @@ mod tests {
     #[test]
     fn a_cursor_of_some_collections_is_only_for_these() {
         let mark = Collections::new([Collection::literal("a")]).unwrap().fingerprint();
-        let page = PulledPage { entries: Vec::new(), cursor: Some(Cursor::BEGINNING), has_more: false };
+        let page = PulledPage { entries: Vec::new(), cursor: Some(Cursor::BEGINNING), has_more: false, view: None };
         let answer: serde_json::Value = serde_json::from_str(&write(&page, Some(mark))).unwrap();
         let request = |rest: &str| format!(r#"{{"cursor":{},{rest}}}"#, answer["cursor"]);
         let same = from(&request(r#""as":"documents","collections":["a"]"#));

@@ -26,7 +26,8 @@ use crate::api::answer;
 use crate::api::error::ApiError;
 use crate::api::path::{AtDocument, InCollection};
 use crate::api::schema::{BadRequest, Document, Known, LayerErrors, Name, NoDocument, Unauthorized, Unavailable};
-use crate::core::names::{DocumentId, DocumentKey, TenantId};
+use crate::core::access::Principal;
+use crate::core::names::{DocumentId, DocumentKey};
 use crate::service::SyncService;
 
 /// The current state of one document.
@@ -50,7 +51,7 @@ pub(in crate::api) async fn get_document(
     AtDocument(key): AtDocument,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
-    answer_with(&service, &principal.tenant, key, &request).await
+    answer_with(&service, &principal, key, &request).await
 }
 
 /// The document with the id `query`.
@@ -72,16 +73,16 @@ pub(in crate::api) async fn get_document_named_query(
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
     let key = DocumentKey { collection, id: DocumentId::literal("query") };
-    answer_with(&service, &principal.tenant, key, &request).await
+    answer_with(&service, &principal, key, &request).await
 }
 
 async fn answer_with(
     service: &SyncService,
-    tenant: &TenantId,
+    principal: &Principal,
     key: DocumentKey,
     request: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    match service.document(tenant, &key).await? {
+    match service.document_as(principal, &key).await? {
         Some(document) => {
             let mut text = String::with_capacity(document.wire_bytes());
             document.write(&mut text);

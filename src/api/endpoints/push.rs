@@ -64,7 +64,7 @@ use crate::api::body::BodyText;
 use crate::api::error::{ApiError, excerpt};
 use crate::api::push_body::{self, BUILDS_ON_REFUSED, Faulty, Partial};
 use crate::api::schema::{self, BadRequest, LayerErrors, PushAnswer, QuotaExceeded, Unauthorized, Unavailable};
-use crate::core::decide::{Conflict, OperationRefused, Outcome, Refused};
+use crate::core::decide::{OperationRefused, Outcome, Refused};
 use crate::core::json::{ObjectWriter, Picked, Sink, string};
 use crate::core::names::OperationId;
 use crate::limits::api::REFUSED_MAX_BYTES;
@@ -218,13 +218,11 @@ pub(in crate::api) fn write(texts: &[&str], outcomes: &[Outcome], refusals: Opti
     let mut answer = String::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + ANSWER_FRAME_BYTES);
     let outcomes_of = || texts.iter().zip(outcomes);
     let accepted = outcomes_of().filter(|(_, outcome)| matches!(outcome, Outcome::Applied | Outcome::Duplicate));
-    let conflicts = outcomes_of().filter_map(|(text, outcome)| match outcome {
-        Outcome::Conflict(conflict) => Some((text, conflict)),
-        Outcome::Applied | Outcome::Duplicate | Outcome::Refused(_) => None,
-    });
+    let conflicts =
+        outcomes_of().filter(|(_, outcome)| matches!(outcome, Outcome::Conflict(_) | Outcome::Forbidden(_)));
     ObjectWriter::write(&mut answer, |object| {
         object.array("accepted", accepted, |out, (text, _)| out.push_str(text));
-        object.array("conflicts", conflicts, |out, (text, conflict)| write_conflict(out, text, conflict));
+        object.array("conflicts", conflicts, |out, (text, outcome)| write_conflict(out, text, outcome));
         if let Some(refusals) = refusals {
             object.array("refused", refusals.with(texts, outcomes), |out, (_, refusal)| out.push_str(&refusal));
         }
@@ -236,7 +234,7 @@ pub(in crate::api) fn write(texts: &[&str], outcomes: &[Outcome], refusals: Opti
 const SENT_KEYS: [&str; 7] = ["id", "type", "collection", "docId", "timestamp", "clientId", "synced"];
 
 /// Writes an operation as it was sent, but with the server's data and clock.
-fn write_conflict(out: &mut String, text: &str, conflict: &Conflict) {
+fn write_conflict(out: &mut String, text: &str, outcome: &Outcome) {
     ObjectWriter::write(out, |object| {
         let mut is_synced = false;
         if let Ok(sent) = Picked::parse(text, &SENT_KEYS) {
@@ -248,6 +246,6 @@ fn write_conflict(out: &mut String, text: &str, conflict: &Conflict) {
                 }
             }
         }
-        conflict.write_members(is_synced, object);
+        outcome.write_members(is_synced, object);
     });
 }

@@ -327,11 +327,8 @@ pub async fn a_pull_that_is_always_contended_gives_up(world: &World) {
         // The memory changes each time, even if only the order of the last used places differs.
         faulty.meanwhile(async move { drop(other.since("me", 0, 1 + number % 2).await) });
     }
-    let request = PullRequest {
-        from: PullFrom::Since(UnixMs::EPOCH),
-        client_id: Some(ClientId::literal("me")),
-        max_operations: 9,
-    };
+    let request =
+        PullRequest::new(PullFrom::Since(UnixMs::EPOCH)).with_client(ClientId::literal("me")).with_max_operations(9);
     let pulled = faulty_world.service.pull(&faulty_world.tenant, request).await;
     assert!(matches!(pulled, Err(ServiceError::Contended { attempts: PULL_MAX_ATTEMPTS })), "{pulled:?}");
     assert_eq!(world.memory("me").await.map(|memory| memory.revision), Some(Rev::new(PULL_MAX_ATTEMPTS.into())));

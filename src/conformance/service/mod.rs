@@ -7,4 +7,5 @@ pub mod hooks;
 pub mod notes;
 pub mod original;
 pub mod quota;
+pub mod rules;
 pub mod writes;

@@ -122,7 +122,7 @@ pub async fn a_client_beyond_the_quota_is_not_remembered(world: &World) {
     let quota = Quota { max_clients: Some(2), ..Quota::default() };
     let world = with_quota(world, Arc::clone(&world.store), quota);
     let pull = async |from, client: &str| {
-        let request = PullRequest { from, client_id: Some(ClientId::literal(client)), max_operations: 1 };
+        let request = PullRequest::new(from).with_client(ClientId::literal(client)).with_max_operations(1);
         world.service.pull_as(&principal(&world), request).await
     };
     for client in ["modern", "original"] {

@@ -17,6 +17,8 @@ pub struct DocumentWrite {
     pub document: Document,
     /// The index in [`Batch::operations`] of the last operation that wrote the document.
     pub operation_index: usize,
+    /// Whether the write changes the former labels of the document.
+    pub changes_labels: bool,
 }
 
 /// A guarded batch: either all of it is written, or nothing.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::core::access::{EVERYTHING, View};
 use crate::core::decide::quota::{Quota, QuotaExceeded, Usage};
 use crate::core::document::Document;
 use crate::core::names::{DocumentKey, OperationId};
@@ -36,13 +37,15 @@ pub struct Push<'a> {
     /// Whether an operation is in conflict if its author's counter is not greater than in the document's clock.
     /// Otherwise it is applied if its clock is equal to the document's or happens after it.
     pub is_strict: bool,
+    /// The documents that its author may see and change.
+    pub view: &'a View,
 }
 
 impl<'a> From<&'a [Operation]> for Push<'a> {
-    /// A push with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], and no quota. It takes effect as a whole.
+    /// A push with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], no quota and no rules. It takes effect as a whole.
     fn from(operations: &'a [Operation]) -> Self {
         let (conflicts_max_bytes, quota) = (PUSH_CONFLICTS_MAX_BYTES, Quota::default());
-        Self { operations, conflicts_max_bytes, quota, is_partial: false, is_strict: false }
+        Self { operations, conflicts_max_bytes, quota, is_partial: false, is_strict: false, view: &EVERYTHING }
     }
 }
 
@@ -56,6 +59,8 @@ pub enum Outcome {
     Duplicate,
     /// Its author had not seen the document's state. Nothing changes.
     Conflict(Box<Conflict>),
+    /// Its author may not do this, and nothing changes. The document is there if the author may see it.
+    Forbidden(Option<Box<Document>>),
     /// It is refused, and changes nothing. Only a partial push has such operations.
     Refused(OperationRefused),
 }

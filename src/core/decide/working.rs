@@ -3,16 +3,21 @@
 use std::collections::{HashMap, HashSet};
 
 use super::batch::{Batch, DocumentWrite};
+use super::content::{Content, NoDocument, UndoContent};
 use super::outcome::{Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Refused, Snapshot};
+use crate::core::access::View;
+use crate::core::access::labels::{FormerLabels, Labels};
+use crate::core::access::rules::Right;
 use crate::core::clock::{Relation, VectorClock};
 use crate::core::decide::quota::Usage;
 use crate::core::document::Document;
-use crate::core::document::content::{OpenObject, Reverse};
-use crate::core::json::{BadJson, Object};
+use crate::core::document::fields::DataOfDocument;
 use crate::core::names::{DocumentKey, OperationId};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation};
-use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_OPEN_MAX_KEYS, PUSH_WRITTEN_MAX_BYTES};
+use crate::limits::protocol::{
+    DOCUMENT_MAX_BYTES, FORMER_LABELS_MAX_ENTRIES, PUSH_OPEN_MAX_KEYS, PUSH_WRITTEN_MAX_BYTES,
+};
 
 /// The state that a decision walks over: what the store had, and the documents that were changed since.
 pub(super) struct WorkingSet<'a> {
@@ -20,6 +25,8 @@ pub(super) struct WorkingSet<'a> {
     /// The ids of the operations.
     applied: HashSet<&'a OperationId>,
     documents: HashMap<&'a DocumentKey, Working<'a>>,
+    /// The rights of the author of the present push to documents that did not change since they were found.
+    rights: HashMap<&'a DocumentKey, Rights>,
     /// The operations to write.
     operations: Vec<Operation>,
     /// How many pushes came before this one.
@@ -50,21 +57,20 @@ struct Working<'a> {
 }
 
 /// The part of a document that an operation replaces as a whole.
-#[derive(Clone, Copy)]
 struct State<'a> {
     rev: Rev,
     /// The operation that wrote it last, and its index among the operations; nothing before the first one.
     last: Option<(&'a Operation, usize)>,
+    former_labels: FormerLabels,
 }
 
-/// The content of a document.
-enum Content<'a> {
-    /// Nothing: a tombstone, or a document that does not exist.
-    Nothing,
-    /// A text that nothing was put over.
-    Text(&'a Object),
-    /// An object that something was put over.
-    Object(Box<OpenObject<'a>>),
+/// The rights of a push's author to a document as it is.
+#[derive(Clone, Copy)]
+struct Rights {
+    /// Whether the author may see it. If there is neither a document nor a tombstone, there is nothing to hide.
+    sees: bool,
+    /// Whether the author may change it, which needs the right to see it.
+    changes: bool,
 }
 
 /// How to take one applied operation back.
@@ -74,17 +80,13 @@ struct Undo<'a> {
     content: UndoContent<'a>,
 }
 
-enum UndoContent<'a> {
-    Whole(Content<'a>),
-    Members(Reverse<'a>),
-}
-
 impl<'a> WorkingSet<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         Self {
             snapshot,
             applied: HashSet::new(),
             documents: HashMap::new(),
+            rights: HashMap::new(),
             operations: Vec::new(),
             pushes: 0,
             changed_bytes: 0,
@@ -133,7 +135,8 @@ impl<'a> WorkingSet<'a> {
     }
 
     fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Decision {
-        let Push { operations, conflicts_max_bytes: max_bytes, quota: _, is_partial, is_strict } = push;
+        let Push { operations, conflicts_max_bytes: max_bytes, quota: _, is_partial, is_strict, view } = push;
+        self.rights.clear();
         let mut outcomes = Vec::with_capacity(operations.len());
         let mut conflict_bytes = 0;
         // Each document is read in vain at most once.
@@ -144,7 +147,7 @@ impl<'a> WorkingSet<'a> {
                 continue;
             }
             let (totals, undone) = (self.totals, undo.len());
-            let outcome = match self.operation(operation, is_strict, undo) {
+            let outcome = match self.operation(operation, is_strict, view, undo) {
                 Err(NoDocument::TooLarge) if is_partial => {
                     self.take_back(undo.split_off(undone));
                     self.totals = totals;
@@ -153,11 +156,9 @@ impl<'a> WorkingSet<'a> {
                 }
                 outcome => outcome.map_err(|problem| problem.at(index))?,
             };
-            if let Outcome::Conflict(conflict) = &outcome {
-                conflict_bytes += conflict.wire_bytes();
-                if conflict_bytes > max_bytes {
-                    return Err(Refused::ConflictsTooLarge { max_bytes });
-                }
+            conflict_bytes += outcome.conflict_bytes();
+            if conflict_bytes > max_bytes {
+                return Err(Refused::ConflictsTooLarge { max_bytes });
             }
             outcomes.push(outcome);
         }
@@ -168,10 +169,18 @@ impl<'a> WorkingSet<'a> {
         &mut self,
         operation: &'a Operation,
         is_strict: bool,
+        view: &View,
         undo: &mut Vec<Undo<'a>>,
     ) -> Result<Outcome, NoDocument> {
         if self.is_known(operation) {
             return Ok(Outcome::Duplicate);
+        }
+        let rights = self.rights(view, &operation.key);
+        if !rights.sees {
+            return Ok(Outcome::Forbidden(None));
+        }
+        if !rights.changes {
+            return Ok(Outcome::Forbidden(self.document(&operation.key).map(Box::new)));
         }
         if let Some(conflict) = self.conflict(operation, is_strict) {
             return Ok(Outcome::Conflict(Box::new(conflict)));
@@ -186,7 +195,9 @@ impl<'a> WorkingSet<'a> {
             // replaces them.
             logged.change = Change::Insert(data.clone());
         }
-        let (keys_before, kept_before) = (working.content.open_keys(), working.kept());
+        let (totals, keys_before, kept_before) = (self.totals, working.content.open_keys(), working.kept());
+        let labels_before = working.labels(view, &operation.key);
+        let (was_live, was_there) = (!working.content.is_nothing(), working.now.rev > Rev::NONE);
         let content = match working.content.change(&operation.change) {
             Ok(content) => content,
             Err(problem) => {
@@ -196,7 +207,24 @@ impl<'a> WorkingSet<'a> {
                 return Err(problem);
             }
         };
-        let state = State { rev: working.now.rev.next(), last: Some((operation, self.operations.len())) };
+        let labels = working.labels(view, &operation.key);
+        let former = &working.now.former_labels;
+        let former_labels = if view.has_rules() {
+            former.after_write(&labels_before, &labels, working.content.is_nothing())
+        } else {
+            former.clone()
+        };
+        let is_permitted = former_labels.earlier.len() <= FORMER_LABELS_MAX_ENTRIES
+            && match working.content.data() {
+                Some(data) => {
+                    let right = if was_live { Right::Write } else { Right::Create };
+                    view.permits_content(right, &operation.key.collection, &data)
+                }
+                // A tombstone says nothing about who may see it, unless there was a document before.
+                None => was_there || view.permits_in_general(Right::Create, &operation.key.collection),
+            };
+        let last = Some((operation, self.operations.len()));
+        let state = State { rev: working.now.rev.next(), last, former_labels };
         let state = std::mem::replace(&mut working.now, state);
         undo.push(Undo { key: &operation.key, state, content });
         let kept = working.kept();
@@ -204,7 +232,13 @@ impl<'a> WorkingSet<'a> {
         self.totals.bytes += kept.bytes - kept_before.bytes + signed(operation.kept_bytes());
         self.applied.insert(&operation.id);
         self.operations.push(logged);
+        self.rights.remove(&operation.key);
         self.open_keys = self.open_keys + working.content.open_keys() - keys_before;
+        if !is_permitted {
+            self.take_back(undo.split_off(undo.len() - 1));
+            self.totals = totals;
+            return Ok(Outcome::Forbidden(self.document(&operation.key).map(Box::new)));
+        }
         if working.content.bytes() > DOCUMENT_MAX_BYTES {
             return Err(NoDocument::TooLarge);
         }
@@ -216,18 +250,56 @@ impl<'a> WorkingSet<'a> {
         self.snapshot.known.contains(&operation.id) || self.applied.contains(&operation.id)
     }
 
+    /// The rights of the author of a push to a document as it is now. They are found once for each state, because it
+    /// takes a pass over the document.
+    fn rights(&mut self, view: &View, key: &'a DocumentKey) -> Rights {
+        if view.may_do_everything() {
+            return Rights { sees: true, changes: true };
+        }
+        if let Some(rights) = self.rights.get(key) {
+            return *rights;
+        }
+        let collection = &key.collection;
+        let of_tombstone = |former: &FormerLabels| {
+            let sees = view.permits_tombstone(collection, former);
+            Rights { sees, changes: sees }
+        };
+        let of_data = |data: &DataOfDocument<'_, '_>| {
+            let sees = view.permits_content(Right::Read, collection, data);
+            Rights { sees, changes: sees && view.permits_content(Right::Write, collection, data) }
+        };
+        let rights = match (self.documents.get(key), self.snapshot.documents.get(key)) {
+            (Some(working), _) => match working.content.data() {
+                Some(data) => of_data(&data),
+                None => of_tombstone(&working.now.former_labels),
+            },
+            (None, Some(document)) => match &document.data {
+                Some(data) => of_data(&DataOfDocument::Text(data)),
+                None => of_tombstone(&document.former_labels),
+            },
+            (None, None) => Rights { sees: true, changes: true },
+        };
+        self.rights.insert(key, rights);
+        rights
+    }
+
     /// The conflict of an operation with its document as it is now, if there is one.
     fn conflict(&mut self, operation: &Operation, is_strict: bool) -> Option<Conflict> {
-        let Some(working) = self.documents.get_mut(&operation.key) else {
-            let document = self.snapshot.documents.get(&operation.key)?;
-            let relation = conflict_relation(operation, &document.clock, is_strict)?;
-            return Some(Conflict { relation, document: document.clone() });
+        let clock = match self.documents.get(&operation.key) {
+            Some(working) => &working.last()?.0.clock,
+            None => &self.snapshot.documents.get(&operation.key)?.clock,
         };
-        let relation = conflict_relation(operation, &working.last()?.0.clock, is_strict)?;
+        let relation = conflict_relation(operation, clock, is_strict)?;
+        Some(Conflict { relation, document: self.document(&operation.key)? })
+    }
+
+    /// A document as it is now, to be shown.
+    fn document(&mut self, key: &DocumentKey) -> Option<Document> {
+        let Some(working) = self.documents.get_mut(key) else { return self.snapshot.documents.get(key).cloned() };
         if !working.content.is_written() {
             self.shown_bytes += working.content.bytes();
         }
-        Some(Conflict { relation, document: working.document()? })
+        working.document()
     }
 
     /// Counts the bytes of the documents that a push has changed; too many refuse it.
@@ -262,11 +334,13 @@ impl<'a> WorkingSet<'a> {
             if let Some((operation, _)) = working.now.last {
                 self.applied.remove(&operation.id);
             }
+            let is_first = state.last.is_none();
             working.now = state;
+            self.rights.remove(key);
             let keys_before = working.content.open_keys();
             working.content.take_back(content);
             self.open_keys = self.open_keys + working.content.open_keys() - keys_before;
-            if state.last.is_none() {
+            if is_first {
                 self.documents.remove(key);
             }
         }
@@ -279,7 +353,12 @@ impl<'a> WorkingSet<'a> {
         for (key, mut working) in self.documents {
             let (Some((_, operation_index)), Some(document)) = (working.now.last, working.document()) else { continue };
             let seen_rev = working.before.map(|before| before.rev);
-            documents.push(DocumentWrite { key: key.clone(), seen_rev, document, operation_index });
+            let labels_before = working.before.map(|before| &before.former_labels);
+            let changes_labels = match labels_before {
+                Some(before) => *before != document.former_labels,
+                None => !document.former_labels.is_empty(),
+            };
+            documents.push(DocumentWrite { key: key.clone(), seen_rev, document, operation_index, changes_labels });
         }
         documents.sort_unstable_by(|left, right| left.key.cmp(&right.key));
         Batch { operations: self.operations, documents, live_documents_delta, bytes_delta, received_at_ms }
@@ -291,7 +370,11 @@ impl<'a> Working<'a> {
         let data = before.and_then(|document| document.data.as_ref());
         Self {
             before,
-            now: State { rev: before.map_or(Rev::NONE, |document| document.rev), last: None },
+            now: State {
+                rev: before.map_or(Rev::NONE, |document| document.rev),
+                last: None,
+                former_labels: before.map_or_else(FormerLabels::default, |document| document.former_labels.clone()),
+            },
             content: data.map_or(Content::Nothing, Content::Text),
             counted: None,
         }
@@ -303,6 +386,11 @@ impl<'a> Working<'a> {
 
     fn bytes(&self) -> usize {
         self.content.bytes() + self.last().map_or(0, |(last, _)| last.clock.json().as_str().len())
+    }
+
+    /// The labels by which it can be seen.
+    fn labels(&self, view: &View, key: &DocumentKey) -> Labels {
+        self.content.data().map_or_else(Labels::default, |data| view.labels_of(&key.collection, &data))
     }
 
     /// The part of the tenant's usage that belongs to it.
@@ -325,93 +413,8 @@ impl<'a> Working<'a> {
             operation_id: last.id.clone(),
             client_id: last.client_id.clone(),
             timestamp: last.timestamp,
+            former_labels: self.now.former_labels.clone(),
         })
-    }
-}
-
-impl<'a> Content<'a> {
-    fn is_nothing(&self) -> bool {
-        matches!(self, Self::Nothing)
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::Text(text) => text.as_str().len(),
-            Self::Object(object) => object.bytes(),
-        }
-    }
-
-    fn open_keys(&self) -> usize {
-        match self {
-            Self::Nothing | Self::Text(_) => 0,
-            Self::Object(object) => object.members(),
-        }
-    }
-
-    fn is_written(&self) -> bool {
-        match self {
-            Self::Nothing | Self::Text(_) => true,
-            Self::Object(object) => object.is_written(),
-        }
-    }
-
-    fn text(&mut self) -> Option<Object> {
-        match self {
-            Self::Nothing => None,
-            Self::Text(text) => Some(text.clone()),
-            Self::Object(object) => Some(object.text().clone()),
-        }
-    }
-
-    /// Does what an operation does; answers how to take it back.
-    fn change(&mut self, change: &'a Change) -> Result<UndoContent<'a>, NoDocument> {
-        let next = match (change, &mut *self) {
-            (Change::Delete, _) => Self::Nothing,
-            (Change::Update(patch), Self::Object(object)) => return Ok(UndoContent::Members(object.put_all(patch)?)),
-            (Change::Update(patch), Self::Text(base)) => {
-                let mut object = OpenObject::open(base)?;
-                object.put_all(patch)?;
-                Self::Object(Box::new(object))
-            }
-            (Change::Insert(data) | Change::Update(data), _) => Self::Text(data),
-        };
-        Ok(UndoContent::Whole(std::mem::replace(self, next)))
-    }
-
-    fn take_back(&mut self, undo: UndoContent<'a>) {
-        match (undo, self) {
-            (UndoContent::Whole(content), now) => *now = content,
-            (UndoContent::Members(reverse), Self::Object(object)) => object.take_back(reverse),
-            // Members are put over nothing but an open object, which later changes have given back by now.
-            (UndoContent::Members(_), _) => debug_assert!(false, "there is no open object"),
-        }
-    }
-}
-
-/// Why an operation makes no document.
-enum NoDocument {
-    /// It would be too large to be stored.
-    TooLarge,
-    /// The documents that are open have too many keys.
-    TooManyKeys,
-    /// The one before it is damaged.
-    Damaged,
-}
-
-impl NoDocument {
-    fn at(&self, index: usize) -> Refused {
-        match self {
-            Self::TooLarge => Refused::DocumentTooLarge { index },
-            Self::TooManyKeys => Refused::TooManyKeys { max_keys: PUSH_OPEN_MAX_KEYS },
-            Self::Damaged => Refused::DocumentDamaged { index },
-        }
-    }
-}
-
-impl From<BadJson> for NoDocument {
-    fn from(_: BadJson) -> Self {
-        Self::Damaged
     }
 }
 

@@ -138,6 +138,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::access::labels::FormerLabels;
     use crate::core::clock::{Relation, VectorClock};
 
     fn key() -> DocumentKey {
@@ -157,6 +158,7 @@ mod tests {
             operation_id,
             client_id,
             timestamp: UnixMs::new(9),
+            former_labels: FormerLabels::default(),
         }
     }
 

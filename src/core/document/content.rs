@@ -85,6 +85,11 @@ impl<'a> OpenObject<'a> {
         if self.members.is_empty() { 2 } else { self.members_bytes + 1 }
     }
 
+    /// The text of a member's value.
+    pub(crate) fn get(&self, key: &str) -> Option<&'a str> {
+        self.places.get(key).map(|place| self.members[*place].1)
+    }
+
     /// How many members it has.
     pub(crate) fn members(&self) -> usize {
         self.members.len()

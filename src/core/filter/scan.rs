@@ -8,19 +8,19 @@ use crate::core::json::string;
 ///
 /// Every method that reads a value moves to its end. `None` means that the text is damaged.
 #[derive(Debug, Clone)]
-pub(super) struct Scanner<'a> {
+pub(in crate::core) struct Scanner<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
     /// A scanner at the beginning of a text.
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(in crate::core) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
     /// The first byte of the next value, or the bracket that ends an array or object.
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(in crate::core) fn peek(&mut self) -> Option<u8> {
         let rest = &self.text.as_bytes()[self.at..];
         let space = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
         self.at += space;
@@ -34,7 +34,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The text of the next value, which is not an array or object.
-    pub(super) fn scalar(&mut self) -> Option<&'a str> {
+    pub(in crate::core) fn scalar(&mut self) -> Option<&'a str> {
         let is_string = self.peek()? == b'"';
         let begin = self.at;
         let bytes = self.text.as_bytes();
@@ -52,7 +52,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Skips the next value of any kind.
-    pub(super) fn skip(&mut self) -> Option<()> {
+    pub(in crate::core) fn skip(&mut self) -> Option<()> {
         if !matches!(self.peek()?, b'{' | b'[') {
             return self.scalar().map(drop);
         }
@@ -77,8 +77,16 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The text of the next value of any kind.
+    pub(in crate::core) fn skip_text(&mut self) -> Option<&'a str> {
+        self.peek()?;
+        let begin = self.at;
+        self.skip()?;
+        self.text.get(begin..self.at)
+    }
+
     /// Calls `read` before each element of the next value, which is an array. `read` must move past the element.
-    pub(super) fn elements(&mut self, mut read: impl FnMut(&mut Self, usize) -> Option<()>) -> Option<()> {
+    pub(in crate::core) fn elements(&mut self, mut read: impl FnMut(&mut Self, usize) -> Option<()>) -> Option<()> {
         if !self.take(b'[') {
             return None;
         }
@@ -97,7 +105,7 @@ impl<'a> Scanner<'a> {
     /// Calls `read` with each key of the next value, which is an object. `read` must move past the member's value.
     ///
     /// Equal keys are passed as often as they occur; the caller uses the last one.
-    pub(super) fn members(&mut self, mut read: impl FnMut(&mut Self, &str) -> Option<()>) -> Option<()> {
+    pub(in crate::core) fn members(&mut self, mut read: impl FnMut(&mut Self, &str) -> Option<()>) -> Option<()> {
         if !self.take(b'{') {
             return None;
         }

@@ -7,6 +7,7 @@ use mongodb::error::{
     ErrorKind as DriverKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
 };
 
+use crate::core::access::labels::DamagedLabels;
 use crate::core::filter::DamagedData;
 use crate::store::{ErrorKind, Obstacle, StoreError};
 
@@ -208,6 +209,12 @@ fn code_of(error: &mongodb::error::Error) -> Option<i32> {
             first.or_else(|| failed.write_concern_errors.first().map(|error| error.code)).or_else(whole)
         }
         _ => None,
+    }
+}
+
+impl From<DamagedLabels> for Failure {
+    fn from(damaged: DamagedLabels) -> Self {
+        Self::Damaged(damaged.to_string())
     }
 }
 

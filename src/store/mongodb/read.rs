@@ -219,7 +219,8 @@ async fn read_changes(
         begun.noted = find_client(collections, tenant, client).await?.map(|memory| memory.progress());
     }
     let Begun { head, there, noted } = begun;
-    let Some(mut page) = LogPageBuilder::begin(request.cursor, &request.feed, max_operations, head, there) else {
+    let page = LogPageBuilder::begin(request.cursor, &request.feed, max_operations, head, there);
+    let Some(mut page) = page.map(|page| page.seen_by(&request.view)) else {
         return Ok(Reading::Done(Changes::Reset));
     };
     if page.scan() != scan {
@@ -233,7 +234,7 @@ async fn read_changes(
             return Ok(Reading::Moved);
         } else {
             let fingerprint = row.fingerprint()?;
-            is_full = !page.push(row.log_entry(&mut pool)?);
+            is_full = !page.push_document(row.log_entry(&mut pool)?, row.optional_text("formerLabels")?)?;
             if is_full {
                 break;
             }

@@ -7,6 +7,7 @@ use std::fmt;
 use mongodb::bson::{Document as Bson, RawBsonRef, RawDocument, doc};
 
 use super::failure::Failure;
+use crate::core::access::labels::FormerLabels;
 use crate::core::clock::VectorClock;
 use crate::core::cursor::{Head, Position};
 use crate::core::decide::DocumentWrite;
@@ -92,6 +93,9 @@ pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: P
     };
     if let Some(data) = &document.data {
         row.insert("data", data.as_str());
+    }
+    if let Some(labels) = document.former_labels.to_stored() {
+        row.insert("formerLabels", labels);
     }
     row
 }
@@ -233,6 +237,7 @@ impl<'a> Row<'a> {
             operation_id: OperationId::from_store(self.text("operationId")?),
             client_id: ClientId::from_store(self.text("clientId")?),
             timestamp: self.integer("timestamp")?,
+            former_labels: FormerLabels::from_stored(self.optional_text("formerLabels")?)?,
         })
     }
 

@@ -8,6 +8,7 @@ use deadpool::managed::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::connections::manager::ConnectError;
+use crate::core::access::labels::DamagedLabels;
 use crate::core::filter::DamagedData;
 use crate::store::{ErrorKind, Obstacle, StoreError};
 
@@ -199,6 +200,12 @@ fn without_names(error: &tokio_postgres::Error) -> Option<&'static str> {
         Obstacle::Database => Some("there is no such database"),
         Obstacle::Rights => Some("the user may not connect to the database"),
         _ => None,
+    }
+}
+
+impl From<DamagedLabels> for Failure {
+    fn from(damaged: DamagedLabels) -> Self {
+        Self::Damaged(damaged.to_string())
     }
 }
 

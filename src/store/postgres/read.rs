@@ -10,6 +10,7 @@ use super::connections::Parameter;
 use super::database::Database;
 use super::failure::Failure;
 use super::row::Columns;
+use crate::core::access::labels::FormerLabels;
 use crate::core::decide::Snapshot;
 use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
@@ -30,24 +31,33 @@ pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
     let ids: Vec<&str> = request.ids.iter().map(OperationId::as_str).collect();
     let collections: Vec<&str> = request.keys.iter().map(|key| key.collection.as_str()).collect();
     let doc_ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
-    let sql = if request.with_usage { LOAD_WITH_USAGE } else { LOAD };
-    let parameters: [Parameter<'_>; 5] = [
+    let sql = match (request.with_labels, request.with_usage) {
+        (true, _) => LOAD_WITH_LABELS,
+        (false, true) => LOAD_WITH_USAGE,
+        (false, false) => LOAD,
+    };
+    let parameters: [Parameter<'_>; 6] = [
         (&tenant.as_str(), Type::TEXT),
         (&ids, Type::TEXT_ARRAY),
         (&collections, Type::TEXT_ARRAY),
         (&doc_ids, Type::TEXT_ARRAY),
         (&signed(request.max_bytes as u64), Type::INT8),
+        (&request.with_usage, Type::BOOL),
     ];
+    let parameters = if request.with_labels { &parameters[..] } else { &parameters[..5] };
     let (mut known, mut documents, mut bytes) = (HashSet::new(), HashMap::new(), 0);
     let mut usage = None;
-    for row in &database.rows(sql, &parameters).await? {
+    for row in &database.rows(sql, parameters).await? {
         let mut columns = Columns::of(row);
         let known_id: Option<&str> = columns.take()?;
         let is_document = Columns::behind(row, 1).take::<Option<&str>>()?.is_some();
         if let Some(id) = known_id {
             known.insert(OperationId::from_store(id));
         } else if is_document {
-            let (key, document) = (columns.key()?, columns.document()?);
+            let (key, mut document) = (columns.key()?, columns.document()?);
+            if request.with_labels {
+                document.former_labels = FormerLabels::from_stored(columns.take()?)?;
+            }
             bytes += document.bytes();
             documents.insert(key, document);
         } else {
@@ -74,6 +84,22 @@ const LOAD_WITH_USAGE: &str = "
     SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
 ";
 
+/// The same, with the former labels of the documents. The row of the usage is there if the last parameter is true.
+const LOAD_WITH_LABELS: &str = "
+    SELECT l.*, (
+        SELECT f.labels
+        FROM {schema}.syncflow_former_labels AS f
+        WHERE
+            f.tenant OPERATOR(pg_catalog.=) $1
+            AND f.collection OPERATOR(pg_catalog.=) l.collection
+            AND f.doc_id OPERATOR(pg_catalog.=) l.doc_id
+    )
+    FROM (
+        SELECT * FROM {schema}.syncflow_usage($1) WHERE $6 UNION ALL
+        SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+    ) AS l
+";
+
 /// See [`crate::store::Store::changes`].
 pub(super) async fn changes(
     database: &Database,
@@ -89,7 +115,13 @@ pub(super) async fn changes(
         Scan::Log { .. } => None,
     };
     let is_large = request.max_operations > PAGE_DEFAULT_OPERATIONS;
-    let sql = if in_log && is_large && database.keeps_plans() { LARGE_LOG_PAGE } else { PAGE };
+    let sql = if !request.view.reads_all() {
+        PAGE_WITH_LABELS
+    } else if in_log && is_large && database.keeps_plans() {
+        LARGE_LOG_PAGE
+    } else {
+        PAGE
+    };
     let collections = request.feed.collections();
     let collections: Option<Vec<&str>> = collections.map(|names| names.iter().map(Collection::as_str).collect());
     let parameters: [Parameter<'_>; 8] = [
@@ -109,8 +141,22 @@ pub(super) async fn changes(
 /// The rows of a page.
 const PAGE: &str = "SELECT * FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8)";
 
-/// The same for a large page of the log. The function is called only if documents are read instead of the log, or if
-/// the page must be cut by bytes.
+/// The same with the former labels of the documents, in two more columns.
+const PAGE_WITH_LABELS: &str = "
+    SELECT p.*, (
+        SELECT f.labels
+        FROM {schema}.syncflow_former_labels AS f
+        WHERE
+            f.tenant OPERATOR(pg_catalog.=) $1
+            AND f.collection OPERATOR(pg_catalog.=) p.collection
+            AND f.doc_id OPERATOR(pg_catalog.=) p.doc_id
+    )
+    FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY AS p
+    ORDER BY p.ordinality
+";
+
+/// The same as [`PAGE`] for a large page of the log. The function is called only if documents are read instead of the
+/// log, or if the page must be cut by bytes.
 ///
 /// The server copies a function's whole result before it sends it, and also all rows that a window function sees, which
 /// this avoids. But before the first row this costs more than the function, and planning costs far more. So it is used
@@ -199,13 +245,20 @@ fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure>
     let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
     let noted = noted.map(|(pulled_seq, seen_at_ms)| Progress { pulled_seq, seen_at_ms });
     let page = LogPageBuilder::begin(request.cursor, &request.feed, request.max_operations, head, there);
-    let Some(mut page) = page else { return Ok(Changes::Reset) };
+    let Some(mut page) = page.map(|page| page.seen_by(&request.view)) else { return Ok(Changes::Reset) };
     check_choice(first, PULL_HEAD_COLUMNS, matches!(page.scan(), Scan::Log { .. }))?;
     let (mut pool, mut last) = (TextPool::default(), Fingerprint::START);
     for row in found {
         let mut columns = Columns::behind(row, PULL_HEAD_COLUMNS);
         let (entry, fingerprint) = columns.log_entry(&mut pool)?;
-        if !page.push(LogEntry { rev: columns.optional_integer()?, ..entry }) {
+        let entry = LogEntry { rev: columns.optional_integer()?, ..entry };
+        let former_labels = if request.view.reads_all() {
+            None
+        } else {
+            let _ordinality: i64 = columns.take()?;
+            columns.take::<Option<&str>>()?
+        };
+        if !page.push_document(entry, former_labels)? {
             break;
         }
         last = fingerprint;

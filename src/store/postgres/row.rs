@@ -7,6 +7,7 @@ use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Column, Row};
 
 use super::failure::Failure;
+use crate::core::access::labels::FormerLabels;
 use crate::core::clock::VectorClock;
 use crate::core::cursor::{Head, Position};
 use crate::core::document::{Document, LiveDocument};
@@ -142,6 +143,7 @@ impl<'a> Columns<'a> {
             client_id: ClientId::from_store(self.text()?),
             timestamp: self.integer()?,
             clock: VectorClock::from_store(self.text()?).map_err(|_| Failure::Answer("a damaged vector clock"))?,
+            former_labels: FormerLabels::default(),
         })
     }
 

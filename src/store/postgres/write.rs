@@ -31,12 +31,57 @@ pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch
     ];
     let parameters: Vec<Parameter<'_>> =
         first.into_iter().chain(operations.parameters()).chain(documents.parameters()).collect();
-    let sql = "SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-               $17, $18, $19, $20, $21, $22, $23, $24)";
+    let labels = Labels::of(batch);
+    let (sql, parameters) = if labels.ids.is_empty() {
+        (COMMIT, parameters)
+    } else {
+        (COMMIT_WITH_LABELS, parameters.into_iter().chain(labels.parameters()).collect())
+    };
     match database.rows(sql, &parameters).await {
         Ok(_) => Ok(Commit::Done),
         Err(failure) if failure.is_contended() => Ok(Commit::Contended),
         Err(failure) => Err(failure),
+    }
+}
+
+const COMMIT: &str = "
+    SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+        $19, $20, $21, $22, $23, $24)";
+
+/// The same, and the former labels of some documents. The commit fails if one of these has changed since the decision.
+const COMMIT_WITH_LABELS: &str = "
+    WITH written AS MATERIALIZED (
+        SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+            $19, $20, $21, $22, $23, $24)
+    )
+    INSERT INTO {schema}.syncflow_former_labels (tenant, collection, doc_id, labels)
+    SELECT $1, w.collection, w.doc_id, w.labels
+    FROM written CROSS JOIN ROWS FROM (
+        pg_catalog.unnest($25), pg_catalog.unnest($26), pg_catalog.unnest($27)
+    ) AS w (collection, doc_id, labels)
+    ON CONFLICT (tenant, collection, doc_id) DO UPDATE SET labels = excluded.labels";
+
+/// The former labels that a batch writes, column by column.
+#[derive(Default)]
+struct Labels<'a> {
+    collections: Vec<&'a str>,
+    ids: Vec<&'a str>,
+    texts: Vec<Option<String>>,
+}
+
+impl<'a> Labels<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        let mut columns = Self::default();
+        for DocumentWrite { key, document, .. } in batch.documents.iter().filter(|write| write.changes_labels) {
+            columns.collections.push(key.collection.as_str());
+            columns.ids.push(key.id.as_str());
+            columns.texts.push(document.former_labels.to_stored());
+        }
+        columns
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 3] {
+        [(&self.collections, Type::TEXT_ARRAY), (&self.ids, Type::TEXT_ARRAY), (&self.texts, Type::TEXT_ARRAY)]
     }
 }
 
@@ -106,7 +151,7 @@ struct Documents<'a> {
 impl<'a> Documents<'a> {
     fn of(batch: &'a Batch) -> Self {
         let mut columns = Self::default();
-        for DocumentWrite { key, seen_rev, document, operation_index } in &batch.documents {
+        for DocumentWrite { key, seen_rev, document, operation_index, changes_labels: _ } in &batch.documents {
             let body = document.data.as_ref().map(Object::as_str);
             let data = match body.map(|body| indexable(body).text) {
                 Some(Cow::Owned(text)) => Some(text),

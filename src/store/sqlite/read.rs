@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::row::{
-    LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, integer, read_document, read_live_document,
-    read_log_entry, read_position,
+    LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, damaged_labels, former_labels, integer,
+    read_document, read_live_document, read_log_entry, read_position,
 };
 use super::threads::Caller;
 use crate::core::cursor::{Cursor, Head};
@@ -37,7 +37,7 @@ pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: Load
         }
     }
     let mut find_document = transaction.prepare_cached(
-        "SELECT rev, data, clock, operation_id, client_id, timestamp FROM documents
+        "SELECT rev, data, clock, operation_id, client_id, timestamp, former_labels FROM documents
          WHERE tenant = ?1 AND collection = ?2 AND id = ?3",
     )?;
     let usage = if request.with_usage { Some(read_usage(&transaction, tenant)?) } else { None };
@@ -78,7 +78,7 @@ pub(super) fn changes(
         None => None,
     };
     let page = LogPageBuilder::begin(request.cursor, &request.feed, request.max_operations, head, there);
-    let Some(mut page) = page else { return Ok(Changes::Reset) };
+    let Some(mut page) = page.map(|page| page.seen_by(&request.view)) else { return Ok(Changes::Reset) };
     read_scan(&transaction, tenant, &request.feed, &mut page)?;
     let page = page.finish(|seq| {
         let fingerprint = read_fingerprint(&transaction, tenant, head, seq)?;
@@ -140,13 +140,19 @@ fn read_fingerprint(
     } else {
         "SELECT fingerprint FROM fingerprints WHERE tenant = ?1 AND seq = ?2"
     })?;
-    let read = |row: &rusqlite::Row<'_>| Ok(Fingerprint::from_number(integer(row, 0)?));
+    let read = |row: &Row<'_>| Ok(Fingerprint::from_number(integer(row, 0)?));
     find.query_row(params![tenant.as_str(), signed(seq)], read).optional()
 }
 
 /// The error of a log with a hole in its fingerprints.
 fn no_fingerprint() -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure("the log is damaged, a sequence number has no fingerprint".into())
+}
+
+/// Adds a row of a page, an operation or a document.
+fn push_document(page: &mut LogPageBuilder, row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Result<bool> {
+    let entry = read_log_entry(row, pool)?;
+    page.push_document(entry, former_labels(row)?).map_err(|problem| damaged_labels(row, problem))
 }
 
 /// Reads the rows of a page.
@@ -179,7 +185,7 @@ fn read_scan(
     let mut pool = TextPool::default();
     if collections.is_none() {
         while let Some(row) = rows.next()? {
-            if !page.push(read_log_entry(row, &mut pool)?) {
+            if !push_document(page, row, &mut pool)? {
                 break;
             }
         }
@@ -190,8 +196,7 @@ fn read_scan(
     ))?;
     while let Some(place) = rows.next()? {
         let key = (tenant, place.get_ref(1)?.as_str()?, place.get_ref(2)?.as_str()?);
-        let entry = find_document.query_row(key, |row| read_log_entry(row, &mut pool))?;
-        if !page.push(entry) {
+        if !find_document.query_row(key, |row| push_document(page, row, &mut pool))? {
             break;
         }
     }

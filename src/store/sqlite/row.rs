@@ -5,6 +5,7 @@ use std::fmt;
 use rusqlite::Row;
 use rusqlite::types::{Type, ValueRef};
 
+use crate::core::access::labels::{DamagedLabels, FormerLabels};
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
 use crate::core::document::{Document, LiveDocument};
@@ -17,11 +18,11 @@ use crate::store::integers::unsigned;
 
 /// The columns of `operations` that [`read_log_entry`] reads.
 pub(super) const LOG_ENTRY_COLUMNS: &str = "seq, id, kind, collection, document_id, data, timestamp, client_id, clock, \
-                                     NULL AS rev";
+                                     NULL AS rev, NULL AS former_labels";
 
 /// The columns of `documents` that [`read_log_entry`] reads: the state in the form of an operation.
 pub(super) const STATE_COLUMNS: &str = "seq, operation_id, CASE WHEN is_deleted THEN 'delete' ELSE 'insert' END AS kind, collection, id, \
-                                 data, timestamp, client_id, clock, rev";
+                                 data, timestamp, client_id, clock, rev, former_labels";
 
 /// The columns of `documents` that [`read_live_document`] reads.
 pub(super) const LIVE_DOCUMENT_COLUMNS: &str = "collection, id, rev, seq, operation_id, data";
@@ -96,7 +97,19 @@ pub(super) fn read_live_document(row: &Row<'_>) -> rusqlite::Result<LiveDocument
     })
 }
 
-/// A row of `rev, data, clock, operation_id, client_id, timestamp`: the state for a decision.
+/// The former labels in a row of [`LOG_ENTRY_COLUMNS`] or [`STATE_COLUMNS`].
+pub(super) fn former_labels<'row>(row: &'row Row<'_>) -> rusqlite::Result<Option<&'row str>> {
+    Ok(row.get_ref(FORMER_LABELS)?.as_str_or_null()?)
+}
+
+/// The error for damaged former labels in such a row.
+pub(super) fn damaged_labels(row: &Row<'_>, problem: DamagedLabels) -> rusqlite::Error {
+    damaged(row, FORMER_LABELS, problem)
+}
+
+const FORMER_LABELS: usize = 10;
+
+/// A row of `rev, data, clock, operation_id, client_id, timestamp, former_labels`: the state for a decision.
 pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
     Ok(Document {
         rev: integer(row, 0)?,
@@ -105,6 +118,8 @@ pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
         operation_id: OperationId::from_store(text(row, 3)?),
         client_id: ClientId::from_store(text(row, 4)?),
         timestamp: integer(row, 5)?,
+        former_labels: FormerLabels::from_stored(row.get_ref(6)?.as_str_or_null()?)
+            .map_err(|problem| damaged(row, 6, problem))?,
     })
 }
 

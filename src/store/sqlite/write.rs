@@ -103,16 +103,17 @@ fn write_documents(
     // Both statements take the same parameters. The condition of the first one is there only to use the last parameter.
     let mut insert = transaction.prepare_cached(
         "INSERT INTO documents
-             (tenant, collection, id, rev, seq, is_deleted, operation_id, timestamp, client_id, clock, data)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 WHERE ?12 IS NULL
+             (tenant, collection, id, rev, seq, is_deleted, operation_id, timestamp, client_id, clock, data,
+              former_labels)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE ?13 IS NULL
          ON CONFLICT DO NOTHING",
     )?;
     let mut update = transaction.prepare_cached(
         "UPDATE documents SET rev = ?4, seq = ?5, is_deleted = ?6, operation_id = ?7, timestamp = ?8, client_id = ?9,
-             clock = ?10, data = ?11
-         WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND rev = ?12",
+             clock = ?10, data = ?11, former_labels = ?12
+         WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND rev = ?13",
     )?;
-    for DocumentWrite { key, seen_rev, document, operation_index } in &batch.documents {
+    for DocumentWrite { key, seen_rev, document, operation_index, changes_labels: _ } in &batch.documents {
         let write = if seen_rev.is_none() { &mut insert } else { &mut update };
         let written = write.execute(params![
             tenant.as_str(),
@@ -126,6 +127,7 @@ fn write_documents(
             document.client_id.as_str(),
             document.clock.json().as_str(),
             document.data.as_ref().map(Object::as_str),
+            document.former_labels.to_stored(),
             seen_rev.map(signed),
         ])?;
         if written == 0 {

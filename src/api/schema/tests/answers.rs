@@ -9,6 +9,7 @@ use super::schemas;
 use crate::api::endpoints::push::Refusals;
 use crate::api::endpoints::{changes, push, query};
 use crate::api::push_body;
+use crate::core::access::labels::FormerLabels;
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Cursor;
 use crate::core::decide::{Conflict, ConflictRelation, OperationRefused, Outcome};
@@ -94,7 +95,7 @@ fn entry(change: Change) -> LogEntry {
 #[test]
 fn a_page_of_changes_is_described_as_it_is_written() {
     let entries = vec![entry(Change::Insert(Object::literal("{}"))), entry(Change::Delete)];
-    let page = |cursor| PulledPage { entries: entries.clone(), cursor, has_more: true };
+    let page = |cursor| PulledPage { entries: entries.clone(), cursor, has_more: true, view: None };
     let pages = [None, Some(Cursor::BEGINNING)].map(|cursor| parse(&changes::write(&page(cursor), None)));
     check("ChangesAnswer", &pages);
     let mut objects = pages[0]["operations"].as_array().expect("operations").clone();
@@ -114,6 +115,7 @@ fn the_answer_to_a_push_is_described_as_it_is_written() {
             operation_id: OperationId::literal("op"),
             client_id: ClientId::literal("a"),
             timestamp: UnixMs::new(1),
+            former_labels: FormerLabels::default(),
         };
         Outcome::Conflict(Box::new(Conflict { relation: ConflictRelation::Concurrent, document }))
     };

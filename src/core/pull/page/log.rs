@@ -1,10 +1,13 @@
 //! Pages in the order of the log: of operations, or of documents in the order of their last operations.
 
+use crate::core::access::View;
+use crate::core::access::labels::{DamagedLabels, FormerLabels};
+use crate::core::access::rules::Right;
 use crate::core::cursor::{Cursor, Head, Position};
 use crate::core::feed::Feed;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::numbers::Seq;
-use crate::core::operation::LogEntry;
+use crate::core::operation::{Change, LogEntry};
 use crate::limits::protocol::PAGE_MAX_OPERATIONS;
 
 use super::PageBudget;
@@ -119,8 +122,11 @@ pub struct LogPageBuilder {
     head: Head,
     budget: PageBudget,
     entries: Vec<LogEntry>,
+    /// The last row that was read, whether or not the page shows it.
+    last: Option<Seq>,
     has_more: bool,
     shows_revisions: bool,
+    view: View,
 }
 
 impl LogPageBuilder {
@@ -141,7 +147,14 @@ impl LogPageBuilder {
         let entries = Vec::with_capacity(max_operations.min(PAGE_MAX_OPERATIONS));
         let budget = PageBudget::new(max_operations);
         let shows_revisions = matches!(feed, Feed::Documents { .. });
-        Some(Self { scan, head, budget, entries, has_more: false, shows_revisions })
+        let view = View::default();
+        Some(Self { scan, head, budget, entries, last: None, has_more: false, shows_revisions, view })
+    }
+
+    /// The page for a reader who may not see everything. Its rows must be documents, see [`Feed`].
+    #[must_use]
+    pub fn seen_by(self, view: &View) -> Self {
+        Self { view: view.clone(), ..self }
     }
 
     /// The rows to read for the page. If the feed is limited to some collections, these are the rows of them alone.
@@ -150,18 +163,64 @@ impl LogPageBuilder {
         self.scan
     }
 
-    /// Adds the next row. Returns false if it does not fit; then the page ends, and the next one begins with this row.
-    pub fn push(&mut self, mut entry: LogEntry) -> bool {
-        if !self.shows_revisions {
-            entry.rev = None;
+    /// Adds the next row, which a reader with restrictions may not see unless it is a document. Returns false if it
+    /// does not fit; then the page ends, and the next one begins with this row.
+    pub fn push(&mut self, entry: LogEntry) -> bool {
+        let fits = self.admit(&entry);
+        if fits && self.view.reads_all() {
+            self.show(entry);
         }
+        fits
+    }
+
+    /// Adds the next row, which is a document. `former_labels` is the stored text of its former labels. Returns false
+    /// if it does not fit.
+    ///
+    /// Rows that the reader may not see take as much room as others. So the store reads as many rows for every reader,
+    /// and a page may be empty although there is more.
+    ///
+    /// # Errors
+    /// If the former labels are damaged.
+    pub fn push_document(&mut self, entry: LogEntry, former_labels: Option<&str>) -> Result<bool, DamagedLabels> {
+        let fits = self.admit(&entry);
+        if fits {
+            let shown = if self.view.reads_all() { Some(entry) } else { self.seen(entry, former_labels)? };
+            if let Some(entry) = shown {
+                self.show(entry);
+            }
+        }
+        Ok(fits)
+    }
+
+    fn admit(&mut self, entry: &LogEntry) -> bool {
         let fits = self.budget.admit(entry.wire_bytes());
         if fits {
-            self.entries.push(entry);
+            self.last = Some(entry.seq);
         } else {
             self.has_more = true;
         }
         fits
+    }
+
+    fn show(&mut self, entry: LogEntry) {
+        let rev = entry.rev.filter(|_| self.shows_revisions);
+        self.entries.push(LogEntry { rev, ..entry });
+    }
+
+    /// A document as the reader may see it: as it is, or as removed if the reader may have seen it earlier.
+    fn seen(&self, entry: LogEntry, former_labels: Option<&str>) -> Result<Option<LogEntry>, DamagedLabels> {
+        let collection = &entry.key.collection;
+        let former = FormerLabels::from_stored(former_labels)?;
+        let is_visible = match &entry.change {
+            Change::Insert(data) => self.view.permits(Right::Read, collection, data),
+            // No document has this form.
+            Change::Update(_) => false,
+            Change::Delete => self.view.permits_tombstone(collection, &former),
+        };
+        if is_visible {
+            return Ok(Some(entry));
+        }
+        Ok(self.view.has_lost(&former).then(|| entry.removed()))
     }
 
     /// The page. It is complete if no row is left or `push` returned false. `fingerprint_at` reads the log's
@@ -170,9 +229,9 @@ impl LogPageBuilder {
     /// # Errors
     /// If `fingerprint_at` fails.
     pub fn finish<E>(self, fingerprint_at: impl FnOnce(Seq) -> Result<Fingerprint, E>) -> Result<LogPage, E> {
-        let Self { scan, head, entries, has_more, .. } = self;
-        let last = match entries.last() {
-            Some(entry) => Some(Position { seq: entry.seq, fingerprint: fingerprint_at(entry.seq)? }),
+        let Self { scan, head, entries, last, has_more, .. } = self;
+        let last = match last {
+            Some(seq) => Some(Position { seq, fingerprint: fingerprint_at(seq)? }),
             None => None,
         };
         Ok(LogPage { next: scan.next(last, has_more, head), entries, has_more })
