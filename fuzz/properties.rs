@@ -11,6 +11,7 @@ use syncflow_server::conformance::VirtualHost;
 use syncflow_server::core::access::{Principal, Role};
 use syncflow_server::core::clock::{Relation, VectorClock};
 use syncflow_server::core::cursor::{Cursor, QueryCursor};
+use syncflow_server::core::filter::SortPlace;
 use syncflow_server::core::names::{Subject, TenantId};
 use syncflow_server::service::SyncService;
 use syncflow_server::store::memory::MemoryStore;
@@ -45,6 +46,9 @@ pub(crate) fn a_cursor_has_one_text(bytes: &[u8]) {
     }
     if let Ok(cursor) = QueryCursor::parse(text) {
         assert_eq!(cursor.to_string(), text);
+    }
+    if let Ok(place) = SortPlace::parse(text) {
+        assert_eq!(place.to_string(), text);
     }
 }
 

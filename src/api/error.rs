@@ -2,6 +2,7 @@
 
 mod faults;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,9 @@ use utoipa::ToSchema;
 pub(super) use self::faults::{Faults, excerpt};
 use super::answer::{is_json, json};
 use super::authenticate::Denied;
+use crate::core::clock::VectorClock;
 use crate::core::names::DocumentKey;
+use crate::core::numbers::Rev;
 use crate::limits::api::{LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS};
 use crate::limits::protocol::PAGE_MAX_OPERATIONS;
 use crate::service::ServiceError;
@@ -28,6 +31,8 @@ pub(super) enum ApiError {
     BadFields(Faults),
     /// The document does not exist or is deleted.
     DocumentNotFound(DocumentKey),
+    /// The document is deleted, and the request asks for its clock.
+    DocumentDeleted { key: DocumentKey, rev: Rev, clock: VectorClock },
     /// The route does not exist.
     RouteNotFound { method: Method, path: String },
     /// The route does not have this method.
@@ -171,6 +176,21 @@ pub(super) struct ErrorBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, required = false, example = "reset")]
     reason: Option<&'a str>,
+    /// The tombstone of a deleted document, if the request asks for clocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Tombstone, nullable = false, required = false)]
+    deleted: Option<Tombstone<'a>>,
+}
+
+/// A deleted document. An operation that has seen this clock writes over it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Tombstone<'a> {
+    /// The number of operations that were applied to the document, with the one that deleted it.
+    #[schema(minimum = 1, example = 2)]
+    rev: u64,
+    #[schema(value_type = BTreeMap<String, u64>, example = json!({"client-1": 2}))]
+    vector_clock: BTreeMap<&'a str, u64>,
 }
 
 /// The `reason` of a cursor that belongs to another log.
@@ -221,7 +241,7 @@ impl ApiError {
         match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, "Bad request", message.clone()),
             Self::BadFields(faults) => (StatusCode::BAD_REQUEST, "Bad request", faults.to_string()),
-            Self::DocumentNotFound(key) => {
+            Self::DocumentNotFound(key) | Self::DocumentDeleted { key, .. } => {
                 let message = format!("No document with ID '{}' in collection '{}'", key.id, key.collection);
                 (StatusCode::NOT_FOUND, "Document not found", message)
             }
@@ -233,8 +253,8 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", message)
             }
             Self::CursorReset => {
-                let message = "The cursor is not of this log (the database may have been restored); \
-                               start again from nothing with \"cursor\": null";
+                let message = "The cursor is not of this log (the database may have been restored); keep what you \
+                               have, start again with \"cursor\": null, and push again what the server has lost";
                 (StatusCode::GONE, "Cursor reset", message.to_owned())
             }
             Self::OtherView => {
@@ -348,7 +368,14 @@ impl IntoResponse for ApiError {
             Self::OtherView => Some(VIEW),
             _ => None,
         };
-        let mut response = json(status, to_json(&ErrorBody { error, message: &message, fields, reason }));
+        let deleted = match &self {
+            Self::DocumentDeleted { rev, clock, .. } => Some(Tombstone {
+                rev: rev.get(),
+                vector_clock: clock.iter().map(|(client, counter)| (client.as_str(), counter)).collect(),
+            }),
+            _ => None,
+        };
+        let mut response = json(status, to_json(&ErrorBody { error, message: &message, fields, reason, deleted }));
         if let Some(challenge) = self.challenge() {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }

@@ -220,6 +220,15 @@ pub(super) fn string(text: &str) -> Result<Cow<'_, str>, String> {
     json::string(text).map_err(|problem| problem.to_string())
 }
 
+/// Reads `true` or `false`.
+pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be true or false"),
+    }
+}
+
 /// Reads the limit for the rows of a page: an integer from 1, clamped to `max`.
 pub(super) fn limit(max: usize) -> impl Fn(&str) -> Result<usize, &'static str> {
     move |text| {

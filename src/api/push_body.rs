@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::error::{ApiError, Faults};
-use super::fields::{Fields, Path, name, name_in, string};
+use super::fields::{Fields, Path, boolean, name, name_in, string};
 use crate::core::clock::VectorClock;
 use crate::core::filter::Expected;
 use crate::core::json::{self, Bounded, Object, Picked};
@@ -232,14 +232,6 @@ fn author(body: &Text) -> impl Fn(&str) -> Result<ClientId, String> {
     move |text| {
         let client_id: ClientId = name_in(body)(text)?;
         if client_id.is_server() { Err("is reserved for the server".to_owned()) } else { Ok(client_id) }
-    }
-}
-
-fn boolean(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("must be true or false"),
     }
 }
 

@@ -279,7 +279,7 @@ struct PulledOperation {
     removed: bool,
 }
 
-/// A document: its data, and two keys of the server.
+/// A document: its data, and the keys of the server.
 #[derive(ToSchema)]
 pub(super) struct Document {
     #[schema(example = "doc-1")]
@@ -287,15 +287,18 @@ pub(super) struct Document {
     /// The number of operations that were applied to it.
     #[schema(minimum = 1, example = 1)]
     _rev: u64,
+    /// The vector clock of the document, if the request asks for clocks. Otherwise a key of the data.
+    #[schema(required = false, example = json!({"client-1": 1}))]
+    _clock: Value,
 }
 
 /// The documents of a collection that a client requests.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct QueryRequest {
-    /// Paths (keys with dots between them) and the values that are expected there; at most 100. All documents without
-    /// it.
-    #[schema(required = false, example = json!({"completed": false}))]
+    /// Paths (keys with dots between them) and the values that are expected there, or objects of operators; `$and`,
+    /// `$or` and `$not`. At most 100 conditions. All documents without it.
+    #[schema(required = false, example = json!({"completed": false, "priority": {"$gte": 2}}))]
     filter: BTreeMap<String, Value>,
     /// The most documents on the page; more than 1,000 means 1,000.
     #[schema(required = false, minimum = 1, default = 1_000, example = 1_000)]
@@ -303,9 +306,15 @@ pub(super) struct QueryRequest {
     /// The cursor of the last answer; `null` or empty to start with the newest document.
     #[schema(required = false)]
     cursor: Option<String>,
+    /// One path: 1 for its smallest value first, -1 for its greatest. Without it the newest document comes first.
+    #[schema(required = false, example = json!({"title": 1}))]
+    sort: BTreeMap<String, i8>,
+    /// Whether the documents have their vector clocks.
+    #[schema(required = false, default = false, example = false)]
+    clock: bool,
 }
 
-/// A page of documents, newest first by their last operations.
+/// A page of documents, newest first by their last operations, or sorted.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[serde(deny_unknown_fields)]
@@ -354,7 +363,7 @@ pub(super) struct NoDocument(#[to_schema] ErrorBody<'static>);
 
 /// A cursor of another log.
 #[derive(IntoResponses)]
-#[response(status = 410, description = "the cursor is not of this log; start again from nothing")]
+#[response(status = 410, description = "the cursor is not of this log; start from nothing and push again what it lost")]
 pub(super) struct CursorGone(#[to_schema] ErrorBody<'static>);
 
 /// A page that cannot be cut.

@@ -184,6 +184,12 @@ macro_rules! for_each_conformance_check {
                     a_filtered_query_counts_only_what_matches,
                     a_document_that_moves_while_somebody_pages_shifts_no_other,
                     a_page_of_documents_is_bounded_in_bytes,
+                    operators_find_the_same_documents_everywhere,
+                    operators_ask_the_server_for_id_and_revision,
+                    sorted_pages_follow_each_other_in_one_order,
+                    a_sorted_page_is_bounded_in_bytes,
+                    a_query_gives_clocks_if_it_is_asked_for_them,
+                    the_state_of_a_document_has_its_clock_even_if_it_is_deleted,
                 ]
                 stats: [
                     operations_and_documents_are_counted_exactly,

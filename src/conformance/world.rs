@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _, pending, ready};
 
 use super::draft::{COLLECTION, Draft, key};
+use crate::core::access::View;
 use crate::core::cursor::Cursor;
 use crate::core::decide::quota::Usage;
 use crate::core::decide::{Batch, Outcome, Push, decide, ids_of, keys_of};
@@ -266,6 +267,9 @@ pub fn query_of(collection: &str, conditions: &[(&str, &str)]) -> Query {
         filter: Filter::new(conditions.iter().map(|(path, value)| Condition::new(path, value)).collect()),
         max_documents: QUERY_MAX_DOCUMENTS,
         before_seq: None,
+        sort: None,
+        with_clocks: false,
+        view: View::default(),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct LiveDocument {
     pub operation_id: OperationId,
     /// An object.
     pub data: Object,
+    /// The vector clock as JSON, if it was asked for.
+    pub clock: Option<Object>,
 }
 
 /// Adds the members of `patch` to those of `base`, one level deep. `null` stays a value.

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use super::decide::{Conflict, Outcome};
 use super::document::{Document, LiveDocument};
 use super::json::{ByteCount, Members, Object, ObjectWriter, Sink};
+use super::names::DocumentId;
+use super::numbers::Rev;
 use super::operation::LogEntry;
 
 const NULL: &str = "null";
@@ -45,11 +47,12 @@ impl LogEntry {
 }
 
 impl LiveDocument {
-    /// Writes the document as it is read: the server's `_id` and `_rev`, and then the data.
+    /// Writes the document as it is read: the server's `_id` and `_rev`, the `_clock` if it was asked for, and then the
+    /// data.
     ///
-    /// Keys in the data with these two names are left out. The rest keeps its bytes.
+    /// Keys in the data with these names are left out. The rest keeps its bytes.
     pub(crate) fn write(&self, sink: &mut impl Sink) {
-        self.write_with(&without_server_keys(self.data.as_str()), sink);
+        self.write_with(&without_server_keys(self.data.as_str(), self.clock.is_some()), sink);
     }
 
     /// The greatest size of the document on a page, in bytes. Keys that will be left out are included.
@@ -59,12 +62,29 @@ impl LiveDocument {
     }
 
     fn write_with(&self, data: &str, sink: &mut impl Sink) {
-        ObjectWriter::write(sink, |object| {
-            object.string("_id", self.key.id.as_str());
-            object.number("_rev", self.rev.get());
-            object.members_of(data);
-        });
+        write_document((self.key.id.as_str(), self.rev, self.clock.as_ref()), data, sink);
     }
+}
+
+impl Document {
+    /// Writes the document as [`LiveDocument`] does, with its clock. Nothing is written for a tombstone.
+    pub(crate) fn write(&self, id: &DocumentId, sink: &mut impl Sink) {
+        if let Some(data) = &self.data {
+            let clock = Some(self.clock.json());
+            write_document((id.as_str(), self.rev, clock), &without_server_keys(data.as_str(), true), sink);
+        }
+    }
+}
+
+fn write_document((id, rev, clock): (&str, Rev, Option<&Object>), data: &str, sink: &mut impl Sink) {
+    ObjectWriter::write(sink, |object| {
+        object.string("_id", id);
+        object.number("_rev", rev.get());
+        if let Some(clock) = clock {
+            object.raw("_clock", clock.as_str());
+        }
+        object.members_of(data);
+    });
 }
 
 impl Outcome {
@@ -136,8 +156,12 @@ impl Conflict {
 }
 
 /// Removes the top-level keys that the server sets itself. If there are none, the text is searched but not parsed.
-fn without_server_keys(data: &str) -> Cow<'_, str> {
-    let may_have_them = data.contains("\"_id\"") || data.contains("\"_rev\"") || data.contains("\\u");
+fn without_server_keys(data: &str, with_clock: bool) -> Cow<'_, str> {
+    let is_server_key = |key: &str| matches!(key, "_id" | "_rev") || with_clock && key == "_clock";
+    let may_have_them = data.contains("\"_id\"")
+        || data.contains("\"_rev\"")
+        || with_clock && data.contains("\"_clock\"")
+        || data.contains("\\u");
     if !may_have_them {
         return Cow::Borrowed(data);
     }
@@ -154,19 +178,14 @@ fn without_server_keys(data: &str) -> Cow<'_, str> {
     }
 }
 
-fn is_server_key(key: &str) -> bool {
-    matches!(key, "_id" | "_rev")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::access::labels::FormerLabels;
     use crate::core::clock::VectorClock;
     use crate::core::decide::ConflictRelation;
-    use crate::core::document::Document;
-    use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-    use crate::core::numbers::{Rev, Seq, UnixMs};
+    use crate::core::names::{ClientId, Collection, DocumentKey, OperationId};
+    use crate::core::numbers::{Seq, UnixMs};
     use crate::core::operation::Change;
 
     fn live(data: &str) -> LiveDocument {
@@ -176,6 +195,7 @@ mod tests {
             seq: Seq::new(9),
             operation_id: OperationId::literal("op"),
             data: Object::literal(data),
+            clock: None,
         }
     }
 

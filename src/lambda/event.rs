@@ -16,12 +16,16 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Makes a request from an event. It has the path as the client sent it, the function's deadline, and Lambda's request
 /// id if the client sent none.
 pub(super) fn request(event: lambda_http::Request) -> Request {
-    let path = path(&event);
+    let mut target = path(&event);
+    if let Some(query) = event.uri().query() {
+        target.push('?');
+        target.push_str(query);
+    }
     let context = event.lambda_context();
     let is_rest_api = matches!(event.request_context_ref(), Some(RequestContext::ApiGatewayV1(_)));
     let (mut parts, body) = event.into_parts();
-    // No route has a query. A text that is not a path is replaced by `/`, which no route has either.
-    parts.uri = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
+    // A text that is not a path with a query is replaced by `/`, which no route has.
+    parts.uri = target.parse().unwrap_or_else(|_| Uri::from_static("/"));
     parts.extensions.insert(Deadline(context.deadline()));
     if !parts.headers.contains_key(REQUEST_ID)
         && let Ok(id) = HeaderValue::from_str(&context.request_id)

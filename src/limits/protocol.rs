@@ -73,8 +73,20 @@ pub const QUERY_MAX_EXAMINED_BYTES: usize = 64 * 1024 * 1024;
 /// The cost of reading a document in addition to its data, in bytes.
 pub const QUERY_DOCUMENT_OVERHEAD_BYTES: usize = 256;
 
-/// Most conditions in one filter.
+/// The cost of comparing a document's value with a condition in addition to its bytes, in bytes.
+pub const QUERY_COMPARISON_OVERHEAD_BYTES: usize = 32;
+
+/// Most conditions in one filter, with those inside of others, and with the objects and arrays of its lists.
 pub const FILTER_MAX_CONDITIONS: usize = 100;
+
+/// The deepest nesting of `$and`, `$or` and `$not` in a filter, in levels.
+pub const FILTER_MAX_LEVELS: usize = 8;
+
+/// Most values in the list of `$in` or `$nin`.
+pub const FILTER_LIST_MAX_VALUES: usize = 1_000;
+
+/// How much of a value decides about its place in a sorted query, in bytes of text or digits of a number.
+pub const SORT_VALUE_MAX_BYTES: usize = 512;
 
 /// Longest path of a filter's condition, in bytes of UTF-8.
 pub const FILTER_PATH_MAX_BYTES: usize = 1_024;

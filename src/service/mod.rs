@@ -30,12 +30,12 @@ pub use write::{BadData, Write, Written};
 use crate::core::access::Principal;
 use crate::core::access::rules::{Right, Rules};
 use crate::core::decide::quota::Quota;
-use crate::core::document::LiveDocument;
+use crate::core::document::{Document, LiveDocument};
 use crate::core::names::{BadName, ClientId, DocumentKey, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::Operation;
 use crate::limits::service::{CLIENT_ACTIVE_MS, CLOCKS_APART_MAX_MS};
-use crate::store::{Query, QueryPage, Result, Stats, Store};
+use crate::store::{LoadRequest, Query, QueryPage, Result, Stats, Store};
 
 /// The operations of the protocol over a store. All requests of a process share one service.
 #[derive(Debug)]
@@ -153,12 +153,47 @@ impl SyncService {
         Ok(document.filter(|document| view.permits(Right::Read, &key.collection, &document.data)))
     }
 
-    /// A page of a collection's documents, newest first.
+    /// A document with its vector clock, even if it is deleted.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn document_state(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<Document>> {
+        self.state_of(tenant, key, false).await
+    }
+
+    /// The same for a principal. A document or tombstone that it may not see does not exist for it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn document_state_as(&self, principal: &Principal, key: &DocumentKey) -> Result<Option<Document>> {
+        let view = self.rules.view(principal);
+        let document = self.state_of(&principal.tenant, key, view.has_rules()).await?;
+        Ok(document.filter(|document| match &document.data {
+            Some(data) => view.permits(Right::Read, &key.collection, data),
+            None => view.permits_tombstone(&key.collection, &document.former_labels),
+        }))
+    }
+
+    async fn state_of(&self, tenant: &TenantId, key: &DocumentKey, with_labels: bool) -> Result<Option<Document>> {
+        let request = LoadRequest { keys: vec![key.clone()], with_labels, ..LoadRequest::default() };
+        Ok(self.store.load(tenant, request).await?.documents.remove(key))
+    }
+
+    /// A page of a collection's documents, newest first or sorted.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage> {
         self.store.query(tenant, query).await
+    }
+
+    /// The same for a principal. Documents that it may not see are left out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn query_as(&self, principal: &Principal, query: Query) -> Result<QueryPage> {
+        let view = self.rules.view(principal);
+        self.store.query(&principal.tenant, Query { view, ..query }).await
     }
 
     /// The statistics. Clients that were silent for [`CLIENT_ACTIVE_MS`] are left out.

@@ -200,9 +200,11 @@ impl Tenant {
         let places = self.keys_by_seq.range((Bound::Unbounded, before)).rev();
         let found = places.filter(|(_, key)| key.collection == query.collection).filter_map(|(seq, key)| {
             let (_, document) = self.documents.get(key)?;
-            live_document(key, *seq, document)
+            let clock = query.with_clocks.then(|| document.clock.json().clone());
+            live_document(key, *seq, document).map(|found| LiveDocument { clock, ..found })
         });
-        let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
+        let mut page =
+            QueryPageBuilder::new(&query.filter, query.sort.as_ref(), query.max_documents).seen_by(&query.view);
         for document in found {
             let wants_more = page.push(document);
             if !wants_more.map_err(|damaged| StoreError::new(NAME, "query", ErrorKind::Failed, damaged))? {
@@ -359,7 +361,8 @@ fn state_entry(seq: Seq, key: &DocumentKey, document: &Document) -> LogEntry {
 
 fn live_document(key: &DocumentKey, seq: Seq, document: &Document) -> Option<LiveDocument> {
     let data = document.data.clone()?;
-    Some(LiveDocument { key: key.clone(), rev: document.rev, seq, operation_id: document.operation_id.clone(), data })
+    let operation_id = document.operation_id.clone();
+    Some(LiveDocument { key: key.clone(), rev: document.rev, seq, operation_id, data, clock: None })
 }
 
 #[async_trait]

@@ -41,11 +41,11 @@ use crate::core::cursor::Cursor;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::feed::Feed;
-use crate::core::filter::Filter;
+use crate::core::filter::{Filter, Sort};
 use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
-pub use crate::core::page::QueryPage;
 use crate::core::page::{LogPage, TimePage, TimePlace};
+pub use crate::core::page::{QueryPage, SortedEnd};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::limits::protocol::{INTEGER_MAX, PUSH_LOADED_MAX_BYTES};
@@ -110,8 +110,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// A document that is not deleted.
     async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>>;
 
-    /// The documents of a collection that match a filter and are not deleted, beginning with the one that was changed
-    /// last.
+    /// The documents of a collection that match a filter and are not deleted.
+    ///
+    /// They begin with the one that was changed last, or have the order that the query asks for.
     async fn query(&self, tenant: &TenantId, query: Query) -> Result<QueryPage>;
 
     /// The statistics, in a time that does not grow with the log.
@@ -291,6 +292,21 @@ pub struct Query {
     /// If it is set, only documents whose last operation has a smaller sequence number are found, to continue after
     /// another page.
     pub before_seq: Option<Seq>,
+    /// The order of the documents, if it is not that of their last changes. Then the page needs every document of the
+    /// collection, and `before_seq` is `None`.
+    pub sort: Option<Sort>,
+    /// Whether the documents are read with their vector clocks.
+    pub with_clocks: bool,
+    /// The documents that the reader may see. Others are passed over.
+    pub view: View,
+}
+
+impl Query {
+    /// Whether a page may have to look at more documents than it has.
+    #[cfg(any(feature = "postgres", feature = "mongodb"))]
+    pub(crate) fn selects(&self) -> bool {
+        self.sort.is_some() || !self.filter.is_empty() || !self.view.reads_all()
+    }
 }
 
 /// The statistics of a tenant.

@@ -66,6 +66,8 @@ macro_rules! every_check {
                 names_in_a_path_are_checked_and_named
                 a_query_answers_newest_first_by_last_commit_with_its_count
                 a_query_goes_on_from_its_cursor
+                a_document_and_its_tombstone_give_their_clocks_if_they_are_asked_for
+                a_query_compares_sorts_and_gives_clocks
                 a_filter_compares_by_type_and_numbers_by_value
                 the_greatest_number_of_a_double_is_taken_and_no_greater_one
                 keys_and_values_of_a_filter_never_reach_a_query_as_text

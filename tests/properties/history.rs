@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use syncflow_server::core::filter::{Condition, Expression, Operator};
 use syncflow_server::core::operation::OperationKind;
 use syncflow_server::limits::protocol::{CLIENT_SEEN_PRECISION_MS, INTEGER_MAX};
 use syncflow_server::limits::service::{CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS};
@@ -43,6 +44,8 @@ pub(crate) enum Step {
     Document { collection: usize, document: usize },
     /// A query. With `is_next_page` it continues after the last document of the previous query.
     Query { collection: usize, conditions: Conditions, max_documents: usize, is_next_page: bool },
+    /// All pages of a query with any filter, in any order.
+    Select { collection: usize, filter: Expression, sort: Option<(&'static str, bool)>, max_documents: usize },
     /// The statistics.
     Stats,
     /// A compaction to its end.
@@ -123,6 +126,9 @@ fn step() -> impl Strategy<Value = Step> {
                 Step::Query { collection, conditions, max_documents, is_next_page }
             }
         ),
+        4 => (collection(), expression(), sort(), 1..4_usize).prop_map(|(collection, filter, sort, max_documents)| {
+            Step::Select { collection, filter, sort, max_documents }
+        }),
         2 => Just(Step::Stats),
         1 => (0..30_u64).prop_map(|older_than_ms| Step::Compact { older_than_ms }),
         1 => (0..30_u64, 1..6_usize)
@@ -132,6 +138,32 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(Step::Forward),
         1 => (1..30_u64).prop_map(Step::Back),
     ]
+}
+
+fn expression() -> impl Strategy<Value = Expression> {
+    use Operator::{Equal, Exists, Greater, GreaterOrEqual, In, Less, LessOrEqual};
+    let path = || select(&["k", "l", "l.m", "_id", "_rev"][..]);
+    let scalar = || select(&["null", "1", "2.0", "\"1\"", "\"x\"", "\"y\"", "true"][..]);
+    let order = select(&[Equal, Greater, GreaterOrEqual, Less, LessOrEqual][..]);
+    let condition = prop_oneof![
+        4 => (path(), order, scalar()),
+        1 => (path(), Just(In), select(&["[]", "[1,null]", r#"["x",{"m":"x"},2]"#, "[[1,null]]"][..])),
+        1 => (path(), Just(Exists), select(&["true", "false"][..])),
+        1 => (path(), Just(Equal), select(&["[1,null]", r#"{"m":"x"}"#, "{}"][..])),
+    ];
+    let condition =
+        condition.prop_map(|(path, operator, value)| Expression::Condition(Condition::with(path, operator, value)));
+    condition.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Expression::All),
+            vec(inner.clone(), 0..3).prop_map(Expression::Any),
+            inner.prop_map(|part| Expression::Not(Box::new(part))),
+        ]
+    })
+}
+
+fn sort() -> impl Strategy<Value = Option<(&'static str, bool)>> {
+    option::of((select(&["k", "l", "l.m", "_id", "_rev"][..]), any::<bool>()))
 }
 
 fn draft() -> impl Strategy<Value = Draft> {

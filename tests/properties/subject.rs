@@ -8,13 +8,13 @@ use syncflow_server::core::decide::Batch;
 use syncflow_server::core::decide::quota::Usage;
 use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::feed::Collections;
-use syncflow_server::core::filter::{Condition, Filter};
+use syncflow_server::core::filter::{Condition, Filter, Sort};
 use syncflow_server::core::names::Collection;
 use syncflow_server::core::numbers::{Seq, UnixMs};
 use syncflow_server::core::operation::{LogEntry, OperationKind};
 use syncflow_server::limits::protocol::INTEGER_MAX;
 use syncflow_server::service::{PullFrom, Pulled, Pushed};
-use syncflow_server::store::{Commit, CompactStep, Compaction, Query, QueryPage, Stats};
+use syncflow_server::store::{Commit, CompactStep, Compaction, Query, QueryPage, SortedEnd, Stats};
 
 use super::history::{CLIENTS, COLLECTIONS, ClockChoice, CursorChoice, DOCUMENTS, Draft, SinceChoice, Step};
 
@@ -26,6 +26,7 @@ pub(crate) enum Answer {
     Pulled(Pulled),
     Document(Option<LiveDocument>),
     Found(QueryPage),
+    Selected(Vec<QueryPage>),
     Stats(Stats, Usage),
     Compacted(Compaction),
     /// The whole content of the store after the last step.
@@ -82,6 +83,15 @@ impl Subject {
             Step::Query { collection, conditions, max_documents, is_next_page } => {
                 let before_seq = self.last_found_seq.filter(|_| *is_next_page);
                 self.query(COLLECTIONS[*collection], conditions, *max_documents, before_seq).await
+            }
+            Step::Select { collection, filter, sort, max_documents } => {
+                let query = Query {
+                    filter: Filter::of(filter.clone()),
+                    max_documents: *max_documents,
+                    with_clocks: true,
+                    ..query_of(COLLECTIONS[*collection], &[])
+                };
+                Answer::Selected(self.select(query, *sort).await)
             }
             Step::Stats => Answer::Stats(self.world.stats().await, self.world.usage().await),
             Step::Compact { older_than_ms } => {
@@ -185,6 +195,25 @@ impl Subject {
         let page = self.world.service.query(&self.world.tenant, query).await.expect("the query is answered");
         self.last_found_seq = page.documents.last().map(|document| document.seq);
         Answer::Found(page)
+    }
+
+    /// All pages of a query.
+    async fn select(&self, query: Query, sort: Option<(&str, bool)>) -> Vec<QueryPage> {
+        let (mut pages, mut before_seq, mut after) = (Vec::new(), None, None);
+        loop {
+            let sort = sort.map(|(path, is_descending)| Sort { path: path.to_owned(), is_descending, after });
+            let query = Query { before_seq, sort, ..query.clone() };
+            let page = self.world.service.query(&self.world.tenant, query).await.expect("the query is answered");
+            before_seq = page.more_before;
+            after = match &page.sorted {
+                SortedEnd::After(place) => Some(place.clone()),
+                SortedEnd::Nothing | SortedEnd::TooMuch => None,
+            };
+            pages.push(page);
+            if before_seq.is_none() && after.is_none() {
+                return pages;
+            }
+        }
     }
 
     async fn compact_step(&self, older_than_ms: u64, max_entries: usize) -> Answer {

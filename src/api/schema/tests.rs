@@ -90,7 +90,7 @@ fn a_pull_is_described_as_it_is_read() {
 
 #[test]
 fn a_query_is_described_as_it_is_read() {
-    let full = json!({"filter": {"a": 1}, "limit": 1, "cursor": null});
+    let full = json!({"filter": {"a": 1}, "limit": 1, "cursor": null, "sort": {"a": 1}, "clock": false});
     let request = Request { schema: "QueryRequest", keys: &query::KEYS, ignored: &[], path: "", full };
     request.check(|body| query::read(Collection::literal("c"), &body.to_string()));
 }

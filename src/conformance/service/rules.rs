@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::super::draft::{Draft, delete, insert, key, update};
-use super::super::world::{World, operations};
+use super::super::world::{World, operations, query_of};
 use crate::core::access::rules::{CollectionRules, Holder, LabelSource, Rules};
 use crate::core::access::{Claims, Principal, Role};
 use crate::core::cursor::Cursor;
@@ -17,6 +17,7 @@ use crate::core::names::{Collection, DocumentKey, Subject};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::Change;
 use crate::service::{Host, PullFrom, PullRequest, Pulled, PulledPage, PushRequest, SyncService, Write, Written};
+use crate::store::Query;
 
 /// Documents of the collection `todos` belong to a list, and everybody who has the list may do everything with them.
 /// Everybody sees the collection `news`, which only admins write.
@@ -122,6 +123,19 @@ pub async fn a_reader_gets_exactly_the_documents_that_it_may_see(world: &World) 
     assert_eq!(Device::of(admin).sync(&world).await, ["news-1"], "an admin has no list");
     let service = Principal { role: Role::Service, ..principal(&world, "job", &[]) };
     assert_eq!(Device::of(service).sync(&world).await.len(), 10);
+    for max_documents in [1, 9] {
+        let (mut before_seq, mut found) = (None, Vec::new());
+        loop {
+            let query = Query { max_documents, before_seq, ..query_of("todos", &[]) };
+            let page = world.service.query_as(&ann, query).await.expect("the query is answered");
+            found.extend(page.documents.into_iter().map(|document| document.key.id.to_string()));
+            before_seq = page.more_before;
+            if before_seq.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, ["doc-shared", "doc-a"], "pages of {max_documents}");
+    }
     for (id, is_there) in [("doc-a", true), ("doc-shared", true), ("doc-b1", false), ("doc-x", false)] {
         let document = world.service.document_as(&ann, &key(id)).await.expect("the document is read");
         assert_eq!(document.is_some(), is_there, "{id}");

@@ -27,6 +27,11 @@ impl<'a> Scanner<'a> {
         rest.get(space).copied()
     }
 
+    /// The text from here to a later position of the same scanner.
+    pub(super) fn text_until(&self, end: &Self) -> &'a str {
+        self.text.get(self.at..end.at).unwrap_or_default()
+    }
+
     fn take(&mut self, expected: u8) -> bool {
         let is_there = self.peek() == Some(expected);
         self.at += usize::from(is_there);

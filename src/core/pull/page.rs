@@ -23,9 +23,10 @@
 mod log;
 mod query;
 mod time;
+mod top;
 
 pub use log::{LogPage, LogPageBuilder, Scan};
-pub use query::{QueryPage, QueryPageBuilder};
+pub use query::{QueryPage, QueryPageBuilder, SortedEnd};
 pub use time::{TimePage, TimePageBuilder, TimePlace};
 
 use crate::limits::protocol::PAGE_MAX_BYTES;

@@ -393,7 +393,7 @@ pub(super) async fn document(
     let collections = database.ready().await?;
     let filter = doc! { "_id": document_key(tenant, key), "tenant": tenant.as_str(), "deleted": false };
     let find = collections.documents.find_one(filter).max_time(collections.time_limit);
-    collections.in_time(find).await?.map(|found| Row(&found).live_document()).transpose()
+    collections.in_time(find).await?.map(|found| Row(&found).live_document(false)).transpose()
 }
 
 /// See [`crate::store::Store::stats`].

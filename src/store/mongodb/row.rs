@@ -241,7 +241,8 @@ impl<'a> Row<'a> {
         })
     }
 
-    pub(super) fn live_document(self) -> Result<LiveDocument, Failure> {
+    /// A document that is not deleted, with its clock or without.
+    pub(super) fn live_document(self, with_clock: bool) -> Result<LiveDocument, Failure> {
         let data = self.optional_text("data")?.ok_or(Failure::Answer("a document without data"))?;
         let texts = [self.text("collection")?, self.text("docId")?, self.text("operationId")?, data];
         let [collection, id, operation_id, data] = copy_texts(texts.map(str::as_bytes)).map_err(|_| NO_TEXT)?;
@@ -251,6 +252,7 @@ impl<'a> Row<'a> {
             seq: self.integer("seq")?,
             operation_id: OperationId::from_store(operation_id),
             data: object(data)?,
+            clock: if with_clock { Some(object(self.text("clock")?)?) } else { None },
         })
     }
 }

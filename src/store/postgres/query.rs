@@ -11,11 +11,12 @@ use super::failure::Failure;
 use super::jsonb::indexable;
 use super::read::{byte_limit, row_limit};
 use super::row::Columns;
-use crate::core::filter::Condition;
+use crate::core::document::LiveDocument;
+use crate::core::filter::{Condition, Operator};
 use crate::core::json::{Sink, integer, string};
 use crate::core::names::TenantId;
 use crate::core::numbers::Seq;
-use crate::core::page::QueryPageBuilder;
+use crate::core::page::{QueryPageBuilder, SortedEnd};
 use crate::limits::protocol::{INTEGER_MAX, PAGE_MAX_BYTES};
 use crate::limits::store::QUERY_FETCH_MAX_DOCUMENTS;
 use crate::store::integers::signed;
@@ -31,19 +32,19 @@ use crate::store::{Query, QueryPage};
 /// Each statement reads a bounded number of documents, and so does the page as a whole.
 pub(super) async fn query(database: &Database, tenant: &TenantId, query: &Query) -> Result<QueryPage, Failure> {
     let Some(search) = Search::new(tenant, query) else {
-        return Ok(QueryPage { documents: Vec::new(), more_before: None });
+        return Ok(QueryPage { documents: Vec::new(), more_before: None, sorted: SortedEnd::Nothing });
     };
-    let has_conditions = !query.filter.conditions().is_empty();
-    let _turn = if has_conditions { Some(database.filters.acquire(tenant).await) } else { None };
+    let selects = query.selects();
+    let _turn = if selects { Some(database.filters.acquire(tenant).await) } else { None };
     let before = query.before_seq.map_or(i64::MAX, signed);
-    let first_rows = if has_conditions { QUERY_FETCH_MAX_DOCUMENTS } else { query.max_documents };
+    let first_rows = if selects { QUERY_FETCH_MAX_DOCUMENTS } else { query.max_documents };
     let rows = database.rows_of_text(&search.sql, &search.parameters(&before, &row_limit(first_rows))).await?;
-    let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
+    let mut page = QueryPageBuilder::new(&query.filter, query.sort.as_ref(), query.max_documents).seen_by(&query.view);
     if let Progress::Done = take(&mut page, &rows, first_rows).await? {
         return Ok(page.finish());
     }
     let transaction = database.begin_reading().await?;
-    let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
+    let mut page = QueryPageBuilder::new(&query.filter, query.sort.as_ref(), query.max_documents).seen_by(&query.view);
     let (mut before, max_rows) = (before, row_limit(QUERY_FETCH_MAX_DOCUMENTS));
     loop {
         let rows = transaction.rows(&search.sql, &search.parameters(&before, &max_rows)).await?;
@@ -72,14 +73,22 @@ async fn take(page: &mut QueryPageBuilder<'_>, rows: &[Row], max_rows: usize) ->
     let mut last_seq = Seq::START;
     let mut turns = Pace::default();
     for row in rows {
-        let body_bytes = usize::try_from(row.try_get::<_, i32>(BODY_BYTES_COLUMN)?).unwrap_or(usize::MAX);
-        bytes += body_bytes;
+        let row_bytes = usize::try_from(row.try_get::<_, i32>(BYTES_COLUMN)?).unwrap_or(usize::MAX);
+        bytes += row_bytes;
         last_seq = Columns::behind(row, SEQ_COLUMN).integer()?;
         let wants_more = if row.try_get::<_, Option<&str>>(BODY_COLUMN)?.is_some() {
-            turns.examined(body_bytes).await;
-            page.push(Columns::of(row).live_document()?)?
+            let mut columns = Columns::of(row);
+            let document = columns.live_document()?;
+            let clock = match row.try_get::<_, Option<&str>>(CLOCK_COLUMN)? {
+                Some(_) => Some(Columns::behind(row, CLOCK_COLUMN).clock()?),
+                None => None,
+            };
+            let before_bytes = page.examined_bytes();
+            let wants_more = page.push(LiveDocument { clock, ..document })?;
+            turns.examined(page.examined_bytes() - before_bytes).await;
+            wants_more
         } else {
-            page.pass(last_seq, body_bytes)
+            page.pass(last_seq, row_bytes)
         };
         if !wants_more {
             return Ok(Progress::Done);
@@ -92,7 +101,8 @@ async fn take(page: &mut QueryPageBuilder<'_>, rows: &[Row], max_rows: usize) ->
 /// The places of some columns in the rows of a [`Search`].
 const SEQ_COLUMN: usize = 3;
 const BODY_COLUMN: usize = 5;
-const BODY_BYTES_COLUMN: usize = 6;
+const BYTES_COLUMN: usize = 6;
+const CLOCK_COLUMN: usize = 7;
 
 /// A statement that looks at the documents of a collection, newest first, and answers the bodies of those that may
 /// match.
@@ -121,12 +131,17 @@ impl<'a> Search<'a> {
         // If the id is known, the search uses the primary key, and otherwise the index of collections. The migrations
         // explain the collations.
         let mut tenant_collation = " COLLATE pg_catalog.\"POSIX\"";
-        for condition in query.filter.conditions() {
+        for condition in query.filter.required() {
             let number = FIRST_TEXT + texts.len();
             // Writing to a string cannot fail.
             let _ = match narrow(condition) {
                 Narrowed::Nothing => return None,
                 Narrowed::Everything => Ok(()),
+                // A sorted query passes over the other documents, so that it looks at as many on every store.
+                Narrowed::Id(id) if query.sort.is_some() => {
+                    texts.push(id);
+                    write!(conditions, " AND doc_id OPERATOR(pg_catalog.=) ${number}")
+                }
                 Narrowed::Id(id) => {
                     texts.push(id);
                     tenant_collation = "";
@@ -147,12 +162,18 @@ impl<'a> Search<'a> {
                 }
             };
         }
+        let (bytes, clock) = if query.with_clocks {
+            let bytes = "pg_catalog.octet_length(d.body) OPERATOR(pg_catalog.+) pg_catalog.octet_length(d.clock)";
+            (bytes, format!("CASE WHEN {conditions} THEN clock END"))
+        } else {
+            ("pg_catalog.octet_length(d.body)", "NULL::text".to_owned())
+        };
         let sql = format!(
             "SELECT
                  collection, doc_id, rev, seq, operation_id,
-                 CASE WHEN {conditions} THEN body END, pg_catalog.octet_length(body)
+                 CASE WHEN {conditions} THEN body END, row_bytes, {clock}
              FROM (
-                 SELECT d.*, pg_catalog.sum(pg_catalog.octet_length(d.body)) OVER (
+                 SELECT d.*, {bytes} AS row_bytes, pg_catalog.sum({bytes}) OVER (
                      ORDER BY d.seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
                  ) AS bytes_before
                  FROM {{schema}}.syncflow_documents AS d
@@ -201,6 +222,10 @@ enum Narrowed {
 }
 
 fn narrow(condition: &Condition) -> Narrowed {
+    // The operators of order, lists and existence are left to the filter.
+    if condition.operator() != Operator::Equal {
+        return Narrowed::Everything;
+    }
     let value = condition.value().trim();
     match condition.path() {
         "_id" => match string(value) {

@@ -147,6 +147,11 @@ impl<'a> Columns<'a> {
         })
     }
 
+    /// A vector clock, which is kept as a text.
+    pub(super) fn clock(&mut self) -> Result<Object, Failure> {
+        object(self.text()?)
+    }
+
     /// `collection, doc_id, rev, seq, operation_id, body`, not of a tombstone.
     pub(super) fn live_document(&mut self) -> Result<LiveDocument, Failure> {
         let (collection, id, rev, seq) = (self.bytes()?, self.bytes()?, self.integer()?, self.integer()?);
@@ -158,6 +163,7 @@ impl<'a> Columns<'a> {
             seq,
             operation_id: OperationId::from_store(operation_id),
             data: object(data)?,
+            clock: None,
         })
     }
 }

@@ -322,7 +322,7 @@ fn document_of(
 ) -> rusqlite::Result<Option<LiveDocument>> {
     connection
         .prepare_cached(&format!(
-            "SELECT {LIVE_DOCUMENT_COLUMNS} FROM documents
+            "SELECT {LIVE_DOCUMENT_COLUMNS}, NULL AS clock FROM documents
              WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND is_deleted = 0
              AND (?4 IS NULL OR octet_length(data) <= ?4)"
         ))?
@@ -338,17 +338,18 @@ fn document_of(
         .optional()
 }
 
-/// See [`crate::store::Store::query`]. Scans the collection from its newest document until the page is full.
+/// See [`crate::store::Store::query`]. Scans the collection from its newest document until the page is full,
+/// or to its end for a sorted one.
 pub(super) fn query(
     connection: &mut Connection,
     tenant: &TenantId,
     query: &Query,
     caller: &Caller<'_>,
 ) -> rusqlite::Result<QueryPage> {
-    let mut find = connection.prepare_cached(&collection_query())?;
+    let mut find = connection.prepare_cached(&collection_query(query.with_clocks))?;
     let before = query.before_seq.map_or(i64::MAX, signed);
     let mut rows = find.query(params![tenant.as_str(), query.collection.as_str(), before])?;
-    let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
+    let mut page = QueryPageBuilder::new(&query.filter, query.sort.as_ref(), query.max_documents).seen_by(&query.view);
     while let Some(row) = rows.next()? {
         if !page.push(read_live_document(row)?).map_err(|problem| damaged(row, 5, problem))? || caller.is_gone() {
             break;
@@ -357,10 +358,11 @@ pub(super) fn query(
     Ok(page.finish())
 }
 
-/// The query for a collection's documents, newest first.
-pub(super) fn collection_query() -> String {
+/// The query for a collection's documents, newest first, with their clocks or without.
+pub(super) fn collection_query(with_clocks: bool) -> String {
+    let clock = if with_clocks { "clock" } else { "NULL AS clock" };
     format!(
-        "SELECT {LIVE_DOCUMENT_COLUMNS} FROM documents
+        "SELECT {LIVE_DOCUMENT_COLUMNS}, {clock} FROM documents
          WHERE tenant = ?1 AND collection = ?2 AND is_deleted = 0 AND seq < ?3 ORDER BY seq DESC"
     )
 }

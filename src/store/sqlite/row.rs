@@ -24,7 +24,7 @@ pub(super) const LOG_ENTRY_COLUMNS: &str = "seq, id, kind, collection, document_
 pub(super) const STATE_COLUMNS: &str = "seq, operation_id, CASE WHEN is_deleted THEN 'delete' ELSE 'insert' END AS kind, collection, id, \
                                  data, timestamp, client_id, clock, rev, former_labels";
 
-/// The columns of `documents` that [`read_live_document`] reads.
+/// The columns of `documents` that [`read_live_document`] reads, before the clock or a null.
 pub(super) const LIVE_DOCUMENT_COLUMNS: &str = "collection, id, rev, seq, operation_id, data";
 
 /// A sequence number and its fingerprint, from two columns that follow each other.
@@ -84,8 +84,9 @@ pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Re
     })
 }
 
-/// A row of [`LIVE_DOCUMENT_COLUMNS`] that is not a tombstone.
+/// A row of [`LIVE_DOCUMENT_COLUMNS`] and a clock, that is not a tombstone.
 pub(super) fn read_live_document(row: &Row<'_>) -> rusqlite::Result<LiveDocument> {
+    let clock = row.get_ref(6)?.as_str_or_null()?.map(Object::from_store);
     let [collection, id, operation_id, data] =
         copy_texts([bytes(row, 0)?, bytes(row, 1)?, bytes(row, 4)?, bytes(row, 5)?])?;
     Ok(LiveDocument {
@@ -94,6 +95,7 @@ pub(super) fn read_live_document(row: &Row<'_>) -> rusqlite::Result<LiveDocument
         seq: integer(row, 3)?,
         operation_id: OperationId::from_store(operation_id),
         data: Object::from_store(data).map_err(|_| damaged(row, 5, "no object"))?,
+        clock: clock.transpose().map_err(|_| damaged(row, 6, "no vector clock"))?,
     })
 }
 

@@ -34,7 +34,7 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
         (read::scan_query(Scan::Log { after: position }, None), "operations USING PRIMARY KEY"),
         (read::time_query(head(Seq::START)), "operations USING INDEX operations_by_time"),
         (read::time_query(head(Seq::new(1))), "documents USING INDEX documents_by_time"),
-        (read::collection_query(), "documents USING INDEX documents_by_collection"),
+        (read::collection_query(false), "documents USING INDEX documents_by_collection"),
         (read::LEAST_PULLED_QUERY.to_owned(), "clients USING COVERING INDEX clients_by_pulled_seq"),
     ] {
         let plan = plan(&connection, &query);

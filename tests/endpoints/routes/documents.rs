@@ -103,7 +103,8 @@ pub(crate) async fn a_filter_compares_by_type_and_numbers_by_value(api: &Api) {
         (r#"{"none":null}"#, vec!["doc-2", "doc-1"]),
         (r#"{"n":1,"text":"1","yes":true}"#, vec!["doc-1"]),
         (r#"{"n":1,"text":1}"#, vec![]),
-        (r#"{"n":{"$ne":5}}"#, vec![]),
+        (r#"{"n":{"$eq":{"$ne":5}}}"#, vec![]),
+        (r#"{"n":{"$ne":5}}"#, vec!["doc-2", "doc-1"]),
         (r#"{"_id":"doc-2"}"#, vec!["doc-2"]),
         (r#"{"_rev":1}"#, vec!["doc-2", "doc-1"]),
     ] {
@@ -150,15 +151,22 @@ pub(crate) async fn the_greatest_number_of_a_double_is_taken_and_no_greater_one(
 }
 
 pub(crate) async fn keys_and_values_of_a_filter_never_reach_a_query_as_text(api: &Api) {
-    put(api, &[("doc-1", json!({"a'b\"c": "'; DROP TABLE documents; --", "$where": "1", "[0]": 2, "": 3}))]).await;
+    put(api, &[("doc-1", json!({"a'b\"c": "'; DROP TABLE documents; --", "x": {"$where": "1"}, "[0]": 2, "": 3}))])
+        .await;
     for filter in
-        [json!({"a'b\"c": "'; DROP TABLE documents; --"}), json!({"$where": "1"}), json!({"[0]": 2}), json!({"": 3})]
+        [json!({"a'b\"c": "'; DROP TABLE documents; --"}), json!({"x.$where": "1"}), json!({"[0]": 2}), json!({"": 3})]
     {
         assert_eq!(api.query("todos", &json!({"filter": filter})).await, ["doc-1"], "{filter}");
     }
-    for filter in [json!({"x') OR 1=1 --": 1}), json!({"$where": "return true"}), json!({"\"": 1}), json!({"$[*]": 2})]
-    {
+    let strange =
+        [json!({"x') OR 1=1 --": 1}), json!({"x.$where": "return true"}), json!({"\"": 1}), json!({"x.$[*]": 2})];
+    for filter in strange {
         assert_eq!(api.query("todos", &json!({"filter": filter})).await, Vec::<String>::new(), "{filter}");
+    }
+    for operator in ["$where", "$[*]", "$expr"] {
+        let refused =
+            api.post("/documents/todos/query", json!({"filter": {operator: "return true"}}).to_string()).await;
+        assert_eq!(refused.faulty_fields(), [format!("filter.{operator}")]);
     }
 }
 
@@ -189,4 +197,62 @@ pub(crate) async fn every_faulty_field_of_a_query_is_named(api: &Api) {
     assert!(field.starts_with("filter.kkk") && field.len() < 200, "{field}");
     let longest = json!({"filter": {"k".repeat(1_024): 1}});
     assert_eq!(api.query("todos", &longest).await, Vec::<String>::new());
+}
+
+pub(crate) async fn a_document_and_its_tombstone_give_their_clocks_if_they_are_asked_for(api: &Api) {
+    put(api, &[("doc-1", json!({"_clock": "mine", "title": "x"}))]).await;
+    let path = "/documents/todos/doc-1";
+    for plain in [path.to_owned(), format!("{path}?clock=0"), format!("{path}?x")] {
+        assert_eq!(api.get(&plain).await.text(), r#"{"_id":"doc-1","_rev":1,"_clock":"mine","title":"x"}"#);
+    }
+    let with_clock = api.get(&format!("{path}?clock=1")).await;
+    assert_eq!(with_clock.text(), r#"{"_id":"doc-1","_rev":1,"_clock":{"a":1},"title":"x"}"#);
+    assert_eq!(api.get(&format!("{path}?clock=yes")).await.faulty_fields(), ["clock"]);
+    assert!(api.get("/documents/todos/doc-2?clock=1").await.json().get("deleted").is_none());
+    api.accept(&[with(insert("op-2", "doc-1", "a", 2, 6), "type", json!("delete"))]).await;
+    let missing = api.get(path).await;
+    assert!(missing.json().get("deleted").is_none());
+    let deleted = api.get(&format!("{path}?clock=1")).await;
+    assert_eq!((deleted.status, &deleted.json()["message"]), (404, &missing.json()["message"]));
+    assert_eq!(deleted.json()["deleted"], json!({"rev": 2, "vectorClock": {"a": 2}}));
+    // The clock is enough to write over the tombstone.
+    let mut clock = deleted.json()["deleted"]["vectorClock"].clone();
+    clock["b"] = json!(1);
+    let again = with(insert("op-3", "doc-1", "b", 1, 7), "vectorClock", clock);
+    api.accept(&[again]).await;
+    assert_eq!(api.get(path).await.json()["_rev"], 3);
+}
+
+pub(crate) async fn a_query_compares_sorts_and_gives_clocks(api: &Api) {
+    put(api, &[("one", json!({"n": 1})), ("two", json!({"n": 2})), ("none", json!({})), ("three", json!({"n": 3}))])
+        .await;
+    let found = async |body: Value| api.query("todos", &body).await;
+    assert_eq!(found(json!({"filter": {"n": {"$gte": 2}}})).await, ["three", "two"]);
+    assert_eq!(found(json!({"filter": {"n": {"$ne": 2}}})).await, ["three", "none", "one"]);
+    assert_eq!(
+        found(json!({"filter": {"$or": [{"n": {"$exists": false}}, {"n": {"$in": [1]}}]}})).await,
+        ["none", "one"]
+    );
+    assert_eq!(found(json!({"filter": {"n": {"$not": {"$lt": 3}}}})).await, ["three", "none"]);
+    assert_eq!(found(json!({"sort": {"n": 1}})).await, ["none", "one", "two", "three"]);
+    assert_eq!(found(json!({"sort": {"n": -1}, "filter": {"n": {"$lt": 3}}})).await, ["two", "one"]);
+    let page = |body: Value| async move { api.post("/documents/todos/query", body.to_string()).await };
+    let first = page(json!({"sort": {"n": -1}, "limit": 2, "clock": true})).await.json();
+    assert_eq!(first["documents"][0], json!({"_id": "three", "_rev": 1, "_clock": {"a": 4}, "n": 3}));
+    assert_eq!((&first["count"], &first["hasMore"]), (&json!(2), &json!(true)));
+    let last = page(json!({"sort": {"n": -1}, "cursor": first["cursor"]})).await.json();
+    assert_eq!(last["documents"], json!([{"_id": "one", "_rev": 1, "n": 1}, {"_id": "none", "_rev": 1}]));
+    assert_eq!((&last["hasMore"], &last["cursor"]), (&json!(false), &Value::Null));
+    for (body, field) in [
+        (json!({"cursor": first["cursor"]}), "cursor"),
+        (json!({"sort": {"n": 1}, "cursor": "q.1"}), "cursor"),
+        (json!({"sort": {"n": 2}}), "sort"),
+        (json!({"sort": {"n": 1, "m": 1}}), "sort"),
+        (json!({"clock": 1}), "clock"),
+        (json!({"filter": {"n": {"$regex": "x"}}}), "filter.n.$regex"),
+        (json!({"filter": {"n": {"$gt": 1, "m": 1}}}), "filter.n"),
+        (json!({"filter": {"$where": "x"}}), "filter.$where"),
+    ] {
+        assert_eq!(page(body.clone()).await.faulty_fields(), [field], "{body}");
+    }
 }

@@ -20,7 +20,7 @@ use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry};
 use crate::core::text::Text;
 use crate::service::PulledPage;
-use crate::store::QueryPage;
+use crate::store::{QueryPage, SortedEnd};
 
 /// A key of an object.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,9 +149,12 @@ fn a_page_of_documents_is_described_as_it_is_written() {
         seq: Seq::new(1),
         operation_id: OperationId::literal("op"),
         data: Object::literal("{}"),
+        clock: None,
     };
-    let page = |more_before| QueryPage { documents: vec![document.clone()], more_before };
+    let page = |more_before| QueryPage { documents: vec![document.clone()], more_before, sorted: SortedEnd::Nothing };
     let pages = [None, Some(Seq::new(1))].map(|more_before| parse(&query::write(&page(more_before))));
     check("QueryAnswer", &pages);
-    check("Document", pages[0]["documents"].as_array().expect("documents"));
+    let mut with_clock = String::new();
+    LiveDocument { clock: Some(Object::literal(r#"{"a":1}"#)), ..document.clone() }.write(&mut with_clock);
+    check("Document", &[pages[0]["documents"][0].clone(), parse(&with_clock)]);
 }

@@ -27,20 +27,22 @@ pub(crate) async fn query(database: &Database, tenant: &TenantId, query: &Query)
         .sort(doc! { "seq": -1 })
         .max_time(collections.time_limit);
     let mut batch_rows = QUERY_FETCH_MAX_DOCUMENTS;
-    let has_conditions = !query.filter.conditions().is_empty();
-    let _turn = if has_conditions { Some(database.filters.acquire(tenant).await) } else { None };
-    if !has_conditions {
+    let selects = query.selects();
+    let _turn = if selects { Some(database.filters.acquire(tenant).await) } else { None };
+    if !selects {
         batch_rows = query.max_documents.saturating_add(1);
         find = find.limit(signed(batch_rows as u64));
     }
     let find = find.batch_size(batch_of(batch_rows));
     let mut found = collections.in_time(find.read_concern(ReadConcern::snapshot())).await?;
-    let mut page = QueryPageBuilder::new(&query.filter, query.max_documents);
+    let mut page = QueryPageBuilder::new(&query.filter, query.sort.as_ref(), query.max_documents).seen_by(&query.view);
     let mut turns = Pace::default();
     while collections.in_time(found.advance()).await? {
-        let document = Row(found.current()).live_document()?;
-        turns.examined(document.data.as_str().len()).await;
-        if !page.push(document)? {
+        let document = Row(found.current()).live_document(query.with_clocks)?;
+        let before_bytes = page.examined_bytes();
+        let wants_more = page.push(document)?;
+        turns.examined(page.examined_bytes() - before_bytes).await;
+        if !wants_more {
             break;
         }
     }
