@@ -103,6 +103,7 @@ fn pages(criterion: &mut Criterion) {
                 client_id,
                 clock: clock.json().clone(),
                 rev: None,
+                subject: None,
             }
         })
         .collect();

@@ -57,9 +57,10 @@ impl Api {
         Self { source: PrincipalSource::Head(authenticate), ..self }
     }
 
-    /// Serves every request as this principal. Its extensions are ignored.
+    /// Serves every request as this principal, which [is everybody](Principal::for_everybody). Its extensions are
+    /// ignored.
     pub fn fixed_principal(self, principal: Principal) -> Self {
-        Self { source: PrincipalSource::Fixed(principal), ..self }
+        Self { source: PrincipalSource::Fixed(principal.for_everybody()), ..self }
     }
 
     /// All routes. Every answer is complete and in JSON, also for unknown routes and methods.

@@ -53,6 +53,10 @@ pub(super) enum ApiError {
     Denied(Denied),
     /// The role of the principal does not permit the action.
     ForbiddenRole,
+    /// The role of the principal does not permit a field of the request.
+    ForbiddenField(&'static str),
+    /// The client id in a field of the request belongs to another subject.
+    ForeignClient { field: String },
     /// The request is refused because of its host, its origin or its transfer coding.
     Refused(Refusal),
     /// More operations than fit a page share a timestamp.
@@ -289,6 +293,14 @@ impl ApiError {
                 let message = "The role of the token does not permit this";
                 (StatusCode::FORBIDDEN, "forbidden_role", message.to_owned())
             }
+            Self::ForbiddenField(_) => {
+                let message = "The role of the token does not permit a field of the request";
+                (StatusCode::FORBIDDEN, "forbidden_role", message.to_owned())
+            }
+            Self::ForeignClient { .. } => {
+                let message = "The client id belongs to another subject; each device or browser profile makes its own";
+                (StatusCode::FORBIDDEN, "foreign_client", message.to_owned())
+            }
             Self::Refused(refusal) => refusal.parts(),
             Self::RunTooLong => {
                 let message = format!(
@@ -317,9 +329,9 @@ impl ApiError {
             Self::Denied(Denied::Malformed) => Some("Bearer error=\"invalid_request\""),
             Self::Denied(Denied::InvalidToken) => Some("Bearer error=\"invalid_token\""),
             Self::Denied(Denied::Expired) => Some("Bearer error=\"invalid_token\", error_description=\"expired\""),
-            Self::Denied(Denied::ForbiddenTenant | Denied::NoAccess) | Self::ForbiddenRole => {
-                Some("Bearer error=\"insufficient_scope\"")
-            }
+            Self::Denied(Denied::ForbiddenTenant | Denied::NoAccess)
+            | Self::ForbiddenRole
+            | Self::ForbiddenField(_) => Some("Bearer error=\"insufficient_scope\""),
             _ => None,
         }
     }
@@ -361,6 +373,8 @@ impl IntoResponse for ApiError {
         self.log(status);
         let fields = match &self {
             Self::BadFields(faults) => Some(faults.names().collect()),
+            Self::ForbiddenField(field) => Some(vec![*field]),
+            Self::ForeignClient { field } => Some(vec![field.as_str()]),
             _ => None,
         };
         let reason = match &self {

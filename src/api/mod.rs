@@ -24,6 +24,7 @@
 //!   |---|---|---|
 //!   | 401 | `missing_token`, `invalid_token`, `expired` | the request has no principal; `WWW-Authenticate: Bearer` |
 //!   | 403 | `forbidden_tenant`, `forbidden_role`, `no_access` | the principal may not do this |
+//!   | 403 | `foreign_client` | a client id in the request belongs to another subject |
 //!   | 400 | `tenant_needed`, `malformed_token` | the request does not say who makes it, or about which tenant |
 //!
 //! Nothing here needs a runtime: what does (time limits, compression, CORS, request ids, logs) is in `runtime`. So is

@@ -21,6 +21,8 @@ pub(super) struct ReadPush<'a> {
     pub(super) texts: Vec<&'a str>,
     /// The same operations, read. Their names and data are parts of the body.
     pub(super) operations: Vec<Operation>,
+    /// The client that pushes them.
+    pub(super) client_id: ClientId,
     /// The rest of a partial push.
     pub(super) partial: Option<Partial<'a>>,
     /// Whether a counter that its author has used before is a conflict.
@@ -56,7 +58,7 @@ pub(super) fn read(body: &Text) -> Result<ReadPush<'_>, ApiError> {
         &mut faults,
     )?;
     // This client need not be the author of the operations: it may push those of another of its profiles.
-    let _ = fields.required("clientId", name_in::<ClientId>(body));
+    let client_id = fields.required("clientId", name_in::<ClientId>(body));
     let is_partial = fields.optional("partial", false, boolean);
     let is_strict = fields.optional("strict", false, boolean);
     let texts = fields.elements("operations", list, (PUSH_MAX_OPERATIONS, "operations"));
@@ -66,14 +68,17 @@ pub(super) fn read(body: &Text) -> Result<ReadPush<'_>, ApiError> {
         let read = each.map(|(index, text)| found.of(index, |path, faults| operation(text, body, path, faults)));
         let operations: Vec<Option<Operation>> = read.collect();
         check_ids(&operations, &mut found);
-        match found.apart {
-            None => {
-                let operations = operations.into_iter().flatten().collect();
-                ReadPush { texts, operations, partial: None, is_strict }
+        let (texts, operations, partial) = match found.apart {
+            None => (texts, operations.into_iter().flatten().collect(), None),
+            Some(faults) => {
+                let (texts, operations, partial) = without_faulty(texts, operations, faults);
+                (texts, operations, Some(partial))
             }
-            Some(faults) => ReadPush { is_strict, ..without_faulty(texts, operations, faults) },
-        }
+        };
+        // A push without its client has a fault.
+        Some(ReadPush { texts, operations, client_id: client_id?, partial, is_strict })
     });
+    let push = push.flatten();
     faults.into_result(push).map_err(ApiError::BadFields)
 }
 
@@ -110,7 +115,7 @@ fn without_faulty(
     texts: Vec<&str>,
     operations: Vec<Option<Operation>>,
     mut faults: BTreeMap<usize, Faults>,
-) -> ReadPush<'_> {
+) -> (Vec<&str>, Vec<Operation>, Partial<'_>) {
     let mut partial = Partial { indexes: Vec::with_capacity(texts.len()), faulty: Vec::with_capacity(faults.len()) };
     let (mut good_texts, mut good) = (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
     let mut refused_keys = HashSet::new();
@@ -133,7 +138,7 @@ fn without_faulty(
         refused_keys.extend(key);
         partial.faulty.push(Faulty { index, text, faults });
     }
-    ReadPush { texts: good_texts, operations: good, partial: Some(partial), is_strict: false }
+    (good_texts, good, partial)
 }
 
 /// The document of an operation with faults, if it can be read.

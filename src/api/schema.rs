@@ -219,6 +219,9 @@ pub(super) struct ChangesRequest {
     /// The client. With it, a client that knows only `since` misses nothing.
     #[schema(required = false)]
     client_id: Name,
+    /// With `cursor`: whether each operation has the subject that pushed it. For the roles `admin` and `service`.
+    #[schema(required = false, default = false)]
+    subjects: bool,
     /// Ignored: the cursor, or the client's id and `since`, say what a client has.
     #[schema(required = false)]
     vector_clock: BTreeMap<String, Value>,
@@ -277,6 +280,9 @@ struct PulledOperation {
     /// True if the client must remove the document, because it may no longer see it.
     #[schema(required = false)]
     removed: bool,
+    /// With `"subjects":true`: the subject that pushed the operation, if the log has it.
+    #[schema(required = false, example = "ann")]
+    subject: String,
 }
 
 /// A document: its data, and the keys of the server.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt as _};
 
 use crate::core::decide::Batch;
-use crate::core::names::{ClientId, OperationId, TenantId};
+use crate::core::names::{ClientId, OperationId, Subject, TenantId};
 use crate::core::progress::Progress;
 use crate::store::{
     Commit, CompactStep, Compaction, ErrorKind, NewMemory, Remember, Result, Store, StoreError, delegate_store,
@@ -154,11 +154,16 @@ impl Store for FaultyStore {
         self.inner.remember(tenant, client, memory).await
     }
 
+    async fn claim(&self, tenant: &TenantId, client: &ClientId, subject: &Subject) -> Result<()> {
+        self.fail_if_read_only("claim")?;
+        self.inner.claim(tenant, client, subject).await
+    }
+
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
         self.let_others_in().await;
         self.inner.compact(tenant, step).await
     }
 
-    delegate_store!(|this| &*this.inner; name, load, changes, changes_by_time, client, document, query);
-    delegate_store!(|this| &*this.inner; stats, count_clients, tenants, check);
+    delegate_store!(|this| &*this.inner; name, load, changes, changes_by_time, client, document, query, stats);
+    delegate_store!(|this| &*this.inner; count_clients, tenants, check);
 }

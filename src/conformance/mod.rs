@@ -113,6 +113,9 @@ macro_rules! for_each_conformance_check {
                     a_pull_without_a_client_notes_nobody,
                     the_time_of_a_silent_poll_is_written_once_an_hour,
                     a_refused_cursor_notes_nobody,
+                    a_client_belongs_to_the_subject_that_claims_it_first,
+                    an_owner_that_changed_since_the_decision_is_contended,
+                    operations_have_their_subjects_only_if_these_are_asked_for,
                 ]
                 push: [
                     every_operation_of_a_push_has_an_outcome_in_its_place,
@@ -259,6 +262,18 @@ macro_rules! for_each_conformance_check {
                     a_push_beyond_a_quota_does_not_take_its_neighbours_down,
                     the_server_itself_writes_beyond_a_quota,
                     a_client_beyond_the_quota_is_not_remembered,
+                ]
+                owners: [
+                    a_client_belongs_to_the_subject_that_pushes_or_pulls_first,
+                    a_push_of_another_subject_s_client_changes_nothing,
+                    an_operation_of_another_subject_s_client_is_refused,
+                    a_pull_of_another_subject_s_client_is_refused_and_notes_nothing,
+                    a_pull_is_answered_if_its_client_cannot_be_claimed,
+                    of_two_subjects_that_claim_a_client_at_once_one_is_refused,
+                    of_two_subjects_that_claim_a_client_in_one_commit_the_second_is_refused,
+                    a_refused_push_claims_nothing,
+                    programs_of_the_operator_and_everybody_claim_nothing_and_are_not_refused,
+                    clients_have_owners_up_to_a_quota,
                 ]
                 writes: [
                     a_write_of_the_server_is_an_operation_like_any_other,

@@ -2,8 +2,10 @@
 //! function of its arguments.
 
 mod batch;
+mod claims;
 mod content;
 mod outcome;
+pub mod owners;
 pub mod quota;
 mod working;
 pub mod write;
@@ -11,7 +13,7 @@ pub mod write;
 pub use self::batch::{Batch, DocumentWrite};
 pub use self::outcome::{Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Refused, Snapshot};
 use self::working::WorkingSet;
-use super::names::{DocumentKey, OperationId};
+use super::names::{ClientId, DocumentKey, OperationId};
 use super::numbers::UnixMs;
 use super::operation::Operation;
 use crate::limits::protocol::PUSH_WRITTEN_MAX_BYTES;
@@ -56,6 +58,18 @@ pub(crate) fn ids_of(pushes: &[Push<'_>]) -> Vec<OperationId> {
     ids.sort_unstable();
     ids.dedup();
     ids
+}
+
+/// The client ids whose owners a decision about these pushes needs, each once.
+#[must_use]
+pub fn client_ids_of(pushes: &[Push<'_>]) -> Vec<ClientId> {
+    let checked = || pushes.iter().filter(|push| push.claimant.is_some());
+    let authors = checked().flat_map(|push| push.operations).map(|operation| &operation.client_id);
+    let pushing = checked().filter_map(|push| push.claimant?.client_id);
+    let mut client_ids: Vec<ClientId> = authors.chain(pushing).cloned().collect();
+    client_ids.sort_unstable();
+    client_ids.dedup();
+    client_ids
 }
 
 /// The documents that a decision about these pushes needs, each once.

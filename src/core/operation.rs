@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::clock::VectorClock;
 use super::json::Object;
-use super::names::{ClientId, DocumentKey, FromStore as _, OperationId};
+use super::names::{ClientId, DocumentKey, FromStore as _, OperationId, Subject};
 use super::numbers::{Rev, Seq, UnixMs};
 
 /// The effect of an operation on its document.
@@ -171,6 +171,8 @@ pub struct LogEntry {
     pub clock: Object,
     /// The revision of the document if the entry stands for its state. `None` for an operation.
     pub rev: Option<Rev>,
+    /// The subject that pushed the operation, if that was asked for and the log has it.
+    pub subject: Option<Subject>,
 }
 
 impl LogEntry {
@@ -199,6 +201,7 @@ impl LogEntry {
             client_id: ClientId::server(),
             clock: Object::literal("{}"),
             rev: None,
+            subject: None,
         }
     }
 

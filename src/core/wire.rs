@@ -36,6 +36,9 @@ impl LogEntry {
             if self.is_removal() {
                 object.boolean("removed", true);
             }
+            if let Some(subject) = &self.subject {
+                object.string("subject", subject.as_str());
+            }
         });
     }
 
@@ -184,7 +187,7 @@ mod tests {
     use crate::core::access::labels::FormerLabels;
     use crate::core::clock::VectorClock;
     use crate::core::decide::ConflictRelation;
-    use crate::core::names::{ClientId, Collection, DocumentKey, OperationId};
+    use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, Subject};
     use crate::core::numbers::{Seq, UnixMs};
     use crate::core::operation::Change;
 
@@ -235,6 +238,7 @@ mod tests {
                 client_id: ClientId::literal("a"),
                 clock: Object::literal(r#"{"a":1}"#),
                 rev: None,
+                subject: None,
             };
             let mut json = String::new();
             entry.write(&mut json);
@@ -247,6 +251,11 @@ mod tests {
             state.write(&mut json);
             assert!(json.ends_with(r#""vectorClock":{"a":1},"rev":12}"#));
             assert_eq!(state.wire_bytes(), json.len() + 1);
+            let audited = LogEntry { rev: None, subject: Some(Subject::literal("ann\"")), ..state };
+            let mut json = String::new();
+            audited.write(&mut json);
+            assert!(json.ends_with(r#""vectorClock":{"a":1},"subject":"ann\""}"#));
+            assert_eq!(audited.wire_bytes(), json.len() + 1);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::core::access::Principal;
 use crate::core::decide::{Conflict, Outcome};
-use crate::core::names::TenantId;
+use crate::core::names::{Subject, TenantId};
 use crate::core::operation::{LogEntry, Operation};
 
 /// The origin of a request: its tenant, and its principal if there is one.
@@ -26,6 +26,16 @@ impl<'a> Caller<'a> {
     /// The application itself.
     pub(super) fn server(tenant: &'a TenantId) -> Self {
         Self { tenant, principal: None }
+    }
+
+    /// The subject that the log keeps with the operations of the caller.
+    pub(super) fn subject(&self) -> Option<&'a Subject> {
+        self.principal.and_then(Principal::known_subject)
+    }
+
+    /// The subject to whom the client ids in the caller's requests have to belong, if that matters.
+    pub(super) fn client_owner(&self) -> Option<&'a Subject> {
+        self.principal.and_then(Principal::client_owner)
     }
 
     /// A client.

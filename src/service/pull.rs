@@ -7,11 +7,14 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use super::{Caller, ServiceError, SyncService};
+#[cfg(doc)]
+use crate::core::access::Role;
 use crate::core::access::{Principal, View};
 use crate::core::cursor::Cursor;
+use crate::core::decide::owners::is_foreign;
 use crate::core::decide::quota::{Quota, QuotaExceeded, QuotaKind};
 use crate::core::feed::{Collections, Feed};
-use crate::core::names::{ClientId, TenantId};
+use crate::core::names::{ClientId, Subject, TenantId};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPage, TimePage, TimePlace};
@@ -50,13 +53,16 @@ pub struct PullRequest {
     pub max_operations: usize,
     /// The fingerprint of the view under which the cursor was given: [`PulledPage::view`] of that page.
     pub view: Option<u64>,
+    /// Whether operations after a cursor are to have the subjects that pushed them.
+    pub with_subjects: bool,
 }
 
 impl PullRequest {
     /// A request without a client, for a page of the default size.
     #[must_use]
     pub fn new(from: PullFrom) -> Self {
-        Self { from, client_id: None, max_operations: PAGE_DEFAULT_OPERATIONS, view: None }
+        let (client_id, max_operations) = (None, PAGE_DEFAULT_OPERATIONS);
+        Self { from, client_id, max_operations, view: None, with_subjects: false }
     }
 
     /// The same request of a client.
@@ -75,6 +81,13 @@ impl PullRequest {
     #[must_use]
     pub fn with_max_operations(self, max_operations: usize) -> Self {
         Self { max_operations, ..self }
+    }
+
+    /// The same request for operations with the subjects that pushed them, as far as the log has them. Whether the
+    /// caller may see them is for the caller of the service to decide.
+    #[must_use]
+    pub fn with_subjects(self) -> Self {
+        Self { with_subjects: true, ..self }
     }
 }
 
@@ -116,6 +129,8 @@ pub enum Pulled {
     /// More operations than fit the largest page share the next timestamp. The request has no client id with which the
     /// server could remember the client's place among them.
     RunTooLong,
+    /// The client belongs to another subject than the principal's. Nothing has changed.
+    ForeignClient,
 }
 
 /// A page for a client.
@@ -144,6 +159,28 @@ impl From<TimePage> for PulledPage {
     }
 }
 
+/// The origin of a pull.
+#[derive(Clone, Copy)]
+struct Puller<'a> {
+    caller: Caller<'a>,
+    quota: Quota,
+}
+
+impl Puller<'_> {
+    /// Whether a client with this owner belongs to another subject.
+    fn is_foreign_to(&self, owner: Option<&Subject>) -> bool {
+        self.caller.client_owner().is_some_and(|subject| is_foreign(owner, subject))
+    }
+}
+
+/// The subject of the log line about progress that is not noted.
+const PROGRESS: &str = "a client's progress";
+
+/// The error of a client for which there is no room.
+fn too_many_clients(max: u64) -> ServiceError {
+    ServiceError::QuotaExceeded(QuotaExceeded { kind: QuotaKind::Clients, max })
+}
+
 impl SyncService {
     /// Reads one page of changes.
     ///
@@ -154,6 +191,10 @@ impl SyncService {
     }
 
     /// One page of changes for a principal.
+    ///
+    /// The client of the request belongs to the subject of the principal, or to nobody. If it belongs to nobody, it
+    /// belongs to the subject from then on. This does not concern a principal of the role [`Role::Service`], and one
+    /// that [is everybody](Principal::is_everybody).
     ///
     /// # Errors
     /// The errors of [`SyncService::pull`].
@@ -170,7 +211,7 @@ impl SyncService {
     ) -> Result<Pulled, ServiceError> {
         let fingerprint = view.fingerprint();
         let mut pulled = match request.in_view(&view) {
-            Ok(request) => self.pull_from(caller.tenant, quota, view, request).await?,
+            Ok(request) => self.pull_from(Puller { caller, quota }, view, request).await?,
             Err(refused) => return Ok(refused),
         };
         if let Pulled::Page(page) = &mut pulled {
@@ -180,51 +221,46 @@ impl SyncService {
         Ok(pulled)
     }
 
-    async fn pull_from(
-        &self,
-        tenant: &TenantId,
-        quota: Quota,
-        view: View,
-        request: PullRequest,
-    ) -> Result<Pulled, ServiceError> {
-        let PullRequest { from, client_id, max_operations, view: _ } = request;
+    async fn pull_from(&self, puller: Puller<'_>, view: View, request: PullRequest) -> Result<Pulled, ServiceError> {
+        let PullRequest { from, client_id, max_operations, with_subjects, view: _ } = request;
         match (from, client_id) {
             (PullFrom::Cursor(cursor), client_id) => {
-                let request = ChangesRequest { cursor, feed: Feed::Operations, max_operations, client_id, view };
-                self.pull_after(tenant, quota, request).await
+                let feed = Feed::Operations;
+                let request = ChangesRequest { cursor, feed, max_operations, client_id, view, with_subjects };
+                self.pull_after(puller, request).await
             }
             (PullFrom::Documents { after: cursor, collections }, client_id) => {
                 let feed = Feed::Documents { collections };
                 let max_operations = feed.page_limit(max_operations);
-                let request = ChangesRequest { cursor, feed, max_operations, client_id, view };
-                self.pull_after(tenant, quota, request).await
+                let request = ChangesRequest { cursor, feed, max_operations, client_id, view, with_subjects };
+                self.pull_after(puller, request).await
             }
             (PullFrom::Since(since), None) => {
                 let after = TimePlace::after_timestamp(since);
-                let page = self.store.changes_by_time(tenant, TimeRequest { after, max_operations }).await?;
+                let page =
+                    self.store.changes_by_time(puller.caller.tenant, TimeRequest { after, max_operations }).await?;
                 let is_stuck = page.has_more && page.entries.is_empty();
                 Ok(if is_stuck { Pulled::RunTooLong } else { Pulled::Page(page.into()) })
             }
             (PullFrom::Since(since), Some(client_id)) => {
-                self.pull_remembered(tenant, &client_id, since, max_operations, quota).await.map(Pulled::Page)
+                self.pull_remembered(puller, &client_id, since, max_operations).await
             }
         }
     }
 
     /// A page after a cursor.
-    async fn pull_after(
-        &self,
-        tenant: &TenantId,
-        quota: Quota,
-        request: ChangesRequest,
-    ) -> Result<Pulled, ServiceError> {
+    async fn pull_after(&self, puller: Puller<'_>, request: ChangesRequest) -> Result<Pulled, ServiceError> {
         let (now_ms, client_id) = (self.host.now_ms(), request.client_id.clone());
-        let Changes::Page { page, noted } = self.store.changes(tenant, request).await? else {
+        let Changes::Page { page, noted, owner } = self.store.changes(puller.caller.tenant, request).await? else {
             return Ok(Pulled::Reset);
         };
+        if puller.is_foreign_to(owner.as_ref()) {
+            return Ok(Pulled::ForeignClient);
+        }
         if let Some(client_id) = client_id {
+            self.claim(puller, &client_id, owner.as_ref()).await;
             let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
-            self.note_progress(tenant, &client_id, noted, progress, quota).await;
+            self.note_progress(puller, &client_id, noted, progress).await;
         }
         Ok(Pulled::Page(page.into()))
     }
@@ -235,17 +271,21 @@ impl SyncService {
     /// not, all of this is repeated, so that a `since` never stands for two places.
     async fn pull_remembered(
         &self,
-        tenant: &TenantId,
+        puller: Puller<'_>,
         client_id: &ClientId,
         since: UnixMs,
         max_operations: usize,
-        quota: Quota,
-    ) -> Result<PulledPage, ServiceError> {
+    ) -> Result<Pulled, ServiceError> {
+        let tenant = puller.caller.tenant;
         for _ in 0..PULL_MAX_ATTEMPTS {
             let now_ms = self.host.now_ms();
             let memory = self.store.client(tenant, client_id).await?;
             let known = memory.as_ref().map(|memory| memory.places.clone()).unwrap_or_default();
-            let page = self.page_from(tenant, known.start(since), max_operations).await?;
+            let (page, owner) = self.page_from(tenant, client_id, known.start(since), max_operations).await?;
+            if puller.is_foreign_to(owner.as_ref()) {
+                return Ok(Pulled::ForeignClient);
+            }
+            self.claim(puller, client_id, owner.as_ref()).await;
             let Settled { repeat_with, places } = known.clone().settle(since, &page);
             let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
             let mut page = PulledPage::from(page);
@@ -256,14 +296,14 @@ impl SyncService {
             }
             if places == known {
                 let noted = memory.as_ref().map(ClientMemory::progress);
-                self.note_progress(tenant, client_id, noted, progress, quota).await;
-                return Ok(page);
+                self.note_progress(puller, client_id, noted, progress).await;
+                return Ok(Pulled::Page(page));
             }
             let is_needed = !known.cover(&places);
             if memory.is_none()
-                && let Err(too_many) = self.check_room_for_client(tenant, quota).await
+                && let Err(too_many) = self.check_room_for_client(puller).await
             {
-                return if is_needed { Err(too_many) } else { Ok(page) };
+                return if is_needed { Err(too_many) } else { Ok(Pulled::Page(page)) };
             }
             let new = NewMemory {
                 seen_revision: memory.as_ref().map_or(Rev::NONE, |memory| memory.revision),
@@ -273,11 +313,11 @@ impl SyncService {
             };
             let remember = self.store.remember(tenant, client_id, new);
             if !is_needed {
-                self.try_for_a_while(tenant, remember).await;
-                return Ok(page);
+                self.try_for_a_while(tenant, PROGRESS, remember).await;
+                return Ok(Pulled::Page(page));
             }
             if remember.await? == Remember::Done {
-                return Ok(page);
+                return Ok(Pulled::Page(page));
             }
         }
         Err(ServiceError::Contended { attempts: PULL_MAX_ATTEMPTS })
@@ -286,61 +326,80 @@ impl SyncService {
     /// Records the progress of a client, if it is news. The page is answered soon, even if this fails or takes long.
     async fn note_progress(
         &self,
-        tenant: &TenantId,
+        puller: Puller<'_>,
         client_id: &ClientId,
         noted: Option<Progress>,
         progress: Progress,
-        quota: Quota,
     ) {
         if !progress.is_news(noted) {
             return;
         }
         let note = async {
             if noted.is_none() {
-                self.check_room_for_client(tenant, quota).await?;
+                self.check_room_for_client(puller).await?;
             }
-            self.store.note_pulled(tenant, client_id, progress).await?;
+            self.store.note_pulled(puller.caller.tenant, client_id, progress).await?;
             Ok::<(), ServiceError>(())
         };
-        self.try_for_a_while(tenant, note).await;
+        self.try_for_a_while(puller.caller.tenant, PROGRESS, note).await;
+    }
+
+    /// Makes a client that belongs to nobody belong to the subject that pulls. The page is answered soon, even if this
+    /// fails or takes long.
+    async fn claim(&self, puller: Puller<'_>, client_id: &ClientId, owner: Option<&Subject>) {
+        let Puller { caller, quota } = puller;
+        let Some(subject) = caller.client_owner().filter(|_| owner.is_none()) else { return };
+        let claim = async {
+            if let Some(max) = quota.max_clients
+                && self.store.count_clients(caller.tenant, max).await?.owned >= max
+            {
+                return Err(too_many_clients(max));
+            }
+            Ok(self.store.claim(caller.tenant, client_id, subject).await?)
+        };
+        self.try_for_a_while(caller.tenant, "the owner of a client", claim).await;
     }
 
     /// Refuses a client that the server does not remember if the tenant has as many clients as it may have.
-    async fn check_room_for_client(&self, tenant: &TenantId, quota: Quota) -> Result<(), ServiceError> {
+    async fn check_room_for_client(&self, Puller { caller, quota }: Puller<'_>) -> Result<(), ServiceError> {
         let Some(max) = quota.max_clients else { return Ok(()) };
-        if self.store.count_clients(tenant, max).await? < max {
-            return Ok(());
-        }
-        Err(ServiceError::QuotaExceeded(QuotaExceeded { kind: QuotaKind::Clients, max }))
+        let is_room = self.store.count_clients(caller.tenant, max).await?.remembered < max;
+        if is_room { Ok(()) } else { Err(too_many_clients(max)) }
     }
 
     /// Makes a write on which no answer depends, if it takes only a short time.
-    async fn try_for_a_while<T, E: fmt::Display>(&self, tenant: &TenantId, write: impl Future<Output = Result<T, E>>) {
+    async fn try_for_a_while<T, E: fmt::Display>(
+        &self,
+        tenant: &TenantId,
+        what: &str,
+        write: impl Future<Output = Result<T, E>>,
+    ) {
         let patience = self.host.patience(Duration::from_millis(NOTE_TIME_MAX_MS));
         let (store, tenant) = (self.adapter(), tenant.as_str());
         match select(pin!(write), patience).await {
             Either::Left((Ok(_), _)) => {}
             Either::Left((Err(error), _)) => {
-                tracing::warn!(store.name = store, tenant, error.cause = %error, "a client's progress is not noted");
+                tracing::warn!(store.name = store, tenant, error.cause = %error, "{what} is not noted");
             }
             Either::Right(_) => {
-                tracing::warn!(
-                    store.name = store,
-                    tenant,
-                    "a client's progress is not noted, the store takes too long"
-                );
+                tracing::warn!(store.name = store, tenant, "{what} is not noted, the store takes too long");
             }
         }
     }
 
     /// A page in the order of the log, from a place of a client, or from the beginning if the log has no such place.
+    /// The owner of the client is read with it.
     async fn page_from(
         &self,
         tenant: &TenantId,
+        client_id: &ClientId,
         cursor: Cursor,
         max_operations: usize,
-    ) -> Result<LogPage, ServiceError> {
-        let request = |cursor| ChangesRequest::operations(Some(cursor), max_operations);
+    ) -> Result<(LogPage, Option<Subject>), ServiceError> {
+        let request = |cursor| ChangesRequest {
+            client_id: Some(client_id.clone()),
+            ..ChangesRequest::operations(Some(cursor), max_operations)
+        };
         let changes = match self.store.changes(tenant, request(cursor)).await? {
             // The memory belongs to another log than the store has now, so only a start from the beginning loses
             // nothing.
@@ -348,7 +407,7 @@ impl SyncService {
             page @ Changes::Page { .. } => page,
         };
         match changes {
-            Changes::Page { page, .. } => Ok(page),
+            Changes::Page { page, owner, .. } => Ok((page, owner)),
             Changes::Reset => {
                 let wrong = "a pull from the beginning was answered with a reset";
                 Err(StoreError::new(self.adapter(), "changes", ErrorKind::Failed, wrong).into())

@@ -8,10 +8,12 @@ use super::error::ServiceError;
 use super::group_commit::GroupCommit;
 use super::hooks::{Caller, InvalidOperation};
 use super::push_lane::{PendingPush, Pushed, commit_group};
+#[cfg(doc)]
+use crate::core::access::Role;
 use crate::core::access::{Principal, View};
 use crate::core::decide::quota::Quota;
 use crate::core::decide::{OperationRefused, Outcome};
-use crate::core::names::TenantId;
+use crate::core::names::{ClientId, TenantId};
 use crate::core::operation::Operation;
 use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
 
@@ -21,6 +23,8 @@ use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
 pub struct PushRequest {
     /// The operations, in their order.
     pub operations: Vec<Operation>,
+    /// The client that pushes them, if it is known. It need not be the author of them all.
+    pub client_id: Option<ClientId>,
     /// The limit for all documents in the answered conflicts together, in bytes. A push that would answer more is
     /// refused and changes nothing.
     pub conflicts_max_bytes: usize,
@@ -36,7 +40,14 @@ impl PushRequest {
     /// A push that takes effect as a whole, with the widest limit: [`PUSH_CONFLICTS_MAX_BYTES`].
     #[must_use]
     pub fn new(operations: Vec<Operation>) -> Self {
-        Self { operations, conflicts_max_bytes: PUSH_CONFLICTS_MAX_BYTES, is_partial: false, is_strict: false }
+        let conflicts_max_bytes = PUSH_CONFLICTS_MAX_BYTES;
+        Self { operations, client_id: None, conflicts_max_bytes, is_partial: false, is_strict: false }
+    }
+
+    /// The same push of a client.
+    #[must_use]
+    pub fn with_client(self, client_id: ClientId) -> Self {
+        Self { client_id: Some(client_id), ..self }
     }
 
     /// The same push with another limit for the documents in its conflicts, in bytes.
@@ -71,6 +82,10 @@ impl SyncService {
 
     /// Pushes operations for a principal.
     ///
+    /// The client that pushes and the authors of the operations belong to the subject of the principal, or to nobody.
+    /// The authors of operations that take effect belong to it from then on. This does not concern a principal of the
+    /// role [`Role::Service`], and one that [is everybody](Principal::is_everybody).
+    ///
     /// # Errors
     /// The errors of [`SyncService::push`].
     pub async fn push_as(&self, principal: &Principal, request: PushRequest) -> Result<Pushed, ServiceError> {
@@ -84,7 +99,7 @@ impl SyncService {
         quota: Quota,
         view: View,
     ) -> Result<Pushed, ServiceError> {
-        let PushRequest { mut operations, conflicts_max_bytes, is_partial, is_strict } = request;
+        let PushRequest { mut operations, client_id, conflicts_max_bytes, is_partial, is_strict } = request;
         let invalid = self.hooks.invalid(caller, &operations);
         if !is_partial && !invalid.is_empty() {
             return Ok(Pushed::Invalid(invalid));
@@ -96,8 +111,16 @@ impl SyncService {
         }
         let operations = Arc::new(operations);
         let lane = self.lanes.lane(caller.tenant, || GroupCommit::new(Arc::clone(&self.host)));
-        let shared = Arc::clone(&operations);
-        let push = PendingPush { operations: shared, conflicts_max_bytes, quota, is_partial, is_strict, view };
+        let push = PendingPush {
+            operations: Arc::clone(&operations),
+            subject: caller.subject().cloned(),
+            claimant: caller.client_owner().map(|subject| (subject.clone(), client_id)),
+            conflicts_max_bytes,
+            quota,
+            is_partial,
+            is_strict,
+            view,
+        };
         let (store, host, tenant) = (Arc::clone(&self.store), Arc::clone(&self.host), caller.tenant.clone());
         let commit = async move |pushes: Vec<PendingPush>| commit_group(&*store, &*host, &tenant, &pushes).await;
         match lane.submit(push, commit).await? {

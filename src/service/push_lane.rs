@@ -9,9 +9,12 @@ use super::group_commit::{GroupCommit, Item};
 use super::hooks::InvalidOperation;
 use super::host::{Host, backoff};
 use crate::core::access::View;
+use crate::core::decide::owners::Claimant;
 use crate::core::decide::quota::Quota;
-use crate::core::decide::{self, Batch, Decision, Outcome, Refused, Snapshot, decide, ids_of, keys_of, read_bytes};
-use crate::core::names::{DocumentKey, TenantId};
+use crate::core::decide::{
+    self, Batch, Decision, Outcome, Refused, Snapshot, client_ids_of, decide, ids_of, keys_of, read_bytes,
+};
+use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
 use crate::core::operation::Operation;
 use crate::limits::protocol::PUSH_LOADED_MAX_BYTES;
 use crate::limits::service::{
@@ -60,6 +63,10 @@ pub(super) type PushLane = GroupCommit<PendingPush, Result<Pushed, ServiceError>
 #[derive(Debug)]
 pub(super) struct PendingPush {
     pub(super) operations: Arc<Vec<Operation>>,
+    /// The subject that pushes them.
+    pub(super) subject: Option<Subject>,
+    /// The subject that may use only its own client ids, and the client that pushes.
+    pub(super) claimant: Option<(Subject, Option<ClientId>)>,
     pub(super) conflicts_max_bytes: usize,
     pub(super) quota: Quota,
     pub(super) is_partial: bool,
@@ -69,9 +76,18 @@ pub(super) struct PendingPush {
 
 impl From<decide::Push<'_>> for PendingPush {
     fn from(push: decide::Push<'_>) -> Self {
-        let decide::Push { operations, conflicts_max_bytes, quota, is_partial, is_strict, view } = push;
-        let (operations, view) = (Arc::new(operations.to_vec()), view.clone());
-        Self { operations, conflicts_max_bytes, quota, is_partial, is_strict, view }
+        let decide::Push { operations, subject, claimant, conflicts_max_bytes, quota, is_partial, is_strict, .. } =
+            push;
+        Self {
+            operations: Arc::new(operations.to_vec()),
+            subject: subject.cloned(),
+            claimant: claimant.map(|claimant| (claimant.subject.clone(), claimant.client_id.cloned())),
+            conflicts_max_bytes,
+            quota,
+            is_partial,
+            is_strict,
+            view: push.view.clone(),
+        }
     }
 }
 
@@ -104,9 +120,12 @@ impl Item for PendingPush {
 
 impl PendingPush {
     fn to_decide(&self) -> decide::Push<'_> {
-        let Self { operations, conflicts_max_bytes, quota, is_partial, is_strict, view } = self;
+        let Self { operations, subject, claimant, conflicts_max_bytes, quota, is_partial, is_strict, view } = self;
+        let claimant = claimant.as_ref();
         decide::Push {
             operations,
+            subject: subject.as_ref(),
+            claimant: claimant.map(|(subject, client_id)| Claimant { subject, client_id: client_id.as_ref() }),
             conflicts_max_bytes: *conflicts_max_bytes,
             quota: *quota,
             is_partial: *is_partial,
@@ -180,6 +199,7 @@ async fn commit_together(
     let mut request = LoadRequest {
         ids: ids_of(pushes),
         keys: keys_of(pushes),
+        client_ids: client_ids_of(pushes),
         max_bytes: PUSH_LOADED_MAX_BYTES,
         with_usage: pushes.iter().any(|push| push.quota.concerns_pushes()),
         with_labels: pushes.iter().any(|push| push.view.has_rules()),
@@ -189,12 +209,17 @@ async fn commit_together(
             let pause = backoff(attempt - 1, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, host.random_bits());
             host.sleep(pause).await;
         }
-        let snapshot = store.load(tenant, request.clone()).await?;
+        let mut snapshot = store.load(tenant, request.clone()).await?;
         if snapshot.is_cut {
             match pushes {
                 [push] if keys_of_unknown(store, tenant, *push, &mut request).await? => continue,
                 _ => return Ok(Together::TooLarge),
             }
+        }
+        let max_clients = pushes.iter().filter_map(|push| push.quota.max_clients).max();
+        if let Some(max_clients) = max_clients.filter(|_| snapshot.owners.len() < request.client_ids.len()) {
+            // A client is new, so that it matters how many there are.
+            snapshot.owned_clients = Some(store.count_clients(tenant, max_clients).await?.owned);
         }
         let (decisions, batch) = decide_in_turn(host, pushes, snapshot).await;
         if batch.is_empty() {

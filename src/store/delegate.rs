@@ -30,7 +30,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a
 ///     }
 ///
 ///     delegate_store!(|this| &*this.0; name, load, changes, note_pulled, changes_by_time, client, remember);
-///     delegate_store!(|this| &*this.0; document, query, stats, count_clients, compact, tenants, check);
+///     delegate_store!(|this| &*this.0; claim, document, query, stats, count_clients, compact, tenants, check);
 /// }
 /// ```
 ///
@@ -58,8 +58,8 @@ macro_rules! delegate_store {
     (|$this:ident| $inner:expr $(, around $hook:path)?; all) => {
         $crate::store::delegate_store!(
             |$this| $inner $(, around $hook)?;
-            name, load, commit, changes, note_pulled, changes_by_time, client, remember, document, query, stats,
-            count_clients, compact, tenants, check
+            name, load, commit, changes, note_pulled, changes_by_time, client, remember, claim, document, query,
+            stats, count_clients, compact, tenants, check
         );
     };
     (|$this:ident| $inner:expr; $($method:ident),+ $(,)?) => {
@@ -112,6 +112,12 @@ macro_rules! delegate_store {
             memory: $crate::store::NewMemory
         ) -> $crate::store::Remember);
     };
+    (@claim $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, claim['a, 'b, 'c](
+            tenant: &'a $crate::core::names::TenantId, client: &'b $crate::core::names::ClientId,
+            subject: &'c $crate::core::names::Subject
+        ) -> ());
+    };
     (@document $($wrapper:tt)*) => {
         $crate::store::delegate_store!(@method $($wrapper)*, document['a, 'b](
             tenant: &'a $crate::core::names::TenantId, key: &'b $crate::core::names::DocumentKey
@@ -131,7 +137,7 @@ macro_rules! delegate_store {
     (@count_clients $($wrapper:tt)*) => {
         $crate::store::delegate_store!(@method $($wrapper)*, count_clients['a](
             tenant: &'a $crate::core::names::TenantId, max_clients: u64
-        ) -> u64);
+        ) -> $crate::store::ClientCounts);
     };
     (@compact $($wrapper:tt)*) => {
         $crate::store::delegate_store!(@method $($wrapper)*, compact['a](

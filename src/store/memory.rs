@@ -9,16 +9,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, FORGOTTEN_PULLED_SEQ,
-    LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
+    Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, ErrorKind,
+    FORGOTTEN_PULLED_SEQ, LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError,
+    TimeRequest,
 };
 use crate::core::cursor::{Head, Position};
+use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::quota::Usage;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
-use crate::core::names::{ClientId, DocumentKey, FromStore, OperationId, TenantId};
+use crate::core::names::{ClientId, DocumentKey, FromStore, OperationId, Subject, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry, Operation};
 use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder, TimePlace};
@@ -64,11 +66,13 @@ struct Tenant {
     horizon: Seq,
     received_at_ms: UnixMs,
     clients: BTreeMap<ClientId, ClientMemory>,
+    owners: BTreeMap<ClientId, ClientOwner>,
 }
 
 #[derive(Debug)]
 struct Logged {
     operation: Operation,
+    subject: Option<Subject>,
     received_at_ms: UnixMs,
 }
 
@@ -91,13 +95,19 @@ impl Tenant {
             .documents
             .iter()
             .all(|write| self.documents.get(&write.key).map(|(_, document)| document.rev) == write.seen_rev);
-        if !holds || batch.operations.iter().any(|operation| self.known.contains(&operation.id)) {
+        let owners_hold = batch.owners.iter().all(|write| self.owners.get(&write.client_id) == write.seen.as_ref());
+        if !holds || !owners_hold || batch.operations.iter().any(|operation| self.known.contains(&operation.id)) {
             return Commit::Contended;
         }
         let Position { seq: before, fingerprint } = self.head().position;
         self.received_at_ms = self.received_at_ms.max(batch.received_at_ms);
         self.fingerprints.extend(batch.fingerprints(fingerprint));
         let operations: Vec<Operation> = batch.operations.iter().map(detached_operation).collect();
+        let subjects: Vec<_> = (0..operations.len()).map(|index| batch.subject(index).map(detached)).collect();
+        for write in batch.owners {
+            let owner = ClientOwner { subject: write.owner.subject.as_ref().map(detached), ..write.owner };
+            self.owners.insert(detached(&write.client_id), owner);
+        }
         for write in batch.documents {
             let (index, seq) = (write.operation_index, before.next().plus(write.operation_index as u64));
             let key = operations[index].key.clone();
@@ -107,16 +117,16 @@ impl Tenant {
             }
             self.keys_by_seq.insert(seq, key);
         }
-        for (seq, operation) in before.following().zip(operations) {
+        for (seq, (operation, subject)) in before.following().zip(operations.into_iter().zip(subjects)) {
             self.known.insert(operation.id.clone());
-            self.log.insert(seq, Logged { operation, received_at_ms: self.received_at_ms });
+            self.log.insert(seq, Logged { operation, subject, received_at_ms: self.received_at_ms });
         }
         Commit::Done
     }
 
     /// The log after a sequence number.
     fn entries_after(&self, seq: Seq) -> impl Iterator<Item = LogEntry> {
-        self.log.range(seq.next()..).map(|(seq, logged)| logged_entry(*seq, &logged.operation))
+        self.log.range(seq.next()..).map(|(seq, logged)| logged_entry(*seq, logged))
     }
 
     /// The documents that were changed after a place, in the form of operations and in the order of these changes. Each
@@ -136,7 +146,7 @@ impl Tenant {
     fn changes(&self, request: ChangesRequest) -> Result<Changes> {
         let there = request.cursor.and_then(|cursor| self.position(cursor.position().seq));
         let there = there.map(|there| there.fingerprint);
-        let ChangesRequest { cursor, feed, max_operations, client_id, view } = request;
+        let ChangesRequest { cursor, feed, max_operations, client_id, view, with_subjects } = request;
         let page = LogPageBuilder::begin(cursor, &feed, max_operations, self.head(), there);
         let Some(mut page) = page.map(|page| page.seen_by(&view)) else { return Ok(Changes::Reset) };
         let rows: &mut dyn Iterator<Item = (LogEntry, Option<String>)> = match page.scan() {
@@ -144,6 +154,8 @@ impl Tenant {
             Scan::State { after, tombstones_after } => &mut self.states_after(after.seq, tombstones_after),
         };
         for (row, former_labels) in rows.filter(|(row, _)| feed.includes(&row.key.collection)) {
+            let subject = row.subject.clone().filter(|_| with_subjects);
+            let row = LogEntry { subject, ..row };
             let wants_more = page.push_document(row, former_labels.as_deref());
             if !wants_more.map_err(|damaged| StoreError::new(NAME, "changes", ErrorKind::Failed, damaged))? {
                 break;
@@ -151,8 +163,9 @@ impl Tenant {
         }
         let lost = || StoreError::new(NAME, "changes", ErrorKind::Failed, "a sequence number without a fingerprint");
         let page = page.finish(|seq| self.position(seq).map(|last| last.fingerprint).ok_or_else(lost))?;
-        let noted = client_id.and_then(|client| self.clients.get(&client)).map(ClientMemory::progress);
-        Ok(Changes::Page { page, noted })
+        let noted = client_id.as_ref().and_then(|client| self.clients.get(client)).map(ClientMemory::progress);
+        let owner = client_id.and_then(|client| self.owners.get(&client)?.subject.clone());
+        Ok(Changes::Page { page, noted, owner })
     }
 
     fn note_pulled(&mut self, client: &ClientId, progress: Progress) {
@@ -174,7 +187,7 @@ impl Tenant {
         rows.sort_unstable_by_key(place);
         let mut page = TimePageBuilder::new(request.max_operations);
         for row in rows {
-            if !page.push(row) {
+            if !page.push(LogEntry { subject: None, ..row }) {
                 break;
             }
         }
@@ -189,6 +202,11 @@ impl Tenant {
         let NewMemory { places, pulled_seq, seen_at_ms, .. } = memory;
         self.clients.insert(client.clone(), ClientMemory { revision: revision.next(), places, pulled_seq, seen_at_ms });
         Remember::Done
+    }
+
+    fn claim(&mut self, client: &ClientId, subject: &Subject) {
+        let owner = self.owners.entry(client.clone()).or_default();
+        owner.subject.get_or_insert_with(|| subject.clone());
     }
 
     fn document(&self, key: &DocumentKey) -> Option<LiveDocument> {
@@ -333,7 +351,7 @@ fn detached<N: FromStore + AsRef<str>>(name: &N) -> N {
     N::from_store(name.as_ref())
 }
 
-fn logged_entry(seq: Seq, operation: &Operation) -> LogEntry {
+fn logged_entry(seq: Seq, Logged { operation, subject, .. }: &Logged) -> LogEntry {
     LogEntry {
         seq,
         id: operation.id.clone(),
@@ -343,6 +361,7 @@ fn logged_entry(seq: Seq, operation: &Operation) -> LogEntry {
         client_id: operation.client_id.clone(),
         clock: operation.clock.json().clone(),
         rev: None,
+        subject: subject.clone(),
     }
 }
 
@@ -356,6 +375,7 @@ fn state_entry(seq: Seq, key: &DocumentKey, document: &Document) -> LogEntry {
         client_id: document.client_id.clone(),
         clock: document.clock.json().clone(),
         rev: Some(document.rev),
+        subject: None,
     }
 }
 
@@ -378,7 +398,10 @@ impl Store for MemoryStore {
             let documents: HashMap<_, _> = request.keys.into_iter().filter_map(document).collect();
             let is_cut = documents.values().map(Document::bytes).sum::<usize>() > request.max_bytes;
             let documents = if is_cut { HashMap::new() } else { documents };
-            Snapshot { known, documents, is_cut, usage: request.with_usage.then(|| tenant.usage()) }
+            let owner = |client: ClientId| tenant.owners.get(&client).map(|owner| (client, owner.clone()));
+            let owners = request.client_ids.into_iter().filter_map(owner).collect();
+            let usage = request.with_usage.then(|| tenant.usage());
+            Snapshot { known, documents, is_cut, owners, usage, owned_clients: None }
         }))
     }
 
@@ -407,6 +430,11 @@ impl Store for MemoryStore {
         Ok(self.with(tenant, |tenant| tenant.remember(client, memory)))
     }
 
+    async fn claim(&self, tenant: &TenantId, client: &ClientId, subject: &Subject) -> Result<()> {
+        self.with(tenant, |tenant| tenant.claim(client, subject));
+        Ok(())
+    }
+
     async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
         Ok(self.with(tenant, |tenant| tenant.document(key)))
     }
@@ -419,8 +447,11 @@ impl Store for MemoryStore {
         Ok(self.with(tenant, |tenant| tenant.stats(&active_ms)))
     }
 
-    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<u64> {
-        Ok(self.with(tenant, |tenant| max_clients.min(tenant.clients.len() as u64)))
+    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {
+        Ok(self.with(tenant, |tenant| ClientCounts {
+            remembered: max_clients.min(tenant.clients.len() as u64),
+            owned: max_clients.min(tenant.owners.len() as u64),
+        }))
     }
 
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {

@@ -7,6 +7,8 @@
 //! - the *fingerprint* of the log at every sequence number, compacted or not;
 //! - the *documents*, including tombstones, each with the sequence number of its last operation;
 //! - the *head*: the newest position, the horizon, and the counters of the statistics and of the usage;
+//! - the *owners* of client ids: the subject to which each belongs, and the greatest counter that the server has given
+//!   it; they are never forgotten;
 //! - the *clients* that pull: what the `since` of an original client stands for, and how far each client has pulled.
 //!
 //! The in-memory store ([`memory`]) is the model: every other store must give the same answers.
@@ -42,7 +44,7 @@ use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::feed::Feed;
 use crate::core::filter::{Filter, Sort};
-use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, TenantId};
+use crate::core::names::{ClientId, Collection, DocumentKey, OperationId, Subject, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::page::{LogPage, TimePage, TimePlace};
 pub use crate::core::page::{QueryPage, SortedEnd};
@@ -71,13 +73,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The name of the adapter, as in the answer of `/health`.
     fn name(&self) -> &'static str;
 
-    /// Reads what [`crate::core::decide::decide`] needs about some ids and documents, all at one moment, in one round
-    /// trip.
+    /// Reads what [`crate::core::decide::decide`] needs about some ids, documents and clients, all at one moment, in
+    /// one round trip.
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot>;
 
     /// Writes a batch, which must not be empty: either all of it or nothing, in one round trip.
     ///
-    /// It is written if every document still has the revision that the decision saw and none of the ids is known.
+    /// It is written if every document and every owner is still as the decision saw it, and none of the ids is known.
     /// Otherwise the outcome is [`Commit::Contended`] and nothing has changed. The operations take the next sequence
     /// numbers of the tenant in the order of the batch. From then on, a reader that sees number `n` also sees every
     /// number below it. After `Done`, the batch survives the death of this process, of the database and of the machine.
@@ -88,7 +90,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Reads a page in the order of the log, all at one moment; [`crate::core::page`] says which rows it has.
     ///
-    /// If the request names a client, its stored progress is read in the same round trip.
+    /// If the request names a client, its owner and its stored progress are read in the same round trip.
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes>;
 
     /// Stores how far a client has pulled. Only [`Store::stats`] uses it, so it need not reach a disk before this
@@ -107,6 +109,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// no memory yet, or only one from [`Store::note_pulled`]. It is as durable as a commit.
     async fn remember(&self, tenant: &TenantId, client: &ClientId, memory: NewMemory) -> Result<Remember>;
 
+    /// Makes a client id belong to a subject if it belongs to nobody. It is as durable as a commit.
+    async fn claim(&self, tenant: &TenantId, client: &ClientId, subject: &Subject) -> Result<()>;
+
     /// A document that is not deleted.
     async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>>;
 
@@ -121,8 +126,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// clock that ran ahead.
     async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats>;
 
-    /// The number of clients that the tenant has, forgotten ones with places included, but at most `max_clients`.
-    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<u64>;
+    /// The numbers of clients that the tenant has, each at most `max_clients`.
+    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts>;
 
     /// One small step of a compaction: moves the horizon and removes the log entries up to it, both or neither.
     ///
@@ -153,6 +158,8 @@ pub struct LoadRequest {
     pub ids: Vec<OperationId>,
     /// Documents, each once.
     pub keys: Vec<DocumentKey>,
+    /// Clients whose owners are read, each once.
+    pub client_ids: Vec<ClientId>,
     /// Most bytes of documents, their clocks included. If they have more, the snapshot [is cut](Snapshot::is_cut), and
     /// the store holds hardly more than these bytes of them.
     pub max_bytes: usize,
@@ -169,6 +176,7 @@ impl Default for LoadRequest {
         Self {
             ids: Vec::new(),
             keys: Vec::new(),
+            client_ids: Vec::new(),
             max_bytes: PUSH_LOADED_MAX_BYTES,
             with_usage: false,
             with_labels: false,
@@ -182,7 +190,7 @@ impl Default for LoadRequest {
 pub enum Commit {
     /// Everything is written.
     Done,
-    /// Another process has changed a document or pushed an id since the decision. Nothing is written.
+    /// Another process has changed a document or an owner, or pushed an id, since the decision. Nothing is written.
     Contended,
 }
 
@@ -195,17 +203,26 @@ pub struct ChangesRequest {
     pub feed: Feed,
     /// The greatest number of operations on the page.
     pub max_operations: usize,
-    /// The client that pulls, if its stored progress is to be read too.
+    /// The client that pulls, if its owner and its stored progress are to be read too.
     pub client_id: Option<ClientId>,
     /// The documents that the reader may see. If these are not all, the feed must be [`Feed::Documents`].
     pub view: View,
+    /// Whether entries of the log are to have their subjects.
+    pub with_subjects: bool,
 }
 
 impl ChangesRequest {
     /// A page of operations, not for a certain client.
     #[must_use]
     pub fn operations(cursor: Option<Cursor>, max_operations: usize) -> Self {
-        Self { cursor, feed: Feed::Operations, max_operations, client_id: None, view: View::default() }
+        Self {
+            cursor,
+            feed: Feed::Operations,
+            max_operations,
+            client_id: None,
+            view: View::default(),
+            with_subjects: false,
+        }
     }
 }
 
@@ -218,9 +235,20 @@ pub enum Changes {
         page: LogPage,
         /// The stored progress of the client in the request, if there is any.
         noted: Option<Progress>,
+        /// The subject to which the client in the request belongs, if it belongs to one.
+        owner: Option<Subject>,
     },
     /// The cursor belongs to another log, so the client must start again without a cursor.
     Reset,
+}
+
+/// The numbers of clients that a tenant has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClientCounts {
+    /// The clients whose progress or places are stored. Forgotten ones with places are included.
+    pub remembered: u64,
+    /// The client ids that have an owner, or a counter that the server has given.
+    pub owned: u64,
 }
 
 /// The page that [`Store::changes_by_time`] reads.

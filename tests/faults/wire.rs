@@ -101,6 +101,7 @@ fn entry(operation: &Value) -> Option<LogEntry> {
         client_id: ClientId::literal(text("clientId")?),
         clock: VectorClock::parse(&operation["vectorClock"].to_string()).ok()?.json().clone(),
         rev: operation["rev"].as_u64().map(Rev::new),
+        subject: None,
     })
 }
 

@@ -51,6 +51,7 @@ fn entry(operation: &Operation) -> LogEntry {
         client_id: operation.client_id.clone(),
         clock: operation.clock.json().clone(),
         rev: None,
+        subject: None,
     }
 }
 

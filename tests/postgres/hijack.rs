@@ -191,10 +191,13 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     world(&options).apply([insert("op-1", "doc-1")]).await;
     let before = "DO $$ DECLARE f regprocedure; BEGIN
                       FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
-                          AND proname = 'syncflow_commit' AND pronargs = 24
+                          AND proname = 'syncflow_commit' AND pronargs IN (24, 30)
                       LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP;
                   END $$;
-                  DROP FUNCTION syncflow.syncflow_usage, syncflow.syncflow_feed;
+                  DROP FUNCTION syncflow.syncflow_usage, syncflow.syncflow_feed, syncflow.syncflow_load_owners;
+                  DROP FUNCTION syncflow.syncflow_owner, syncflow.syncflow_subject, syncflow.syncflow_claim;
+                  DROP TABLE syncflow.syncflow_owners;
+                  ALTER TABLE syncflow.syncflow_operations DROP COLUMN subject;
                   DROP INDEX syncflow.syncflow_documents_deleted_of_collection;
                   DROP TABLE syncflow.syncflow_former_labels;
                   ALTER TABLE syncflow.syncflow_heads DROP COLUMN bytes;
@@ -210,7 +213,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let sql = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
                AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)";
     let safe: i64 = admin.query_one(sql, &[]).await.expect("they are counted").get(0);
-    assert_eq!(safe, 14);
+    assert_eq!(safe, 19);
 }
 
 #[tokio::test]

@@ -194,11 +194,15 @@ async fn the_bytes_of_a_tenant_are_counted_by_the_step_and_for_servers_of_the_ve
     let undo = format!(
         "DO $$ DECLARE f regprocedure; BEGIN
              FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = '{0}'::regnamespace
-                 AND (proname IN ('syncflow_usage', 'syncflow_feed') OR proname = 'syncflow_commit' AND pronargs = 24)
+                 AND (proname IN ('syncflow_usage', 'syncflow_feed', 'syncflow_load_owners', 'syncflow_owner',
+                         'syncflow_subject', 'syncflow_claim')
+                     OR proname = 'syncflow_commit' AND pronargs IN (24, 30))
              LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP;
          END $$;
          DROP INDEX {0}.syncflow_documents_deleted_of_collection;
          DROP TABLE {0}.syncflow_former_labels;
+         DROP TABLE {0}.syncflow_owners;
+         ALTER TABLE {0}.syncflow_operations DROP COLUMN subject;
          ALTER TABLE {0}.syncflow_heads DROP COLUMN bytes;
          DELETE FROM {0}.syncflow_migrations WHERE step >= 7",
         schema.quoted(),

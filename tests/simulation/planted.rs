@@ -178,7 +178,7 @@ impl Store for PlantedStore {
         self.catch_up().await;
         let cursor = request.cursor;
         Ok(match self.inner.changes(tenant, request).await? {
-            Changes::Page { page, noted } => Changes::Page { page: self.spoil(cursor, page), noted },
+            Changes::Page { page, noted, owner } => Changes::Page { page: self.spoil(cursor, page), noted, owner },
             Changes::Reset => Changes::Reset,
         })
     }
@@ -209,5 +209,5 @@ impl Store for PlantedStore {
         self.inner.query(tenant, query).await
     }
 
-    delegate_store!(|this| &*this.inner; note_pulled, client, stats, count_clients, compact, tenants, check);
+    delegate_store!(|this| &*this.inner; note_pulled, client, claim, stats, count_clients, compact, tenants, check);
 }

@@ -10,6 +10,7 @@
 //! | `since` | the greatest `timestamp` of the last page that the client applied, an integer from 0; default 0 |
 //! | `limit` | integer from 1: the most operations on the page; default 100, larger values than 1,000 mean 1,000 |
 //! | `clientId` | the client; a name (1 to 256 bytes of UTF-8 without control characters) |
+//! | `subjects` | with `cursor`: `true` adds to each operation the `subject` that pushed it; for the role `admin` |
 //! | `vectorClock` | an object, which is ignored |
 //!
 //! | status | answer |
@@ -17,6 +18,7 @@
 //! | 200 | `{"operations":[…],"conflicts":[],"cursor":"…","hasMore":false}` |
 //! | 400 | the body is not a JSON object, or one of its fields is wrong |
 //! | 403 | the client may not see every document and pulls with `since`; it needs a cursor |
+//! | 403 | `foreign_client`: the `clientId` belongs to another subject; `forbidden_role`: `subjects` is for admins |
 //! | 410 | `"reason":"reset"`: the cursor is of another log (the database was restored); start without a cursor |
 //! | 410 | `"reason":"view"`: the client may see other documents than before; start without a cursor |
 //! | 422 | more changes than fit a page share a timestamp, and neither `cursor` nor `clientId` tells them apart |
@@ -54,11 +56,12 @@ use crate::api::access::Reader;
 use crate::api::answer;
 use crate::api::body::BodyText;
 use crate::api::error::{ApiError, Faults};
-use crate::api::fields::{Fields, limit, name, string};
+use crate::api::fields::{Fields, boolean, limit, name, string};
 use crate::api::schema::{
     BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, QuotaExceeded, RunTooLong, Unauthorized,
     Unavailable,
 };
+use crate::core::access::Action;
 use crate::core::cursor::{Cursor, NotACursor};
 use crate::core::feed::Collections;
 use crate::core::json::{self, List, ObjectWriter};
@@ -86,6 +89,9 @@ pub(in crate::api) async fn pull_changes(
     body: BodyText,
 ) -> Result<Response, ApiError> {
     let request = read(body.or_empty_object())?;
+    if request.with_subjects && !principal.role.permits(Action::Administer) {
+        return Err(ApiError::ForbiddenField(SUBJECTS));
+    }
     let mark = match &request.from {
         PullFrom::Documents { collections: Some(collections), .. } => Some(collections.fingerprint()),
         _ => None,
@@ -96,11 +102,15 @@ pub(in crate::api) async fn pull_changes(
         Pulled::OtherView => Err(ApiError::OtherView),
         Pulled::CursorNeeded => Err(ApiError::CursorNeeded),
         Pulled::RunTooLong => Err(ApiError::RunTooLong),
+        Pulled::ForeignClient => Err(ApiError::ForeignClient { field: "clientId".to_owned() }),
     }
 }
 
 /// The keys of the request.
-pub(in crate::api) const KEYS: [&str; 6] = ["cursor", "as", "since", "limit", "clientId", "vectorClock"];
+pub(in crate::api) const KEYS: [&str; 7] = ["cursor", "as", "since", "limit", "clientId", SUBJECTS, "vectorClock"];
+
+/// The key for the subjects of operations.
+const SUBJECTS: &str = "subjects";
 
 /// The key of the list of collections.
 pub(in crate::api) const COLLECTIONS: &str = "collections";
@@ -144,9 +154,18 @@ pub(in crate::api) fn read(text: &str) -> Result<PullRequest, ApiError> {
     };
     let max_operations = fields.optional("limit", PAGE_DEFAULT_OPERATIONS, limit(PAGE_MAX_OPERATIONS));
     let client_id = fields.optional("clientId", None, |text| name(ClientId::parse)(text).map(Some));
+    let with_subjects = fields.optional(SUBJECTS, false, boolean);
+    if with_subjects == Some(true) && !(has_cursor && form == Some(Form::Operations)) {
+        fields.fault(SUBJECTS, "needs the key cursor, and operations rather than documents");
+    }
     let _ = fields.optional("vectorClock", (), an_object);
-    let request = from.zip(max_operations).zip(client_id).map(|(((from, view), max_operations), client_id)| {
-        PullRequest { client_id, max_operations, view, ..PullRequest::new(from) }
+    let request = from.zip(max_operations).zip(client_id.zip(with_subjects));
+    let request = request.map(|(((from, view), max_operations), (client_id, with_subjects))| PullRequest {
+        client_id,
+        max_operations,
+        view,
+        with_subjects,
+        ..PullRequest::new(from)
     });
     faults.into_result(request).map_err(ApiError::BadFields)
 }
@@ -312,6 +331,9 @@ mod tests {
             (r#"{"cursor":null,"as":"documents","collections":["a",5]}"#, "collections[1]"),
             (r#"{"clientId":null}"#, "clientId"),
             (r#"{"clientId":""}"#, "clientId"),
+            (r#"{"subjects":1}"#, "subjects"),
+            (r#"{"subjects":true}"#, "subjects"),
+            (r#"{"cursor":null,"as":"documents","subjects":true}"#, "subjects"),
             (r#"{"vectorClock":null}"#, "vectorClock"),
             (r#"{"vectorClock":[]}"#, "vectorClock"),
         ] {

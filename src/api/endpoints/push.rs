@@ -23,6 +23,7 @@
 //! |---|---|
 //! | 200 | `{"accepted":[…],"conflicts":[…]}`: each operation is in one of them, or in `refused` of a partial push |
 //! | 400 | something is wrong with the request; every faulty field is named, and nothing was applied |
+//! | 403 | `foreign_client`: the client id in `fields` belongs to another subject, and nothing was applied |
 //!
 //! *Accepted* operations took effect, now or in an earlier push: an id takes effect once, however often it is pushed.
 //! They survive any crash from then on, and are answered with exactly the bytes that were sent. An operation that
@@ -40,9 +41,9 @@
 //! would become larger than 1 MiB, the answer is a 400 that names the operation's `data`.
 //!
 //! *Refused* operations of a partial push changed nothing. Each has its `index` in the push, its `id` if it has a valid
-//! one, the `fields` at fault and a `message`. It is refused for faults of its fields, because its document would
-//! become larger than 1 MiB, or because the application does not allow it. Later operations on its document are refused
-//! too.
+//! one, the `fields` at fault and a `message`. It is refused for faults of its fields or because its document
+//! would become larger than 1 MiB. It may also be refused because its author belongs to another subject, or because the
+//! application does not allow it. Later operations on its document are refused too.
 //!
 //! A push is also answered with a 400 in the following cases. It names `operations`; fewer operations at a time help.
 //!
@@ -89,11 +90,11 @@ pub(in crate::api) async fn push_operations(
     limit: Option<Extension<AnswerLimit>>,
     body: BodyText,
 ) -> Result<Response, ApiError> {
-    let push_body::ReadPush { texts, operations, partial, is_strict } = push_body::read(body.as_text())?;
+    let push_body::ReadPush { texts, operations, client_id, partial, is_strict } = push_body::read(body.as_text())?;
     let partial = partial.map(Refusals::of);
     let limit = limit.map(|Extension(limit)| limit);
-    let request =
-        PushRequest::new(operations).with_conflicts_max_bytes(conflicts_max_bytes(&texts, partial.as_ref(), limit)?);
+    let conflicts_max_bytes = conflicts_max_bytes(&texts, partial.as_ref(), limit)?;
+    let request = PushRequest::new(operations).with_client(client_id).with_conflicts_max_bytes(conflicts_max_bytes);
     let request = if partial.is_some() { request.partial() } else { request };
     let request = if is_strict { request.strict() } else { request };
     match service.push_as(&principal, request).await? {
@@ -105,6 +106,10 @@ pub(in crate::api) async fn push_operations(
             format_args!("operations[{index}].data"),
             format_args!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"),
         )),
+        Pushed::Refused(Refused::ForeignClient { index }) => {
+            let field = index.map_or("clientId".to_owned(), |index| format!("operations[{index}].clientId"));
+            Err(ApiError::ForeignClient { field })
+        }
         Pushed::Refused(Refused::DocumentDamaged { index }) => {
             Err(ApiError::Internal { cause: format!("the document of operations[{index}] is damaged in the store") })
         }
@@ -186,6 +191,7 @@ impl Refusals {
                 OperationRefused::DocumentTooLarge => {
                     (Some("data"), format!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"))
                 }
+                OperationRefused::ForeignClient => (Some("clientId"), FOREIGN_CLIENT.to_owned()),
                 OperationRefused::BuildsOnRefused => (None, BUILDS_ON_REFUSED.to_owned()),
                 OperationRefused::Invalid(message) => (None, excerpt(message)),
             };
@@ -195,6 +201,9 @@ impl Refusals {
         written
     }
 }
+
+/// The message for an operation whose author belongs to another subject.
+const FOREIGN_CLIENT: &str = "belongs to another subject than the one that pushes";
 
 /// The refusal of one operation.
 fn refusal<'f>(index: usize, text: &str, fields: impl IntoIterator<Item = &'f str>, message: &str) -> String {

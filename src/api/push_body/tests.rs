@@ -126,7 +126,7 @@ fn a_partial_push_is_read_without_its_faulty_operations() {
     let bad = r#"{"id":"op-2","type":"insert","data":{},"timestamp":1,"vectorClock":{"":1}}"#;
     let list = format!("{GOOD},7,{bad},{other}");
     let text: Text = format!(r#"{{"clientId":"a","partial":true,"operations":[{list}]}}"#).into();
-    let ReadPush { texts, operations, partial, is_strict } = read(&text).unwrap();
+    let ReadPush { texts, operations, partial, is_strict, .. } = read(&text).unwrap();
     assert!(!is_strict);
     let Partial { indexes, faulty } = partial.unwrap();
     assert_eq!((texts.as_slice(), operations.len(), indexes.as_slice()), (&[GOOD][..], 1, &[0][..]));

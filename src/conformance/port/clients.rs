@@ -1,16 +1,18 @@
 //! The port: `client`, `remember`, and the progress that `changes` reads.
 
-use super::super::draft::inserts;
+use super::super::draft::{insert, inserts, update};
 use super::super::world::{BEGINNING_MS, World};
 use crate::core::cursor::{Cursor, Position};
+use crate::core::decide::owners::{ClientOwner, OwnerWrite};
+use crate::core::feed::Feed;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::ClientId;
+use crate::core::names::{ClientId, Subject};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
 use crate::service::{PullFrom, Pulled};
-use crate::store::{Changes, ChangesRequest, ClientMemory, NewMemory, Remember};
+use crate::store::{Changes, ChangesRequest, ClientMemory, Commit, LoadRequest, NewMemory, Remember};
 
 /// Places that differ for each number.
 fn places(number: u64) -> Places {
@@ -38,7 +40,7 @@ async fn note(world: &World, client: &str, cursor: Option<Cursor>, max_operation
     let request =
         ChangesRequest { client_id: Some(client.clone()), ..ChangesRequest::operations(cursor, max_operations) };
     let changes = world.store.changes(&world.tenant, request).await.expect("the store reads changes");
-    let Changes::Page { page, noted } = changes else { panic!("no page") };
+    let Changes::Page { page, noted, .. } = changes else { panic!("no page") };
     let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
     if progress.is_news(noted) {
         world.store.note_pulled(&world.tenant, &client, progress).await.expect("the store notes");
@@ -145,4 +147,131 @@ pub async fn a_refused_cursor_notes_nobody(world: &World) {
     let pulled = world.pull(PullFrom::Cursor(Some(bogus)), Some("a"), 9).await;
     assert_eq!(pulled, Pulled::Reset);
     assert_eq!(world.memory("a").await, None);
+}
+
+async fn claim(world: &World, client: &str, subject: &str) {
+    let (client, subject) = (ClientId::literal(client), Subject::literal(subject));
+    world.store.claim(&world.tenant, &client, &subject).await.expect("the store claims");
+}
+
+fn owner(subject: Option<&str>, counter: u64) -> ClientOwner {
+    ClientOwner { subject: subject.map(Subject::literal), counter }
+}
+
+/// The owner of a client as a decision reads it.
+async fn loaded_owner(world: &World, client: &str) -> Option<ClientOwner> {
+    let client = ClientId::literal(client);
+    let request = LoadRequest {
+        client_ids: vec![ClientId::literal("nobody"), client.clone()],
+        with_usage: true,
+        ..LoadRequest::default()
+    };
+    let mut snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
+    let owner = snapshot.owners.remove(&client);
+    assert!(snapshot.owners.is_empty() && snapshot.usage.is_some());
+    owner
+}
+
+/// The subject that owns a client as a pull reads it.
+async fn pulled_owner(world: &World, client: &str, cursor: Option<Cursor>) -> Option<Subject> {
+    let client_id = Some(ClientId::literal(client));
+    let request = ChangesRequest { client_id, ..ChangesRequest::operations(cursor, 1_000) };
+    match world.store.changes(&world.tenant, request).await.expect("the store reads changes") {
+        Changes::Page { owner, .. } => owner,
+        Changes::Reset => panic!("the cursor was reset"),
+    }
+}
+
+/// A client id belongs for ever to the subject that claims it first, and in its tenant alone.
+pub async fn a_client_belongs_to_the_subject_that_claims_it_first(world: &World) {
+    assert_eq!(loaded_owner(world, "a").await, None);
+    for subject in ["ann", "bob"] {
+        claim(world, "a", subject).await;
+        assert_eq!(loaded_owner(world, "a").await, Some(owner(Some("ann"), 0)));
+        assert_eq!(pulled_owner(world, "a", None).await, Some(Subject::literal("ann")), "the log is empty");
+    }
+    claim(&world.as_tenant("another"), "a", "bob").await;
+    world.apply(inserts(3)).await;
+    world.host.advance_ms(1_000 * CLIENT_SEEN_PRECISION_MS * 24);
+    world.compact(0).await;
+    world.apply([insert("op-4", "doc-4")]).await;
+    for cursor in [None, Some(Cursor::BEGINNING), Some(world.head().await)] {
+        assert_eq!(pulled_owner(world, "a", cursor).await, Some(Subject::literal("ann")), "{cursor:?}");
+        assert_eq!(pulled_owner(world, "b", cursor).await, None);
+    }
+    let other = pulled_owner(&world.as_tenant("another"), "a", None).await;
+    assert_eq!(other, Some(Subject::literal("bob")));
+}
+
+/// Owners are written only as the decision saw them; otherwise nothing of the batch is.
+pub async fn an_owner_that_changed_since_the_decision_is_contended(world: &World) {
+    let (nobody, ann) = (|counter| owner(None, counter), |counter| owner(Some("ann"), counter));
+    let steps = [
+        (None, nobody(7), Commit::Done),
+        (None, nobody(8), Commit::Contended),
+        (Some(nobody(6)), nobody(8), Commit::Contended),
+        (Some(ann(7)), ann(8), Commit::Contended),
+        (Some(nobody(7)), ann(8), Commit::Done),
+        (Some(nobody(8)), owner(Some("bob"), 9), Commit::Contended),
+        (Some(owner(Some("bob"), 8)), owner(Some("bob"), 9), Commit::Contended),
+        (Some(ann(8)), ann(1 << 52), Commit::Done),
+        (None, ann(9), Commit::Contended),
+    ];
+    let mut expected = None;
+    for (number, (seen, next, outcome)) in steps.into_iter().enumerate() {
+        let mut batch = world.decide([insert(&format!("op-{number}"), &format!("doc-{number}"))]).await;
+        // A second one, which is never in the way, is written only with the first.
+        for (client, seen) in [("a".to_owned(), seen), (format!("b-{number}"), None)] {
+            batch.owners.push(OwnerWrite { client_id: ClientId::literal(&client), seen, owner: next.clone() });
+        }
+        assert_eq!(world.commit(batch).await, outcome, "step {number}");
+        if outcome == Commit::Done {
+            expected = Some(next);
+        }
+        assert_eq!(loaded_owner(world, "a").await, expected, "step {number}");
+        let is_written = outcome == Commit::Done;
+        assert_eq!(loaded_owner(world, &format!("b-{number}")).await.is_some(), is_written, "step {number}");
+        assert_eq!(world.document(&format!("doc-{number}")).await.is_some(), is_written, "step {number}");
+    }
+    let batch = world.decide([insert("op-last", "doc-last")]).await;
+    claim(world, "late", "bob").await;
+    let late = OwnerWrite { client_id: ClientId::literal("late"), seen: None, owner: ann(0) };
+    let batch = crate::core::decide::Batch { owners: vec![late], ..batch };
+    assert_eq!(world.commit(batch).await, Commit::Contended, "a pull was faster");
+    claim(world, "late", "ann").await;
+    assert_eq!(loaded_owner(world, "late").await, Some(owner(Some("bob"), 0)));
+    let mut batch = world.decide([insert("op-last", "doc-last")]).await;
+    batch.owners.push(OwnerWrite { client_id: ClientId::literal("c"), seen: None, owner: nobody(5) });
+    assert_eq!(world.commit(batch).await, Commit::Done);
+    claim(world, "c", "ann").await;
+    assert_eq!(loaded_owner(world, "c").await, Some(ann(5)), "a counter outlives the claim");
+}
+
+/// The log keeps who pushed each operation, and a page has it only if it was asked for.
+pub async fn operations_have_their_subjects_only_if_these_are_asked_for(world: &World) {
+    let mut batch = world.decide(inserts(3)).await;
+    batch.subjects = vec![Some(Subject::literal("ann \"ä\"")), None, Some(Subject::literal("bob"))];
+    assert_eq!(world.commit(batch).await, Commit::Done);
+    world.apply([update("op-4", "doc-1").clock(&[("a", 2)])]).await;
+    let subjects = async |cursor, max_operations, with_subjects| -> Vec<Option<String>> {
+        let request = ChangesRequest { with_subjects, ..ChangesRequest::operations(cursor, max_operations) };
+        let changes = world.store.changes(&world.tenant, request).await.expect("the store reads changes");
+        let Changes::Page { page, .. } = changes else { panic!("no page") };
+        page.entries.into_iter().map(|entry| entry.subject.map(|subject| subject.as_str().to_owned())).collect()
+    };
+    let (ann, bob) = (Some("ann \"ä\"".to_owned()), Some("bob".to_owned()));
+    for max_operations in [4, 1_000] {
+        let expected = [ann.clone(), None, bob.clone(), None];
+        assert_eq!(subjects(Some(Cursor::BEGINNING), max_operations, true).await, expected);
+        assert_eq!(subjects(Some(Cursor::BEGINNING), max_operations, false).await, [None, None, None, None]);
+        assert_eq!(subjects(None, max_operations, true).await, [None, None, None], "documents have none");
+    }
+    let documents = world.changes_of(&Feed::DOCUMENTS, Some(Cursor::BEGINNING), 9).await;
+    assert!(documents.entries.iter().all(|entry| entry.subject.is_none()));
+    let by_time = world.since_of_nobody(0, 9).await;
+    assert!(by_time.entries.iter().all(|entry| entry.subject.is_none()));
+    world.host.advance_ms(1);
+    world.apply([insert("op-5", "doc-5")]).await;
+    assert_eq!(world.compact(1).await, 4);
+    assert_eq!(subjects(Some(Cursor::BEGINNING), 9, true).await, [None, None, None, None]);
 }

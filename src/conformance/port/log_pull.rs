@@ -41,6 +41,7 @@ pub async fn an_operation_is_delivered_as_it_was_pushed(world: &World) {
         client_id: ClientId::literal("z"),
         clock: clock(&[("z", 3), ("a", 0), ("m", INTEGER_MAX)]).json().clone(),
         rev: None,
+        subject: None,
     };
     assert_eq!(page.entries[0], expected);
     assert_eq!(page.entries[1].data(), None);

@@ -5,13 +5,13 @@ use super::super::world::{BEGINNING_MS, World, page_of};
 use crate::core::cursor::Cursor;
 use crate::core::decide::quota::Usage;
 use crate::core::document::Document;
-use crate::core::names::TenantId;
+use crate::core::names::{ClientId, Subject, TenantId};
 use crate::core::numbers::Seq;
 use crate::core::operation::LogEntry;
 use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
 use crate::limits::service::{CLIENT_ACTIVE_MS, CLOCKS_APART_MAX_MS};
 use crate::service::PullFrom;
-use crate::store::{LoadRequest, Stats};
+use crate::store::{ClientCounts, LoadRequest, Stats};
 
 async fn unsynced(world: &World) -> u64 {
     world.stats().await.unsynced_operations
@@ -203,12 +203,21 @@ pub async fn usage_is_counted_exactly(world: &World) {
 /// Clients are counted up to a limit, each once, whatever the server remembers of them.
 pub async fn clients_are_counted(world: &World) {
     let count = async |max| world.store.count_clients(&world.tenant, max).await.expect("they are counted");
-    assert_eq!((count(0).await, count(9).await), (0, 0));
+    let counts = |remembered, owned| ClientCounts { remembered, owned };
+    assert_eq!((count(0).await, count(9).await), (counts(0, 0), counts(0, 0)));
     world.apply(inserts(2)).await;
     for client in ["a", "b", "a"] {
         pull_with_cursor(world, client, 9).await;
     }
     world.since("c", 0, 1).await;
-    assert_eq!((count(0).await, count(1).await, count(2).await, count(3).await, count(9).await), (0, 1, 2, 3, 3));
-    assert_eq!(world.as_tenant("another").store.count_clients(&TenantId::literal("another"), 9).await.ok(), Some(0));
+    for (max, remembered) in [(0, 0), (1, 1), (2, 2), (3, 3), (9, 3)] {
+        assert_eq!(count(max).await, counts(remembered, 0), "{max}");
+    }
+    for client in ["d", "b", "d"] {
+        let (client, subject) = (ClientId::literal(client), Subject::literal("ann"));
+        world.store.claim(&world.tenant, &client, &subject).await.expect("it is claimed");
+    }
+    assert_eq!((count(1).await, count(9).await), (counts(1, 1), counts(3, 2)));
+    let others = world.store.count_clients(&TenantId::literal("another"), 9).await;
+    assert_eq!(others.ok(), Some(counts(0, 0)));
 }

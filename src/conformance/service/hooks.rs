@@ -92,8 +92,12 @@ pub async fn an_observer_hears_of_each_request_with_its_own_principal(world: &Wo
     let gate = faulty.hold(&world.tenant).await;
     let mut first = push_as(&world, "first", operations([insert("op-1", "doc")])).boxed();
     assert!((&mut first).now_or_never().is_none(), "the push waits for its commit");
-    let ann = push_as(&world, "ann", operations([insert("op-2", "doc-2"), insert("op-1", "doc")]));
-    let bob = push_as(&world, "bob", operations([update("op-3", "doc-2").clock(&[("b", 1)]), insert("op-4", "doc-4")]));
+    let ann = push_as(&world, "ann", operations([insert("op-2", "doc-2").client("ann's"), insert("op-1", "doc")]));
+    let bob = push_as(
+        &world,
+        "bob",
+        operations([update("op-3", "doc-2").clock(&[("b", 1)]), insert("op-4", "doc-4").client("b")]),
+    );
     let mut both = join(ann, bob).boxed();
     assert!((&mut both).now_or_never().is_none(), "the pushes wait for their commit");
     drop(gate);

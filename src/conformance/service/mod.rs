@@ -6,6 +6,7 @@ pub mod group;
 pub mod hooks;
 pub mod notes;
 pub mod original;
+pub mod owners;
 pub mod quota;
 pub mod rules;
 pub mod writes;

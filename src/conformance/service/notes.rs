@@ -33,11 +33,8 @@ pub async fn a_page_is_answered_if_nothing_new_has_to_be_remembered(world: &Worl
         assert_eq!(faulty.since("a", 0, max_operations).await.entries.len(), max_operations);
     }
     for (since, max_operations) in [(0, 3), (1, 1), (77, 1)] {
-        let (from, client_id) = (PullFrom::Since(UnixMs::new(since)), Some(ClientId::literal("a")));
-        let pulled = faulty
-            .service
-            .pull(&faulty.tenant, PullRequest { client_id, max_operations, ..PullRequest::new(from) })
-            .await;
+        let request = PullRequest::new(PullFrom::Since(UnixMs::new(since))).with_client(ClientId::literal("a"));
+        let pulled = faulty.service.pull(&faulty.tenant, request.with_max_operations(max_operations)).await;
         let is_needed = (since, max_operations) != (1, 1);
         assert_eq!(pulled.is_err(), is_needed, "{since}: {pulled:?}");
     }

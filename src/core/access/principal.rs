@@ -25,13 +25,15 @@ pub struct Principal {
     pub claims: Claims,
     /// When the principal expires, in milliseconds since 1970, or `None` if it never does.
     pub valid_until_ms: Option<UnixMs>,
+    /// Whether everybody who makes requests is this principal, so that the subject tells nobody apart.
+    pub is_everybody: bool,
 }
 
 impl Principal {
     /// A principal without claims that never expires.
     #[must_use]
     pub fn new(tenant: TenantId, subject: Subject, role: Role) -> Self {
-        Self { tenant, subject, role, claims: Claims::default(), valid_until_ms: None }
+        Self { tenant, subject, role, claims: Claims::default(), valid_until_ms: None, is_everybody: false }
     }
 
     /// Adds claims.
@@ -44,6 +46,25 @@ impl Principal {
     #[must_use]
     pub fn valid_until_ms(self, until_ms: UnixMs) -> Self {
         Self { valid_until_ms: Some(until_ms), ..self }
+    }
+
+    /// Makes it the principal of everybody who makes requests. Client ids belong to nobody then.
+    #[must_use]
+    pub fn for_everybody(self) -> Self {
+        Self { is_everybody: true, ..self }
+    }
+
+    /// The subject that the log keeps with the operations that the principal pushes.
+    #[must_use]
+    pub(crate) fn known_subject(&self) -> Option<&Subject> {
+        (!self.is_everybody).then_some(&self.subject)
+    }
+
+    /// The subject to whom the client ids in the principal's requests have to belong, if that matters: a program of the
+    /// operator may use any.
+    #[must_use]
+    pub(crate) fn client_owner(&self) -> Option<&Subject> {
+        self.known_subject().filter(|_| self.role < Role::Service)
     }
 
     /// Whether the principal has expired.

@@ -1,8 +1,9 @@
 //! The batch that a store writes: all of it, or nothing.
 
+use crate::core::decide::owners::OwnerWrite;
 use crate::core::document::Document;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::DocumentKey;
+use crate::core::names::{DocumentKey, Subject};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::Operation;
 
@@ -28,6 +29,10 @@ pub struct Batch {
     pub operations: Vec<Operation>,
     /// The documents, each once. They are ordered by key, so that concurrent writers lock them in the same order.
     pub documents: Vec<DocumentWrite>,
+    /// The subject that pushed each operation, by the operation's index. `None`, or no element, if there is none.
+    pub subjects: Vec<Option<Subject>>,
+    /// The owners of client ids, each once and ordered by client id.
+    pub owners: Vec<OwnerWrite>,
     /// The change in the number of documents that are not deleted.
     pub live_documents_delta: i64,
     /// The change in the bytes that the tenant keeps, see [`Usage::bytes`](crate::core::decide::quota::Usage::bytes).
@@ -41,6 +46,12 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
+    }
+
+    /// The subject that pushed the operation with this index.
+    #[must_use]
+    pub fn subject(&self, operation_index: usize) -> Option<&Subject> {
+        self.subjects.get(operation_index)?.as_ref()
     }
 
     /// The fingerprint of the log after each operation. `before` is the one before the first operation.

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::core::access::{EVERYTHING, View};
+use crate::core::decide::owners::{Claimant, ClientOwner};
 use crate::core::decide::quota::{Quota, QuotaExceeded, Usage};
 use crate::core::document::Document;
-use crate::core::names::{DocumentKey, OperationId};
+use crate::core::names::{ClientId, DocumentKey, OperationId, Subject};
 use crate::core::operation::Operation;
 use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
 
@@ -18,8 +19,12 @@ pub struct Snapshot {
     pub documents: HashMap<DocumentKey, Document>,
     /// Whether the documents have more bytes than were asked for, so that some of them are missing.
     pub is_cut: bool,
+    /// The owners of the requested client ids, as far as there are any.
+    pub owners: HashMap<ClientId, ClientOwner>,
     /// How much the tenant keeps, if that was asked for.
     pub usage: Option<Usage>,
+    /// How many client ids have owners in the tenant, if they were counted. The count may end at the limit of a quota.
+    pub owned_clients: Option<u64>,
 }
 
 /// The operations of one request, and its limits.
@@ -27,6 +32,10 @@ pub struct Snapshot {
 pub struct Push<'a> {
     /// The operations, in their order.
     pub operations: &'a [Operation],
+    /// The subject that pushes them, which the log keeps with them.
+    pub subject: Option<&'a Subject>,
+    /// The subject that may use only its own client ids. `None` if client ids are neither checked nor claimed.
+    pub claimant: Option<Claimant<'a>>,
     /// The limit for all documents in the answered conflicts together, in bytes.
     pub conflicts_max_bytes: usize,
     /// How much the tenant may keep after it. It has no effect if the snapshot does not say how much it keeps.
@@ -42,10 +51,12 @@ pub struct Push<'a> {
 }
 
 impl<'a> From<&'a [Operation]> for Push<'a> {
-    /// A push with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], no quota and no rules. It takes effect as a whole.
+    /// A push of the server itself with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], no quota and no rules. It takes
+    /// effect as a whole.
     fn from(operations: &'a [Operation]) -> Self {
         let (conflicts_max_bytes, quota) = (PUSH_CONFLICTS_MAX_BYTES, Quota::default());
-        Self { operations, conflicts_max_bytes, quota, is_partial: false, is_strict: false, view: &EVERYTHING }
+        let (subject, claimant, view) = (None, None, &EVERYTHING);
+        Self { operations, subject, claimant, conflicts_max_bytes, quota, is_partial: false, is_strict: false, view }
     }
 }
 
@@ -73,6 +84,8 @@ pub enum OperationRefused {
     DocumentTooLarge,
     /// An earlier operation of the push on the same document is refused, and this one may build on it.
     BuildsOnRefused,
+    /// Its author belongs to another subject than the one that pushes.
+    ForeignClient,
     /// The application does not allow it. The text says why, for the author of the client.
     Invalid(String),
 }
@@ -123,6 +136,11 @@ pub enum Refused {
     DocumentTooLarge {
         /// The operation's index in its push.
         index: usize,
+    },
+    /// The client id belongs to another subject than the one that pushes.
+    ForeignClient {
+        /// The index of the operation whose author it is, or `None` for the client that pushes.
+        index: Option<usize>,
     },
     /// The document that the operation changes is damaged in the store.
     DocumentDamaged {

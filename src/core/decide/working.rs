@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::batch::{Batch, DocumentWrite};
+use super::claims::Owners;
 use super::content::{Content, NoDocument, UndoContent};
 use super::outcome::{Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Refused, Snapshot};
 use crate::core::access::View;
@@ -12,7 +13,7 @@ use crate::core::clock::{Relation, VectorClock};
 use crate::core::decide::quota::Usage;
 use crate::core::document::Document;
 use crate::core::document::fields::DataOfDocument;
-use crate::core::names::{DocumentKey, OperationId};
+use crate::core::names::{DocumentKey, OperationId, Subject};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation};
 use crate::limits::protocol::{
@@ -27,8 +28,11 @@ pub(super) struct WorkingSet<'a> {
     documents: HashMap<&'a DocumentKey, Working<'a>>,
     /// The rights of the author of the present push to documents that did not change since they were found.
     rights: HashMap<&'a DocumentKey, Rights>,
+    owners: Owners<'a>,
     /// The operations to write.
     operations: Vec<Operation>,
+    /// The subjects that pushed them.
+    subjects: Vec<Option<Subject>>,
     /// How many pushes came before this one.
     pushes: usize,
     /// The bytes of the changed documents.
@@ -87,7 +91,9 @@ impl<'a> WorkingSet<'a> {
             applied: HashSet::new(),
             documents: HashMap::new(),
             rights: HashMap::new(),
+            owners: Owners::new(&snapshot.owners),
             operations: Vec::new(),
+            subjects: Vec::new(),
             pushes: 0,
             changed_bytes: 0,
             shown_bytes: 0,
@@ -99,15 +105,18 @@ impl<'a> WorkingSet<'a> {
     /// Decides about one push; one that is refused is taken back.
     pub(super) fn push(&mut self, push: Push<'a>) -> Decision {
         let mut undo = Vec::new();
-        let (totals, operations) = (self.totals, self.operations.len());
-        let decision = self.operations(push, &mut undo).and_then(|outcomes| {
+        let (totals, operations, owners) = (self.totals, self.operations.len(), self.owners.moment());
+        let decided = self.owners.check_pusher(push.claimant).and_then(|()| self.operations(push, &mut undo));
+        let decision = decided.and_then(|outcomes| {
             self.check_quota(push, totals, operations)?;
+            self.owners.check_quota(&push.quota, self.snapshot.owned_clients, owners)?;
             self.count_changed(&undo)?;
             Ok(outcomes)
         });
         if decision.is_err() {
             self.take_back(undo);
             self.totals = totals;
+            self.owners.return_to(owners);
         }
         self.pushes += 1;
         decision
@@ -135,7 +144,7 @@ impl<'a> WorkingSet<'a> {
     }
 
     fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Decision {
-        let Push { operations, conflicts_max_bytes: max_bytes, quota: _, is_partial, is_strict, view } = push;
+        let Push { operations, conflicts_max_bytes: max_bytes, claimant, is_partial, .. } = push;
         self.rights.clear();
         let mut outcomes = Vec::with_capacity(operations.len());
         let mut conflict_bytes = 0;
@@ -146,8 +155,17 @@ impl<'a> WorkingSet<'a> {
                 outcomes.push(Outcome::Refused(OperationRefused::BuildsOnRefused));
                 continue;
             }
+            let is_foreign = claimant.is_some_and(|claimant| self.owners.is_foreign(&operation.client_id, claimant));
+            if is_foreign && !self.is_known(operation) {
+                if !is_partial {
+                    return Err(Refused::ForeignClient { index: Some(index) });
+                }
+                refused_keys.insert(&operation.key);
+                outcomes.push(Outcome::Refused(OperationRefused::ForeignClient));
+                continue;
+            }
             let (totals, undone) = (self.totals, undo.len());
-            let outcome = match self.operation(operation, is_strict, view, undo) {
+            let outcome = match self.operation(operation, push, undo) {
                 Err(NoDocument::TooLarge) if is_partial => {
                     self.take_back(undo.split_off(undone));
                     self.totals = totals;
@@ -156,6 +174,9 @@ impl<'a> WorkingSet<'a> {
                 }
                 outcome => outcome.map_err(|problem| problem.at(index))?,
             };
+            if let (Outcome::Applied, Some(claimant)) = (&outcome, claimant) {
+                self.owners.claim_for(operation, claimant);
+            }
             conflict_bytes += outcome.conflict_bytes();
             if conflict_bytes > max_bytes {
                 return Err(Refused::ConflictsTooLarge { max_bytes });
@@ -168,13 +189,13 @@ impl<'a> WorkingSet<'a> {
     fn operation(
         &mut self,
         operation: &'a Operation,
-        is_strict: bool,
-        view: &View,
+        push: Push<'a>,
         undo: &mut Vec<Undo<'a>>,
     ) -> Result<Outcome, NoDocument> {
         if self.is_known(operation) {
             return Ok(Outcome::Duplicate);
         }
+        let view = push.view;
         let rights = self.rights(view, &operation.key);
         if !rights.sees {
             return Ok(Outcome::Forbidden(None));
@@ -182,7 +203,7 @@ impl<'a> WorkingSet<'a> {
         if !rights.changes {
             return Ok(Outcome::Forbidden(self.document(&operation.key).map(Box::new)));
         }
-        if let Some(conflict) = self.conflict(operation, is_strict) {
+        if let Some(conflict) = self.conflict(operation, push.is_strict) {
             return Ok(Outcome::Conflict(Box::new(conflict)));
         }
         let before = self.snapshot.documents.get(&operation.key);
@@ -233,6 +254,7 @@ impl<'a> WorkingSet<'a> {
         self.applied.insert(&operation.id);
         self.operations.push(logged);
         self.rights.remove(&operation.key);
+        self.subjects.push(push.subject.cloned());
         self.open_keys = self.open_keys + working.content.open_keys() - keys_before;
         if !is_permitted {
             self.take_back(undo.split_off(undo.len() - 1));
@@ -330,6 +352,7 @@ impl<'a> WorkingSet<'a> {
     fn take_back(&mut self, undo: Vec<Undo<'a>>) {
         for Undo { key, state, content } in undo.into_iter().rev() {
             self.operations.pop();
+            self.subjects.pop();
             let Some(working) = self.documents.get_mut(key) else { continue };
             if let Some((operation, _)) = working.now.last {
                 self.applied.remove(&operation.id);
@@ -361,7 +384,15 @@ impl<'a> WorkingSet<'a> {
             documents.push(DocumentWrite { key: key.clone(), seen_rev, document, operation_index, changes_labels });
         }
         documents.sort_unstable_by(|left, right| left.key.cmp(&right.key));
-        Batch { operations: self.operations, documents, live_documents_delta, bytes_delta, received_at_ms }
+        Batch {
+            operations: self.operations,
+            documents,
+            subjects: self.subjects,
+            owners: self.owners.into_writes(),
+            live_documents_delta,
+            bytes_delta,
+            received_at_ms,
+        }
     }
 }
 

@@ -209,6 +209,7 @@ mod tests {
             client_id: ClientId::literal("a"),
             clock: Object::literal("{}"),
             rev: None,
+            subject: None,
         };
         Seq::START.following().zip(timestamps).map(entry).collect()
     }

@@ -41,6 +41,8 @@ pub(super) struct Collections {
     /// One document for each tenant: the newest place of its log, the horizon and the counters.
     pub(super) heads: Collection<RawDocumentBuf>,
     pub(super) clients: Collection<RawDocumentBuf>,
+    /// The owners of client ids. Compaction leaves them.
+    pub(super) owners: Collection<RawDocumentBuf>,
     /// The sessions that write, so that other processes can end those of dead writers.
     pub(super) writers: Collection<RawDocumentBuf>,
     /// One document that marks the collections as ours.
@@ -123,6 +125,7 @@ impl Collections {
                     plain(doc! { "tenant": 1, "seenAtMs": 1 }),
                 ],
             ),
+            (&self.owners, vec![plain(doc! { "tenant": 1 })]),
             (&self.writers, vec![plain(doc! { "tenant": 1 }), with(doc! { "seenAt": 1 }, forgotten)]),
         ];
         for (collection, indexes) in wanted {

@@ -21,7 +21,7 @@ use crate::store::turns::FairTurns;
 const VERSION: i32 = 1;
 
 /// The number of the current set of indexes. If a database has an older set, the missing indexes are created.
-const INDEX_VERSION: i32 = 2;
+const INDEX_VERSION: i32 = 3;
 
 /// A database and its collections.
 #[derive(Debug)]
@@ -165,6 +165,7 @@ impl Database {
             documents: collection(&self.options.documents_collection),
             heads: collection("syncflow_heads"),
             clients: collection("syncflow_clients"),
+            owners: collection("syncflow_owners"),
             writers: collection("syncflow_writers"),
             schema: collection("syncflow_schema"),
             client,

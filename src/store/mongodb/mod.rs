@@ -33,12 +33,12 @@ pub use self::options::{MongoOptions, MongoOptionsError};
 use self::two_clocks::TwoClocks;
 pub use self::uri_source::UriSource;
 use super::{
-    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
-    Remember, Result, Stats, Store, TimeRequest,
+    Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory,
+    Query, QueryPage, Remember, Result, Stats, Store, TimeRequest,
 };
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
-use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
@@ -155,7 +155,7 @@ impl Store for MongoStore {
 
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
         let request = &request;
-        self.with("load", |database| async move { read::load(&database, tenant, request).await }).await
+        self.with("load", |database| async move { read::load::load(&database, tenant, request).await }).await
     }
 
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
@@ -190,6 +190,10 @@ impl Store for MongoStore {
         self.with("remember", |database| async move { write::remember(&database, tenant, client, memory).await }).await
     }
 
+    async fn claim(&self, tenant: &TenantId, client: &ClientId, subject: &Subject) -> Result<()> {
+        self.with("claim", |database| async move { write::claim(&database, tenant, client, subject).await }).await
+    }
+
     async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
         self.with("document", |database| async move { read::document(&database, tenant, key).await }).await
     }
@@ -204,7 +208,7 @@ impl Store for MongoStore {
         self.with("stats", |database| async move { read::stats(&database, tenant, active_ms).await }).await
     }
 
-    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<u64> {
+    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {
         self.with("count_clients", |database| async move { read::count_clients(&database, tenant, max_clients).await })
             .await
     }

@@ -3,88 +3,39 @@
 //! A page contains its head twice, before and after its rows. If the server keeps its promise of one moment, both are
 //! equal. If they are not, the page is read again in a transaction. So no page depends on that promise alone.
 
+pub(super) mod load;
 pub(super) mod query;
 pub(super) mod rows;
 
-use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
-use mongodb::bson::{Document as Bson, doc};
+use futures_util::future::try_join;
+use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
 
-use self::rows::{Isolation, Rows, batch_of};
+use self::rows::{Isolation, Rows};
 use super::collections::Collections;
 use super::database::Database;
 use super::failure::Failure;
 use super::row::{Row, client_key, document_key, entries_after, entry_key};
 use crate::core::cursor::Head;
-use crate::core::decide::Snapshot;
-use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::{ClientId, Collection, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::core::names::{ClientId, Collection, DocumentKey, FromStore as _, Subject, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
+use crate::core::operation::LogEntry;
 use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::core::text::TextPool;
 use crate::limits::protocol::PAGE_MAX_OPERATIONS;
-use crate::limits::store::mongodb::{LIST_MAX_VALUES, READ_MAX_ATTEMPTS};
+use crate::limits::store::mongodb::READ_MAX_ATTEMPTS;
 use crate::store::integers::signed;
-use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
+use crate::store::{Changes, ChangesRequest, ClientCounts, ClientMemory, Stats, TimeRequest};
 
 /// The number of rows of a page in addition to the requested ones: the head twice, and the row that shows that there
 /// are more.
 const ROWS_BESIDE: usize = 3;
-
-/// See [`crate::store::Store::load`].
-///
-/// It takes two commands, because the two collections share no key. The documents are read first: then an operation
-/// that is committed in between is known, and never conflicts with itself. The guards of the commit detect all other
-/// changes in between.
-pub(super) async fn load(database: &Database, tenant: &TenantId, request: &LoadRequest) -> Result<Snapshot, Failure> {
-    let collections = database.ready().await?;
-    let (mut known, mut documents, mut bytes) = (HashSet::new(), HashMap::new(), 0);
-    let usage = if request.with_usage { Some(usage(collections, tenant).await?) } else { None };
-    for keys in request.keys.chunks(LIST_MAX_VALUES) {
-        let keys: Vec<String> = keys.iter().map(|key| document_key(tenant, key)).collect();
-        let those = doc! { "_id": { "$in": keys }, "tenant": tenant.as_str() };
-        let mut found =
-            collections.in_time(collections.documents.find(those).batch_size(batch_of(LIST_MAX_VALUES))).await?;
-        while collections.in_time(found.advance()).await? {
-            let row = Row(found.current());
-            let document = row.document()?;
-            bytes += document.bytes();
-            if bytes > request.max_bytes {
-                return Ok(Snapshot { known, documents, is_cut: true, usage });
-            }
-            documents.insert(row.key()?, document);
-        }
-    }
-    for ids in request.ids.chunks(LIST_MAX_VALUES) {
-        let ids: Vec<&str> = ids.iter().map(OperationId::as_str).collect();
-        let find = collections.operations.find(doc! { "tenant": tenant.as_str(), "id": { "$in": ids } });
-        let find = find.projection(doc! { "_id": 0, "id": 1 }).batch_size(batch_of(LIST_MAX_VALUES));
-        let mut found = collections.in_time(find.max_time(collections.time_limit)).await?;
-        while collections.in_time(found.advance()).await? {
-            known.insert(OperationId::from_store(Row(found.current()).text("id")?));
-        }
-    }
-    Ok(Snapshot { known, documents, is_cut: false, usage })
-}
-
-/// How much a tenant keeps, without the bytes that a version without this counter has written.
-async fn usage(collections: &Collections, tenant: &TenantId) -> Result<Usage, Failure> {
-    let head = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() };
-    let find = collections.heads.find_one(head).max_time(collections.time_limit);
-    let Some(head) = collections.in_time(find).await? else { return Ok(Usage::default()) };
-    let head = Row(&head);
-    Ok(Usage {
-        documents: head.integer("liveDocuments")?,
-        bytes: head.counter("bytes")?,
-        operation_ids: head.integer("seq")?,
-    })
-}
 
 fn union(collection: &str, pipeline: Vec<Bson>) -> Bson {
     doc! { "$unionWith": { "coll": collection, "pipeline": pipeline } }
@@ -200,7 +151,8 @@ async fn read_changes(
     }
     if let Some(client) = &request.client_id {
         let client = match_key(client_key(tenant, client), tenant);
-        small.push(lookup(collections.clients.name(), vec![client], "client"));
+        small.push(lookup(collections.clients.name(), vec![client.clone()], "client"));
+        small.push(lookup(collections.owners.name(), vec![client], "owner"));
     }
     let pipeline = page_pipeline(collections, tenant, small, scan_rows(collections, tenant, scan, request));
     let batch_rows = max_operations.saturating_add(ROWS_BESIDE);
@@ -217,8 +169,11 @@ async fn read_changes(
         next = rows.next(collections).await?;
     } else if let Some(client) = &request.client_id {
         begun.noted = find_client(collections, tenant, client).await?.map(|memory| memory.progress());
+        let filter = doc! { "_id": client_key(tenant, client), "tenant": tenant.as_str() };
+        let find = collections.owners.find_one(filter).max_time(collections.time_limit);
+        begun.owner = collections.in_time(find).await?.map(|owner| Row(&owner).subject()).transpose()?.flatten();
     }
-    let Begun { head, there, noted } = begun;
+    let Begun { head, there, noted, owner } = begun;
     let page = LogPageBuilder::begin(request.cursor, &request.feed, max_operations, head, there);
     let Some(mut page) = page.map(|page| page.seen_by(&request.view)) else {
         return Ok(Reading::Done(Changes::Reset));
@@ -234,7 +189,9 @@ async fn read_changes(
             return Ok(Reading::Moved);
         } else {
             let fingerprint = row.fingerprint()?;
-            is_full = !page.push_document(row.log_entry(&mut pool)?, row.optional_text("formerLabels")?)?;
+            let subject = if request.with_subjects { row.subject()? } else { None };
+            let entry = LogEntry { subject, ..row.log_entry(&mut pool)? };
+            is_full = !page.push_document(entry, row.optional_text("formerLabels")?)?;
             if is_full {
                 break;
             }
@@ -246,7 +203,7 @@ async fn read_changes(
         return Ok(Reading::Moved);
     }
     let page = page.finish(|_| Ok::<_, Failure>(last))?;
-    Ok(Reading::Done(Changes::Page { page, noted }))
+    Ok(Reading::Done(Changes::Page { page, noted, owner }))
 }
 
 /// The values before the rows of a page.
@@ -255,6 +212,7 @@ struct Begun {
     head: Head,
     there: Option<Fingerprint>,
     noted: Option<Progress>,
+    owner: Option<Subject>,
 }
 
 impl Begun {
@@ -266,7 +224,8 @@ impl Begun {
             }
             None => None,
         };
-        Ok(Self { head: row.head()?, there, noted })
+        let owner = row.looked_up("owner")?.map(Row::subject).transpose()?.flatten();
+        Ok(Self { head: row.head()?, there, noted, owner })
     }
 }
 
@@ -422,14 +381,22 @@ pub(super) async fn stats(
 }
 
 /// See [`crate::store::Store::count_clients`].
-pub(super) async fn count_clients(database: &Database, tenant: &TenantId, max_clients: u64) -> Result<u64, Failure> {
+pub(super) async fn count_clients(
+    database: &Database,
+    tenant: &TenantId,
+    max_clients: u64,
+) -> Result<ClientCounts, Failure> {
     let collections = database.ready().await?;
     // A limit of 0 would mean no limit.
     if max_clients == 0 {
-        return Ok(0);
+        return Ok(ClientCounts::default());
     }
-    let count = collections.clients.count_documents(doc! { "tenant": tenant.as_str() }).limit(max_clients);
-    collections.in_time(count.max_time(collections.time_limit)).await
+    let count = async |collection: &mongodb::Collection<RawDocumentBuf>| {
+        let count = collection.count_documents(doc! { "tenant": tenant.as_str() }).limit(max_clients);
+        collections.in_time(count.max_time(collections.time_limit)).await
+    };
+    let (remembered, owned) = try_join(count(&collections.clients), count(&collections.owners)).await?;
+    Ok(ClientCounts { remembered, owned })
 }
 
 /// See [`crate::store::Store::tenants`]. MongoDB orders texts by their bytes.

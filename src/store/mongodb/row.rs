@@ -11,10 +11,13 @@ use crate::core::access::labels::FormerLabels;
 use crate::core::clock::VectorClock;
 use crate::core::cursor::{Head, Position};
 use crate::core::decide::DocumentWrite;
+use crate::core::decide::owners::{ClientOwner, OwnerWrite};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
-use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::core::names::{
+    ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId, Subject, TenantId,
+};
 use crate::core::numbers::{Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry, Operation, OperationKind};
 use crate::core::text::{Text, TextPool, copy_texts};
@@ -43,13 +46,18 @@ pub(super) fn document_key(tenant: &TenantId, key: &DocumentKey) -> String {
     format!("{tenant}\0{}\0{}", key.collection, key.id)
 }
 
-/// The `_id` of the memory of a client.
+/// The `_id` of the memory of a client, and of its owner.
 pub(super) fn client_key(tenant: &TenantId, client: &ClientId) -> String {
     format!("{tenant}\0{client}")
 }
 
 /// A log entry as it is stored.
-pub(super) fn entry_row(tenant: &TenantId, operation: &Operation, position: Position, received_at_ms: UnixMs) -> Bson {
+pub(super) fn entry_row(
+    tenant: &TenantId,
+    (operation, subject): (&Operation, Option<&Subject>),
+    position: Position,
+    received_at_ms: UnixMs,
+) -> Bson {
     let mut row = doc! {
         "_id": entry_key(tenant, position.seq),
         "tenant": tenant.as_str(),
@@ -67,12 +75,43 @@ pub(super) fn entry_row(tenant: &TenantId, operation: &Operation, position: Posi
     if let Some(data) = operation.data() {
         row.insert("data", data.as_str());
     }
+    if let Some(subject) = subject {
+        row.insert("subject", subject.as_str());
+    }
     row
 }
 
+/// The owner of a client id as it is stored.
+pub(super) fn owner_row(tenant: &TenantId, OwnerWrite { client_id, owner, .. }: &OwnerWrite) -> Bson {
+    let mut row = owner_fields(tenant, client_id, owner);
+    row.insert("clientId", client_id.as_str());
+    row
+}
+
+/// The owner that a decision saw, as a filter.
+pub(super) fn owner_filter(tenant: &TenantId, client_id: &ClientId, seen: &ClientOwner) -> Bson {
+    let mut filter = owner_fields(tenant, client_id, seen);
+    if seen.subject.is_none() {
+        filter.insert("subject", doc! { "$exists": false });
+    }
+    filter
+}
+
+fn owner_fields(tenant: &TenantId, client_id: &ClientId, owner: &ClientOwner) -> Bson {
+    let mut fields = doc! {
+        "_id": client_key(tenant, client_id),
+        "tenant": tenant.as_str(),
+        "counter": signed(owner.counter),
+    };
+    if let Some(subject) = &owner.subject {
+        fields.insert("subject", subject.as_str());
+    }
+    fields
+}
+
 /// The fields that compaction removes from a log entry. Its number, fingerprint and id stay.
-pub(super) const COMPACTED_FIELDS: [&str; 8] =
-    ["kind", "collection", "docId", "timestamp", "clientId", "clock", "receivedAtMs", "data"];
+pub(super) const COMPACTED_FIELDS: [&str; 9] =
+    ["kind", "collection", "docId", "timestamp", "clientId", "clock", "receivedAtMs", "data", "subject"];
 
 /// A document as it is stored. `position` is that of its last operation.
 pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: Position) -> Bson {
@@ -221,7 +260,19 @@ impl<'a> Row<'a> {
             client_id: ClientId::from_store(client_id),
             clock: object(clock)?,
             rev: if self.has("rev")? { Some(self.integer("rev")?) } else { None },
+            subject: None,
         })
+    }
+
+    /// The subject that pushed a log entry, or that owns a client id.
+    pub(super) fn subject(self) -> Result<Option<Subject>, Failure> {
+        Ok(self.optional_text("subject")?.map(Subject::from_store))
+    }
+
+    /// The owner of a client id, and the client id.
+    pub(super) fn owner(self) -> Result<(ClientId, ClientOwner), Failure> {
+        let owner = ClientOwner { subject: self.subject()?, counter: self.integer("counter")? };
+        Ok((ClientId::from_store(self.text("clientId")?), owner))
     }
 
     fn kind(self) -> Result<OperationKind, Failure> {

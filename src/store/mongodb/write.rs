@@ -15,7 +15,7 @@ use super::collections::Collections;
 use super::database::Database;
 use super::failure::Failure;
 use super::row::{COMPACTED_FIELDS, Row, client_key, entries_after, entries_between, entry_key};
-use crate::core::names::{ClientId, TenantId};
+use crate::core::names::{ClientId, Subject, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::progress::Progress;
 use crate::store::integers::signed;
@@ -70,6 +70,27 @@ pub(super) async fn remember(
         Ok(_) => Ok(Remember::Contended),
         Err(failure) if failure.is_duplicate_key() => Ok(Remember::Contended),
         Err(failure) => Err(failure),
+    }
+}
+
+/// See [`crate::store::Store::claim`].
+pub(super) async fn claim(
+    database: &Database,
+    tenant: &TenantId,
+    client: &ClientId,
+    subject: &Subject,
+) -> Result<(), Failure> {
+    let collections = database.ready().await?;
+    let nobody_s = doc! { "$exists": false };
+    let filter = doc! { "_id": client_key(tenant, client), "tenant": tenant.as_str(), "subject": nobody_s };
+    let change = doc! {
+        "$set": { "subject": subject.as_str() },
+        "$setOnInsert": { "clientId": client.as_str(), "counter": 0_i64 },
+    };
+    // If the client belongs to a subject already, one more is inserted, which fails with a duplicate key.
+    match collections.in_time(collections.owners.update_one(filter, change).upsert(true)).await {
+        Err(failure) if failure.is_duplicate_key() => Ok(()),
+        claimed => claimed.map(drop),
     }
 }
 

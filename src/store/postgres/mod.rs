@@ -36,12 +36,12 @@ use self::database::Database;
 use self::failure::{Failure, NAME};
 pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};
 use super::{
-    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory, Query, QueryPage,
-    Remember, Result, Stats, Store, TimeRequest,
+    Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory,
+    Query, QueryPage, Remember, Result, Stats, Store, TimeRequest,
 };
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
-use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
@@ -120,6 +120,10 @@ impl Store for PostgresStore {
         write::remember(&self.database, tenant, client, &memory).await.map_err(during("remember"))
     }
 
+    async fn claim(&self, tenant: &TenantId, client: &ClientId, subject: &Subject) -> Result<()> {
+        write::claim(&self.database, tenant, client, subject).await.map_err(during("claim"))
+    }
+
     async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
         read::document(&self.database, tenant, key).await.map_err(during("document"))
     }
@@ -132,7 +136,7 @@ impl Store for PostgresStore {
         read::stats(&self.database, tenant, &active_ms).await.map_err(during("stats"))
     }
 
-    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<u64> {
+    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {
         read::count_clients(&self.database, tenant, max_clients).await.map_err(during("count_clients"))
     }
 

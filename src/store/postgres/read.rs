@@ -1,6 +1,5 @@
 //! Reads: each is one statement, which sees one moment.
 
-use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use tokio_postgres::Row;
@@ -12,6 +11,7 @@ use super::failure::Failure;
 use super::row::Columns;
 use crate::core::access::labels::FormerLabels;
 use crate::core::decide::Snapshot;
+use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
@@ -24,50 +24,61 @@ use crate::core::progress::Progress;
 use crate::core::text::TextPool;
 use crate::limits::protocol::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::store::integers::signed;
-use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Stats, TimeRequest};
+use crate::store::{Changes, ChangesRequest, ClientCounts, ClientMemory, LoadRequest, Stats, TimeRequest};
 
 /// See [`crate::store::Store::load`].
 pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot, Failure> {
     let ids: Vec<&str> = request.ids.iter().map(OperationId::as_str).collect();
     let collections: Vec<&str> = request.keys.iter().map(|key| key.collection.as_str()).collect();
     let doc_ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
-    let sql = match (request.with_labels, request.with_usage) {
-        (true, _) => LOAD_WITH_LABELS,
-        (false, true) => LOAD_WITH_USAGE,
-        (false, false) => LOAD,
+    let client_ids: Vec<&str> = request.client_ids.iter().map(ClientId::as_str).collect();
+    let sql = match (request.with_labels, request.with_usage, client_ids.is_empty()) {
+        (true, ..) => LOAD_WITH_ALL,
+        (false, false, true) => LOAD,
+        (false, true, true) => LOAD_WITH_USAGE,
+        (false, false, false) => LOAD_WITH_OWNERS,
+        (false, true, false) => LOAD_WITH_BOTH,
     };
-    let parameters: [Parameter<'_>; 6] = [
-        (&tenant.as_str(), Type::TEXT),
+    let (tenant, max_bytes) = (tenant.as_str(), signed(request.max_bytes as u64));
+    let mut parameters: Vec<Parameter<'_>> = vec![
+        (&tenant, Type::TEXT),
         (&ids, Type::TEXT_ARRAY),
         (&collections, Type::TEXT_ARRAY),
         (&doc_ids, Type::TEXT_ARRAY),
-        (&signed(request.max_bytes as u64), Type::INT8),
-        (&request.with_usage, Type::BOOL),
+        (&max_bytes, Type::INT8),
     ];
-    let parameters = if request.with_labels { &parameters[..] } else { &parameters[..5] };
-    let (mut known, mut documents, mut bytes) = (HashSet::new(), HashMap::new(), 0);
-    let mut usage = None;
-    for row in &database.rows(sql, parameters).await? {
+    if request.with_labels || !client_ids.is_empty() {
+        parameters.push((&client_ids, Type::TEXT_ARRAY));
+    }
+    if request.with_labels {
+        parameters.push((&request.with_usage, Type::BOOL));
+    }
+    let (mut snapshot, mut bytes) = (Snapshot::default(), 0);
+    for row in &database.rows(sql, &parameters).await? {
         let mut columns = Columns::of(row);
         let known_id: Option<&str> = columns.take()?;
         let is_document = Columns::behind(row, 1).take::<Option<&str>>()?.is_some();
         if let Some(id) = known_id {
-            known.insert(OperationId::from_store(id));
+            snapshot.known.insert(OperationId::from_store(id));
         } else if is_document {
             let (key, mut document) = (columns.key()?, columns.document()?);
             if request.with_labels {
                 document.former_labels = FormerLabels::from_stored(columns.take()?)?;
             }
             bytes += document.bytes();
-            documents.insert(key, document);
+            snapshot.documents.insert(key, document);
+        } else if let Some(client_id) = Columns::behind(row, 6).take::<Option<&str>>()? {
+            let (mut counter, mut subject) = (Columns::behind(row, 3), Columns::behind(row, 4));
+            let owner = ClientOwner { subject: subject.subject()?, counter: counter.integer()? };
+            snapshot.owners.insert(ClientId::from_store(client_id), owner);
         } else {
-            usage = Some(read_usage(row)?);
+            snapshot.usage = Some(read_usage(row)?);
         }
     }
-    Ok(Snapshot { known, documents, is_cut: bytes > request.max_bytes, usage })
+    Ok(Snapshot { is_cut: bytes > request.max_bytes, ..snapshot })
 }
 
-/// The row of [`LOAD_WITH_USAGE`] that belongs to no id and no document.
+/// The row of [`LOAD_WITH_USAGE`] that belongs to no id, no document and no client.
 fn read_usage(row: &Row) -> Result<Usage, Failure> {
     let documents = Columns::behind(row, 3).integer()?;
     let operation_ids = Columns::behind(row, 5).text()?.parse().map_err(|_| Failure::Answer("a number of ids"))?;
@@ -84,8 +95,22 @@ const LOAD_WITH_USAGE: &str = "
     SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
 ";
 
-/// The same, with the former labels of the documents. The row of the usage is there if the last parameter is true.
-const LOAD_WITH_LABELS: &str = "
+/// The same with a row for the owner of each client id.
+const LOAD_WITH_OWNERS: &str = "
+    SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
+    SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+";
+
+/// The same with both.
+const LOAD_WITH_BOTH: &str = "
+    SELECT * FROM {schema}.syncflow_usage($1) UNION ALL
+    SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
+    SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+";
+
+/// The same with both, and with the former labels of the documents. The row of the usage is there if the last parameter
+/// is true.
+const LOAD_WITH_ALL: &str = "
     SELECT l.*, (
         SELECT f.labels
         FROM {schema}.syncflow_former_labels AS f
@@ -95,7 +120,8 @@ const LOAD_WITH_LABELS: &str = "
             AND f.doc_id OPERATOR(pg_catalog.=) l.doc_id
     )
     FROM (
-        SELECT * FROM {schema}.syncflow_usage($1) WHERE $6 UNION ALL
+        SELECT * FROM {schema}.syncflow_usage($1) WHERE $7 UNION ALL
+        SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
         SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
     ) AS l
 ";
@@ -124,7 +150,7 @@ pub(super) async fn changes(
     };
     let collections = request.feed.collections();
     let collections: Option<Vec<&str>> = collections.map(|names| names.iter().map(Collection::as_str).collect());
-    let parameters: [Parameter<'_>; 8] = [
+    let parameters: [Parameter<'_>; 9] = [
         (&tenant.as_str(), Type::TEXT),
         (&in_log, Type::BOOL),
         (&signed(guess.after_seq()), Type::INT8),
@@ -133,26 +159,39 @@ pub(super) async fn changes(
         (&byte_limit(), Type::INT8),
         (&request.client_id.as_ref().map(ClientId::as_str), Type::TEXT),
         (&collections, Type::TEXT_ARRAY),
+        (&request.with_subjects, Type::BOOL),
     ];
     let rows = database.rows(sql, &parameters).await?;
     read_page(&rows, request)
 }
 
-/// The rows of a page.
-const PAGE: &str = "SELECT * FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8)";
+/// The rows of a page. In the last column, the first row has the owner of the client that pulls. The others have the
+/// subjects of operations there, if these are asked for.
+const PAGE: &str = "
+    SELECT
+        f.*,
+        CASE
+            WHEN f.head_seq IS NOT NULL THEN {schema}.syncflow_owner($1, $7)
+            WHEN $9 AND f.rev IS NULL THEN {schema}.syncflow_subject($1, f.seq)
+        END
+    FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8) AS f";
 
-/// The same with the former labels of the documents, in two more columns.
+/// The same with the former labels of the documents, in one more column.
 const PAGE_WITH_LABELS: &str = "
-    SELECT p.*, (
-        SELECT f.labels
-        FROM {schema}.syncflow_former_labels AS f
-        WHERE
-            f.tenant OPERATOR(pg_catalog.=) $1
-            AND f.collection OPERATOR(pg_catalog.=) p.collection
-            AND f.doc_id OPERATOR(pg_catalog.=) p.doc_id
-    )
-    FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY AS p
-    ORDER BY p.ordinality
+    SELECT
+        f.head_seq, f.head_fingerprint, f.horizon, f.fingerprint_there, f.pulled_seq, f.seen_at_ms, f.seq, f.fingerprint,
+        f.id, f.kind, f.collection, f.doc_id, f.data, f.\"timestamp\", f.client_id, f.clock, f.rev,
+        CASE WHEN f.head_seq IS NOT NULL THEN {schema}.syncflow_owner($1, $7) WHEN $9 THEN NULL END,
+        (
+            SELECT l.labels
+            FROM {schema}.syncflow_former_labels AS l
+            WHERE
+                l.tenant OPERATOR(pg_catalog.=) $1
+                AND l.collection OPERATOR(pg_catalog.=) f.collection
+                AND l.doc_id OPERATOR(pg_catalog.=) f.doc_id
+        )
+    FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY AS f
+    ORDER BY f.ordinality
 ";
 
 /// The same as [`PAGE`] for a large page of the log. The function is called only if documents are read instead of the
@@ -199,7 +238,8 @@ const LARGE_LOG_PAGE: &str = r#"
             )
         ) END,
         c.pulled_seq, c.seen_at_ms,
-        NULL::bigint, NULL::bigint, NULL, 'log', NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::bigint
+        NULL::bigint, NULL::bigint, NULL, 'log', NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::bigint,
+        {schema}.syncflow_owner(a.tenant, $7)
     FROM asked AS a
     LEFT JOIN head AS h ON true
     LEFT JOIN {schema}.syncflow_clients AS c
@@ -208,7 +248,8 @@ const LARGE_LOG_PAGE: &str = r#"
     UNION ALL (
         SELECT
             NULL, NULL, NULL, NULL, NULL, NULL,
-            o.seq, o.fingerprint, o.id, o.kind, o.collection, o.doc_id, o.data, o."timestamp", o.client_id, o.clock, NULL
+            o.seq, o.fingerprint, o.id, o.kind, o.collection, o.doc_id, o.data, o."timestamp", o.client_id, o.clock, NULL,
+            CASE WHEN $9 THEN o.subject END
         FROM {schema}.syncflow_operations AS o
         WHERE
             (SELECT p.is_whole FROM page AS p)
@@ -218,12 +259,22 @@ const LARGE_LOG_PAGE: &str = r#"
         ORDER BY o.seq
     )
     UNION ALL
-    SELECT * FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8) WHERE NOT (SELECT p.is_whole FROM page AS p)"#;
+    SELECT
+        f.*,
+        CASE
+            WHEN f.head_seq IS NOT NULL THEN {schema}.syncflow_owner($1, $7)
+            WHEN $9 AND f.rev IS NULL THEN {schema}.syncflow_subject($1, f.seq)
+        END
+    FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8) AS f
+    WHERE NOT (SELECT p.is_whole FROM page AS p)"#;
 
 /// The number of columns that only the first row of a function's result uses.
 const PULL_HEAD_COLUMNS: usize = 6;
 
 const TIME_HEAD_COLUMNS: usize = 3;
+
+/// The number of the columns before that of the subject.
+const SUBJECT_COLUMN: usize = PULL_HEAD_COLUMNS + 11;
 
 /// Compares the rows that SQL chose with the core's choice. The first row of the result has the choice of SQL in the
 /// column of the kind, which is the fourth one of an operation.
@@ -244,6 +295,7 @@ fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure>
     let there = columns.optional_fingerprint()?;
     let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
     let noted = noted.map(|(pulled_seq, seen_at_ms)| Progress { pulled_seq, seen_at_ms });
+    let owner = Columns::behind(first, SUBJECT_COLUMN).subject()?;
     let page = LogPageBuilder::begin(request.cursor, &request.feed, request.max_operations, head, there);
     let Some(mut page) = page.map(|page| page.seen_by(&request.view)) else { return Ok(Changes::Reset) };
     check_choice(first, PULL_HEAD_COLUMNS, matches!(page.scan(), Scan::Log { .. }))?;
@@ -251,20 +303,16 @@ fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure>
     for row in found {
         let mut columns = Columns::behind(row, PULL_HEAD_COLUMNS);
         let (entry, fingerprint) = columns.log_entry(&mut pool)?;
-        let entry = LogEntry { rev: columns.optional_integer()?, ..entry };
-        let former_labels = if request.view.reads_all() {
-            None
-        } else {
-            let _ordinality: i64 = columns.take()?;
-            columns.take::<Option<&str>>()?
-        };
+        let (rev, subject) = (columns.optional_integer()?, columns.subject()?);
+        let entry = LogEntry { rev, subject, ..entry };
+        let former_labels = if request.view.reads_all() { None } else { columns.take::<Option<&str>>()? };
         if !page.push_document(entry, former_labels)? {
             break;
         }
         last = fingerprint;
     }
     let page = page.finish(|_| Ok::<_, Failure>(last))?;
-    Ok(Changes::Page { page, noted })
+    Ok(Changes::Page { page, noted, owner })
 }
 
 /// See [`crate::store::Store::changes_by_time`].
@@ -384,12 +432,25 @@ pub(super) async fn stats(
 }
 
 /// See [`crate::store::Store::count_clients`].
-pub(super) async fn count_clients(database: &Database, tenant: &TenantId, max_clients: u64) -> Result<u64, Failure> {
-    let sql = "SELECT pg_catalog.count(*) FROM (
-                   SELECT FROM {schema}.syncflow_clients AS c WHERE c.tenant OPERATOR(pg_catalog.=) $1 LIMIT $2
-               ) AS c";
+pub(super) async fn count_clients(
+    database: &Database,
+    tenant: &TenantId,
+    max_clients: u64,
+) -> Result<ClientCounts, Failure> {
+    let sql = "SELECT c.remembered, o.owned
+               FROM (
+                   SELECT pg_catalog.count(*) AS remembered FROM (
+                       SELECT FROM {schema}.syncflow_clients AS c WHERE c.tenant OPERATOR(pg_catalog.=) $1 LIMIT $2
+                   ) AS c
+               ) AS c, (
+                   SELECT pg_catalog.count(*) AS owned FROM (
+                       SELECT FROM {schema}.syncflow_owners AS o WHERE o.tenant OPERATOR(pg_catalog.=) $1 LIMIT $2
+                   ) AS o
+               ) AS o";
     let parameters: [Parameter<'_>; 2] = [(&tenant.as_str(), Type::TEXT), (&signed(max_clients), Type::INT8)];
-    Columns::of(&database.row(sql, &parameters).await?).integer()
+    let row = database.row(sql, &parameters).await?;
+    let mut columns = Columns::of(&row);
+    Ok(ClientCounts { remembered: columns.integer()?, owned: columns.integer()? })
 }
 
 /// See [`crate::store::Store::tenants`]. The column is ordered by bytes.

@@ -13,7 +13,7 @@ use crate::core::cursor::{Head, Position};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
-use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId};
+use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId, Subject};
 use crate::core::operation::{Change, LogEntry, OperationKind};
 use crate::core::text::{Text, TextPool, copy_texts};
 use crate::store::integers::unsigned;
@@ -130,8 +130,14 @@ impl<'a> Columns<'a> {
             client_id: ClientId::from_store(client_id),
             clock: object(clock)?,
             rev: None,
+            subject: None,
         };
         Ok((entry, fingerprint))
+    }
+
+    /// A subject, if there is one.
+    pub(super) fn subject(&mut self) -> Result<Option<Subject>, Failure> {
+        Ok(self.take::<Option<&str>>()?.map(Subject::from_store))
     }
 
     /// `rev, body, operation_id, client_id, timestamp, clock`.

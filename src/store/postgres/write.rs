@@ -9,10 +9,11 @@ use super::database::Database;
 use super::failure::Failure;
 use super::jsonb::indexable;
 use super::row::Columns;
+use crate::core::decide::owners::OwnerWrite;
 use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
-use crate::core::names::{ClientId, TenantId};
+use crate::core::names::{ClientId, Subject, TenantId};
 use crate::core::progress::Progress;
 use crate::store::integers::signed;
 use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember};
@@ -21,6 +22,9 @@ use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember};
 pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch) -> Result<Commit, Failure> {
     let operations = Operations::of(batch);
     let documents = Documents::of(batch);
+    let subjects: Vec<Option<&str>> =
+        (0..batch.operations.len()).map(|index| batch.subject(index).map(Subject::as_str)).collect();
+    let owners = Owners::of(batch);
     let received_at_ms = signed(batch.received_at_ms);
     let tenant = tenant.as_str();
     let first: [Parameter<'_>; 4] = [
@@ -29,8 +33,9 @@ pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch
         (&batch.bytes_delta, Type::INT8),
         (&received_at_ms, Type::INT8),
     ];
-    let parameters: Vec<Parameter<'_>> =
-        first.into_iter().chain(operations.parameters()).chain(documents.parameters()).collect();
+    let subjects: [Parameter<'_>; 1] = [(&subjects, Type::TEXT_ARRAY)];
+    let parameters = first.into_iter().chain(operations.parameters()).chain(documents.parameters());
+    let parameters: Vec<Parameter<'_>> = parameters.chain(subjects).chain(owners.parameters()).collect();
     let labels = Labels::of(batch);
     let (sql, parameters) = if labels.ids.is_empty() {
         (COMMIT, parameters)
@@ -46,18 +51,18 @@ pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch
 
 const COMMIT: &str = "
     SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $19, $20, $21, $22, $23, $24)";
+        $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)";
 
 /// The same, and the former labels of some documents. The commit fails if one of these has changed since the decision.
 const COMMIT_WITH_LABELS: &str = "
     WITH written AS MATERIALIZED (
         SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-            $19, $20, $21, $22, $23, $24)
+            $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
     )
     INSERT INTO {schema}.syncflow_former_labels (tenant, collection, doc_id, labels)
     SELECT $1, w.collection, w.doc_id, w.labels
     FROM written CROSS JOIN ROWS FROM (
-        pg_catalog.unnest($25), pg_catalog.unnest($26), pg_catalog.unnest($27)
+        pg_catalog.unnest($31), pg_catalog.unnest($32), pg_catalog.unnest($33)
     ) AS w (collection, doc_id, labels)
     ON CONFLICT (tenant, collection, doc_id) DO UPDATE SET labels = excluded.labels";
 
@@ -187,6 +192,52 @@ impl<'a> Documents<'a> {
             (&self.clocks, Type::TEXT_ARRAY),
         ]
     }
+}
+
+/// The owners of a batch, column by column.
+#[derive(Default)]
+struct Owners<'a> {
+    client_ids: Vec<&'a str>,
+    subjects: Vec<Option<&'a str>>,
+    counters: Vec<i64>,
+    seen_subjects: Vec<Option<&'a str>>,
+    seen_counters: Vec<Option<i64>>,
+}
+
+impl<'a> Owners<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        let mut columns = Self::default();
+        for OwnerWrite { client_id, seen, owner } in &batch.owners {
+            columns.client_ids.push(client_id.as_str());
+            columns.subjects.push(owner.subject.as_ref().map(Subject::as_str));
+            columns.counters.push(signed(owner.counter));
+            columns.seen_subjects.push(seen.as_ref().and_then(|seen| seen.subject.as_ref()).map(Subject::as_str));
+            columns.seen_counters.push(seen.as_ref().map(|seen| signed(seen.counter)));
+        }
+        columns
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 5] {
+        [
+            (&self.client_ids, Type::TEXT_ARRAY),
+            (&self.subjects, Type::TEXT_ARRAY),
+            (&self.counters, Type::INT8_ARRAY),
+            (&self.seen_subjects, Type::TEXT_ARRAY),
+            (&self.seen_counters, Type::INT8_ARRAY),
+        ]
+    }
+}
+
+/// See [`crate::store::Store::claim`].
+pub(super) async fn claim(
+    database: &Database,
+    tenant: &TenantId,
+    client: &ClientId,
+    subject: &Subject,
+) -> Result<(), Failure> {
+    let parameters: [Parameter<'_>; 3] =
+        [(&tenant.as_str(), Type::TEXT), (&client.as_str(), Type::TEXT), (&subject.as_str(), Type::TEXT)];
+    database.rows("SELECT {schema}.syncflow_claim($1, $2, $3)", &parameters).await.map(drop)
 }
 
 /// See [`crate::store::Store::note_pulled`].

@@ -28,12 +28,12 @@ use self::place::{Gone, Place};
 use self::schema::{OpenError, open_for_lookups, open_for_reading, open_for_writing};
 use self::threads::{Abandoned, NAME, Threads};
 use super::{
-    Changes, ChangesRequest, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest, NewMemory, Query,
-    QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
+    Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest,
+    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
 };
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
-use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
@@ -172,6 +172,11 @@ impl Store for SqliteStore {
         self.writer.run("remember", move |connection, _| write::remember(connection, &tenant, &client, &memory)).await
     }
 
+    async fn claim(&self, tenant: &TenantId, client: &ClientId, subject: &Subject) -> Result<()> {
+        let (tenant, client, subject) = (tenant.clone(), client.clone(), subject.clone());
+        self.writer.run("claim", move |connection, _| write::claim(connection, &tenant, &client, &subject)).await
+    }
+
     async fn document(&self, tenant: &TenantId, key: &DocumentKey) -> Result<Option<LiveDocument>> {
         let small = self.lookups.try_read(|connection| read::small_document(connection, tenant, key));
         if small.is_some() {
@@ -193,7 +198,7 @@ impl Store for SqliteStore {
         self.readers.run("stats", move |connection, _| read::stats(connection, &tenant, &active_ms)).await
     }
 
-    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<u64> {
+    async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {
         let tenant = tenant.clone();
         self.readers
             .run("count_clients", move |connection, _| read::count_clients(connection, &tenant, max_clients))

@@ -6,17 +6,17 @@ use std::ops::RangeInclusive;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::row::{
-    LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, damaged_labels, former_labels, integer,
-    read_document, read_live_document, read_log_entry, read_position,
+    AUDIT_COLUMNS, LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, damaged_labels, former_labels,
+    integer, read_document, read_live_document, read_log_entry, read_owner, read_position,
 };
 use super::threads::Caller;
 use crate::core::cursor::{Cursor, Head};
 use crate::core::decide::Snapshot;
+use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
-use crate::core::feed::Feed;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::{ClientId, DocumentKey, FromStore as _, TenantId};
+use crate::core::names::{ClientId, DocumentKey, FromStore as _, Subject, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
@@ -24,7 +24,9 @@ use crate::core::progress::Progress;
 use crate::core::text::TextPool;
 use crate::limits::store::sqlite::LOOKUP_MAX_BYTES;
 use crate::store::integers::signed;
-use crate::store::{Changes, ChangesRequest, ClientMemory, LoadRequest, Query, QueryPage, Stats, TimeRequest};
+use crate::store::{
+    Changes, ChangesRequest, ClientCounts, ClientMemory, LoadRequest, Query, QueryPage, Stats, TimeRequest,
+};
 
 /// See [`crate::store::Store::load`].
 pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: LoadRequest) -> rusqlite::Result<Snapshot> {
@@ -41,18 +43,36 @@ pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: Load
          WHERE tenant = ?1 AND collection = ?2 AND id = ?3",
     )?;
     let usage = if request.with_usage { Some(read_usage(&transaction, tenant)?) } else { None };
-    let (mut documents, mut bytes) = (HashMap::new(), 0);
+    let mut owners = HashMap::new();
+    for client_id in request.client_ids {
+        if let Some(owner) = find_owner(&transaction, tenant, &client_id)? {
+            owners.insert(client_id, owner);
+        }
+    }
+    let mut snapshot = Snapshot { known, owners, usage, ..Snapshot::default() };
+    let mut bytes = 0;
     for key in request.keys {
         let parameters = [tenant.as_str(), key.collection.as_str(), key.id.as_str()];
         if let Some(document) = find_document.query_row(parameters, read_document).optional()? {
             bytes += document.bytes();
             if bytes > request.max_bytes {
-                return Ok(Snapshot { known, documents, is_cut: true, usage });
+                return Ok(Snapshot { is_cut: true, ..snapshot });
             }
-            documents.insert(key, document);
+            snapshot.documents.insert(key, document);
         }
     }
-    Ok(Snapshot { known, documents, is_cut: false, usage })
+    Ok(snapshot)
+}
+
+fn find_owner(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    client: &ClientId,
+) -> rusqlite::Result<Option<ClientOwner>> {
+    transaction
+        .prepare_cached("SELECT subject, counter FROM client_owners WHERE tenant = ?1 AND client_id = ?2")?
+        .query_row([tenant.as_str(), client.as_str()], read_owner)
+        .optional()
 }
 
 fn read_usage(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Usage> {
@@ -79,16 +99,13 @@ pub(super) fn changes(
     };
     let page = LogPageBuilder::begin(request.cursor, &request.feed, request.max_operations, head, there);
     let Some(mut page) = page.map(|page| page.seen_by(&request.view)) else { return Ok(Changes::Reset) };
-    read_scan(&transaction, tenant, &request.feed, &mut page)?;
+    read_scan(&transaction, tenant, request, &mut page)?;
     let page = page.finish(|seq| {
         let fingerprint = read_fingerprint(&transaction, tenant, head, seq)?;
         fingerprint.ok_or_else(no_fingerprint)
     })?;
-    let noted = match &request.client_id {
-        Some(client) => read_progress(&transaction, tenant, client)?,
-        None => None,
-    };
-    Ok(Changes::Page { page, noted })
+    let (noted, owner) = read_client(&transaction, tenant, request)?;
+    Ok(Changes::Page { page, noted, owner })
 }
 
 /// The page of a client that is at the end of the log. `None` if there is anything to read.
@@ -107,11 +124,8 @@ pub(super) fn nothing_new(
     let page = LogPageBuilder::begin(Some(cursor), &request.feed, request.max_operations, head, there);
     let Some(page) = page else { return Ok(None) };
     let page = page.finish(|_| Err(no_fingerprint()))?;
-    let noted = match &request.client_id {
-        Some(client) => read_progress(&transaction, tenant, client)?,
-        None => None,
-    };
-    Ok(Some(Changes::Page { page, noted }))
+    let (noted, owner) = read_client(&transaction, tenant, request)?;
+    Ok(Some(Changes::Page { page, noted, owner }))
 }
 
 fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Head> {
@@ -159,7 +173,7 @@ fn push_document(page: &mut LogPageBuilder, row: &Row<'_>, pool: &mut TextPool) 
 fn read_scan(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
-    feed: &Feed,
+    ChangesRequest { feed, with_subjects, .. }: &ChangesRequest,
     page: &mut LogPageBuilder,
 ) -> rusqlite::Result<()> {
     let scan = page.scan();
@@ -172,7 +186,8 @@ fn read_scan(
         }
     };
     let (tenant, collections) = (tenant.as_str(), feed.collections());
-    let mut find = transaction.prepare_cached(&scan_query(scan, collections.map(|names| names.iter().len())))?;
+    let mut find =
+        transaction.prepare_cached(&scan_query(scan, collections.map(|names| names.iter().len()), *with_subjects))?;
     find.raw_bind_parameter(1, tenant)?;
     find.raw_bind_parameter(2, after)?;
     if let Some(tombstones_after) = tombstones_after {
@@ -208,9 +223,10 @@ fn read_scan(
 ///
 /// SQLite merges the searches of a compound query, each of which is in the order of an index. It holds one row of each
 /// in memory.
-pub(super) fn scan_query(scan: Scan, collections: Option<usize>) -> String {
+pub(super) fn scan_query(scan: Scan, collections: Option<usize>, with_subjects: bool) -> String {
     if let Scan::Log { .. } = scan {
-        return format!("SELECT {LOG_ENTRY_COLUMNS} FROM operations WHERE tenant = ?1 AND seq > ?2 ORDER BY seq");
+        let columns = if with_subjects { AUDIT_COLUMNS } else { LOG_ENTRY_COLUMNS };
+        return format!("SELECT {columns} FROM operations WHERE tenant = ?1 AND seq > ?2 ORDER BY seq");
     }
     let search = |columns: &str, condition: &str| {
         format!(
@@ -234,17 +250,21 @@ pub(super) fn scan_query(scan: Scan, collections: Option<usize>) -> String {
 /// The first parameter of [`scan_query`] for the name of a collection.
 const FIRST_COLLECTION: usize = 4;
 
-fn read_progress(
+/// The stored progress and the owner of the client in a request.
+fn read_client(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
-    client: &ClientId,
-) -> rusqlite::Result<Option<Progress>> {
-    transaction
+    request: &ChangesRequest,
+) -> rusqlite::Result<(Option<Progress>, Option<Subject>)> {
+    let Some(client) = &request.client_id else { return Ok((None, None)) };
+    let owner = find_owner(transaction, tenant, client)?.and_then(|owner| owner.subject);
+    let progress = transaction
         .prepare_cached("SELECT pulled_seq, seen_at_ms FROM clients WHERE tenant = ?1 AND id = ?2")?
         .query_row([tenant.as_str(), client.as_str()], |row| {
             Ok(Progress { pulled_seq: integer(row, 0)?, seen_at_ms: integer(row, 1)? })
         })
-        .optional()
+        .optional()?;
+    Ok((progress, owner))
 }
 
 /// See [`crate::store::Store::changes_by_time`].
@@ -395,10 +415,19 @@ pub(super) const LEAST_PULLED_QUERY: &str =
     "SELECT pulled_seq FROM clients WHERE tenant = ?1 AND seen_at_ms BETWEEN ?2 AND ?3 ORDER BY pulled_seq LIMIT 1";
 
 /// See [`crate::store::Store::count_clients`].
-pub(super) fn count_clients(connection: &mut Connection, tenant: &TenantId, max_clients: u64) -> rusqlite::Result<u64> {
+pub(super) fn count_clients(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    max_clients: u64,
+) -> rusqlite::Result<ClientCounts> {
     connection
-        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM clients WHERE tenant = ?1 LIMIT ?2)")?
-        .query_row(params![tenant.as_str(), signed(max_clients)], |row| integer(row, 0))
+        .prepare_cached(
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM clients WHERE tenant = ?1 LIMIT ?2)),
+                 (SELECT count(*) FROM (SELECT 1 FROM client_owners WHERE tenant = ?1 LIMIT ?2))",
+        )?
+        .query_row(params![tenant.as_str(), signed(max_clients)], |row| {
+            Ok(ClientCounts { remembered: integer(row, 0)?, owned: integer(row, 1)? })
+        })
 }
 
 /// See [`crate::store::Store::tenants`]. The primary key of `heads` is ordered by bytes.

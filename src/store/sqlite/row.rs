@@ -8,21 +8,26 @@ use rusqlite::types::{Type, ValueRef};
 use crate::core::access::labels::{DamagedLabels, FormerLabels};
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
+use crate::core::decide::owners::ClientOwner;
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
-use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId};
+use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, FromStore as _, OperationId, Subject};
 use crate::core::operation::{Change, LogEntry, OperationKind};
 use crate::core::text::{Text, TextPool, copy_texts};
 use crate::store::integers::unsigned;
 
-/// The columns of `operations` that [`read_log_entry`] reads.
+/// The columns of `operations` that [`read_log_entry`] reads, without the subject.
 pub(super) const LOG_ENTRY_COLUMNS: &str = "seq, id, kind, collection, document_id, data, timestamp, client_id, clock, \
-                                     NULL AS rev, NULL AS former_labels";
+                                     NULL AS rev, NULL AS subject, NULL AS former_labels";
+
+/// The same with the subject.
+pub(super) const AUDIT_COLUMNS: &str = "seq, id, kind, collection, document_id, data, timestamp, client_id, clock, \
+                                     NULL AS rev, subject, NULL AS former_labels";
 
 /// The columns of `documents` that [`read_log_entry`] reads: the state in the form of an operation.
 pub(super) const STATE_COLUMNS: &str = "seq, operation_id, CASE WHEN is_deleted THEN 'delete' ELSE 'insert' END AS kind, collection, id, \
-                                 data, timestamp, client_id, clock, rev, former_labels";
+                                 data, timestamp, client_id, clock, rev, NULL AS subject, former_labels";
 
 /// The columns of `documents` that [`read_live_document`] reads, before the clock or a null.
 pub(super) const LIVE_DOCUMENT_COLUMNS: &str = "collection, id, rev, seq, operation_id, data";
@@ -63,7 +68,7 @@ fn key(collection: impl Into<Text>, id: impl Into<Text>) -> DocumentKey {
     DocumentKey { collection: Collection::from_store(collection), id: DocumentId::from_store(id) }
 }
 
-/// A row of [`LOG_ENTRY_COLUMNS`] or [`STATE_COLUMNS`].
+/// A row of [`LOG_ENTRY_COLUMNS`], [`AUDIT_COLUMNS`] or [`STATE_COLUMNS`].
 pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Result<LogEntry> {
     let kind = OperationKind::parse(text(row, 2)?).map_err(|_| damaged(row, 2, "no kind of an operation"))?;
     let data = row.get_ref(5)?.as_bytes_or_null()?;
@@ -81,6 +86,7 @@ pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Re
         client_id: ClientId::from_store(client_id),
         clock: Object::from_store(clock).map_err(|_| damaged(row, 8, "no vector clock"))?,
         rev: optional_integer(row, 9)?,
+        subject: row.get_ref(10)?.as_str_or_null()?.map(Subject::from_store),
     })
 }
 
@@ -109,7 +115,7 @@ pub(super) fn damaged_labels(row: &Row<'_>, problem: DamagedLabels) -> rusqlite:
     damaged(row, FORMER_LABELS, problem)
 }
 
-const FORMER_LABELS: usize = 10;
+const FORMER_LABELS: usize = 11;
 
 /// A row of `rev, data, clock, operation_id, client_id, timestamp, former_labels`: the state for a decision.
 pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
@@ -123,6 +129,11 @@ pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
         former_labels: FormerLabels::from_stored(row.get_ref(6)?.as_str_or_null()?)
             .map_err(|problem| damaged(row, 6, problem))?,
     })
+}
+
+/// A row of `subject, counter`.
+pub(super) fn read_owner(row: &Row<'_>) -> rusqlite::Result<ClientOwner> {
+    Ok(ClientOwner { subject: row.get_ref(0)?.as_str_or_null()?.map(Subject::from_store), counter: integer(row, 1)? })
 }
 
 /// The error for a column with a value that this store never writes. It names the column and the problem, but not the

@@ -31,7 +31,8 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
     let position = Position::START;
     let head = |horizon| Head { position, horizon };
     for (query, index) in [
-        (read::scan_query(Scan::Log { after: position }, None), "operations USING PRIMARY KEY"),
+        (read::scan_query(Scan::Log { after: position }, None, false), "operations USING PRIMARY KEY"),
+        (read::scan_query(Scan::Log { after: position }, None, true), "operations USING PRIMARY KEY"),
         (read::time_query(head(Seq::START)), "operations USING INDEX operations_by_time"),
         (read::time_query(head(Seq::new(1))), "documents USING INDEX documents_by_time"),
         (read::collection_query(false), "documents USING INDEX documents_by_collection"),
@@ -58,7 +59,7 @@ fn a_page_of_documents_merges_searches_and_sorts_nothing() {
             "tenant=? AND collection=? AND seq>?",
         ),
     ] {
-        let plan = plan(&connection, &read::scan_query(scan, collections));
+        let plan = plan(&connection, &read::scan_query(scan, collections, false));
         for index in indexes {
             let search = format!("SEARCH documents USING {kind} {index} ({keys})");
             let searches = plan.iter().filter(|line| **line == search).count();
@@ -165,7 +166,8 @@ fn a_statement_is_not_prepared_again_for_another_value() {
     let (_directory, path) = file();
     drop(SqliteStore::open(&path, 1).unwrap());
     let connection = open_for_reading(&path).unwrap();
-    let find = || connection.prepare_cached(&read::scan_query(Scan::Log { after: Position::START }, None)).unwrap();
+    let find =
+        || connection.prepare_cached(&read::scan_query(Scan::Log { after: Position::START }, None, false)).unwrap();
     for after in 0..5 {
         assert!(!find().exists(rusqlite::params!["t", after]).unwrap());
     }

@@ -4,9 +4,10 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use super::row::{integer, read_position};
 use crate::core::cursor::Position;
+use crate::core::decide::owners::OwnerWrite;
 use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::json::Object;
-use crate::core::names::{ClientId, TenantId};
+use crate::core::names::{ClientId, Subject, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::Operation;
 use crate::core::progress::Progress;
@@ -41,7 +42,10 @@ pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Bat
     let transaction = begin(connection, Durability::Machine)?;
     let Log { position: before, received_at_ms } = read_log(&transaction, tenant)?;
     let received_at_ms = received_at_ms.max(batch.received_at_ms);
-    if !write_ids(&transaction, tenant, batch)? || !write_documents(&transaction, tenant, batch, before.seq)? {
+    let holds = write_ids(&transaction, tenant, batch)?
+        && write_owners(&transaction, tenant, batch)?
+        && write_documents(&transaction, tenant, batch, before.seq)?;
+    if !holds {
         return Ok(Commit::Contended);
     }
     let after = write_operations(&transaction, tenant, batch, before, received_at_ms)?;
@@ -87,6 +91,36 @@ fn write_ids(transaction: &Transaction<'_>, tenant: &TenantId, batch: &Batch) ->
         transaction.prepare_cached("INSERT INTO operation_ids (tenant, id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
     for Operation { id, .. } in &batch.operations {
         if insert.execute([tenant.as_str(), id.as_str()])? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Writes the owners of client ids. Returns false if one has changed since the decision.
+fn write_owners(transaction: &Transaction<'_>, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<bool> {
+    if batch.owners.is_empty() {
+        return Ok(true);
+    }
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO client_owners (tenant, client_id, subject, counter) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO NOTHING",
+    )?;
+    let mut update = transaction.prepare_cached(
+        "UPDATE client_owners SET subject = ?3, counter = ?4
+         WHERE tenant = ?1 AND client_id = ?2 AND subject IS ?5 AND counter = ?6",
+    )?;
+    for OwnerWrite { client_id, seen, owner } in &batch.owners {
+        let (tenant, client_id, counter) = (tenant.as_str(), client_id.as_str(), signed(owner.counter));
+        let subject = owner.subject.as_ref().map(Subject::as_str);
+        let written = match seen {
+            None => insert.execute(params![tenant, client_id, subject, counter])?,
+            Some(seen) => {
+                let seen_subject = seen.subject.as_ref().map(Subject::as_str);
+                update.execute(params![tenant, client_id, subject, counter, seen_subject, signed(seen.counter)])?
+            }
+        };
+        if written == 0 {
             return Ok(false);
         }
     }
@@ -148,11 +182,12 @@ fn write_operations(
     let mut insert = transaction.prepare_cached(
         "INSERT INTO operations
              (tenant, seq, fingerprint, id, kind, collection, document_id, data, timestamp, client_id, clock,
-              received_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+              received_at_ms, subject)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?;
     let mut after = before;
-    for (operation, fingerprint) in batch.operations.iter().zip(batch.fingerprints(before.fingerprint)) {
+    let fingerprints = batch.fingerprints(before.fingerprint);
+    for (index, (operation, fingerprint)) in batch.operations.iter().zip(fingerprints).enumerate() {
         after = Position { seq: after.seq.next(), fingerprint };
         insert.execute(params![
             tenant.as_str(),
@@ -167,6 +202,7 @@ fn write_operations(
             operation.client_id.as_str(),
             operation.clock.json().as_str(),
             signed(received_at_ms),
+            batch.subject(index).map(Subject::as_str),
         ])?;
     }
     Ok(after)
@@ -225,6 +261,23 @@ pub(super) fn remember(
     }
     transaction.commit()?;
     Ok(Remember::Done)
+}
+
+/// See [`crate::store::Store::claim`].
+pub(super) fn claim(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    client: &ClientId,
+    subject: &Subject,
+) -> rusqlite::Result<()> {
+    let transaction = begin(connection, Durability::Machine)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO client_owners (tenant, client_id, subject, counter) VALUES (?1, ?2, ?3, 0)
+             ON CONFLICT (tenant, client_id) DO UPDATE SET subject = ?3 WHERE client_owners.subject IS NULL",
+        )?
+        .execute([tenant.as_str(), client.as_str(), subject.as_str()])?;
+    transaction.commit()
 }
 
 /// One step of a compaction.

@@ -15,7 +15,7 @@ use crate::core::cursor::Cursor;
 use crate::core::decide::{Conflict, ConflictRelation, OperationRefused, Outcome};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::json::Object;
-use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
+use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, Subject};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry};
 use crate::core::text::Text;
@@ -89,6 +89,7 @@ fn entry(change: Change) -> LogEntry {
         client_id: ClientId::literal("a"),
         clock: Object::literal(r#"{"a":1}"#),
         rev: None,
+        subject: None,
     }
 }
 
@@ -102,6 +103,9 @@ fn a_page_of_changes_is_described_as_it_is_written() {
     let mut document = String::new();
     LogEntry { rev: Some(Rev::new(1)), ..entry(Change::Delete) }.write(&mut document);
     objects.push(parse(&document));
+    let mut audited = String::new();
+    LogEntry { subject: Some(Subject::literal("ann")), ..entry(Change::Delete) }.write(&mut audited);
+    objects.push(parse(&audited));
     check("PulledOperation", &objects);
 }
 

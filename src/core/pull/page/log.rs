@@ -267,6 +267,7 @@ mod tests {
             client_id: ClientId::literal("a"),
             clock: Object::literal("{}"),
             rev: Some(Rev::new(1)),
+            subject: None,
         }
     }
 

@@ -102,6 +102,7 @@ mod tests {
             client_id: ClientId::literal("a"),
             clock: Object::literal("{}"),
             rev: None,
+            subject: None,
         }
     }
 

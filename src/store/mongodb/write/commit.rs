@@ -15,6 +15,7 @@ use super::tails::Tail;
 use super::transaction::{self, Verdict, Work};
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
+use crate::core::decide::owners::OwnerWrite;
 use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
@@ -25,7 +26,7 @@ use crate::store::integers::signed;
 use crate::store::mongodb::collections::Collections;
 use crate::store::mongodb::database::Database;
 use crate::store::mongodb::failure::Failure;
-use crate::store::mongodb::row::{Row, document_row, entry_key, entry_row};
+use crate::store::mongodb::row::{Row, document_row, entry_key, entry_row, owner_filter, owner_row};
 use crate::store::{Commit, ErrorKind};
 
 /// The modulus of fingerprints.
@@ -156,9 +157,16 @@ impl Committing<'_> {
         let insert = |namespace: Namespace, row: Bson| {
             WriteModel::from(InsertOneModel::builder().namespace(namespace).document(row).build())
         };
-        let entries = self.batch.operations.iter().zip(positions).map(|(operation, position)| {
-            let row = entry_row(self.tenant, operation, *position, tail.received_at_ms);
-            insert(collections.operations.namespace(), row)
+        let entries = self.entries(positions, tail.received_at_ms);
+        let entries = entries.map(|row| insert(collections.operations.namespace(), row));
+        let owners = self.batch.owners.iter().map(|write| {
+            let namespace = collections.owners.namespace();
+            match self.owner_replacement(write) {
+                None => insert(namespace, owner_row(self.tenant, write)),
+                Some((guard, row)) => {
+                    ReplaceOneModel::builder().namespace(namespace).filter(guard).replacement(row).build().into()
+                }
+            }
         });
         let documents = self.batch.documents.iter().map(|write| {
             let namespace = collections.documents.namespace();
@@ -174,7 +182,7 @@ impl Committing<'_> {
         let touch = doc! { "$set": { "tenant": self.tenant.as_str() } };
         let last = UpdateOneModel::builder().namespace(collections.operations.namespace()).filter(last).update(touch);
         let guards = [WriteModel::from(head.build()), WriteModel::from(last.build())];
-        guards.into_iter().chain(entries).chain(documents).collect()
+        guards.into_iter().chain(entries).chain(owners).chain(documents).collect()
     }
 
     /// Whether the database and its log still exist, and were not dropped.
@@ -207,6 +215,10 @@ impl Committing<'_> {
         let written = async {
             self.insert_entries(collections, session, &positions, received_at_ms).await?;
             self.insert_documents(collections, session, &positions).await?;
+            self.insert_owners(collections, session).await?;
+            if !self.replace_owners(collections, session).await? {
+                return Ok(false);
+            }
             self.replace_documents(collections, session, &positions).await
         };
         match written.await {
@@ -215,7 +227,7 @@ impl Committing<'_> {
                 Ok(Verdict::Keep(Some(Moved { before, tail })))
             }
             Ok(false) => Ok(Verdict::Undo(None)),
-            // An id is known already, or a document exists that the decision did not see.
+            // An id is known already, or a document or an owner exists that the decision did not see.
             Err(failure) if failure.is_duplicate_key() => Ok(Verdict::Undo(None)),
             Err(failure) => Err(failure),
         }
@@ -265,11 +277,47 @@ impl Committing<'_> {
         positions: &[Position],
         received_at_ms: UnixMs,
     ) -> Result<(), Failure> {
-        let row =
-            |(operation, position): (_, &Position)| raw(&entry_row(self.tenant, operation, *position, received_at_ms));
         let rows: Vec<RawDocumentBuf> =
-            self.batch.operations.iter().zip(positions).map(row).collect::<Result<_, _>>()?;
+            self.entries(positions, received_at_ms).map(|row| raw(&row)).collect::<Result<_, _>>()?;
         collections.in_time(collections.operations.insert_many(rows).session(session)).await.map(drop)
+    }
+
+    /// The log entries as they are stored.
+    fn entries(&self, positions: &[Position], received_at_ms: UnixMs) -> impl Iterator<Item = Bson> {
+        self.batch.operations.iter().zip(positions).enumerate().map(move |(index, (operation, position))| {
+            entry_row(self.tenant, (operation, self.batch.subject(index)), *position, received_at_ms)
+        })
+    }
+
+    /// Inserts the owners of client ids that had none. One that exists already causes a duplicate key.
+    async fn insert_owners(&self, collections: &Collections, session: &mut ClientSession) -> Result<(), Failure> {
+        let new = self.batch.owners.iter().filter(|write| write.seen.is_none());
+        let rows: Vec<RawDocumentBuf> =
+            new.map(|write| raw(&owner_row(self.tenant, write))).collect::<Result<_, _>>()?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        collections.in_time(collections.owners.insert_many(rows).session(session)).await.map(drop)
+    }
+
+    /// Replaces the existing owners. Returns false if one is another than the decision saw.
+    async fn replace_owners(&self, collections: &Collections, session: &mut ClientSession) -> Result<bool, Failure> {
+        let mut updates = Updates::of(collections.owners.name());
+        for (guard, row) in self.batch.owners.iter().filter_map(|write| self.owner_replacement(write)) {
+            if updates.are_full_with(0) && !updates.run(collections, session).await? {
+                return Ok(false);
+            }
+            updates.push(doc! { "q": guard, "u": row }, 0);
+        }
+        updates.run(collections, session).await
+    }
+
+    /// The filter for an owner as the decision saw it, and its replacement.
+    fn owner_replacement(&self, write: &OwnerWrite) -> Option<(Bson, Bson)> {
+        let guard = owner_filter(self.tenant, &write.client_id, write.seen.as_ref()?);
+        let mut row = owner_row(self.tenant, write);
+        row.remove("_id");
+        Some((guard, row))
     }
 
     /// Inserts the new documents. One that exists already causes a duplicate key.
@@ -294,7 +342,7 @@ impl Committing<'_> {
         session: &mut ClientSession,
         positions: &[Position],
     ) -> Result<bool, Failure> {
-        let mut updates = Updates::default();
+        let mut updates = Updates::of(collections.documents.name());
         for write in &self.batch.documents {
             let Some((guard, row)) = self.replacement(write, positions) else { continue };
             let bytes = bytes_of(write.document.data.as_ref(), &write.document.clock);
@@ -321,13 +369,18 @@ impl Committing<'_> {
 }
 
 /// Statements that replace one document each, and are sent as one command.
-#[derive(Default)]
-struct Updates {
+struct Updates<'a> {
+    collection: &'a str,
     statements: Vec<Bson>,
     bytes: usize,
 }
 
-impl Updates {
+impl<'a> Updates<'a> {
+    /// No statements yet, for a collection.
+    fn of(collection: &'a str) -> Self {
+        Self { collection, statements: Vec::new(), bytes: 0 }
+    }
+
     fn push(&mut self, statement: Bson, bytes: usize) {
         self.statements.push(statement);
         self.bytes += bytes;
@@ -341,12 +394,12 @@ impl Updates {
 
     /// Sends the collected statements. Returns whether each found its document.
     async fn run(&mut self, collections: &Collections, session: &mut ClientSession) -> Result<bool, Failure> {
-        let Self { statements, .. } = std::mem::take(self);
+        let Self { collection, statements, .. } = std::mem::replace(self, Self::of(self.collection));
         if statements.is_empty() {
             return Ok(true);
         }
         let expected = statements.len();
-        let command = doc! { "update": collections.documents.name(), "updates": statements };
+        let command = doc! { "update": collection, "updates": statements };
         let answer = collections.in_time(collections.database.run_command(command).session(session)).await?;
         if let Some(refused) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
             let refused = refused.as_document().ok_or(Failure::Answer("a write error that is not a document"))?;

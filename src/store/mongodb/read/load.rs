@@ -1,0 +1,102 @@
+//! The reads for a decision.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::future::try_join;
+use mongodb::bson::doc;
+
+use super::rows::batch_of;
+use crate::core::decide::Snapshot;
+use crate::core::decide::owners::ClientOwner;
+use crate::core::decide::quota::Usage;
+use crate::core::document::Document;
+use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::limits::store::mongodb::LIST_MAX_VALUES;
+use crate::store::LoadRequest;
+use crate::store::mongodb::collections::Collections;
+use crate::store::mongodb::database::Database;
+use crate::store::mongodb::failure::Failure;
+use crate::store::mongodb::row::{Row, client_key, document_key};
+
+/// See [`crate::store::Store::load`].
+///
+/// It takes two commands one after the other, because the two collections share no key. The documents are read first:
+/// then an operation that is committed in between is known, and never conflicts with itself. The guards of the commit
+/// detect all other changes in between. The owners of client ids are read at the same time as the documents.
+pub(crate) async fn load(database: &Database, tenant: &TenantId, request: &LoadRequest) -> Result<Snapshot, Failure> {
+    let collections = database.ready().await?;
+    let usage = if request.with_usage { Some(usage(collections, tenant).await?) } else { None };
+    let (documents, owners) =
+        try_join(documents(collections, tenant, request), owners(collections, tenant, request)).await?;
+    let Some(documents) = documents else {
+        return Ok(Snapshot { is_cut: true, owners, usage, ..Snapshot::default() });
+    };
+    let mut known = HashSet::new();
+    for ids in request.ids.chunks(LIST_MAX_VALUES) {
+        let ids: Vec<&str> = ids.iter().map(OperationId::as_str).collect();
+        let find = collections.operations.find(doc! { "tenant": tenant.as_str(), "id": { "$in": ids } });
+        let find = find.projection(doc! { "_id": 0, "id": 1 }).batch_size(batch_of(LIST_MAX_VALUES));
+        let mut found = collections.in_time(find.max_time(collections.time_limit)).await?;
+        while collections.in_time(found.advance()).await? {
+            known.insert(OperationId::from_store(Row(found.current()).text("id")?));
+        }
+    }
+    Ok(Snapshot { known, documents, owners, usage, ..Snapshot::default() })
+}
+
+/// The documents of a decision. `None` if they have more bytes than were asked for.
+async fn documents(
+    collections: &Collections,
+    tenant: &TenantId,
+    request: &LoadRequest,
+) -> Result<Option<HashMap<DocumentKey, Document>>, Failure> {
+    let (mut documents, mut bytes) = (HashMap::new(), 0);
+    for keys in request.keys.chunks(LIST_MAX_VALUES) {
+        let keys: Vec<String> = keys.iter().map(|key| document_key(tenant, key)).collect();
+        let those = doc! { "_id": { "$in": keys }, "tenant": tenant.as_str() };
+        let mut found =
+            collections.in_time(collections.documents.find(those).batch_size(batch_of(LIST_MAX_VALUES))).await?;
+        while collections.in_time(found.advance()).await? {
+            let row = Row(found.current());
+            let document = row.document()?;
+            bytes += document.bytes();
+            if bytes > request.max_bytes {
+                return Ok(None);
+            }
+            documents.insert(row.key()?, document);
+        }
+    }
+    Ok(Some(documents))
+}
+
+/// The owners of client ids of a decision.
+async fn owners(
+    collections: &Collections,
+    tenant: &TenantId,
+    request: &LoadRequest,
+) -> Result<HashMap<ClientId, ClientOwner>, Failure> {
+    let mut owners = HashMap::new();
+    for client_ids in request.client_ids.chunks(LIST_MAX_VALUES) {
+        let keys: Vec<String> = client_ids.iter().map(|client_id| client_key(tenant, client_id)).collect();
+        let find = collections.owners.find(doc! { "_id": { "$in": keys }, "tenant": tenant.as_str() });
+        let find = find.batch_size(batch_of(LIST_MAX_VALUES)).max_time(collections.time_limit);
+        let mut found = collections.in_time(find).await?;
+        while collections.in_time(found.advance()).await? {
+            owners.extend([Row(found.current()).owner()?]);
+        }
+    }
+    Ok(owners)
+}
+
+/// How much a tenant keeps, without the bytes that a version without this counter has written.
+async fn usage(collections: &Collections, tenant: &TenantId) -> Result<Usage, Failure> {
+    let head = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() };
+    let find = collections.heads.find_one(head).max_time(collections.time_limit);
+    let Some(head) = collections.in_time(find).await? else { return Ok(Usage::default()) };
+    let head = Row(&head);
+    Ok(Usage {
+        documents: head.integer("liveDocuments")?,
+        bytes: head.counter("bytes")?,
+        operation_ids: head.integer("seq")?,
+    })
+}
