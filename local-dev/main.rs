@@ -72,7 +72,8 @@ async fn serve(config: &Config, access: Access, store: Arc<dyn Store>) -> Result
     let service = SyncService::new(Arc::clone(&store), Arc::new(TokioHost))
         .with_quota(config.quota)
         .with_rules(config.rules.clone());
-    let app = runtime::app(access.routes(Arc::new(service)).build(), &config.http);
+    let service = Arc::new(service);
+    let app = runtime::app(access.routes(Arc::clone(&service)).build(), &config.http);
     let mut signals = Signals::new()?;
     let listener = listen(config.listen).await?;
     greet(listener.local_addr()?, config);
@@ -81,6 +82,7 @@ async fn serve(config: &Config, access: Access, store: Arc<dyn Store>) -> Result
     let limits = ConnectionLimits::new(config.connections.clone(), runtime::max_connections(store_files(config)));
     let told_to_stop = async || {
         signals.next().await;
+        service.stop_wakes();
         end_in_time();
     };
     runtime::serve(listener, app, limits, told_to_stop).await;

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -27,6 +28,13 @@ impl Host for TokioHost {
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         tokio::time::sleep(duration).boxed()
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        // The runtime ends it at the latest. Outside of a runtime, nothing could poll it.
+        if let Ok(runtime) = Handle::try_current() {
+            drop(runtime.spawn(task));
+        }
     }
 
     fn work(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {

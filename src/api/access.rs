@@ -11,6 +11,7 @@ use tracing::field;
 
 use super::authenticate::{Authenticate, Denied};
 use super::error::ApiError;
+use super::waiting::seats::Seats;
 use crate::core::access::{Action, Principal};
 use crate::service::SyncService;
 
@@ -23,6 +24,26 @@ pub(super) struct ApiState {
     pub(super) service: Arc<SyncService>,
     pub(super) source: PrincipalSource,
     pub(super) description: Description,
+    pub(super) seating: Seating,
+}
+
+/// The seats of requests that wait for changes.
+#[derive(Clone)]
+pub(super) struct Seating {
+    pub(super) streams: Arc<Seats>,
+    pub(super) waits: Arc<Seats>,
+}
+
+impl Seating {
+    pub(super) fn new() -> Self {
+        Self { streams: Seats::for_streams(), waits: Seats::for_waits() }
+    }
+}
+
+impl FromRef<ApiState> for Seating {
+    fn from_ref(state: &ApiState) -> Self {
+        state.seating.clone()
+    }
 }
 
 /// Returns the description of all routes. It is part of the state, because the route that answers it is described too.

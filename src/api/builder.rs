@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::access::{ApiState, Description, PrincipalSource};
+use super::access::{ApiState, Description, PrincipalSource, Seating};
 use super::authenticate::Authenticate;
 use super::error;
 use super::routes::{self, Endpoint};
@@ -76,7 +76,7 @@ impl Api {
     fn complete(self, routes: OpenApiRouter<ApiState>) -> Router {
         let (plain, _description) = routes.split_for_parts();
         let description = Description(routes::description);
-        let state = ApiState { service: self.service, source: self.source, description };
+        let state = ApiState { service: self.service, source: self.source, description, seating: Seating::new() };
         plain.fallback(error::not_found).method_not_allowed_fallback(error::method_not_allowed).with_state(state)
     }
 }

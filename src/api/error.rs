@@ -14,10 +14,14 @@ use utoipa::ToSchema;
 pub(super) use self::faults::{Faults, excerpt};
 use super::answer::{is_json, json};
 use super::authenticate::Denied;
+use super::waiting::seats::NoSeat;
 use crate::core::clock::VectorClock;
 use crate::core::names::DocumentKey;
 use crate::core::numbers::Rev;
-use crate::limits::api::{LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS};
+use crate::limits::api::{
+    LAMBDA_BODY_MAX_BYTES, REQUEST_BODY_MAX_BYTES, RETRY_AFTER_SECONDS, STREAM_RETRY_AFTER_SECONDS,
+    SUBJECT_STREAMS_MAX_REQUESTS,
+};
 use crate::limits::protocol::PAGE_MAX_OPERATIONS;
 use crate::service::ServiceError;
 use crate::store::StoreError;
@@ -59,6 +63,8 @@ pub(super) enum ApiError {
     ForeignClient { field: String },
     /// The request is refused because of its host, its origin or its transfer coding.
     Refused(Refusal),
+    /// There is no seat for another stream.
+    NoStream(NoSeat),
     /// More operations than fit a page share a timestamp.
     RunTooLong,
     /// The service failed.
@@ -302,6 +308,13 @@ impl ApiError {
                 (StatusCode::FORBIDDEN, "foreign_client", message.to_owned())
             }
             Self::Refused(refusal) => refusal.parts(),
+            Self::NoStream(NoSeat::ForSubject) => {
+                let message = format!(
+                    "A subject has at most {SUBJECT_STREAMS_MAX_REQUESTS} streams at the same time; close one of them, \
+                     or pull with the key wait"
+                );
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_streams", message)
+            }
             Self::RunTooLong => {
                 let message = format!(
                     "More changes share the next timestamp than fit a page ({PAGE_MAX_OPERATIONS} operations, 4 MiB); \
@@ -314,7 +327,7 @@ impl ApiError {
                 (StatusCode::INSUFFICIENT_STORAGE, "Quota exceeded", message)
             }
             Self::Service(error) if can_retry(error) => try_again(),
-            Self::TimedOut | Self::Unavailable { .. } => try_again(),
+            Self::NoStream(NoSeat::ForAnybody) | Self::TimedOut | Self::Unavailable { .. } => try_again(),
             Self::Service(_) | Self::Internal { .. } => {
                 let message = "The server failed; its log has the details under the x-request-id of this answer";
                 (StatusCode::INTERNAL_SERVER_ERROR, "Internal error", message.to_owned())
@@ -395,6 +408,8 @@ impl IntoResponse for ApiError {
         }
         if let Self::Denied(Denied::TooManyRequests { retry_after_seconds }) = self {
             response.headers_mut().insert(RETRY_AFTER, retry_after_seconds.into());
+        } else if matches!(self, Self::NoStream(_)) {
+            response.headers_mut().insert(RETRY_AFTER, STREAM_RETRY_AFTER_SECONDS.into());
         } else if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }

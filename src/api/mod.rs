@@ -16,7 +16,7 @@
 //!
 //!   | role | may |
 //!   |---|---|
-//!   | `reader` | `POST /changes`, `GET /documents/…`, `POST /documents/…/query`, `GET /stats` |
+//!   | `reader` | `POST /changes`, `GET /changes/stream`, `GET /documents/…`, `POST /documents/…/query`, `GET /stats` |
 //!   | `writer` | that, and `POST /operations` |
 //!   | `admin`, `service` | that, and `POST /compact` |
 //!
@@ -42,6 +42,7 @@ mod path;
 mod push_body;
 mod routes;
 mod schema;
+pub(crate) mod waiting;
 
 use std::sync::Arc;
 

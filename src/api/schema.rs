@@ -216,6 +216,9 @@ pub(super) struct ChangesRequest {
     /// The most operations on the page; more than 1,000 means 1,000.
     #[schema(required = false, minimum = 1, default = 100, example = 100)]
     limit: u64,
+    /// With `cursor`: for how many seconds the answer may wait for changes if there are none.
+    #[schema(required = false, maximum = 25, default = 0, example = 20)]
+    wait: u64,
     /// The client. With it, a client that knows only `since` misses nothing.
     #[schema(required = false)]
     client_id: Name,

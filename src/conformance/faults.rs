@@ -164,6 +164,7 @@ impl Store for FaultyStore {
         self.inner.compact(tenant, step).await
     }
 
-    delegate_store!(|this| &*this.inner; name, load, changes, changes_by_time, client, document, query, stats);
-    delegate_store!(|this| &*this.inner; count_clients, tenants, check);
+    delegate_store!(|this| &*this.inner; name, load, changes, changes_by_time, client, document, query);
+    delegate_store!(|this| &*this.inner; stats, count_clients, tenants, heads, watch, announce);
+    delegate_store!(|this| &*this.inner; check);
 }

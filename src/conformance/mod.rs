@@ -238,6 +238,7 @@ macro_rules! for_each_conformance_check {
                     tenants_are_listed_in_the_order_of_their_bytes,
                     tenants_are_listed_in_pages,
                     a_tenant_is_listed_from_its_first_commit_on_and_stays,
+                    the_newest_places_of_tenants_come_in_their_order,
                 ]
                 text: [
                     awkward_document_and_operation_ids_are_kept_apart,

@@ -39,6 +39,8 @@ impl LazyService {
         let open = async || {
             let store = open_store(&self.config).await?;
             let service = SyncService::new(Arc::new(TimedStore::new(store, self.config.clone())), Arc::new(TokioHost));
+            // An instance is frozen between requests, and each one costs for as long as its request waits.
+            service.stop_wakes();
             Ok(Arc::new(service.with_observer(Counter).with_quota(self.quota).with_rules(self.rules.clone())))
         };
         self.service.get_or_try_init(open).await

@@ -28,5 +28,47 @@ pub const COMPACT_DEFAULT_DAYS: f64 = 30.0;
 /// How long one compaction request works before it answers and leaves the rest, in milliseconds.
 pub const COMPACT_TIME_MAX_MS: u64 = 20_000;
 
+/// The longest time that a pull waits for changes, in seconds.
+pub const WAIT_MAX_SECONDS: u64 = 25;
+
+/// The most pulls that wait for changes. A further one is answered at once.
+pub const WAITS_MAX_REQUESTS: usize = 500;
+
+/// The most pulls of one subject that wait for changes. A further one is answered at once.
+pub const SUBJECT_WAITS_MAX_REQUESTS: usize = 50;
+
+/// The shortest time between two reads of a pull that waits, in milliseconds.
+pub const WAIT_READ_PAUSE_MS: u64 = 100;
+
+/// The most streams of events.
+pub const STREAMS_MAX_REQUESTS: usize = 500;
+
+/// The most streams of events of one subject.
+pub const SUBJECT_STREAMS_MAX_REQUESTS: usize = 10;
+
+/// How long a client should wait before it tries again to open a stream, in seconds.
+pub const STREAM_RETRY_AFTER_SECONDS: u64 = 10;
+
+/// The shortest time between two events of a stream, in milliseconds.
+pub const STREAM_EVENT_PAUSE_MS: u64 = 100;
+
+/// After how long without an event a stream has a comment, in milliseconds.
+pub const STREAM_COMMENT_MS: u64 = 20_000;
+
+/// How much earlier or later the comment may come, in milliseconds.
+pub const STREAM_COMMENT_JITTER_MS: u64 = 2_000;
+
+/// How old a stream becomes, in milliseconds.
+pub const STREAM_AGE_MS: u64 = 10 * 60 * 1_000;
+
+/// How much earlier or later a stream may end, in milliseconds.
+pub const STREAM_AGE_JITTER_MS: u64 = 60_000;
+
+/// The shortest time after which the client of a stream should connect again, in milliseconds.
+pub const STREAM_RETRY_MS: u64 = 2_000;
+
+/// How much longer that time may be, in milliseconds, so that not all clients come back at once.
+pub const STREAM_RETRY_JITTER_MS: u64 = 4_000;
+
 /// How long a client should wait before it tries again, in seconds.
 pub const RETRY_AFTER_SECONDS: u64 = 1;

@@ -21,6 +21,13 @@ pub const DISCARD_TIME_MAX_SECONDS: u32 = 5;
 /// The time limit of one request, in seconds. A longer one is answered with 503.
 pub const REQUEST_TIME_MAX_SECONDS: u32 = 30;
 
+/// How much less than the time limit of a request it may wait for changes, in seconds. The reads before and after need
+/// some time too.
+pub const WAIT_MARGIN_SECONDS: u32 = 5;
+
+/// How long a connection may take to read a stream of events, in seconds. The stream itself ends earlier.
+pub const STREAM_TIME_MAX_SECONDS: u32 = 12 * 60;
+
 /// The longest request id that is accepted from a client, in bytes. A longer one is replaced.
 pub const REQUEST_ID_MAX_BYTES: usize = 128;
 

@@ -51,6 +51,25 @@ pub const COMPACT_STEP_MAX_ENTRIES: usize = 1_000;
 /// a wrong clock, and a compaction sets it to now.
 pub const CLOCKS_APART_MAX_MS: u64 = 60_000;
 
+/// The most tenants of which a process listens to changes.
+pub const LISTENED_MAX_TENANTS: usize = 10_000;
+
+/// The most listeners of a process, for all tenants together.
+pub const LISTENERS_MAX_ENTRIES: usize = 20_000;
+
+/// How often the newest places of all listened tenants are read, in milliseconds. Other processes may have changed them
+/// without a word.
+pub const WAKE_SWEEP_MS: u64 = 500;
+
+/// The pause between two announcements of commits to other processes, in milliseconds.
+pub const ANNOUNCE_PAUSE_MS: u64 = 100;
+
+/// The most tenants whose commits wait to be announced. The commits of others are found without it.
+pub const ANNOUNCED_MAX_TENANTS: usize = 10_000;
+
+/// The pause between two reads of newest places, in milliseconds.
+pub const WAKE_PAUSE_MS: u64 = 10;
+
 /// How many bytes of documents and operations a decision reads within the request's own turn. A larger decision is work
 /// of the host.
 pub const DECISION_INLINE_MAX_BYTES: usize = 256 * 1024;

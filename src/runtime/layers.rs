@@ -42,19 +42,22 @@ use super::app::App;
 use super::memory::{Memory, note_size, within_memory};
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
-use crate::limits::runtime::{LOG_PATH_MAX_CHARACTERS, PREFLIGHT_KEPT_MAX_SECONDS, REQUEST_ID_MAX_BYTES};
+use crate::limits::runtime::{
+    LOG_PATH_MAX_CHARACTERS, PREFLIGHT_KEPT_MAX_SECONDS, REQUEST_ID_MAX_BYTES, WAIT_MARGIN_SECONDS,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The headers that a page may send in addition to those that are always allowed.
 ///
 /// They are listed because `*` does not include `authorization`. Libraries for tracing add the last two.
-const ALLOWED_HEADERS: [HeaderName; 8] = [
+const ALLOWED_HEADERS: [HeaderName; 9] = [
     AUTHORIZATION,
     CONTENT_ENCODING,
     CONTENT_TYPE,
     IF_NONE_MATCH,
     REQUEST_ID,
+    HeaderName::from_static("last-event-id"),
     HeaderName::from_static("x-syncflow-tenant"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
@@ -68,6 +71,7 @@ const ALLOWED_HEADERS: [HeaderName; 8] = [
 pub fn app(routes: Router, config: &HttpConfig) -> App {
     let body_max_bytes = config.body_max_bytes;
     let memory = Memory::new(config.memory_max_bytes);
+    let wait_max = config.request_timeout.saturating_sub(Duration::from_secs(WAIT_MARGIN_SECONDS.into()));
     let rates = config.rates.per_address.map(|per_second| Arc::new(Rates::new(per_second)));
     let callers = Arc::new(Callers::new(config));
     let layers = ServiceBuilder::new()
@@ -87,7 +91,7 @@ pub fn app(routes: Router, config: &HttpConfig) -> App {
         .layer(checked(move |request| callers.admit(request)))
         .layer(cors(&config.allowed_origins))
         .layer(checked(move |request| check_rate(rates.as_deref(), request)))
-        .layer(from_fn_with_state(memory, within_memory))
+        .layer(from_fn_with_state((memory, wait_max), within_memory))
         .map_response(in_shape)
         .map_response(plain_if_nothing_is_acceptable)
         .layer(CompressionLayer::new())

@@ -13,30 +13,32 @@
 //! all.
 
 mod answer;
+mod sending;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use async_trait::async_trait;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::future::{Either, select};
 use futures_util::stream::try_unfold;
-use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 pub(super) use self::answer::note_size;
 use self::answer::{AnswerMemory, Reserved};
+use self::sending::Sending;
 use crate::api;
 use crate::api::body::BodyOwner;
+use crate::api::waiting::holdings::{Holding, Holdings, LastsLong};
 use crate::limits::runtime::{
     PUSH_LANE_BYTES, READ_RESERVED_BYTES, REQUEST_FREE_BYTES, ROOM_HELD_MIN_MS, ROOM_PAUSE_MS, ROOM_WAIT_MAX_MS,
     SERVER_MAX_REQUESTS,
@@ -109,10 +111,7 @@ impl Memory {
 
     /// Opens an account for another request.
     async fn open(self: &Arc<Self>, cut: Option<Cut>, reserved: Reserved) -> Result<Arc<Account>, NoRoom> {
-        let place = match Arc::clone(&self.requests).try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => self.wait(Wanted::Place, Arc::clone(&self.requests).acquire_owned()).await?,
-        };
+        let place = self.take_place().await?;
         let number = self.next_account.fetch_add(1, Ordering::Relaxed);
         let held = Held { bytes: 0, units: 0, with_client_since: Some(Instant::now()), is_short: false };
         let account = Arc::new(Account {
@@ -122,10 +121,17 @@ impl Memory {
             reserved,
             share: Mutex::default(),
             held: Mutex::new(held),
-            _place: place,
+            place: Mutex::new(Some(place)),
         });
         self.accounts().insert(number, Arc::downgrade(&account));
         Ok(account)
+    }
+
+    async fn take_place(&self) -> Result<OwnedSemaphorePermit, NoRoom> {
+        match Arc::clone(&self.requests).try_acquire_owned() {
+            Ok(place) => Ok(place),
+            Err(_) => self.wait(Wanted::Place, Arc::clone(&self.requests).acquire_owned()).await,
+        }
     }
 
     async fn acquire(&self, units: usize) -> Result<(), NoRoom> {
@@ -222,7 +228,8 @@ pub(super) struct Account {
     /// answer is sent.
     share: Mutex<Option<OwnedSemaphorePermit>>,
     held: Mutex<Held>,
-    _place: OwnedSemaphorePermit,
+    /// The place among the requests. A request that waits for changes has none.
+    place: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 #[derive(Debug)]
@@ -371,6 +378,22 @@ impl Account {
     }
 }
 
+#[async_trait]
+impl Holdings for Account {
+    fn give_back(&self) {
+        *self.share() = None;
+        let bytes = self.held().bytes;
+        self.give_back(bytes);
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn take_again(&self) -> bool {
+        let Ok(place) = self.memory.take_place().await else { return false };
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        self.begin_work().await.is_ok()
+    }
+}
+
 impl Drop for Account {
     fn drop(&mut self) {
         self.memory.accounts().remove(&self.number);
@@ -393,7 +416,13 @@ impl Drop for Loan {
 }
 
 /// Counts the memory of a request and its answer. A request without room is answered with 503.
-pub(super) async fn within_memory(State(memory): State<Arc<Memory>>, mut request: Request, next: Next) -> Response {
+///
+/// `wait_max` is how long a request may wait for changes. It has no share of the memory meanwhile.
+pub(super) async fn within_memory(
+    State((memory, wait_max)): State<(Arc<Memory>, Duration)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if request.uri().path() == "/health" {
         return next.run(request).await;
     }
@@ -401,6 +430,7 @@ pub(super) async fn within_memory(State(memory): State<Arc<Memory>>, mut request
     let Ok(account) = memory.open(cut, Reserved::of(&request)).await else { return refused() };
     request.extensions_mut().insert(Arc::clone(&account));
     request.extensions_mut().insert(BodyOwner::new(Arc::clone(&account) as _));
+    request.extensions_mut().insert(Holding::new(Arc::clone(&account) as _, wait_max));
     let request = if request.body().is_end_stream() {
         if account.begin_work().await.is_err() {
             return refused();
@@ -414,11 +444,14 @@ pub(super) async fn within_memory(State(memory): State<Arc<Memory>>, mut request
     if account.is_short() {
         return refused();
     }
+    if response.extensions().get::<LastsLong>().is_some() {
+        return response;
+    }
     let memory = AnswerMemory::take(&mut response);
     if account.begin_answer(memory).await.is_err() {
         return refused();
     }
-    response.map(|body| Body::new(Sending { body, account: Some(account) }))
+    response.map(|body| Body::new(Sending { body, account: Some(account as _) }))
 }
 
 fn refused() -> Response {
@@ -439,49 +472,4 @@ fn counted(body: Body, account: Arc<Account>) -> Body {
             }
         }
     }))
-}
-
-/// An answer that is being sent.
-struct Sending {
-    body: Body,
-    account: Option<Arc<Account>>,
-}
-
-impl HttpBody for Sending {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
-        if !self.body.is_end_stream() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        // The connection may keep the last piece long after it has taken it.
-        let account = self.account.take();
-        Poll::Ready(Some(Ok(frame.map_data(|bytes| Bytes::from_owner(LastPiece { bytes, _account: account })))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// The last piece of an answer, which is counted until it is sent.
-struct LastPiece {
-    bytes: Bytes,
-    _account: Option<Arc<Account>>,
-}
-
-impl AsRef<[u8]> for LastPiece {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }

@@ -25,6 +25,11 @@ pub trait Host: Send + Sync + Debug {
         self.sleep(duration)
     }
 
+    /// Runs a task in the background. A host without tasks drops it, and then nobody is woken by changes.
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        drop(task);
+    }
+
     /// Does a long calculation and completes when it is done, even if the future is dropped meanwhile. A host with
     /// threads does it on one of them, a bounded number at a time, so that it holds up no other request.
     fn work(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {

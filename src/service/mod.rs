@@ -13,9 +13,11 @@ mod lanes;
 mod pull;
 mod push;
 mod push_lane;
+mod wakes;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use compaction::CompactionOfAll;
 pub use error::ServiceError;
@@ -25,7 +27,10 @@ pub use host::Host;
 pub use pull::{PullFrom, PullRequest, Pulled, PulledPage};
 pub use push::PushRequest;
 pub use push_lane::Pushed;
+pub use wakes::Wakes;
 pub use write::{BadData, Write, Written};
+
+use futures_util::future::BoxFuture;
 
 use crate::core::access::Principal;
 use crate::core::access::rules::{Right, Rules};
@@ -48,6 +53,7 @@ pub struct SyncService {
     writer_id: ClientId,
     quota: Quota,
     rules: Rules,
+    hub: Arc<wakes::Hub>,
 }
 
 impl SyncService {
@@ -55,6 +61,7 @@ impl SyncService {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, host: Arc<dyn Host>) -> Self {
         Self {
+            hub: wakes::Hub::new(Arc::clone(&store), Arc::clone(&host)),
             store,
             host,
             hooks: hooks::Hooks::default(),
@@ -116,6 +123,39 @@ impl SyncService {
         Self { rules, ..self }
     }
 
+    /// Listens to the changes of a tenant. `None` if too many tenants are listened to, or after
+    /// [`SyncService::stop_wakes`].
+    ///
+    /// The changes of this service arrive at once, and those of other processes soon. A wake-up is a hint, which may
+    /// come late or twice. So a caller listens first, then reads, and reads again after each wake-up. Then no change
+    /// is missed:
+    ///
+    /// ```
+    /// # use futures_util::StreamExt as _;
+    /// # use syncflow_server::core::names::TenantId;
+    /// # use syncflow_server::service::{ServiceError, SyncService};
+    /// # async fn update_index(_: &SyncService) -> Result<(), ServiceError> { Ok(()) }
+    /// async fn keep_up_to_date(service: &SyncService, tenant: &TenantId) -> Result<(), ServiceError> {
+    ///     let Some(mut wakes) = service.wakes(tenant) else { return Ok(()) };
+    ///     while wakes.next().await.is_some() {
+    ///         update_index(service).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn wakes(&self, tenant: &TenantId) -> Option<Wakes> {
+        self.hub.listen(tenant)
+    }
+
+    /// Ends everything that waits for changes: all [`Wakes`] end, and there are no new ones. Requests that wait are
+    /// answered at once.
+    ///
+    /// A server calls this when it is told to stop.
+    pub fn stop_wakes(&self) {
+        self.hub.stop();
+    }
+
     /// The store's name, as in the answer of `/health`.
     #[must_use]
     pub fn adapter(&self) -> &'static str {
@@ -125,6 +165,16 @@ impl SyncService {
     /// The time by the clock of the host.
     pub(crate) fn now_ms(&self) -> UnixMs {
         self.host.now_ms()
+    }
+
+    /// 64 random bits of the host.
+    pub(crate) fn random_bits(&self) -> u64 {
+        self.host.random_bits()
+    }
+
+    /// Completes after a time.
+    pub(crate) fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.host.sleep(duration)
     }
 
     /// Checks whether the store can be reached now.

@@ -122,7 +122,12 @@ impl SyncService {
             view,
         };
         let (store, host, tenant) = (Arc::clone(&self.store), Arc::clone(&self.host), caller.tenant.clone());
-        let commit = async move |pushes: Vec<PendingPush>| commit_group(&*store, &*host, &tenant, &pushes).await;
+        let hub = Arc::clone(&self.hub);
+        let commit = async move |pushes: Vec<PendingPush>| {
+            let results = commit_group(&*store, &*host, &tenant, &pushes).await;
+            hub.committed(&tenant);
+            results
+        };
         match lane.submit(push, commit).await? {
             Pushed::Decided(outcomes) => {
                 self.hooks.pushed(caller, &operations, &outcomes);

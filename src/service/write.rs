@@ -124,7 +124,9 @@ impl SyncService {
         let revision = batch.documents.first().map(|write| write.document.rev);
         match (decisions.first(), revision) {
             (Some(Ok(outcomes)), Some(revision)) if outcomes[..] == [Outcome::Applied] => {
-                if self.store.commit(tenant, batch).await? == Commit::Contended {
+                let committed = self.store.commit(tenant, batch).await;
+                self.hub.committed(tenant);
+                if committed? == Commit::Contended {
                     return Ok(None);
                 }
                 self.hooks.pushed(caller, &operations, outcomes);

@@ -30,12 +30,13 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a
 ///     }
 ///
 ///     delegate_store!(|this| &*this.0; name, load, changes, note_pulled, changes_by_time, client, remember);
-///     delegate_store!(|this| &*this.0; claim, document, query, stats, count_clients, compact, tenants, check);
+///     delegate_store!(|this| &*this.0; claim, document, query, stats, count_clients, compact, tenants, heads, check);
+///     delegate_store!(|this| &*this.0; watch, announce);
 /// }
 /// ```
 ///
-/// With `around`, each of these calls except `name` goes through an `async` function. It gets the wrapper, the name of
-/// the method and the call, which runs when it is awaited:
+/// With `around`, each of these calls except `name` and `watch` goes through an `async` function. It gets the wrapper,
+/// the name of the method and the call, which runs when it is awaited:
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -59,7 +60,7 @@ macro_rules! delegate_store {
         $crate::store::delegate_store!(
             |$this| $inner $(, around $hook)?;
             name, load, commit, changes, note_pulled, changes_by_time, client, remember, claim, document, query,
-            stats, count_clients, compact, tenants, check
+            stats, count_clients, compact, tenants, heads, watch, announce, check
         );
     };
     (|$this:ident| $inner:expr; $($method:ident),+ $(,)?) => {
@@ -148,6 +149,22 @@ macro_rules! delegate_store {
         $crate::store::delegate_store!(@method $($wrapper)*, tenants['a](
             after: ::std::option::Option<&'a $crate::core::names::TenantId>, limit: usize
         ) -> ::std::vec::Vec<$crate::core::names::TenantId>);
+    };
+    (@heads $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, heads['a](
+            tenants: &'a [$crate::core::names::TenantId]
+        ) -> ::std::vec::Vec<$crate::core::cursor::Position>);
+    };
+    (@watch |$this:ident| $inner:expr, $hook:tt) => {
+        fn watch(&self) -> $crate::store::Watch<'_> {
+            let $this = self;
+            $crate::store::Store::watch($inner)
+        }
+    };
+    (@announce $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, announce['a](
+            tenants: &'a [$crate::core::names::TenantId]
+        ) -> ());
     };
     (@check $($wrapper:tt)*) => {
         $crate::store::delegate_store!(@method $($wrapper)*, check[]() -> ());

@@ -7,11 +7,13 @@ use std::ops::{Bound, RangeInclusive};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::stream::pending;
 
 use super::{
     Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, ErrorKind,
     FORGOTTEN_PULLED_SEQ, LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError,
-    TimeRequest,
+    TimeRequest, Watch,
 };
 use crate::core::cursor::{Head, Position};
 use crate::core::decide::owners::ClientOwner;
@@ -466,6 +468,21 @@ impl Store for MemoryStore {
         behind.sort_unstable();
         behind.truncate(limit);
         Ok(behind)
+    }
+
+    async fn heads(&self, tenants: &[TenantId]) -> Result<Vec<Position>> {
+        let all = self.tenants();
+        let newest = |tenant| all.get(tenant).map(|tenant| tenant.head().position).unwrap_or_default();
+        Ok(tenants.iter().map(newest).collect())
+    }
+
+    fn watch(&self) -> Watch<'_> {
+        // No other process has it.
+        pending().boxed()
+    }
+
+    async fn announce(&self, _: &[TenantId]) -> Result<()> {
+        Ok(())
     }
 
     async fn check(&self) -> Result<()> {

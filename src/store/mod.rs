@@ -37,9 +37,10 @@ mod turns;
 use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 
 use crate::core::access::View;
-use crate::core::cursor::Cursor;
+use crate::core::cursor::{Cursor, Position};
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::feed::Feed;
@@ -147,8 +148,39 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// every tenant that existed when it began.
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>>;
 
+    /// The newest place of each of these tenants' logs, in their order and in one round trip. A tenant without a commit
+    /// is at [`Position::START`].
+    ///
+    /// There are at most [`HEADS_MAX_TENANTS`](crate::limits::store::HEADS_MAX_TENANTS) of them. The places may be of
+    /// different moments.
+    async fn heads(&self, tenants: &[TenantId]) -> Result<Vec<Position>>;
+
+    /// Hints that other processes have committed, as they come. They end when the stream is dropped.
+    ///
+    /// A hint may come late, twice or not at all, and a store that learns of nothing has none. [`Store::heads`] says
+    /// what is true. The first hint may come at once.
+    fn watch(&self) -> Watch<'_>;
+
+    /// Tells the watches of other processes that these tenants have commits, if they do not find this out themselves.
+    ///
+    /// It is called after the commits, and not as a part of them. There are at most as many tenants as in a call of
+    /// [`Store::heads`].
+    async fn announce(&self, tenants: &[TenantId]) -> Result<()>;
+
     /// Whether the store can be reached now.
     async fn check(&self) -> Result<()>;
+}
+
+/// The hints that [`Store::watch`] gives.
+pub type Watch<'a> = BoxStream<'a, Elsewhere>;
+
+/// A hint of [`Store::watch`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// These tenants may have commits of other processes.
+    Tenants(Vec<TenantId>),
+    /// Any tenant may.
+    Anywhere,
 }
 
 /// The ids and documents that [`Store::load`] reads.

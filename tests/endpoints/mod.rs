@@ -19,6 +19,7 @@ mod log;
 mod routes;
 mod starting;
 mod stopping;
+mod waking;
 
 use self::http::{bodies, browsers, transport};
 use self::routes::{compaction, documents, input, openapi, pull, push, seed};

@@ -64,6 +64,10 @@ impl Host for Clock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         TokioHost.sleep(duration)
     }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        TokioHost.spawn(task);
+    }
 }
 
 /// A server over the model store.

@@ -3,6 +3,8 @@
 use syncflow_server::conformance::draft::{Draft, insert, update};
 use syncflow_server::conformance::world::page_of;
 use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::names::TenantId;
+use syncflow_server::limits::store::HEADS_MAX_TENANTS;
 use syncflow_server::service::PullFrom;
 
 use super::proxy::Guise;
@@ -106,6 +108,9 @@ async fn everything_else_costs_one_command_and_a_pull_with_news_a_second_to_note
     assert_eq!(proxy.take_names(), ["aggregate"], "statistics");
     world.store.check().await.expect("the store is there");
     assert_eq!(proxy.take_names(), ["find"], "a check");
+    let tenants: Vec<TenantId> = (0..HEADS_MAX_TENANTS).map(|n| TenantId::literal(&format!("tenant-{n}"))).collect();
+    world.store.heads(&tenants).await.expect("the newest places");
+    assert_eq!(proxy.take_names(), ["find"], "the newest places of tenants");
 
     let pull = async |cursor| page_of(world.pull(PullFrom::Cursor(cursor), Some("me"), 20).await).cursor;
     let next = pull(None).await;

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::insert;
 use syncflow_server::conformance::world::operations;
+use syncflow_server::core::names::TenantId;
 use syncflow_server::core::numbers::Seq;
 use syncflow_server::limits::store::STORE_IDLE_TRUSTED_MS;
 use syncflow_server::service::Pushed;
-use syncflow_server::store::ErrorKind;
 use syncflow_server::store::postgres::PostgresOptions;
+use syncflow_server::store::{Elsewhere, ErrorKind, Watch};
 
 use super::{terminate_connections, world};
 use crate::support::postgres::{Schema, connect, server_url};
@@ -163,4 +165,38 @@ async fn a_server_that_is_killed_in_the_middle_of_pushes_loses_nothing_that_was_
     let missing: Vec<_> = accepted.iter().filter(|id| !log.iter().any(|entry| entry.id.as_str() == **id)).collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(log.iter().map(|entry| entry.seq).eq(Seq::START.following().take(log.len())), "the log has a hole");
+}
+
+/// The next hint that is about certain tenants. Other tests may end the connection at any time.
+async fn next_tenants(watch: &mut Watch<'_>, announce: impl AsyncFn()) -> Vec<TenantId> {
+    let heard = async {
+        loop {
+            if let Elsewhere::Tenants(tenants) = watch.next().await.expect("it does not end") {
+                return tenants;
+            }
+            // It listens again, and has missed what was said before.
+            announce().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), heard).await.expect("it is heard")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_hears_other_stores_and_not_its_own_and_listens_again_when_it_breaks() {
+    let schema = Schema::new();
+    let (here, there) = (world(&schema.options()), world(&schema.options()));
+    let admin = connect(&server_url()).await;
+    let mut watch = here.store.watch();
+    assert_eq!(watch.next().await, Some(Elsewhere::Anywhere), "it listens");
+    let names = ["é \"quoted\"", "b"].map(TenantId::literal);
+    let announce = async || there.store.announce(&names).await.expect("it is announced");
+    for _ in 0..3 {
+        here.store.announce(&[TenantId::literal("own")]).await.expect("it is announced");
+        announce().await;
+        assert_eq!(next_tenants(&mut watch, announce).await, names);
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN syncflow_%'";
+        assert!(!admin.query(sql, &[]).await.expect("connections can be ended").is_empty());
+        // Earlier announcements are still heard, and then the watch listens again.
+        while watch.next().await != Some(Elsewhere::Anywhere) {}
+    }
 }

@@ -6,7 +6,7 @@ use syncflow_server::conformance::world::query_of;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::feed::{Collections, Feed};
 use syncflow_server::core::fingerprint::Fingerprint;
-use syncflow_server::core::names::{Collection, OperationId};
+use syncflow_server::core::names::{Collection, OperationId, TenantId};
 use syncflow_server::core::numbers::{Seq, UnixMs};
 use syncflow_server::limits::service::GROUP_MAX_OPERATIONS;
 use syncflow_server::service::Host as _;
@@ -165,6 +165,13 @@ async fn reads_read_by_their_indexes(watched: &Watched, horizon: u64) {
     watched
         .reads_by("statistics", &[heads, "syncflow_clients_by_pulled"], async |world| {
             world.stats().await;
+        })
+        .await;
+    watched
+        .reads_by("the newest places of tenants", &[heads], async |world| {
+            let tenants: Vec<TenantId> = (1..=100).map(|n| TenantId::literal(&format!("tenant-{n}"))).collect();
+            let places = world.store.heads(&tenants).await.expect("they are read");
+            assert!(places.len() == 100 && places.iter().all(|place| place.seq == Seq::new(1)));
         })
         .await;
     watched

@@ -1,15 +1,19 @@
-//! The number of round trips of each method.
+//! The number of round trips of each method, and which statements a push executes.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{self, Draft, insert, update};
-use syncflow_server::conformance::world::page_of;
+use syncflow_server::conformance::world::{operations, page_of};
 use syncflow_server::core::cursor::Cursor;
-use syncflow_server::core::names::ClientId;
+use syncflow_server::core::names::{ClientId, TenantId};
 use syncflow_server::core::numbers::{Rev, Seq, UnixMs};
-use syncflow_server::service::PullFrom;
+use syncflow_server::runtime::TokioHost;
+use syncflow_server::service::{PullFrom, SyncService};
 use syncflow_server::store::{NewMemory, Remember};
 
-use crate::support::postgres::{Schema, server_url};
+use crate::support::postgres::{Schema, connect, key_values, server_url};
 use crate::support::postgres_proxy::Proxy;
 
 /// A world whose round trips are counted. Its only connection is open already.
@@ -71,6 +75,8 @@ async fn everything_else_costs_one_round_trip_and_a_pull_with_news_a_second_to_n
     assert_eq!(proxy.take_round_trips(), 1, "statistics");
     world.store.check().await.expect("the store is there");
     assert_eq!(proxy.take_round_trips(), 1, "a check");
+    world.store.heads(&[world.tenant.clone(), TenantId::literal("none")]).await.expect("the newest places");
+    assert_eq!(proxy.take_round_trips(), 1, "the newest places of tenants");
 
     let pull = async |cursor| page_of(world.pull(PullFrom::Cursor(cursor), Some("me"), 5).await).cursor;
     let next = pull(None).await;
@@ -93,4 +99,41 @@ async fn everything_else_costs_one_round_trip_and_a_pull_with_news_a_second_to_n
     assert_eq!(proxy.take_round_trips(), 1, "remembering");
     assert_eq!(world.compact(0).await, 10);
     assert_eq!(proxy.take_round_trips(), 1, "a compaction in one step");
+}
+
+#[tokio::test]
+async fn pushes_are_announced_together_and_after_their_commits() {
+    let schema = Schema::new();
+    let proxy = Proxy::before(&server_url()).await;
+    let mut options = schema.options();
+    let log = "-c log_statement=all -c client_min_messages=log";
+    options.connection_string = format!("{} options='{log}'", key_values(proxy.url()));
+    options.pool_size = 1;
+    let world = super::world(&options);
+    world.store.check().await.expect("the store is there");
+    proxy.take_texts();
+    let service = SyncService::new(Arc::clone(&world.store), Arc::new(TokioHost));
+    for number in 0..20_u64 {
+        let tenant = TenantId::literal(&format!("tenant-{}", number % 5));
+        let push = operations([insert(&format!("op-{number}"), &format!("doc-{number}"))]);
+        assert!(service.push(&tenant, push).await.expect("it is pushed").outcomes().is_some());
+    }
+    let mut texts = proxy.take_texts();
+    for _ in 0..6_000 {
+        if texts.contains("pg_notify") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        texts += &proxy.take_texts();
+    }
+    let statements: Vec<&str> = texts.split("execute ").skip(1).collect();
+    let count = |word: &str| statements.iter().filter(|statement| statement.contains(word)).count();
+    assert_eq!(count("syncflow_commit("), 20, "{texts}");
+    assert!((1..20).contains(&count("pg_notify(")), "one is for many: {texts}");
+    let both = |statement: &&&str| statement.contains("syncflow_commit(") && statement.contains("pg_notify(");
+    assert_eq!(statements.iter().find(both), None);
+    let sql = "SELECT count(*), count(*) FILTER (WHERE p.prosrc ILIKE '%notify%') FROM pg_proc AS p
+               JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE n.nspname = $1";
+    let functions = connect(&server_url()).await.query_one(sql, &[&schema.name()]).await.expect("they are listed");
+    assert!(functions.get::<_, i64>(0) > 5 && functions.get::<_, i64>(1) == 0, "no function notifies: {functions:?}");
 }

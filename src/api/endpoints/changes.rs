@@ -9,6 +9,7 @@
 //! | `collections` | with `"as":"documents"`: 1 to 100 names; the page has documents of these collections alone |
 //! | `since` | the greatest `timestamp` of the last page that the client applied, an integer from 0; default 0 |
 //! | `limit` | integer from 1: the most operations on the page; default 100, larger values than 1,000 mean 1,000 |
+//! | `wait` | with `cursor`: integer from 0 to 25; for how many seconds the answer may wait for changes; default 0 |
 //! | `clientId` | the client; a name (1 to 256 bytes of UTF-8 without control characters) |
 //! | `subjects` | with `cursor`: `true` adds to each operation the `subject` that pushed it; for the role `admin` |
 //! | `vectorClock` | an object, which is ignored |
@@ -37,6 +38,10 @@
 //! come in the order of the last changes, each with its revision as `rev`. With `collections`, the cursor moves over
 //! the documents of all others. So it is only for the same collections, and a request with others is a 400.
 //!
+//! *With `wait`*, a request that finds nothing is answered as soon as something has changed, or with an empty page when
+//! its time is over. The time is shorter if too many requests wait, if the server stops, or if the token expires. In a
+//! Lambda it is 0.
+//!
 //! *With `since` and a `clientId`*, a client receives the same and misses nothing: the server remembers which `since`
 //! to expect after each page. If the greatest timestamps of two pages are equal, a page may end with one of its
 //! operations repeated with a greater timestamp. A `since` that the server does not remember is answered from the
@@ -46,13 +51,17 @@
 //! never ends between equal timestamps, and the answer has no `cursor`. Operations that are pushed late with an older
 //! timestamp are missed in this mode.
 
+mod wait;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::api::access::Reader;
+use self::wait::{pull, pull_within};
+use crate::api::access::{Reader, Seating};
 use crate::api::answer;
 use crate::api::body::BodyText;
 use crate::api::error::{ApiError, Faults};
@@ -61,6 +70,7 @@ use crate::api::schema::{
     BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, QuotaExceeded, RunTooLong, Unauthorized,
     Unavailable,
 };
+use crate::api::waiting::holdings::Holding;
 use crate::core::access::Action;
 use crate::core::cursor::{Cursor, NotACursor};
 use crate::core::feed::Collections;
@@ -68,8 +78,9 @@ use crate::core::json::{self, List, ObjectWriter};
 use crate::core::names::{ClientId, Collection};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::LogEntry;
+use crate::limits::api::WAIT_MAX_SECONDS;
 use crate::limits::protocol::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_OPERATIONS, PULL_MAX_COLLECTIONS, SINCE_MAX};
-use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
+use crate::service::{PullFrom, PullRequest, PulledPage, SyncService};
 
 /// Pulls the operations of all clients.
 #[utoipa::path(
@@ -85,29 +96,35 @@ use crate::service::{PullFrom, PullRequest, Pulled, PulledPage, SyncService};
 )]
 pub(in crate::api) async fn pull_changes(
     State(service): State<Arc<SyncService>>,
+    State(seating): State<Seating>,
     Reader(principal): Reader,
+    holding: Holding,
     body: BodyText,
 ) -> Result<Response, ApiError> {
-    let request = read(body.or_empty_object())?;
+    let Asked { request, wait } = read(body.or_empty_object())?;
     if request.with_subjects && !principal.role.permits(Action::Administer) {
         return Err(ApiError::ForbiddenField(SUBJECTS));
     }
+    if request.with_subjects && !principal.role.permits(Action::Administer) {
+        return Err(ApiError::ForbiddenField(SUBJECTS));
+    }
+    drop(body);
     let mark = match &request.from {
         PullFrom::Documents { collections: Some(collections), .. } => Some(collections.fingerprint()),
         _ => None,
     };
-    match service.pull_as(&principal, request).await? {
-        Pulled::Page(page) => Ok(answer::json(StatusCode::OK, write(&page, mark))),
-        Pulled::Reset => Err(ApiError::CursorReset),
-        Pulled::OtherView => Err(ApiError::OtherView),
-        Pulled::CursorNeeded => Err(ApiError::CursorNeeded),
-        Pulled::RunTooLong => Err(ApiError::RunTooLong),
-        Pulled::ForeignClient => Err(ApiError::ForeignClient { field: "clientId".to_owned() }),
-    }
+    let wait = holding.wait_time(wait);
+    let page = if wait.is_zero() {
+        pull(&service, &principal, request).await?
+    } else {
+        pull_within(wait, &service, &principal, (&seating, &holding), request).await?
+    };
+    Ok(answer::json(StatusCode::OK, write(&page, mark)))
 }
 
 /// The keys of the request.
-pub(in crate::api) const KEYS: [&str; 7] = ["cursor", "as", "since", "limit", "clientId", SUBJECTS, "vectorClock"];
+pub(in crate::api) const KEYS: [&str; 8] =
+    ["cursor", "as", "since", "limit", "wait", "clientId", SUBJECTS, "vectorClock"];
 
 /// The key for the subjects of operations.
 const SUBJECTS: &str = "subjects";
@@ -115,7 +132,14 @@ const SUBJECTS: &str = "subjects";
 /// The key of the list of collections.
 pub(in crate::api) const COLLECTIONS: &str = "collections";
 
-pub(in crate::api) fn read(text: &str) -> Result<PullRequest, ApiError> {
+/// A request for a page, and how long it may wait for changes.
+#[derive(Debug)]
+pub(in crate::api) struct Asked {
+    request: PullRequest,
+    wait: Duration,
+}
+
+pub(in crate::api) fn read(text: &str) -> Result<Asked, ApiError> {
     let mut faults = Faults::default();
     let (mut fields, list) = Fields::of_body_with_list(text, &KEYS, COLLECTIONS, PULL_MAX_COLLECTIONS, &mut faults)?;
     let is_limited = !matches!(list, List::Missing);
@@ -153,6 +177,10 @@ pub(in crate::api) fn read(text: &str) -> Result<PullRequest, ApiError> {
         fields.optional("since", UnixMs::EPOCH, since).map(|since| (PullFrom::Since(since), None))
     };
     let max_operations = fields.optional("limit", PAGE_DEFAULT_OPERATIONS, limit(PAGE_MAX_OPERATIONS));
+    if fields.raw("wait").is_some() && !has_cursor {
+        fields.fault("wait", "needs the key cursor, which is null for a client that has nothing");
+    }
+    let wait = fields.optional("wait", Duration::ZERO, wait);
     let client_id = fields.optional("clientId", None, |text| name(ClientId::parse)(text).map(Some));
     let with_subjects = fields.optional(SUBJECTS, false, boolean);
     if with_subjects == Some(true) && !(has_cursor && form == Some(Form::Operations)) {
@@ -167,7 +195,8 @@ pub(in crate::api) fn read(text: &str) -> Result<PullRequest, ApiError> {
         with_subjects,
         ..PullRequest::new(from)
     });
-    faults.into_result(request).map_err(ApiError::BadFields)
+    let asked = request.zip(wait).map(|(request, wait)| Asked { request, wait });
+    faults.into_result(asked).map_err(ApiError::BadFields)
 }
 
 /// The form in which changes are returned.
@@ -189,10 +218,15 @@ fn since(text: &str) -> Result<UnixMs, String> {
     json::integer(text, SINCE_MAX).map(UnixMs::new).map_err(|problem| problem.to_string())
 }
 
+fn wait(text: &str) -> Result<Duration, String> {
+    let seconds = json::integer(text, WAIT_MAX_SECONDS);
+    seconds.map(Duration::from_secs).map_err(|_| format!("must be an integer from 0 to {WAIT_MAX_SECONDS}"))
+}
+
 /// A cursor as a client has it.
 #[derive(Debug)]
-struct MarkedCursor {
-    cursor: Cursor,
+pub(super) struct MarkedCursor {
+    pub(super) cursor: Cursor,
     /// The fingerprint of the collections to which its pull was limited.
     collections: Option<u64>,
     /// The fingerprint of the client's view, if it might not see everything.
@@ -213,12 +247,14 @@ fn cursor(text: &str) -> Result<Option<MarkedCursor>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let marked = || {
-        let (rest, view) = split_mark(&text, VIEW_MARK)?;
-        let (place, collections) = split_mark(rest, COLLECTIONS_MARK)?;
-        Ok(MarkedCursor { cursor: Cursor::parse(place)?, collections, view })
-    };
-    marked().map(Some).map_err(|problem: NotACursor| problem.to_string())
+    marked_cursor(&text).map(Some).map_err(|problem| problem.to_string())
+}
+
+/// Reads the text of a cursor.
+pub(super) fn marked_cursor(text: &str) -> Result<MarkedCursor, NotACursor> {
+    let (rest, view) = split_mark(text, VIEW_MARK)?;
+    let (place, collections) = split_mark(rest, COLLECTIONS_MARK)?;
+    Ok(MarkedCursor { cursor: Cursor::parse(place)?, collections, view })
 }
 
 /// The text before a mark, and the number behind it.
@@ -261,7 +297,7 @@ mod tests {
     use super::*;
 
     fn from(text: &str) -> String {
-        format!("{:?}", read(text).unwrap().from)
+        format!("{:?}", read(text).unwrap().request.from)
     }
 
     #[test]
@@ -329,6 +365,12 @@ mod tests {
             (r#"{"cursor":null,"as":"documents","collections":[]}"#, "collections"),
             (r#"{"cursor":null,"as":"documents","collections":["a",""]}"#, "collections[1]"),
             (r#"{"cursor":null,"as":"documents","collections":["a",5]}"#, "collections[1]"),
+            (r#"{"wait":5}"#, "wait"),
+            (r#"{"cursor":null,"wait":26}"#, "wait"),
+            (r#"{"cursor":null,"wait":-1}"#, "wait"),
+            (r#"{"cursor":null,"wait":0.5}"#, "wait"),
+            (r#"{"cursor":null,"wait":"5"}"#, "wait"),
+            (r#"{"cursor":null,"wait":null}"#, "wait"),
             (r#"{"clientId":null}"#, "clientId"),
             (r#"{"clientId":""}"#, "clientId"),
             (r#"{"subjects":1}"#, "subjects"),

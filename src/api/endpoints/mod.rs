@@ -8,3 +8,4 @@ pub(super) mod openapi;
 pub(super) mod push;
 pub(super) mod query;
 pub(super) mod stats;
+pub(super) mod stream;

@@ -15,7 +15,7 @@ use crate::api::push_body;
 use crate::core::decide::ConflictRelation;
 use crate::core::names::Collection;
 use crate::core::operation::OperationKind;
-use crate::limits::api::{COMPACT_DEFAULT_DAYS, ERROR_MAX_FAULTS};
+use crate::limits::api::{COMPACT_DEFAULT_DAYS, ERROR_MAX_FAULTS, WAIT_MAX_SECONDS};
 use crate::limits::protocol::{
     INTEGER_MAX, NAME_MAX_BYTES, PAGE_DEFAULT_OPERATIONS, PULL_MAX_COLLECTIONS, PUSH_MAX_OPERATIONS,
     QUERY_MAX_DOCUMENTS, SINCE_MAX,
@@ -149,6 +149,7 @@ fn the_described_limits_are_those_that_are_kept() {
         ("/ChangesRequest/properties/since/maximum", json!(SINCE_MAX)),
         ("/ChangesRequest/properties/limit/default", json!(PAGE_DEFAULT_OPERATIONS)),
         ("/ChangesRequest/properties/collections/maxItems", json!(PULL_MAX_COLLECTIONS)),
+        ("/ChangesRequest/properties/wait/maximum", json!(WAIT_MAX_SECONDS)),
         ("/QueryRequest/properties/limit/default", json!(QUERY_MAX_DOCUMENTS)),
         ("/CompactRequest/properties/olderThanDays/default", json!(COMPACT_DEFAULT_DAYS)),
         ("/Error/properties/fields/maxItems", json!(ERROR_MAX_FAULTS)),

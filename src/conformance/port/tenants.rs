@@ -2,10 +2,12 @@
 
 use super::super::draft::{Draft, delete, insert, inserts, key, update};
 use super::super::world::{World, ids, page_of};
+use crate::core::cursor::{Cursor, Position};
 use crate::core::decide::Outcome;
 use crate::core::names::{OperationId, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
+use crate::limits::store::HEADS_MAX_TENANTS;
 use crate::service::PullFrom;
 use crate::store::{LoadRequest, Stats};
 
@@ -154,4 +156,25 @@ pub async fn a_tenant_is_listed_from_its_first_commit_on_and_stays(world: &World
     full.compact(0).await;
     assert_eq!(full.stats().await.operations + full.stats().await.documents, 0);
     assert_eq!(all_tenants(world).await, [full.tenant]);
+}
+
+/// The newest places of many tenants come in one answer, in the order in which they were asked for.
+pub async fn the_newest_places_of_tenants_come_in_their_order(world: &World) {
+    let (full, void) = two_tenants(world).await;
+    let other = world.as_tenant("Full");
+    other.apply(inserts(1)).await;
+    let heads = async |tenants: &[TenantId]| world.store.heads(tenants).await.expect("the store reads its heads");
+    let asked = [&void, &other, &full, &full].map(|world| world.tenant.clone());
+    let [at_other, at_full] = [other.head().await, full.head().await].map(|head: Cursor| head.position());
+    assert_eq!((at_other.seq, at_full.seq), (Seq::new(1), Seq::new(4)));
+    assert_eq!(heads(&asked).await, [Position::START, at_other, at_full, at_full]);
+    full.compact(0).await;
+    assert_eq!(heads(&asked[2..3]).await, [at_full], "a compaction does not move it");
+    assert_eq!(heads(&[]).await, []);
+    let mut many: Vec<TenantId> =
+        (1..HEADS_MAX_TENANTS).map(|number| TenantId::literal(&format!("none-{number}"))).collect();
+    many.push(full.tenant.clone());
+    let places = heads(&many).await;
+    assert_eq!((places.len(), places.last()), (HEADS_MAX_TENANTS, Some(&at_full)));
+    assert!(places.iter().take(HEADS_MAX_TENANTS - 1).all(|place| *place == Position::START));
 }

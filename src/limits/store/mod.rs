@@ -29,5 +29,8 @@ pub const QUERY_FETCH_MAX_DOCUMENTS: usize = 1_000;
 /// The most queries with a filter that a process runs on a database server at the same time. More of them wait.
 pub const QUERY_FILTERED_MAX_REQUESTS: usize = 4;
 
+/// The most tenants whose newest places a store reads at once.
+pub const HEADS_MAX_TENANTS: usize = 500;
+
 /// After how many bytes of documents a query lets other requests have their turn.
 pub const QUERY_PACE_BYTES: usize = 256 * 1024;

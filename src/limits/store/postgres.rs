@@ -15,3 +15,12 @@ pub const EXPONENT_MAX_DIGITS: usize = 3;
 
 /// The time limit of the database server for a step of the schema, in milliseconds.
 pub const STORE_STEP_TIME_MAX_MS: u64 = 10 * 60 * 1_000;
+
+/// The longest text of a notification, in bytes. PostgreSQL takes less than 8,000.
+pub const NOTICE_MAX_BYTES: usize = 7_900;
+
+/// How long a connection that listens may be silent before it is checked, in milliseconds.
+pub const WATCH_SILENT_MAX_MS: u64 = 30_000;
+
+/// The pause after a connection that listens has broken, or could not be opened, in milliseconds.
+pub const WATCH_PAUSE_MS: u64 = 1_000;

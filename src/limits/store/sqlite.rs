@@ -18,3 +18,6 @@ pub const WAL_KEPT_MAX_BYTES: i64 = 64 * 1024 * 1024;
 
 /// The largest file that is vacuumed, in bytes. It is copied in memory, and writes wait meanwhile.
 pub const VACUUM_MAX_BYTES: i64 = 64 * 1024 * 1024;
+
+/// How often the store looks whether another process has written, in milliseconds, while somebody listens.
+pub const WATCH_PAUSE_MS: u64 = 100;

@@ -15,11 +15,13 @@ use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::api::waiting::holdings::LastsLong;
 use crate::config::ConnectionConfig;
 use crate::limits::runtime::{
     CONNECTION_ANSWER_TIME_MAX_SECONDS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_EXCHANGE_TIME_MAX_SECONDS,
     CONNECTION_IDLE_TIME_MAX_SECONDS, CONNECTION_STALL_TIME_MAX_SECONDS, LEAVING_MAX_CONNECTIONS,
     REQUEST_HEAD_TIME_MAX_SECONDS, ROOM_HELD_MIN_MS, SERVER_MAX_CONNECTIONS, STOP_QUIET_TIME_SECONDS,
+    STREAM_TIME_MAX_SECONDS,
 };
 use crate::runtime::addresses::network_of;
 
@@ -98,6 +100,8 @@ enum Phase {
     Working { since: Instant },
     /// The connection takes its answer, the last piece of it at `taken_at`.
     Answering { since: Instant, taken_at: Instant },
+    /// The same with an answer that goes on for minutes.
+    Streaming { since: Instant, taken_at: Instant },
 }
 
 impl Phase {
@@ -105,6 +109,7 @@ impl Phase {
         match self {
             Self::Working { since } => since + limits.exchange,
             Self::Answering { since, .. } => since + limits.answer.max(limits.exchange),
+            Self::Streaming { since, .. } => since + Duration::from_secs(STREAM_TIME_MAX_SECONDS.into()),
         }
     }
 }
@@ -117,7 +122,7 @@ impl State {
         // A request that is never finished does not excuse answers that are not read beside it.
         let taken = self.exchanges.values().filter_map(|phase| match phase {
             Phase::Working { .. } => None,
-            Phase::Answering { taken_at, .. } => Some(*taken_at),
+            Phase::Answering { taken_at, .. } | Phase::Streaming { taken_at, .. } => Some(*taken_at),
         });
         // The earlier one of those that there are.
         self.blocked_since.into_iter().chain(taken.max()).min()
@@ -266,7 +271,9 @@ impl Activity {
 
     /// Records that the connection has taken a piece of an answer.
     fn took(&self, number: u64) {
-        if let Some(Phase::Answering { taken_at, .. }) = self.lock().exchanges.get_mut(&number) {
+        let mut state = self.lock();
+        let phase = state.exchanges.get_mut(&number);
+        if let Some(Phase::Answering { taken_at, .. } | Phase::Streaming { taken_at, .. }) = phase {
             *taken_at = Instant::now();
         }
     }
@@ -287,7 +294,11 @@ impl Exchange {
     /// Returns the same response. The request ends together with its body.
     pub(super) fn until_read(self, response: Response) -> Response {
         let now = Instant::now();
-        self.activity.lock().exchanges.insert(self.number, Phase::Answering { since: now, taken_at: now });
+        let phase = match response.extensions().get::<LastsLong>() {
+            Some(LastsLong) => Phase::Streaming { since: now, taken_at: now },
+            None => Phase::Answering { since: now, taken_at: now },
+        };
+        self.activity.lock().exchanges.insert(self.number, phase);
         response.map(|body| Body::new(Answering { body, exchange: self }))
     }
 }

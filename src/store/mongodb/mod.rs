@@ -26,6 +26,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::stream::pending;
 
 use self::database::Database;
 use self::failure::{Failure, NAME};
@@ -34,8 +36,9 @@ use self::two_clocks::TwoClocks;
 pub use self::uri_source::UriSource;
 use super::{
     Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory,
-    Query, QueryPage, Remember, Result, Stats, Store, TimeRequest,
+    Query, QueryPage, Remember, Result, Stats, Store, TimeRequest, Watch,
 };
+use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
@@ -219,6 +222,19 @@ impl Store for MongoStore {
 
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
         self.with("tenants", |database| async move { read::tenants(&database, after, limit).await }).await
+    }
+
+    async fn heads(&self, tenants: &[TenantId]) -> Result<Vec<Position>> {
+        self.with("heads", |database| async move { read::heads(&database, tenants).await }).await
+    }
+
+    fn watch(&self) -> Watch<'_> {
+        // A change stream would cost a connection, and a process that looks at the heads twice a second is soon enough.
+        pending().boxed()
+    }
+
+    async fn announce(&self, _: &[TenantId]) -> Result<()> {
+        Ok(())
     }
 
     async fn check(&self) -> Result<()> {

@@ -7,18 +7,19 @@ pub(super) mod load;
 pub(super) mod query;
 pub(super) mod rows;
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::try_join;
 use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
 
-use self::rows::{Isolation, Rows};
+use self::rows::{Isolation, Rows, batch_of};
 use super::collections::Collections;
 use super::database::Database;
 use super::failure::Failure;
 use super::row::{Row, client_key, document_key, entries_after, entry_key};
-use crate::core::cursor::Head;
+use crate::core::cursor::{Head, Position};
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, Collection, DocumentKey, FromStore as _, Subject, TenantId};
@@ -419,4 +420,20 @@ pub(super) async fn tenants(
         tenants.push(TenantId::from_store(Row(found.current()).text("_id")?));
     }
     Ok(tenants)
+}
+
+/// See [`crate::store::Store::heads`].
+pub(super) async fn heads(database: &Database, tenants: &[TenantId]) -> Result<Vec<Position>, Failure> {
+    let collections = database.ready().await?;
+    let names: Vec<&str> = tenants.iter().map(TenantId::as_str).collect();
+    let wanted = doc! { "_id": { "$in": names.clone() }, "tenant": { "$in": names.clone() } };
+    let find = collections.heads.find(wanted).projection(doc! { "_id": 1, "seq": 1, "fingerprint": 1 });
+    let find = find.batch_size(batch_of(names.len())).max_time(collections.time_limit);
+    let mut found = HashMap::with_capacity(names.len());
+    let mut rows = collections.in_time(find).await?;
+    while collections.in_time(rows.advance()).await? {
+        let row = Row(rows.current());
+        found.insert(row.text("_id")?.to_owned(), row.position()?);
+    }
+    Ok(names.iter().map(|name| found.get(*name).copied().unwrap_or_default()).collect())
 }

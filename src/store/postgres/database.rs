@@ -103,7 +103,7 @@ impl Database {
     ///
     /// Requests that come meanwhile do the same themselves: a check takes two round trips, and the database lets only
     /// one of them change the schema. So no request depends on another one.
-    async fn schema(&self) -> Result<Arc<str>, Failure> {
+    pub(super) async fn schema(&self) -> Result<Arc<str>, Failure> {
         let known = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(schema) = known {
             return Ok(schema);

@@ -17,6 +17,7 @@ mod connections;
 mod database;
 mod failure;
 mod jsonb;
+mod notices;
 mod options;
 mod query;
 mod read;
@@ -34,11 +35,13 @@ use self::connections::manager::Connector;
 use self::connections::transport::MakeTransport;
 use self::database::Database;
 use self::failure::{Failure, NAME};
+use self::notices::Notices;
 pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};
 use super::{
     Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory,
-    Query, QueryPage, Remember, Result, Stats, Store, TimeRequest,
+    Query, QueryPage, Remember, Result, Stats, Store, TimeRequest, Watch,
 };
+use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
@@ -50,6 +53,7 @@ use crate::core::progress::Progress;
 #[derive(Debug)]
 pub struct PostgresStore {
     database: Database,
+    notices: Notices,
 }
 
 impl PostgresStore {
@@ -77,7 +81,11 @@ impl PostgresStore {
         // request at a time and one connection for all.
         let for_checks = (options.pool_size > 1).then(|| connections(1));
         let for_requests = connections(options.pool_size);
-        Ok(Self { database: Database::new(for_requests, for_checks, options.schema.as_deref()) })
+        // A pooler gives each transaction another connection, and notifications would come to none of ours.
+        let listens = options.peer == Peer::Server;
+        let listener = listens.then(|| Connector { config, transport, logins: options.logins.clone() });
+        let database = Database::new(for_requests, for_checks, options.schema.as_deref());
+        Ok(Self { database, notices: Notices::new(listener) })
     }
 }
 
@@ -146,6 +154,18 @@ impl Store for PostgresStore {
 
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
         read::tenants(&self.database, after, limit).await.map_err(during("tenants"))
+    }
+
+    async fn heads(&self, tenants: &[TenantId]) -> Result<Vec<Position>> {
+        read::heads(&self.database, tenants).await.map_err(during("heads"))
+    }
+
+    fn watch(&self) -> Watch<'_> {
+        self.notices.watch(&self.database)
+    }
+
+    async fn announce(&self, tenants: &[TenantId]) -> Result<()> {
+        self.notices.announce(&self.database, tenants).await.map_err(during("announce"))
     }
 
     async fn check(&self) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Reads: each is one statement, which sees one moment.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use tokio_postgres::Row;
@@ -10,6 +11,7 @@ use super::database::Database;
 use super::failure::Failure;
 use super::row::Columns;
 use crate::core::access::labels::FormerLabels;
+use crate::core::cursor::Position;
 use crate::core::decide::Snapshot;
 use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::quota::Usage;
@@ -467,4 +469,19 @@ pub(super) async fn tenants(
     let parameters: [Parameter<'_>; 2] = [(&after, Type::TEXT), (&limit, Type::INT8)];
     let rows = database.rows(sql, &parameters).await?;
     rows.iter().map(|row| Columns::of(row).text().map(TenantId::from_store)).collect()
+}
+
+/// See [`crate::store::Store::heads`].
+pub(super) async fn heads(database: &Database, tenants: &[TenantId]) -> Result<Vec<Position>, Failure> {
+    let sql = "SELECT h.tenant, h.seq, h.fingerprint FROM {schema}.syncflow_heads AS h
+               WHERE h.tenant OPERATOR(pg_catalog.=) ANY ($1)";
+    let names: Vec<&str> = tenants.iter().map(TenantId::as_str).collect();
+    let parameters: [Parameter<'_>; 1] = [(&names, Type::TEXT_ARRAY)];
+    let mut found = HashMap::new();
+    let rows = database.rows(sql, &parameters).await?;
+    for row in &rows {
+        let mut columns = Columns::of(row);
+        found.insert(columns.text()?, columns.position()?);
+    }
+    Ok(names.iter().map(|name| found.get(name).copied().unwrap_or_default()).collect())
 }

@@ -102,8 +102,12 @@ impl<'a> Columns<'a> {
 
     /// `head_seq, head_fingerprint, horizon`.
     pub(super) fn head(&mut self) -> Result<Head, Failure> {
-        let position = Position { seq: self.integer()?, fingerprint: self.fingerprint()? };
-        Ok(Head { position, horizon: self.integer()? })
+        Ok(Head { position: self.position()?, horizon: self.integer()? })
+    }
+
+    /// `seq, fingerprint`.
+    pub(super) fn position(&mut self) -> Result<Position, Failure> {
+        Ok(Position { seq: self.integer()?, fingerprint: self.fingerprint()? })
     }
 
     /// `collection, doc_id`.

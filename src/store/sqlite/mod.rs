@@ -13,6 +13,7 @@ mod read;
 mod row;
 mod schema;
 mod threads;
+mod watch;
 mod write;
 
 use std::ops::RangeInclusive;
@@ -29,8 +30,9 @@ use self::schema::{OpenError, open_for_lookups, open_for_reading, open_for_writi
 use self::threads::{Abandoned, NAME, Threads};
 use super::{
     Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest,
-    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest,
+    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest, Watch,
 };
+use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
 use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
@@ -219,6 +221,19 @@ impl Store for SqliteStore {
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
         let after = after.cloned();
         self.readers.run("tenants", move |connection, _| read::tenants(connection, after.as_ref(), limit)).await
+    }
+
+    async fn heads(&self, tenants: &[TenantId]) -> Result<Vec<Position>> {
+        let tenants = tenants.to_vec();
+        self.readers.run("heads", move |connection, _| read::heads(connection, &tenants)).await
+    }
+
+    fn watch(&self) -> Watch<'_> {
+        watch::watch(&self.writer)
+    }
+
+    async fn announce(&self, _: &[TenantId]) -> Result<()> {
+        Ok(())
     }
 
     async fn check(&self) -> Result<()> {

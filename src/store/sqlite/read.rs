@@ -10,7 +10,7 @@ use super::row::{
     integer, read_document, read_live_document, read_log_entry, read_owner, read_position,
 };
 use super::threads::Caller;
-use crate::core::cursor::{Cursor, Head};
+use crate::core::cursor::{Cursor, Head, Position};
 use crate::core::decide::Snapshot;
 use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::quota::Usage;
@@ -443,6 +443,12 @@ pub(super) fn tenants(
         .prepare_cached("SELECT tenant FROM heads WHERE tenant > ?1 ORDER BY tenant LIMIT ?2")?
         .query_map(params![after, limit], |row| Ok(TenantId::from_store(row.get_ref(0)?.as_str()?)))?
         .collect()
+}
+
+/// See [`crate::store::Store::heads`].
+pub(super) fn heads(connection: &mut Connection, tenants: &[TenantId]) -> rusqlite::Result<Vec<Position>> {
+    let transaction = connection.transaction()?;
+    tenants.iter().map(|tenant| Ok(read_head(&transaction, tenant)?.position)).collect()
 }
 
 /// See [`crate::store::Store::check`].

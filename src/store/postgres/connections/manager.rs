@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
-use tokio_postgres::Config;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, Connection, Socket};
 
 use super::login::{Login, LoginSource};
-use super::transport::MakeTransport;
+use super::transport::{MakeTransport, Transport};
 use crate::limits::store::postgres::LOGIN_MAX_ATTEMPTS;
 
 /// Connects to one database.
@@ -20,6 +20,9 @@ pub(crate) struct Connector {
     /// The source of logins, if they do not come from the connection string.
     pub(crate) logins: Option<Arc<dyn LoginSource>>,
 }
+
+/// A client and the connection that has to be polled for it.
+pub(crate) type Opened = (Client, Connection<Socket, Transport>);
 
 /// Why there is no new connection.
 #[derive(Debug)]
@@ -31,7 +34,8 @@ pub(crate) enum ConnectError {
 }
 
 impl Connector {
-    async fn connect(&self) -> Result<ClientWrapper, ConnectError> {
+    /// A connection that nobody drives yet.
+    pub(crate) async fn open(&self) -> Result<Opened, ConnectError> {
         let Some(logins) = &self.logins else { return self.connect_with(self.config.clone()).await };
         let mut login = logins.login().await.map_err(ConnectError::Login)?;
         for _ in 1..LOGIN_MAX_ATTEMPTS {
@@ -50,7 +54,7 @@ impl Connector {
         self.connect_as(&login).await
     }
 
-    async fn connect_as(&self, login: &Login) -> Result<ClientWrapper, ConnectError> {
+    async fn connect_as(&self, login: &Login) -> Result<Opened, ConnectError> {
         let mut config = self.config.clone();
         if let Some(user) = &login.user {
             config.user(user);
@@ -59,8 +63,12 @@ impl Connector {
         self.connect_with(config).await
     }
 
-    async fn connect_with(&self, config: Config) -> Result<ClientWrapper, ConnectError> {
-        let (client, connection) = config.connect(self.transport.clone()).await.map_err(ConnectError::Driver)?;
+    async fn connect_with(&self, config: Config) -> Result<Opened, ConnectError> {
+        config.connect(self.transport.clone()).await.map_err(ConnectError::Driver)
+    }
+
+    async fn connect(&self) -> Result<ClientWrapper, ConnectError> {
+        let (client, connection) = self.open().await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error.cause = %error, "connection to the database broke");
