@@ -1,0 +1,234 @@
+// Made from the server's /openapi.json by `npm run generate`; not edited by hand.
+
+/** A page of changes. */
+export type ChangesAnswer = {
+  /** Always empty. */
+  conflicts: (Operation)[];
+  /** The cursor of the next page. Left out if the request had neither a cursor nor a `clientId`. */
+  cursor?: string;
+  /** Whether there is more, so that the client should send the next request at once. */
+  hasMore: boolean;
+  operations: (PulledOperation)[];
+};
+
+/** The changes that a client requests. With the key `cursor`, `since` is ignored. */
+export type ChangesRequest = {
+  as?: "operations" | "documents";
+  /** The client. With it, a client that knows only `since` misses nothing. */
+  clientId?: Name;
+  /** With `"as":"documents"`: the only collections whose documents the client wants. */
+  collections?: (Name)[];
+  /** The cursor of the last answer; `null` or empty for a client that has nothing. */
+  cursor?: string | null;
+  /** The most operations on the page; more than 1,000 means 1,000. */
+  limit?: number;
+  /** The greatest `timestamp` of the last page that the client applied. */
+  since?: number;
+  /** Ignored: the cursor, or the client's id and `since`, say what a client has. */
+  vectorClock?: Record<string, unknown>;
+};
+
+/** The entries to remove from the log. */
+export type CompactRequest = {
+  /** The age from which on entries are removed, in days. */
+  olderThanDays?: number;
+};
+
+/** The result of a compaction. */
+export type Compacted = {
+  /** The number of entries that were removed from the log. */
+  deletedCount: number;
+  /** Whether entries are left for which the request had no time. */
+  hasMore: boolean;
+  message: string;
+};
+
+/** An operation as it was sent, but with the server's `data` (`null` if the document is deleted) and `vectorClock`. */
+export type Conflict = (Made) & ({
+  conflict: ConflictDetails;
+  data: Record<string, unknown> | null;
+  /** Whether the operation was sent with the value true. */
+  synced: boolean;
+  type: OperationType;
+});
+
+/** The relation of the operation to the server's document. */
+export type ConflictDetails = {
+  /** The author of that operation. */
+  clientId: string;
+  /** Whether the document is deleted. */
+  deleted: boolean;
+  /** The operation that wrote the document last. */
+  operationId: string;
+  relation: Relation;
+  /** The document's revision. */
+  rev: number;
+  /** The time of that operation by its author's clock. */
+  timestamp: number;
+};
+
+/** The number of a client's operations that were seen. */
+export type Counter = number;
+
+/** An operation that deletes its document. */
+export type Delete = (Made) & ({
+  /** Ignored. */
+  data?: unknown;
+  /** Ignored; clients use it themselves. */
+  synced?: unknown;
+  type: DeleteType;
+});
+
+/** The effect of a delete on its document. */
+export type DeleteType = "delete";
+
+/** A document: its data, and two keys of the server. */
+export type Document = {
+  _id: string;
+  /** The number of operations that were applied to it. */
+  _rev: number;
+} & Record<string, unknown>;
+
+/** The JSON of every error. */
+export type Error = {
+  /** The kind of the error. The text is the same for all errors of a kind. */
+  error: string;
+  /** The names of the faulty fields, if the error is about fields; at most 20. */
+  fields?: (string)[];
+  /** The fault of this request, as a text for people. */
+  message: string;
+  /** Why the client must start again from nothing, if it must. */
+  reason?: string;
+};
+
+/** A server whose store can be reached. */
+export type Healthy = {
+  /** The store that is used. */
+  adapter: string;
+  status: string;
+};
+
+/** The document of an operation, its author and its time. Its `id` is never used for another operation. */
+export type Made = {
+  clientId: Name;
+  collection: Name;
+  docId: Name;
+  id: Name;
+  /** The time of the operation by the client's clock. */
+  timestamp: number;
+  /** All that the client had seen, this operation included: a counter for each client, at most 1,000 clients. */
+  vectorClock: Record<string, Counter>;
+};
+
+/** A name: 1 to 256 bytes of UTF-8 without control characters. */
+export type Name = string;
+
+/** One insert, update or delete of one document, made by one client. Further keys are kept in the answer and ignored. */
+export type Operation = (Write) | (Delete);
+
+/** The effect of an operation on its document. */
+export type OperationType = "insert" | "update" | "delete";
+
+/** An operation as a pull returns it. */
+export type PulledOperation = {
+  clientId: string;
+  collection: string;
+  /** The bytes that were pushed; `null` for a delete. */
+  data: Record<string, unknown> | null;
+  docId: string;
+  id: string;
+  /** With `"as":"documents"`: the number of operations that were applied to the document. */
+  rev?: number;
+  /** Always true. */
+  synced: boolean;
+  timestamp: number;
+  type: OperationType;
+  vectorClock: Record<string, Counter>;
+};
+
+/** The outcomes of pushed operations. Each operation is in one of the lists. */
+export type PushAnswer = {
+  /** Operations that took effect, now or in an earlier push, exactly as they were sent. */
+  accepted: (Operation)[];
+  /** Operations whose author had not seen the document's current state. They changed nothing. */
+  conflicts: (Conflict)[];
+  /** Operations that are at fault, and those that may build on them, in the order of the push. They changed nothing. Only for a partial push. */
+  refused?: (RefusedOperation)[];
+};
+
+/** The operations of a client. */
+export type PushRequest = {
+  clientId: Name;
+  operations: (Operation)[];
+  /** Whether operations that are at fault stop only the later ones on their documents. All of these are answered in `refused`. */
+  partial?: boolean;
+  /** Whether an operation is in conflict if its author's counter is not greater than in the document's clock. */
+  strict?: boolean;
+};
+
+/** A page of documents, newest first by their last operations. */
+export type QueryAnswer = {
+  /** How many documents this page has. */
+  count: number;
+  /** The cursor of the next page; `null` if there is no more. */
+  cursor: string | null;
+  documents: (Document)[];
+  /** Whether more documents match. */
+  hasMore: boolean;
+};
+
+/** The documents of a collection that a client requests. */
+export type QueryRequest = {
+  /** The cursor of the last answer; `null` or empty to start with the newest document. */
+  cursor?: string | null;
+  /** Paths (keys with dots between them) and the values that are expected there; at most 100. All documents without it. */
+  filter?: Record<string, unknown>;
+  /** The most documents on the page; more than 1,000 means 1,000. */
+  limit?: number;
+};
+
+/** An operation of a partial push that is at fault. */
+export type RefusedOperation = {
+  /** The fields at fault, named from the operation on. Empty if the operation as a whole is refused. */
+  fields: (string)[];
+  /** Its id, if it has a valid one. */
+  id?: string;
+  /** Its index in the push. */
+  index: number;
+  message: string;
+};
+
+/** The relation of the operation's vector clock to the document's. */
+export type Relation = "happens-before" | "concurrent";
+
+/** The statistics of a tenant. */
+export type Statistics = {
+  /** The number of documents that are not deleted. */
+  totalDocuments: number;
+  /** The number of entries in the log. */
+  totalOperations: number;
+  /** The number of entries in the log that at least one client has not pulled yet, of those that pulled in the last 30 days. */
+  unsyncedOperations: number;
+};
+
+/** A server whose store cannot be reached. */
+export type Unhealthy = {
+  /** The store that is used. Left out together with `status`. */
+  adapter?: string;
+  error: string;
+  message: string;
+  /** Left out if the server is too busy to ask its store. */
+  status?: string;
+};
+
+/** An operation that gives its document data. */
+export type Write = (Made) & ({
+  /** At most 1 MiB and 64 levels deep. */
+  data: Record<string, unknown>;
+  /** Ignored; clients use it themselves. */
+  synced?: unknown;
+  type: WriteType;
+});
+
+/** The effect of a write on its document. */
+export type WriteType = "insert" | "update";

@@ -1,0 +1,62 @@
+import { type Base, type VectorClock } from "@syncflow-server/client";
+import { deepEqual, type RxJsonSchema, type WithDeleted } from "rxdb/plugins/core";
+
+/** The field of each document in which the adapter keeps the server's revision and clock. */
+export const HIDDEN = "syncflow";
+
+/** What the field has. It is left out of documents that the server has never had. */
+export interface Hidden {
+  rev: number;
+  clock: VectorClock;
+  /** The log that the revision is of. A restored database counts some revisions again, for other contents. */
+  log?: string;
+  /** The server refused this content, so it is only on this device. */
+  refused?: true;
+  /** The local state must give way to this one, whatever the application would decide. */
+  settled?: true;
+}
+
+/** A document as RxDB hands it to a replication. */
+export type State = WithDeleted<Record<string, unknown>> & { [HIDDEN]?: Hidden };
+
+/** Adds the hidden field to a schema. Every collection that is replicated needs it. */
+export function withSyncflow<T>(schema: RxJsonSchema<T>): RxJsonSchema<T & { [HIDDEN]?: Hidden }> {
+  const field = {
+    type: "object",
+    properties: { rev: { type: "number" }, clock: { type: "object", additionalProperties: true } },
+    additionalProperties: true,
+  };
+  const properties = { ...schema.properties, [HIDDEN]: field };
+  return { ...schema, properties } as unknown as RxJsonSchema<T & { [HIDDEN]?: Hidden }>;
+}
+
+/** The base of an edit whose author saw this state. */
+export function baseOf(state: State | undefined): Base | null {
+  const hidden = state?.[HIDDEN];
+  return hidden ? { rev: hidden.rev, vectorClock: hidden.clock } : null;
+}
+
+export function hiddenOf(base: Base, log?: string): Hidden {
+  return { rev: base.rev, clock: base.vectorClock, ...(log === undefined ? {} : { log }) };
+}
+
+const OF_RXDB = new Set(["_deleted", "_rev", "_meta", "_attachments", HIDDEN]);
+
+/** What the application has put into a document, which is what the server gets. */
+export function contentOf(state: State): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(state).filter(([key, value]) => !OF_RXDB.has(key) && value !== undefined));
+}
+
+/** Whether the application would see no difference. What a deleted document once was makes none. */
+export function isSame(a: State, b: State): boolean {
+  if (a._deleted || b._deleted) return !!a._deleted === !!b._deleted;
+  return deepEqual(contentOf(a), contentOf(b));
+}
+
+/** The keys of an update that makes one state into the other, unless one cannot: an update removes nothing. */
+export function changedKeys(from: State, to: State): Record<string, unknown> | undefined {
+  const before = contentOf(from);
+  const after = contentOf(to);
+  if (Object.keys(before).some((key) => !(key in after))) return undefined;
+  return Object.fromEntries(Object.entries(after).filter(([key, value]) => !deepEqual(before[key], value)));
+}

@@ -1,0 +1,109 @@
+import {
+  getDefaultRevision,
+  getDefaultRxDocumentMeta,
+  getPrimaryKeyOfInternalDocument,
+  getSingleDocument,
+  type RxDatabase,
+  writeSingle,
+} from "rxdb/plugins/core";
+
+const KEY = "syncflow";
+const CONTEXT = "OTHER";
+const SENT_MAX = 500;
+
+/** An operation on its way. */
+export interface Sent {
+  id: string;
+  collection: string;
+  docId: string;
+}
+
+/** What a local database keeps about itself. */
+interface Kept {
+  clientId: string;
+  /** The operations that were sent, and that no pull has shown yet. */
+  sent: Sent[];
+  /** The subject whose data this is. */
+  subject?: string;
+}
+
+/** Who this local database is for the server. It is removed together with the database. */
+export class Identity {
+  #sent = new Map<string, Sent>();
+
+  private constructor(readonly database: RxDatabase, private kept: Kept) {}
+
+  static async open(database: RxDatabase): Promise<Identity> {
+    const fresh: Kept = { clientId: crypto.randomUUID(), sent: [] };
+    const identity = new Identity(database, fresh);
+    await identity.#update((kept) => kept);
+    identity.#sent = new Map(identity.kept.sent.map((sent) => [sent.id, sent]));
+    return identity;
+  }
+
+  get clientId(): string {
+    return this.kept.clientId;
+  }
+
+  /** Notes operations before they are sent: the device may be switched off before the answer comes. */
+  async sending(operations: readonly Sent[]): Promise<void> {
+    for (const { id, collection, docId } of operations) this.#sent.set(id, { id, collection, docId });
+    const sent = [...this.#sent.values()].slice(-SENT_MAX);
+    await this.#update((kept) => ({ ...kept, sent }));
+  }
+
+  /** Forgets operations that had no effect, or whose effect a pull has shown. */
+  settled(ids: Iterable<string>): void {
+    for (const id of ids) this.#sent.delete(id);
+  }
+
+  /**
+   * Whether an operation is one of this database that no pull has shown yet. The client id would not say that: a copy
+   * of the database on another device has it too.
+   */
+  hasSent(operationId: string): boolean {
+    return this.#sent.has(operationId);
+  }
+
+  /** The operations on the documents of a collection that no pull has shown yet, by their documents. */
+  sentOf(collection: string): Map<string, string[]> {
+    const found = new Map<string, string[]>();
+    for (const sent of this.#sent.values()) {
+      if (sent.collection === collection) found.set(sent.docId, [...(found.get(sent.docId) ?? []), sent.id]);
+    }
+    return found;
+  }
+
+  /** Notes whose data this is. Returns false if it is somebody else's. */
+  async belongsTo(subject: string): Promise<boolean> {
+    if (this.kept.subject === undefined) await this.#update((kept) => ({ subject, ...kept }));
+    return this.kept.subject === subject;
+  }
+
+  /** Changes what is kept, on top of what another tab may have written meanwhile. */
+  async #update(change: (kept: Kept) => Kept): Promise<void> {
+    const store = this.database.internalStore as any;
+    const id = getPrimaryKeyOfInternalDocument(KEY, CONTEXT);
+    for (;;) {
+      const previous = await getSingleDocument<any>(store, id);
+      const data = change((previous?.data as Kept | undefined) ?? this.kept);
+      const document = {
+        id,
+        key: KEY,
+        context: CONTEXT,
+        data,
+        _deleted: false,
+        _attachments: {},
+        _meta: getDefaultRxDocumentMeta(),
+        _rev: getDefaultRevision(),
+      };
+      try {
+        await writeSingle<any>(store, previous ? { previous, document } : { document }, "syncflow-identity");
+        this.kept = data;
+        return;
+      } catch (error) {
+        if ((error as { status?: number }).status !== 409) throw error;
+      }
+    }
+  }
+}

@@ -1,0 +1,126 @@
+import { type Base, type Conflict, type Edit, successor, type SyncflowClient } from "@syncflow-server/client";
+import type { RxReplicationWriteToMasterRow } from "rxdb/plugins/core";
+import { baseOf, changedKeys, contentOf, HIDDEN, hiddenOf, isSame, type State } from "./hidden.js";
+import type { Identity } from "./identity.js";
+import type { Report } from "./report.js";
+
+/** An own operation, or a tombstone, is built on so often; then the conflict is left to RxDB. */
+const REBASES_MAX = 3;
+
+/** A write that RxDB wants to push. */
+interface Write {
+  row: RxReplicationWriteToMasterRow<any>;
+  id: string;
+  /** A state of the server that the write may replace although RxDB does not know of it. */
+  rebased?: Base;
+}
+
+export interface PusherContext {
+  client: SyncflowClient;
+  identity: Identity;
+  report: Report;
+  collection: string;
+  idField: string;
+  signal: AbortSignal;
+  /** The log that is pulled now. */
+  log: () => string;
+  /** Is called if the server changed more than what was pushed. */
+  resync: () => void;
+}
+
+/** RxDB's push handler: returns the server's state of each document that is in conflict. */
+export async function push(context: PusherContext, rows: RxReplicationWriteToMasterRow<any>[]): Promise<State[]> {
+  // A conflict that was resolved for the server's state needs no write.
+  const changed = rows.filter(({ assumedMasterState: assumed, newDocumentState: fork }) =>
+    !assumed || assumed[HIDDEN]?.refused || !isSame(assumed, fork));
+  // Deletes make room in a tenant that may not keep more.
+  let open: Write[] = changed
+    .map((row) => ({ row, id: String(row.newDocumentState[context.idField]) }))
+    .sort((a, b) => Number(!!b.row.newDocumentState._deleted) - Number(!!a.row.newDocumentState._deleted));
+  const masters: State[] = [];
+  for (let round = 0; open.length > 0; round++) {
+    const again: Write[] = [];
+    const log = context.log();
+    const edits = open.map((write) => editOf(context, write, log));
+    await context.identity.sending(edits);
+    const result = await context.client.push(edits, { signal: context.signal });
+    context.identity.settled([...result.conflicts, ...result.refused].map(({ id }) => id));
+    for (const { index, base } of result.accepted) {
+      note(open[index], { [HIDDEN]: hiddenOf(base, edits[index]?.vectorClock ? undefined : log) });
+    }
+    for (const { index, fields, message } of result.refused) {
+      const write = open[index];
+      if (!write) continue;
+      const base = write.rebased ?? baseOf(write.row.assumedMasterState) ?? { rev: 0, vectorClock: {} };
+      note(write, { [HIDDEN]: { ...hiddenOf(base), refused: true } });
+      context.report.refused.next({ document: write.row.newDocumentState, fields, message });
+    }
+    for (const conflict of result.conflicts) {
+      const write = open[conflict.index];
+      if (!write) continue;
+      const base = round < REBASES_MAX ? mayReplace(context, write, conflict) : undefined;
+      if (base) again.push({ ...write, rebased: base });
+      else masters.push(masterOf(context, write, conflict));
+    }
+    for (const { id, outcome, lost } of result.resolved) {
+      const write = open[edits.findIndex((edit) => edit.id === id)];
+      if (!write || outcome === "won") continue;
+      const document = write.row.newDocumentState;
+      context.report.lost.next({ document: lost ? { ...document, ...lost } : document, current: document });
+    }
+    if (result.resolved.length > 0) context.resync();
+    open = again;
+  }
+  return masters;
+}
+
+/**
+ * Writes into the state that RxDB is about to keep as the server's. The next push starts from there, and another
+ * device's write in between is then seen.
+ */
+function note(write: Write | undefined, members: Partial<State>): void {
+  if (write) Object.assign(write.row.newDocumentState, members);
+}
+
+function editOf({ client, collection }: PusherContext, write: Write, log: string): Edit & { id: string } {
+  const { row, id, rebased } = write;
+  const fork = row.newDocumentState as State;
+  const assumed = row.assumedMasterState as State | undefined;
+  const base = rebased ?? baseOf(assumed);
+  const isOfLog = rebased !== undefined || assumed?.[HIDDEN]?.log === log;
+  const edit: Omit<Edit, "type"> & { id: string } = { id: crypto.randomUUID(), collection, docId: id, base };
+  // A revision of another log says nothing, but clocks hold in every log.
+  if (base && !isOfLog) edit.vectorClock = successor(base.vectorClock, client.clientId);
+  if (fork._deleted) return { ...edit, type: "delete" };
+  // An update is only right on exactly the state that it was made from, which a clock does not promise.
+  const isExact = client.knowsBaseRev && isOfLog && !rebased && assumed && !assumed._deleted && !assumed[HIDDEN]?.refused;
+  const keys = isExact ? changedKeys(assumed, fork) : undefined;
+  return keys ? { ...edit, type: "update", data: keys } : { ...edit, type: "insert", data: contentOf(fork) };
+}
+
+/** The base on which a write in conflict can be pushed without asking anybody. */
+function mayReplace({ identity }: PusherContext, { row }: Write, { current, relation }: Conflict): Base | undefined {
+  if (!current || relation === "forbidden") return undefined;
+  // The answer to an earlier push was lost, so the device does not know of its own write. This one is made after it.
+  const isOwn = identity.hasSent(current.operationId);
+  // A document with a fixed id was deleted before this device began, which therefore never got the tombstone.
+  const isOldTombstone = !row.assumedMasterState && current.deleted;
+  return isOwn || isOldTombstone ? { rev: current.rev, vectorClock: current.vectorClock } : undefined;
+}
+
+function masterOf(context: PusherContext, { row, id }: Write, { current, relation }: Conflict): State {
+  const fork = row.newDocumentState as State;
+  const known = { ...((row.assumedMasterState as State | undefined) ?? fork), [context.idField]: id };
+  const settled = relation === "forbidden" ? { settled: true as const } : {};
+  if (relation === "forbidden") {
+    context.report.refused.next({ document: fork, fields: [], message: "the user may not make this write" });
+  }
+  // A document that the user may not read leaves the device.
+  if (!current) {
+    const { [HIDDEN]: hidden = { rev: 0, clock: {} } } = known;
+    return { ...known, _deleted: true, [HIDDEN]: { ...hidden, ...settled } };
+  }
+  const hidden = { ...hiddenOf(current, context.log()), ...settled };
+  if (current.deleted || current.data === null) return { ...known, _deleted: true, [HIDDEN]: hidden };
+  return { ...current.data, [context.idField]: id, _deleted: false, [HIDDEN]: hidden };
+}

@@ -1,0 +1,137 @@
+import { type Conflict, type Edit, join, relate, successor, type SyncflowClient, type VectorClock } from "@syncflow-server/client";
+import type { RxCollection } from "rxdb/plugins/core";
+import { resolve } from "./conflicts.js";
+import { baseOf, contentOf, HIDDEN, hiddenOf, isSame, type State } from "./hidden.js";
+import type { Identity } from "./identity.js";
+import type { Local, LocalDocument } from "./local.js";
+import type { Report } from "./report.js";
+
+/** A conflict is resolved so often; then the server's state is taken. */
+const RESOLUTIONS_MAX = 5;
+
+export interface RecoveryContext {
+  client: SyncflowClient;
+  identity: Identity;
+  report: Report;
+  local: Local;
+  collection: RxCollection;
+  signal: AbortSignal;
+}
+
+/** Brings back to the server what it has lost and the device holds. */
+export class Recovery {
+  constructor(readonly context: RecoveryContext) {}
+
+  /** Returns the states to take, after what the device knows better was pushed. */
+  async compare(states: State[]): Promise<State[]> {
+    const { local } = this.context;
+    const mine = await local.documents(states.map((state) => String(state[local.idField])));
+    const taken: State[] = [];
+    for (const theirs of states) {
+      const document = mine.get(String(theirs[local.idField]));
+      const ours = baseOf(document?.assumed)?.vectorClock;
+      const relation = ours ? relate(ours, baseOf(theirs)?.vectorClock ?? {}) : "happens-before";
+      if (!document || !ours || relation === "equal" || relation === "happens-before") taken.push(theirs);
+      else taken.push(...(await this.bringBack(document, ours, theirs)));
+    }
+    return taken;
+  }
+
+  /**
+   * Pushes what the device holds, until the server has it or something that includes it. Returns the state to take in
+   * its place, if the server does not take it.
+   */
+  async bringBack(document: LocalDocument, clock: VectorClock, theirs: State | undefined): Promise<State[]> {
+    const { client, identity, report, signal } = this.context;
+    const { isDirty } = document;
+    // What is not new may have been brought back by another device already: an equal clock is then no conflict.
+    let push = { state: document.state, clock: isDirty ? this.#after(clock) : clock, isNew: isDirty };
+    let current = theirs;
+    if (theirs && relate(clock, theirs[HIDDEN]?.clock ?? {}) === "concurrent") {
+      const settled = await this.#settle(document, theirs);
+      if (isSame(settled, theirs)) return [theirs];
+      push = { state: settled, clock: this.#after(join(clock, theirs[HIDDEN]?.clock ?? {})), isNew: true };
+    }
+    for (let attempt = 0; ; attempt++) {
+      const id = crypto.randomUUID();
+      const edit: Edit = {
+        id,
+        type: push.state._deleted ? "delete" : "insert",
+        collection: this.context.collection.name,
+        docId: document.id,
+        data: contentOf(push.state),
+        base: null,
+        vectorClock: push.clock,
+      };
+      await identity.sending([{ ...edit, id }]);
+      const { accepted, refused, conflicts } = await client.push([edit], { signal, strict: push.isNew });
+      if (accepted.length > 0) return [];
+      identity.settled([id]);
+      const [conflict] = conflicts;
+      for (const { fields, message } of refused) report.refused.next({ document: push.state, fields, message });
+      if (!conflict?.current) return current ? [current] : [];
+      current = this.#stateOf(conflict, document);
+      // Their state includes ours.
+      if (conflict.relation === "happens-before" || attempt >= RESOLUTIONS_MAX) return [current];
+      const settled = await this.#settle(document, current);
+      if (isSame(settled, current)) return [current];
+      push = { state: settled, clock: this.#after(join(push.clock, conflict.current.vectorClock)), isNew: true };
+    }
+  }
+
+  async #settle(document: LocalDocument, theirs: State): Promise<State> {
+    const input = { newDocumentState: document.state, realMasterState: theirs } as any;
+    const output = await resolve(this.context.collection, input);
+    if (!isSame(theirs, document.state)) this.context.report.conflict(input, output);
+    return output;
+  }
+
+  /** Takes pulled states, except those that lack an own operation which was accepted: the server has lost that. */
+  async confirm(states: State[]): Promise<State[]> {
+    const { identity, local, client, collection } = this.context;
+    const sent = identity.sentOf(collection.name);
+    if (sent.size === 0) return states;
+    const mine = await local.documents(states.map((state) => String(state[local.idField])).filter((id) => sent.has(id)));
+    const taken: State[] = [];
+    for (const state of states) {
+      const document = mine.get(String(state[local.idField]));
+      const pushed = baseOf(document?.assumed)?.vectorClock[client.clientId] ?? 0;
+      // An edit that is not accepted yet is pushed again by itself.
+      const isLost = document && !document.isDirty && (state[HIDDEN]?.clock[client.clientId] ?? 0) < pushed;
+      if (document && !document.isDirty) identity.settled(sent.get(document.id) ?? []);
+      taken.push(...(isLost ? await this.compare([state]) : [state]));
+    }
+    return taken;
+  }
+
+  /** Brings back own operations that were accepted, and that a pull up to the end has not shown. */
+  async bringBackUnseen(): Promise<State[]> {
+    const { identity, local, collection } = this.context;
+    const sent = identity.sentOf(collection.name);
+    if (sent.size === 0) return [];
+    const taken: State[] = [];
+    for (const document of (await local.documents([...sent.keys()])).values()) {
+      const clock = baseOf(document.assumed)?.vectorClock;
+      if (document.isDirty || !clock) continue;
+      identity.settled(sent.get(document.id) ?? []);
+      taken.push(...(await this.bringBack(document, clock, undefined)));
+    }
+    return taken;
+  }
+
+  #after(clock: VectorClock): VectorClock {
+    return successor(clock, this.context.client.clientId);
+  }
+
+  #stateOf({ current }: Conflict, document: LocalDocument): State {
+    if (!current) return gone(document);
+    const rest = { [this.context.local.idField]: document.id, [HIDDEN]: hiddenOf(current) };
+    if (current.deleted || current.data === null) return { ...document.state, ...rest, _deleted: true };
+    return { ...current.data, ...rest, _deleted: false };
+  }
+}
+
+/** The document, deleted. */
+export function gone({ state }: LocalDocument): State {
+  return { ...state, _deleted: true };
+}
