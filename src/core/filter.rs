@@ -13,7 +13,9 @@ use crate::limits::protocol::QUERY_COMPARISON_OVERHEAD_BYTES;
 pub use condition::{Condition, Expression, Operator};
 pub(crate) use sort::{OrderedPlace, Sorter};
 pub use sort::{Sort, SortPlace};
-pub(crate) use value::{Decimal, Expected};
+#[cfg(feature = "postgres")]
+pub(crate) use value::Decimal;
+pub(crate) use value::Expected;
 
 use condition::Test;
 use paths::Paths;

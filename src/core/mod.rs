@@ -14,6 +14,6 @@ pub mod numbers;
 pub mod operation;
 mod pull;
 pub mod text;
-mod wire;
+pub(crate) mod wire;
 
 pub use self::pull::{cursor, feed, fingerprint, page, places, progress};

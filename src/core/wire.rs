@@ -119,7 +119,7 @@ impl Outcome {
 }
 
 /// The relation of an operation that its author may not do.
-const FORBIDDEN: &str = "forbidden";
+pub(crate) const FORBIDDEN: &str = "forbidden";
 
 /// Writes the server's document, or says that there is none to be shown.
 fn write_server_side<S: Sink>(

@@ -137,6 +137,9 @@ impl SyncService {
                 Err(StoreError::new(self.adapter(), "load", ErrorKind::Failed, damaged).into())
             }
             (Some(Err(_)), _) => Ok(Some(Written::TooLarge)),
+            (Some(Ok(outcomes)), _) if matches!(outcomes[..], [Outcome::Forbidden(_)]) => {
+                Ok(Some(Written::Invalid("is forbidden by the rules".to_owned())))
+            }
             // The random id was used before.
             _ => Ok(None),
         }

@@ -24,8 +24,25 @@ pub(crate) enum Source {
 impl Source {
     pub(crate) const ALL: [Self; 4] = [Self::HttpApi, Self::RestApi, Self::LoadBalancer, Self::FunctionUrl];
 
-    /// The event that the service makes from a request.
+    /// The event that the service makes from a request. The path may have a query behind it.
     pub(crate) fn event(self, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Value {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut event = self.event_without_query(method, path, headers, body);
+        if matches!(self, Self::HttpApi | Self::FunctionUrl) {
+            event["rawQueryString"] = query.into();
+        } else if !query.is_empty() {
+            let mut parameters: Map<String, Value> = Map::new();
+            for parameter in query.split('&') {
+                let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+                let values = parameters.entry(name).or_insert_with(|| json!([]));
+                values.as_array_mut().expect("a list").push(value.into());
+            }
+            event["multiValueQueryStringParameters"] = parameters.into();
+        }
+        event
+    }
+
+    fn event_without_query(self, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Value {
         let (body, is_base64) = carried(headers, body);
         match self {
             Self::HttpApi => {

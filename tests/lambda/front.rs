@@ -46,7 +46,8 @@ async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response {
         Some(instance) => instance,
         None => Instance::start(binary, &front.settings).await,
     };
-    let event = front.source.event(&parts.method, parts.uri.path(), &parts.headers, &body);
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let event = front.source.event(&parts.method, target, &parts.headers, &body);
     let outcome = instance.invoke(&event).await;
     let answer = match outcome {
         Ok(function) => front.source.answer(&function),

@@ -84,9 +84,16 @@ fn requests() -> Vec<(Method, &'static str, String)> {
         (Method::POST, "/compact", r#"{"olderThanDays":"x"}"#.to_owned()),
         (Method::POST, "/compact", r#"{"olderThanDays":30}"#.to_owned()),
     ];
-    for path in
-        ["/health", "/stats", "/stats/", "/documents/todos/doc-1", "/documents/todos/n%20ne", "/documents/a%25b/query"]
-    {
+    for path in [
+        "/health",
+        "/stats",
+        "/stats/",
+        "/documents/todos/doc-1",
+        "/documents/todos/doc-1?clock=1",
+        "/documents/todos/doc-1?clock=0&x=%3F&clock=2",
+        "/documents/todos/n%20ne",
+        "/documents/a%25b/query",
+    ] {
         requests.push((Method::GET, path, String::new()));
         requests.push((Method::OPTIONS, path, String::new()));
         requests.push((Method::DELETE, path, String::new()));

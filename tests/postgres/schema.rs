@@ -29,7 +29,7 @@ async fn of_many_cold_starts_at_once_one_makes_the_schema_and_all_can_use_it() {
         start.expect("a start succeeds");
     }
     assert_eq!(world(&schema.options()).stats().await.operations, 24);
-    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 9);
+    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 10);
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_schema_of_a_later_version_is_used_as_it_is() {
     let later = format!("INSERT INTO {}.syncflow_migrations DEFAULT VALUES", schema.quoted());
     admin.batch_execute(&later).await.expect("a later version takes a step");
     world(&schema.options()).apply([insert("op-2", "doc-2")]).await;
-    assert_eq!(steps_taken(&admin, &schema).await, 10);
+    assert_eq!(steps_taken(&admin, &schema).await, 11);
 }
 
 #[tokio::test]

@@ -24,8 +24,12 @@ export type ChangesRequest = {
   limit?: number;
   /** The greatest `timestamp` of the last page that the client applied. */
   since?: number;
+  /** With `cursor`: whether each operation has the subject that pushed it. For the roles `admin` and `service`. */
+  subjects?: boolean;
   /** Ignored: the cursor, or the client's id and `since`, say what a client has. */
   vectorClock?: Record<string, unknown>;
+  /** With `cursor`: for how many seconds the answer may wait for changes if there are none. */
+  wait?: number;
 };
 
 /** The entries to remove from the log. */
@@ -55,16 +59,16 @@ export type Conflict = (Made) & ({
 /** The relation of the operation to the server's document. */
 export type ConflictDetails = {
   /** The author of that operation. */
-  clientId: string;
+  clientId?: string;
   /** Whether the document is deleted. */
-  deleted: boolean;
+  deleted?: boolean;
   /** The operation that wrote the document last. */
-  operationId: string;
+  operationId?: string;
   relation: Relation;
-  /** The document's revision. */
-  rev: number;
+  /** The document's revision. It is missing, as all that follows, if the client may not see the document. */
+  rev?: number;
   /** The time of that operation by its author's clock. */
-  timestamp: number;
+  timestamp?: number;
 };
 
 /** The number of a client's operations that were seen. */
@@ -82,8 +86,10 @@ export type Delete = (Made) & ({
 /** The effect of a delete on its document. */
 export type DeleteType = "delete";
 
-/** A document: its data, and two keys of the server. */
+/** A document: its data, and the keys of the server. */
 export type Document = {
+  /** The vector clock of the document, if the request asks for clocks. Otherwise a key of the data. */
+  _clock?: unknown;
   _id: string;
   /** The number of operations that were applied to it. */
   _rev: number;
@@ -91,6 +97,8 @@ export type Document = {
 
 /** The JSON of every error. */
 export type Error = {
+  /** The tombstone of a deleted document, if the request asks for clocks. */
+  deleted?: Tombstone;
   /** The kind of the error. The text is the same for all errors of a kind. */
   error: string;
   /** The names of the faulty fields, if the error is about fields; at most 20. */
@@ -137,8 +145,12 @@ export type PulledOperation = {
   data: Record<string, unknown> | null;
   docId: string;
   id: string;
+  /** True if the client must remove the document, because it may no longer see it. */
+  removed?: boolean;
   /** With `"as":"documents"`: the number of operations that were applied to the document. */
   rev?: number;
+  /** With `"subjects":true`: the subject that pushed the operation, if the log has it. */
+  subject?: string;
   /** Always true. */
   synced: boolean;
   timestamp: number;
@@ -166,7 +178,7 @@ export type PushRequest = {
   strict?: boolean;
 };
 
-/** A page of documents, newest first by their last operations. */
+/** A page of documents, newest first by their last operations, or sorted. */
 export type QueryAnswer = {
   /** How many documents this page has. */
   count: number;
@@ -179,12 +191,16 @@ export type QueryAnswer = {
 
 /** The documents of a collection that a client requests. */
 export type QueryRequest = {
+  /** Whether the documents have their vector clocks. */
+  clock?: boolean;
   /** The cursor of the last answer; `null` or empty to start with the newest document. */
   cursor?: string | null;
-  /** Paths (keys with dots between them) and the values that are expected there; at most 100. All documents without it. */
+  /** Paths (keys with dots between them) and the values that are expected there, or objects of operators; `$and`, `$or` and `$not`. At most 100 conditions. All documents without it. */
   filter?: Record<string, unknown>;
   /** The most documents on the page; more than 1,000 means 1,000. */
   limit?: number;
+  /** One path: 1 for its smallest value first, -1 for its greatest. Without it the newest document comes first. */
+  sort?: Record<string, number>;
 };
 
 /** An operation of a partial push that is at fault. */
@@ -198,8 +214,8 @@ export type RefusedOperation = {
   message: string;
 };
 
-/** The relation of the operation's vector clock to the document's. */
-export type Relation = "happens-before" | "concurrent";
+/** The relation of the operation's vector clock to the document's, or that the client may not do this. */
+export type Relation = "happens-before" | "concurrent" | "forbidden";
 
 /** The statistics of a tenant. */
 export type Statistics = {
@@ -209,6 +225,13 @@ export type Statistics = {
   totalOperations: number;
   /** The number of entries in the log that at least one client has not pulled yet, of those that pulled in the last 30 days. */
   unsyncedOperations: number;
+};
+
+/** A deleted document. An operation that has seen this clock writes over it. */
+export type Tombstone = {
+  /** The number of operations that were applied to the document, with the one that deleted it. */
+  rev: number;
+  vectorClock: Record<string, number>;
 };
 
 /** A server whose store cannot be reached. */

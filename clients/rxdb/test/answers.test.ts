@@ -26,7 +26,9 @@ async function open(tenant: string, change: Change = () => undefined): Promise<D
     options: {
       fetch: async (url, init) => {
         const answer = await device.network.fetch(url, init);
-        if (!answer.ok) return answer;
+        // A stream never ends, so it cannot be read as a whole.
+        const isJson = (answer.headers.get("content-type") ?? "").startsWith("application/json");
+        if (!answer.ok || !isJson) return answer;
         const changed = change(await answer.clone().json(), JSON.parse(String(init?.body)), String(url));
         return changed ? Response.json(changed.body, { status: changed.status ?? 200 }) : answer;
       },

@@ -105,9 +105,6 @@ pub(in crate::api) async fn pull_changes(
     if request.with_subjects && !principal.role.permits(Action::Administer) {
         return Err(ApiError::ForbiddenField(SUBJECTS));
     }
-    if request.with_subjects && !principal.role.permits(Action::Administer) {
-        return Err(ApiError::ForbiddenField(SUBJECTS));
-    }
     drop(body);
     let mark = match &request.from {
         PullFrom::Documents { collections: Some(collections), .. } => Some(collections.fingerprint()),

@@ -15,6 +15,7 @@ use crate::api::push_body;
 use crate::core::decide::ConflictRelation;
 use crate::core::names::Collection;
 use crate::core::operation::OperationKind;
+use crate::core::wire::FORBIDDEN;
 use crate::limits::api::{COMPACT_DEFAULT_DAYS, ERROR_MAX_FAULTS, WAIT_MAX_SECONDS};
 use crate::limits::protocol::{
     INTEGER_MAX, NAME_MAX_BYTES, PAGE_DEFAULT_OPERATIONS, PULL_MAX_COLLECTIONS, PUSH_MAX_OPERATIONS,
@@ -135,7 +136,7 @@ fn the_described_words_are_those_of_the_protocol() {
     assert_eq!(words("WriteType"), json!(kinds[..2]));
     assert_eq!(words("DeleteType"), json!(kinds[2..]));
     let relations = [ConflictRelation::HappensBefore, ConflictRelation::Concurrent].map(ConflictRelation::as_str);
-    assert_eq!(words("Relation"), json!(relations));
+    assert_eq!(words("Relation"), json!([relations[0], relations[1], FORBIDDEN]));
 }
 
 #[test]

@@ -55,7 +55,8 @@ impl Seats {
         let sitting = (principal.tenant.clone(), principal.subject.clone());
         let mut taken = self.lock();
         let of_subject = taken.of_subjects.get(&sitting).copied().unwrap_or_default();
-        if of_subject >= self.of_subject_max {
+        // A principal that stands for everybody has no seats of its own.
+        if of_subject >= self.of_subject_max && !principal.is_everybody {
             return Err(NoSeat::ForSubject);
         }
         if taken.all >= self.max {
@@ -113,6 +114,11 @@ mod tests {
         drop(first);
         assert!(take("t", "d").is_ok());
         drop((second, others));
+        let everybody = principal("t", "a").for_everybody();
+        let crowd: Vec<_> = (0..5).map(|_| seats.take(&everybody)).collect();
+        assert!(crowd.iter().all(Result::is_ok), "one principal stands for many users");
+        assert_eq!(seats.take(&everybody).unwrap_err(), NoSeat::ForAnybody);
+        drop(crowd);
         let taken = seats.lock();
         assert_eq!((taken.all, taken.of_subjects.len()), (0, 0), "nothing is kept of them");
     }

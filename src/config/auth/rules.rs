@@ -28,6 +28,7 @@ pub struct BadRulesText {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    epoch: Option<u64>,
     #[serde(default)]
     labels: BTreeMap<Spanned<String>, Spanned<WrittenLabel>>,
     #[serde(default)]
@@ -96,7 +97,8 @@ pub fn parse(text: &str) -> Result<Rules, BadRulesText> {
         collections.insert(collection, rules(of_collection)?);
     }
     let others = rules(written.others)?;
-    Rules::new(labels, collections, others).map_err(|bad| at(0..0, &bad))
+    let rules = Rules::new(labels, collections, others).map_err(|bad| at(0..0, &bad))?;
+    Ok(written.epoch.map_or(rules.clone(), |epoch| rules.with_epoch(epoch)))
 }
 
 impl BadRulesText {
@@ -179,6 +181,7 @@ mod tests {
         assert_eq!(mine, fingerprint(&format!("{RULES}\n# a comment"), "me", Role::Writer));
         assert_ne!(mine, fingerprint(RULES, "you", Role::Writer));
         assert_ne!(mine, fingerprint(RULES, "me", Role::Admin));
+        assert_ne!(mine, fingerprint(&format!("epoch = 1\n{RULES}"), "me", Role::Writer));
         assert_ne!(mine, fingerprint(&RULES.replace("\"owner\", \"list\"", "\"owner\""), "me", Role::Writer));
         assert_eq!(fingerprint(RULES, "me", Role::Service), None);
         let open = "[others]\nread = [\"everyone\"]\nwrite = [\"role:admin\"]";

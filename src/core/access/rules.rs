@@ -48,6 +48,21 @@ impl Rules {
         Ok(Self(Some(Arc::new(Table { labels, collections, others, fingerprint }))))
     }
 
+    /// The same rules with another number, by which they differ from the same rules at an earlier time.
+    ///
+    /// While other rules were in force, or none, documents were not remembered as these rules would have it. So their
+    /// number has to be a new one when they are used again. Then every restricted client starts again from nothing.
+    #[must_use]
+    pub fn with_epoch(self, epoch: u64) -> Self {
+        Self(self.0.map(|table| {
+            let Table { labels, collections, others, .. } = &*table;
+            let (labels, collections, others) = (labels.clone(), collections.clone(), others.clone());
+            let text = format!("{epoch}\n{}", written(&labels, &collections, &others));
+            let fingerprint = XxHash64::oneshot(0, text.as_bytes());
+            Arc::new(Table { labels, collections, others, fingerprint })
+        }))
+    }
+
     /// Whether there are any rules.
     #[must_use]
     pub fn are_set(&self) -> bool {

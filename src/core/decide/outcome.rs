@@ -51,8 +51,8 @@ pub struct Push<'a> {
 }
 
 impl<'a> From<&'a [Operation]> for Push<'a> {
-    /// A push of the server itself with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], no quota and no rules. It takes
-    /// effect as a whole.
+    /// A push of the server itself with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], no quota and no rules. It
+    /// takes effect as a whole.
     fn from(operations: &'a [Operation]) -> Self {
         let (conflicts_max_bytes, quota) = (PUSH_CONFLICTS_MAX_BYTES, Quota::default());
         let (subject, claimant, view) = (None, None, &EVERYTHING);

@@ -218,7 +218,7 @@ impl<'a> WorkingSet<'a> {
         }
         let (totals, keys_before, kept_before) = (self.totals, working.content.open_keys(), working.kept());
         let labels_before = working.labels(view, &operation.key);
-        let (was_live, was_there) = (!working.content.is_nothing(), working.now.rev > Rev::NONE);
+        let was_live = !working.content.is_nothing();
         let content = match working.content.change(&operation.change) {
             Ok(content) => content,
             Err(problem) => {
@@ -235,14 +235,15 @@ impl<'a> WorkingSet<'a> {
         } else {
             former.clone()
         };
-        let is_permitted = former_labels.earlier.len() <= FORMER_LABELS_MAX_ENTRIES
+        let are_few = former_labels.earlier.len() <= FORMER_LABELS_MAX_ENTRIES;
+        let is_permitted = (are_few || view.may_do_everything())
             && match working.content.data() {
                 Some(data) => {
                     let right = if was_live { Right::Write } else { Right::Create };
                     view.permits_content(right, &operation.key.collection, &data)
                 }
                 // A tombstone says nothing about who may see it, unless there was a document before.
-                None => was_there || view.permits_in_general(Right::Create, &operation.key.collection),
+                None => was_live || view.permits_in_general(Right::Create, &operation.key.collection),
             };
         let last = Some((operation, self.operations.len()));
         let state = State { rev: working.now.rev.next(), last, former_labels };

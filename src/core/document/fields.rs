@@ -36,9 +36,9 @@ pub(crate) fn values_at(data: &DataOfDocument<'_, '_>, path: &str) -> Vec<String
     value.and_then(values_in).unwrap_or_default()
 }
 
-/// Whether a text can be the value of a label.
+/// Whether a text can be the value of a label: it has no control characters, and is neither empty nor too long.
 pub(crate) fn is_label_value(text: &str) -> bool {
-    (1..=LABEL_VALUE_MAX_BYTES).contains(&text.len())
+    (1..=LABEL_VALUE_MAX_BYTES).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 /// The value of a key in the text of an object. Of equal keys the last one is used.

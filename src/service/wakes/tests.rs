@@ -96,7 +96,8 @@ impl Store for Counting {
         self.inner.heads(tenants).await
     }
 
-    delegate_store!(|this| &this.inner; claim, name, load, commit, changes, note_pulled, changes_by_time, client, remember);
+    delegate_store!(|this| &this.inner; claim, name, load, commit, changes, note_pulled, changes_by_time, client);
+    delegate_store!(|this| &this.inner; remember);
     delegate_store!(|this| &this.inner; document, query, stats, count_clients, compact, tenants, check);
 
     fn watch(&self) -> Watch<'_> {

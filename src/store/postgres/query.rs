@@ -166,7 +166,7 @@ impl<'a> Search<'a> {
             let bytes = "pg_catalog.octet_length(d.body) OPERATOR(pg_catalog.+) pg_catalog.octet_length(d.clock)";
             (bytes, format!("CASE WHEN {conditions} THEN clock END"))
         } else {
-            ("pg_catalog.octet_length(d.body)", "NULL::text".to_owned())
+            ("pg_catalog.octet_length(d.body)", "NULL::pg_catalog.text".to_owned())
         };
         let sql = format!(
             "SELECT

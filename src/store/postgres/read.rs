@@ -181,7 +181,8 @@ const PAGE: &str = "
 /// The same with the former labels of the documents, in one more column.
 const PAGE_WITH_LABELS: &str = "
     SELECT
-        f.head_seq, f.head_fingerprint, f.horizon, f.fingerprint_there, f.pulled_seq, f.seen_at_ms, f.seq, f.fingerprint,
+        f.head_seq, f.head_fingerprint, f.horizon, f.fingerprint_there, f.pulled_seq, f.seen_at_ms, f.seq,
+        f.fingerprint,
         f.id, f.kind, f.collection, f.doc_id, f.data, f.\"timestamp\", f.client_id, f.clock, f.rev,
         CASE WHEN f.head_seq IS NOT NULL THEN {schema}.syncflow_owner($1, $7) WHEN $9 THEN NULL END,
         (

@@ -51,7 +51,7 @@ struct FilterReader<'f> {
     values_bytes: usize,
 }
 
-const NOT_AN_OPERATOR: &str = "is not an operator; keys that begin with $ are operators";
+const NOT_AN_OPERATOR: &str = "is not an operator; keys of $ and letters are operators";
 
 impl FilterReader<'_> {
     /// The conditions of a filter, which must all hold.
@@ -83,7 +83,7 @@ impl FilterReader<'_> {
             "$and" => self.group(value, path, levels_left).map(Expression::All),
             "$or" => self.group(value, path, levels_left).map(Expression::Any),
             "$not" => self.part(value, path, levels_left).map(|part| Expression::Not(Box::new(part))),
-            _ if key.starts_with('$') => self.fault(path, NOT_AN_OPERATOR),
+            _ if is_operator(key) => self.fault(path, NOT_AN_OPERATOR),
             _ => self.field(key, value, path, levels_left),
         }
     }
@@ -234,11 +234,16 @@ fn has_operators(value: &str) -> Result<bool, String> {
         return Ok(false);
     }
     let members = Members::parse(value).map_err(|problem| problem.to_string())?;
-    match members.iter().filter(|(key, _)| key.starts_with('$')).count() {
+    match members.iter().filter(|(key, _)| is_operator(key)).count() {
         0 => Ok(false),
         operators if operators == members.len() => Ok(true),
         _ => Err("must have either operators or other keys; {\"$eq\": …} compares with such an object".to_owned()),
     }
+}
+
+/// Whether a key has the form of an operator, known or not. Other keys with `$` are those of documents.
+fn is_operator(key: &str) -> bool {
+    key.strip_prefix('$').is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic()))
 }
 
 fn elements(text: &str) -> serde_json::Result<Vec<&RawValue>> {
@@ -279,7 +284,7 @@ mod tests {
             r#"{"a":{"\u0024gt":1,"$lte":"x"},"b.c":{"$in":[]},"c":{"$nin":[{},[null]]}}"#,
             r#"{"$and":[{"a":1},{"$or":[{"b":{"$ne":null}},{"$not":{"c":{"$exists":true}}}]}]}"#,
             r#"{"a":{"$not":{"$gte":false,"$not":{"$lt":null}}}}"#,
-            r#"{"a.$b":1}"#,
+            r#"{"a.$b":1,"$":2,"$1":3,"b":{"$1":4}}"#,
         ] {
             assert_eq!(faults_of(filter), "", "{filter}");
         }
@@ -292,6 +297,7 @@ mod tests {
             (r#"{"$where":1}"#, "filter.$where: "),
             (r#"{"a":{"$regex":"x"}}"#, "filter.a.$regex: "),
             (r#"{"a":{"$gt":1,"b":2}}"#, "filter.a: "),
+            (r#"{"a":{"$gt":1,"$1":2}}"#, "filter.a: "),
             (r#"{"a":{"$gt":{}}}"#, "filter.a.$gt: "),
             (r#"{"a":{"$lte":[1]}}"#, "filter.a.$lte: "),
             (r#"{"a":{"$in":1}}"#, "filter.a.$in: "),

@@ -106,6 +106,9 @@ fn a_page_of_changes_is_described_as_it_is_written() {
     let mut audited = String::new();
     LogEntry { subject: Some(Subject::literal("ann")), ..entry(Change::Delete) }.write(&mut audited);
     objects.push(parse(&audited));
+    let mut removed = String::new();
+    entry(Change::Delete).removed().write(&mut removed);
+    objects.push(parse(&removed));
     check("PulledOperation", &objects);
 }
 
@@ -130,8 +133,8 @@ fn the_answer_to_a_push_is_described_as_it_is_written() {
     let without_synced = operation.to_string();
     operation["synced"] = json!(false);
     let with_synced = operation.to_string();
-    let texts = [with_synced.as_str(), with_synced.as_str(), without_synced.as_str()];
-    let outcomes = [Outcome::Applied, conflict(None), conflict(Some("{}"))];
+    let texts = [with_synced.as_str(), with_synced.as_str(), without_synced.as_str(), with_synced.as_str()];
+    let outcomes = [Outcome::Applied, conflict(None), conflict(Some("{}")), Outcome::Forbidden(None)];
     let answer = parse(&push::write(&texts, &outcomes, None));
     let body: Text = format!(r#"{{"clientId":"a","partial":true,"operations":[7,{with_synced},{{}}]}}"#).into();
     let refusals = Refusals::of(push_body::read(&body).ok().and_then(|push| push.partial).expect("a partial push"));

@@ -220,7 +220,12 @@ impl LogPageBuilder {
         if is_visible {
             return Ok(Some(entry));
         }
-        Ok(self.view.has_lost(&former).then(|| entry.removed()))
+        // A reader that has nothing yet, or began later, never had the document.
+        let began_before = match self.scan {
+            Scan::State { tombstones_after, .. } => tombstones_after.is_some_and(|began| entry.seq > began),
+            Scan::Log { .. } => false,
+        };
+        Ok((began_before && self.view.has_lost(&former)).then(|| entry.removed()))
     }
 
     /// The page. It is complete if no row is left or `push` returned false. `fingerprint_at` reads the log's
