@@ -112,7 +112,7 @@ export class Pusher {
       throw error;
     }
     if (this.#knowsBaseRev && answer.refused?.some(({ fields }) => fields.includes("vectorClock"))) {
-      // What the batch had without a base was decided already, and its ids are known: sending it again is harmless.
+      // Operations without a base were decided already. Their ids are known, so it is harmless to send them again.
       this.#knowsBaseRev = false;
       this.#isSure = true;
       return "needs clocks";

@@ -131,7 +131,7 @@ export class Wakeups {
   /** Wakes for each event until the stream ends. */
   async #read(body: ReadableStream<Uint8Array>): Promise<{ isMeant: boolean; retryMs: number }> {
     const end = { isMeant: false, retryMs: pauseMs(this.#poll, 0) };
-    // What was committed while there was no stream was announced to nobody.
+    // Commits from the time without a stream were not announced.
     this.#wakeAll();
     let isSilent = true;
     try {

@@ -23,7 +23,7 @@ export class Connection {
       return new SyncflowClient({ ...http, ...own, clientId: identity.clientId });
     });
     this.wakeups = this.client.then((client) => new Wakeups(client, options.wakeups));
-    // Who uses them sees the error.
+    // The callers see the error.
     this.wakeups.catch(() => undefined);
   }
 

@@ -44,7 +44,7 @@ export class Recovery {
   async bringBack(document: LocalDocument, clock: VectorClock, theirs: State | undefined): Promise<State[]> {
     const { client, identity, report, signal } = this.context;
     const { isDirty } = document;
-    // What is not new may have been brought back by another device already: an equal clock is then no conflict.
+    // Another device may have brought back a document that is not new. An equal clock is not a conflict then.
     let push = { state: document.state, clock: isDirty ? this.#after(clock) : clock, isNew: isDirty };
     let current = theirs;
     if (theirs && relate(clock, theirs[HIDDEN]?.clock ?? {}) === "concurrent") {

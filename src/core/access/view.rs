@@ -44,7 +44,7 @@ impl View {
         let reads_all = rules.all().all(|of| of.holders(Right::Read).iter().any(|holder| is_general(holder, role)));
         let mut text = format!("{:x} {}", rules.fingerprint, role.as_str());
         for label in labels.iter() {
-            // Neither names nor values of labels have control characters in front of others.
+            // Labels have no control characters.
             text.push('\0');
             text.push_str(label);
         }
