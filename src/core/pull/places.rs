@@ -10,6 +10,9 @@
 //! restored from a backup. If the greatest timestamp of a page cannot be used, one of its operations is repeated with a
 //! greater timestamp. The client skips the operation as known, but uses the timestamp as its next `since`. Of the
 //! numbers that are forgotten only the greatest is kept, and every new number is greater.
+//!
+//! Some clients keep the greatest timestamp of all pages. A page of late operations would not raise it, and they would
+//! receive that page again and again. So the number of a page is greater than the `since` for which it was read.
 
 use super::cursor::Cursor;
 use super::page::LogPage;
@@ -49,7 +52,9 @@ impl Places {
         self.use_again(since);
         // It is not known for which place an unknown number was given, so it is never given again. If the answer is
         // lost and the client repeats the request, the number is still unknown.
-        if self.find(since).is_none() && since <= UnixMs::new(SINCE_FOREIGN_MAX) {
+        let is_known = self.find(since).is_some();
+        let is_plausible = is_known || since <= UnixMs::new(SINCE_FOREIGN_MAX);
+        if !is_known && is_plausible {
             self.forget_up_to(since);
         }
         let greatest = page.entries.iter().map(|entry| entry.timestamp).max();
@@ -57,7 +62,7 @@ impl Places {
             // The client keeps its `since`, which stands for the same place as before.
             return Settled { repeat_with: None, places: self };
         };
-        let expected = self.number_for(page.next, greatest);
+        let expected = self.number_for(page.next, if is_plausible { greatest.max(since) } else { greatest });
         self.remember(expected, page.next);
         Settled { repeat_with: (expected != greatest).then_some(expected), places: self }
     }
@@ -233,7 +238,7 @@ mod tests {
     fn zero_is_the_beginning_whatever_is_remembered() {
         let settled = Places::default().settle(ms(0), &page(&[5], log(1)));
         assert_eq!(settled.places.start(ms(0)), Cursor::BEGINNING);
-        let settled = settled.places.settle(ms(5), &page(&[0], log(2)));
+        let settled = settled.places.settle(ms(0), &page(&[0], log(2)));
         assert_eq!(settled.repeat_with, Some(ms(1)), "0 can stand for no other place");
         assert_eq!(settled.places.start(ms(0)), Cursor::BEGINNING);
     }
@@ -242,10 +247,20 @@ mod tests {
     fn the_expected_since_and_the_one_before_lead_to_their_places() {
         let first = Places::default().settle(ms(0), &page(&[5, 9, 2], log(3)));
         assert_eq!(first.repeat_with, None);
-        let second = first.places.settle(ms(9), &page(&[4], log(4)));
-        assert_eq!(second.repeat_with, None, "the next since may be smaller than the one before");
-        assert_eq!(second.places.start(ms(4)), log(4));
+        let second = first.places.settle(ms(9), &page(&[12], log(4)));
+        assert_eq!(second.repeat_with, None);
+        assert_eq!(second.places.start(ms(12)), log(4));
         assert_eq!(second.places.start(ms(9)), log(3));
+    }
+
+    #[test]
+    fn a_page_of_late_operations_has_a_greater_number_than_the_page_before() {
+        let first = Places::default().settle(ms(0), &page(&[5, 9, 2], log(3)));
+        let second = first.places.settle(ms(9), &page(&[4], log(4)));
+        assert_eq!(second.repeat_with, Some(ms(10)));
+        assert_eq!(second.places.start(ms(10)), log(4));
+        assert_eq!(second.places.start(ms(9)), log(3), "the answer may be lost");
+        assert_eq!(second.places.start(ms(4)), Cursor::BEGINNING, "the page did not end with it");
     }
 
     #[test]
@@ -395,7 +410,8 @@ mod tests {
             timestamps in vec(0..20_u64, 1..60),
             pulls in vec((0..4_usize, 1..4_usize, 0..8_u8, 1..60_u64), 1..150),
         ) {
-            // For each database: the `since` that it sends, and the sequence number up to which it has the log.
+            // For each database: the `since` that it sends, and the sequence number up to which it has the log. The
+            // last two send the greatest timestamp of all pages.
             let mut databases = [(0, 0); 4];
             let mut backups = databases;
             let mut places = Places::default();
@@ -417,7 +433,10 @@ mod tests {
                     3 => places = Places::parse(&places.to_text()).expect("the text is whole"),
                     _ => {
                         let next = read.iter().copied().chain(repeat_with.map(UnixMs::get)).max().unwrap_or(since);
+                        let next = if database < 2 { next } else { next.max(since) };
                         databases[database] = (next, has.max(end as u64));
+                        let goes_on = end == begin || places.start(ms(next)).position().seq.get() >= end as u64;
+                        prop_assert!(goes_on, "the page after {} comes again for {}", since, next);
                     }
                 }
             }
