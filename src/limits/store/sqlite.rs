@@ -3,6 +3,12 @@
 /// The most jobs that wait for a thread. A further job waits for a place in the queue.
 pub const QUEUE_MAX_JOBS: usize = 1_024;
 
+/// The most batches of different tenants that share a transaction.
+pub const COMMIT_SHARED_MAX_TENANTS: usize = 64;
+
+/// The most bytes of batches that share a transaction. A larger batch has one for itself.
+pub const COMMIT_SHARED_MAX_BYTES: usize = 1024 * 1024;
+
 /// How often the change to WAL mode is tried. SQLite does not wait for that lock by itself.
 pub const WAL_MAX_ATTEMPTS: u32 = 100;
 

@@ -131,8 +131,7 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
-        let tenant = tenant.clone();
-        self.writer.run("commit", move |connection, _| write::commit(connection, &tenant, &batch)).await
+        self.writer.commit(tenant.clone(), batch).await
     }
 
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {

@@ -22,7 +22,7 @@ pub(super) struct Place {
 type Identity = (u64, u64);
 
 /// The file is no longer in its place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Gone(PathBuf);
 
 impl Place {

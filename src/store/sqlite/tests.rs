@@ -1,12 +1,19 @@
 use std::path::PathBuf;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::{join, join_all};
 use rusqlite::Connection;
 
 use super::*;
+use crate::core::clock::VectorClock;
 use crate::core::cursor::{Head, Position};
+use crate::core::decide::decide;
 use crate::core::decide::quota::Usage;
+use crate::core::json::Object;
+use crate::core::names::OperationId;
 use crate::core::numbers::Seq;
+use crate::core::operation::{Change, Operation};
 use crate::core::page::Scan;
 
 fn file() -> (tempfile::TempDir, PathBuf) {
@@ -233,6 +240,46 @@ fn work_that_panics_fails_alone() {
     let error = block_on(panics).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Failed);
     block_on(store.writer.run("commit", |connection, _| connection.transaction()?.commit())).unwrap();
+}
+
+/// The writer is held up, so that the commits of three tenants wait for it.
+#[test]
+fn commits_that_wait_at_the_same_time_share_a_transaction() {
+    let (_directory, path) = file();
+    let store = SqliteStore::open(&path, 1).unwrap();
+    let transactions = Arc::new(AtomicUsize::new(0));
+    let (let_go, gate) = std::sync::mpsc::channel::<()>();
+    let counter = Arc::clone(&transactions);
+    let hold = store.writer.run("commit", move |connection, _| {
+        connection.commit_hook(Some(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            false
+        }))?;
+        gate.recv().unwrap();
+        Ok(())
+    });
+    let commits = ["a", "b", "c"].map(|tenant| {
+        let key = DocumentKey::parse("todos", tenant).unwrap();
+        let snapshot = Snapshot::default();
+        let operation = Operation {
+            id: OperationId::literal(tenant),
+            change: Change::Insert(Object::literal("{}")),
+            key,
+            timestamp: UnixMs::new(1),
+            client_id: ClientId::literal("a"),
+            clock: VectorClock::from_iter([(ClientId::literal("a"), 1)]),
+        };
+        let (_, batch) = decide(&[[operation][..].into()], &snapshot, UnixMs::new(1));
+        let store = &store;
+        async move { store.commit(&TenantId::literal(tenant), batch).await }
+    });
+    let mut work = Box::pin(join(hold, join_all(commits)));
+    assert!(futures_util::FutureExt::now_or_never(&mut work).is_none());
+    let_go.send(()).unwrap();
+    let (done, commits) = block_on(work);
+    done.unwrap();
+    assert!(commits.into_iter().all(|commit| commit.unwrap() == Commit::Done));
+    assert_eq!(transactions.load(Ordering::Relaxed), 1);
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

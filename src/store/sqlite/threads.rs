@@ -10,15 +10,34 @@ use futures_channel::oneshot;
 use rusqlite::{Connection, ErrorCode};
 
 use super::place::{Gone, Place};
-use crate::limits::store::sqlite::QUEUE_MAX_JOBS;
-use crate::store::{ErrorKind, Result, StoreError};
+use super::write::together::{batch_bytes, commit_all};
+use crate::core::decide::Batch;
+use crate::core::names::TenantId;
+use crate::limits::store::sqlite::{COMMIT_SHARED_MAX_BYTES, COMMIT_SHARED_MAX_TENANTS, QUEUE_MAX_JOBS};
+use crate::store::{Commit, ErrorKind, Result, StoreError};
 
 /// The adapter's name.
 pub(super) const NAME: &str = "sqlite";
 
 struct Job {
-    work: Box<dyn FnOnce(&mut Connection) + Send>,
+    work: Work,
     is_abandoned: Arc<AtomicBool>,
+}
+
+/// The work of a job.
+enum Work {
+    /// It has the connection for itself.
+    Alone(Box<dyn FnOnce(&mut Connection) + Send>),
+    /// It may share a transaction with the batches that wait behind it.
+    Batch(Box<WaitingBatch>),
+}
+
+/// A batch that waits for its commit.
+struct WaitingBatch {
+    tenant: TenantId,
+    batch: Batch,
+    bytes: usize,
+    sender: oneshot::Sender<std::result::Result<Commit, Failure>>,
 }
 
 /// One or more threads that take jobs from one queue. Each has its own connection.
@@ -83,10 +102,11 @@ impl Threads {
         let start = |mut connection: Connection| {
             let jobs = jobs.clone();
             let attention = Attention::default();
+            let place = place.clone();
             if abandoned == Abandoned::IsInterrupted {
                 interrupt_abandoned(&mut connection, Arc::clone(&attention)).map_err(io::Error::other)?;
             }
-            thread::Builder::new().name(name.to_owned()).spawn(move || work(connection, &jobs, &attention))
+            thread::Builder::new().name(name.to_owned()).spawn(move || work(connection, &jobs, &attention, &place))
         };
         let handles = connections.into_iter().map(start).collect::<io::Result<_>>()?;
         Ok(Self { queue, handles, place, abandoned })
@@ -105,8 +125,6 @@ impl Threads {
     ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         let (place, may_write) = (self.place.clone(), self.abandoned == Abandoned::IsFinished);
-        let is_abandoned = Arc::new(AtomicBool::new(false));
-        let _waiting = Waiting(Arc::clone(&is_abandoned));
         let work = Box::new(move |connection: &mut Connection| {
             if sender.is_canceled() {
                 return;
@@ -115,6 +133,29 @@ impl Threads {
             // The caller may have gone away meanwhile.
             let _ = sender.send(result);
         });
+        self.result_of(operation, Work::Alone(work), receiver).await
+    }
+
+    /// Writes a batch. Batches that wait at the same time share a transaction, and so a flush of the disk.
+    ///
+    /// They are of different tenants, because the pushes of one tenant share a batch already. Each has its own outcome:
+    /// one that is contended or fails is undone alone.
+    pub(super) async fn commit(&self, tenant: TenantId, batch: Batch) -> Result<Commit> {
+        let (sender, receiver) = oneshot::channel();
+        let bytes = batch_bytes(&batch);
+        let work = Work::Batch(Box::new(WaitingBatch { tenant, batch, bytes, sender }));
+        self.result_of("commit", work, receiver).await
+    }
+
+    /// Waits for a place in the queue, and then for the result of some work.
+    async fn result_of<T>(
+        &self,
+        operation: &'static str,
+        work: Work,
+        receiver: oneshot::Receiver<std::result::Result<T, Failure>>,
+    ) -> Result<T> {
+        let is_abandoned = Arc::new(AtomicBool::new(false));
+        let _waiting = Waiting(Arc::clone(&is_abandoned));
         let ended = || StoreError::new(NAME, operation, ErrorKind::Failed, "the thread of the database has ended");
         self.queue.send(Job { work, is_abandoned }).await.map_err(|_| ended())?;
         let panicked = |_| StoreError::new(NAME, operation, ErrorKind::Failed, "the work on the database panicked");
@@ -148,12 +189,62 @@ fn interrupt_abandoned(connection: &mut Connection, attention: Attention) -> rus
     connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_abandoned))
 }
 
-fn work(mut connection: Connection, jobs: &async_channel::Receiver<Job>, attention: &Attention) {
-    while let Ok(Job { work, is_abandoned }) = jobs.recv_blocking() {
+fn work(mut connection: Connection, jobs: &async_channel::Receiver<Job>, attention: &Attention, place: &Place) {
+    let mut next = None;
+    while let Some(Job { work, is_abandoned }) = next.take().or_else(|| jobs.recv_blocking().ok()) {
+        let work: Box<dyn FnOnce(&mut Connection)> = match work {
+            Work::Alone(work) => work,
+            Work::Batch(first) => {
+                let batches;
+                (batches, next) = waiting_batches(*first, jobs);
+                Box::new(|connection| commit(connection, place, batches))
+            }
+        };
         *attention.lock().unwrap_or_else(PoisonError::into_inner) = Some(is_abandoned);
-        // A panic drops the job's transaction, which rolls it back, and the sender, which tells the caller.
+        // A panic drops the job's transaction, which rolls it back, and the senders, which tell the callers.
         let _ = catch_unwind(AssertUnwindSafe(|| work(&mut connection)));
         *attention.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// The batches that share a transaction: the first one, and those that wait right behind it. Also the job behind them,
+/// if it was taken from the queue.
+fn waiting_batches(first: WaitingBatch, jobs: &async_channel::Receiver<Job>) -> (Vec<WaitingBatch>, Option<Job>) {
+    let mut bytes = first.bytes;
+    let mut batches = vec![first];
+    while batches.len() < COMMIT_SHARED_MAX_TENANTS && bytes < COMMIT_SHARED_MAX_BYTES {
+        match jobs.try_recv() {
+            Ok(Job { work: Work::Batch(batch), .. }) if bytes + batch.bytes <= COMMIT_SHARED_MAX_BYTES => {
+                bytes += batch.bytes;
+                batches.push(*batch);
+            }
+            other => return (batches, other.ok()),
+        }
+    }
+    (batches, None)
+}
+
+/// Writes batches in one transaction, and tells their callers.
+fn commit(connection: &mut Connection, place: &Place, batches: Vec<WaitingBatch>) {
+    let mut senders = Vec::with_capacity(batches.len());
+    let mut written = Vec::with_capacity(batches.len());
+    for WaitingBatch { tenant, batch, sender, .. } in batches {
+        if !sender.is_canceled() {
+            senders.push(sender);
+            written.push((tenant, batch));
+        }
+    }
+    let outcomes = place.check().and_then(|()| {
+        let outcomes = commit_all(connection, &written);
+        place.check().map(|()| outcomes)
+    });
+    let results: Vec<_> = match outcomes {
+        Ok(outcomes) => outcomes.into_iter().map(|outcome| outcome.map_err(Failure::Sqlite)).collect(),
+        Err(gone) => written.iter().map(|_| Err(Failure::Gone(gone.clone()))).collect(),
+    };
+    for (sender, result) in senders.into_iter().zip(results) {
+        // The caller may have gone away meanwhile.
+        let _ = sender.send(result);
     }
 }
 

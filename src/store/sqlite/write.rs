@@ -1,5 +1,7 @@
 //! The jobs of the writing thread. Each is one transaction.
 
+pub(super) mod together;
+
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::row::{integer, read_position};
@@ -35,20 +37,19 @@ fn begin(connection: &mut Connection, durability: Durability) -> rusqlite::Resul
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
-/// Writes a batch, or nothing if a guard fails. A transaction that is dropped is rolled back.
+/// Writes a batch. If a guard fails, what it has written must be undone.
 ///
 /// The counter of bytes stays at 0 or more, because a process of an earlier version may write without counting.
-pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<Commit> {
-    let transaction = begin(connection, Durability::Machine)?;
-    let Log { position: before, received_at_ms } = read_log(&transaction, tenant)?;
+fn write_batch(transaction: &Transaction<'_>, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<Commit> {
+    let Log { position: before, received_at_ms } = read_log(transaction, tenant)?;
     let received_at_ms = received_at_ms.max(batch.received_at_ms);
-    let holds = write_ids(&transaction, tenant, batch)?
-        && write_owners(&transaction, tenant, batch)?
-        && write_documents(&transaction, tenant, batch, before.seq)?;
+    let holds = write_ids(transaction, tenant, batch)?
+        && write_owners(transaction, tenant, batch)?
+        && write_documents(transaction, tenant, batch, before.seq)?;
     if !holds {
         return Ok(Commit::Contended);
     }
-    let after = write_operations(&transaction, tenant, batch, before, received_at_ms)?;
+    let after = write_operations(transaction, tenant, batch, before, received_at_ms)?;
     transaction
         .prepare_cached(
             "INSERT INTO heads (tenant, seq, fingerprint, horizon, operations, documents, received_at_ms, bytes)
@@ -65,7 +66,6 @@ pub(super) fn commit(connection: &mut Connection, tenant: &TenantId, batch: &Bat
             signed(received_at_ms),
             batch.bytes_delta,
         ])?;
-    transaction.commit()?;
     Ok(Commit::Done)
 }
 
