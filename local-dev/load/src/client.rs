@@ -31,21 +31,39 @@ impl Client {
 
     /// Sends a request and reads the whole answer.
     pub(crate) async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
+        self.request_as(None, method, path, body).await
+    }
+
+    /// The same with a token.
+    async fn request_as(
+        &mut self,
+        token: Option<&str>,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes)> {
         // The server closes connections that are idle for long, such as one that waits for its turn beside a slow
         // database.
         if self.sender.ready().await.is_err() {
             self.sender = connect(&self.host).await?;
             self.sender.ready().await?;
         }
-        let request = Request::builder().method(method).uri(path).header("host", &self.host).body(Full::new(body))?;
-        let response = self.sender.send_request(request).await?;
+        let mut request = Request::builder().method(method).uri(path).header("host", &self.host);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let response = self.sender.send_request(request.body(Full::new(body))?).await?;
         let status = response.status();
         Ok((status, response.into_body().collect().await?.to_bytes()))
     }
 
     /// Sends a request whose answer must be a 200.
     pub(crate) async fn ok(&mut self, method: Method, path: &str, body: impl Into<Bytes>) -> Result<Bytes> {
-        match self.request(method, path, body.into()).await? {
+        self.ok_as(None, method, path, body.into()).await
+    }
+
+    async fn ok_as(&mut self, token: Option<&str>, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+        match self.request_as(token, method, path, body).await? {
             (StatusCode::OK, answer) => Ok(answer),
             (status, answer) => Err(format!("{path}: {status} {}", String::from_utf8_lossy(&answer)).into()),
         }
@@ -55,6 +73,19 @@ impl Client {
     pub(crate) async fn push(&mut self, body: Bytes) -> Result<()> {
         let answer = self.ok(Method::POST, "/operations", body).await?;
         expect(answer.ends_with(br#"],"conflicts":[]}"#), "a push that is accepted", &answer)
+    }
+
+    /// The same with a token.
+    pub(crate) async fn push_as(&mut self, token: &str, body: Bytes) -> Result<()> {
+        let answer = self.ok_as(Some(token), Method::POST, "/operations", body).await?;
+        expect(answer.ends_with(br#"],"conflicts":[]}"#), "a push that is accepted", &answer)
+    }
+
+    /// Compacts the whole log of the token's tenant.
+    pub(crate) async fn compact_as(&mut self, token: &str) -> Result<()> {
+        let body = Bytes::from_static(br#"{"olderThanDays":0}"#);
+        let answer = self.ok_as(Some(token), Method::POST, "/compact", body).await?;
+        expect(answer.ends_with(br#""hasMore":false}"#), "a compaction that is done", &answer)
     }
 
     /// Pushes operations, all of which must be in conflict.

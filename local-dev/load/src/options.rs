@@ -83,6 +83,8 @@ pub(crate) enum SuiteName {
     Growth,
     /// Pushes while the log is compacted
     Compaction,
+    /// Pushes by 1,000 tenants in turns, and the memory and compaction of many idle tenants
+    Tenants,
 }
 
 impl Options {
@@ -101,6 +103,11 @@ impl Options {
 
     pub(crate) fn documents(&self) -> u64 {
         if self.smoke { self.documents.min(SMOKE_DOCUMENTS) } else { self.documents }
+    }
+
+    /// The number of idle tenants.
+    pub(crate) fn idle_tenants(&self) -> usize {
+        if self.smoke { 100 } else { 10_000 }
     }
 
     /// How many pushes each connection sends repeatedly.

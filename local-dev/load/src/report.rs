@@ -95,6 +95,16 @@ impl Sample {
         }
     }
 
+    /// The time that the server and the database spend on a core for each request, in microseconds. It varies less from
+    /// run to run than the rates do.
+    fn request_cpu_us(&self) -> Option<f64> {
+        let cores = match (self.server_cores, self.database_cores) {
+            (None, None) => return None,
+            (server, database) => server.unwrap_or_default() + database.unwrap_or_default(),
+        };
+        Some(cores / self.requests_per_second.max(1e-9) * 1e6)
+    }
+
     fn get(&self, measure: Measure) -> f64 {
         match measure {
             Measure::Rows => self.rows_per_second,
@@ -184,10 +194,10 @@ impl Report {
         let mut table = Table::new();
         table.load_style(ASCII_MARKDOWN);
         table.set_header([
-            "store", "what", "req/s", "rows/s", "p50 ms", "p95 ms", "p99 ms", "server", "database", "load", "against",
-            "rows/s", "p99 ms", "ratio", "goal",
+            "store", "what", "req/s", "rows/s", "p50 ms", "p95 ms", "p99 ms", "server", "database", "load", "µs/req",
+            "against", "rows/s", "p99 ms", "µs/req", "ratio", "goal",
         ]);
-        for column in [2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13] {
+        for column in [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15] {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -195,7 +205,10 @@ impl Report {
         for figure in &self.figures {
             table.add_row(figure.cells());
         }
-        let mut text = format!("{table}\n\nserver, database and load: cores in use\n");
+        let mut text = format!(
+            "{table}\n\nserver, database and load: cores in use; µs/req: time of the server and the database on a core for each \
+             request\n"
+        );
         for Memory { store, name, megabytes, goal } in &self.memory {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{store}: {name} {megabytes:.1} MB ({})", goal.describe(*megabytes));
@@ -221,12 +234,14 @@ impl Figure {
             cores(sample.server_cores),
             cores(sample.database_cores),
             cores(sample.generator_cores),
+            cores(sample.request_cpu_us()),
         ];
         match &self.yardstick {
             Some((name, other)) => {
-                cells.extend([name.clone(), whole(other.rows_per_second), fine(other.p99_ms)]);
+                let cpu = cores(other.request_cpu_us());
+                cells.extend([name.clone(), whole(other.rows_per_second), fine(other.p99_ms), cpu]);
             }
-            None => cells.extend(["", "", ""].map(str::to_owned)),
+            None => cells.extend(["", "", "", ""].map(str::to_owned)),
         }
         cells.push(self.ratio.map(fine).unwrap_or_default());
         cells.push(self.ratio.zip(self.goal).map(|(ratio, goal)| goal.describe(ratio)).unwrap_or_default());

@@ -4,6 +4,7 @@ mod growth;
 mod mixed;
 mod push;
 mod read;
+mod tenants;
 
 use std::time::Duration;
 
@@ -57,13 +58,20 @@ pub(crate) async fn run(store: StoreName, options: &Options) -> Result<Report> {
     progress.set_prefix(store.as_str());
     let databases = Databases::of(store).await?;
     let mut bench = Bench { store, options, databases, progress, report: Report::default(), peak_mb: 0.0 };
+    let mut suites = options.suites();
+    let count = suites.len();
+    suites.retain(|suite| *suite != SuiteName::Tenants);
+    let has_tenants = suites.len() < count;
     let (on_logs, on_pair): (Vec<_>, Vec<_>) =
-        options.suites().into_iter().partition(|suite| matches!(suite, SuiteName::Growth | SuiteName::Compaction));
+        suites.into_iter().partition(|suite| matches!(suite, SuiteName::Growth | SuiteName::Compaction));
     if !on_pair.is_empty() {
         bench.run_on_pair(&on_pair).await?;
     }
     if !on_logs.is_empty() {
         bench.run_on_logs(&on_logs).await?;
+    }
+    if has_tenants {
+        bench.tenants().await?;
     }
     bench.progress.finish_and_clear();
     let goal = Goal::AtMost(PEAK_MAX_MB);
@@ -85,7 +93,7 @@ impl Bench<'_> {
                 SuiteName::Query => self.query(&pair).await?,
                 SuiteName::Stats => self.stats(&pair).await?,
                 SuiteName::Mixed => self.mixed(&pair).await?,
-                SuiteName::Growth | SuiteName::Compaction => {}
+                SuiteName::Growth | SuiteName::Compaction | SuiteName::Tenants => {}
             }
         }
         self.note_peak(&pair.site.server);
