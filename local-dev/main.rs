@@ -73,7 +73,10 @@ async fn serve(config: &Config, access: Access, store: Arc<dyn Store>) -> Result
         .with_quota(config.quota)
         .with_rules(config.rules.clone());
     let service = Arc::new(service);
-    let app = runtime::app(access.routes(Arc::clone(&service)).build(), &config.http);
+    let app = runtime::app(
+        access.routes(Arc::clone(&service)).max_streams(config.connections.max_streams).build(),
+        &config.http,
+    );
     let mut signals = Signals::new()?;
     let listener = listen(config.listen).await?;
     greet(listener.local_addr()?, config);

@@ -35,8 +35,8 @@ pub(super) struct Seating {
 }
 
 impl Seating {
-    pub(super) fn new() -> Self {
-        Self { streams: Seats::for_streams(), waits: Seats::for_waits() }
+    pub(super) fn new(max_streams: usize) -> Self {
+        Self { streams: Seats::for_streams(max_streams), waits: Seats::for_waits() }
     }
 }
 

@@ -10,6 +10,7 @@ use super::authenticate::Authenticate;
 use super::error;
 use super::routes::{self, Endpoint};
 use crate::core::access::Principal;
+use crate::limits::api::{STREAMS_DEFAULT_REQUESTS, STREAMS_MAX_REQUESTS};
 use crate::service::SyncService;
 
 /// The routes of the API, which are mounted into a server.
@@ -39,12 +40,13 @@ use crate::service::SyncService;
 pub struct Api {
     service: Arc<SyncService>,
     source: PrincipalSource,
+    max_streams: u32,
 }
 
 impl Api {
     /// The routes over a service. The principal comes from the extensions of a request.
     pub fn builder(service: Arc<SyncService>) -> Self {
-        Self { service, source: PrincipalSource::Extension }
+        Self { service, source: PrincipalSource::Extension, max_streams: STREAMS_DEFAULT_REQUESTS }
     }
 
     /// Finds the principal of each request with `authenticate`. Its extensions are ignored.
@@ -63,6 +65,12 @@ impl Api {
         Self { source: PrincipalSource::Fixed(principal.for_everybody()), ..self }
     }
 
+    /// Sets another limit for the streams of events that are open at the same time, at most
+    /// [`STREAMS_MAX_REQUESTS`].
+    pub fn max_streams(self, max_streams: u32) -> Self {
+        Self { max_streams: max_streams.min(STREAMS_MAX_REQUESTS), ..self }
+    }
+
     /// All routes. Every answer is complete and in JSON, also for unknown routes and methods.
     pub fn build(self) -> Router {
         self.complete(routes::all())
@@ -76,7 +84,8 @@ impl Api {
     fn complete(self, routes: OpenApiRouter<ApiState>) -> Router {
         let (plain, _description) = routes.split_for_parts();
         let description = Description(routes::description);
-        let state = ApiState { service: self.service, source: self.source, description, seating: Seating::new() };
+        let seating = Seating::new(usize::try_from(self.max_streams).unwrap_or(usize::MAX));
+        let state = ApiState { service: self.service, source: self.source, description, seating };
         plain.fallback(error::not_found).method_not_allowed_fallback(error::method_not_allowed).with_state(state)
     }
 }

@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::endpoints::changes::cursor;
 use super::error::{ApiError, Faults};
 use super::fields::{Fields, Path, boolean, name, name_in, string};
 use crate::core::clock::VectorClock;
+use crate::core::cursor::Position;
+use crate::core::decide::base::Bases;
 use crate::core::filter::Expected;
 use crate::core::json::{self, Bounded, Object, Picked};
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-use crate::core::numbers::UnixMs;
+use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation, OperationKind, UnknownKind};
 use crate::core::text::{Text, part_of};
 use crate::limits::api::REFUSED_MAX_FAULTS;
@@ -21,6 +24,10 @@ pub(super) struct ReadPush<'a> {
     pub(super) texts: Vec<&'a str>,
     /// The same operations, read. Their names and data are parts of the body.
     pub(super) operations: Vec<Operation>,
+    /// The revisions that they name in place of clocks.
+    pub(super) bases: Bases,
+    /// Whether the answer says up to which place of the log it holds.
+    pub(super) asks_for_place: bool,
     /// The client that pushes them.
     pub(super) client_id: ClientId,
     /// The rest of a partial push.
@@ -50,24 +57,24 @@ pub(super) struct Faulty<'a> {
 /// Reads the body of a push.
 pub(super) fn read(body: &Text) -> Result<ReadPush<'_>, ApiError> {
     let mut faults = Faults::default();
-    let (mut fields, list) = Fields::of_body_with_list(
-        body,
-        &["clientId", "partial", "strict"],
-        "operations",
-        PUSH_MAX_OPERATIONS,
-        &mut faults,
-    )?;
+    let (mut fields, list) = Fields::of_body_with_list(body, &KEYS, "operations", PUSH_MAX_OPERATIONS, &mut faults)?;
     // This client need not be the author of the operations: it may push those of another of its profiles.
     let client_id = fields.required("clientId", name_in::<ClientId>(body));
     let is_partial = fields.optional("partial", false, boolean);
     let is_strict = fields.optional("strict", false, boolean);
+    let asks_for_place = fields.raw("cursor").is_some();
+    let places = ["cursor", "place"].map(|key| fields.optional(key, None, place));
     let texts = fields.elements("operations", list, (PUSH_MAX_OPERATIONS, "operations"));
-    let push = texts.zip(is_partial).zip(is_strict).map(|((texts, is_partial), is_strict)| {
+    let [cursor, place] = places;
+    let places = cursor.zip(place).map(|(cursor, place)| [cursor, place].into_iter().flatten().collect());
+    let push = texts.zip(is_partial).zip(is_strict).zip(places).map(|(((texts, is_partial), is_strict), places)| {
+        let places: Vec<Position> = places;
         let mut found = FaultsFound { all: &mut faults, apart: is_partial.then(BTreeMap::new) };
         let each = texts.iter().enumerate();
         let read = each.map(|(index, text)| found.of(index, |path, faults| operation(text, body, path, faults)));
-        let operations: Vec<Option<Operation>> = read.collect();
+        let operations: Vec<Option<Made>> = read.collect();
         check_ids(&operations, &mut found);
+        check_revisions(&operations, &places, &mut found);
         let (texts, operations, partial) = match found.apart {
             None => (texts, operations.into_iter().flatten().collect(), None),
             Some(faults) => {
@@ -75,11 +82,27 @@ pub(super) fn read(body: &Text) -> Result<ReadPush<'_>, ApiError> {
                 (texts, operations, Some(partial))
             }
         };
+        let (operations, revisions): (_, Vec<Option<Rev>>) =
+            operations.into_iter().map(|Made { operation, base }| (operation, base)).unzip();
+        // Clocks hold in every log.
+        let places = if revisions.iter().any(Option::is_some) { places } else { Vec::new() };
+        let bases = Bases { revisions, places };
         // A push without its client has a fault.
-        Some(ReadPush { texts, operations, client_id: client_id?, partial, is_strict })
+        Some(ReadPush { texts, operations, bases, asks_for_place, client_id: client_id?, partial, is_strict })
     });
     let push = push.flatten();
     faults.into_result(push).map_err(ApiError::BadFields)
+}
+
+/// The keys of a push beside the list of its operations.
+pub(super) const KEYS: [&str; 5] = ["clientId", "partial", "strict", "cursor", "place"];
+
+/// An operation as it was sent.
+struct Made {
+    /// Its clock is empty if it names a revision.
+    operation: Operation,
+    /// The revision that it names in place of a clock.
+    base: Option<Rev>,
 }
 
 /// The faults of a push's operations.
@@ -113,19 +136,19 @@ pub(super) const BUILDS_ON_REFUSED: &str = "an earlier operation of the push on 
 /// A partial push without its faulty operations.
 fn without_faulty(
     texts: Vec<&str>,
-    operations: Vec<Option<Operation>>,
+    operations: Vec<Option<Made>>,
     mut faults: BTreeMap<usize, Faults>,
-) -> (Vec<&str>, Vec<Operation>, Partial<'_>) {
+) -> (Vec<&str>, Vec<Made>, Partial<'_>) {
     let mut partial = Partial { indexes: Vec::with_capacity(texts.len()), faulty: Vec::with_capacity(faults.len()) };
     let (mut good_texts, mut good) = (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
     let mut refused_keys = HashSet::new();
     for (index, (text, operation)) in texts.into_iter().zip(operations).enumerate() {
         let faults = faults.remove(&index);
         let (faults, key) = match (faults, operation) {
-            (None, Some(operation)) if !refused_keys.contains(&operation.key) => {
+            (None, Some(made)) if !refused_keys.contains(&made.operation.key) => {
                 partial.indexes.push(index);
                 good_texts.push(text);
-                good.push(operation);
+                good.push(made);
                 continue;
             }
             (Some(faults), _) => (faults, key_of(text)),
@@ -151,11 +174,11 @@ fn key_of(text: &str) -> Option<DocumentKey> {
 /// Records a fault for every operation whose id belongs to a different operation earlier in the push.
 ///
 /// An id takes effect once, so one of the two would be lost.
-fn check_ids(operations: &[Option<Operation>], found: &mut FaultsFound<'_>) {
+fn check_ids(operations: &[Option<Made>], found: &mut FaultsFound<'_>) {
     let mut indexes_of: HashMap<&OperationId, Vec<usize>> = HashMap::with_capacity(operations.len());
-    for (index, operation) in operations.iter().enumerate() {
-        if let Some(operation) = operation {
-            indexes_of.entry(&operation.id).or_default().push(index);
+    for (index, made) in operations.iter().enumerate() {
+        if let Some(made) = made {
+            indexes_of.entry(&made.operation.id).or_default().push(index);
         }
     }
     let mut differing = Vec::new();
@@ -163,9 +186,9 @@ fn check_ids(operations: &[Option<Operation>], found: &mut FaultsFound<'_>) {
         // One id after the other: the data of one operation alone is opened at any time.
         let mut first = None;
         for index in indexes {
-            let Some(operation) = &operations[index] else { continue };
-            let (first_index, first) = first.get_or_insert((index, First { operation, data: None }));
-            if !first.is_same(operation) {
+            let Some(made) = &operations[index] else { continue };
+            let (first_index, first) = first.get_or_insert((index, First { made, data: None }));
+            if !first.is_same(made) {
                 differing.push((index, *first_index));
             }
         }
@@ -182,17 +205,17 @@ fn check_ids(operations: &[Option<Operation>], found: &mut FaultsFound<'_>) {
 
 /// The first operation of a push with a certain id.
 struct First<'a> {
-    operation: &'a Operation,
+    made: &'a Made,
     /// Its data, parsed when they are first compared, because other operations may have the same id a thousand times.
     data: Option<Expected>,
 }
 
 impl First<'_> {
     /// Whether another operation with this id is the same one, with equal values in all fields.
-    fn is_same(&mut self, other: &Operation) -> bool {
-        let Operation { id: _, change, key, timestamp, client_id, clock } = self.operation;
-        (change.kind(), key, timestamp, client_id, clock)
-            == (other.kind(), &other.key, &other.timestamp, &other.client_id, &other.clock)
+    fn is_same(&mut self, Made { operation: other, base: other_base }: &Made) -> bool {
+        let Made { operation: Operation { id: _, change, key, timestamp, client_id, clock }, base } = self.made;
+        (change.kind(), key, timestamp, client_id, clock, base)
+            == (other.kind(), &other.key, &other.timestamp, &other.client_id, &other.clock, other_base)
             && match (change.data(), other.data()) {
                 (Some(data), Some(other)) => {
                     data == other
@@ -203,10 +226,37 @@ impl First<'_> {
     }
 }
 
-pub(super) const OPERATION_KEYS: [&str; 8] =
-    ["id", "type", "collection", "docId", "data", "timestamp", "clientId", "vectorClock"];
+/// Records a fault for every operation that names a revision of which the push says nowhere, or nowhere credible, how
+/// its author knows it.
+///
+/// A revision is a number of operations on one document. So up to a place of the log there is none that is greater than
+/// the sequence number of the place. Earlier operations of the push may have led to a few more.
+fn check_revisions(operations: &[Option<Made>], places: &[Position], found: &mut FaultsFound<'_>) {
+    let last = places.iter().map(|place| place.seq.get()).max();
+    let mut is_place_missing = false;
+    for (index, made) in operations.iter().enumerate() {
+        let Some(base) = made.as_ref().and_then(|made| made.base).filter(|base| *base > Rev::NONE) else { continue };
+        match last {
+            None => is_place_missing = true,
+            Some(last) if base.get() > last.saturating_add(index as u64) => {
+                found.of(index, |path, faults| {
+                    faults.add(path.key("baseRev"), "is greater than any revision at the place of the cursor");
+                    Some(())
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    if is_place_missing {
+        let problem = "is missing, and operations with a baseRev above 0 need it";
+        found.all.add(Path::BODY.key("cursor"), problem);
+    }
+}
 
-fn operation(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Option<Operation> {
+pub(super) const OPERATION_KEYS: [&str; 9] =
+    ["id", "type", "collection", "docId", "data", "timestamp", "clientId", "vectorClock", "baseRev"];
+
+fn operation(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Option<Made> {
     let mut fields = Fields::of_object(text, &OPERATION_KEYS, path, faults)?;
     let id = fields.required("id", name_in(body));
     let kind = fields.required("type", kind);
@@ -221,15 +271,40 @@ fn operation(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Op
     };
     let timestamp = fields.required("timestamp", timestamp);
     let client_id = fields.required("clientId", author(body));
-    let clock = fields.required_inside("vectorClock", |text, path, faults| clock(text, body, path, faults));
-    Some(Operation {
+    let (clock, base) = match (fields.raw("vectorClock").is_some(), fields.raw("baseRev").is_some()) {
+        (false, false) => {
+            fields.fault("vectorClock", "is missing, and so is baseRev");
+            (None, None)
+        }
+        (true, true) => {
+            fields.fault("baseRev", "stands in place of vectorClock, which is there too");
+            (None, None)
+        }
+        (true, false) => {
+            let clock = |text: &str, path: Path<'_>, faults: &mut Faults| clock(text, body, path, faults);
+            (fields.required_inside("vectorClock", clock), Some(None))
+        }
+        (false, true) => (Some(VectorClock::default()), fields.required("baseRev", revision).map(Some)),
+    };
+    let operation = Operation {
         id: id?,
         change: change?,
         key: DocumentKey { collection: collection?, id: document_id? },
         timestamp: timestamp?,
         client_id: client_id?,
         clock: clock?,
-    })
+    };
+    Some(Made { operation, base: base? })
+}
+
+/// Reads the revision that the author of an operation saw.
+fn revision(text: &str) -> Result<Rev, String> {
+    json::integer(text, INTEGER_MAX).map(Rev::new).map_err(|problem| problem.to_string())
+}
+
+/// Reads the place of a cursor, or of an earlier answer. The marks of a cursor say nothing about the log.
+fn place(text: &str) -> Result<Option<Position>, String> {
+    Ok(cursor(text)?.map(|marked| marked.cursor.position()))
 }
 
 /// Reads the author of an operation, which is not a server.
@@ -263,14 +338,24 @@ fn timestamp(text: &str) -> Result<UnixMs, String> {
 }
 
 fn clock(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Option<VectorClock> {
-    let counters = match json::entries(text, CLOCK_MAX_ENTRIES) {
-        Ok(Bounded::Whole(counters)) => counters,
-        Ok(Bounded::TooMany) => {
-            faults.add(path, format_args!("must have at most {CLOCK_MAX_ENTRIES} clients"));
-            return None;
+    // The entry of the server has a place of its own.
+    let has_own = |client: &str| client == ClientId::clock().as_str();
+    let counters = match json::entries(text, CLOCK_MAX_ENTRIES + 1) {
+        Ok(Bounded::Whole(counters))
+            if counters.len() > CLOCK_MAX_ENTRIES && !counters.iter().any(|(client, _)| has_own(client)) =>
+        {
+            Bounded::TooMany
         }
+        Ok(counters) => counters,
         Err(_) => {
             faults.add(path, "must be an object");
+            return None;
+        }
+    };
+    let counters = match counters {
+        Bounded::Whole(counters) => counters,
+        Bounded::TooMany => {
+            faults.add(path, format_args!("must have at most {CLOCK_MAX_ENTRIES} clients"));
             return None;
         }
     };

@@ -35,6 +35,8 @@ pub(super) enum Operation {
 pub(super) struct Write {
     #[serde(flatten)]
     made: Made,
+    #[serde(flatten)]
+    seen: Seen,
     r#type: WriteType,
     /// At most 1 MiB and 64 levels deep.
     #[schema(example = json!({"title": "Buy milk", "completed": false}))]
@@ -49,6 +51,8 @@ pub(super) struct Write {
 pub(super) struct Delete {
     #[serde(flatten)]
     made: Made,
+    #[serde(flatten)]
+    seen: Seen,
     r#type: DeleteType,
     /// Ignored.
     #[schema(required = false)]
@@ -69,9 +73,18 @@ struct Made {
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991.0, example = 1_234_567_890)]
     timestamp: u64,
     client_id: Name,
+}
+
+/// The state of the document that the author had seen. An operation has exactly one of both.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct Seen {
     /// All that the client had seen, this operation included: a counter for each client, at most 1,000 clients.
-    #[schema(example = json!({"client-123": 1}))]
+    #[schema(required = false, example = json!({"client-123": 1}))]
     vector_clock: BTreeMap<Name, Counter>,
+    /// The revision of the document that the client had seen; 0 if there was none. Above 0, the push needs `cursor`.
+    #[schema(required = false, maximum = 9_007_199_254_740_991.0)]
+    base_rev: u64,
 }
 
 /// The effect of a write on its document.
@@ -117,6 +130,12 @@ pub(super) struct PushRequest {
     /// Whether an operation is in conflict if its author's counter is not greater than in the document's clock.
     #[schema(required = false, default = false)]
     strict: bool,
+    /// The cursor of the pull from which the client knows the revisions in `baseRev`; `null` if it has pulled nothing.
+    #[schema(required = false)]
+    cursor: Option<String>,
+    /// The `place` of the answer to an earlier push from which the client knows some of these revisions.
+    #[schema(required = false)]
+    place: Option<String>,
 }
 
 /// The outcomes of pushed operations. Each operation is in one of the lists.
@@ -132,6 +151,26 @@ pub(super) struct PushAnswer {
     /// Only for a partial push.
     #[schema(required = false)]
     refused: Vec<RefusedOperation>,
+    /// The revisions to which accepted operations with a `baseRev` have led, as far as they are still those of their
+    /// documents. Only for a push with the key `cursor`.
+    #[schema(required = false)]
+    revisions: Vec<ReachedRevision>,
+    /// The place in the log up to which the revisions in this answer are known. Only for a push with the key `cursor`.
+    #[schema(required = false)]
+    place: String,
+}
+
+/// The revision to which an operation has led.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReachedRevision {
+    /// The id of the operation.
+    id: String,
+    #[schema(minimum = 1)]
+    rev: u64,
+    /// The entries that the document's clock has in addition to those of the revision in `baseRev`, or that are greater.
+    #[schema(example = json!({"client-123": 1_700_000_000_000_u64}))]
+    raised: BTreeMap<String, Counter>,
 }
 
 /// An operation of a partial push that is at fault.
@@ -152,9 +191,12 @@ struct RefusedOperation {
 
 /// An operation as it was sent, but with the server's `data` (`null` if the document is deleted) and `vectorClock`.
 #[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
 struct Conflict {
     #[serde(flatten)]
     made: Made,
+    /// The vector clock of the server's document.
+    vector_clock: BTreeMap<Name, Counter>,
     r#type: OperationType,
     #[schema(required = true)]
     data: Option<BTreeMap<String, Value>>,
@@ -200,7 +242,8 @@ enum Relation {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct ChangesRequest {
-    /// The cursor of the last answer; `null` or empty for a client that has nothing.
+    /// The cursor of the last answer; `null` or empty for a client that has nothing, and `now` for one that only wants
+    /// to hear of what comes.
     #[schema(required = false)]
     cursor: Option<String>,
     /// Whether the answer has every operation, or each changed document once and whole. `documents` needs the key
@@ -252,6 +295,9 @@ pub(super) struct ChangesAnswer {
     cursor: String,
     /// Whether there is more, so that the client should send the next request at once.
     has_more: bool,
+    /// How many seconds a client waits before it asks again. Left out if the server has other ways to tell it.
+    #[schema(required = false, minimum = 1)]
+    poll_after_seconds: u64,
 }
 
 /// An operation as a pull returns it.

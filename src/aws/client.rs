@@ -131,26 +131,50 @@ impl Aws {
     ) -> Result<Request<SdkBody>, AnyError> {
         let region = region.map_or_else(|| self.region(), Ok)?;
         let url = self.endpoint(service, region);
-        let body = input.to_string();
         let target = format!("{}.{call}", service.target);
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        self.signed(service.name, region, &url, &headers, &input.to_string()).await
+    }
+
+    /// Posts JSON to a URL of a service, once, and returns the answer.
+    #[cfg(feature = "lambda")]
+    pub(super) async fn post(
+        &self,
+        service: &str,
+        region: &str,
+        url: &str,
+        body: &str,
+    ) -> Result<(StatusCode, Vec<u8>), AnyError> {
+        answer(self.signed(service, region, url, &[("content-type", "application/json")], body).await?).await
+    }
+
+    /// Makes a signed request.
+    async fn signed(
+        &self,
+        service: &str,
+        region: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Request<SdkBody>, AnyError> {
         let credentials = self.credentials().await?;
         let identity = credentials.into();
         let params = SigningParams::builder()
             .identity(&identity)
             .region(region)
-            .name(service.name)
+            .name(service)
             .time(SystemTime::now())
             .settings(SigningSettings::default())
             .build()?
             .into();
-        let signable = SignableRequest::new("POST", &*url, headers.into_iter(), SignableBody::Bytes(body.as_bytes()))?;
+        let signable =
+            SignableRequest::new("POST", url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()))?;
         let (signature, _) = sign(signable, &params)?.into_parts();
-        let mut request = Request::post(&*url);
+        let mut request = Request::post(url);
         for (name, value) in headers {
-            request = request.header(name, value);
+            request = request.header(*name, *value);
         }
-        let mut request = request.body(SdkBody::from(body.as_str()))?;
+        let mut request = request.body(SdkBody::from(body))?;
         signature.apply_to_request_http1x(&mut request);
         Ok(request)
     }

@@ -8,6 +8,8 @@
 //! Region, credentials and endpoints come from where every AWS SDK looks. These are variables (`AWS_REGION`,
 //! `AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, …), files, and the role of the Lambda, container or machine.
 
+#[cfg(feature = "lambda")]
+mod appsync;
 mod client;
 mod content;
 #[cfg(feature = "mongodb")]
@@ -20,6 +22,8 @@ mod secret;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
+#[cfg(feature = "lambda")]
+pub(crate) use self::appsync::EventApi;
 #[cfg(feature = "mongodb")]
 pub(crate) use self::mongodb::uri_from;
 #[cfg(feature = "postgres")]

@@ -3,6 +3,7 @@
 pub(super) mod hosts;
 pub(super) mod origins;
 pub(super) mod rates;
+pub(super) mod wake;
 
 use std::time::Duration;
 

@@ -28,6 +28,7 @@ pub use self::http::hosts::{AllowedHosts, Authority};
 pub use self::http::origins::AllowedOrigins;
 pub(crate) use self::http::origins::Origin;
 pub use self::http::rates::RateConfig;
+pub use self::http::wake::WakeConfig;
 pub use self::listen::Listen;
 pub use self::listen::connections::{ConnectionConfig, TrustedProxies};
 pub use self::log::{LogConfig, LogFormat};
@@ -62,6 +63,8 @@ pub struct Config {
     pub quota: Quota,
     /// The destination of a Lambda's metrics.
     pub metrics: MetricsConfig,
+    /// How the clients of a Lambda learn of changes.
+    pub wake: WakeConfig,
     /// The settings of the log.
     pub log: LogConfig,
 }
@@ -99,6 +102,7 @@ impl Config {
             compaction: CompactionConfig::read(&variables)?,
             quota: growth::quota(&variables)?,
             metrics: MetricsConfig::read(&variables)?,
+            wake: WakeConfig::read(&variables)?,
             log: LogConfig::read(&variables, defaults.log_format)?,
         })
     }

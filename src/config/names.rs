@@ -3,10 +3,11 @@
 use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 51] = [
+pub const VARIABLES: [&str; 54] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
+    "APPSYNC_EVENTS_URL",
     "AUTH",
     "AUTH_AUDIENCE",
     "AUTH_HS256_SECRET",
@@ -50,11 +51,13 @@ pub const VARIABLES: [&str; 51] = [
     "RULES",
     "RULES_FILE",
     "SQLITE_PATH",
+    "STREAMS_MAX",
     "TENANT_MAX_BYTES",
     "TENANT_MAX_CLIENTS",
     "TENANT_MAX_DOCUMENTS",
     "TENANT_MAX_OPERATION_IDS",
     "TRUSTED_PROXIES",
+    "WAKE",
 ];
 
 /// Names that other programs use for the same settings.

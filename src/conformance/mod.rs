@@ -103,6 +103,7 @@ macro_rules! for_each_conformance_check {
                     the_number_of_live_documents_follows_every_batch,
                     a_commit_whose_future_is_dropped_has_its_whole_effect_or_none,
                     a_batch_may_change_one_document_many_times,
+                    fingerprints_are_loaded_for_places_compacted_or_not,
                 ]
                 clients: [
                     a_memory_comes_back_as_it_was_remembered,
@@ -353,6 +354,17 @@ macro_rules! for_each_conformance_check {
                     a_client_whose_grants_change_starts_again,
                     the_log_is_for_those_who_see_everything,
                     a_write_of_the_server_moves_a_document_between_lists,
+                ]
+                revisions: [
+                    an_operation_names_the_revision_that_its_author_saw,
+                    clients_with_clocks_and_with_revisions_see_each_others_edits,
+                    later_operations_of_a_push_have_seen_the_earlier_ones,
+                    a_client_gets_each_counter_from_one_server,
+                    a_push_with_a_place_of_another_log_is_refused,
+                    pushes_with_revisions_that_share_a_commit_see_each_other,
+                    a_partial_push_with_revisions_is_done_without_what_is_refused,
+                    a_full_clock_holds_up_no_client,
+                    a_push_with_revisions_whose_answer_was_lost_takes_effect_once,
                 ]
                 databases: [
                     two_tabs_of_one_client_miss_nothing,

@@ -64,6 +64,11 @@ impl VectorClock {
         self.0.counters.len()
     }
 
+    /// Whether the clock has an entry for a client, even if its counter is 0.
+    pub(crate) fn contains(&self, client: &ClientId) -> bool {
+        self.0.counters.contains_key(client)
+    }
+
     /// Whether the clock has no clients.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,17 +1,21 @@
 //! The decision about pushes: which operations are applied, which are known already, and which conflict. It is a plain
 //! function of its arguments.
 
+pub mod base;
 mod batch;
 mod claims;
 mod content;
 mod outcome;
 pub mod owners;
 pub mod quota;
+mod states;
 mod working;
 pub mod write;
 
 pub use self::batch::{Batch, DocumentWrite};
-pub use self::outcome::{Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Refused, Snapshot};
+pub use self::outcome::{
+    Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Reached, Refused, Snapshot,
+};
 use self::working::WorkingSet;
 use super::names::{ClientId, DocumentKey, OperationId};
 use super::numbers::UnixMs;
@@ -27,7 +31,7 @@ use crate::limits::protocol::PUSH_WRITTEN_MAX_BYTES;
 /// belong in the next commit.
 #[must_use]
 pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: UnixMs) -> (Vec<Decision>, Batch) {
-    let mut working = WorkingSet::new(snapshot);
+    let mut working = WorkingSet::new(snapshot, now_ms);
     let mut decisions = Vec::with_capacity(pushes.len());
     for push in pushes {
         if working.bytes() > PUSH_WRITTEN_MAX_BYTES {
@@ -63,10 +67,12 @@ pub(crate) fn ids_of(pushes: &[Push<'_>]) -> Vec<OperationId> {
 /// The client ids whose owners a decision about these pushes needs, each once.
 #[must_use]
 pub fn client_ids_of(pushes: &[Push<'_>]) -> Vec<ClientId> {
-    let checked = || pushes.iter().filter(|push| push.claimant.is_some());
-    let authors = checked().flat_map(|push| push.operations).map(|operation| &operation.client_id);
-    let pushing = checked().filter_map(|push| push.claimant?.client_id);
-    let mut client_ids: Vec<ClientId> = authors.chain(pushing).cloned().collect();
+    let counted = |push: &Push<'_>| push.bases.are_used();
+    let concerned = pushes.iter().filter(|push| push.claimant.is_some() || counted(push));
+    let authors = concerned.flat_map(|push| push.operations).map(|operation| &operation.client_id);
+    let pushing = pushes.iter().filter_map(|push| push.claimant?.client_id);
+    let server = pushes.iter().any(counted).then(ClientId::clock);
+    let mut client_ids: Vec<ClientId> = authors.chain(pushing).chain(server).cloned().collect();
     client_ids.sort_unstable();
     client_ids.dedup();
     client_ids

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use super::text::Text;
 use crate::limits::protocol::NAME_MAX_BYTES;
@@ -175,6 +176,12 @@ impl ClientId {
     /// When the name is too long or has control characters.
     pub fn server_named(name: &str) -> Result<Self, BadName> {
         Self::parse(&format!("{SERVER_CLIENT}:{name}"))
+    }
+
+    /// The client id whose counter the server raises in a clock that has no room for the author.
+    pub(crate) fn clock() -> &'static Self {
+        static CLOCK: LazyLock<ClientId> = LazyLock::new(|| ClientId::literal("syncflow-server::clock"));
+        &CLOCK
     }
 
     /// Whether the id is that of a server; no client may make operations under it.

@@ -97,7 +97,7 @@ impl Outcome {
         match self {
             Self::Conflict(conflict) => conflict.write_members(synced, operation),
             Self::Forbidden(document) => write_server_side(FORBIDDEN, document.as_deref(), synced, operation),
-            Self::Applied | Self::Duplicate | Self::Refused(_) => return false,
+            Self::Applied | Self::Duplicate | Self::Reached(_) | Self::Refused(_) => return false,
         }
         true
     }
@@ -113,7 +113,7 @@ impl Outcome {
                 };
                 ByteCount::of(write) + SEPARATOR_BYTES
             }
-            Self::Applied | Self::Duplicate | Self::Refused(_) => 0,
+            Self::Applied | Self::Duplicate | Self::Reached(_) | Self::Refused(_) => 0,
         }
     }
 }

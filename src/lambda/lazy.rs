@@ -12,8 +12,10 @@ use tower::ServiceExt as _;
 
 use super::metrics::Counter;
 use super::timed_store::TimedStore;
+#[cfg(feature = "aws")]
+use super::wake::WakeUps;
 use crate::api::{self, Endpoint};
-use crate::config::{Config, ConfigError, StoreConfig};
+use crate::config::{Config, ConfigError, StoreConfig, WakeConfig};
 use crate::core::access::rules::Rules;
 use crate::core::decide::quota::Quota;
 use crate::limits::lambda::LAMBDA_ANSWER_MARGIN_MS;
@@ -25,13 +27,27 @@ pub(super) struct LazyService {
     config: StoreConfig,
     quota: Quota,
     rules: Rules,
+    /// Whether clients are told when to ask again, because nothing wakes them.
+    is_polled: bool,
+    #[cfg(feature = "aws")]
+    wake_ups: Option<WakeUps>,
     service: OnceCell<Arc<SyncService>>,
 }
 
 impl LazyService {
     pub(super) fn new(config: &Config) -> Self {
-        let (config, quota, rules) = (config.store.clone(), config.quota, config.rules.clone());
-        Self { config, quota, rules, service: OnceCell::new() }
+        Self {
+            config: config.store.clone(),
+            quota: config.quota,
+            rules: config.rules.clone(),
+            is_polled: config.wake == WakeConfig::Polls,
+            #[cfg(feature = "aws")]
+            wake_ups: match &config.wake {
+                WakeConfig::AppSync { url } => Some(WakeUps::new(url.clone())),
+                WakeConfig::Polls => None,
+            },
+            service: OnceCell::new(),
+        }
     }
 
     /// The service. Opens its store if it is not open yet.
@@ -41,9 +57,23 @@ impl LazyService {
             let service = SyncService::new(Arc::new(TimedStore::new(store, self.config.clone())), Arc::new(TokioHost));
             // An instance is frozen between requests, and each one costs for as long as its request waits.
             service.stop_wakes();
+            let service = if self.is_polled { service.with_poll_pauses() } else { service };
+            #[cfg(feature = "aws")]
+            let service = match &self.wake_ups {
+                Some(wake_ups) => service.with_observer(wake_ups.observer()),
+                None => service,
+            };
             Ok(Arc::new(service.with_observer(Counter).with_quota(self.quota).with_rules(self.rules.clone())))
         };
         self.service.get_or_try_init(open).await
+    }
+
+    /// Wakes the clients of the tenants that the last request has changed.
+    #[cfg(feature = "aws")]
+    async fn wake(&self) {
+        if let Some(wake_ups) = &self.wake_ups {
+            wake_ups.publish().await;
+        }
     }
 }
 
@@ -79,6 +109,8 @@ impl LazyRoutes {
         // Without time for an answer, the request is not begun, since it might take effect.
         let answered =
             if time_left.is_zero() { None } else { tokio::time::timeout(time_left, self.route(request)).await.ok() };
+        #[cfg(feature = "aws")]
+        self.service.wake().await;
         // The layers turn a bare status into an error in the shape of all errors.
         answered.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
     }

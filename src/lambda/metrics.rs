@@ -32,6 +32,10 @@ const OPERATIONS_DUPLICATE: (&str, &str) = ("OperationsDuplicate", "Count");
 const OPERATIONS_IN_CONFLICT: (&str, &str) = ("OperationsInConflict", "Count");
 const OPERATIONS_PULLED: (&str, &str) = ("OperationsPulled", "Count");
 const ENTRIES_COMPACTED: (&str, &str) = ("EntriesCompacted", "Count");
+#[cfg(feature = "aws")]
+const WAKE_UPS: (&str, &str) = ("WakeUps", "Count");
+#[cfg(feature = "aws")]
+const WAKE_UP_ERRORS: (&str, &str) = ("WakeUpErrors", "Count");
 
 /// The namespace of the metrics and the name of the function.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ struct Counted {
     pushed: Option<CountedPush>,
     pulled_operations: Option<usize>,
     compacted_entries: Option<u64>,
+    #[cfg(feature = "aws")]
+    wake_ups: Option<CountedWakeUps>,
     store_latencies_ms: Vec<f64>,
     store_errors: usize,
 }
@@ -56,6 +62,13 @@ struct CountedPush {
     accepted: usize,
     duplicates: usize,
     conflicts: usize,
+}
+
+#[cfg(feature = "aws")]
+#[derive(Debug, Default, Clone, Copy)]
+struct CountedWakeUps {
+    published: usize,
+    errors: usize,
 }
 
 impl Metrics {
@@ -130,6 +143,11 @@ impl Counted {
         }
         values.extend(self.pulled_operations.map(|pulled| (OPERATIONS_PULLED, json!(pulled))));
         values.extend(self.compacted_entries.map(|compacted| (ENTRIES_COMPACTED, json!(compacted))));
+        #[cfg(feature = "aws")]
+        if let Some(CountedWakeUps { published, errors }) = self.wake_ups {
+            values.push((WAKE_UPS, json!(published)));
+            values.push((WAKE_UP_ERRORS, json!(errors)));
+        }
         values
     }
 }
@@ -146,6 +164,16 @@ pub(super) fn note_store_call(latency: Duration, is_answered: bool) {
         let latency_ms = (latency.as_secs_f64() * 1e6).round() / 1e3;
         counted.store_latencies_ms.push(latency_ms);
         counted.store_errors += usize::from(!is_answered);
+    });
+}
+
+/// Counts a wake-up, and whether it was published or failed.
+#[cfg(feature = "aws")]
+pub(super) fn note_wake_up(is_published: bool) {
+    counted(|counted| {
+        let wake_ups = counted.wake_ups.get_or_insert_default();
+        wake_ups.published += usize::from(is_published);
+        wake_ups.errors += usize::from(!is_published);
     });
 }
 

@@ -16,6 +16,8 @@ mod lazy;
 mod metrics;
 mod schedule;
 mod timed_store;
+#[cfg(feature = "aws")]
+mod wake;
 mod watch;
 
 use std::convert::Infallible;
@@ -37,7 +39,7 @@ use self::lazy::LazyRoutes;
 use self::schedule::ScheduledCompaction;
 use self::watch::Watch;
 use crate::api::Endpoint;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, WakeConfig};
 use crate::runtime::{self, Access, App, OpenSpan, TokioHost, logging};
 
 /// Serves one endpoint until Lambda ends the process.
@@ -45,6 +47,9 @@ use crate::runtime::{self, Access, App, OpenSpan, TokioHost, logging};
 pub fn serve(endpoint: Endpoint) -> ExitCode {
     run(async |config| {
         config.auth.refuse_everybody(true)?;
+        if !cfg!(feature = "aws") && config.wake != WakeConfig::Polls {
+            return Err(ConfigError::new("WAKE", "this build has no wake-ups; build it with the feature aws").into());
+        }
         let access = Access::open(&config.auth, Arc::new(TokioHost))?;
         let app = app(endpoint, access, &config);
         let watch = watch(&config);

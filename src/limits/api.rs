@@ -40,8 +40,11 @@ pub const SUBJECT_WAITS_MAX_REQUESTS: usize = 50;
 /// The shortest time between two reads of a pull that waits, in milliseconds.
 pub const WAIT_READ_PAUSE_MS: u64 = 100;
 
-/// The most streams of events.
-pub const STREAMS_MAX_REQUESTS: usize = 500;
+/// The most streams of events, if the settings do not say otherwise.
+pub const STREAMS_DEFAULT_REQUESTS: u32 = 500;
+
+/// The most streams of events that the settings may allow.
+pub const STREAMS_MAX_REQUESTS: u32 = 10_000;
 
 /// The most streams of events of one subject.
 pub const SUBJECT_STREAMS_MAX_REQUESTS: usize = 10;

@@ -15,3 +15,6 @@ pub const AWS_ANSWER_MAX_BYTES: usize = 1024 * 1024;
 
 /// How long an authentication token of RDS is valid, in seconds. RDS allows no more.
 pub const RDS_TOKEN_TIME_MAX_SECONDS: u64 = 15 * 60;
+
+/// The longest part of a channel of AppSync Events, in bytes.
+pub const APPSYNC_SEGMENT_MAX_BYTES: usize = 50;

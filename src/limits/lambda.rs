@@ -22,3 +22,6 @@ pub const METRICS_LINE_MAX_VALUES: usize = 100;
 
 /// Longest namespace of metrics, in bytes, by CloudWatch's rule.
 pub const METRICS_NAMESPACE_MAX_BYTES: usize = 255;
+
+/// How long the answer to a push waits for the wake-up of other clients, in milliseconds.
+pub const WAKE_UP_TIME_MAX_MS: u64 = 300;

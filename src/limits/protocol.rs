@@ -31,6 +31,12 @@ pub const NAME_MAX_BYTES: usize = 256;
 /// Most clients in one vector clock.
 pub const CLOCK_MAX_ENTRIES: usize = 1_000;
 
+/// The limit for all clocks that the server derives for one push, in bytes. A single one always fits.
+pub const PUSH_DERIVED_CLOCKS_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How far a counter that the server has not given itself may be ahead of the time, in milliseconds, to be credible.
+pub const COUNTER_AHEAD_MAX_MS: u64 = 60_000;
+
 /// Greatest counter and greatest timestamp: the greatest integer that a double holds without a gap below it.
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 

@@ -70,6 +70,15 @@ pub const ANNOUNCED_MAX_TENANTS: usize = 10_000;
 /// The pause between two reads of newest places, in milliseconds.
 pub const WAKE_PAUSE_MS: u64 = 10;
 
+/// The shortest pause that clients are asked to make between two pulls, in seconds.
+pub const POLL_AFTER_MIN_SECONDS: u64 = 5;
+
+/// The longest pause that clients are asked to make between two pulls, in seconds.
+pub const POLL_AFTER_MAX_SECONDS: u64 = 300;
+
+/// The most tenants of which a process remembers when they changed, for the pauses of clients.
+pub const POLLED_MAX_TENANTS: usize = 10_000;
+
 /// How many bytes of documents and operations a decision reads within the request's own turn. A larger decision is work
 /// of the host.
 pub const DECISION_INLINE_MAX_BYTES: usize = 256 * 1024;

@@ -128,7 +128,8 @@ impl Hooks {
         for (operation, outcome) in operations.iter().zip(outcomes) {
             match outcome {
                 Outcome::Applied => accepted.push(operation),
-                Outcome::Duplicate => repeated.push(operation),
+                Outcome::Reached(reached) if reached.is_new => accepted.push(operation),
+                Outcome::Duplicate | Outcome::Reached(_) => repeated.push(operation),
                 Outcome::Conflict(conflict) => conflicts.push((operation, &**conflict)),
                 Outcome::Forbidden(_) => forbidden.push(operation),
                 Outcome::Refused(_) => {}

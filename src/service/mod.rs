@@ -34,6 +34,7 @@ use futures_util::future::BoxFuture;
 
 use crate::core::access::Principal;
 use crate::core::access::rules::{Right, Rules};
+use crate::core::cursor::Position;
 use crate::core::decide::quota::Quota;
 use crate::core::document::{Document, LiveDocument};
 use crate::core::names::{BadName, ClientId, DocumentKey, TenantId};
@@ -54,6 +55,8 @@ pub struct SyncService {
     quota: Quota,
     rules: Rules,
     hub: Arc<wakes::Hub>,
+    /// The pauses of clients that nothing wakes.
+    polls: Option<wakes::polls::Polls>,
 }
 
 impl SyncService {
@@ -70,6 +73,7 @@ impl SyncService {
             writer_id: ClientId::server(),
             quota: Quota::default(),
             rules: Rules::default(),
+            polls: None,
         }
     }
 
@@ -121,6 +125,20 @@ impl SyncService {
     #[must_use]
     pub fn with_rules(self, rules: Rules) -> Self {
         Self { rules, ..self }
+    }
+
+    /// Says in the answers to pulls when it is worth pulling again, for clients that nothing wakes.
+    ///
+    /// This is for a process that does not live between requests, and so has no streams.
+    #[must_use]
+    pub fn with_poll_pauses(self) -> Self {
+        Self { polls: Some(wakes::polls::Polls::default()), ..self }
+    }
+
+    /// How many seconds a client waits that has everything up to the end of its tenant's log. `None` if something wakes
+    /// it.
+    pub(crate) fn poll_after_seconds(&self, tenant: &TenantId, end: Position) -> Option<u64> {
+        self.polls.as_ref().map(|polls| polls.after_seconds(tenant, end, self.now_ms()))
     }
 
     /// Listens to the changes of a tenant. `None` if too many tenants are listened to, or after

@@ -202,6 +202,21 @@ impl SyncService {
         self.pull_by(Caller::client(principal), self.quota, self.rules.view(principal), request).await
     }
 
+    /// The same request from the end of the log on, whatever place it names. It must have a cursor.
+    pub(crate) async fn from_now(
+        &self,
+        principal: &Principal,
+        request: PullRequest,
+    ) -> Result<PullRequest, ServiceError> {
+        let newest = self.store.heads(std::slice::from_ref(&principal.tenant)).await?;
+        let end = Some(Cursor::Log(newest.first().copied().unwrap_or_default()));
+        let from = match request.from {
+            PullFrom::Documents { collections, .. } => PullFrom::Documents { after: end, collections },
+            PullFrom::Cursor(_) | PullFrom::Since(_) => PullFrom::Cursor(end),
+        };
+        Ok(PullRequest { from, view: self.rules.view(principal).fingerprint(), ..request })
+    }
+
     async fn pull_by(
         &self,
         caller: Caller<'_>,

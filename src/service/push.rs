@@ -11,9 +11,12 @@ use super::push_lane::{PendingPush, Pushed, commit_group};
 #[cfg(doc)]
 use crate::core::access::Role;
 use crate::core::access::{Principal, View};
+use crate::core::cursor::Position;
+use crate::core::decide::base::Bases;
 use crate::core::decide::quota::Quota;
 use crate::core::decide::{OperationRefused, Outcome};
 use crate::core::names::{ClientId, TenantId};
+use crate::core::numbers::Seq;
 use crate::core::operation::Operation;
 use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
 
@@ -23,6 +26,8 @@ use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
 pub struct PushRequest {
     /// The operations, in their order.
     pub operations: Vec<Operation>,
+    /// The revisions that some of them name in place of their clocks, which have no effect then.
+    pub bases: Bases,
     /// The client that pushes them, if it is known. It need not be the author of them all.
     pub client_id: Option<ClientId>,
     /// The limit for all documents in the answered conflicts together, in bytes. A push that would answer more is
@@ -41,7 +46,14 @@ impl PushRequest {
     #[must_use]
     pub fn new(operations: Vec<Operation>) -> Self {
         let conflicts_max_bytes = PUSH_CONFLICTS_MAX_BYTES;
-        Self { operations, client_id: None, conflicts_max_bytes, is_partial: false, is_strict: false }
+        let (bases, client_id, is_partial, is_strict) = (Bases::default(), None, false, false);
+        Self { operations, bases, client_id, conflicts_max_bytes, is_partial, is_strict }
+    }
+
+    /// The same push, whose operations name these revisions in place of clocks.
+    #[must_use]
+    pub fn with_bases(self, bases: Bases) -> Self {
+        Self { bases, ..self }
     }
 
     /// The same push of a client.
@@ -92,6 +104,13 @@ impl SyncService {
         self.push_by(Caller::client(principal), request, self.quota, self.rules.view(principal)).await
     }
 
+    /// The newest place of a tenant's log, if it is at least `least`. `None` if it is not, because another log has taken
+    /// the place of this one, or if it cannot be read.
+    pub(crate) async fn place_from(&self, tenant: &TenantId, least: Seq) -> Option<Position> {
+        let newest = self.store.heads(std::slice::from_ref(tenant)).await.ok()?;
+        newest.first().copied().filter(|newest| newest.seq >= least)
+    }
+
     async fn push_by(
         &self,
         caller: Caller<'_>,
@@ -99,13 +118,14 @@ impl SyncService {
         quota: Quota,
         view: View,
     ) -> Result<Pushed, ServiceError> {
-        let PushRequest { mut operations, client_id, conflicts_max_bytes, is_partial, is_strict } = request;
+        let PushRequest { mut operations, mut bases, client_id, conflicts_max_bytes, is_partial, is_strict } = request;
         let invalid = self.hooks.invalid(caller, &operations);
         if !is_partial && !invalid.is_empty() {
             return Ok(Pushed::Invalid(invalid));
         }
         let refused = if invalid.is_empty() { BTreeMap::new() } else { refused(&operations, invalid) };
         leave_out(&mut operations, &refused);
+        leave_out(&mut bases.revisions, &refused);
         if operations.is_empty() {
             return Ok(Pushed::Decided(with_refused(Vec::new(), refused)));
         }
@@ -113,6 +133,7 @@ impl SyncService {
         let lane = self.lanes.lane(caller.tenant, || GroupCommit::new(Arc::clone(&self.host)));
         let push = PendingPush {
             operations: Arc::clone(&operations),
+            bases,
             subject: caller.subject().cloned(),
             claimant: caller.client_owner().map(|subject| (subject.clone(), client_id)),
             conflicts_max_bytes,
@@ -153,8 +174,8 @@ fn refused(operations: &[Operation], invalid: Vec<InvalidOperation>) -> BTreeMap
     refused
 }
 
-/// Removes the operations that are refused.
-fn leave_out(operations: &mut Vec<Operation>, refused: &BTreeMap<usize, OperationRefused>) {
+/// Removes the operations that are refused, or something that there is for each operation.
+fn leave_out<T>(operations: &mut Vec<T>, refused: &BTreeMap<usize, OperationRefused>) {
     let mut indexes = 0..;
     operations.retain(|_| indexes.next().is_some_and(|index| !refused.contains_key(&index)));
 }

@@ -9,6 +9,7 @@ use super::group_commit::{GroupCommit, Item};
 use super::hooks::InvalidOperation;
 use super::host::{Host, backoff};
 use crate::core::access::View;
+use crate::core::decide::base::{Bases, places_of};
 use crate::core::decide::owners::Claimant;
 use crate::core::decide::quota::Quota;
 use crate::core::decide::{
@@ -63,6 +64,7 @@ pub(super) type PushLane = GroupCommit<PendingPush, Result<Pushed, ServiceError>
 #[derive(Debug)]
 pub(super) struct PendingPush {
     pub(super) operations: Arc<Vec<Operation>>,
+    pub(super) bases: Bases,
     /// The subject that pushes them.
     pub(super) subject: Option<Subject>,
     /// The subject that may use only its own client ids, and the client that pushes.
@@ -78,8 +80,10 @@ impl From<decide::Push<'_>> for PendingPush {
     fn from(push: decide::Push<'_>) -> Self {
         let decide::Push { operations, subject, claimant, conflicts_max_bytes, quota, is_partial, is_strict, .. } =
             push;
+        let bases = push.bases.clone();
         Self {
             operations: Arc::new(operations.to_vec()),
+            bases,
             subject: subject.cloned(),
             claimant: claimant.map(|claimant| (claimant.subject.clone(), claimant.client_id.cloned())),
             conflicts_max_bytes,
@@ -120,10 +124,12 @@ impl Item for PendingPush {
 
 impl PendingPush {
     fn to_decide(&self) -> decide::Push<'_> {
-        let Self { operations, subject, claimant, conflicts_max_bytes, quota, is_partial, is_strict, view } = self;
+        let Self { operations, bases, subject, claimant, conflicts_max_bytes, quota, is_partial, is_strict, view } =
+            self;
         let claimant = claimant.as_ref();
         decide::Push {
             operations,
+            bases,
             subject: subject.as_ref(),
             claimant: claimant.map(|(subject, client_id)| Claimant { subject, client_id: client_id.as_ref() }),
             conflicts_max_bytes: *conflicts_max_bytes,
@@ -200,6 +206,7 @@ async fn commit_together(
         ids: ids_of(pushes),
         keys: keys_of(pushes),
         client_ids: client_ids_of(pushes),
+        places: places_of(pushes),
         max_bytes: PUSH_LOADED_MAX_BYTES,
         with_usage: pushes.iter().any(|push| push.quota.concerns_pushes()),
         with_labels: pushes.iter().any(|push| push.view.has_rules()),
@@ -217,7 +224,8 @@ async fn commit_together(
             }
         }
         let max_clients = pushes.iter().filter_map(|push| push.quota.max_clients).max();
-        if let Some(max_clients) = max_clients.filter(|_| snapshot.owners.len() < request.client_ids.len()) {
+        let is_new = |client_id: &ClientId| !client_id.is_server() && !snapshot.owners.contains_key(client_id);
+        if let Some(max_clients) = max_clients.filter(|_| request.client_ids.iter().any(is_new)) {
             // A client is new, so that it matters how many there are.
             snapshot.owned_clients = Some(store.count_clients(tenant, max_clients).await?.owned);
         }

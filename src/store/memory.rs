@@ -402,8 +402,10 @@ impl Store for MemoryStore {
             let documents = if is_cut { HashMap::new() } else { documents };
             let owner = |client: ClientId| tenant.owners.get(&client).map(|owner| (client, owner.clone()));
             let owners = request.client_ids.into_iter().filter_map(owner).collect();
+            let there = |seq: Seq| tenant.position(seq).map(|there| (seq, there.fingerprint));
+            let fingerprints = request.places.into_iter().filter_map(there).collect();
             let usage = request.with_usage.then(|| tenant.usage());
-            Snapshot { known, documents, is_cut, owners, usage, owned_clients: None }
+            Snapshot { known, documents, is_cut, owners, fingerprints, usage, owned_clients: None }
         }))
     }
 

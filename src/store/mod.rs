@@ -192,6 +192,8 @@ pub struct LoadRequest {
     pub keys: Vec<DocumentKey>,
     /// Clients whose owners are read, each once.
     pub client_ids: Vec<ClientId>,
+    /// Places of the log whose fingerprints are read, each once. None is [`Seq::START`].
+    pub places: Vec<Seq>,
     /// Most bytes of documents, their clocks included. If they have more, the snapshot [is cut](Snapshot::is_cut), and
     /// the store holds hardly more than these bytes of them.
     pub max_bytes: usize,
@@ -209,6 +211,7 @@ impl Default for LoadRequest {
             ids: Vec::new(),
             keys: Vec::new(),
             client_ids: Vec::new(),
+            places: Vec::new(),
             max_bytes: PUSH_LOADED_MAX_BYTES,
             with_usage: false,
             with_labels: false,

@@ -6,3 +6,4 @@ mod mongodb_rotation;
 mod moto;
 mod rotation;
 mod secrets;
+mod wake_ups;

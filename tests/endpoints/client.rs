@@ -118,6 +118,11 @@ impl Api {
         self.post_patiently("/changes", request.to_string()).await.json()
     }
 
+    /// The cursor of a client that has everything.
+    pub(super) async fn head(&self) -> Value {
+        self.pull(&json!({"cursor": null, "limit": 1_000})).await["cursor"].clone()
+    }
+
     /// Pulls everything like a client of the original protocol. Its next `since` is the greatest timestamp of the page
     /// that it applied, and it skips known ids. Returns the ids in the order in which they came.
     pub(super) async fn pull_as_original(&self, client: &str, since: u64, limit: usize) -> Vec<String> {

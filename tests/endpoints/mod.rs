@@ -22,7 +22,7 @@ mod stopping;
 mod waking;
 
 use self::http::{bodies, browsers, transport};
-use self::routes::{compaction, documents, input, openapi, pull, push, seed};
+use self::routes::{compaction, documents, input, openapi, pull, push, revisions, seed};
 
 /// Passes the list of checks for every transport to a macro.
 macro_rules! every_check {
@@ -93,6 +93,7 @@ macro_rules! every_check {
                 a_cursor_gives_each_change_once_in_the_order_of_the_log
                 from_nothing_each_document_comes_once_and_no_old_tombstone
                 a_cursor_of_another_log_is_answered_with_410
+                a_client_may_begin_at_the_end_of_the_log
                 an_original_client_misses_nothing_that_shares_a_timestamp_across_pages
                 an_original_client_misses_nothing_that_comes_late_or_after_the_far_future
                 an_original_client_whose_answer_was_lost_gets_the_same_again
@@ -133,6 +134,11 @@ macro_rules! every_check {
                 a_client_may_push_operations_of_another
                 data_comes_back_with_the_bytes_that_were_pushed
                 names_of_any_script_come_back_as_they_were
+            }
+            revisions {
+                an_operation_names_the_revision_that_its_author_saw
+                a_revision_needs_the_place_that_it_is_known_from
+                what_is_wrong_with_a_revision_is_named
             }
             seed {
                 health_says_ok_and_names_the_adapter
@@ -242,6 +248,10 @@ macro_rules! every_check_of_a_store {
                 a_document_that_grows_too_large_fails_the_push_and_names_the_data
                 data_comes_back_with_the_bytes_that_were_pushed
                 names_of_any_script_come_back_as_they_were
+            }
+            revisions {
+                an_operation_names_the_revision_that_its_author_saw
+                a_revision_needs_the_place_that_it_is_known_from
             }
             seed {
                 health_says_ok_and_names_the_adapter

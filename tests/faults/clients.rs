@@ -38,7 +38,7 @@ const COMPACT_AGE_MAX_MS: u64 = 4_000;
 const SETTLING_MAX: usize = 200;
 
 /// Sends requests to any of the servers.
-struct Asker {
+pub(super) struct Asker {
     name: String,
     http: reqwest::Client,
     ports: Vec<u16>,
@@ -47,7 +47,7 @@ struct Asker {
 }
 
 impl Asker {
-    fn new(name: &str, fleet: &Fleet, record: &Arc<Record>, random: &mut fastrand::Rng) -> Self {
+    pub(super) fn new(name: &str, fleet: &Fleet, record: &Arc<Record>, random: &mut fastrand::Rng) -> Self {
         Self {
             name: name.to_owned(),
             http: reqwest::Client::builder().timeout(PATIENCE).build().expect("a client"),
@@ -55,6 +55,20 @@ impl Asker {
             record: Arc::clone(record),
             random: random.fork(),
         }
+    }
+
+    /// The ports of the proxies before the servers.
+    pub(super) fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// A random number below `count`.
+    pub(super) fn below(&mut self, count: usize) -> usize {
+        self.random.usize(..count)
     }
 
     /// Sends a request. Returns `None` if no answer comes, or one that says to try again later.
@@ -96,7 +110,7 @@ impl Asker {
     }
 
     /// Pulls a page.
-    async fn page(&mut self, from: PullFrom, limit: usize) -> Option<PulledPage> {
+    pub(super) async fn page(&mut self, from: PullFrom, limit: usize) -> Option<PulledPage> {
         let sent = self.record.moment();
         let answer = self.post("/changes", &wire::pull(&self.name, &from, limit)).await?;
         let Some(page) = wire::page(&answer) else {
@@ -250,8 +264,8 @@ impl Crew {
         self
     }
 
-    /// All clients sync until nothing is left to do. There are no faults any more.
-    pub(super) async fn settle(mut self) -> End {
+    /// All clients sync until nothing is left to do. There are no faults any more. Returns also the end of the log.
+    pub(super) async fn settle(mut self) -> (End, Position) {
         let mut rounds = 0;
         loop {
             let mut is_quiet = true;
@@ -280,10 +294,11 @@ impl Crew {
         let replica = |writer: &Writer| -> (String, Documents) {
             (writer.device.client().to_string(), writer.device.documents())
         };
-        End {
+        let end = End {
             documents: documents.into_iter().map(|(id, found)| (key(&id), found)).collect(),
             replicas: self.writers.iter().map(replica).collect(),
-        }
+        };
+        (end, self.cursor.position())
     }
 }
 

@@ -84,6 +84,11 @@ impl Fleet {
         self.servers.len()
     }
 
+    /// The ports of the servers themselves.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.servers.iter().map(|server| server.port)
+    }
+
     /// The proxies before the servers.
     pub(super) fn proxies(&self) -> impl Iterator<Item = &Proxy> {
         self.servers.iter().map(|server| &server.proxy)

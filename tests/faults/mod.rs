@@ -2,7 +2,7 @@
 //!
 //! Servers are killed and frozen, and the database is killed and started again. Proxies before the servers and before
 //! the database delay messages, cut them in the middle, fall silent, and drop answers to requests that took effect.
-//! Clients repeat requests that were not answered, on any server. When the time is over, all faults end and all clients
+//! Clients repeat requests that were not answered, on any server. Some only listen to streams of events. When the time is over, all faults end and all clients
 //! sync to the end. The checker of histories judges the record of their requests and answers.
 //!
 //! `local-dev/faults` runs this for any length of time. With the other tests it runs for a few seconds.
@@ -10,6 +10,7 @@
 mod clients;
 mod database;
 mod fleet;
+mod listeners;
 mod nemesis;
 mod proxy;
 mod record;
@@ -24,6 +25,7 @@ use crate::support::random::{seed, variable};
 use clients::Crew;
 use database::{Database, StoreKind};
 use fleet::Fleet;
+use listeners::Listeners;
 use nemesis::Nemesis;
 use record::Record;
 
@@ -80,13 +82,15 @@ async fn bad_day(store: StoreKind, seed: u64, duration: Duration, writers: usize
     let database = Database::start(store, random.fork()).await;
     let fleet = Fleet::start(&database, &mut random).await;
     let crew = Crew::new(writers, &fleet, &record, &mut random);
+    let listeners = Listeners::start(&fleet, &record, &mut random).await;
     let until = Instant::now() + duration;
 
     let mut nemesis = Nemesis { database, fleet, record: Arc::clone(&record) };
     let (crew, (), ()) =
         tokio::join!(crew.work(until), nemesis.rage(until, &mut random), report::progress(&record, until));
     tokio::time::sleep(ECHO).await;
-    let end = crew.settle().await;
+    let (mut end, head) = crew.settle().await;
+    end.replicas.extend(listeners.finish(head).await);
 
     let history = record.history(end);
     let outcome = check(&history);

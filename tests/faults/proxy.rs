@@ -22,6 +22,8 @@ pub(super) enum Mood {
     Grudging,
     /// It passes nothing on, and leaves connections open.
     Silent,
+    /// It collects answers until there is much of them.
+    Buffering,
 }
 
 impl Mood {
@@ -30,6 +32,9 @@ impl Mood {
 
 /// The longest delay of a slow proxy, in milliseconds.
 const SLOW_MAX_MS: u64 = 150;
+
+/// How much a buffering proxy collects, in bytes.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A connection is broken at one in this many pieces.
 const PIECES_TO_A_BREAK: u32 = 6;
@@ -142,6 +147,7 @@ enum Direction {
 
 async fn hand_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State, direction: Direction) {
     let mut piece = vec![0; 16 * 1024];
+    let mut held = Vec::new();
     loop {
         let Ok(bytes @ 1..) = from.read(&mut piece).await else { return };
         match state.mood() {
@@ -157,7 +163,17 @@ async fn hand_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State,
             }
             Mood::Slow => tokio::time::sleep(Duration::from_millis(state.below(SLOW_MAX_MS))).await,
             Mood::Silent => continue,
-            Mood::Calm | Mood::Cutting | Mood::Grudging => {}
+            Mood::Buffering if direction == Direction::ToClient => {
+                held.extend_from_slice(&piece[..bytes]);
+                if held.len() < BUFFER_BYTES {
+                    continue;
+                }
+                if to.write_all(&std::mem::take(&mut held)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Mood::Calm | Mood::Cutting | Mood::Grudging | Mood::Buffering => {}
         }
         if to.write_all(&piece[..bytes]).await.is_err() {
             return;

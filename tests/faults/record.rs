@@ -25,6 +25,8 @@ pub(super) struct Counts {
     pub(super) unavailable: AtomicU64,
     /// Pushes that were sent again.
     pub(super) retries: AtomicU64,
+    /// Wake-ups that listeners got.
+    pub(super) woken: AtomicU64,
     /// Servers that were killed.
     pub(super) servers_killed: AtomicU64,
     /// Servers that were frozen.

@@ -54,7 +54,7 @@ pub(super) fn survived(history: &History, record: &Record, nemesis: &Nemesis) ->
     format!(
         "survived: {} servers killed, {} servers frozen, {} databases killed, {} connections cut, {} answers dropped\n\
          clients: {} requests, {} unanswered, {} told to try later, {} pushes unanswered, {} sent again, \
-         {pushed} operations answered",
+         {pushed} operations answered, {} wake-ups",
         of(&counts.servers_killed),
         of(&counts.servers_frozen),
         of(&counts.databases_killed),
@@ -65,6 +65,7 @@ pub(super) fn survived(history: &History, record: &Record, nemesis: &Nemesis) ->
         of(&counts.unavailable),
         lost,
         of(&counts.retries),
+        of(&counts.woken),
     )
 }
 
@@ -79,6 +80,7 @@ pub(super) fn too_good(history: &History, record: &Record, nemesis: &Nemesis) ->
         (mischief.cuts == 0 || mischief.lost_answers == 0 || of(&counts.unanswered) == 0, "the network was well"),
         (has_process && of(&counts.databases_killed) == 0, "the database was never killed"),
         (history.exchanges.iter().filter(answered).count() <= PUSHES_MIN, "hardly anything was pushed"),
+        (of(&counts.woken) == 0, "no listener was woken"),
     ];
     missing.into_iter().find_map(|(is_missing, what)| is_missing.then_some(what))
 }

@@ -5,6 +5,7 @@ mod contention;
 mod plans;
 pub(crate) mod proxy;
 mod round_trips;
+mod watching;
 
 use std::sync::Arc;
 use std::time::Instant;

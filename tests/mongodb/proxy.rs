@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use mongodb::bson::{Bson, Document};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// The size of the part before a message's first section: the header and the flags, in bytes.
@@ -21,6 +22,8 @@ pub(super) enum Guise {
     Older,
     /// Its version is new, but it refuses `bulkWrite`, as during an incomplete upgrade.
     HalfUpgraded,
+    /// It has no change streams.
+    WithoutChangeStreams,
 }
 
 /// A proxy. Its connections end when it is dropped.
@@ -28,6 +31,7 @@ pub(super) struct Proxy {
     /// The proxy's own URI.
     pub(super) uri: String,
     commands: Commands,
+    cut: UnboundedSender<()>,
     task: JoinHandle<()>,
 }
 
@@ -39,10 +43,16 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let commands = Arc::default();
-        let task = tokio::spawn(serve(listener, server, guise, Arc::clone(&commands)));
+        let (cut, cuts) = unbounded_channel();
+        let task = tokio::spawn(serve(listener, server, guise, Arc::clone(&commands), cuts));
         // Without a direct connection, the driver would connect to the addresses that the members of the replica set
         // announce.
-        Self { uri: format!("mongodb://{address}/?directConnection=true"), commands, task }
+        Self { uri: format!("mongodb://{address}/?directConnection=true"), commands, cut, task }
+    }
+
+    /// Ends all connections; new ones are taken.
+    pub(super) fn cut(&self) {
+        self.cut.send(()).expect("the proxy lives");
     }
 
     /// The commands since the last call. The driver's commands that check connections and the writers' signs of life
@@ -78,15 +88,31 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, server: String, guise: Guise, commands: Commands) {
+async fn serve(
+    listener: TcpListener,
+    server: String,
+    guise: Guise,
+    commands: Commands,
+    mut cuts: UnboundedReceiver<()>,
+) {
     let mut connections = JoinSet::new();
-    while let Ok((client, _)) = listener.accept().await {
+    loop {
+        let client = tokio::select! {
+            accepted = listener.accept() => accepted.expect("a connection").0,
+            Some(()) = cuts.recv() => {
+                connections.abort_all();
+                continue;
+            }
+        };
         let (from_server, to_server) = TcpStream::connect(&server).await.expect("the server listens").into_split();
         let (from_client, to_client) = client.into_split();
         let commands = Arc::clone(&commands);
         let note = move |message: &mut [u8]| {
             let command = command_in(message).expect("a command");
             commands.lock().expect("nobody panics with it").push(command);
+            if guise == Guise::WithoutChangeStreams {
+                replace(message, b"$changeStream\0", b"$changeStrea_\0");
+            }
             if guise == Guise::HalfUpgraded {
                 // No server knows this name.
                 replace(message, b"\x10bulkWrite\0", b"\x10bulkWrit_\0");

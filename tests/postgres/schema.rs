@@ -29,7 +29,7 @@ async fn of_many_cold_starts_at_once_one_makes_the_schema_and_all_can_use_it() {
         start.expect("a start succeeds");
     }
     assert_eq!(world(&schema.options()).stats().await.operations, 24);
-    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 10);
+    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 11);
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn the_bytes_of_a_tenant_are_counted_by_the_step_and_for_servers_of_the_ve
         "DO $$ DECLARE f regprocedure; BEGIN
              FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = '{0}'::regnamespace
                  AND (proname IN ('syncflow_usage', 'syncflow_feed', 'syncflow_load_owners', 'syncflow_owner',
-                         'syncflow_subject', 'syncflow_claim')
+                         'syncflow_subject', 'syncflow_claim', 'syncflow_load_places')
                      OR proname = 'syncflow_commit' AND pronargs IN (24, 30))
              LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP;
          END $$;

@@ -78,6 +78,8 @@ pub(crate) enum ClockChoice {
     Small([u64; 3]),
     /// Greater than all earlier clocks.
     Newest,
+    /// A revision in place of a clock.
+    Revision(u64),
 }
 
 /// The beginning of a pull with a cursor.
@@ -168,7 +170,11 @@ fn sort() -> impl Strategy<Value = Option<(&'static str, bool)>> {
 
 fn draft() -> impl Strategy<Value = Draft> {
     let kind = select(&[OperationKind::Insert, OperationKind::Update, OperationKind::Delete][..]);
-    let clock = prop_oneof![[0..3_u64, 0..3, 0..3].prop_map(ClockChoice::Small), Just(ClockChoice::Newest)];
+    let clock = prop_oneof![
+        [0..3_u64, 0..3, 0..3].prop_map(ClockChoice::Small),
+        Just(ClockChoice::Newest),
+        (0..4_u64).prop_map(ClockChoice::Revision),
+    ];
     (0..40_u8, kind, 0..COLLECTIONS.len(), 0..DOCUMENTS.len(), select(&DATA[..]), timestamp(), 0..CLIENTS.len(), clock)
         .prop_map(|(id, kind, collection, document, data, timestamp, client, clock)| Draft {
             id,

@@ -3,17 +3,19 @@
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{delete, insert, key_in, update};
 use syncflow_server::conformance::world::{operations, query_of};
+use syncflow_server::core::access::{Principal, Role};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::decide::Batch;
+use syncflow_server::core::decide::base::Bases;
 use syncflow_server::core::decide::quota::Usage;
 use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::feed::Collections;
 use syncflow_server::core::filter::{Condition, Filter, Sort};
-use syncflow_server::core::names::Collection;
-use syncflow_server::core::numbers::{Seq, UnixMs};
+use syncflow_server::core::names::{self, Collection};
+use syncflow_server::core::numbers::{Rev, Seq, UnixMs};
 use syncflow_server::core::operation::{LogEntry, OperationKind};
 use syncflow_server::limits::protocol::INTEGER_MAX;
-use syncflow_server::service::{PullFrom, Pulled, Pushed};
+use syncflow_server::service::{PullFrom, Pulled, PushRequest, Pushed};
 use syncflow_server::store::{Commit, CompactStep, Compaction, Query, QueryPage, SortedEnd, Stats};
 
 use super::history::{CLIENTS, COLLECTIONS, ClockChoice, CursorChoice, DOCUMENTS, Draft, SinceChoice, Step};
@@ -124,7 +126,15 @@ impl Subject {
 
     async fn push(&mut self, drafts: &[Draft]) -> Answer {
         let operations = operations(self.complete(drafts));
-        let pushed = self.world.service.push(&self.world.tenant, operations).await;
+        let revision = |draft: &Draft| match draft.clock {
+            ClockChoice::Revision(revision) => Some(Rev::new(revision)),
+            ClockChoice::Small(_) | ClockChoice::Newest => None,
+        };
+        let places = self.cursors.last().map(Cursor::position).into_iter().collect();
+        let bases = Bases { revisions: drafts.iter().map(revision).collect(), places };
+        let World { service, tenant, .. } = &self.world;
+        let everybody = Principal::new(tenant.clone(), names::Subject::literal("anybody"), Role::Admin).for_everybody();
+        let pushed = service.push_as(&everybody, PushRequest::new(operations).with_bases(bases)).await;
         Answer::Pushed(pushed.map_err(|error| error.to_string()))
     }
 
@@ -142,7 +152,7 @@ impl Subject {
         self.operations_made += 1;
         let counters = match draft.clock {
             ClockChoice::Small(counters) => counters,
-            ClockChoice::Newest => [100 + self.operations_made; 3],
+            ClockChoice::Newest | ClockChoice::Revision(_) => [100 + self.operations_made; 3],
         };
         let clock: Vec<(&str, u64)> = CLIENTS.into_iter().zip(counters).filter(|(_, counter)| *counter > 0).collect();
         let (id, document) = (format!("op-{}", draft.id), DOCUMENTS[draft.document]);

@@ -61,8 +61,11 @@ CONDITIONS = {
     "DatabaseSecretArn": ["HasSecret"],
     "SecretKeyArn": ["HasSecret", "HasSecretKey"],
     "DatabaseUserArn": ["HasIamAuth"],
+    "EventApi": ["HasWakeUps"],
 }
 ACTIONS_OF_THE_SCHEDULE = {"sqs:SendMessage": "CompactionDeadLetters"}
+# The statement of the wake-ups is there if the stack has them.
+ACTIONS_OF_PUSHES = {"appsync:EventPublish": "EventApi"}
 
 # A database user as which functions may log in, and the parameters of a stack with such a login.
 DATABASE_USER_ARN = f"arn:aws:rds-db:{REGION}:123456789012:dbuser:prx-0a1b2c3d4e5f67890/syncflow"
@@ -165,6 +168,7 @@ class Template(unittest.TestCase):
                             allowed[action] = "own logs" if target == f"{name}Logs" else target
                 needed = ACTIONS_OF_ALL | ACTIONS_OF_ALL_WITH_A_SECRET | ACTIONS_OF_ALL_WITH_IAM_AUTH
                 needed |= ACTIONS_OF_THE_SCHEDULE if not ROUTES[binary] else {}
+                needed |= ACTIONS_OF_PUSHES if binary == "push_operations" else {}
                 self.assertEqual(allowed, needed)
 
     def test_every_function_may_log_in_with_iam_where_a_database_user_is_given_and_nobody_else(self):
@@ -187,6 +191,34 @@ class Template(unittest.TestCase):
                 with self.subTest(binary, given=given):
                     variables = evaluated(function["Environment"]["Variables"], given)
                     self.assertEqual(variables.get("POSTGRES_IAM_AUTH"), expected)
+
+    def test_wake_ups_are_published_by_the_functions_and_heard_with_a_token(self):
+        [api] = of_type("AWS::AppSync::Api").values()
+        [channels] = of_type("AWS::AppSync::ChannelNamespace").values()
+        self.assertEqual([api["Condition"], channels["Condition"]], ["HasWakeUps"] * 2)
+        config = api["Properties"]["EventConfig"]
+        self.assertEqual({provider["AuthType"] for provider in config["AuthProviders"]}, {"AWS_IAM", "OPENID_CONNECT"})
+        for modes in (config["ConnectionAuthModes"], config["DefaultSubscribeAuthModes"],
+                      channels["Properties"]["SubscribeAuthModes"]):
+            self.assertEqual(modes, [{"AuthType": "OPENID_CONNECT"}])
+        for modes in (config["DefaultPublishAuthModes"], channels["Properties"]["PublishAuthModes"]):
+            self.assertEqual(modes, [{"AuthType": "AWS_IAM"}])
+        namespace = re.search(r'const NAMESPACE: &str = "([a-z]+)"', (ROOT / "src/aws/appsync.rs").read_text())[1]
+        self.assertEqual(channels["Properties"]["Name"], namespace)
+        self.assertIn("onSubscribe", json.dumps(channels["Properties"]["CodeHandlers"]))
+        for _, function in functions().values():
+            variables = function["Environment"]["Variables"]
+            self.assertEqual(variables["WAKE"], {"Ref": "Wake"})
+            self.assertEqual(variables["APPSYNC_EVENTS_URL"]["Fn::If"][0], "HasWakeUps")
+
+    def test_wake_ups_need_an_issuer_and_the_claim_of_the_tenant(self):
+        right = {"DatabaseUri": "postgresql://h/d", "Wake": "appsync", "AuthJwksUrl": "https://id.example.com/jwks",
+                 "AuthIssuer": "https://id.example.com", "AuthAudience": "app", "AuthTenantClaim": "sub"}
+        self.assertEqual(refusals(right), [])
+        for missing in ("AuthIssuer", "AuthTenantClaim"):
+            self.assertIn("Wake needs AuthIssuer and AuthTenantClaim.", refusals(right | {missing: ""}))
+        self.assertNotIn("Wake needs AuthIssuer and AuthTenantClaim.",
+                         refusals(right | {"AuthTenantClaim": "", "Wake": ""}))
 
     def test_a_login_with_iam_that_is_not_possible_is_refused(self):
         self.assertEqual(refusals(WITH_IAM_AUTH), [])

@@ -28,8 +28,7 @@ async function play(random: Random, restores: boolean): Promise<void> {
   };
   let expires = 0;
   const token = () => server.token({ tenant, seconds: random.chance(expires) ? -120 : 3600 });
-  // The revisions of a restored database stand for other contents, until a device pulls and knows that it was restored.
-  const open = () => new Device(server, random, note, token, !restores);
+  const open = () => new Device(server, random, note, token);
   const devices = Array.from({ length: 2 + random.below(3) }, open);
   const restoreAt = restores ? [random.below(STEPS / 2), STEPS / 2 + random.below(STEPS / 2)] : [];
   const sync = async (device: Device, maxMs: number) => {

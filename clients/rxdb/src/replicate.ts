@@ -29,8 +29,6 @@ export interface SyncflowOptions<T> extends Omit<HttpOptions, "url" | "token"> {
   waitForLeadership?: boolean;
   /** The pause before a request that failed for good is made again. */
   retryTime?: number;
-  /** Off to send clocks, which hold in a restored database too, to servers that know `baseRev`. */
-  useBaseRev?: boolean;
   wakeups?: WakeupOptions;
 }
 
@@ -78,16 +76,20 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
   const local = new Local(untyped, () => replication.internalReplicationState);
   const prepared = Promise.all([connection.client, connection.identity]).then(([client, identity]) => {
     const common = { client, identity, report, local, signal, resync };
-    const pulled = (cursor: string, documents: number) => {
+    const pulled = (cursor: string, documents: number, pollAfterSeconds?: number) => {
       place = cursor;
       open();
-      if (documents > 0) void connection.wakeups.then((wakeups) => wakeups.active());
+      void connection.wakeups.then((wakeups) => {
+        wakeups.asked(pollAfterSeconds);
+        if (documents > 0) wakeups.active();
+      });
     };
     const recovery = new Recovery({ ...common, collection: untyped });
     const countsProgress = connection.isFirst(end);
     const puller = new Puller({ ...common, recovery, collection: collection.name, countsProgress, pulled });
     const log = () => puller.log;
-    return { puller, pusher: { ...common, log, collection: collection.name, idField: local.idField } };
+    const cursor = () => place;
+    return { puller, pusher: { ...common, log, cursor, collection: collection.name, idField: local.idField } };
   });
   prepared.catch(() => undefined);
 

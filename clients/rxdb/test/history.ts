@@ -59,11 +59,9 @@ export async function play(server: Server, random: Random, options: HistoryOptio
   const settings = { tenant, random, ...(random.chance(0.5) ? { conflictHandler: merging } : {}) };
   let expires = 0;
   const token = () => server.token({ tenant, seconds: random.chance(expires) ? -120 : 3600 });
-  // The revisions of a restored database stand for other contents, until a device pulls and knows that it was restored.
-  const useBaseRev = !options.restores;
   const devices: Device[] = [];
   for (let n = 0; n < 2 + random.below(2); n++) {
-    devices.push(await Device.open(server, { ...settings, options: { token, batchSize: 1 + random.below(4), useBaseRev } }));
+    devices.push(await Device.open(server, { ...settings, options: { token, batchSize: 1 + random.below(4) } }));
   }
   const restoreAt = options.restores ? [random.below(STEPS / 2), STEPS / 2 + random.below(STEPS / 2)] : [];
   try {

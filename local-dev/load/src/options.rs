@@ -85,6 +85,15 @@ pub(crate) enum SuiteName {
     Compaction,
     /// Pushes by 1,000 tenants in turns, and the memory and compaction of many idle tenants
     Tenants,
+    /// Streams of events: their memory, how soon they tell of a push, and what they cost those who push
+    Wakes,
+}
+
+impl SuiteName {
+    /// Whether the suite needs a server beside a floor with the same rows.
+    pub(crate) fn is_on_pair(self) -> bool {
+        !matches!(self, Self::Growth | Self::Compaction | Self::Tenants | Self::Wakes)
+    }
 }
 
 impl Options {
@@ -108,6 +117,16 @@ impl Options {
     /// The number of idle tenants.
     pub(crate) fn idle_tenants(&self) -> usize {
         if self.smoke { 100 } else { 10_000 }
+    }
+
+    /// How many streams of events are open while nothing happens.
+    pub(crate) fn idle_streams(&self) -> u32 {
+        if self.smoke { 64 } else { 10_000 }
+    }
+
+    /// How many streams of events are told of pushes.
+    pub(crate) fn woken_streams(&self) -> u32 {
+        if self.smoke { 32 } else { 1_000 }
     }
 
     /// How many pushes each connection sends repeatedly.

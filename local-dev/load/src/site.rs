@@ -43,8 +43,20 @@ impl Site {
         operations: u64,
         progress: &ProgressBar,
     ) -> Result<Self> {
+        Self::start_with(database, work, operations, &[], progress).await
+    }
+
+    /// The same with more settings of the server.
+    pub(crate) async fn start_with(
+        database: &Database,
+        work: Work,
+        operations: u64,
+        more: &[(&'static str, String)],
+        progress: &ProgressBar,
+    ) -> Result<Self> {
         fill(database, &work, operations, progress).await?;
-        Ok(Self { server: Server::start(&database.variables())?, work })
+        let variables: Vec<_> = database.variables().into_iter().chain(more.iter().cloned()).collect();
+        Ok(Self { server: Server::start(&variables)?, work })
     }
 
     pub(crate) async fn client(&self) -> Result<Client> {

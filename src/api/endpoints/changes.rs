@@ -101,22 +101,28 @@ pub(in crate::api) async fn pull_changes(
     holding: Holding,
     body: BodyText,
 ) -> Result<Response, ApiError> {
-    let Asked { request, wait } = read(body.or_empty_object())?;
+    let Asked { mut request, wait, is_from_now } = read(body.or_empty_object())?;
     if request.with_subjects && !principal.role.permits(Action::Administer) {
         return Err(ApiError::ForbiddenField(SUBJECTS));
     }
     drop(body);
+    if is_from_now {
+        request = service.from_now(&principal, request).await?;
+    }
     let mark = match &request.from {
         PullFrom::Documents { collections: Some(collections), .. } => Some(collections.fingerprint()),
         _ => None,
     };
     let wait = holding.wait_time(wait);
+    let has_cursor = !matches!(request.from, PullFrom::Since(_));
     let page = if wait.is_zero() {
         pull(&service, &principal, request).await?
     } else {
         pull_within(wait, &service, &principal, (&seating, &holding), request).await?
     };
-    Ok(answer::json(StatusCode::OK, write(&page, mark)))
+    let end = page.cursor.filter(|_| has_cursor && !page.has_more);
+    let poll_after = end.and_then(|end| service.poll_after_seconds(&principal.tenant, end.position()));
+    Ok(answer::json(StatusCode::OK, write(&page, mark, poll_after)))
 }
 
 /// The keys of the request.
@@ -134,6 +140,8 @@ pub(in crate::api) const COLLECTIONS: &str = "collections";
 pub(in crate::api) struct Asked {
     request: PullRequest,
     wait: Duration,
+    /// Whether the cursor stands for the end of the log.
+    is_from_now: bool,
 }
 
 pub(in crate::api) fn read(text: &str) -> Result<Asked, ApiError> {
@@ -154,8 +162,10 @@ pub(in crate::api) fn read(text: &str) -> Result<Asked, ApiError> {
     if form == Some(Form::Operations) && is_limited {
         fields.fault(COLLECTIONS, "needs the key as with the value documents");
     }
+    let is_from_now = fields.raw("cursor").is_some_and(|text| string(text).is_ok_and(|text| text == NOW));
     let from = if has_cursor {
-        let cursor = fields.required("cursor", cursor);
+        // The place is not known yet.
+        let cursor = if is_from_now { Some(Some(MarkedCursor::BEGINNING)) } else { fields.required("cursor", cursor) };
         if let (Some(Some(MarkedCursor { collections: Some(mark), .. })), Some(collections)) = (&cursor, &collections)
             && collections.as_ref().map(Collections::fingerprint) != Some(*mark)
         {
@@ -192,7 +202,7 @@ pub(in crate::api) fn read(text: &str) -> Result<Asked, ApiError> {
         with_subjects,
         ..PullRequest::new(from)
     });
-    let asked = request.zip(wait).map(|(request, wait)| Asked { request, wait });
+    let asked = request.zip(wait).map(|(request, wait)| Asked { request, wait, is_from_now });
     faults.into_result(asked).map_err(ApiError::BadFields)
 }
 
@@ -222,13 +232,20 @@ fn wait(text: &str) -> Result<Duration, String> {
 
 /// A cursor as a client has it.
 #[derive(Debug)]
-pub(super) struct MarkedCursor {
-    pub(super) cursor: Cursor,
+pub(in crate::api) struct MarkedCursor {
+    pub(in crate::api) cursor: Cursor,
     /// The fingerprint of the collections to which its pull was limited.
     collections: Option<u64>,
     /// The fingerprint of the client's view, if it might not see everything.
     view: Option<u64>,
 }
+
+impl MarkedCursor {
+    const BEGINNING: Self = Self { cursor: Cursor::BEGINNING, collections: None, view: None };
+}
+
+/// The cursor of a client that only wants to hear of what comes.
+const NOW: &str = "now";
 
 /// Stands before the fingerprint of the collections in the text of a cursor.
 const COLLECTIONS_MARK: char = '~';
@@ -236,7 +253,8 @@ const COLLECTIONS_MARK: char = '~';
 /// Stands before the fingerprint of the view.
 const VIEW_MARK: char = '!';
 
-fn cursor(text: &str) -> Result<Option<MarkedCursor>, String> {
+/// Reads a cursor of a request; `null` and an empty text are none.
+pub(in crate::api) fn cursor(text: &str) -> Result<Option<MarkedCursor>, String> {
     if text == "null" {
         return Ok(None);
     }
@@ -265,8 +283,9 @@ fn an_object(text: &str) -> Result<(), &'static str> {
     if text.starts_with('{') { Ok(()) } else { Err("must be an object") }
 }
 
-/// Writes a page. `mark` is the fingerprint of the collections to which the pull was limited.
-pub(in crate::api) fn write(page: &PulledPage, mark: Option<u64>) -> String {
+/// Writes a page. `mark` is the fingerprint of the collections to which the pull was limited, and `poll_after` the pause
+/// before it is worth asking again, in seconds.
+pub(in crate::api) fn write(page: &PulledPage, mark: Option<u64>, poll_after: Option<u64>) -> String {
     let bytes: usize = page.entries.iter().map(LogEntry::wire_bytes).sum();
     let mut text = String::with_capacity(bytes + ANSWER_FRAME_BYTES);
     ObjectWriter::write(&mut text, |object| {
@@ -282,6 +301,9 @@ pub(in crate::api) fn write(page: &PulledPage, mark: Option<u64>) -> String {
             object.string("cursor", &text);
         }
         object.boolean("hasMore", page.has_more);
+        if let Some(seconds) = poll_after {
+            object.number("pollAfterSeconds", seconds);
+        }
     });
     text
 }
@@ -322,7 +344,7 @@ mod tests {
     fn a_cursor_of_some_collections_is_only_for_these() {
         let mark = Collections::new([Collection::literal("a")]).unwrap().fingerprint();
         let page = PulledPage { entries: Vec::new(), cursor: Some(Cursor::BEGINNING), has_more: false, view: None };
-        let answer: serde_json::Value = serde_json::from_str(&write(&page, Some(mark))).unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&write(&page, Some(mark), None)).unwrap();
         let request = |rest: &str| format!(r#"{{"cursor":{},{rest}}}"#, answer["cursor"]);
         let same = from(&request(r#""as":"documents","collections":["a"]"#));
         assert!(same.starts_with("Documents { after: Some("), "{same}");
@@ -382,6 +404,18 @@ mod tests {
                 }
                 other => panic!("{text}: {other:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_client_may_begin_at_the_end_of_the_log() {
+        for (text, expected) in [
+            (r#"{"cursor":"now"}"#, true),
+            (r#"{"cursor":"n\u006fw","as":"documents","collections":["a"],"wait":5}"#, true),
+            (r#"{"cursor":"l.0.0"}"#, false),
+            (r#"{"cursor":null}"#, false),
+        ] {
+            assert_eq!(read(text).unwrap().is_from_now, expected, "{text}");
         }
     }
 

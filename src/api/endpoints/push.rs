@@ -11,6 +11,7 @@
 //! | `timestamp` | integer from 1 to 2^53−1, the client's own time |
 //! | `clientId` | who made it; a name, but not `syncflow-server` or one that begins with `syncflow-server:` |
 //! | `vectorClock` | object: client to counter, an integer from 0 to 2^53−1; at most 1,000 clients |
+//! | `baseRev` | in place of `vectorClock`: the revision that the author saw, from 0 to 2^53−1 |
 //! | `synced` | ignored |
 //!
 //! Names are 1 to 256 bytes of UTF-8 without control characters. `clientId` of the push is needed, but need not be that
@@ -19,11 +20,15 @@
 //! `"partial":true` beside `operations` makes a push *partial*: an operation that is at fault stops only the later ones
 //! on its document.
 //!
+//! `"cursor":"…"` beside `operations` says from which place of the log the client knows the revisions in `baseRev`, and
+//! is needed for those above 0. `"place":"…"` says the same of revisions from the answer to an earlier push.
+//!
 //! | status | answer |
 //! |---|---|
 //! | 200 | `{"accepted":[…],"conflicts":[…]}`: each operation is in one of them, or in `refused` of a partial push |
 //! | 400 | something is wrong with the request; every faulty field is named, and nothing was applied |
 //! | 403 | `foreign_client`: the client id in `fields` belongs to another subject, and nothing was applied |
+//! | 410 | `reset`: `cursor` or `place` is of another log, and nothing was applied |
 //!
 //! *Accepted* operations took effect, now or in an earlier push: an id takes effect once, however often it is pushed.
 //! They survive any crash from then on, and are answered with exactly the bytes that were sent. An operation that
@@ -35,6 +40,10 @@
 //! document is deleted) and `vectorClock`. In addition they have
 //! `"conflict":{"relation":"concurrent","rev":3,"deleted":false,"operationId":"…","clientId":"…","timestamp":…}`: the
 //! relation of the clocks, and the rest of the server's document.
+//!
+//! An operation with a `baseRev` is applied if the document has this revision, and otherwise it is in conflict as
+//! `concurrent`. The server derives its clock. With the key `cursor`, the answer also has the `revisions` that were
+//! reached, and the `place` up to which they are known.
 //!
 //! An `insert` replaces the document's data. An `update` adds its data to those of the document, replaces equal keys
 //! (`null` stays a value), and creates the document if there is none. A `delete` leaves a tombstone. If a document
@@ -50,6 +59,7 @@
 //! - The documents in the conflicts have more than 4 MiB together.
 //! - The documents that the push changes have more than 16 MiB together, before it or after it.
 //! - The documents that the push updates have more than 500,000 keys together.
+//! - The clocks that the server derives have more than 4 MiB together.
 //! - Several operations take the database too long.
 //! - Behind a Lambda, echo and conflicts might be larger than the answer that it may pass on ([`AnswerLimit`]).
 
@@ -64,8 +74,11 @@ use crate::api::answer;
 use crate::api::body::BodyText;
 use crate::api::error::{ApiError, excerpt};
 use crate::api::push_body::{self, BUILDS_ON_REFUSED, Faulty, Partial};
-use crate::api::schema::{self, BadRequest, LayerErrors, PushAnswer, QuotaExceeded, Unauthorized, Unavailable};
-use crate::core::decide::{OperationRefused, Outcome, Refused};
+use crate::api::schema::{
+    self, BadRequest, CursorGone, LayerErrors, PushAnswer, QuotaExceeded, Unauthorized, Unavailable,
+};
+use crate::core::cursor::{Cursor, Position};
+use crate::core::decide::{OperationRefused, Outcome, Reached, Refused};
 use crate::core::json::{ObjectWriter, Picked, Sink, string};
 use crate::core::names::OperationId;
 use crate::limits::api::REFUSED_MAX_BYTES;
@@ -81,7 +94,7 @@ use crate::service::{InvalidOperation, PushRequest, Pushed, ServiceError, SyncSe
     request_body = schema::PushRequest,
     responses(
         (status = 200, description = "what became of each operation", body = PushAnswer),
-        BadRequest, LayerErrors, Unauthorized, QuotaExceeded, Unavailable,
+        BadRequest, CursorGone, LayerErrors, Unauthorized, QuotaExceeded, Unavailable,
     ),
 )]
 pub(in crate::api) async fn push_operations(
@@ -90,15 +103,27 @@ pub(in crate::api) async fn push_operations(
     limit: Option<Extension<AnswerLimit>>,
     body: BodyText,
 ) -> Result<Response, ApiError> {
-    let push_body::ReadPush { texts, operations, client_id, partial, is_strict } = push_body::read(body.as_text())?;
+    let push = push_body::read(body.as_text())?;
+    let push_body::ReadPush { texts, operations, bases, asks_for_place, client_id, partial, is_strict } = push;
     let partial = partial.map(Refusals::of);
     let limit = limit.map(|Extension(limit)| limit);
-    let conflicts_max_bytes = conflicts_max_bytes(&texts, partial.as_ref(), limit)?;
+    let conflicts_max_bytes = conflicts_max_bytes(&texts, partial.as_ref(), asks_for_place, limit)?;
     let request = PushRequest::new(operations).with_client(client_id).with_conflicts_max_bytes(conflicts_max_bytes);
+    let known = bases.places.iter().map(|place| place.seq).max().unwrap_or_default();
+    let request = request.with_bases(bases);
     let request = if partial.is_some() { request.partial() } else { request };
     let request = if is_strict { request.strict() } else { request };
     match service.push_as(&principal, request).await? {
-        Pushed::Decided(outcomes) => Ok(answer::json(StatusCode::OK, write(&texts, &outcomes, partial))),
+        Pushed::Decided(outcomes) => {
+            let reached = if asks_for_place {
+                let applied = outcomes.iter().filter(|outcome| outcome.is_applied()).count();
+                let place = service.place_from(&principal.tenant, known.plus(applied as u64)).await;
+                Some(ReachedPlace(place))
+            } else {
+                None
+            };
+            Ok(answer::json(StatusCode::OK, write(&texts, &outcomes, partial, reached)))
+        }
         Pushed::Invalid(invalid) => Err(ApiError::bad_fields(
             invalid.into_iter().map(|InvalidOperation { index, message }| (format!("operations[{index}]"), message)),
         )),
@@ -110,6 +135,14 @@ pub(in crate::api) async fn push_operations(
             let field = index.map_or("clientId".to_owned(), |index| format!("operations[{index}].clientId"));
             Err(ApiError::ForeignClient { field })
         }
+        Pushed::Refused(Refused::UnknownBase { index }) => {
+            Err(ApiError::bad_field(format_args!("operations[{index}].baseRev"), UNKNOWN_BASE))
+        }
+        Pushed::Refused(Refused::OtherLog) => Err(ApiError::CursorReset),
+        Pushed::Refused(Refused::ClocksTooLarge { max_bytes }) => Err(ApiError::bad_field(
+            "operations",
+            format_args!("have clocks that are more than {max_bytes} bytes together; push fewer at a time"),
+        )),
         Pushed::Refused(Refused::DocumentDamaged { index }) => {
             Err(ApiError::Internal { cause: format!("the document of operations[{index}] is damaged in the store") })
         }
@@ -146,13 +179,17 @@ pub struct AnswerLimit {
 fn conflicts_max_bytes(
     texts: &[&str],
     refusals: Option<&Refusals>,
+    asks_for_place: bool,
     limit: Option<AnswerLimit>,
 ) -> Result<usize, ApiError> {
     let Some(AnswerLimit { max_bytes }) = limit else { return Ok(PUSH_CONFLICTS_MAX_BYTES) };
     // Each operation is answered as it was sent or, in a partial push, by a refusal.
     let least_bytes = refusals.map_or(0, |_| REFUSED_MAX_BYTES);
     let refused_bytes = refusals.map_or(0, |refusals| refusals.written.iter().map(|(_, text)| text.len() + 1).sum());
-    let echoed_bytes = texts.iter().map(|text| text.len().max(least_bytes) + 1).sum::<usize>() + refused_bytes;
+    // The id and the author of an operation are answered twice then, and they are part of its text.
+    let reached_bytes = |text: &str| if asks_for_place { text.len() + REACHED_FRAME_BYTES } else { 0 };
+    let echoed_bytes =
+        texts.iter().map(|text| text.len().max(least_bytes) + 1 + reached_bytes(text)).sum::<usize>() + refused_bytes;
     match max_bytes.checked_sub(ANSWER_FRAME_BYTES + echoed_bytes) {
         Some(left) => Ok(left.min(PUSH_CONFLICTS_MAX_BYTES)),
         None => Err(ApiError::bad_field(
@@ -163,7 +200,12 @@ fn conflicts_max_bytes(
 }
 
 /// The size of an answer without any operation, in bytes.
-const ANSWER_FRAME_BYTES: usize = r#"{"accepted":[],"conflicts":[],"refused":[]}"#.len();
+const ANSWER_FRAME_BYTES: usize =
+    r#"{"accepted":[],"conflicts":[],"refused":[],"revisions":[],"place":"l.1fffffffffffff.ffffffffffff"}"#.len();
+
+/// The size of the revision that an operation has reached, without its names, in bytes.
+const REACHED_FRAME_BYTES: usize =
+    r#"{"id":,"rev":9007199254740991,"raised":{:9007199254740991,"syncflow-server::clock":9007199254740991}},"#.len();
 
 /// The refusals of a partial push.
 pub(in crate::api) struct Refusals {
@@ -191,6 +233,7 @@ impl Refusals {
                 OperationRefused::DocumentTooLarge => {
                     (Some("data"), format!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"))
                 }
+                OperationRefused::UnknownBase => (Some("baseRev"), UNKNOWN_BASE.to_owned()),
                 OperationRefused::ForeignClient => (Some("clientId"), FOREIGN_CLIENT.to_owned()),
                 OperationRefused::BuildsOnRefused => (None, BUILDS_ON_REFUSED.to_owned()),
                 OperationRefused::Invalid(message) => (None, excerpt(message)),
@@ -204,6 +247,9 @@ impl Refusals {
 
 /// The message for an operation whose author belongs to another subject.
 const FOREIGN_CLIENT: &str = "belongs to another subject than the one that pushes";
+
+/// The message for an operation that names a revision of a document that does not exist.
+const UNKNOWN_BASE: &str = "is a revision of a document that does not exist";
 
 /// The refusal of one operation.
 fn refusal<'f>(index: usize, text: &str, fields: impl IntoIterator<Item = &'f str>, message: &str) -> String {
@@ -222,11 +268,20 @@ fn refusal<'f>(index: usize, text: &str, fields: impl IntoIterator<Item = &'f st
     written
 }
 
-/// The answer to a push: its operations by their outcomes, and the refusals of a partial one.
-pub(in crate::api) fn write(texts: &[&str], outcomes: &[Outcome], refusals: Option<Refusals>) -> String {
+/// The place in the log up to which the revisions of an answer are known, if it could be found.
+pub(in crate::api) struct ReachedPlace(pub(in crate::api) Option<Position>);
+
+/// The answer to a push: its operations by their outcomes, and the refusals of a partial one. For a client that asks for
+/// it, also the revisions that were reached and their place.
+pub(in crate::api) fn write(
+    texts: &[&str],
+    outcomes: &[Outcome],
+    refusals: Option<Refusals>,
+    reached: Option<ReachedPlace>,
+) -> String {
     let mut answer = String::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + ANSWER_FRAME_BYTES);
     let outcomes_of = || texts.iter().zip(outcomes);
-    let accepted = outcomes_of().filter(|(_, outcome)| matches!(outcome, Outcome::Applied | Outcome::Duplicate));
+    let accepted = outcomes_of().filter(|(_, outcome)| outcome.is_accepted());
     let conflicts =
         outcomes_of().filter(|(_, outcome)| matches!(outcome, Outcome::Conflict(_) | Outcome::Forbidden(_)));
     ObjectWriter::write(&mut answer, |object| {
@@ -235,8 +290,29 @@ pub(in crate::api) fn write(texts: &[&str], outcomes: &[Outcome], refusals: Opti
         if let Some(refusals) = refusals {
             object.array("refused", refusals.with(texts, outcomes), |out, (_, refusal)| out.push_str(&refusal));
         }
+        if let Some(ReachedPlace(place)) = reached {
+            let reached = outcomes_of().filter_map(|(text, outcome)| match outcome {
+                Outcome::Reached(reached) => Some((text, reached)),
+                _ => None,
+            });
+            object.array("revisions", reached, |out, (text, reached)| write_reached(out, text, reached));
+            if let Some(place) = place {
+                object.string("place", &Cursor::Log(place).to_string());
+            }
+        }
     });
     answer
+}
+
+/// Writes the revision that an operation has reached.
+fn write_reached(out: &mut String, text: &str, Reached { rev, raised, .. }: &Reached) {
+    ObjectWriter::write(out, |object| {
+        if let Some(id) = Picked::parse(text, &["id"]).ok().as_ref().and_then(|sent| sent.get("id")) {
+            object.raw("id", id);
+        }
+        object.number("rev", rev.get());
+        object.raw("raised", raised.json().as_str());
+    });
 }
 
 /// The members of a pushed operation that are answered as sent, whatever comes of it, and the client's own mark.

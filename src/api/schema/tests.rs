@@ -112,8 +112,11 @@ fn a_push_and_its_operations_are_described_as_they_are_read() {
             "synced": false, "vectorClock": {"a": 1},
         })
     };
-    let full = json!({"clientId": "a", "operations": [operation("insert")], "partial": false, "strict": false});
-    let keys = ["clientId", "operations", "partial", "strict"];
+    let full = json!({
+        "clientId": "a", "operations": [operation("insert")], "partial": false, "strict": false, "cursor": "l.1.2",
+        "place": "l.3.4",
+    });
+    let keys: Vec<&str> = push_body::KEYS.into_iter().chain(["operations"]).collect();
     Request { schema: "PushRequest", keys: &keys, ignored: &[], path: "", full }.check(read);
     for (schema, kind, ignored) in [("Write", "update", &["synced"][..]), ("Delete", "delete", &["data", "synced"])] {
         let request = Request {

@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::core::access::Principal;
 use crate::core::names::{Subject, TenantId};
-use crate::limits::api::{
-    STREAMS_MAX_REQUESTS, SUBJECT_STREAMS_MAX_REQUESTS, SUBJECT_WAITS_MAX_REQUESTS, WAITS_MAX_REQUESTS,
-};
+use crate::limits::api::{SUBJECT_STREAMS_MAX_REQUESTS, SUBJECT_WAITS_MAX_REQUESTS, WAITS_MAX_REQUESTS};
 
 /// Seats for one kind of requests.
 #[derive(Debug)]
@@ -37,8 +35,8 @@ pub(in crate::api) enum NoSeat {
 
 impl Seats {
     /// Seats for streams.
-    pub(in crate::api) fn for_streams() -> Arc<Self> {
-        Self::new(STREAMS_MAX_REQUESTS, SUBJECT_STREAMS_MAX_REQUESTS)
+    pub(in crate::api) fn for_streams(max: usize) -> Arc<Self> {
+        Self::new(max, SUBJECT_STREAMS_MAX_REQUESTS)
     }
 
     /// Seats for pulls that wait.

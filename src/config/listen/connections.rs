@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::variables::{ConfigError, Variables, wrong};
+use crate::limits::api::{STREAMS_DEFAULT_REQUESTS, STREAMS_MAX_REQUESTS};
 use crate::limits::runtime::{ADDRESS_DEFAULT_CONNECTIONS, SERVER_MAX_CONNECTIONS};
 
 /// The accepted connections.
@@ -12,6 +13,8 @@ pub struct ConnectionConfig {
     pub http2: bool,
     /// The most connections from one address.
     pub per_address: usize,
+    /// The most streams of events that are open at the same time.
+    pub max_streams: u32,
     /// The addresses of proxies. Their connections are not limited by address, and they name their clients.
     pub trusted_proxies: TrustedProxies,
 }
@@ -21,6 +24,7 @@ impl Default for ConnectionConfig {
         Self {
             http2: false,
             per_address: usize::try_from(ADDRESS_DEFAULT_CONNECTIONS).unwrap_or(usize::MAX),
+            max_streams: STREAMS_DEFAULT_REQUESTS,
             trusted_proxies: TrustedProxies::loopback(),
         }
     }
@@ -33,6 +37,7 @@ impl ConnectionConfig {
         Ok(Self {
             http2: is_on(variables, "HTTP2")?,
             per_address: usize::try_from(per_address).unwrap_or(usize::MAX),
+            max_streams: variables.integer("STREAMS_MAX", STREAMS_DEFAULT_REQUESTS, STREAMS_MAX_REQUESTS)?,
             trusted_proxies: trusted_proxies(variables)?,
         })
     }

@@ -1,5 +1,7 @@
 //! The port: `load` and `commit`.
 
+use std::collections::HashMap;
+
 use futures_util::FutureExt as _;
 
 use super::super::draft::{Draft, delete, insert, inserts, key, update};
@@ -262,4 +264,31 @@ pub async fn a_batch_may_change_one_document_many_times(world: &World) {
     assert_eq!((document.rev, document.seq, document.data.as_str()), (Rev::new(51), Seq::new(51), r#"{"n":50}"#));
     let states = world.changes(None, 10).await;
     assert_eq!(ids(&states.entries), ["op-50"]);
+}
+
+/// The fingerprints of the log are loaded for the places that are asked for, whether or not the entries are still there.
+pub async fn fingerprints_are_loaded_for_places_compacted_or_not(world: &World) {
+    let drafts = inserts(5);
+    world.apply(drafts[..3].to_vec()).await;
+    assert_eq!(world.compact(0).await, 3);
+    world.host.advance_ms(1);
+    world.apply(drafts[3..].to_vec()).await;
+    let chained = drafts.into_iter().map(Draft::done).scan(Fingerprint::START, |fingerprint, operation| {
+        *fingerprint = fingerprint.extended(&operation.id);
+        Some(*fingerprint)
+    });
+    let expected: HashMap<Seq, Fingerprint> = Seq::START.following().zip(chained).collect();
+    for (with_usage, with_labels) in [(false, false), (true, false), (false, true), (true, true)] {
+        let places = [2, 3, 4, 5, 6, 99].map(Seq::new).to_vec();
+        let request =
+            LoadRequest { places, keys: vec![key("doc-1")], with_usage, with_labels, ..LoadRequest::default() };
+        let snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
+        let found: Vec<Seq> = [1, 2, 3, 4, 5, 6].map(Seq::new).to_vec();
+        for seq in found {
+            let there = (seq > Seq::new(1)).then(|| expected.get(&seq)).flatten();
+            assert_eq!(snapshot.fingerprints.get(&seq), there, "{seq}");
+        }
+        assert_eq!((snapshot.fingerprints.len(), snapshot.documents.len()), (4, 1));
+        assert_eq!(snapshot.usage.is_some(), with_usage);
+    }
 }

@@ -8,5 +8,6 @@ pub mod notes;
 pub mod original;
 pub mod owners;
 pub mod quota;
+pub mod revisions;
 pub mod rules;
 pub mod writes;

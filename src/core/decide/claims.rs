@@ -48,6 +48,26 @@ impl<'a> Owners<'a> {
         self.changes.push((client_id, before));
     }
 
+    /// The greatest counter that the server has given a client, 0 if it has given none.
+    pub(super) fn given(&self, client_id: &ClientId) -> u64 {
+        self.get(client_id).map_or(0, |owner| owner.counter)
+    }
+
+    /// Notes a counter that the server gives a client.
+    pub(super) fn give(&mut self, client_id: &'a ClientId, counter: u64) {
+        let owner = self.get(client_id).cloned().unwrap_or_default();
+        self.set(client_id, ClientOwner { counter: counter.max(owner.counter), ..owner });
+    }
+
+    /// Notes the counter of an operation with a clock, if the server has given its author counters before. Later ones
+    /// must be greater. A counter above `credible_max` is left out.
+    pub(super) fn note_own(&mut self, operation: &'a Operation, credible_max: u64) {
+        let (given, own) = (self.given(&operation.client_id), operation.clock.get(&operation.client_id));
+        if given > 0 && own > given && own <= credible_max {
+            self.give(&operation.client_id, own);
+        }
+    }
+
     /// Whether a client id belongs to another subject than the claimant.
     pub(super) fn is_foreign(&self, client_id: &ClientId, claimant: Claimant<'_>) -> bool {
         let owner = self.get(client_id).and_then(|owner| owner.subject.as_ref());
@@ -78,7 +98,7 @@ impl<'a> Owners<'a> {
     /// number of rows in the store, if they were counted.
     pub(super) fn check_quota(&self, quota: &Quota, owned: Option<u64>, since: Moment) -> Result<(), Refused> {
         let (Some(max), Some(owned)) = (quota.max_clients, owned) else { return Ok(()) };
-        let is_new = |client_id: &ClientId| !self.stored.contains_key(client_id);
+        let is_new = |client_id: &ClientId| !client_id.is_server() && !self.stored.contains_key(client_id);
         let has_added = self.changes[since.0..].iter().any(|(client_id, before)| before.is_none() && is_new(client_id));
         let added = self.changed.keys().filter(|client_id| is_new(client_id)).count() as u64;
         if has_added && owned.saturating_add(added) > max {

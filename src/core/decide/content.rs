@@ -100,6 +100,8 @@ pub(super) enum NoDocument {
     TooManyKeys,
     /// The one before it is damaged.
     Damaged,
+    /// The one before it does not exist, and the operation names a revision of it.
+    UnknownBase,
 }
 
 impl NoDocument {
@@ -108,6 +110,7 @@ impl NoDocument {
             Self::TooLarge => Refused::DocumentTooLarge { index },
             Self::TooManyKeys => Refused::TooManyKeys { max_keys: PUSH_OPEN_MAX_KEYS },
             Self::Damaged => Refused::DocumentDamaged { index },
+            Self::UnknownBase => Refused::UnknownBase { index },
         }
     }
 }

@@ -3,10 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::core::access::{EVERYTHING, View};
+use crate::core::clock::VectorClock;
+use crate::core::decide::base::{Bases, NO_BASES};
 use crate::core::decide::owners::{Claimant, ClientOwner};
 use crate::core::decide::quota::{Quota, QuotaExceeded, Usage};
 use crate::core::document::Document;
+use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, OperationId, Subject};
+use crate::core::numbers::{Rev, Seq};
 use crate::core::operation::Operation;
 use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
 
@@ -21,6 +25,8 @@ pub struct Snapshot {
     pub is_cut: bool,
     /// The owners of the requested client ids, as far as there are any.
     pub owners: HashMap<ClientId, ClientOwner>,
+    /// The fingerprints of the log at the requested places, as far as the log reaches.
+    pub fingerprints: HashMap<Seq, Fingerprint>,
     /// How much the tenant keeps, if that was asked for.
     pub usage: Option<Usage>,
     /// How many client ids have owners in the tenant, if they were counted. The count may end at the limit of a quota.
@@ -32,6 +38,8 @@ pub struct Snapshot {
 pub struct Push<'a> {
     /// The operations, in their order.
     pub operations: &'a [Operation],
+    /// The revisions that some of them name in place of clocks.
+    pub bases: &'a Bases,
     /// The subject that pushes them, which the log keeps with them.
     pub subject: Option<&'a Subject>,
     /// The subject that may use only its own client ids. `None` if client ids are neither checked nor claimed.
@@ -55,8 +63,9 @@ impl<'a> From<&'a [Operation]> for Push<'a> {
     /// takes effect as a whole.
     fn from(operations: &'a [Operation]) -> Self {
         let (conflicts_max_bytes, quota) = (PUSH_CONFLICTS_MAX_BYTES, Quota::default());
-        let (subject, claimant, view) = (None, None, &EVERYTHING);
-        Self { operations, subject, claimant, conflicts_max_bytes, quota, is_partial: false, is_strict: false, view }
+        let (bases, subject, claimant, view) = (&NO_BASES, None, None, &EVERYTHING);
+        let (is_partial, is_strict) = (false, false);
+        Self { operations, bases, subject, claimant, conflicts_max_bytes, quota, is_partial, is_strict, view }
     }
 }
 
@@ -68,12 +77,50 @@ pub enum Outcome {
     Applied,
     /// It took effect before. Nothing changes.
     Duplicate,
+    /// It changed its document, now or before, and named the revision that its author saw. The document is as it left
+    /// it.
+    Reached(Box<Reached>),
     /// Its author had not seen the document's state. Nothing changes.
     Conflict(Box<Conflict>),
     /// Its author may not do this, and nothing changes. The document is there if the author may see it.
     Forbidden(Option<Box<Document>>),
     /// It is refused, and changes nothing. Only a partial push has such operations.
     Refused(OperationRefused),
+}
+
+impl Outcome {
+    /// Whether the operation took effect now.
+    #[must_use]
+    pub fn is_applied(&self) -> bool {
+        matches!(self, Self::Applied) || matches!(self, Self::Reached(reached) if reached.is_new)
+    }
+
+    /// Whether the operation took effect, now or before.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        matches!(self, Self::Applied | Self::Duplicate | Self::Reached(_))
+    }
+}
+
+/// The state to which an operation has led that names a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reached {
+    /// Whether the operation took effect now, and not before.
+    pub is_new: bool,
+    /// The revision of the document.
+    pub rev: Rev,
+    /// The entries by which the clock of the document is greater than that of the named revision. An operation that took
+    /// effect before may have entries here that are not greater.
+    pub raised: VectorClock,
+}
+
+impl Reached {
+    /// The state to which an operation has led.
+    #[must_use]
+    pub fn new(is_new: bool, rev: Rev, raised: VectorClock) -> Self {
+        Self { is_new, rev, raised }
+    }
 }
 
 /// Why one operation of a partial push is refused.
@@ -86,6 +133,8 @@ pub enum OperationRefused {
     BuildsOnRefused,
     /// Its author belongs to another subject than the one that pushes.
     ForeignClient,
+    /// It names a revision of a document that does not exist.
+    UnknownBase,
     /// The application does not allow it. The text says why, for the author of the client.
     Invalid(String),
 }
@@ -141,6 +190,18 @@ pub enum Refused {
     ForeignClient {
         /// The index of the operation whose author it is, or `None` for the client that pushes.
         index: Option<usize>,
+    },
+    /// The operation names a revision of a document that does not exist.
+    UnknownBase {
+        /// The operation's index in its push.
+        index: usize,
+    },
+    /// The authors know the revisions from another log, see [`Bases::places`].
+    OtherLog,
+    /// The clocks that the server would derive are too large together. Fewer operations in a push help.
+    ClocksTooLarge {
+        /// The limit in bytes.
+        max_bytes: usize,
     },
     /// The document that the operation changes is damaged in the store.
     DocumentDamaged {

@@ -2,22 +2,27 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::base::{Derived, Written, credible_max, derive};
 use super::batch::{Batch, DocumentWrite};
 use super::claims::Owners;
-use super::content::{Content, NoDocument, UndoContent};
-use super::outcome::{Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Refused, Snapshot};
+use super::content::{NoDocument, UndoContent};
+use super::outcome::{
+    Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Reached, Refused, Snapshot,
+};
+use super::states::{State, Totals, Working, signed};
 use crate::core::access::View;
-use crate::core::access::labels::{FormerLabels, Labels};
+use crate::core::access::labels::FormerLabels;
 use crate::core::access::rules::Right;
 use crate::core::clock::{Relation, VectorClock};
 use crate::core::decide::quota::Usage;
 use crate::core::document::Document;
 use crate::core::document::fields::DataOfDocument;
-use crate::core::names::{DocumentKey, OperationId, Subject};
+use crate::core::names::{ClientId, DocumentKey, OperationId, Subject};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation};
 use crate::limits::protocol::{
-    DOCUMENT_MAX_BYTES, FORMER_LABELS_MAX_ENTRIES, PUSH_OPEN_MAX_KEYS, PUSH_WRITTEN_MAX_BYTES,
+    DOCUMENT_MAX_BYTES, FORMER_LABELS_MAX_ENTRIES, PUSH_DERIVED_CLOCKS_MAX_BYTES, PUSH_OPEN_MAX_KEYS,
+    PUSH_WRITTEN_MAX_BYTES,
 };
 
 /// The state that a decision walks over: what the store had, and the documents that were changed since.
@@ -29,6 +34,9 @@ pub(super) struct WorkingSet<'a> {
     /// The rights of the author of the present push to documents that did not change since they were found.
     rights: HashMap<&'a DocumentKey, Rights>,
     owners: Owners<'a>,
+    /// The documents that the present push has written.
+    written: Written<'a>,
+    now_ms: UnixMs,
     /// The operations to write.
     operations: Vec<Operation>,
     /// The subjects that pushed them.
@@ -39,33 +47,11 @@ pub(super) struct WorkingSet<'a> {
     changed_bytes: usize,
     /// The bytes of the states of documents that were written only because a conflict shows them.
     shown_bytes: usize,
+    /// The bytes of the clocks that were derived.
+    derived_bytes: usize,
     /// The keys of the open objects.
     open_keys: usize,
     totals: Totals,
-}
-
-/// How the pushes so far change what the tenant keeps.
-#[derive(Debug, Clone, Copy, Default)]
-struct Totals {
-    live_documents: i64,
-    bytes: i64,
-}
-
-/// A document that was changed.
-struct Working<'a> {
-    before: Option<&'a Document>,
-    now: State<'a>,
-    content: Content<'a>,
-    /// The last push that changed it for good, and how many bytes it had then.
-    counted: Option<(usize, usize)>,
-}
-
-/// The part of a document that an operation replaces as a whole.
-struct State<'a> {
-    rev: Rev,
-    /// The operation that wrote it last, and its index among the operations; nothing before the first one.
-    last: Option<(&'a Operation, usize)>,
-    former_labels: FormerLabels,
 }
 
 /// The rights of a push's author to a document as it is.
@@ -85,18 +71,21 @@ struct Undo<'a> {
 }
 
 impl<'a> WorkingSet<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+    pub(super) fn new(snapshot: &'a Snapshot, now_ms: UnixMs) -> Self {
         Self {
             snapshot,
             applied: HashSet::new(),
             documents: HashMap::new(),
             rights: HashMap::new(),
             owners: Owners::new(&snapshot.owners),
+            written: Written::default(),
+            now_ms,
             operations: Vec::new(),
             subjects: Vec::new(),
             pushes: 0,
             changed_bytes: 0,
             shown_bytes: 0,
+            derived_bytes: 0,
             open_keys: 0,
             totals: Totals::default(),
         }
@@ -106,7 +95,10 @@ impl<'a> WorkingSet<'a> {
     pub(super) fn push(&mut self, push: Push<'a>) -> Decision {
         let mut undo = Vec::new();
         let (totals, operations, owners) = (self.totals, self.operations.len(), self.owners.moment());
-        let decided = self.owners.check_pusher(push.claimant).and_then(|()| self.operations(push, &mut undo));
+        let derived_bytes = self.derived_bytes;
+        let is_of_log = push.bases.are_of_log(&self.snapshot.fingerprints);
+        let checked = if is_of_log { self.owners.check_pusher(push.claimant) } else { Err(Refused::OtherLog) };
+        let decided = checked.and_then(|()| self.operations(push, &mut undo));
         let decision = decided.and_then(|outcomes| {
             self.check_quota(push, totals, operations)?;
             self.owners.check_quota(&push.quota, self.snapshot.owned_clients, owners)?;
@@ -117,14 +109,15 @@ impl<'a> WorkingSet<'a> {
             self.take_back(undo);
             self.totals = totals;
             self.owners.return_to(owners);
+            self.derived_bytes = derived_bytes;
         }
         self.pushes += 1;
         decision
     }
 
-    /// How many bytes the documents have that are written or only shown.
+    /// How many bytes the documents have that are written or only shown, and the derived clocks.
     pub(super) fn bytes(&self) -> usize {
-        self.changed_bytes + self.shown_bytes
+        self.changed_bytes + self.shown_bytes + self.derived_bytes
     }
 
     /// Refuses a push after which the tenant would keep more than it may. The totals and the number of operations are
@@ -146,6 +139,8 @@ impl<'a> WorkingSet<'a> {
     fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Decision {
         let Push { operations, conflicts_max_bytes: max_bytes, claimant, is_partial, .. } = push;
         self.rights.clear();
+        self.written.clear();
+        let derived_max_bytes = self.derived_bytes + PUSH_DERIVED_CLOCKS_MAX_BYTES;
         let mut outcomes = Vec::with_capacity(operations.len());
         let mut conflict_bytes = 0;
         // Each document is read in vain at most once.
@@ -165,21 +160,30 @@ impl<'a> WorkingSet<'a> {
                 continue;
             }
             let (totals, undone) = (self.totals, undo.len());
-            let outcome = match self.operation(operation, push, undo) {
-                Err(NoDocument::TooLarge) if is_partial => {
+            let outcome = match self.operation((index, operation), push, undo) {
+                Err(problem @ (NoDocument::TooLarge | NoDocument::UnknownBase)) if is_partial => {
                     self.take_back(undo.split_off(undone));
                     self.totals = totals;
                     refused_keys.insert(&operation.key);
-                    Outcome::Refused(OperationRefused::DocumentTooLarge)
+                    Outcome::Refused(match problem {
+                        NoDocument::UnknownBase => OperationRefused::UnknownBase,
+                        _ => OperationRefused::DocumentTooLarge,
+                    })
                 }
                 outcome => outcome.map_err(|problem| problem.at(index))?,
             };
-            if let (Outcome::Applied, Some(claimant)) = (&outcome, claimant) {
+            if let (true, Some(claimant)) = (outcome.is_applied(), claimant) {
                 self.owners.claim_for(operation, claimant);
+            }
+            if outcome == Outcome::Applied {
+                self.owners.note_own(operation, credible_max(self.now_ms));
             }
             conflict_bytes += outcome.conflict_bytes();
             if conflict_bytes > max_bytes {
                 return Err(Refused::ConflictsTooLarge { max_bytes });
+            }
+            if self.derived_bytes > derived_max_bytes {
+                return Err(Refused::ClocksTooLarge { max_bytes: PUSH_DERIVED_CLOCKS_MAX_BYTES });
             }
             outcomes.push(outcome);
         }
@@ -188,12 +192,18 @@ impl<'a> WorkingSet<'a> {
 
     fn operation(
         &mut self,
-        operation: &'a Operation,
+        (index, operation): (usize, &'a Operation),
         push: Push<'a>,
         undo: &mut Vec<Undo<'a>>,
     ) -> Result<Outcome, NoDocument> {
+        let (base, current) = (push.bases.of(index), self.rev(&operation.key));
         if self.is_known(operation) {
-            return Ok(Outcome::Duplicate);
+            if !self.is_last(operation) {
+                return Ok(Outcome::Duplicate);
+            }
+            self.written.note(&operation.key, base.unwrap_or(current));
+            let is_shown = base.is_some() && self.rights(push.view, &operation.key).sees;
+            return Ok(if is_shown { self.reached_before(operation) } else { Outcome::Duplicate });
         }
         let view = push.view;
         let rights = self.rights(view, &operation.key);
@@ -203,13 +213,19 @@ impl<'a> WorkingSet<'a> {
         if !rights.changes {
             return Ok(Outcome::Forbidden(self.document(&operation.key).map(Box::new)));
         }
-        if let Some(conflict) = self.conflict(operation, push.is_strict) {
+        if let Some(conflict) = self.conflict(operation, base, push.is_strict)? {
             return Ok(Outcome::Conflict(Box::new(conflict)));
         }
         let before = self.snapshot.documents.get(&operation.key);
         let working = self.documents.entry(&operation.key).or_insert_with(|| Working::of(before));
 
         let mut logged = operation.clone();
+        let owners = &self.owners;
+        let derived =
+            base.map(|_| derive(&working.now.clock, &operation.client_id, |client| owners.given(client), self.now_ms));
+        if let Some(derived) = &derived {
+            logged.clock = derived.clock.clone();
+        }
         let revives = working.now.rev > Rev::NONE && working.content.is_nothing();
         if let (true, Change::Update(data)) = (revives, &operation.change) {
             // A client may keep the data of a document that it deleted, and would merge an update into them. An insert
@@ -246,12 +262,12 @@ impl<'a> WorkingSet<'a> {
                 None => was_live || view.permits_in_general(Right::Create, &operation.key.collection),
             };
         let last = Some((operation, self.operations.len()));
-        let state = State { rev: working.now.rev.next(), last, former_labels };
+        let state = State { rev: working.now.rev.next(), last, clock: logged.clock.clone(), former_labels };
         let state = std::mem::replace(&mut working.now, state);
         undo.push(Undo { key: &operation.key, state, content });
         let kept = working.kept();
         self.totals.live_documents += kept.live_documents - kept_before.live_documents;
-        self.totals.bytes += kept.bytes - kept_before.bytes + signed(operation.kept_bytes());
+        self.totals.bytes += kept.bytes - kept_before.bytes + signed(logged.kept_bytes());
         self.applied.insert(&operation.id);
         self.operations.push(logged);
         self.rights.remove(&operation.key);
@@ -265,7 +281,48 @@ impl<'a> WorkingSet<'a> {
         if working.content.bytes() > DOCUMENT_MAX_BYTES {
             return Err(NoDocument::TooLarge);
         }
-        if self.open_keys > PUSH_OPEN_MAX_KEYS { Err(NoDocument::TooManyKeys) } else { Ok(Outcome::Applied) }
+        if self.open_keys > PUSH_OPEN_MAX_KEYS {
+            return Err(NoDocument::TooManyKeys);
+        }
+        self.written.note(&operation.key, current);
+        let Some(Derived { clock, raised, given }) = derived else { return Ok(Outcome::Applied) };
+        self.derived_bytes += clock.json().as_str().len();
+        self.owners.give(raised, given);
+        let raised = [(raised.clone(), clock.get(raised))].into_iter().collect();
+        Ok(Outcome::Reached(Box::new(Reached { is_new: true, rev: current.next(), raised })))
+    }
+
+    /// The outcome of an operation that took effect before, and that wrote its document last.
+    fn reached_before(&self, operation: &Operation) -> Outcome {
+        let Some(clock) = self.clock(&operation.key) else { return Outcome::Duplicate };
+        let own = [&operation.client_id, ClientId::clock()].into_iter().filter(|client| clock.contains(client));
+        let raised = own.map(|client| (client.clone(), clock.get(client))).collect();
+        Outcome::Reached(Box::new(Reached { is_new: false, rev: self.rev(&operation.key), raised }))
+    }
+
+    /// The clock that a document has now, if there is one.
+    fn clock(&self, key: &DocumentKey) -> Option<&VectorClock> {
+        match (self.documents.get(key), self.snapshot.documents.get(key)) {
+            (Some(working), _) => Some(&working.now.clock),
+            (None, before) => before.map(|document| &document.clock),
+        }
+    }
+
+    /// The revision that a document has now.
+    fn rev(&self, key: &DocumentKey) -> Rev {
+        match (self.documents.get(key), self.snapshot.documents.get(key)) {
+            (Some(working), _) => working.now.rev,
+            (None, before) => before.map_or(Rev::NONE, |document| document.rev),
+        }
+    }
+
+    /// Whether a known operation is the one that wrote its document last.
+    fn is_last(&self, operation: &Operation) -> bool {
+        let last = match (self.documents.get(&operation.key), self.snapshot.documents.get(&operation.key)) {
+            (Some(working), _) => working.last().map(|(last, _)| &last.id),
+            (None, before) => before.map(|document| &document.operation_id),
+        };
+        last == Some(&operation.id)
     }
 
     /// Whether an operation has taken effect.
@@ -307,13 +364,25 @@ impl<'a> WorkingSet<'a> {
     }
 
     /// The conflict of an operation with its document as it is now, if there is one.
-    fn conflict(&mut self, operation: &Operation, is_strict: bool) -> Option<Conflict> {
-        let clock = match self.documents.get(&operation.key) {
-            Some(working) => &working.last()?.0.clock,
-            None => &self.snapshot.documents.get(&operation.key)?.clock,
+    fn conflict(
+        &mut self,
+        operation: &Operation,
+        base: Option<Rev>,
+        is_strict: bool,
+    ) -> Result<Option<Conflict>, NoDocument> {
+        let current = self.rev(&operation.key);
+        let clock = match self.clock(&operation.key) {
+            Some(clock) => clock,
+            None if base.is_none_or(|base| base == current) => return Ok(None),
+            None => return Err(NoDocument::UnknownBase),
         };
-        let relation = conflict_relation(operation, clock, is_strict)?;
-        Some(Conflict { relation, document: self.document(&operation.key)? })
+        let relation = match base {
+            Some(base) if self.written.has_seen(&operation.key, base, current) => None,
+            Some(_) => Some(ConflictRelation::Concurrent),
+            None => conflict_relation(operation, clock, is_strict),
+        };
+        let Some(relation) = relation else { return Ok(None) };
+        Ok(self.document(&operation.key).map(|document| Conflict { relation, document }))
     }
 
     /// A document as it is now, to be shown.
@@ -395,64 +464,6 @@ impl<'a> WorkingSet<'a> {
             received_at_ms,
         }
     }
-}
-
-impl<'a> Working<'a> {
-    fn of(before: Option<&'a Document>) -> Self {
-        let data = before.and_then(|document| document.data.as_ref());
-        Self {
-            before,
-            now: State {
-                rev: before.map_or(Rev::NONE, |document| document.rev),
-                last: None,
-                former_labels: before.map_or_else(FormerLabels::default, |document| document.former_labels.clone()),
-            },
-            content: data.map_or(Content::Nothing, Content::Text),
-            counted: None,
-        }
-    }
-
-    fn last(&self) -> Option<(&'a Operation, usize)> {
-        self.now.last
-    }
-
-    fn bytes(&self) -> usize {
-        self.content.bytes() + self.last().map_or(0, |(last, _)| last.clock.json().as_str().len())
-    }
-
-    /// The labels by which it can be seen.
-    fn labels(&self, view: &View, key: &DocumentKey) -> Labels {
-        self.content.data().map_or_else(Labels::default, |data| view.labels_of(&key.collection, &data))
-    }
-
-    /// The part of the tenant's usage that belongs to it.
-    fn kept(&self) -> Totals {
-        let clock = self.last().map(|(last, _)| &last.clock).or(self.before.map(|before| &before.clock));
-        let clock_bytes = clock.map_or(0, |clock| clock.json().as_str().len());
-        Totals {
-            live_documents: i64::from(!self.content.is_nothing()),
-            bytes: signed(self.content.bytes() + clock_bytes),
-        }
-    }
-
-    /// The document as its last operation left it.
-    fn document(&mut self) -> Option<Document> {
-        let (last, _) = self.last()?;
-        Some(Document {
-            rev: self.now.rev,
-            data: self.content.text(),
-            clock: last.clock.clone(),
-            operation_id: last.id.clone(),
-            client_id: last.client_id.clone(),
-            timestamp: last.timestamp,
-            former_labels: self.now.former_labels.clone(),
-        })
-    }
-}
-
-/// A number of bytes in memory, which always fits.
-fn signed(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// How an operation's clock is in conflict with a document's, if it is.

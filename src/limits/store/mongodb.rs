@@ -46,3 +46,12 @@ pub const COLLECTION_NAME_MAX_BYTES: usize = 120;
 
 /// The longest name of a database, in bytes.
 pub const DATABASE_NAME_MAX_BYTES: usize = 63;
+
+/// How long the server holds back an answer to a process that listens to commits, in milliseconds, if there are none.
+pub const WATCH_AWAIT_MAX_MS: u64 = 1_000;
+
+/// How long a connection that listens may give no answer before it is replaced, in milliseconds.
+pub const WATCH_SILENT_MAX_MS: u64 = 30_000;
+
+/// The pause after a stream of commits has broken, or could not be opened, in milliseconds.
+pub const WATCH_PAUSE_MS: u64 = 1_000;

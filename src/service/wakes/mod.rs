@@ -6,6 +6,7 @@
 //! The listeners of a service share one watcher, which runs only while somebody listens.
 
 mod announcer;
+pub(super) mod polls;
 mod registry;
 mod watcher;
 

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::try_join;
-use mongodb::Client;
 use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
 use mongodb::options::{ConnectionString, ReadConcern, WriteConcern};
+use mongodb::{Client, Collection};
 use tokio::sync::OnceCell;
 
 use super::collections::{Collections, unique_ids};
@@ -22,6 +22,9 @@ const VERSION: i32 = 1;
 
 /// The number of the current set of indexes. If a database has an older set, the missing indexes are created.
 const INDEX_VERSION: i32 = 3;
+
+/// The collection of the heads.
+const HEADS: &str = "syncflow_heads";
 
 /// A database and its collections.
 #[derive(Debug)]
@@ -147,6 +150,14 @@ impl Database {
         self.collections().await?.refuse_unsuitable_server().await
     }
 
+    /// The heads, over a connection for this use alone. It waits most of the time, and must not keep one of the pool.
+    pub(super) async fn heads_over_own_connection(&self) -> Result<Collection<RawDocumentBuf>, Failure> {
+        let mut options = self.options.resolve(&self.connection).await?;
+        options.max_pool_size = Some(1);
+        let database = Client::with_options(options)?.database(&self.options.database);
+        Ok(database.collection(HEADS))
+    }
+
     async fn collections(&self) -> Result<&Collections, Failure> {
         self.collections.get_or_try_init(|| self.open()).await
     }
@@ -163,7 +174,7 @@ impl Database {
         Ok(Collections {
             operations: collection(&self.options.operations_collection),
             documents: collection(&self.options.documents_collection),
-            heads: collection("syncflow_heads"),
+            heads: collection(HEADS),
             clients: collection("syncflow_clients"),
             owners: collection("syncflow_owners"),
             writers: collection("syncflow_writers"),

@@ -1,5 +1,7 @@
 //! Reads: each is one statement, which sees one moment.
 
+mod load;
+
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
@@ -10,14 +12,10 @@ use super::connections::Parameter;
 use super::database::Database;
 use super::failure::Failure;
 use super::row::Columns;
-use crate::core::access::labels::FormerLabels;
 use crate::core::cursor::Position;
-use crate::core::decide::Snapshot;
-use crate::core::decide::owners::ClientOwner;
-use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::{ClientId, Collection, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::core::names::{ClientId, Collection, DocumentKey, FromStore as _, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
 use crate::core::operation::LogEntry;
 use crate::core::page::{LogPageBuilder, Scan, TimePage, TimePageBuilder};
@@ -26,107 +24,9 @@ use crate::core::progress::Progress;
 use crate::core::text::TextPool;
 use crate::limits::protocol::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS};
 use crate::store::integers::signed;
-use crate::store::{Changes, ChangesRequest, ClientCounts, ClientMemory, LoadRequest, Stats, TimeRequest};
+use crate::store::{Changes, ChangesRequest, ClientCounts, ClientMemory, Stats, TimeRequest};
 
-/// See [`crate::store::Store::load`].
-pub(super) async fn load(database: &Database, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot, Failure> {
-    let ids: Vec<&str> = request.ids.iter().map(OperationId::as_str).collect();
-    let collections: Vec<&str> = request.keys.iter().map(|key| key.collection.as_str()).collect();
-    let doc_ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
-    let client_ids: Vec<&str> = request.client_ids.iter().map(ClientId::as_str).collect();
-    let sql = match (request.with_labels, request.with_usage, client_ids.is_empty()) {
-        (true, ..) => LOAD_WITH_ALL,
-        (false, false, true) => LOAD,
-        (false, true, true) => LOAD_WITH_USAGE,
-        (false, false, false) => LOAD_WITH_OWNERS,
-        (false, true, false) => LOAD_WITH_BOTH,
-    };
-    let (tenant, max_bytes) = (tenant.as_str(), signed(request.max_bytes as u64));
-    let mut parameters: Vec<Parameter<'_>> = vec![
-        (&tenant, Type::TEXT),
-        (&ids, Type::TEXT_ARRAY),
-        (&collections, Type::TEXT_ARRAY),
-        (&doc_ids, Type::TEXT_ARRAY),
-        (&max_bytes, Type::INT8),
-    ];
-    if request.with_labels || !client_ids.is_empty() {
-        parameters.push((&client_ids, Type::TEXT_ARRAY));
-    }
-    if request.with_labels {
-        parameters.push((&request.with_usage, Type::BOOL));
-    }
-    let (mut snapshot, mut bytes) = (Snapshot::default(), 0);
-    for row in &database.rows(sql, &parameters).await? {
-        let mut columns = Columns::of(row);
-        let known_id: Option<&str> = columns.take()?;
-        let is_document = Columns::behind(row, 1).take::<Option<&str>>()?.is_some();
-        if let Some(id) = known_id {
-            snapshot.known.insert(OperationId::from_store(id));
-        } else if is_document {
-            let (key, mut document) = (columns.key()?, columns.document()?);
-            if request.with_labels {
-                document.former_labels = FormerLabels::from_stored(columns.take()?)?;
-            }
-            bytes += document.bytes();
-            snapshot.documents.insert(key, document);
-        } else if let Some(client_id) = Columns::behind(row, 6).take::<Option<&str>>()? {
-            let (mut counter, mut subject) = (Columns::behind(row, 3), Columns::behind(row, 4));
-            let owner = ClientOwner { subject: subject.subject()?, counter: counter.integer()? };
-            snapshot.owners.insert(ClientId::from_store(client_id), owner);
-        } else {
-            snapshot.usage = Some(read_usage(row)?);
-        }
-    }
-    Ok(Snapshot { is_cut: bytes > request.max_bytes, ..snapshot })
-}
-
-/// The row of [`LOAD_WITH_USAGE`] that belongs to no id, no document and no client.
-fn read_usage(row: &Row) -> Result<Usage, Failure> {
-    let documents = Columns::behind(row, 3).integer()?;
-    let operation_ids = Columns::behind(row, 5).text()?.parse().map_err(|_| Failure::Answer("a number of ids"))?;
-    let bytes = Columns::behind(row, 7).integer()?;
-    Ok(Usage { documents, bytes, operation_ids })
-}
-
-/// The ids and documents of a decision.
-const LOAD: &str = "SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)";
-
-/// The same with a row that says how much the tenant keeps. It has no id and no document.
-const LOAD_WITH_USAGE: &str = "
-    SELECT * FROM {schema}.syncflow_usage($1) UNION ALL
-    SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
-";
-
-/// The same with a row for the owner of each client id.
-const LOAD_WITH_OWNERS: &str = "
-    SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
-    SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
-";
-
-/// The same with both.
-const LOAD_WITH_BOTH: &str = "
-    SELECT * FROM {schema}.syncflow_usage($1) UNION ALL
-    SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
-    SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
-";
-
-/// The same with both, and with the former labels of the documents. The row of the usage is there if the last parameter
-/// is true.
-const LOAD_WITH_ALL: &str = "
-    SELECT l.*, (
-        SELECT f.labels
-        FROM {schema}.syncflow_former_labels AS f
-        WHERE
-            f.tenant OPERATOR(pg_catalog.=) $1
-            AND f.collection OPERATOR(pg_catalog.=) l.collection
-            AND f.doc_id OPERATOR(pg_catalog.=) l.doc_id
-    )
-    FROM (
-        SELECT * FROM {schema}.syncflow_usage($1) WHERE $7 UNION ALL
-        SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
-        SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
-    ) AS l
-";
+pub(super) use self::load::load;
 
 /// See [`crate::store::Store::changes`].
 pub(super) async fn changes(

@@ -30,7 +30,7 @@ enum Step {
 /// A step must keep the functions that the previous version calls, because both versions run side by side during an
 /// update. The functions of the second step once had the schema itself in their search path, which is why there is the
 /// third step.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step::Create(include_str!("migrations/0001_schema.sql")),
     Step::Create(include_str!("migrations/0002_functions.sql")),
     Step::Replace(include_str!("migrations/0002_functions.sql")),
@@ -41,6 +41,7 @@ const STEPS: [Step; 10] = [
     Step::Create(include_str!("migrations/0007_feeds.sql")),
     Step::Create(include_str!("migrations/0008_owners.sql")),
     Step::Create(include_str!("migrations/0009_rules.sql")),
+    Step::Create(include_str!("migrations/0010_places.sql")),
 ];
 
 /// A schema that may be ours.

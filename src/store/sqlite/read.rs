@@ -49,7 +49,16 @@ pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: Load
             owners.insert(client_id, owner);
         }
     }
-    let mut snapshot = Snapshot { known, owners, usage, ..Snapshot::default() };
+    let mut fingerprints = HashMap::new();
+    if !request.places.is_empty() {
+        let head = read_head(&transaction, tenant)?;
+        for seq in request.places {
+            if let Some(fingerprint) = read_fingerprint(&transaction, tenant, head, seq)? {
+                fingerprints.insert(seq, fingerprint);
+            }
+        }
+    }
+    let mut snapshot = Snapshot { known, owners, fingerprints, usage, ..Snapshot::default() };
     let mut bytes = 0;
     for key in request.keys {
         let parameters = [tenant.as_str(), key.collection.as_str(), key.id.as_str()];

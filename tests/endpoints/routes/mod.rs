@@ -7,4 +7,5 @@ pub(super) mod openapi;
 pub(super) mod pages;
 pub(super) mod pull;
 pub(super) mod push;
+pub(super) mod revisions;
 pub(super) mod seed;

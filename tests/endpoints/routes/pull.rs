@@ -145,6 +145,22 @@ pub(crate) async fn a_run_of_equal_timestamps_that_fits_no_page_is_422(api: &Api
     assert_eq!(api.pull_as_original("old", 4, 1_000).await.len(), 1_002);
 }
 
+pub(crate) async fn a_client_may_begin_at_the_end_of_the_log(api: &Api) {
+    api.accept(&[insert("op-0", "doc-0", "a", 1, 5)]).await;
+    let forms = [json!({}), json!({"as": "documents"}), json!({"as": "documents", "collections": ["todos"]})];
+    for (number, mut request) in (1..).zip(forms) {
+        let head = api.head().await;
+        request["cursor"] = json!("now");
+        let page = api.pull(&request).await;
+        assert_eq!((ids(&page), &page["hasMore"]), (vec![], &json!(false)), "{request}");
+        assert_eq!(page["cursor"].as_str().unwrap().split('~').next(), head.as_str(), "{request}");
+        let id = format!("op-{number}");
+        api.accept(&[insert(&id, &id, "a", 1, 5)]).await;
+        request["cursor"] = page["cursor"].clone();
+        assert_eq!(ids(&api.pull(&request).await), [id], "{request}");
+    }
+}
+
 pub(crate) async fn limits_are_integers_from_one_and_clamped(api: &Api) {
     let operations: Vec<Value> = (1..=1_000)
         .map(|number| insert(&format!("op-{number}"), &format!("doc-{number}"), "a", number, number))

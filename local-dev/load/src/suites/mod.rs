@@ -5,6 +5,7 @@ mod mixed;
 mod push;
 mod read;
 mod tenants;
+mod wakes;
 
 use std::time::Duration;
 
@@ -58,20 +59,21 @@ pub(crate) async fn run(store: StoreName, options: &Options) -> Result<Report> {
     progress.set_prefix(store.as_str());
     let databases = Databases::of(store).await?;
     let mut bench = Bench { store, options, databases, progress, report: Report::default(), peak_mb: 0.0 };
-    let mut suites = options.suites();
-    let count = suites.len();
-    suites.retain(|suite| *suite != SuiteName::Tenants);
-    let has_tenants = suites.len() < count;
-    let (on_logs, on_pair): (Vec<_>, Vec<_>) =
-        suites.into_iter().partition(|suite| matches!(suite, SuiteName::Growth | SuiteName::Compaction));
+    let (on_pair, others): (Vec<_>, Vec<_>) = options.suites().into_iter().partition(|suite| suite.is_on_pair());
+    let (on_logs, alone): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|suite| matches!(suite, SuiteName::Growth | SuiteName::Compaction));
     if !on_pair.is_empty() {
         bench.run_on_pair(&on_pair).await?;
     }
     if !on_logs.is_empty() {
         bench.run_on_logs(&on_logs).await?;
     }
-    if has_tenants {
-        bench.tenants().await?;
+    for suite in alone {
+        match suite {
+            SuiteName::Tenants => bench.tenants().await?,
+            SuiteName::Wakes => bench.wakes().await?,
+            _ => {}
+        }
     }
     bench.progress.finish_and_clear();
     let goal = Goal::AtMost(PEAK_MAX_MB);
@@ -93,7 +95,7 @@ impl Bench<'_> {
                 SuiteName::Query => self.query(&pair).await?,
                 SuiteName::Stats => self.stats(&pair).await?,
                 SuiteName::Mixed => self.mixed(&pair).await?,
-                SuiteName::Growth | SuiteName::Compaction | SuiteName::Tenants => {}
+                _ => {}
             }
         }
         self.note_peak(&pair.site.server);

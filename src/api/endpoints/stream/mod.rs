@@ -25,7 +25,7 @@
 //! | 200 | the stream |
 //! | 400 | `Last-Event-ID` is not the `id` of an event |
 //! | 429 | the subject has 10 streams already |
-//! | 503 | the server has 500 streams already, or stops |
+//! | 503 | the server has too many streams already, or stops |
 //!
 //! There is no such stream in a Lambda.
 

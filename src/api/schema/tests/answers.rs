@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::schemas;
-use crate::api::endpoints::push::Refusals;
+use crate::api::endpoints::push::{ReachedPlace, Refusals};
 use crate::api::endpoints::{changes, push, query};
 use crate::api::push_body;
 use crate::core::access::labels::FormerLabels;
 use crate::core::clock::VectorClock;
-use crate::core::cursor::Cursor;
-use crate::core::decide::{Conflict, ConflictRelation, OperationRefused, Outcome};
+use crate::core::cursor::{Cursor, Position};
+use crate::core::decide::{Conflict, ConflictRelation, OperationRefused, Outcome, Reached};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, Subject};
@@ -97,7 +97,8 @@ fn entry(change: Change) -> LogEntry {
 fn a_page_of_changes_is_described_as_it_is_written() {
     let entries = vec![entry(Change::Insert(Object::literal("{}"))), entry(Change::Delete)];
     let page = |cursor| PulledPage { entries: entries.clone(), cursor, has_more: true, view: None };
-    let pages = [None, Some(Cursor::BEGINNING)].map(|cursor| parse(&changes::write(&page(cursor), None)));
+    let pages =
+        [None, Some(Cursor::BEGINNING)].map(|cursor| parse(&changes::write(&page(cursor), None, cursor.map(|_| 5))));
     check("ChangesAnswer", &pages);
     let mut objects = pages[0]["operations"].as_array().expect("operations").clone();
     let mut document = String::new();
@@ -135,12 +136,17 @@ fn the_answer_to_a_push_is_described_as_it_is_written() {
     let with_synced = operation.to_string();
     let texts = [with_synced.as_str(), with_synced.as_str(), without_synced.as_str(), with_synced.as_str()];
     let outcomes = [Outcome::Applied, conflict(None), conflict(Some("{}")), Outcome::Forbidden(None)];
-    let answer = parse(&push::write(&texts, &outcomes, None));
+    let answer = parse(&push::write(&texts, &outcomes, None, None));
     let body: Text = format!(r#"{{"clientId":"a","partial":true,"operations":[7,{with_synced},{{}}]}}"#).into();
     let refusals = Refusals::of(push_body::read(&body).ok().and_then(|push| push.partial).expect("a partial push"));
     let refused = [Outcome::Refused(OperationRefused::DocumentTooLarge)];
-    let partial = parse(&push::write(&texts[..1], &refused, Some(refusals)));
-    check("PushAnswer", &[answer.clone(), partial.clone()]);
+    let partial = parse(&push::write(&texts[..1], &refused, Some(refusals), None));
+    let reached = Reached::new(true, Rev::new(1), VectorClock::parse(r#"{"a":1}"#).expect("a clock"));
+    let reached = [Outcome::Reached(Box::new(reached))];
+    let place = Some(ReachedPlace(Some(Position::START)));
+    let by_revision = parse(&push::write(&texts[..1], &reached, None, place));
+    check("ReachedRevision", by_revision["revisions"].as_array().expect("revisions"));
+    check("PushAnswer", &[answer.clone(), partial.clone(), by_revision]);
     check("RefusedOperation", partial["refused"].as_array().expect("refused"));
     let conflicts = answer["conflicts"].as_array().expect("conflicts");
     let details: Vec<Value> = conflicts.iter().map(|conflict| conflict["conflict"].clone()).collect();

@@ -10,13 +10,15 @@ use crate::core::decide::Snapshot;
 use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::quota::Usage;
 use crate::core::document::Document;
+use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
+use crate::core::numbers::Seq;
 use crate::limits::store::mongodb::LIST_MAX_VALUES;
 use crate::store::LoadRequest;
 use crate::store::mongodb::collections::Collections;
 use crate::store::mongodb::database::Database;
 use crate::store::mongodb::failure::Failure;
-use crate::store::mongodb::row::{Row, client_key, document_key};
+use crate::store::mongodb::row::{Row, client_key, document_key, entry_key};
 
 /// See [`crate::store::Store::load`].
 ///
@@ -26,10 +28,13 @@ use crate::store::mongodb::row::{Row, client_key, document_key};
 pub(crate) async fn load(database: &Database, tenant: &TenantId, request: &LoadRequest) -> Result<Snapshot, Failure> {
     let collections = database.ready().await?;
     let usage = if request.with_usage { Some(usage(collections, tenant).await?) } else { None };
-    let (documents, owners) =
-        try_join(documents(collections, tenant, request), owners(collections, tenant, request)).await?;
+    let (documents, (owners, fingerprints)) = try_join(
+        documents(collections, tenant, request),
+        try_join(owners(collections, tenant, request), fingerprints(collections, tenant, &request.places)),
+    )
+    .await?;
     let Some(documents) = documents else {
-        return Ok(Snapshot { is_cut: true, owners, usage, ..Snapshot::default() });
+        return Ok(Snapshot { is_cut: true, owners, fingerprints, usage, ..Snapshot::default() });
     };
     let mut known = HashSet::new();
     for ids in request.ids.chunks(LIST_MAX_VALUES) {
@@ -41,7 +46,7 @@ pub(crate) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
             known.insert(OperationId::from_store(Row(found.current()).text("id")?));
         }
     }
-    Ok(Snapshot { known, documents, owners, usage, ..Snapshot::default() })
+    Ok(Snapshot { known, documents, owners, fingerprints, usage, ..Snapshot::default() })
 }
 
 /// The documents of a decision. `None` if they have more bytes than were asked for.
@@ -86,6 +91,27 @@ async fn owners(
         }
     }
     Ok(owners)
+}
+
+/// The fingerprints of the log at some places. Entries that compaction has removed keep them.
+async fn fingerprints(
+    collections: &Collections,
+    tenant: &TenantId,
+    places: &[Seq],
+) -> Result<HashMap<Seq, Fingerprint>, Failure> {
+    let mut fingerprints = HashMap::new();
+    for places in places.chunks(LIST_MAX_VALUES) {
+        let keys: Vec<String> = places.iter().map(|seq| entry_key(tenant, *seq)).collect();
+        let find = collections.operations.find(doc! { "_id": { "$in": keys }, "tenant": tenant.as_str() });
+        let find = find.projection(doc! { "_id": 0, "seq": 1, "fingerprint": 1 });
+        let find = find.batch_size(batch_of(LIST_MAX_VALUES)).max_time(collections.time_limit);
+        let mut found = collections.in_time(find).await?;
+        while collections.in_time(found.advance()).await? {
+            let row = Row(found.current());
+            fingerprints.insert(row.integer("seq")?, row.fingerprint()?);
+        }
+    }
+    Ok(fingerprints)
 }
 
 /// How much a tenant keeps, without the bytes that a version without this counter has written.

@@ -1,0 +1,119 @@
+//! Finds out of which tenants another process has changed the head: a change stream, over a connection of its own.
+//!
+//! What it says is a hint. If the stream breaks, it is opened again where it ended. A server may have no change streams,
+//! or may have forgotten that place. The service looks at the heads from time to time all the same.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::unfold;
+use mongodb::bson::{RawBsonRef, RawDocumentBuf, doc};
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::ResumeToken;
+use tokio::time::{sleep, timeout};
+
+use super::MongoStore;
+use super::failure::Failure;
+use crate::core::names::TenantId;
+use crate::limits::store::mongodb::{WATCH_AWAIT_MAX_MS, WATCH_PAUSE_MS, WATCH_SILENT_MAX_MS};
+use crate::store::{Elsewhere, Watch};
+
+/// See [`crate::store::Store::watch`].
+pub(super) fn watch(store: &MongoStore) -> Watch<'_> {
+    let ear = Ear { store, open: None, place: None, has_failed: false };
+    unfold(ear, async |mut ear: Ear<'_>| Some((ear.next().await, ear))).boxed()
+}
+
+/// Listens to the changes of the heads.
+struct Ear<'a> {
+    store: &'a MongoStore,
+    open: Option<ChangeStream<RawDocumentBuf>>,
+    /// Where the stream was when it was last heard.
+    place: Option<ResumeToken>,
+    has_failed: bool,
+}
+
+impl Ear<'_> {
+    /// The next hint.
+    async fn next(&mut self) -> Elsewhere {
+        loop {
+            let Some(stream) = &mut self.open else {
+                if self.listen().await && self.place.is_none() {
+                    // Nothing was heard until now.
+                    return Elsewhere::Anywhere;
+                }
+                continue;
+            };
+            let heard = timeout(Duration::from_millis(WATCH_SILENT_MAX_MS), stream.next_if_any()).await;
+            let is_open = matches!(heard, Ok(Ok(_))) && stream.is_alive();
+            self.place = stream.resume_token().or(self.place.take());
+            if !is_open {
+                self.open = None;
+                tracing::debug!("the stream of commits of other processes broke");
+                sleep(Duration::from_millis(WATCH_PAUSE_MS)).await;
+            }
+            if let Ok(Ok(Some(event))) = heard
+                && let Some(tenant) = tenant_of(&event)
+            {
+                return Elsewhere::Tenants(vec![tenant]);
+            }
+        }
+    }
+
+    /// Opens the stream, where it ended if possible. Returns whether it is open.
+    async fn listen(&mut self) -> bool {
+        match open(self.store, self.place.clone()).await {
+            Ok(stream) => {
+                self.has_failed = false;
+                self.open = Some(stream);
+                true
+            }
+            Err(failure) => {
+                // The server may have forgotten the place.
+                self.place = None;
+                if !self.has_failed {
+                    self.has_failed = true;
+                    tracing::warn!(error.cause = %failure, "commits of other processes are noticed later for now");
+                }
+                sleep(Duration::from_millis(WATCH_PAUSE_MS)).await;
+                false
+            }
+        }
+    }
+}
+
+async fn open(store: &MongoStore, place: Option<ResumeToken>) -> Result<ChangeStream<RawDocumentBuf>, Failure> {
+    let database = store.database();
+    let opening = async {
+        database.ready().await?;
+        let heads = database.heads_over_own_connection().await?;
+        // The document itself is not needed.
+        let stream = heads.watch().pipeline([doc! { "$project": { "documentKey": 1 } }]).resume_after(place);
+        let stream = stream.max_await_time(Duration::from_millis(WATCH_AWAIT_MAX_MS)).await?;
+        Ok(stream.with_type::<RawDocumentBuf>())
+    };
+    timeout(Duration::from_millis(WATCH_SILENT_MAX_MS), opening).await.unwrap_or(Err(Failure::Late))
+}
+
+/// The tenant whose head has changed. Other events have none, such as that the collection was dropped.
+fn tenant_of(event: &RawDocumentBuf) -> Option<TenantId> {
+    let Ok(Some(RawBsonRef::Document(key))) = event.get("documentKey") else { return None };
+    TenantId::parse(key.get_str("_id").ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::Document;
+
+    use super::*;
+
+    #[test]
+    fn an_event_names_its_tenant_if_it_is_about_a_head() {
+        let tenant = |event: Document| tenant_of(&RawDocumentBuf::try_from(&event).unwrap());
+        let key = |id| doc! { "_id": { "_data": "1" }, "documentKey": { "_id": id } };
+        assert_eq!(tenant(key("é")), Some(TenantId::literal("é")));
+        for other in [key("a\nb"), doc! { "_id": 1 }, doc! { "documentKey": { "_id": 5 } }, doc! { "documentKey": 5 }] {
+            assert_eq!(tenant(other.clone()), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The reads for a decision.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::core::access::labels::FormerLabels;
+use crate::core::decide::Snapshot;
+use crate::core::decide::owners::ClientOwner;
+use crate::core::decide::quota::Usage;
+use crate::core::names::{ClientId, FromStore as _, OperationId, TenantId};
+use crate::store::LoadRequest;
+use crate::store::integers::signed;
+use crate::store::postgres::connections::Parameter;
+use crate::store::postgres::database::Database;
+use crate::store::postgres::failure::Failure;
+use crate::store::postgres::row::Columns;
+
+/// See [`crate::store::Store::load`].
+pub(crate) async fn load(database: &Database, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot, Failure> {
+    let ids: Vec<&str> = request.ids.iter().map(OperationId::as_str).collect();
+    let collections: Vec<&str> = request.keys.iter().map(|key| key.collection.as_str()).collect();
+    let doc_ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
+    let client_ids: Vec<&str> = request.client_ids.iter().map(ClientId::as_str).collect();
+    let places: Vec<i64> = request.places.iter().copied().map(signed).collect();
+    let is_plain = client_ids.is_empty() && places.is_empty();
+    let sql = match (request.with_labels, request.with_usage, is_plain) {
+        (true, ..) => LOAD_WITH_ALL,
+        (false, false, true) => LOAD,
+        (false, true, true) => LOAD_WITH_USAGE,
+        (false, false, false) => LOAD_WITH_OWNERS,
+        (false, true, false) => LOAD_WITH_BOTH,
+    };
+    let (tenant, max_bytes) = (tenant.as_str(), signed(request.max_bytes as u64));
+    let mut parameters: Vec<Parameter<'_>> = vec![
+        (&tenant, Type::TEXT),
+        (&ids, Type::TEXT_ARRAY),
+        (&collections, Type::TEXT_ARRAY),
+        (&doc_ids, Type::TEXT_ARRAY),
+        (&max_bytes, Type::INT8),
+    ];
+    if request.with_labels || !is_plain {
+        parameters.push((&client_ids, Type::TEXT_ARRAY));
+        parameters.push((&places, Type::INT8_ARRAY));
+    }
+    if request.with_labels {
+        parameters.push((&request.with_usage, Type::BOOL));
+    }
+    let (mut snapshot, mut bytes) = (Snapshot::default(), 0);
+    for row in &database.rows(sql, &parameters).await? {
+        let mut columns = Columns::of(row);
+        let known_id: Option<&str> = columns.take()?;
+        let is_document = Columns::behind(row, 1).take::<Option<&str>>()?.is_some();
+        if let Some(id) = known_id {
+            snapshot.known.insert(OperationId::from_store(id));
+        } else if is_document {
+            let (key, mut document) = (columns.key()?, columns.document()?);
+            if request.with_labels {
+                document.former_labels = FormerLabels::from_stored(columns.take()?)?;
+            }
+            bytes += document.bytes();
+            snapshot.documents.insert(key, document);
+        } else if let Some(client_id) = Columns::behind(row, 6).take::<Option<&str>>()? {
+            let (mut counter, mut subject) = (Columns::behind(row, 3), Columns::behind(row, 4));
+            let owner = ClientOwner { subject: subject.subject()?, counter: counter.integer()? };
+            snapshot.owners.insert(ClientId::from_store(client_id), owner);
+        } else if Columns::behind(row, 5).take::<Option<&str>>()?.is_some() {
+            snapshot.usage = Some(read_usage(row)?);
+        } else {
+            let seq = Columns::behind(row, 3).integer()?;
+            snapshot.fingerprints.extend(Columns::behind(row, 7).optional_fingerprint()?.map(|there| (seq, there)));
+        }
+    }
+    Ok(Snapshot { is_cut: bytes > request.max_bytes, ..snapshot })
+}
+
+/// The row of [`LOAD_WITH_USAGE`] that belongs to no id, document, client or place.
+fn read_usage(row: &Row) -> Result<Usage, Failure> {
+    let documents = Columns::behind(row, 3).integer()?;
+    let operation_ids = Columns::behind(row, 5).text()?.parse().map_err(|_| Failure::Answer("a number of ids"))?;
+    let bytes = Columns::behind(row, 7).integer()?;
+    Ok(Usage { documents, bytes, operation_ids })
+}
+
+/// The ids and documents of a decision.
+const LOAD: &str = "SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)";
+
+/// The same with a row that says how much the tenant keeps. It has no id and no document.
+const LOAD_WITH_USAGE: &str = "
+    SELECT * FROM {schema}.syncflow_usage($1) UNION ALL
+    SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+";
+
+/// The same with a row for the owner of each client id, and one for each place of the log.
+const LOAD_WITH_OWNERS: &str = "
+    SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
+    SELECT * FROM {schema}.syncflow_load_places($1, $7) UNION ALL
+    SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+";
+
+/// The same with both.
+const LOAD_WITH_BOTH: &str = "
+    SELECT * FROM {schema}.syncflow_usage($1) UNION ALL
+    SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
+    SELECT * FROM {schema}.syncflow_load_places($1, $7) UNION ALL
+    SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+";
+
+/// The same with both, and with the former labels of the documents. The row of the usage is there if the last parameter
+/// is true.
+const LOAD_WITH_ALL: &str = "
+    SELECT l.*, (
+        SELECT f.labels
+        FROM {schema}.syncflow_former_labels AS f
+        WHERE
+            f.tenant OPERATOR(pg_catalog.=) $1
+            AND f.collection OPERATOR(pg_catalog.=) l.collection
+            AND f.doc_id OPERATOR(pg_catalog.=) l.doc_id
+    )
+    FROM (
+        SELECT * FROM {schema}.syncflow_usage($1) WHERE $8 UNION ALL
+        SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
+        SELECT * FROM {schema}.syncflow_load_places($1, $7) UNION ALL
+        SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+    ) AS l
+";
