@@ -9,6 +9,7 @@ mod endpoints;
 mod faults;
 mod fuzzed;
 mod history;
+mod isolation;
 mod lambda;
 mod mongodb;
 mod notes;

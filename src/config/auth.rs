@@ -7,8 +7,6 @@ use std::path::PathBuf;
 use super::secret::{Secret, file};
 use super::variables::{ConfigError, Variables, wrong};
 use crate::core::names::TenantId;
-use crate::limits::auth::JWKS_MAX_BYTES;
-use crate::limits::config::SECRET_FILE_MAX_BYTES;
 
 /// Whether requests need a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +53,8 @@ pub enum KeyConfig {
     Secret(Secret),
     /// The text of a provider's set of keys.
     Set(Secret),
+    /// The file with such a set, which may change.
+    File(PathBuf),
     /// The URL at which a provider publishes its set of keys.
     Url(String),
 }
@@ -143,10 +143,7 @@ impl KeyConfig {
             "AUTH_HS256_SECRET_FILE" => Self::Secret(Secret::new(variable, file::read(variable, &value)?)),
             "AUTH_JWKS" => Self::Set(Secret::new(variable, value)),
             "AUTH_JWKS_URL" => Self::Url(value),
-            _ => {
-                const { assert!(JWKS_MAX_BYTES <= SECRET_FILE_MAX_BYTES, "a set of keys fits the file") };
-                Self::Set(Secret::new(variable, file::read_lines(variable, &value)?))
-            }
+            _ => Self::File(value.into()),
         };
         Ok(Some((variable, keys)))
     }
@@ -158,6 +155,7 @@ impl JwtConfig {
         let provider = match &keys {
             KeyConfig::Secret(_) => None,
             KeyConfig::Set(set) => set.variable(),
+            KeyConfig::File(_) => Some("AUTH_JWKS_FILE"),
             KeyConfig::Url(_) => Some("AUTH_JWKS_URL"),
         };
         if let Some(beside) = provider {

@@ -348,6 +348,7 @@ macro_rules! for_each_conformance_check {
                 rules: [
                     a_reader_gets_exactly_the_documents_that_it_may_see,
                     a_document_that_leaves_a_list_leaves_its_devices,
+                    a_removal_is_for_devices_that_may_have_the_document,
                     a_forbidden_operation_changes_nothing_and_holds_up_no_other,
                     a_conflict_with_a_hidden_document_shows_nothing_of_it,
                     pushes_of_two_principals_that_share_a_commit_have_their_own_rights,

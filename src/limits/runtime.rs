@@ -107,8 +107,8 @@ pub const STORE_RETRY_PAUSE_MAX_MS: u64 = 15_000;
 /// Largest file of static tokens, in bytes.
 pub const TOKENS_FILE_MAX_BYTES: usize = 1024 * 1024;
 
-/// How long the file of static tokens is trusted until it is read again, in milliseconds.
-pub const TOKENS_FILE_TRUSTED_MS: u64 = 1_000;
+/// How long the file of static tokens, or that of keys, is trusted until it is read again, in milliseconds.
+pub const ACCESS_FILE_TRUSTED_MS: u64 = 1_000;
 
 /// Most memory for tokens that were verified, in bytes.
 pub const VERIFIED_TOKENS_MAX_BYTES: usize = 4 * 1024 * 1024;

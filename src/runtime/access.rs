@@ -5,12 +5,12 @@ mod cache;
 #[cfg(feature = "sign-in")]
 mod fetch;
 #[cfg(feature = "sign-in")]
+mod fresh_file;
+#[cfg(feature = "sign-in")]
 mod key_cache;
 pub(super) mod rates;
 #[cfg(feature = "sign-in")]
 mod sign_in;
-#[cfg(feature = "sign-in")]
-mod tokens_file;
 
 use std::sync::Arc;
 

@@ -396,7 +396,11 @@ impl Store for MemoryStore {
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
         Ok(self.with(tenant, |tenant| {
             let known = request.ids.into_iter().filter(|id| tenant.known.contains(id)).collect();
-            let document = |key: DocumentKey| tenant.documents.get(&key).map(|(_, document)| (key, document.clone()));
+            let document = |key: DocumentKey| {
+                let (seq, document) = tenant.documents.get(&key)?;
+                let former_labels = document.former_labels.clone().stored_at(*seq);
+                Some((key, Document { former_labels, ..document.clone() }))
+            };
             let documents: HashMap<_, _> = request.keys.into_iter().filter_map(document).collect();
             let is_cut = documents.values().map(Document::bytes).sum::<usize>() > request.max_bytes;
             let documents = if is_cut { HashMap::new() } else { documents };

@@ -63,6 +63,11 @@ fn a_cursor_has_one_text() {
 }
 
 #[test]
+fn a_token_is_refused_or_sound() {
+    hold("tokens", 2_000, properties::a_token_is_refused_or_sound);
+}
+
+#[test]
 fn clocks_are_an_order() {
     hold("clocks", 5_000, properties::clocks_are_an_order);
 }

@@ -326,7 +326,8 @@ class Template(unittest.TestCase):
         given = {"DatabaseUri": "postgresql://db/syncflow"}
         self.assertTrue(PLAIN["Parameters"]["AuthHs256Secret"]["NoEcho"])
         provider = {"AuthIssuer": "https://id.example.com", "AuthAudience": "sync", "AuthHs256Secret": ""}
-        for said in ({"Auth": "off", "AuthHs256Secret": ""}, provider | {"AuthJwks": "{}"},
+        off = {"Auth": "off", "AuthHs256Secret": "", "AuthTenantClaim": ""}
+        for said in (off, provider | {"AuthJwks": "{}"},
                      provider | {"AuthJwksUrl": "https://id.example.com/keys"}, {}):
             self.assertEqual(refusals(given | said), [], said)
         for missing in ("AuthIssuer", "AuthAudience"):
@@ -334,11 +335,31 @@ class Template(unittest.TestCase):
             self.assertIn("need AuthIssuer and AuthAudience", refused)
         [refused] = refusals(given | {"AuthHs256Secret": ""})
         self.assertIn("Auth=off is needed", refused)
-        [refused] = refusals(given | {"Auth": "off"})
+        [refused] = refusals(given | off | {"AuthHs256Secret": "s" * 32})
         self.assertIn("excludes", refused)
+        [refused] = refusals(given | {"AuthTenantClaim": ""})
+        self.assertIn("Tokens need AuthTenant or AuthTenantClaim", refused)
+        self.assertEqual(refusals(given | {"AuthTenant": "team", "AuthTenantClaim": ""}), [])
+        for both in ({"AuthTenant": "team"}, off | {"AuthTenant": "team"}):
+            [refused] = refusals(given | both)
+            self.assertIn("Only one of AuthTenant, AuthTenantClaim", refused)
         for _, function in functions().values():
             variables = evaluated(function["Environment"]["Variables"], given)
             self.assertEqual((variables["AUTH"], variables["AUTH_ROLE_CLAIM"]), ("", "role"))
+
+    def test_every_function_has_the_rules(self):
+        given = {"DatabaseUri": "postgresql://db/syncflow"}
+        text, layer = "[others]\nread = []", "arn:aws:lambda:eu-central-1:123456789012:layer:rules:7"
+        [refused] = refusals(given | {"AccessRules": text, "AccessRulesLayerArn": layer})
+        self.assertIn("Only one of AccessRules", refused)
+        for more, expected in (({}, ("", None, [])), ({"AccessRules": text}, (text, None, [])),
+                               ({"AccessRulesLayerArn": layer}, ("", "/opt/rules.toml", [layer]))):
+            self.assertEqual(refusals(given | more), [])
+            for _, function in functions().values():
+                variables = evaluated(function["Environment"]["Variables"], given | more)
+                layers = evaluated(function["Layers"], given | more)
+                found = (variables["RULES"], variables.get("RULES_FILE"), layers)
+                self.assertEqual(found, expected)
 
     def test_a_network_is_given_as_a_whole_or_not_at_all(self):
         given = {"DatabaseUri": "postgresql://db/syncflow"}

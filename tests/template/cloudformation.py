@@ -126,7 +126,8 @@ def evaluated(value: object, given: dict) -> object:
 
 def refusals(given: dict) -> list:
     """What CloudFormation says against a stack with these parameters, and with tokens if nothing else is said."""
-    given = {"AuthHs256Secret": "s" * 32} | given
+    tokens = {"AuthHs256Secret": "s" * 32, "AuthTenantClaim": "sub"}
+    given = tokens | given
     return [assertion["AssertDescription"]
             for rule in PLAIN["Rules"].values() if evaluated(rule.get("RuleCondition", True), given)
             for assertion in rule["Assertions"] if not evaluated(assertion["Assert"], given)]

@@ -306,8 +306,42 @@ fn a_token_is_three_parts_in_one_encoding() {
     for bad in ["[]", "null", "{", "{\"alg\":\"HS256\"} x"] {
         assert!(sign(bad.as_bytes(), body.as_bytes()).is_err(), "{bad}");
     }
-    let long = json!({"x": "x".repeat(TOKEN_MAX_BYTES)});
-    assert_eq!(check(&sign_hs256(SECRET, &long), &keys).err(), Some(Reason::TooLong));
+}
+
+/// The characters of base64 in the order of their values.
+const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+#[test]
+fn bits_behind_the_last_byte_of_a_part_are_zero() {
+    let keys = Keys::from_secret(SECRET).unwrap();
+    let good = sign_hs256(SECRET, &claims());
+    // 32 bytes have 43 characters, of which the last one has two bits too many.
+    let (rest, last) = good.split_at(good.len() - 1);
+    let value = BASE64.find(last).unwrap();
+    assert_eq!(value % 4, 0);
+    for more in 1..4 {
+        let same_bytes = format!("{rest}{}", &BASE64[value + more..=value + more]);
+        assert_eq!(check(&same_bytes, &keys).err(), Some(Reason::Malformed), "{more}");
+    }
+}
+
+#[test]
+fn a_token_has_a_largest_size() {
+    let keys = Keys::from_secret(SECRET).unwrap();
+    let of_size = |padding: usize| {
+        let mut claims = claims();
+        claims["x"] = json!("x".repeat(padding));
+        sign_hs256(SECRET, &claims)
+    };
+    let largest = (0..TOKEN_MAX_BYTES).map(of_size).take_while(|token| token.len() <= TOKEN_MAX_BYTES).last().unwrap();
+    assert!(largest.len() > TOKEN_MAX_BYTES - 4 && check(&largest, &keys).is_ok());
+    for padding in [TOKEN_MAX_BYTES, 5 * 1024 * 1024] {
+        assert_eq!(check(&of_size(padding), &keys).err(), Some(Reason::TooLong));
+    }
+    let levels = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let deep = format!("{}.{}.AA", encode(r#"{"alg":"HS256"}"#), encode(levels));
+    assert_eq!(check(&deep, &keys).err(), Some(Reason::TooLong));
+    assert_eq!(key_id(&deep), None);
 }
 
 #[test]

@@ -173,6 +173,36 @@ pub async fn a_document_that_leaves_a_list_leaves_its_devices(world: &World) {
     assert!(!began_later.received.contains("doc"), "it never had the document: {}", began_later.received);
 }
 
+/// A device that was in sync after a document had left its lists learns nothing of it, whatever happens to it.
+pub async fn a_removal_is_for_devices_that_may_have_the_document(world: &World) {
+    let world = with_rules(world, rules());
+    let owner = principal(&world, "ann", &["a", "b", "c"]);
+    let applied = [Outcome::Applied];
+    let new_device = || Device::of(principal(&world, "al", &["a"]));
+    let (mut early, mut never) = (new_device(), new_device());
+    never.sync(&world).await;
+    assert_eq!(push(&world, &owner, [in_list(insert("op-1", "doc"), "a")]).await, applied);
+    assert_eq!(early.sync(&world).await, ["doc"]);
+    // It leaves the list in the middle of a push, and is moved and changed again by others.
+    let moves = [in_list(update("op-2", "doc"), "b"), in_list(update("op-3", "doc"), "c")];
+    assert_eq!(push(&world, &owner, moves).await, [Outcome::Applied, Outcome::Applied]);
+    let mut late = new_device();
+    assert_eq!(late.sync(&world).await, Vec::<&str>::new());
+    assert_eq!(early.sync(&world).await, Vec::<&str>::new());
+    let received = early.received.len();
+    for number in 4..7 {
+        let again = in_list(update(&format!("op-{number}"), "doc"), if number == 5 { "b" } else { "c" });
+        assert_eq!(push(&world, &owner, [again]).await, applied);
+        assert_eq!((late.sync(&world).await, early.sync(&world).await), (vec![], vec![]));
+    }
+    assert_eq!(push(&world, &owner, [delete("op-7", "doc")]).await, applied);
+    assert_eq!((late.sync(&world).await, early.sync(&world).await), (vec![], vec![]));
+    assert!(late.received.is_empty(), "it never had the document: {}", late.received);
+    assert_eq!(early.received.len(), received, "it has removed the document already: {}", early.received);
+    assert_eq!(never.sync(&world).await, Vec::<&str>::new());
+    assert!(never.received.contains("doc"), "it was in sync before, so it might have the document");
+}
+
 /// An operation that its author may not do changes nothing. Its neighbours are decided as always.
 pub async fn a_forbidden_operation_changes_nothing_and_holds_up_no_other(world: &World) {
     let world = with_rules(world, rules());

@@ -10,6 +10,7 @@ use super::table::{Right, Table, is_general};
 use crate::core::document::fields::DataOfDocument;
 use crate::core::json::Object;
 use crate::core::names::Collection;
+use crate::core::numbers::Seq;
 
 /// The documents that a principal may see and change. Cheap to clone.
 ///
@@ -97,14 +98,14 @@ impl View {
     #[must_use]
     pub fn permits_tombstone(&self, collection: &Collection, former: &FormerLabels) -> bool {
         let Some(holder) = &self.holder else { return true };
-        self.permits_in_general(Right::Read, collection) || former.last.intersects(&holder.labels)
+        self.permits_in_general(Right::Read, collection) || former.show_tombstone_to(&holder.labels)
     }
 
-    /// Whether the principal may have seen an earlier state of a document that it cannot see now.
+    /// Whether the principal may have seen a state of a document, which it cannot see now, at this place of the log or
+    /// later.
     #[must_use]
-    pub fn has_lost(&self, former: &FormerLabels) -> bool {
-        let Some(holder) = &self.holder else { return false };
-        former.earlier.intersects(&holder.labels) || former.last.intersects(&holder.labels)
+    pub fn has_lost_after(&self, place: Seq, former: &FormerLabels) -> bool {
+        self.holder.as_ref().is_some_and(|holder| former.lost_after(place, &holder.labels))
     }
 
     /// The labels by which a document with this data can be seen.

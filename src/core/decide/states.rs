@@ -59,9 +59,9 @@ impl<'a> Working<'a> {
         self.content.bytes() + self.clock_bytes()
     }
 
-    /// The labels by which it can be seen.
-    pub(super) fn labels(&self, view: &View, key: &DocumentKey) -> Labels {
-        self.content.data().map_or_else(Labels::default, |data| view.labels_of(&key.collection, &data))
+    /// The labels by which it can be seen. `None` if there is no document or a tombstone.
+    pub(super) fn labels(&self, view: &View, key: &DocumentKey) -> Option<Labels> {
+        self.content.data().map(|data| view.labels_of(&key.collection, &data))
     }
 
     /// The part of the tenant's usage that belongs to it.

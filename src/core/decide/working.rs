@@ -234,7 +234,7 @@ impl<'a> WorkingSet<'a> {
         }
         let (totals, keys_before, kept_before) = (self.totals, working.content.open_keys(), working.kept());
         let labels_before = working.labels(view, &operation.key);
-        let was_live = !working.content.is_nothing();
+        let was_live = labels_before.is_some();
         let content = match working.content.change(&operation.change) {
             Ok(content) => content,
             Err(problem) => {
@@ -246,12 +246,9 @@ impl<'a> WorkingSet<'a> {
         };
         let labels = working.labels(view, &operation.key);
         let former = &working.now.former_labels;
-        let former_labels = if view.has_rules() {
-            former.after_write(&labels_before, &labels, working.content.is_nothing())
-        } else {
-            former.clone()
-        };
-        let are_few = former_labels.earlier.len() <= FORMER_LABELS_MAX_ENTRIES;
+        let former_labels =
+            if view.has_rules() { former.after_write(labels_before.as_ref(), labels.as_ref()) } else { former.clone() };
+        let are_few = former_labels.lost_len() <= FORMER_LABELS_MAX_ENTRIES;
         let is_permitted = (are_few || view.may_do_everything())
             && match working.content.data() {
                 Some(data) => {
@@ -448,7 +445,8 @@ impl<'a> WorkingSet<'a> {
             let seen_rev = working.before.map(|before| before.rev);
             let labels_before = working.before.map(|before| &before.former_labels);
             let changes_labels = match labels_before {
-                Some(before) => *before != document.former_labels,
+                // A place that was learned from the store is to be stored too.
+                Some(before) => before.to_stored() != document.former_labels.to_stored(),
                 None => !document.former_labels.is_empty(),
             };
             documents.push(DocumentWrite { key: key.clone(), seen_rev, document, operation_index, changes_labels });

@@ -9,21 +9,39 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::cache::VerifiedTokens;
 use super::fetch::KeyUrl;
+use super::fresh_file::{FreshFile, Kind};
 use super::key_cache::KeyCache;
-use super::tokens_file::TokensFile;
 use crate::api::{Authenticate, Denied};
-use crate::auth::{BadKeys, Keys, Reason, TenantSource, TokenRules, VerifiedToken, key_id, tokens, verify};
+use crate::auth::tokens::{self, StaticTokens};
+use crate::auth::{BadKeys, Keys, Reason, TenantSource, TokenRules, VerifiedToken, key_id, verify};
 use crate::config::{ConfigError, JwtConfig, KeyConfig, Secret, TenantConfig, TokenConfig};
 use crate::core::access::Principal;
-use crate::limits::auth::TOKEN_MAX_BYTES;
+use crate::core::numbers::UnixMs;
+use crate::limits::auth::{JWKS_MAX_BYTES, TOKEN_MAX_BYTES};
+use crate::limits::runtime::TOKENS_FILE_MAX_BYTES;
 use crate::service::Host;
 
 /// The header in which a request names one of the tenants of its token.
 const TENANT: HeaderName = HeaderName::from_static("x-syncflow-tenant");
 
+/// The file of static tokens.
+const TOKENS_FILE: Kind<StaticTokens> = Kind {
+    variable: "AUTH_TOKENS_FILE",
+    max_bytes: TOKENS_FILE_MAX_BYTES,
+    parse: |text| StaticTokens::parse(text).map_err(|problem| problem.to_string()),
+};
+
+/// The file of a provider's keys.
+const KEYS_FILE: Kind<Keys> = Kind {
+    variable: "AUTH_JWKS_FILE",
+    max_bytes: JWKS_MAX_BYTES,
+    parse: |text| Keys::from_jwks(text.trim_start_matches('\u{feff}')).map_err(|problem| problem.to_string()),
+};
+
 /// The source of the keys.
 enum KeySource {
     Settings(Arc<Keys>),
+    File(Arc<FreshFile<Keys>>),
     Provider(Arc<KeyCache>),
 }
 
@@ -36,6 +54,7 @@ impl KeySource {
         match config {
             KeyConfig::Secret(secret) => read(Keys::from_secret(secret.reveal().as_bytes()), secret),
             KeyConfig::Set(set) => read(Keys::from_jwks(set.reveal()), set),
+            KeyConfig::File(path) => Ok(Self::File(FreshFile::open(KEYS_FILE, path, host.now_ms())?)),
             KeyConfig::Url(url) => {
                 let url = KeyUrl::parse(url).map_err(|problem| ConfigError::new("AUTH_JWKS_URL", problem))?;
                 Ok(Self::Provider(KeyCache::new(Box::new(url), Arc::clone(host))))
@@ -44,9 +63,10 @@ impl KeySource {
     }
 
     /// The keys for a token that names this key id. The id may be missing among them.
-    async fn keys(&self, id: Option<&str>) -> Result<Arc<Keys>, Denied> {
+    async fn keys(&self, id: Option<&str>, now_ms: UnixMs) -> Result<Arc<Keys>, Denied> {
         match self {
             Self::Settings(keys) => Ok(Arc::clone(keys)),
+            Self::File(file) => Ok(file.content(now_ms).await),
             Self::Provider(cache) => cache.keys(id).await,
         }
     }
@@ -55,7 +75,7 @@ impl KeySource {
 /// Authenticates requests with the tokens that the settings allow.
 pub(super) struct SignIn {
     host: Arc<dyn Host>,
-    static_tokens: Option<TokensFile>,
+    static_tokens: Option<Arc<FreshFile<StaticTokens>>>,
     jwt: Option<(KeySource, TokenRules)>,
     verified: VerifiedTokens,
 }
@@ -63,7 +83,8 @@ pub(super) struct SignIn {
 impl SignIn {
     pub(super) fn open(config: &TokenConfig, host: Arc<dyn Host>) -> Result<Self, ConfigError> {
         let now_ms = host.now_ms();
-        let static_tokens = config.tokens_file.as_deref().map(|path| TokensFile::open(path, now_ms)).transpose()?;
+        let static_tokens =
+            config.tokens_file.as_deref().map(|path| FreshFile::open(TOKENS_FILE, path, now_ms)).transpose()?;
         let jwt = config.jwt.as_ref().map(|jwt| Ok((KeySource::open(&jwt.keys, &host)?, rules(jwt)))).transpose()?;
         Ok(Self { host, static_tokens, jwt, verified: VerifiedTokens::default() })
     }
@@ -72,12 +93,12 @@ impl SignIn {
         let now_ms = self.host.now_ms();
         let hash = tokens::hash(token);
         if let Some(file) = &self.static_tokens
-            && let Some(found) = file.tokens(now_ms).find(&hash)
+            && let Some(found) = file.content(now_ms).await.find(&hash)
         {
             return Ok(Arc::new(found.clone()));
         }
         let (source, rules) = self.jwt.as_ref().ok_or(Denied::InvalidToken)?;
-        let mut keys = source.keys(None).await?;
+        let mut keys = source.keys(None, now_ms).await?;
         if let Some(token) = self.verified.get(&hash, &keys) {
             return Ok(token);
         }
@@ -85,14 +106,14 @@ impl SignIn {
         if let Some(id) = &id
             && !keys.knows(id)
         {
-            keys = source.keys(Some(id)).await?;
+            keys = source.keys(Some(id), now_ms).await?;
         }
         let mut verified = verify(token, &keys, now_ms, rules);
         if let (Err(Reason::Signature), Some(id)) = (&verified, &id)
             && !keys.has(id)
         {
             // Only a key without an id was tried so far.
-            keys = source.keys(Some(id)).await?;
+            keys = source.keys(Some(id), now_ms).await?;
             verified = verify(token, &keys, now_ms, rules);
         }
         let verified = verified.map_err(|reason| {

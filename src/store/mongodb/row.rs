@@ -288,7 +288,7 @@ impl<'a> Row<'a> {
             operation_id: OperationId::from_store(self.text("operationId")?),
             client_id: ClientId::from_store(self.text("clientId")?),
             timestamp: self.integer("timestamp")?,
-            former_labels: FormerLabels::from_stored(self.optional_text("formerLabels")?)?,
+            former_labels: FormerLabels::from_stored(self.optional_text("formerLabels")?, self.integer("seq")?)?,
         })
     }
 

@@ -39,7 +39,7 @@ pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: Load
         }
     }
     let mut find_document = transaction.prepare_cached(
-        "SELECT rev, data, clock, operation_id, client_id, timestamp, former_labels FROM documents
+        "SELECT rev, data, clock, operation_id, client_id, timestamp, former_labels, seq FROM documents
          WHERE tenant = ?1 AND collection = ?2 AND id = ?3",
     )?;
     let usage = if request.with_usage { Some(read_usage(&transaction, tenant)?) } else { None };

@@ -117,7 +117,7 @@ pub(super) fn damaged_labels(row: &Row<'_>, problem: DamagedLabels) -> rusqlite:
 
 const FORMER_LABELS: usize = 11;
 
-/// A row of `rev, data, clock, operation_id, client_id, timestamp, former_labels`: the state for a decision.
+/// A row of `rev, data, clock, operation_id, client_id, timestamp, former_labels, seq`: the state for a decision.
 pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
     Ok(Document {
         rev: integer(row, 0)?,
@@ -126,7 +126,7 @@ pub(super) fn read_document(row: &Row<'_>) -> rusqlite::Result<Document> {
         operation_id: OperationId::from_store(text(row, 3)?),
         client_id: ClientId::from_store(text(row, 4)?),
         timestamp: integer(row, 5)?,
-        former_labels: FormerLabels::from_stored(row.get_ref(6)?.as_str_or_null()?)
+        former_labels: FormerLabels::from_stored(row.get_ref(6)?.as_str_or_null()?, integer(row, 7)?)
             .map_err(|problem| damaged(row, 6, problem))?,
     })
 }

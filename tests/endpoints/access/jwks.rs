@@ -127,6 +127,42 @@ async fn a_provider_that_cannot_be_reached_is_answered_with_503() {
 }
 
 #[tokio::test]
+async fn a_file_of_keys_is_read_again_when_it_changes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("keys.json");
+    let write = |keys: &[&Issuer]| {
+        let keys: Vec<Value> = keys.iter().map(|issuer| issuer.jwk()).collect();
+        std::fs::write(&file, format!("\u{feff}{}\n", json!({ "keys": keys }))).expect("it is written");
+    };
+    let (old, new) = (Issuer::new(), Issuer::new());
+    write(&[&old]);
+    let path = file.to_str().expect("text");
+    let settings =
+        [("AUTH_JWKS_FILE", path), ("AUTH_ISSUER", "me"), ("AUTH_AUDIENCE", "sync"), ("AUTH_TENANT_CLAIM", "sub")];
+    let clock = Clock::at(TokioHost.now_ms());
+    let server = server::start_with(Arc::new(MemoryStore::new()), Arc::clone(&clock) as _, &settings).await;
+    let (by_old, by_new) = (old.authorization(), new.authorization());
+    let statuses = async || [status(&server, &by_old).await, status(&server, &by_new).await];
+    assert_eq!(statuses().await, [200, 401]);
+    write(&[&new]);
+    assert_eq!(statuses().await, [200, 401], "the file is trusted for a while");
+    clock.advance(1_000);
+    assert_eq!(statuses().await, [401, 200], "although the old token is remembered");
+    // A file with a mistake, or without keys, leaves the old keys in place.
+    for mistake in ["{", r#"{"keys":[]}"#] {
+        std::fs::write(&file, mistake).expect("it is written");
+        clock.advance(1_000);
+        assert_eq!(statuses().await, [401, 200], "{mistake}");
+    }
+    std::fs::remove_file(&file).expect("it is removed");
+    clock.advance(1_000);
+    assert_eq!(statuses().await, [401, 200]);
+    write(&[&old, &new]);
+    clock.advance(1_000);
+    assert_eq!(status(&server, &by_new).await, 200);
+}
+
+#[tokio::test]
 async fn the_keys_of_a_provider_and_a_secret_may_stand_in_files() {
     let directory = tempfile::tempdir().expect("a directory");
     let (keys, secret) = (directory.path().join("keys.json"), directory.path().join("secret"));

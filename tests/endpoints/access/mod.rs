@@ -5,4 +5,5 @@ mod jwks;
 pub(super) mod roles;
 pub(super) mod secrets;
 pub(super) mod sign_in;
+mod tenants;
 pub(super) mod walk;

@@ -8,15 +8,15 @@ use super::PATIENCE;
 use crate::endpoints::client::Api;
 
 /// A stream that is open.
-pub(super) struct Events {
-    pub(super) headers: HeaderMap,
+pub(in crate::endpoints) struct Events {
+    pub(in crate::endpoints) headers: HeaderMap,
     response: Response,
     text: String,
 }
 
 /// An event, or what stands in its place.
 #[derive(Debug, PartialEq)]
-pub(super) enum Event {
+pub(in crate::endpoints) enum Event {
     Changed {
         id: String,
     },
@@ -28,7 +28,7 @@ pub(super) enum Event {
 }
 
 /// Opens a stream. The answer may be another one.
-pub(super) async fn open(api: &Api, headers: &[(&str, &str)]) -> Response {
+pub(in crate::endpoints) async fn open(api: &Api, headers: &[(&str, &str)]) -> Response {
     let mut request = Client::new().get(format!("http://{}/changes/stream", api.authority()));
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -38,7 +38,7 @@ pub(super) async fn open(api: &Api, headers: &[(&str, &str)]) -> Response {
 
 impl Events {
     /// Opens a stream, which begins with the time until the next connection.
-    pub(super) async fn of(api: &Api, headers: &[(&str, &str)]) -> Self {
+    pub(in crate::endpoints) async fn of(api: &Api, headers: &[(&str, &str)]) -> Self {
         let response = open(api, headers).await;
         assert_eq!(response.status(), 200);
         let mut events = Self { headers: response.headers().clone(), response, text: String::new() };
@@ -49,7 +49,7 @@ impl Events {
     }
 
     /// The next event; comments are left out.
-    pub(super) async fn next(&mut self) -> Event {
+    pub(in crate::endpoints) async fn next(&mut self) -> Event {
         loop {
             let Some(block) = self.block().await else { return Event::Over };
             let lines: Vec<(&str, &str)> = block.lines().filter_map(|line| line.split_once(": ")).collect();
@@ -63,7 +63,7 @@ impl Events {
     }
 
     /// The place of the next event, which must be about a change.
-    pub(super) async fn changed(&mut self) -> String {
+    pub(in crate::endpoints) async fn changed(&mut self) -> String {
         match self.next().await {
             Event::Changed { id } => id,
             other => panic!("{other:?} is not about a change"),

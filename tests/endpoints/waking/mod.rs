@@ -1,7 +1,7 @@
 //! Clients learn of changes at once: pulls that wait, and streams of events.
 
 mod ends;
-mod events;
+pub(super) mod events;
 mod stream;
 mod wait;
 

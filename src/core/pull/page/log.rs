@@ -210,7 +210,7 @@ impl LogPageBuilder {
     /// A document as the reader may see it: as it is, or as removed if the reader may have seen it earlier.
     fn seen(&self, entry: LogEntry, former_labels: Option<&str>) -> Result<Option<LogEntry>, DamagedLabels> {
         let collection = &entry.key.collection;
-        let former = FormerLabels::from_stored(former_labels)?;
+        let former = FormerLabels::from_stored(former_labels, entry.seq)?;
         let is_visible = match &entry.change {
             Change::Insert(data) => self.view.permits(Right::Read, collection, data),
             // No document has this form.
@@ -220,12 +220,12 @@ impl LogPageBuilder {
         if is_visible {
             return Ok(Some(entry));
         }
-        // A reader that has nothing yet, or began later, never had the document.
-        let began_before = match self.scan {
-            Scan::State { tombstones_after, .. } => tombstones_after.is_some_and(|began| entry.seq > began),
-            Scan::Log { .. } => false,
+        // A reader that has nothing yet, or was in sync later, does not have the document.
+        let may_have_it = match self.scan {
+            Scan::State { tombstones_after: Some(in_sync), .. } => self.view.has_lost_after(in_sync, &former),
+            Scan::State { tombstones_after: None, .. } | Scan::Log { .. } => false,
         };
-        Ok((began_before && self.view.has_lost(&former)).then(|| entry.removed()))
+        Ok(may_have_it.then(|| entry.removed()))
     }
 
     /// The page. It is complete if no row is left or `push` returned false. `fingerprint_at` reads the log's

@@ -54,8 +54,10 @@ pub(crate) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
             snapshot.known.insert(OperationId::from_store(id));
         } else if is_document {
             let (key, mut document) = (columns.key()?, columns.document()?);
-            if request.with_labels {
-                document.former_labels = FormerLabels::from_stored(columns.take()?)?;
+            if request.with_labels
+                && let Some(labels) = columns.take::<Option<&str>>()?
+            {
+                document.former_labels = FormerLabels::from_stored(Some(labels), columns.integer()?)?;
             }
             bytes += document.bytes();
             snapshot.documents.insert(key, document);
@@ -105,21 +107,31 @@ const LOAD_WITH_BOTH: &str = "
     SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
 ";
 
-/// The same with both, and with the former labels of the documents. The row of the usage is there if the last parameter
-/// is true.
+/// The same with both, and with the former labels of the documents. A document that has some also has the place of its
+/// last operation. The row of the usage is there if the last parameter is true.
 const LOAD_WITH_ALL: &str = "
-    SELECT l.*, (
-        SELECT f.labels
-        FROM {schema}.syncflow_former_labels AS f
+    SELECT w.*, CASE WHEN w.labels IS NOT NULL THEN (
+        SELECT d.seq
+        FROM {schema}.syncflow_documents AS d
         WHERE
-            f.tenant OPERATOR(pg_catalog.=) $1
-            AND f.collection OPERATOR(pg_catalog.=) l.collection
-            AND f.doc_id OPERATOR(pg_catalog.=) l.doc_id
-    )
+            d.tenant OPERATOR(pg_catalog.=) $1
+            AND d.collection OPERATOR(pg_catalog.=) w.collection
+            AND d.doc_id OPERATOR(pg_catalog.=) w.doc_id
+    ) END
     FROM (
-        SELECT * FROM {schema}.syncflow_usage($1) WHERE $8 UNION ALL
-        SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
-        SELECT * FROM {schema}.syncflow_load_places($1, $7) UNION ALL
-        SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
-    ) AS l
+        SELECT l.*, (
+            SELECT f.labels
+            FROM {schema}.syncflow_former_labels AS f
+            WHERE
+                f.tenant OPERATOR(pg_catalog.=) $1
+                AND f.collection OPERATOR(pg_catalog.=) l.collection
+                AND f.doc_id OPERATOR(pg_catalog.=) l.doc_id
+        ) AS labels
+        FROM (
+            SELECT * FROM {schema}.syncflow_usage($1) WHERE $8 UNION ALL
+            SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
+            SELECT * FROM {schema}.syncflow_load_places($1, $7) UNION ALL
+            SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+        ) AS l
+    ) AS w
 ";
