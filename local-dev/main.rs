@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod console;
 mod settings;
 mod token;
 
@@ -73,10 +74,11 @@ async fn serve(config: &Config, access: Access, store: Arc<dyn Store>) -> Result
         .with_quota(config.quota)
         .with_rules(config.rules.clone());
     let service = Arc::new(service);
-    let app = runtime::app(
-        access.routes(Arc::clone(&service)).max_streams(config.connections.max_streams).build(),
-        &config.http,
-    );
+    let mut routes = access.routes(Arc::clone(&service)).max_streams(config.connections.max_streams).build();
+    if config.listen.console {
+        routes = routes.merge(console::routes());
+    }
+    let app = runtime::app(routes, &config.http);
     let mut signals = Signals::new()?;
     let listener = listen(config.listen).await?;
     greet(listener.local_addr()?, config);
@@ -146,6 +148,8 @@ fn greet(address: SocketAddr, config: &Config) {
         AuthConfig::On(_) => "with a token",
     };
     let here = SocketAddr::new(reachable(address.ip()), address.port());
+    let console =
+        if config.listen.console { format!("console    http://{here}{}\n", console::PATH) } else { String::new() };
     let _ = writeln!(
         io::stdout(),
         "syncflow-server {version}\n\
@@ -153,6 +157,7 @@ fn greet(address: SocketAddr, config: &Config) {
          listening  http://{address}\n\
          store      {store}\n\
          access     {access}\n\
+         {console}\
          try        curl http://{here}/health\n\
          stop       Ctrl-C",
         version = env!("CARGO_PKG_VERSION"),

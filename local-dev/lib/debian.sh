@@ -43,7 +43,7 @@ debian_command() {
   cat >"$command" <<END
 #!/bin/sh
 root=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")
-for folder in "\$root"/lib/*-linux-gnu "\$root"/usr/lib/*-linux-gnu; do
+for folder in "\$root"/lib/*-linux-gnu "\$root"/usr/lib/*-linux-gnu "\$root"/usr/lib/*-linux-gnu/pulseaudio; do
   LD_LIBRARY_PATH=\$folder\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
 done
 export LD_LIBRARY_PATH

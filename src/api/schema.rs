@@ -393,6 +393,18 @@ pub(super) struct CompactRequest {
     older_than_days: f64,
 }
 
+/// The page of clients that is wanted.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ClientsRequest {
+    /// The `next` of the last answer.
+    #[schema(required = false)]
+    after: Name,
+    /// The most clients on the page; more than 1,000 means 1,000.
+    #[schema(required = false, minimum = 1, default = 100, example = 100)]
+    limit: u64,
+}
+
 /// The client has what it asks for.
 #[derive(IntoResponses)]
 #[response(status = 304, description = "`If-None-Match` names the `ETag` of what would be answered")]

@@ -2,6 +2,8 @@
 //!
 //! See <https://docs.aws.amazon.com/appsync/latest/eventapi/publish-http.html>.
 
+use std::fmt::Write as _;
+
 use http::Uri;
 use serde_json::{Value, json};
 
@@ -57,7 +59,8 @@ fn channel_of(tenant: &TenantId) -> Option<String> {
         if byte.is_ascii_alphanumeric() {
             segment.push(char::from(byte));
         } else {
-            segment.push_str(&format!("-{byte:02X}"));
+            // Writing to a string cannot fail.
+            let _ = write!(segment, "-{byte:02X}");
         }
     }
     (segment.len() <= APPSYNC_SEGMENT_MAX_BYTES).then(|| format!("/{NAMESPACE}/{segment}"))

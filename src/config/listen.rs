@@ -14,14 +14,29 @@ pub struct Listen {
     pub bind: IpAddr,
     /// The port, or 0 for any free one.
     pub port: u16,
+    /// Whether there is a console at `/_console`.
+    pub console: bool,
 }
 
 impl Listen {
     pub(super) fn read(variables: &Variables<'_>) -> Result<Self, ConfigError> {
+        let bind = bind(variables)?;
         Ok(Self {
-            bind: bind(variables)?,
+            bind,
             port: variables.parse("PORT", "3000", "must be an integer from 0 to 65535")?,
+            console: console(variables, bind)?,
         })
+    }
+}
+
+/// Whether there is a console. Other machines get one only if the settings say so.
+fn console(variables: &Variables<'_>, bind: IpAddr) -> Result<bool, ConfigError> {
+    const VARIABLE: &str = "CONSOLE";
+    match variables.get(VARIABLE).as_deref() {
+        None => Ok(bind.to_canonical().is_loopback()),
+        Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => Err(wrong(VARIABLE, "must be on or off", other)),
     }
 }
 
@@ -49,5 +64,19 @@ mod tests {
         let bind = |name: &str| read_from(&[("BIND", name)], Listen::read).unwrap().bind;
         assert!(bind("localhost").is_loopback());
         assert_eq!(bind("::1"), "::1".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn there_is_a_console_for_this_machine_and_for_others_if_it_is_said() {
+        let console = |set: &[(&str, &str)]| read_from(set, Listen::read).map(|listen| listen.console);
+        for here in ["127.0.0.1", "localhost", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(console(&[("BIND", here)]), Ok(true), "{here}");
+            assert_eq!(console(&[("BIND", here), ("CONSOLE", "off")]), Ok(false), "{here}");
+        }
+        for everywhere in ["0.0.0.0", "::"] {
+            assert_eq!(console(&[("BIND", everywhere)]), Ok(false), "{everywhere}");
+            assert_eq!(console(&[("BIND", everywhere), ("CONSOLE", "on")]), Ok(true), "{everywhere}");
+        }
+        assert!(console(&[("CONSOLE", "yes")]).unwrap_err().starts_with("CONSOLE: must be on or off"));
     }
 }

@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn with_nothing_set_it_is_sqlite_on_port_3000_of_this_machine() {
         let config = read(&[]).unwrap();
-        assert_eq!(config.listen, Listen { bind: "127.0.0.1".parse().unwrap(), port: 3_000 });
+        assert_eq!(config.listen, Listen { bind: "127.0.0.1".parse().unwrap(), port: 3_000, console: true });
         assert_eq!(config.store.adapter, Adapter::Sqlite { path: "./syncflow.db".into() });
         assert_eq!(config.store.pool_size, 10);
         assert_eq!(config.http.allowed_origins, AllowedOrigins::Loopback);

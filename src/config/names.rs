@@ -3,7 +3,7 @@
 use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 54] = [
+pub const VARIABLES: [&str; 55] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -23,6 +23,7 @@ pub const VARIABLES: [&str; 54] = [
     "BIND",
     "COMPACT_OLDER_THAN_DAYS",
     "CONNECTIONS_PER_ADDRESS",
+    "CONSOLE",
     "HTTP2",
     "LOG_FORMAT",
     "LOG_LEVEL",

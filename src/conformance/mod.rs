@@ -114,6 +114,7 @@ macro_rules! for_each_conformance_check {
                     a_pull_without_a_client_notes_nobody,
                     the_time_of_a_silent_poll_is_written_once_an_hour,
                     a_refused_cursor_notes_nobody,
+                    clients_are_listed_in_the_order_of_their_ids_with_their_progress,
                     a_client_belongs_to_the_subject_that_claims_it_first,
                     an_owner_that_changed_since_the_decision_is_contended,
                     operations_have_their_subjects_only_if_these_are_asked_for,

@@ -28,6 +28,12 @@ pub const COMPACT_DEFAULT_DAYS: f64 = 30.0;
 /// How long one compaction request works before it answers and leaves the rest, in milliseconds.
 pub const COMPACT_TIME_MAX_MS: u64 = 20_000;
 
+/// The clients of a page of clients, if the request does not say how many.
+pub const CLIENTS_DEFAULT_ENTRIES: usize = 100;
+
+/// The most clients of a page of clients.
+pub const CLIENTS_MAX_ENTRIES: usize = 1_000;
+
 /// The longest time that a pull waits for changes, in seconds.
 pub const WAIT_MAX_SECONDS: u64 = 25;
 

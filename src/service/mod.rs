@@ -41,7 +41,7 @@ use crate::core::names::{BadName, ClientId, DocumentKey, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::Operation;
 use crate::limits::service::{CLIENT_ACTIVE_MS, CLOCKS_APART_MAX_MS};
-use crate::store::{LoadRequest, Query, QueryPage, Result, Stats, Store};
+use crate::store::{ClientProgress, LoadRequest, Query, QueryPage, Result, Stats, Store};
 
 /// The operations of the protocol over a store. All requests of a process share one service.
 #[derive(Debug)]
@@ -262,6 +262,27 @@ impl SyncService {
     pub async fn query_as(&self, principal: &Principal, query: Query) -> Result<QueryPage> {
         let view = self.rules.view(principal);
         self.store.query(&principal.tenant, Query { view, ..query }).await
+    }
+
+    /// The clients after `after` in the order of the bytes of their ids, at most `limit`, and how many operations each
+    /// lacks. Clients of which only places are kept lack `None`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn clients(
+        &self,
+        tenant: &TenantId,
+        after: Option<&ClientId>,
+        limit: usize,
+    ) -> Result<Vec<(ClientProgress, Option<u64>)>> {
+        let found = self.store.clients(tenant, after, limit).await?;
+        // The head is read later, so that no client seems to have more than there is.
+        let head = self.store.heads(std::slice::from_ref(tenant)).await?.first().copied().unwrap_or_default();
+        Ok(found
+            .into_iter()
+            .map(|client| (client.1.behind(head.seq), client))
+            .map(|(lag, client)| (client, lag))
+            .collect())
     }
 
     /// The statistics. Clients that were silent for [`CLIENT_ACTIVE_MS`] are left out.

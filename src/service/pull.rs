@@ -203,7 +203,7 @@ impl SyncService {
     }
 
     /// The same request from the end of the log on, whatever place it names. It must have a cursor.
-    pub(crate) async fn from_now(
+    pub(crate) async fn request_from_now(
         &self,
         principal: &Principal,
         request: PullRequest,

@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::pending;
 
 use super::{
-    Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, ErrorKind,
+    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, ErrorKind,
     FORGOTTEN_PULLED_SEQ, LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError,
     TimeRequest, Watch,
 };
@@ -453,6 +453,14 @@ impl Store for MemoryStore {
 
     async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats> {
         Ok(self.with(tenant, |tenant| tenant.stats(&active_ms)))
+    }
+
+    async fn clients(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientProgress>> {
+        Ok(self.with(tenant, |tenant| {
+            let behind = tenant.clients.iter().filter(|(client, _)| after.is_none_or(|after| *client > after));
+            let behind: BTreeMap<_, _> = behind.map(|(client, memory)| (client.clone(), memory.progress())).collect();
+            behind.into_iter().take(limit).collect()
+        }))
     }
 
     async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {

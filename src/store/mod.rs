@@ -127,6 +127,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// clock that ran ahead.
     async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats>;
 
+    /// The clients whose progress or places are stored, in the order of the bytes of their ids: the first `limit` of
+    /// those after `after`.
+    async fn clients(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientProgress>>;
+
     /// The numbers of clients that the tenant has, each at most `max_clients`.
     async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts>;
 
@@ -276,6 +280,9 @@ pub enum Changes {
     /// The cursor belongs to another log, so the client must start again without a cursor.
     Reset,
 }
+
+/// A client of [`Store::clients`], and how far it has pulled.
+pub type ClientProgress = (ClientId, Progress);
 
 /// The numbers of clients that a tenant has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -19,7 +19,7 @@ use super::raw::Connection;
 pub(crate) struct Local {
     pub(super) child: Child,
     stdout: BufReader<ChildStdout>,
-    screen: String,
+    pub(super) screen: String,
     /// The log as far as it was read.
     log: String,
     pub(super) api: Api,

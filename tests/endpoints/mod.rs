@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a check that cannot go on has failed")]
 
 pub(crate) mod client;
+mod console;
 mod contract;
 mod raw;
 pub(crate) mod server;
@@ -184,6 +185,9 @@ macro_rules! every_check_of_a_listener {
             openapi {
                 the_document_is_openapi_3_1_and_has_every_route
                 a_real_answer_of_every_endpoint_is_as_described
+            }
+            compaction {
+                clients_are_listed_with_what_they_lack
             }
             documents {
                 a_document_may_be_named_query

@@ -203,6 +203,8 @@ async fn every_command_is_served_by_an_index() {
     served("a page of the log");
     world.store.tenants(None, 5).await.expect("the tenants");
     served("the tenants");
+    world.store.clients(&world.tenant, Some(&ClientId::literal("me")), 5).await.expect("the clients");
+    served("the clients");
     world.store.heads(std::slice::from_ref(&world.tenant)).await.expect("the newest places");
     served("the newest places of tenants");
     let far_future = UnixMs::new(u64::MAX >> 12);

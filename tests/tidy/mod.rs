@@ -50,7 +50,7 @@ fn read(path: &str) -> String {
 }
 
 fn collect(folder: &Path, files: &mut Vec<SourceFile>) {
-    const NOT_OURS: [&str; 5] = [".git", ".env", "Cargo.lock", "node_modules", "target"];
+    const NOT_OURS: [&str; 6] = [".git", ".env", "Cargo.lock", "dist", "node_modules", "target"];
     let entries = fs::read_dir(folder).expect("the folder can be read").map(|entry| entry.expect("an entry").path());
     let mut paths: Vec<PathBuf> = entries.collect();
     paths.sort();

@@ -4,6 +4,7 @@ import { Identity } from "./identity.js";
 
 /** How a database reaches its server. All collections of a database share the first one's. */
 export interface ConnectionOptions extends HttpOptions {
+  waitForLeadership?: boolean;
   wakeups?: WakeupOptions;
 }
 
@@ -17,11 +18,14 @@ export class Connection {
   private constructor(readonly database: RxDatabase, options: ConnectionOptions) {
     this.identity = Identity.open(database);
     this.client = this.identity.then((identity) => {
-      const { token, wakeups: _, ...http } = options;
+      const { token, wakeups: _, waitForLeadership: __, ...http } = options;
       const own = token === undefined ? {} : { token: () => tokenOf(token, identity) };
       return new SyncflowClient({ ...http, ...own, clientId: identity.clientId });
     });
-    this.wakeups = this.client.then((client) => new Wakeups(client, options.wakeups));
+    // A tab that does not replicate needs no stream. A browser has six connections to a server for all tabs together.
+    const waits = (options.waitForLeadership ?? true) && database.multiInstance;
+    const leads = waits ? database.waitForLeadership() : Promise.resolve(true);
+    this.wakeups = Promise.all([this.client, leads]).then(([client]) => new Wakeups(client, options.wakeups));
     // The callers see the error.
     this.wakeups.catch(() => undefined);
   }

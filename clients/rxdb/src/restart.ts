@@ -1,5 +1,5 @@
 import type { Change } from "@syncflow-server/client";
-import { baseOf, type State } from "./hidden.js";
+import { baseOf, HIDDEN, type State } from "./hidden.js";
 import type { LocalDocument } from "./local.js";
 import { gone, type Recovery } from "./recovery.js";
 
@@ -64,7 +64,11 @@ export class Restart {
       // The server has never had it, and gets it in an ordinary push.
       if (!ours) continue;
       if (this.reason === "reset") taken.push(...(await this.recovery.bringBack(document, ours, gone(document))));
-      else if (!document.isDirty && !document.state._deleted) taken.push(gone(document));
+      else if (!document.isDirty && !document.state._deleted) {
+        // Others may still see the document. A later write of this device under its id has not seen what they have.
+        const unseen = this.reason === "view" ? { [HIDDEN]: { rev: 0, clock: {} } } : {};
+        taken.push({ ...gone(document), ...unseen });
+      }
     }
     return taken;
   }

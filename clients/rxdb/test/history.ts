@@ -5,6 +5,17 @@ import { converge, Device, type Note } from "./device.js";
 const IDS = ["one", "two", "three"];
 const FIELDS = ["a", "b"] as const;
 const STEPS = 30;
+/** The lists that a user may have, if grants change. The title of a note says which one it is on. */
+const LISTS = ["red", "blue"];
+
+/** Rules by which a user sees the notes of the lists in its token. */
+export const RULES_OF_LISTS = `
+[labels]
+list = { field = "title", claim = "lists" }
+[collections.notes]
+read = ["list"]
+write = ["list"]
+`;
 
 /** What became of a value that was written: it is lost only if nobody saw it go. */
 class Values {
@@ -50,19 +61,35 @@ const merging: RxConflictHandler<Note> = {
 export interface HistoryOptions {
   /** Whether the database of the server is put back to a copy in the middle. */
   restores: boolean;
+  /** Whether the lists that each user may see change. The server needs {@link RULES_OF_LISTS} then. */
+  grants?: boolean;
 }
 
 /** Lets devices edit at random over a bad network. Throws if they do not converge, or if a write is lost in silence. */
 export async function play(server: Server, random: Random, options: HistoryOptions): Promise<void> {
   const values = new Values();
-  const tenant = `history-${random.seed}-${options.restores}`;
+  const tenant = `history-${random.seed}-${options.restores}-${options.grants ?? false}`;
   const settings = { tenant, random, ...(random.chance(0.5) ? { conflictHandler: merging } : {}) };
   let expires = 0;
-  const token = () => server.token({ tenant, seconds: random.chance(expires) ? -120 : 3600 });
+  // The server takes a token for 30 seconds after its expiry. The device asks for another one at once, with new grants.
+  const seconds = options.grants ? -5 : 3600;
+  const tokenOf = (lists: string[]) => () =>
+    server.token({
+      tenant,
+      role: options.grants ? "writer" : "admin",
+      seconds: random.chance(expires) ? -120 : seconds,
+      claims: { lists },
+    });
   const devices: Device[] = [];
+  const listsOf = new Map<Device, string[]>();
   for (let n = 0; n < 2 + random.below(2); n++) {
-    devices.push(await Device.open(server, { ...settings, options: { token, batchSize: 1 + random.below(4) } }));
+    const lists = [...LISTS];
+    const token = tokenOf(lists);
+    const device = await Device.open(server, { ...settings, options: { token, batchSize: 1 + random.below(4) } });
+    listsOf.set(device, lists);
+    devices.push(device);
   }
+  const titles = options.grants ? LISTS : ["note"];
   const restoreAt = options.restores ? [random.below(STEPS / 2), STEPS / 2 + random.below(STEPS / 2)] : [];
   try {
     for (let step = 0; step < STEPS; step++) {
@@ -70,19 +97,22 @@ export async function play(server: Server, random: Random, options: HistoryOptio
       if (step === restoreAt[1]) await server.restore();
       const device = random.pick(devices);
       const action = random.below(20);
-      if (action < 12) await edit(device, random, values);
+      if (action < 12) await edit(device, random, values, titles);
       else if (action < 14) device.network.online = !device.network.online;
       else if (action < 15) await reload(device, values);
       else if (action < 16) await server.compact(tenant);
       else if (action < 17) expires = random.next() / 2;
       else if (action < 18) device.network.faults = faults(random);
-      else await pauseUpTo(random, 40);
+      else if (options.grants) {
+        listsOf.get(device)?.splice(0, LISTS.length, ...LISTS.filter(() => random.chance(0.5)));
+      } else await pauseUpTo(random, 40);
       if (random.chance(0.3)) await pauseUpTo(random, 15);
     }
     expires = 0;
     for (const device of devices) {
       device.network.online = true;
       device.network.faults = { lostRequest: 0, lostAnswer: 0, busy: 0 };
+      listsOf.get(device)?.splice(0, LISTS.length, ...LISTS);
     }
     await converge(...devices);
     for (const device of devices) note(device, values);
@@ -97,13 +127,13 @@ function faults(random: Random) {
   return { lostRequest: random.next() / 3, lostAnswer: random.next() / 2, busy: random.next() / 4 };
 }
 
-async function edit(device: Device, random: Random, values: Values): Promise<void> {
+async function edit(device: Device, random: Random, values: Values, titles: readonly string[]): Promise<void> {
   const id = random.pick(IDS);
   const field = random.pick(FIELDS);
   const found = await device.notes.findOne(id).exec();
   if (!found) {
     const value = values.fresh();
-    await device.notes.insert({ id, title: "note", [field]: value }).catch(() => values.replaced([value]));
+    await device.notes.insert({ id, title: random.pick(titles), [field]: value }).catch(() => values.replaced([value]));
     return;
   }
   // The change may meet a state that came in since the document was read; it is made on that one.
@@ -116,9 +146,10 @@ async function edit(device: Device, random: Random, values: Values): Promise<voi
     values.replaced(valuesOf(before));
   } else {
     const value = values.fresh();
+    const moved = titles.length > 1 && random.chance(0.3) ? { title: random.pick(titles) } : {};
     await found.incrementalModify((data) => {
       before = { ...data };
-      return { ...data, _deleted: false, [field]: value };
+      return { ...data, ...moved, _deleted: false, [field]: value };
     });
     values.replaced([(before as Note)[field]]);
   }

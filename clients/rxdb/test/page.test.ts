@@ -16,7 +16,7 @@ test("the first lines of the page for authors of clients run as they are, and ar
   const lines = await example("docs/writing-a-client.md");
   assert.equal(lines, await example("clients/README.md"));
   const program = new URL("./example.mjs", import.meta.url);
-  await writeFile(program, `${lines}export { database, replication };\n`);
+  await writeFile(program, `${lines}export { database };\n`);
   const server = await Server.start();
   const plainFetch = globalThis.fetch;
   globalThis.fetch = (url, init) => plainFetch(String(url).replace("http://localhost:3000", server.url), init);

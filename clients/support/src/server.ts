@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createHmac, randomBytes } from "node:crypto";
 import { copyFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -7,11 +7,25 @@ import { fileURLToPath } from "node:url";
 
 const START_MAX_MS = 60_000;
 const STOP_MAX_MS = 60_000;
+const DATABASE = "syncflow.db";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const program = process.env["SYNCFLOW_SERVER"] ?? resolve(here, "../../../../target/debug/local");
 
-/** A server as a process of its own, over a SQLite file of its own. */
+/** The stores that a server can have. All but SQLite need a database, which `local-dev/test` starts. */
+export type StoreName = "sqlite" | "postgres" | "mongodb";
+
+/** The stores whose database is there. */
+export function stores(): StoreName[] {
+  const has = (variable: string) => process.env[variable] !== undefined;
+  return [
+    "sqlite",
+    ...(has("TEST_POSTGRES_URL") ? ["postgres" as const] : []),
+    ...(has("TEST_MONGO_URI") ? ["mongodb" as const] : []),
+  ];
+}
+
+/** A server as a process of its own, over a SQLite file, a schema or a database of its own. */
 export class Server {
   readonly #settings: Record<string, string>;
   readonly #secret = randomBytes(32).toString("hex");
@@ -23,9 +37,9 @@ export class Server {
   }
 
   /** Starts a server. With `auth`, requests need a token of {@link Server.token}. */
-  static async start(options: { auth?: boolean; settings?: Record<string, string> } = {}): Promise<Server> {
+  static async start(options: ServerOptions = {}): Promise<Server> {
     const directory = await mkdtemp(join(tmpdir(), "syncflow-client-"));
-    const server = new Server(directory, options.settings ?? {});
+    const server = new Server(directory, { ...storeSettings(options.store ?? "sqlite", directory), ...options.settings });
     if (options.auth) {
       server.#settings["AUTH_HS256_SECRET"] = server.#secret;
       server.#settings["AUTH_TENANT_CLAIM"] = "tenant";
@@ -40,10 +54,10 @@ export class Server {
   }
 
   /** A token that expires after so many seconds. */
-  token(claims: { tenant?: string; subject?: string; role?: string; seconds?: number } = {}): string {
-    const { tenant = "default", subject = "tester", role = "admin", seconds = 3600 } = claims;
+  token(wanted: { tenant?: unknown; subject?: string; role?: string; seconds?: number; claims?: object } = {}): string {
+    const { tenant = "default", subject = "tester", role = "admin", seconds = 3600, claims = {} } = wanted;
     const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString("base64url");
-    const payload = { sub: subject, tenant, role, exp: Math.floor(Date.now() / 1000) + seconds };
+    const payload = { ...claims, sub: subject, tenant, role, exp: Math.floor(Date.now() / 1000) + seconds };
     const signed = `${encode({ alg: "HS256", typ: "JWT" })}.${encode(payload)}`;
     return `${signed}.${createHmac("sha256", this.#secret).update(signed).digest("base64url")}`;
   }
@@ -51,7 +65,7 @@ export class Server {
   /** Sends a request of the test itself, which no fault of the network concerns. */
   async ask(path: string, body?: unknown, tenant = "default"): Promise<any> {
     const headers: Record<string, string> = { "content-type": "application/json" };
-    if (this.#settings["AUTH_HS256_SECRET"]) headers["authorization"] = `Bearer ${this.token({ tenant })}`;
+    if (this.#settings["AUTH_HS256_SECRET"]) headers["authorization"] = `Bearer ${this.token({ tenant, role: "service" })}`;
     const init: RequestInit = { headers, signal: AbortSignal.timeout(60_000) };
     if (body !== undefined) Object.assign(init, { method: "POST", body: JSON.stringify(body) });
     const answer = await fetch(this.#url + path, init);
@@ -96,13 +110,28 @@ export class Server {
     await this.#run();
   }
 
+  /** Kills the server, and starts it again when the work is done. */
+  async whileDown(work: () => Promise<void>): Promise<void> {
+    await this.#stop("SIGKILL");
+    try {
+      await work();
+    } finally {
+      await this.#run();
+    }
+  }
+
   async close(): Promise<void> {
     await this.#stop("SIGKILL");
     await rm(this.directory, { recursive: true, force: true });
+    const schema = this.#settings["POSTGRES_SCHEMA"];
+    const psql = process.env["TEST_POSTGRES_BIN"];
+    if (!schema || !psql) return;
+    const url = this.#settings["POSTGRES_CONNECTION_STRING"] ?? "";
+    spawnSync(join(psql, "psql"), [url, "--quiet", "--command", `DROP SCHEMA "${schema}" CASCADE`], { stdio: "ignore" });
   }
 
   get #database(): string {
-    return join(this.directory, "syncflow.db");
+    return join(this.directory, DATABASE);
   }
 
   get #backup(): string {
@@ -112,7 +141,7 @@ export class Server {
   async #run(): Promise<void> {
     const child = spawn(program, [], {
       cwd: this.directory,
-      env: { PORT: "0", ADAPTER: "sqlite", SQLITE_PATH: this.#database, LOG_LEVEL: "warn", ...this.#settings },
+      env: { PORT: "0", LOG_LEVEL: "warn", ...this.#settings },
       stdio: ["ignore", "pipe", "inherit"],
     });
     this.#process = child;
@@ -141,6 +170,25 @@ export class Server {
     const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MAX_MS);
     await ended;
     clearTimeout(timer);
+  }
+}
+
+export interface ServerOptions {
+  /** Whether requests need a token of {@link Server.token}. */
+  auth?: boolean;
+  settings?: Record<string, string>;
+  store?: StoreName;
+}
+
+function storeSettings(store: StoreName, directory: string): Record<string, string> {
+  const name = `clients_${randomBytes(6).toString("hex")}`;
+  switch (store) {
+    case "sqlite":
+      return { ADAPTER: store, SQLITE_PATH: join(directory, DATABASE) };
+    case "postgres":
+      return { POSTGRES_CONNECTION_STRING: process.env["TEST_POSTGRES_URL"] ?? "", POSTGRES_SCHEMA: name };
+    case "mongodb":
+      return { MONGO_URI: process.env["TEST_MONGO_URI"]?.split(" ")[0] ?? "", MONGO_DB_NAME: name };
   }
 }
 

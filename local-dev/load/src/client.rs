@@ -13,6 +13,8 @@ use crate::Result;
 #[derive(Debug)]
 pub(crate) struct Client {
     host: String,
+    /// The value of the header with its token.
+    authorization: Option<String>,
     sender: SendRequest<Full<Bytes>>,
 }
 
@@ -25,8 +27,9 @@ pub(crate) struct PageEnd {
 }
 
 impl Client {
-    pub(crate) async fn connect(host: &str) -> Result<Self> {
-        Ok(Self { host: host.to_owned(), sender: connect(host).await? })
+    pub(crate) async fn connect(host: &str, token: Option<&str>) -> Result<Self> {
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        Ok(Self { host: host.to_owned(), authorization, sender: connect(host).await? })
     }
 
     /// Sends a request and reads the whole answer.
@@ -49,8 +52,9 @@ impl Client {
             self.sender.ready().await?;
         }
         let mut request = Request::builder().method(method).uri(path).header("host", &self.host);
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
+        let authorization = token.map(|token| format!("Bearer {token}")).or_else(|| self.authorization.clone());
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
         }
         let response = self.sender.send_request(request.body(Full::new(body))?).await?;
         let status = response.status();

@@ -87,12 +87,14 @@ pub(crate) enum SuiteName {
     Tenants,
     /// Streams of events: their memory, how soon they tell of a push, and what they cost those who push
     Wakes,
+    /// Pushes, pulls and documents with tokens, and with rules
+    Access,
 }
 
 impl SuiteName {
     /// Whether the suite needs a server beside a floor with the same rows.
     pub(crate) fn is_on_pair(self) -> bool {
-        !matches!(self, Self::Growth | Self::Compaction | Self::Tenants | Self::Wakes)
+        !matches!(self, Self::Growth | Self::Compaction | Self::Tenants | Self::Wakes | Self::Access)
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Measure {
     Requests,
     P50,
     P99,
+    /// The CPU time of server and database for each row.
+    Cpu,
 }
 
 /// A ratio that should be reached.
@@ -111,6 +113,10 @@ impl Sample {
             Measure::Requests => self.requests_per_second,
             Measure::P50 => self.p50_ms,
             Measure::P99 => self.p99_ms,
+            Measure::Cpu => {
+                let cores = self.server_cores.unwrap_or_default() + self.database_cores.unwrap_or_default();
+                cores * 1e6 / self.rows_per_second.max(1e-9)
+            }
         }
     }
 

@@ -33,6 +33,14 @@ pub(crate) const TENANT: &str = "default";
 pub(crate) struct Site {
     pub(crate) server: Server,
     pub(crate) work: Work,
+    token: Option<String>,
+}
+
+/// How a server tells its clients apart, and the token of all clients.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    pub(crate) variables: Vec<(&'static str, String)>,
+    pub(crate) token: Option<String>,
 }
 
 impl Site {
@@ -43,7 +51,7 @@ impl Site {
         operations: u64,
         progress: &ProgressBar,
     ) -> Result<Self> {
-        Self::start_with(database, work, operations, &[], progress).await
+        Self::start_guarded(database, work, operations, Guard::default(), progress).await
     }
 
     /// The same with more settings of the server.
@@ -54,13 +62,25 @@ impl Site {
         more: &[(&'static str, String)],
         progress: &ProgressBar,
     ) -> Result<Self> {
+        let guard = Guard { variables: more.to_vec(), ..Guard::default() };
+        Self::start_guarded(database, work, operations, guard, progress).await
+    }
+
+    /// The same with a guard.
+    pub(crate) async fn start_guarded(
+        database: &Database,
+        work: Work,
+        operations: u64,
+        Guard { variables, token }: Guard,
+        progress: &ProgressBar,
+    ) -> Result<Self> {
         fill(database, &work, operations, progress).await?;
-        let variables: Vec<_> = database.variables().into_iter().chain(more.iter().cloned()).collect();
-        Ok(Self { server: Server::start(&variables)?, work })
+        let variables = [database.variables(), variables].concat();
+        Ok(Self { server: Server::start(&variables)?, work, token })
     }
 
     pub(crate) async fn client(&self) -> Result<Client> {
-        Client::connect(&self.server.host).await
+        Client::connect(&self.server.host, self.token.as_deref()).await
     }
 
     pub(crate) async fn clients(&self, connections: u64) -> Result<Vec<Client>> {

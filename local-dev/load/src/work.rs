@@ -14,6 +14,9 @@ pub(crate) const AUTHOR: &str = "device-7c1f";
 /// Another client in the author's clocks.
 pub(crate) const OTHER: &str = "device-02ab";
 
+/// A field of all documents has this value.
+pub(crate) const LIST: &str = "as the last time";
+
 /// The time of the first operation, in milliseconds since 1970.
 const FIRST_TIMESTAMP: u64 = 1_700_000_000_000;
 
@@ -119,7 +122,7 @@ impl Work {
         let counter = self.made.get() + 1;
         self.made.set(counter);
         let data = format!(
-            r#"{{"title":"Buy milk and {} other things","done":{},"list":"list-{}","rank":{},"note":"as the last time"}}"#,
+            r#"{{"title":"Buy milk and {} other things","done":{},"list":"list-{}","rank":{},"note":"{LIST}"}}"#,
             counter % 1_000,
             counter.is_multiple_of(2),
             counter % 50,

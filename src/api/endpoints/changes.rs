@@ -107,7 +107,7 @@ pub(in crate::api) async fn pull_changes(
     }
     drop(body);
     if is_from_now {
-        request = service.from_now(&principal, request).await?;
+        request = service.request_from_now(&principal, request).await?;
     }
     let mark = match &request.from {
         PullFrom::Documents { collections: Some(collections), .. } => Some(collections.fingerprint()),

@@ -122,7 +122,7 @@ pub(in crate::api) async fn push_operations(
             } else {
                 None
             };
-            Ok(answer::json(StatusCode::OK, write(&texts, &outcomes, partial, reached)))
+            Ok(answer::json(StatusCode::OK, write(&texts, &outcomes, partial, reached.as_ref())))
         }
         Pushed::Invalid(invalid) => Err(ApiError::bad_fields(
             invalid.into_iter().map(|InvalidOperation { index, message }| (format!("operations[{index}]"), message)),
@@ -277,7 +277,7 @@ pub(in crate::api) fn write(
     texts: &[&str],
     outcomes: &[Outcome],
     refusals: Option<Refusals>,
-    reached: Option<ReachedPlace>,
+    reached: Option<&ReachedPlace>,
 ) -> String {
     let mut answer = String::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + ANSWER_FRAME_BYTES);
     let outcomes_of = || texts.iter().zip(outcomes);
@@ -297,7 +297,7 @@ pub(in crate::api) fn write(
             });
             object.array("revisions", reached, |out, (text, reached)| write_reached(out, text, reached));
             if let Some(place) = place {
-                object.string("place", &Cursor::Log(place).to_string());
+                object.string("place", &Cursor::Log(*place).to_string());
             }
         }
     });

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::api::description;
-use crate::api::endpoints::{changes, compact, query};
+use crate::api::endpoints::{changes, clients, compact, query};
 use crate::api::error::ApiError;
 use crate::api::push_body;
 use crate::core::decide::ConflictRelation;
 use crate::core::names::Collection;
 use crate::core::operation::OperationKind;
 use crate::core::wire::FORBIDDEN;
-use crate::limits::api::{COMPACT_DEFAULT_DAYS, ERROR_MAX_FAULTS, WAIT_MAX_SECONDS};
+use crate::limits::api::{CLIENTS_DEFAULT_ENTRIES, COMPACT_DEFAULT_DAYS, ERROR_MAX_FAULTS, WAIT_MAX_SECONDS};
 use crate::limits::protocol::{
     INTEGER_MAX, NAME_MAX_BYTES, PAGE_DEFAULT_OPERATIONS, PULL_MAX_COLLECTIONS, PUSH_MAX_OPERATIONS,
     QUERY_MAX_DOCUMENTS, SINCE_MAX,
@@ -104,6 +104,13 @@ fn a_compaction_is_described_as_it_is_read() {
 }
 
 #[test]
+fn a_page_of_clients_is_described_as_it_is_read() {
+    let full = json!({"after": "a", "limit": 1});
+    let request = Request { schema: "ClientsRequest", keys: &clients::KEYS, ignored: &[], path: "", full };
+    request.check(|body| clients::read(&body.to_string()));
+}
+
+#[test]
 fn a_push_and_its_operations_are_described_as_they_are_read() {
     let read = |body: &Value| push_body::read(&body.to_string().into()).map(drop);
     let operation = |kind: &str| {
@@ -156,6 +163,7 @@ fn the_described_limits_are_those_that_are_kept() {
         ("/ChangesRequest/properties/wait/maximum", json!(WAIT_MAX_SECONDS)),
         ("/QueryRequest/properties/limit/default", json!(QUERY_MAX_DOCUMENTS)),
         ("/CompactRequest/properties/olderThanDays/default", json!(COMPACT_DEFAULT_DAYS)),
+        ("/ClientsRequest/properties/limit/default", json!(CLIENTS_DEFAULT_ENTRIES)),
         ("/Error/properties/fields/maxItems", json!(ERROR_MAX_FAULTS)),
     ] {
         let described = schemas.pointer(pointer).and_then(Value::as_f64);

@@ -275,3 +275,39 @@ pub async fn operations_have_their_subjects_only_if_these_are_asked_for(world: &
     assert_eq!(world.compact(1).await, 4);
     assert_eq!(subjects(Some(Cursor::BEGINNING), 9, true).await, [None, None, None, None]);
 }
+
+/// Clients are listed page by page in the order of their bytes, each with its progress; other tenants have their own.
+pub async fn clients_are_listed_in_the_order_of_their_ids_with_their_progress(world: &World) {
+    let list = async |world: &World, after: Option<&str>, limit| {
+        let after = after.map(ClientId::literal);
+        world.store.clients(&world.tenant, after.as_ref(), limit).await.expect("the store lists")
+    };
+    assert_eq!(list(world, None, 9).await, []);
+    world.apply(inserts(3)).await;
+    note(world, "b", None, 2, BEGINNING_MS).await;
+    assert_eq!(remember(world, "a", memory(0, 3)).await, Remember::Done);
+    for name in ["é", "B", "a!", "a b"] {
+        note(world, name, None, 9, BEGINNING_MS.plus_ms(7)).await;
+    }
+    let other = world.as_tenant("other");
+    note(&other, "c", None, 9, BEGINNING_MS).await;
+    let client = |name: &str, pulled_seq, later_ms| {
+        let progress = Progress { pulled_seq: Seq::new(pulled_seq), seen_at_ms: BEGINNING_MS.plus_ms(later_ms) };
+        (ClientId::literal(name), progress)
+    };
+    let all = [
+        client("B", 3, 7),
+        client("a", 3, 3),
+        client("a b", 3, 7),
+        client("a!", 3, 7),
+        client("b", 2, 0),
+        client("é", 3, 7),
+    ];
+    assert_eq!(list(world, None, 9).await, all);
+    assert_eq!(list(world, None, 2).await, all[..2]);
+    assert_eq!(list(world, Some("a"), 2).await, all[2..4]);
+    assert_eq!(list(world, Some("a c"), 9).await, all[3..], "a client that is not there has a place too");
+    assert_eq!(list(world, Some("é"), 9).await, []);
+    assert_eq!(list(world, None, 0).await, []);
+    assert_eq!(list(&other, None, 9).await, [client("c", 0, 0)]);
+}

@@ -14,6 +14,7 @@ use crate::core::decide::base::Bases;
 use crate::core::decide::{ConflictRelation, OperationRefused, Outcome, Refused};
 use crate::core::document::Document;
 use crate::core::fingerprint::Fingerprint;
+use crate::core::json::Object;
 use crate::core::names::{ClientId, Subject};
 use crate::core::numbers::{Rev, Seq};
 use crate::limits::protocol::CLOCK_MAX_ENTRIES;
@@ -79,7 +80,7 @@ pub async fn an_operation_names_the_revision_that_its_author_saw(world: &World) 
         let [Outcome::Conflict(conflict)] = &outcomes[..] else { panic!("{outcomes:?}") };
         let document = &conflict.document;
         assert_eq!((conflict.relation, document.rev), (ConflictRelation::Concurrent, Rev::new(2)));
-        assert_eq!(document.data.as_ref().map(|data| data.as_str()), Some(r#"{"n":1,"m":2}"#));
+        assert_eq!(document.data.as_ref().map(Object::as_str), Some(r#"{"n":1,"m":2}"#));
     }
     apply(world, delete("op-4", "doc"), 2).await;
     apply(world, insert("op-5", "doc").data("{}"), 3).await;

@@ -13,6 +13,16 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// The number of operations that were accepted after those that the client has pulled. `None` for a client of which
+    /// only its places are kept: a compaction forgets how far it was, after a long silence.
+    #[must_use]
+    pub const fn behind(&self, head: Seq) -> Option<u64> {
+        match self.seen_at_ms.get() {
+            0 => None,
+            _ => Some(head.entries_since(self.pulled_seq)),
+        }
+    }
+
     /// Whether this progress is worth a write, given the progress that is stored.
     ///
     /// A client that polls does not cause a write each time. A stored time in the future comes from a clock that ran
@@ -29,6 +39,14 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_lacks_what_came_after_its_place_unless_it_is_forgotten() {
+        let progress = Progress { pulled_seq: Seq::new(3), seen_at_ms: UnixMs::new(1) };
+        assert_eq!((progress.behind(Seq::new(5)), progress.behind(Seq::new(3))), (Some(2), Some(0)));
+        assert_eq!(progress.behind(Seq::new(2)), Some(0), "the database was restored");
+        assert_eq!(Progress { seen_at_ms: UnixMs::EPOCH, ..progress }.behind(Seq::new(5)), None);
+    }
 
     #[test]
     fn another_place_is_news_and_so_is_another_hour() {

@@ -98,7 +98,7 @@ impl Store for Counting {
 
     delegate_store!(|this| &this.inner; claim, name, load, commit, changes, note_pulled, changes_by_time, client);
     delegate_store!(|this| &this.inner; remember);
-    delegate_store!(|this| &this.inner; document, query, stats, count_clients, compact, tenants, check);
+    delegate_store!(|this| &this.inner; document, query, stats, clients, count_clients, compact, tenants, check);
 
     fn watch(&self) -> Watch<'_> {
         match self.hints.lock().unwrap().take() {

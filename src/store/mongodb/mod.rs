@@ -34,8 +34,8 @@ pub use self::options::{MongoOptions, MongoOptionsError};
 use self::two_clocks::TwoClocks;
 pub use self::uri_source::UriSource;
 use super::{
-    Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory,
-    Query, QueryPage, Remember, Result, Stats, Store, TimeRequest, Watch,
+    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, LoadRequest,
+    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, TimeRequest, Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
@@ -208,6 +208,10 @@ impl Store for MongoStore {
     async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats> {
         let active_ms = &active_ms;
         self.with("stats", |database| async move { read::stats(&database, tenant, active_ms).await }).await
+    }
+
+    async fn clients(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientProgress>> {
+        self.with("clients", |database| async move { read::clients(&database, tenant, after, limit).await }).await
     }
 
     async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {

@@ -32,7 +32,7 @@ use crate::core::text::TextPool;
 use crate::limits::protocol::PAGE_MAX_OPERATIONS;
 use crate::limits::store::mongodb::READ_MAX_ATTEMPTS;
 use crate::store::integers::signed;
-use crate::store::{Changes, ChangesRequest, ClientCounts, ClientMemory, Stats, TimeRequest};
+use crate::store::{Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Stats, TimeRequest};
 
 /// The number of rows of a page in addition to the requested ones: the head twice, and the row that shows that there
 /// are more.
@@ -379,6 +379,34 @@ pub(super) async fn stats(
         None => 0,
     };
     Ok(Stats { operations, documents: row.integer("liveDocuments")?, unsynced_operations })
+}
+
+/// See [`crate::store::Store::clients`]. MongoDB orders texts by their bytes.
+pub(super) async fn clients(
+    database: &Database,
+    tenant: &TenantId,
+    after: Option<&ClientId>,
+    limit: usize,
+) -> Result<Vec<ClientProgress>, Failure> {
+    let collections = database.ready().await?;
+    // A limit of 0 would mean no limit.
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let beginning = format!("{tenant}\0");
+    let after = after.map_or_else(|| beginning.clone(), |after| client_key(tenant, after));
+    let behind = doc! { "_id": { "$gt": after, "$lt": format!("{tenant}\u{1}") }, "tenant": tenant.as_str() };
+    let find = collections.clients.find(behind).sort(doc! { "_id": 1 });
+    let find = find.projection(doc! { "_id": 1, "pulledSeq": 1, "seenAtMs": 1 }).limit(signed(limit as u64));
+    let mut found = collections.in_time(find.max_time(collections.time_limit)).await?;
+    let mut clients = Vec::new();
+    while collections.in_time(found.advance()).await? {
+        let row = Row(found.current());
+        let id = row.text("_id")?.strip_prefix(&beginning).ok_or(Failure::Answer("a damaged key of a client"))?;
+        let progress = Progress { pulled_seq: row.integer("pulledSeq")?, seen_at_ms: row.integer("seenAtMs")? };
+        clients.push((ClientId::from_store(id), progress));
+    }
+    Ok(clients)
 }
 
 /// See [`crate::store::Store::count_clients`].

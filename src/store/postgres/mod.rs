@@ -38,8 +38,8 @@ use self::failure::{Failure, NAME};
 use self::notices::Notices;
 pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};
 use super::{
-    Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, LoadRequest, NewMemory,
-    Query, QueryPage, Remember, Result, Stats, Store, TimeRequest, Watch,
+    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, LoadRequest,
+    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, TimeRequest, Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
@@ -142,6 +142,10 @@ impl Store for PostgresStore {
 
     async fn stats(&self, tenant: &TenantId, active_ms: RangeInclusive<UnixMs>) -> Result<Stats> {
         read::stats(&self.database, tenant, &active_ms).await.map_err(during("stats"))
+    }
+
+    async fn clients(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientProgress>> {
+        read::clients::clients(&self.database, tenant, after, limit).await.map_err(during("clients"))
     }
 
     async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {

@@ -1,5 +1,6 @@
 //! Reads: each is one statement, which sees one moment.
 
+pub(super) mod clients;
 mod load;
 
 use std::collections::HashMap;

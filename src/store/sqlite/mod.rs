@@ -29,8 +29,8 @@ use self::place::{Gone, Place};
 use self::schema::{OpenError, open_for_lookups, open_for_reading, open_for_writing};
 use self::threads::{Abandoned, NAME, Threads};
 use super::{
-    Changes, ChangesRequest, ClientCounts, ClientMemory, Commit, CompactStep, Compaction, ErrorKind, LoadRequest,
-    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest, Watch,
+    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, ErrorKind,
+    LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest, Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
@@ -197,6 +197,13 @@ impl Store for SqliteStore {
         let _turns = (self.scans.acquire(tenant).await, self.pages.acquire(tenant).await);
         let tenant = tenant.clone();
         self.readers.run("stats", move |connection, _| read::stats(connection, &tenant, &active_ms)).await
+    }
+
+    async fn clients(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientProgress>> {
+        let (tenant, after) = (tenant.clone(), after.cloned());
+        self.readers
+            .run("clients", move |connection, _| read::clients(connection, &tenant, after.as_ref(), limit))
+            .await
     }
 
     async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {

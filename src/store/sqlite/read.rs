@@ -25,7 +25,8 @@ use crate::core::text::TextPool;
 use crate::limits::store::sqlite::LOOKUP_MAX_BYTES;
 use crate::store::integers::signed;
 use crate::store::{
-    Changes, ChangesRequest, ClientCounts, ClientMemory, LoadRequest, Query, QueryPage, Stats, TimeRequest,
+    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, LoadRequest, Query, QueryPage, Stats,
+    TimeRequest,
 };
 
 /// See [`crate::store::Store::load`].
@@ -422,6 +423,29 @@ pub(super) fn stats(
 /// The query for the progress of the active client that has pulled least.
 pub(super) const LEAST_PULLED_QUERY: &str =
     "SELECT pulled_seq FROM clients WHERE tenant = ?1 AND seen_at_ms BETWEEN ?2 AND ?3 ORDER BY pulled_seq LIMIT 1";
+
+/// The query for clients. The primary key is ordered by bytes.
+pub(super) const CLIENTS_QUERY: &str =
+    "SELECT id, pulled_seq, seen_at_ms FROM clients WHERE tenant = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+
+/// See [`crate::store::Store::clients`].
+pub(super) fn clients(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    after: Option<&ClientId>,
+    limit: usize,
+) -> rusqlite::Result<Vec<ClientProgress>> {
+    // No name is empty, so all names come after the empty text.
+    let after = after.map_or("", ClientId::as_str);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached(CLIENTS_QUERY)?
+        .query_map(params![tenant.as_str(), after, limit], |row| {
+            let progress = Progress { pulled_seq: integer(row, 1)?, seen_at_ms: integer(row, 2)? };
+            Ok((ClientId::from_store(row.get_ref(0)?.as_str()?), progress))
+        })?
+        .collect()
+}
 
 /// See [`crate::store::Store::count_clients`].
 pub(super) fn count_clients(

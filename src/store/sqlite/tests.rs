@@ -44,6 +44,7 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
         (read::time_query(head(Seq::new(1))), "documents USING INDEX documents_by_time"),
         (read::collection_query(false), "documents USING INDEX documents_by_collection"),
         (read::LEAST_PULLED_QUERY.to_owned(), "clients USING COVERING INDEX clients_by_pulled_seq"),
+        (read::CLIENTS_QUERY.to_owned(), "clients USING PRIMARY KEY"),
     ] {
         let plan = plan(&connection, &query);
         assert_eq!(plan.len(), 1, "{query}: {plan:?}");

@@ -115,3 +115,16 @@ async fn without_authentication_client_ids_belong_to_nobody() {
     assert_eq!(page.status, 200, "everybody is an admin");
     assert!(!page.text().contains("subject"), "and has no name: {}", page.text());
 }
+
+#[tokio::test]
+async fn only_operators_see_which_clients_there_are() {
+    let server = signing_in().await;
+    let list = async |role| post(&server.api, "ann", role, "/clients", json!({})).await;
+    for role in ["reader", "writer"] {
+        let answer = list(role).await;
+        assert_eq!((answer.status, &answer.json()["error"]), (403, &json!("forbidden_role")), "{role}");
+    }
+    for role in ["admin", "service"] {
+        assert_eq!(list(role).await.json(), json!({"clients": [], "next": null}), "{role}");
+    }
+}

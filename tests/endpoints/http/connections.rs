@@ -277,7 +277,10 @@ async fn a_connection_in_use_stays_open_between_requests() {
 /// Two connections of an address. This also applies to this machine, unless it has proxies.
 fn two_of_an_address(proxies: &str) -> ConnectionLimits {
     let trusted_proxies = TrustedProxies::parse(proxies).expect("addresses");
-    ConnectionLimits { taken: ConnectionConfig { http2: false, per_address: 2, trusted_proxies }, ..generous() }
+    ConnectionLimits {
+        taken: ConnectionConfig { http2: false, per_address: 2, trusted_proxies, ..ConnectionConfig::default() },
+        ..generous()
+    }
 }
 
 #[tokio::test]

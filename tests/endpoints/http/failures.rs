@@ -47,7 +47,7 @@ impl Store for Faulty {
     }
 
     delegate_store!(|this| &*UNASKED, around meet; load, commit, changes, note_pulled, changes_by_time, client);
-    delegate_store!(|this| &*UNASKED, around meet; remember, document, query, stats, count_clients, compact, tenants);
+    delegate_store!(|this| &*UNASKED, around meet; remember, document, query, stats, clients, count_clients, compact, tenants);
     delegate_store!(|this| &*UNASKED, around meet; claim, heads, watch, announce, check);
 }
 

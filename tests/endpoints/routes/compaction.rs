@@ -1,6 +1,8 @@
 //! Statistics and compaction.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use syncflow_server::runtime::TokioHost;
+use syncflow_server::service::Host as _;
 
 use crate::endpoints::client::{Api, insert, with};
 
@@ -79,5 +81,33 @@ pub(crate) async fn every_client_reaches_the_documents_across_a_compaction(api: 
         let page = api.pull(&request).await;
         let documents: Vec<_> = page["operations"].as_array().unwrap().iter().map(|entry| &entry["data"]).collect();
         assert!(documents.contains(&&whole) && documents.contains(&&json!({"n": 6})), "{request}: {page}");
+    }
+}
+
+pub(crate) async fn clients_are_listed_with_what_they_lack(api: &Api) {
+    let list = async |request: &str| api.post("/clients", request).await.json();
+    assert_eq!(list("").await, json!({"clients": [], "next": null}));
+    api.accept(&[insert("op-1", "doc-1", "a", 1, 5), insert("op-2", "doc-2", "a", 2, 6)]).await;
+    let begun_ms = TokioHost.now_ms().get();
+    api.pull(&json!({"clientId": "phone", "cursor": null})).await;
+    api.pull(&json!({"clientId": "laptop", "since": 0, "limit": 1})).await;
+    api.pull(&json!({"cursor": null})).await;
+    api.accept(&[insert("op-3", "doc-3", "a", 3, 7)]).await;
+    let all = list("{}").await;
+    let behind = |page: &Value| {
+        let clients = page["clients"].as_array().unwrap();
+        clients.iter().map(|client| format!("{} {}", client["clientId"], client["behind"])).collect::<Vec<_>>()
+    };
+    assert_eq!((behind(&all), &all["next"]), (vec!["\"laptop\" 2".to_owned(), "\"phone\" 1".to_owned()], &Value::Null));
+    for client in all["clients"].as_array().unwrap() {
+        assert!((begun_ms..=TokioHost.now_ms().get()).contains(&client["seenAt"].as_u64().unwrap()), "{client}");
+    }
+    let first = list(r#"{"limit":1}"#).await;
+    assert_eq!((behind(&first).len(), &first["next"]), (1, &json!("laptop")));
+    assert_eq!(behind(&list(r#"{"limit":1,"after":"laptop"}"#).await), ["\"phone\" 1"]);
+    assert_eq!(list(r#"{"after":"phone"}"#).await, json!({"clients": [], "next": null}));
+    for (request, field) in [(r#"{"after":""}"#, "after"), (r#"{"after":null}"#, "after"), (r#"{"limit":0}"#, "limit")]
+    {
+        assert_eq!(api.post("/clients", request).await.faulty_fields(), [field], "{request}");
     }
 }

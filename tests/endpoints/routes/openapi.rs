@@ -24,6 +24,7 @@ pub(crate) async fn the_document_is_openapi_3_1_and_has_every_route(api: &Api) {
     let expected = [
         ("/changes", vec!["post"]),
         ("/changes/stream", vec!["get"]),
+        ("/clients", vec!["post"]),
         ("/compact", vec!["post"]),
         ("/documents/{collection}/query", vec!["get", "post"]),
         ("/documents/{collection}/{id}", vec!["get"]),
@@ -60,6 +61,7 @@ pub(crate) async fn a_real_answer_of_every_endpoint_is_as_described(api: &Api) {
         (Method::GET, "/documents/{collection}/{id}", "/documents/todos/described", Value::Null),
         (Method::POST, "/documents/{collection}/query", "/documents/todos/query", json!({"limit": 1})),
         (Method::GET, "/stats", "/stats", Value::Null),
+        (Method::POST, "/clients", "/clients", json!({})),
         (Method::POST, "/compact", "/compact", json!({})),
         (Method::GET, "/health", "/health", Value::Null),
         (Method::GET, "/openapi.json", "/openapi.json", Value::Null),

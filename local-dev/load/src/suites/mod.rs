@@ -1,5 +1,6 @@
 //! The suites: the measurements and their comparisons.
 
+mod access;
 mod growth;
 mod mixed;
 mod push;
@@ -72,6 +73,7 @@ pub(crate) async fn run(store: StoreName, options: &Options) -> Result<Report> {
         match suite {
             SuiteName::Tenants => bench.tenants().await?,
             SuiteName::Wakes => bench.wakes().await?,
+            SuiteName::Access => bench.access().await?,
             _ => {}
         }
     }

@@ -59,7 +59,7 @@ impl Tenants {
     }
 
     async fn clients(&self, connections: u64) -> Result<Vec<Client>> {
-        try_join_all((0..connections).map(|_| Client::connect(&self.server.host))).await
+        try_join_all((0..connections).map(|_| Client::connect(&self.server.host, None))).await
     }
 
     /// Pushes of one operation. Each goes to the next of the first `tenants` tenants.
@@ -135,7 +135,7 @@ impl Bench<'_> {
         let watch = Watch { time: Duration::MAX, ..self.watch(Some(&tenants.server)) };
         let running = watch.start();
         let mut load = Load::default();
-        let mut client = Client::connect(&tenants.server.host).await?;
+        let mut client = Client::connect(&tenants.server.host, None).await?;
         for token in &tenants.tokens {
             let began = Instant::now();
             client.compact_as(token).await?;

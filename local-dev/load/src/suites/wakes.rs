@@ -48,13 +48,12 @@ struct Streams {
     events: UnboundedReceiver<Instant>,
     sender: UnboundedSender<Instant>,
     open: Arc<AtomicU64>,
-    _connections: Vec<SendRequest<Empty<Bytes>>>,
 }
 
 impl Streams {
     fn none() -> Self {
         let (sender, events) = unbounded_channel();
-        Self { tasks: JoinSet::new(), events, sender, open: Arc::default(), _connections: Vec::new() }
+        Self { tasks: JoinSet::new(), events, sender, open: Arc::default() }
     }
 
     /// Opens streams, and waits until each has had its first event.
@@ -71,9 +70,9 @@ impl Streams {
                 if response.status() != StatusCode::OK {
                     return Err(format!("a stream is answered with {}", response.status()).into());
                 }
-                streams.tasks.spawn(listen(response.into_body(), streams.sender.clone(), Arc::clone(&streams.open)));
+                let (moments, open) = (streams.sender.clone(), Arc::clone(&streams.open));
+                streams.tasks.spawn(listen(sender.clone(), response.into_body(), moments, open));
             }
-            streams._connections.push(sender);
             left -= of_connection;
         }
         streams.heard(count).await?;
@@ -104,8 +103,13 @@ async fn connect(host: &str) -> Result<SendRequest<Empty<Bytes>>> {
     Ok(sender)
 }
 
-/// Says when each event came.
-async fn listen(mut events: Incoming, moments: UnboundedSender<Instant>, open: Arc<AtomicU64>) {
+/// Says when each event came. The connection is open as long as one of its streams has it.
+async fn listen(
+    connection: SendRequest<Empty<Bytes>>,
+    mut events: Incoming,
+    moments: UnboundedSender<Instant>,
+    open: Arc<AtomicU64>,
+) {
     open.fetch_add(1, Ordering::Relaxed);
     while let Some(Ok(frame)) = events.frame().await {
         let is_change = frame.data_ref().is_some_and(|data| String::from_utf8_lossy(data).contains("event: changed"));
@@ -114,6 +118,7 @@ async fn listen(mut events: Incoming, moments: UnboundedSender<Instant>, open: A
         }
     }
     open.fetch_sub(1, Ordering::Relaxed);
+    drop(connection);
 }
 
 impl Bench<'_> {

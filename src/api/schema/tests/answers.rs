@@ -143,8 +143,8 @@ fn the_answer_to_a_push_is_described_as_it_is_written() {
     let partial = parse(&push::write(&texts[..1], &refused, Some(refusals), None));
     let reached = Reached::new(true, Rev::new(1), VectorClock::parse(r#"{"a":1}"#).expect("a clock"));
     let reached = [Outcome::Reached(Box::new(reached))];
-    let place = Some(ReachedPlace(Some(Position::START)));
-    let by_revision = parse(&push::write(&texts[..1], &reached, None, place));
+    let place = ReachedPlace(Some(Position::START));
+    let by_revision = parse(&push::write(&texts[..1], &reached, None, Some(&place)));
     check("ReachedRevision", by_revision["revisions"].as_array().expect("revisions"));
     check("PushAnswer", &[answer.clone(), partial.clone(), by_revision]);
     check("RefusedOperation", partial["refused"].as_array().expect("refused"));

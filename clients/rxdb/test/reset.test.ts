@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { Server, until } from "@syncflow-server/test-support";
+import { converge, Device } from "./device.js";
+
+const TENANT = "reset";
+
+let server: Server;
+let devices: Device[] = [];
+
+beforeEach(async () => {
+  server = await Server.start({ auth: true });
+});
+afterEach(async () => {
+  for (const device of devices) await device.database.remove();
+  devices = [];
+  await server.close();
+});
+
+async function write(device: Device, id: string, members: object): Promise<void> {
+  await device.notes.incrementalUpsert({ id, title: "note", ...members });
+}
+
+/**
+ * Two devices, and a server that has lost what they wrote last. The first device is in the middle of its reset when
+ * `interrupt` is called: it has asked for the first page of the other log.
+ */
+async function inTheMiddleOfAReset(interrupt: (device: Device) => void): Promise<[Device, Device]> {
+  let isRestored = false;
+  const a = await Device.prepare(server, {
+    tenant: TENANT,
+    options: {
+      batchSize: 2,
+      fetch: async (url, init) => {
+        const answer = await a.network.fetch(url, init);
+        const isFirstPage = String(url).endsWith("/changes") && JSON.parse(String(init?.body)).cursor === null;
+        if (isRestored && isFirstPage) {
+          isRestored = false;
+          interrupt(a);
+        }
+        return answer;
+      },
+    },
+  });
+  devices.push(a);
+  a.replicate();
+  const b = await Device.open(server, { tenant: TENANT });
+  devices.push(b);
+  for (let n = 0; n < 7; n++) await write(a, `kept-${n}`, { a: "1" });
+  await converge(a, b);
+  await server.backUp();
+  for (let n = 0; n < 5; n++) await write(a, `lost-${n}`, { a: "1" });
+  await write(a, "kept-0", { a: "2" });
+  await a.inSync();
+  b.network.online = false;
+  await server.restore();
+  isRestored = true;
+  a.replication.reSync();
+  await until("the reset is interrupted", () => !isRestored);
+  return [a, b];
+}
+
+async function hasEverything(a: Device, b: Device): Promise<void> {
+  b.network.online = true;
+  await converge(a, b);
+  const content = await a.content();
+  const lost = Array.from({ length: 5 }, (_, n) => `lost-${n}`);
+  const kept = Array.from({ length: 7 }, (_, n) => `kept-${n}`);
+  assert.deepEqual([...content.keys()].filter((id) => id !== "meanwhile").sort(), [...kept, ...lost]);
+  assert.equal(content.get("kept-0")?.a, "2");
+}
+
+test("a reset that a device without a network and a reload cut off begins again, and brings everything back", async () => {
+  const [a, b] = await inTheMiddleOfAReset((device) => (device.network.online = false));
+  await write(a, "meanwhile", { a: "1" });
+  await a.reload();
+  a.network.online = true;
+  await hasEverything(a, b);
+  assert.equal((await b.content()).get("meanwhile")?.a, "1");
+});
+
+test("a reset goes on when its replication was paused in the middle, with the edits from meanwhile", async () => {
+  const [a, b] = await inTheMiddleOfAReset((device) => device.replication.pause());
+  await write(a, "meanwhile", { a: "1" });
+  await write(a, "lost-0", { b: "edited" });
+  await a.replication.start();
+  await hasEverything(a, b);
+  assert.equal((await b.content()).get("meanwhile")?.a, "1");
+  assert.equal((await b.content()).get("lost-0")?.b, "edited");
+});
