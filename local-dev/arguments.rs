@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::check::rules;
-use crate::token;
+use super::check::rules;
+use super::token;
 
 /// The task that the arguments name.
 pub(crate) enum Task {
@@ -54,6 +54,7 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
         Some("--version" | "-V") => Task::Say(format!("syncflow-server {}\n", env!("CARGO_PKG_VERSION"))),
         Some("--check") => Task::Check,
         Some("health") => Task::AskHealth,
+        Some("serve") => Task::Serve,
         _ => refuse(&name),
     }
 }
@@ -61,7 +62,7 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
 /// The message names the option but does not repeat its value, which may be a connection string.
 fn refuse(name: &str) -> Task {
     Task::Refuse(format!(
-        "{name}: takes one argument at most, health, --check, --help or --version, or token or rules and their own; \
+        "{name}: takes one argument at most, serve, health, --check, --help or --version, or token or rules and their own; \
          settings are environment variables"
     ))
 }
@@ -84,7 +85,7 @@ fn help(name: &str) -> String {
     format!(
         "{name}: an offline-first sync server\n\
          \n\
-         {name}            serves until it is told to stop\n\
+         {name} serve      serves until it is told to stop, as without an argument\n\
          {name} --check    opens the store as a start does and says whether it works;\n\
          {pad}            makes no SQLite file\n\
          {name} health     asks the server that runs with the same settings whether it works\n\

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use syncflow_server::config::{Adapter, StoreConfig};
 use syncflow_server::runtime::{self, Access, TokioHost, logging};
 
-use crate::settings;
+use super::settings;
 
 /// The exit code if the store does not work.
 const DOES_NOT_WORK: u8 = 1;

@@ -13,7 +13,7 @@ use syncflow_server::core::access::Role;
 use syncflow_server::core::names::{Subject, TenantId};
 use syncflow_server::limits::runtime::DEV_TOKEN_TIME_SECONDS;
 
-use crate::settings;
+use super::settings;
 
 /// The content of the new token.
 pub(crate) struct Wanted {

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::settings;
+use super::super::{reachable, say, settings};
 
 /// The exit code if the server does not answer, or says that it cannot work.
 const DOES_NOT_WORK: u8 = 1;
@@ -26,10 +26,10 @@ const TIME_MAX: Duration = Duration::from_secs(5);
 /// Sends a request for `/health` to the address that the settings name, and reports the answer.
 pub(crate) fn ask() -> Result<ExitCode, Box<dyn Error>> {
     let listen = settings::read()?.config.listen;
-    let address = SocketAddr::new(crate::reachable(listen.bind), listen.port);
+    let address = SocketAddr::new(reachable(listen.bind), listen.port);
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let problem = match tokio.block_on(async { timeout(TIME_MAX, status(address)).await }) {
-        Ok(Ok(StatusCode::OK)) => return Ok(crate::say("well\n")),
+        Ok(Ok(StatusCode::OK)) => return Ok(say("well\n")),
         Ok(Ok(status)) => format!("the server at {address} answers {status}"),
         Ok(Err(error)) => format!("no answer from {address}: {error}"),
         Err(_) => format!("no answer from {address} within {} s", TIME_MAX.as_secs()),

@@ -18,6 +18,15 @@ use crate::service::SyncService;
 /// The field of a log span for the subject of the principal. It is set if the span has it.
 pub const SUBJECT_FIELD: &str = "access.subject";
 
+/// The same for the tenant of the principal.
+const TENANT_FIELD: &str = "access.tenant";
+
+/// The same for the client that the request names.
+pub(super) const CLIENT_FIELD: &str = "client.id";
+
+/// The same for the number of operations that a push has, or that a page answers.
+pub(super) const OPERATIONS_FIELD: &str = "operations.count";
+
 /// The state that the routes share.
 #[derive(Clone)]
 pub(super) struct ApiState {
@@ -122,6 +131,8 @@ async fn permitted(head: &Parts, state: &ApiState, action: Action) -> Result<Pri
     if principal.is_expired(state.service.now_ms()) {
         return Err(ApiError::Denied(Denied::Expired));
     }
-    tracing::Span::current().record(SUBJECT_FIELD, field::display(&principal.subject));
+    let span = tracing::Span::current();
+    span.record(SUBJECT_FIELD, field::display(&principal.subject));
+    span.record(TENANT_FIELD, field::display(&principal.tenant));
     if principal.role.permits(action) { Ok(principal) } else { Err(ApiError::ForbiddenRole) }
 }

@@ -14,6 +14,9 @@ use super::error::ApiError;
 use crate::core::text::Text;
 use crate::limits::api::INFLATED_BODY_MAX_BYTES;
 
+/// The field of a log span for the size of the body, when it is decompressed. It is set if the span has it.
+const BODY_FIELD: &str = "body.bytes";
+
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A value that lives as long as the text of the request's body. It is an extension of the request.
@@ -71,6 +74,7 @@ impl<S: Sync> FromRequest<S> for BodyText {
                 append(&mut bytes, &data);
             }
         }
+        tracing::Span::current().record(BODY_FIELD, bytes.len());
         let bytes = match owner {
             Some(owner) => Bytes::from_owner(Owned { bytes, _owner: owner }),
             None => Bytes::from(bytes),

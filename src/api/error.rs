@@ -385,7 +385,7 @@ impl IntoResponse for ApiError {
         let (status, error, message) = self.parts();
         self.log(status);
         let fields = match &self {
-            Self::BadFields(faults) => Some(faults.names().collect()),
+            Self::BadFields(faults) => Some(faults.logged_names().collect()),
             Self::ForbiddenField(field) => Some(vec![*field]),
             Self::ForeignClient { field } => Some(vec![field.as_str()]),
             _ => None,

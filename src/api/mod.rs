@@ -54,6 +54,8 @@ pub use builder::Api;
 #[doc(hidden)]
 pub use endpoints::compact::age_ms as compaction_age_ms;
 #[doc(hidden)]
+pub use endpoints::probes::{PROBES, Readiness, readiness};
+#[doc(hidden)]
 pub use endpoints::push::AnswerLimit;
 #[doc(hidden)]
 pub use error::{Refusal, answer_too_large, in_shape, internal_error, unavailable};

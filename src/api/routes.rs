@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::ApiState;
-use super::endpoints::{changes, clients, compact, document, health, openapi, push, query, stats, stream};
+use super::endpoints::{changes, clients, compact, document, health, openapi, probes, push, query, stats, stream};
 use super::error::to_json;
 
 /// An endpoint that can be served alone.
@@ -64,9 +64,10 @@ impl Endpoint {
 pub(super) fn all() -> OpenApiRouter<ApiState> {
     let router = OpenApiRouter::with_openapi(openapi::base());
     let router = Endpoint::ALL.into_iter().fold(router, |router, endpoint| router.merge(endpoint.routes()));
-    // These cannot be served alone: nothing goes on for minutes in a function, and people look at servers.
+    // These cannot be served alone: nothing goes on for minutes in a function, nothing probes one, and people look at
+    // servers.
     let router = router.routes(routes!(stream::stream_changes)).routes(routes!(clients::list_clients));
-    router.routes(routes!(openapi::get_openapi))
+    router.routes(routes!(probes::livez)).routes(routes!(probes::readyz)).routes(routes!(openapi::get_openapi))
 }
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| to_json(&describe()));

@@ -3,7 +3,8 @@
 use super::variables::{ConfigError, Variables, wrong};
 use crate::core::decide::quota::Quota;
 use crate::limits::api::COMPACT_DEFAULT_DAYS;
-use crate::limits::protocol::INTEGER_MAX;
+use crate::limits::protocol::{DAY_MS, INTEGER_MAX};
+use crate::limits::runtime::SCHEDULE_MAX_HOURS;
 
 /// The settings of the scheduled compaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,11 +12,25 @@ use crate::limits::protocol::INTEGER_MAX;
 pub struct CompactionConfig {
     /// The age of the log entries to remove, in days.
     pub older_than_days: f64,
+    /// How long after a scheduled compaction of the local server the next one begins, in hours. `None` for none.
+    pub every_hours: Option<u32>,
 }
 
 impl CompactionConfig {
+    /// The age of the log entries to remove, in milliseconds. An age that does not fit becomes the greatest one.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "the conversion saturates, and a day has few digits"
+    )]
+    pub fn older_than_ms(&self) -> u64 {
+        (self.older_than_days * DAY_MS as f64) as u64
+    }
+
     pub(super) fn read(variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { older_than_days: older_than_days(variables)? })
+        Ok(Self { older_than_days: older_than_days(variables)?, every_hours: every_hours(variables)? })
     }
 }
 
@@ -24,6 +39,17 @@ fn older_than_days(variables: &Variables<'_>) -> Result<f64, ConfigError> {
     let rule = "must be a number from 0";
     let days: f64 = variables.parse(VARIABLE, &COMPACT_DEFAULT_DAYS.to_string(), rule)?;
     if days.is_finite() && days >= 0.0 { Ok(days) } else { Err(wrong(VARIABLE, rule, &days.to_string())) }
+}
+
+fn every_hours(variables: &Variables<'_>) -> Result<Option<u32>, ConfigError> {
+    const VARIABLE: &str = "COMPACT_EVERY_HOURS";
+    let value = variables.get_or(VARIABLE, "off");
+    if value == "off" {
+        return Ok(None);
+    }
+    let rule = || wrong(VARIABLE, &format!("must be off or an integer from 1 to {SCHEDULE_MAX_HOURS}"), &value);
+    let hours = value.parse().ok().filter(|hours| (1..=SCHEDULE_MAX_HOURS).contains(hours));
+    hours.map(Some).ok_or_else(rule)
 }
 
 /// Reads the quota of every tenant. A variable that is not set sets no limit.
@@ -46,6 +72,17 @@ pub(super) fn quota(variables: &Variables<'_>) -> Result<Quota, ConfigError> {
 mod tests {
     use super::*;
     use crate::config::variables::read_from;
+
+    #[test]
+    fn a_schedule_is_a_number_of_hours_or_off() {
+        let every = |value: &str| {
+            read_from(&[("COMPACT_EVERY_HOURS", value)], CompactionConfig::read).map(|config| config.every_hours)
+        };
+        assert_eq!((every(""), every("off"), every("24")), (Ok(None), Ok(None), Ok(Some(24))));
+        for wrong in ["0", "-1", "1.5", "8785", "daily"] {
+            assert!(every(wrong).unwrap_err().starts_with("COMPACT_EVERY_HOURS: must be off or an integer"), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_quota_is_an_integer_from_1_and_no_limit_if_it_is_not_set() {

@@ -5,6 +5,7 @@ pub(super) mod connections;
 use std::net::{IpAddr, ToSocketAddrs as _};
 
 use super::variables::{ConfigError, Variables, wrong};
+use crate::limits::runtime::DRAIN_MAX_SECONDS;
 
 /// The address at which the local server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Listen {
     pub port: u16,
     /// Whether there is a console at `/_console`.
     pub console: bool,
+    /// For how long the server still takes requests after it was told to stop, in seconds.
+    pub drain_seconds: u32,
 }
 
 impl Listen {
@@ -25,6 +28,7 @@ impl Listen {
             bind,
             port: variables.parse("PORT", "3000", "must be an integer from 0 to 65535")?,
             console: console(variables, bind)?,
+            drain_seconds: drain_seconds(variables)?,
         })
     }
 }
@@ -38,6 +42,13 @@ fn console(variables: &Variables<'_>, bind: IpAddr) -> Result<bool, ConfigError>
         Some("off") => Ok(false),
         Some(other) => Err(wrong(VARIABLE, "must be on or off", other)),
     }
+}
+
+fn drain_seconds(variables: &Variables<'_>) -> Result<u32, ConfigError> {
+    const VARIABLE: &str = "DRAIN_SECONDS";
+    let rule = format!("must be an integer from 0 to {DRAIN_MAX_SECONDS}");
+    let seconds: u32 = variables.parse(VARIABLE, "0", &rule)?;
+    if seconds <= DRAIN_MAX_SECONDS { Ok(seconds) } else { Err(wrong(VARIABLE, &rule, &seconds.to_string())) }
 }
 
 /// The address to listen on. If a name has several addresses, the first IPv4 address is used.
@@ -58,6 +69,16 @@ fn bind(variables: &Variables<'_>) -> Result<IpAddr, ConfigError> {
 mod tests {
     use super::*;
     use crate::config::variables::read_from;
+
+    #[test]
+    fn a_server_drains_for_a_bounded_time() {
+        let drain =
+            |value: &str| read_from(&[("DRAIN_SECONDS", value)], Listen::read).map(|listen| listen.drain_seconds);
+        assert_eq!((drain(""), drain("20")), (Ok(0), Ok(20)));
+        for wrong in ["21", "-1", "1.5", "long"] {
+            assert!(drain(wrong).unwrap_err().starts_with("DRAIN_SECONDS: must be an integer from 0 to 20"), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_name_to_listen_on_stands_for_its_address() {

@@ -1,20 +1,37 @@
-//! The destination of a Lambda's metrics.
+//! The destinations of metrics: a namespace for a Lambda, a listener of its own for a server.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::variables::{ConfigError, Variables, wrong};
 use crate::limits::lambda::METRICS_NAMESPACE_MAX_BYTES;
 
-/// The destination of a Lambda's metrics.
+/// The destinations of metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MetricsConfig {
-    /// The namespace in CloudWatch, or `None` for no metrics.
+    /// The namespace in CloudWatch of a Lambda's metrics, or `None` for no metrics.
     pub namespace: Option<String>,
+    /// The address at which the local server answers `/metrics`. `None` for no metrics.
+    pub bind: Option<SocketAddr>,
 }
 
 impl MetricsConfig {
     pub(super) fn read(variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { namespace: namespace(variables)? })
+        Ok(Self { namespace: namespace(variables)?, bind: bind(variables)? })
     }
+}
+
+/// The address of the listener. A port alone is one of this machine.
+fn bind(variables: &Variables<'_>) -> Result<Option<SocketAddr>, ConfigError> {
+    const VARIABLE: &str = "METRICS_BIND";
+    let value = variables.get_or(VARIABLE, "off");
+    if value == "off" {
+        return Ok(None);
+    }
+    let of_this_machine = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let address = value.parse().or_else(|_| value.parse().map(of_this_machine)).ok();
+    let rule = "must be off, a port, or an IP address and a port such as 0.0.0.0:9464";
+    address.map(Some).ok_or_else(|| wrong(VARIABLE, rule, &value))
 }
 
 /// Source of the rule: `PutMetricData` in the documentation of the CloudWatch API.
@@ -38,6 +55,23 @@ fn namespace(variables: &Variables<'_>) -> Result<Option<String>, ConfigError> {
 mod tests {
     use super::*;
     use crate::config::variables::read_from;
+
+    #[test]
+    fn a_port_alone_is_one_of_this_machine() {
+        let bind = |value: &str| {
+            let bind = read_from(&[("METRICS_BIND", value)], MetricsConfig::read).map(|metrics| metrics.bind);
+            bind.map(|bind| bind.map(|address| address.to_string()))
+        };
+        assert_eq!((bind(""), bind("off")), (Ok(None), Ok(None)));
+        for (value, expected) in
+            [("9464", "127.0.0.1:9464"), ("0.0.0.0:9464", "0.0.0.0:9464"), ("[::1]:9464", "[::1]:9464")]
+        {
+            assert_eq!(bind(value), Ok(Some(expected.to_owned())), "{value}");
+        }
+        for wrong in ["on", "65536", "localhost:9464", "127.0.0.1", "-1"] {
+            assert!(bind(wrong).unwrap_err().starts_with("METRICS_BIND: must be off, a port"), "{wrong}");
+        }
+    }
 
     #[test]
     fn metrics_have_a_namespace_that_cloudwatch_takes_or_are_off() {

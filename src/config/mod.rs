@@ -61,7 +61,7 @@ pub struct Config {
     pub compaction: CompactionConfig,
     /// How much each tenant may keep.
     pub quota: Quota,
-    /// The destination of a Lambda's metrics.
+    /// The destinations of metrics.
     pub metrics: MetricsConfig,
     /// How the clients of a Lambda learn of changes.
     pub wake: WakeConfig,
@@ -124,7 +124,8 @@ mod tests {
     #[test]
     fn with_nothing_set_it_is_sqlite_on_port_3000_of_this_machine() {
         let config = read(&[]).unwrap();
-        assert_eq!(config.listen, Listen { bind: "127.0.0.1".parse().unwrap(), port: 3_000, console: true });
+        let listen = Listen { bind: "127.0.0.1".parse().unwrap(), port: 3_000, console: true, drain_seconds: 0 };
+        assert_eq!(config.listen, listen);
         assert_eq!(config.store.adapter, Adapter::Sqlite { path: "./syncflow.db".into() });
         assert_eq!(config.store.pool_size, 10);
         assert_eq!(config.http.allowed_origins, AllowedOrigins::Loopback);

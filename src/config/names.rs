@@ -3,7 +3,7 @@
 use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 55] = [
+pub const VARIABLES: [&str; 58] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -21,13 +21,16 @@ pub const VARIABLES: [&str; 55] = [
     "AUTH_TENANT_CLAIM",
     "AUTH_TOKENS_FILE",
     "BIND",
+    "COMPACT_EVERY_HOURS",
     "COMPACT_OLDER_THAN_DAYS",
     "CONNECTIONS_PER_ADDRESS",
     "CONSOLE",
+    "DRAIN_SECONDS",
     "HTTP2",
     "LOG_FORMAT",
     "LOG_LEVEL",
     "MEMORY_MAX_BYTES",
+    "METRICS_BIND",
     "METRICS_NAMESPACE",
     "MONGO_DB_NAME",
     "MONGO_DOCUMENTS_COLLECTION",

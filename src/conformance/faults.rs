@@ -165,6 +165,6 @@ impl Store for FaultyStore {
     }
 
     delegate_store!(|this| &*this.inner; name, load, changes, changes_by_time, client, document, query);
-    delegate_store!(|this| &*this.inner; stats, clients, count_clients, tenants, heads, watch, announce);
+    delegate_store!(|this| &*this.inner; stats, survey, clients, count_clients, tenants, heads, watch, announce);
     delegate_store!(|this| &*this.inner; check);
 }

@@ -209,6 +209,7 @@ macro_rules! for_each_conformance_check {
                     a_silent_client_of_the_future_has_no_effect,
                     usage_is_counted_exactly,
                     clients_are_counted,
+                    a_survey_has_the_log_and_how_far_active_clients_have_pulled,
                 ]
                 compaction: [
                     entries_go_that_were_received_at_the_cut_or_before,
@@ -255,6 +256,7 @@ macro_rules! for_each_conformance_check {
                 hooks: [
                     an_observer_hears_of_each_request_with_its_own_principal,
                     an_observer_that_panics_changes_no_answer,
+                    an_observer_hears_of_groups_and_of_what_is_refused,
                     an_operation_that_is_not_allowed_refuses_its_push_alone,
                     a_partial_push_is_done_without_what_is_refused,
                     a_write_of_the_server_that_is_not_allowed_changes_nothing,
@@ -286,6 +288,13 @@ macro_rules! for_each_conformance_check {
                     a_client_does_not_take_a_later_write_of_the_server_for_one_that_it_has_seen,
                     a_write_that_fails_says_so_and_one_that_is_always_contended_gives_up,
                     a_document_whose_clock_is_full_is_left_as_it_is,
+                ]
+                schedule: [
+                    one_of_several_servers_compacts_every_tenant,
+                    of_servers_that_begin_at_once_one_compacts,
+                    a_server_that_was_killed_is_followed_by_another,
+                    a_server_that_drains_leaves_the_rest_to_another,
+                    the_schedule_leaves_no_trace_among_tenants_and_clients,
                 ]
                 follow: [
                     a_follower_of_an_empty_log_gets_the_first_operation,

@@ -9,6 +9,7 @@ mod outcome;
 pub mod owners;
 pub mod quota;
 mod states;
+pub mod turn;
 mod working;
 pub mod write;
 

@@ -10,8 +10,8 @@ use http::StatusCode;
 use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
-use super::metrics::Counter;
-use super::timed_store::TimedStore;
+use super::advised_store::AdvisedStore;
+use super::metrics::EmbeddedMetrics;
 #[cfg(feature = "aws")]
 use super::wake::WakeUps;
 use crate::api::{self, Endpoint};
@@ -19,6 +19,7 @@ use crate::config::{Config, ConfigError, StoreConfig, WakeConfig};
 use crate::core::access::rules::Rules;
 use crate::core::decide::quota::Quota;
 use crate::limits::lambda::LAMBDA_ANSWER_MARGIN_MS;
+use crate::runtime::metrics::{CountWork, MeasuredStore, Recorder};
 use crate::runtime::{Access, TokioHost, open_store};
 use crate::service::SyncService;
 
@@ -53,8 +54,10 @@ impl LazyService {
     /// The service. Opens its store if it is not open yet.
     pub(super) async fn get(&self) -> Result<&Arc<SyncService>, ConfigError> {
         let open = async || {
-            let store = open_store(&self.config).await?;
-            let service = SyncService::new(Arc::new(TimedStore::new(store, self.config.clone())), Arc::new(TokioHost));
+            let recorder: Arc<dyn Recorder> = Arc::new(EmbeddedMetrics);
+            let store = MeasuredStore::new(open_store(&self.config).await?, Arc::clone(&recorder));
+            let store = AdvisedStore::new(Arc::new(store), self.config.clone());
+            let service = SyncService::new(Arc::new(store), Arc::new(TokioHost)).with_observer(CountWork(recorder));
             // An instance is frozen between requests, and each one costs for as long as its request waits.
             service.stop_wakes();
             let service = if self.is_polled { service.with_poll_pauses() } else { service };
@@ -63,7 +66,7 @@ impl LazyService {
                 Some(wake_ups) => service.with_observer(wake_ups.observer()),
                 None => service,
             };
-            Ok(Arc::new(service.with_observer(Counter).with_quota(self.quota).with_rules(self.rules.clone())))
+            Ok(Arc::new(service.with_quota(self.quota).with_rules(self.rules.clone())))
         };
         self.service.get_or_try_init(open).await
     }

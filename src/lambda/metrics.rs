@@ -1,23 +1,20 @@
 //! Metrics for CloudWatch: one line in the embedded metric format for each invocation, on the standard output.
 //!
 //! An invocation is a task, and its metrics are counted in a variable of that task. So invocations share nothing,
-//! whether they follow each other or run at the same time. The service and the stores do not know of the metrics. An
-//! observer of the service counts its work, and a wrapper of the store measures the calls.
+//! whether they follow each other or run at the same time. The events come from [`crate::runtime::metrics`], which
+//! counts the same ones for the local server.
 //!
 //! Source of the format: "Specification: Embedded metric format" in the Amazon CloudWatch User Guide.
 
 use std::cell::RefCell;
 use std::io::{self, Write as _};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
 use super::invocation::Invocation;
-use crate::core::decide::Conflict;
-use crate::core::names::TenantId;
-use crate::core::operation::{LogEntry, Operation};
 use crate::limits::lambda::METRICS_LINE_MAX_VALUES;
-use crate::service::{Caller, Observer};
+use crate::runtime::metrics::{ACCEPTED, CONFLICTING, Counted as Event, DUPLICATE, FORBIDDEN, Recorder};
 
 tokio::task_local! {
     static COUNTED: RefCell<Counted>;
@@ -30,6 +27,7 @@ const COLD_START: (&str, &str) = ("ColdStart", "Count");
 const OPERATIONS_ACCEPTED: (&str, &str) = ("OperationsAccepted", "Count");
 const OPERATIONS_DUPLICATE: (&str, &str) = ("OperationsDuplicate", "Count");
 const OPERATIONS_IN_CONFLICT: (&str, &str) = ("OperationsInConflict", "Count");
+const OPERATIONS_FORBIDDEN: (&str, &str) = ("OperationsForbidden", "Count");
 const OPERATIONS_PULLED: (&str, &str) = ("OperationsPulled", "Count");
 const ENTRIES_COMPACTED: (&str, &str) = ("EntriesCompacted", "Count");
 #[cfg(feature = "aws")]
@@ -49,7 +47,7 @@ pub(super) struct Metrics {
 #[derive(Debug, Default)]
 struct Counted {
     pushed: Option<CountedPush>,
-    pulled_operations: Option<usize>,
+    pulled_operations: Option<u64>,
     compacted_entries: Option<u64>,
     #[cfg(feature = "aws")]
     wake_ups: Option<CountedWakeUps>,
@@ -59,9 +57,10 @@ struct Counted {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct CountedPush {
-    accepted: usize,
-    duplicates: usize,
-    conflicts: usize,
+    accepted: u64,
+    duplicates: u64,
+    conflicts: u64,
+    forbidden: Option<u64>,
 }
 
 #[cfg(feature = "aws")]
@@ -136,10 +135,11 @@ impl Counted {
     /// The metrics of the service's work.
     fn values(&self) -> Vec<((&'static str, &'static str), Value)> {
         let mut values = Vec::new();
-        if let Some(CountedPush { accepted, duplicates, conflicts }) = self.pushed {
+        if let Some(CountedPush { accepted, duplicates, conflicts, forbidden }) = self.pushed {
             values.push((OPERATIONS_ACCEPTED, json!(accepted)));
             values.push((OPERATIONS_DUPLICATE, json!(duplicates)));
             values.push((OPERATIONS_IN_CONFLICT, json!(conflicts)));
+            values.extend(forbidden.map(|forbidden| (OPERATIONS_FORBIDDEN, json!(forbidden))));
         }
         values.extend(self.pulled_operations.map(|pulled| (OPERATIONS_PULLED, json!(pulled))));
         values.extend(self.compacted_entries.map(|compacted| (ENTRIES_COMPACTED, json!(compacted))));
@@ -157,16 +157,6 @@ fn counted(count: impl FnOnce(&mut Counted)) {
     let _ = COUNTED.try_with(|counted| count(&mut counted.borrow_mut()));
 }
 
-/// Counts a call of the store, and whether it was answered or else failed or was cancelled.
-pub(super) fn note_store_call(latency: Duration, is_answered: bool) {
-    counted(|counted| {
-        // Microseconds are precise enough.
-        let latency_ms = (latency.as_secs_f64() * 1e6).round() / 1e3;
-        counted.store_latencies_ms.push(latency_ms);
-        counted.store_errors += usize::from(!is_answered);
-    });
-}
-
 /// Counts a wake-up, and whether it was published or failed.
 #[cfg(feature = "aws")]
 pub(super) fn note_wake_up(is_published: bool) {
@@ -177,34 +167,40 @@ pub(super) fn note_wake_up(is_published: bool) {
     });
 }
 
-/// Counts what the service does.
+/// Counts events in the current invocation, as far as CloudWatch has a metric for them.
 #[derive(Debug)]
-pub(super) struct Counter;
+pub(super) struct EmbeddedMetrics;
 
-impl Observer for Counter {
-    fn accepted(&self, _: Caller<'_>, operations: &[&Operation]) {
-        counted(|counted| counted.pushed.get_or_insert_default().accepted += operations.len());
-    }
-
-    fn repeated(&self, _: Caller<'_>, operations: &[&Operation]) {
-        counted(|counted| counted.pushed.get_or_insert_default().duplicates += operations.len());
-    }
-
-    fn conflicts(&self, _: Caller<'_>, conflicts: &[(&Operation, &Conflict)]) {
-        counted(|counted| counted.pushed.get_or_insert_default().conflicts += conflicts.len());
-    }
-
-    fn pulled(&self, _: Caller<'_>, entries: &[LogEntry]) {
-        counted(|counted| *counted.pulled_operations.get_or_insert_default() += entries.len());
-    }
-
-    fn compacted(&self, _: &TenantId, removed_entries: u64) {
-        counted(|counted| *counted.compacted_entries.get_or_insert_default() += removed_entries);
+impl Recorder for EmbeddedMetrics {
+    fn record(&self, event: Event<'_>) {
+        counted(|counted| match event {
+            Event::Operations { outcome, operations } => {
+                let pushed = counted.pushed.get_or_insert_default();
+                match outcome {
+                    ACCEPTED => pushed.accepted += operations,
+                    DUPLICATE => pushed.duplicates += operations,
+                    CONFLICTING => pushed.conflicts += operations,
+                    FORBIDDEN => *pushed.forbidden.get_or_insert_default() += operations,
+                    _ => {}
+                }
+            }
+            Event::Page { operations } => *counted.pulled_operations.get_or_insert_default() += operations,
+            Event::Compacted { entries } => *counted.compacted_entries.get_or_insert_default() += entries,
+            Event::StoreCall { took, is_answered, .. } => {
+                // Microseconds are precise enough.
+                let latency_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
+                counted.store_latencies_ms.push(latency_ms);
+                counted.store_errors += usize::from(!is_answered);
+            }
+            _ => {}
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn lines(counted: &Counted) -> Vec<Value> {
@@ -216,7 +212,7 @@ mod tests {
     #[test]
     fn a_line_names_each_metric_that_it_has_with_its_unit() {
         let counted = Counted {
-            pushed: Some(CountedPush { accepted: 2, duplicates: 1, conflicts: 0 }),
+            pushed: Some(CountedPush { accepted: 2, duplicates: 1, conflicts: 0, forbidden: None }),
             store_latencies_ms: vec![1.5, 0.25],
             ..Counted::default()
         };
@@ -261,7 +257,7 @@ mod tests {
         let work = |times: u64| {
             COUNTED.scope(RefCell::default(), async move {
                 for _ in 0..times {
-                    Counter.compacted(&TenantId::literal("default"), 1);
+                    EmbeddedMetrics.record(Event::Compacted { entries: 1 });
                     tokio::task::yield_now().await;
                 }
                 COUNTED.with(RefCell::take).compacted_entries.unwrap_or_default()
@@ -269,6 +265,6 @@ mod tests {
         };
         assert_eq!(tokio::join!(work(3), work(7)), (3, 7));
         // Outside an invocation nothing is counted.
-        Counter.compacted(&TenantId::literal("default"), 1);
+        EmbeddedMetrics.record(Event::Compacted { entries: 1 });
     }
 }

@@ -9,13 +9,13 @@
 //! deadline, a pool has one connection, and logs are JSON. A function does not start until the settings say who may
 //! make requests. It verifies tokens itself, because the claims that API Gateway passes on have lost their types.
 
+mod advised_store;
 mod answer;
 mod event;
 mod invocation;
 mod lazy;
 mod metrics;
 mod schedule;
-mod timed_store;
 #[cfg(feature = "aws")]
 mod wake;
 mod watch;

@@ -46,6 +46,11 @@ impl Watch {
             http.path = field::Empty,
             request.id = field::Empty,
             access.subject = field::Empty,
+            access.tenant = field::Empty,
+            client.id = field::Empty,
+            operations.count = field::Empty,
+            body.bytes = field::Empty,
+            error.fields = field::Empty,
         );
         let work = work.instrument(span);
         match &self.metrics {

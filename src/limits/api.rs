@@ -13,6 +13,9 @@ pub const LAMBDA_BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The most faults that a 400 names. The others are counted.
 pub const ERROR_MAX_FAULTS: usize = 20;
 
+/// The longest names of faulty fields in a line of the log, in characters.
+pub const LOG_FIELDS_MAX_CHARACTERS: usize = 512;
+
 /// The longest part of a client's text that an error repeats, in characters.
 pub const EXCERPT_MAX_CHARACTERS: usize = 120;
 
@@ -33,6 +36,8 @@ pub const CLIENTS_DEFAULT_ENTRIES: usize = 100;
 
 /// The most clients of a page of clients.
 pub const CLIENTS_MAX_ENTRIES: usize = 1_000;
+/// How long a probe of readiness waits for the store, in milliseconds.
+pub const READY_TIME_MAX_MS: u64 = 2_000;
 
 /// The longest time that a pull waits for changes, in seconds.
 pub const WAIT_MAX_SECONDS: u64 = 25;

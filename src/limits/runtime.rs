@@ -202,6 +202,30 @@ pub const RATE_BURST_SECONDS: u32 = 10;
 /// Most principals, and most addresses, whose last requests are remembered.
 pub const RATE_MAX_KEYS: usize = 20_000;
 
+/// The most connections that the listener for metrics and probes serves at the same time.
+pub const METRICS_MAX_CONNECTIONS: usize = 16;
+
+/// How long such a connection may take from its beginning to its end, in milliseconds.
+pub const METRICS_CONNECTION_TIME_MAX_MS: u64 = 10_000;
+
+/// The longest head of a request for metrics, in bytes.
+pub const METRICS_CONNECTION_BUFFER_MAX_BYTES: usize = 16 * 1024;
+
+/// The pause between two turns of the survey that the gauges of logs and clients come from, in milliseconds.
+pub const SURVEY_PAUSE_MS: u64 = 60_000;
+
+/// The most tenants that one turn of this survey reads.
+pub const SURVEY_TURN_MAX_TENANTS: usize = 200;
+
+/// The most tenants that this survey reads before it begins again with the first.
+pub const SURVEYED_MAX_TENANTS: usize = 10_000;
+
+/// The longest time for which a server that was told to stop still takes requests, in seconds.
+pub const DRAIN_MAX_SECONDS: u32 = 20;
+
+/// The longest time between two scheduled compactions that a setting may give, in hours: a year.
+pub const SCHEDULE_MAX_HOURS: u32 = 24 * 366;
+
 /// How many lines of the log may wait to be written, in bytes; more are lost and counted. Lines that are being written
 /// are as many again at most.
 pub const LOG_QUEUE_MAX_BYTES: usize = 4 * 1024 * 1024;

@@ -5,6 +5,24 @@ use super::protocol::DAY_MS;
 /// How many tenants a scheduled compaction reads from the store at a time.
 pub const COMPACT_LIST_MAX_TENANTS: usize = 1_000;
 
+/// For how long a server that compacts on its schedule keeps others from beginning, in milliseconds. This is longer
+/// than a slice takes, and longer than [`CLOCKS_APART_MAX_MS`].
+pub const SCHEDULE_HELD_MS: u64 = 120_000;
+
+/// How long a scheduled compaction works on one tenant before the server checks that it still has its turn, in
+/// milliseconds.
+pub const SCHEDULE_SLICE_MS: u64 = 5_000;
+
+/// The longest time until a server asks again whether it is its turn to compact, in milliseconds.
+pub const SCHEDULE_LOOK_MAX_MS: u64 = 60_000;
+
+/// How much later than planned a server asks at most, in milliseconds.
+pub const SCHEDULE_JITTER_MS: u64 = 5_000;
+
+/// The most active clients of one tenant whose lag a survey of the store counts. The clients that have pulled least
+/// come first.
+pub const SURVEY_CLIENTS_MAX_ENTRIES: usize = 1_000;
+
 /// Most operations that wait together for one commit.
 pub const GROUP_MAX_OPERATIONS: usize = 4_000;
 

@@ -29,7 +29,11 @@ pub fn anybody() -> Principal {
 
 /// The source of principals by the settings. Cheap to clone.
 #[derive(Clone)]
-pub struct Access(Option<Arc<dyn Authenticate>>);
+pub struct Access {
+    authenticate: Option<Arc<dyn Authenticate>>,
+    /// Reads the files of tokens again.
+    reload: Option<Arc<dyn Fn() + Send + Sync>>,
+}
 
 impl Access {
     /// Reads the keys and tokens that the settings name.
@@ -38,9 +42,13 @@ impl Access {
     /// If they cannot be used, or if this build has no authentication. The error names the variable to check.
     pub fn open(config: &AuthConfig, host: Arc<dyn Host>) -> Result<Self, ConfigError> {
         match config {
-            AuthConfig::Off { .. } => Ok(Self(None)),
+            AuthConfig::Off { .. } => Ok(Self { authenticate: None, reload: None }),
             #[cfg(feature = "sign-in")]
-            AuthConfig::On(tokens) => Ok(Self(Some(Arc::new(sign_in::SignIn::open(tokens, host)?)))),
+            AuthConfig::On(tokens) => {
+                let sign_in = Arc::new(sign_in::SignIn::open(tokens, host)?);
+                let reloaded = Arc::clone(&sign_in);
+                Ok(Self { authenticate: Some(sign_in), reload: Some(Arc::new(move || reloaded.reload())) })
+            }
             #[cfg(not(feature = "sign-in"))]
             AuthConfig::On(_) => {
                 drop(host);
@@ -52,16 +60,26 @@ impl Access {
     /// The same principals, each with a limit of requests per second.
     #[must_use]
     pub fn at_rate(self, per_second: Option<u32>) -> Self {
-        match (self.0, per_second) {
-            (Some(inner), Some(per_second)) => Self(Some(Arc::new(AtRate { inner, rates: Rates::new(per_second) }))),
-            (inner, _) => Self(inner),
+        let Self { authenticate, reload } = self;
+        let authenticate = match (authenticate, per_second) {
+            (Some(inner), Some(per_second)) => Some(Arc::new(AtRate { inner, rates: Rates::new(per_second) }) as _),
+            (inner, _) => inner,
+        };
+        Self { authenticate, reload }
+    }
+
+    /// Reads the file of static tokens again, if there is one. If it cannot be used, the tokens stay as they were, and
+    /// the problem is logged.
+    pub fn reload(&self) {
+        if let Some(reload) = &self.reload {
+            reload();
         }
     }
 
     /// The routes over a service, for requests of these principals.
     pub fn routes(&self, service: Arc<SyncService>) -> Api {
         let api = Api::builder(service);
-        match &self.0 {
+        match &self.authenticate {
             Some(authenticate) => api.authenticate_with(Arc::clone(authenticate)),
             None => api.fixed_principal(anybody()),
         }

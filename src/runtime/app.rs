@@ -1,6 +1,8 @@
 //! The routes with their layers as one service, which uses a path as it is written.
 
 use std::convert::Infallible;
+#[cfg(feature = "local")]
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Bytes, HttpBody};
@@ -13,17 +15,40 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use tower::Service;
 
+#[cfg(feature = "local")]
+use super::metrics::Metrics;
+
 /// The routes with all their layers: one service for every transport.
 ///
 /// A slash at the end of a path is ignored, and nothing else about a path is changed. A proxy that lets requests
 /// through by their paths must read a path in the same way as this server.
 #[derive(Debug, Clone)]
-pub struct App(Router);
+pub struct App {
+    router: Router,
+    #[cfg(feature = "local")]
+    metrics: Option<Arc<Metrics>>,
+}
 
 impl App {
     /// The layers of a router run after its routing, so the router must be layered already.
     pub(super) fn new(layered: Router) -> Self {
-        Self(layered)
+        Self {
+            router: layered,
+            #[cfg(feature = "local")]
+            metrics: None,
+        }
+    }
+
+    /// The same service, whose connections are among these metrics.
+    #[cfg(feature = "local")]
+    pub(super) fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    /// The metrics, if there are some.
+    #[cfg(feature = "local")]
+    pub(super) fn metrics(&self) -> Option<&Arc<Metrics>> {
+        self.metrics.as_ref()
     }
 }
 
@@ -37,14 +62,14 @@ where
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<B>>::poll_ready(&mut self.0, context)
+        Service::<Request<B>>::poll_ready(&mut self.router, context)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if let Some(uri) = without_trailing_slash(request.uri()) {
             *request.uri_mut() = uri;
         }
-        self.0.call(request).boxed()
+        self.router.call(request).boxed()
     }
 }
 

@@ -40,6 +40,9 @@ use super::access::rates::{Rates, check_rate};
 use super::addresses::Addresses;
 use super::app::App;
 use super::memory::{Memory, note_size, within_memory};
+use super::metrics::CountRequests;
+#[cfg(feature = "local")]
+use super::metrics::Metrics;
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
 use crate::limits::runtime::{
@@ -69,12 +72,31 @@ const ALLOWED_HEADERS: [HeaderName; 9] = [
 /// the routes, or before them, is made in this way.
 #[must_use]
 pub fn app(routes: Router, config: &HttpConfig) -> App {
-    let body_max_bytes = config.body_max_bytes;
+    layered(routes, config, Memory::new(config.memory_max_bytes), CountRequests(None))
+}
+
+/// The same, with the requests, their memory and their connections among the metrics.
+#[cfg(feature = "local")]
+#[must_use]
+pub fn measured_app(routes: Router, config: &HttpConfig, metrics: &Arc<Metrics>) -> App {
     let memory = Memory::new(config.memory_max_bytes);
+    let (held, all) = (Arc::clone(&memory), Arc::clone(&memory));
+    metrics.watch("memory_in_flight_bytes", "Memory that requests and answers hold", move || held.held_bytes());
+    metrics.watch("memory_max_bytes", "The most memory that they may hold", {
+        let max_bytes = config.memory_max_bytes;
+        move || max_bytes
+    });
+    metrics.watch("requests_in_flight", "Requests that are being served", move || all.requests_in_flight());
+    layered(routes, config, memory, CountRequests(Some(Arc::clone(metrics) as _))).with_metrics(Arc::clone(metrics))
+}
+
+fn layered(routes: Router, config: &HttpConfig, memory: Arc<Memory>, count: CountRequests) -> App {
+    let body_max_bytes = config.body_max_bytes;
     let wait_max = config.request_timeout.saturating_sub(Duration::from_secs(WAIT_MARGIN_SECONDS.into()));
     let rates = config.rates.per_address.map(|per_second| Arc::new(Rates::new(per_second)));
     let callers = Arc::new(Callers::new(config));
     let layers = ServiceBuilder::new()
+        .layer(count)
         .map_request(forget_odd_request_id)
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .layer(
@@ -176,6 +198,11 @@ fn span_of(request: &Request) -> Span {
         peer.address = addresses.map(|addresses| field::display(addresses.peer)),
         client.address = addresses.map(|addresses| field::display(addresses.client)),
         access.subject = field::Empty,
+        access.tenant = field::Empty,
+        client.id = field::Empty,
+        operations.count = field::Empty,
+        body.bytes = field::Empty,
+        error.fields = field::Empty,
     )
 }
 
@@ -187,9 +214,12 @@ fn cut(text: &str) -> Cow<'_, str> {
     }
 }
 
-fn log_access<B>(response: &Response<B>, latency: Duration, _: &Span) {
+fn log_access<B: HttpBody>(response: &Response<B>, latency: Duration, _: &Span) {
     let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(http.status = response.status().as_u16(), http.latency_ms = latency_ms, "answered");
+    // The size of an answer that is compressed while it is sent is not known yet.
+    let answer_bytes = response.body().size_hint().exact();
+    let status = response.status().as_u16();
+    tracing::info!(http.status = status, http.latency_ms = latency_ms, answer.bytes = answer_bytes, "answered");
 }
 
 /// Reads the rest of the request's body, and completes the answer.

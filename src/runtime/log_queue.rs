@@ -48,6 +48,12 @@ impl Queue {
         Ok(QueueEnd(self.clone()))
     }
 
+    /// How many bytes of lines wait to be written.
+    #[cfg(feature = "local")]
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.lock().text.len()
+    }
+
     fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.text.len() + line.len() > LOG_QUEUE_MAX_BYTES {

@@ -3,11 +3,11 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry, reload};
 
 use super::log_queue::{Queue, QueueEnd};
 use crate::config::{ConfigError, LogConfig, LogFormat};
@@ -18,7 +18,49 @@ use crate::config::{ConfigError, LogConfig, LogFormat};
 /// # Errors
 /// If the filter cannot be read, or logging was started before.
 pub fn start(config: &LogConfig) -> Result<(), ConfigError> {
-    start_with(config, io::stderr)
+    start_with(config, io::stderr).map(drop)
+}
+
+/// The log of a process while it runs. The rest of the lines is written when this is dropped.
+#[derive(Debug)]
+pub struct RunningLog {
+    queue: Queue,
+    filter: LogFilter,
+    _end: QueueEnd,
+}
+
+impl RunningLog {
+    /// The filter, which can be changed.
+    #[must_use]
+    pub fn filter(&self) -> LogFilter {
+        self.filter.clone()
+    }
+
+    /// Reads how many bytes of lines wait to be written.
+    #[cfg(feature = "local")]
+    pub fn waiting_bytes(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let queue = self.queue.clone();
+        move || queue.waiting_bytes()
+    }
+}
+
+/// The filter of the log, which can be changed while the process runs.
+#[derive(Debug, Clone)]
+pub struct LogFilter(reload::Handle<Targets, Registry>);
+
+impl LogFilter {
+    /// Applies the filter of these settings from now on.
+    ///
+    /// # Errors
+    /// If the filter cannot be read.
+    pub fn apply(&self, config: &LogConfig) -> Result<(), ConfigError> {
+        let filter = targets(config)?;
+        self.0.reload(filter).map_err(|problem| ConfigError::new("LOG_LEVEL", problem))
+    }
+}
+
+fn targets(config: &LogConfig) -> Result<Targets, ConfigError> {
+    config.filter.parse().map_err(|problem| ConfigError::new("LOG_LEVEL", problem))
 }
 
 /// Starts logging for the whole process through a bounded queue, so that no request waits for the reader of the log.
@@ -26,9 +68,9 @@ pub fn start(config: &LogConfig) -> Result<(), ConfigError> {
 ///
 /// # Errors
 /// As for [`start`].
-pub fn start_in_background(config: &LogConfig) -> Result<QueueEnd, ConfigError> {
+pub fn start_in_background(config: &LogConfig) -> Result<RunningLog, ConfigError> {
     let queue = Queue::default();
-    start_with(config, queue.clone())?;
+    let filter = start_with(config, queue.clone())?;
     let end = queue.start(io::stderr()).map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
     // The default hook writes to the standard error itself, and waits for it.
     std::panic::set_hook(Box::new(|panic| {
@@ -36,14 +78,14 @@ pub fn start_in_background(config: &LogConfig) -> Result<QueueEnd, ConfigError> 
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
         tracing::error!(panic.backtrace = backtrace.map(tracing::field::display), "{panic}");
     }));
-    Ok(end)
+    Ok(RunningLog { queue, filter, _end: end })
 }
 
-fn start_with<W>(config: &LogConfig, writer: W) -> Result<(), ConfigError>
+fn start_with<W>(config: &LogConfig, writer: W) -> Result<LogFilter, ConfigError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter: Targets = config.filter.parse().map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
+    let (filter, handle) = reload::Layer::new(targets(config)?);
     // Colours help a person at a terminal, but are noise in a file.
     let is_terminal = io::stderr().is_terminal();
     let lines = layer().with_writer(writer).with_ansi(is_terminal);
@@ -52,5 +94,6 @@ where
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
     };
     let started = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
-    started.map_err(|problem| ConfigError::new("LOG_LEVEL", problem))
+    started.map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
+    Ok(LogFilter(handle))
 }

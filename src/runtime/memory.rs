@@ -109,6 +109,21 @@ impl Memory {
         })
     }
 
+    /// How much memory the requests hold, in bytes.
+    #[cfg(feature = "local")]
+    pub(super) fn held_bytes(&self) -> usize {
+        // The accounts are dropped when they are not locked any more, because an account locks them when it ends.
+        let accounts: Vec<_> = self.accounts().values().filter_map(Weak::upgrade).collect();
+        let held_bytes: usize = accounts.iter().map(|account| account.held().bytes).sum();
+        held_bytes + (PUSH_LANE_BYTES / UNIT_BYTES - self.pushes.available_permits()) * UNIT_BYTES
+    }
+
+    /// How many requests are being served.
+    #[cfg(feature = "local")]
+    pub(super) fn requests_in_flight(&self) -> usize {
+        SERVER_MAX_REQUESTS.saturating_sub(self.requests.available_permits())
+    }
+
     /// Opens an account for another request.
     async fn open(self: &Arc<Self>, cut: Option<Cut>, reserved: Reserved) -> Result<Arc<Account>, NoRoom> {
         let place = self.take_place().await?;
@@ -423,7 +438,7 @@ pub(super) async fn within_memory(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if request.uri().path() == "/health" {
+    if api::PROBES.contains(&request.uri().path()) {
         return next.run(request).await;
     }
     let cut = request.extensions().get().cloned();

@@ -7,6 +7,7 @@ mod layers;
 mod log_queue;
 pub mod logging;
 mod memory;
+pub mod metrics;
 #[cfg(feature = "local")]
 mod serve;
 mod store;
@@ -18,8 +19,10 @@ pub use app::App;
 #[doc(hidden)]
 pub use layers::OpenSpan;
 pub use layers::app;
+#[cfg(feature = "local")]
+pub use layers::measured_app;
 pub use log_queue::QueueEnd;
 #[cfg(feature = "local")]
 pub use serve::{ConnectionLimits, max_connections, serve};
-pub use store::open_store;
+pub use store::{OpenStore, open_store, open_store_with_pools};
 pub use trouble::{advice, announce_wait, wait_for_store, warn_of_near_misses};

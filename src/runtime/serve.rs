@@ -28,10 +28,11 @@ pub use self::files::max_connections;
 use super::App;
 use super::addresses::Addresses;
 use super::memory::Cut;
+use super::metrics::Metrics;
 use crate::limits::runtime::{
     ACCEPT_PAUSE_MS, CONNECTION_BUFFER_MAX_BYTES, CONNECTION_IDLE_TIME_MAX_SECONDS, CONNECTION_MAX_REQUESTS,
     REFUSED_MAX_CONNECTIONS, REFUSED_READ_MAX_BYTES, REFUSED_TIME_MAX_MS, REQUEST_HEAD_TIME_MAX_SECONDS,
-    STOP_TIME_MAX_SECONDS, STREAM_WINDOW_MAX_BYTES,
+    STREAM_WINDOW_MAX_BYTES,
 };
 
 /// The answer to a connection for which there is no room.
@@ -46,6 +47,7 @@ const CROWDED: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: applica
 /// Each call of `told_to_stop` waits for one more such signal.
 pub async fn serve(listener: TcpListener, app: App, limits: ConnectionLimits, mut told_to_stop: impl AsyncFnMut()) {
     let server = server(limits.taken.http2);
+    let stop_time_max = limits.stop;
     let limits = Arc::new(limits);
     let (stop_connections, stopping) = watch::channel(false);
     let mut connections = Connections::new(Arc::clone(&limits));
@@ -63,6 +65,9 @@ pub async fn serve(listener: TcpListener, app: App, limits: ConnectionLimits, mu
             accepting.set(accept(&listener));
             let activity = Activity::new(Arc::clone(&limits));
             let Some(place) = connections.enter(&activity, peer) else {
+                if let Some(metrics) = app.metrics() {
+                    metrics.refuse_connection();
+                }
                 if let Ok(turn) = Arc::clone(&refusing).try_acquire_owned() {
                     tasks.spawn(refuse(stream, turn));
                 }
@@ -77,7 +82,6 @@ pub async fn serve(listener: TcpListener, app: App, limits: ConnectionLimits, mu
     drop(listener);
     drop(stopping);
     stop_connections.send_replace(true);
-    let stop_time_max = Duration::from_secs(STOP_TIME_MAX_SECONDS.into());
     tokio::select! {
         () = async { while tasks.join_next().await.is_some() {} } => tracing::info!("every request is finished"),
         () = tokio::time::sleep(stop_time_max) => tracing::warn!("requests that took too long to finish are cut off"),
@@ -120,6 +124,7 @@ async fn converse(
     _place: Place,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let _open = app.metrics().map(Metrics::open_connection);
     let activity = Arc::clone(&stream.activity);
     let stalling = Arc::clone(&activity);
     let cut = Cut::default();

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "postgres")]
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 #[cfg(feature = "sqlite")]
 use tokio::runtime::Handle;
@@ -10,7 +10,6 @@ use tokio::runtime::Handle;
 #[cfg(all(feature = "aws", any(feature = "postgres", feature = "mongodb")))]
 use crate::aws;
 use crate::config::{Adapter, ConfigError, Connection, StoreConfig};
-use crate::store::Store;
 use crate::store::memory::MemoryStore;
 #[cfg(feature = "mongodb")]
 use crate::store::mongodb::{MongoOptions, MongoOptionsError, MongoStore, UriSource};
@@ -18,6 +17,7 @@ use crate::store::mongodb::{MongoOptions, MongoOptionsError, MongoStore, UriSour
 use crate::store::postgres::{LoginSource, Peer, PostgresOptions, PostgresOptionsError, PostgresStore};
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Pooled, Store};
 
 /// A connection string, and the source of logins if the string has none.
 #[cfg(feature = "postgres")]
@@ -34,19 +34,45 @@ fn lookup_connections() -> usize {
     Handle::current().metrics().num_workers().saturating_sub(1)
 }
 
+/// A store, and its pools if it has some.
+#[expect(missing_debug_implementations, reason = "a store with pools need not be printed")]
+pub struct OpenStore {
+    /// The store. Dropping it closes it.
+    pub store: Arc<dyn Store>,
+    /// Its pools, which do not keep it open.
+    pub pools: Option<Weak<dyn Pooled>>,
+}
+
+impl OpenStore {
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mongodb"))]
+    fn pooled(store: impl Store + Pooled + 'static) -> Self {
+        let store = Arc::new(store);
+        let pools = Arc::downgrade(&store);
+        Self { store, pools: Some(pools) }
+    }
+}
+
 /// Opens the store that the settings name. Dropping it closes it.
 ///
 /// # Errors
 /// If it cannot be opened, or if this build has no such store. The error names the variable to check.
 pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigError> {
+    open_store_with_pools(config).await.map(|open| open.store)
+}
+
+/// The same with the pools of the store.
+///
+/// # Errors
+/// The errors of [`open_store`].
+pub async fn open_store_with_pools(config: &StoreConfig) -> Result<OpenStore, ConfigError> {
     match &config.adapter {
-        Adapter::Memory => Ok(Arc::new(MemoryStore::new())),
+        Adapter::Memory => Ok(OpenStore { store: Arc::new(MemoryStore::new()), pools: None }),
         #[cfg(feature = "sqlite")]
         Adapter::Sqlite { path } => {
             let (path, readers, lookups) = (path.clone(), config.pool_size as usize, lookup_connections());
             let opening = tokio::task::spawn_blocking(move || SqliteStore::open_with_lookups(&path, readers, lookups));
             match opening.await {
-                Ok(Ok(store)) => Ok(Arc::new(store)),
+                Ok(Ok(store)) => Ok(OpenStore::pooled(store)),
                 Ok(Err(problem)) => Err(ConfigError::new("SQLITE_PATH", problem)),
                 Err(problem) => Err(ConfigError::new("SQLITE_PATH", problem)),
             }
@@ -65,7 +91,7 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
                 pool_size: config.pool_size as usize,
             };
             let store = PostgresStore::new(&options).map_err(|problem| wrong_postgres_option(&problem, connection))?;
-            Ok(Arc::new(store))
+            Ok(OpenStore::pooled(store))
         }
         #[cfg(not(feature = "postgres"))]
         Adapter::Postgres { .. } => Err(not_built("postgres")),
@@ -82,7 +108,7 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, ConfigEr
             };
             let store = MongoStore::new(&options).map_err(|problem| wrong_mongo_option(&problem, connection))?;
             store.refuse_unsuitable_server().await.map_err(|problem| wrong_mongo_option(&problem, connection))?;
-            Ok(Arc::new(store))
+            Ok(OpenStore::pooled(store))
         }
         #[cfg(not(feature = "mongodb"))]
         Adapter::Mongo { .. } => Err(not_built("mongodb")),

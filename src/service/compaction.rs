@@ -1,5 +1,7 @@
 //! Compaction in small steps, so that no push waits for more than one.
 
+pub(super) mod schedule;
+
 use super::{ServiceError, SyncService};
 use crate::core::names::TenantId;
 use crate::limits::service::{

@@ -3,6 +3,7 @@
 use std::fmt::{self, Debug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::access::Principal;
 use crate::core::decide::{Conflict, Outcome};
@@ -67,11 +68,22 @@ pub trait Observer: Send + Sync + 'static {
     /// Operations of one push are forbidden to their author by the rules, and changed nothing.
     fn forbidden(&self, _caller: Caller<'_>, _operations: &[&Operation]) {}
 
+    /// So many operations of one partial push were refused, and changed nothing. Operations with faults in their fields
+    /// do not reach the service, and are not among them.
+    fn refused(&self, _caller: Caller<'_>, _operations: usize) {}
+
     /// A page was read for a client; it may be empty.
     fn pulled(&self, _caller: Caller<'_>, _entries: &[LogEntry]) {}
 
     /// A step of a compaction has removed so many entries of the log; it may be none.
     fn compacted(&self, _tenant: &TenantId, _removed_entries: u64) {}
+
+    /// So many pushes, with so many operations together, were decided and committed together. It may have failed.
+    fn committed(&self, _tenant: &TenantId, _pushes: usize, _operations: usize) {}
+
+    /// The listeners of a tenant were woken, so long after this process learned of the first commit that they had not
+    /// seen.
+    fn woken(&self, _tenant: &TenantId, _after: Duration) {}
 }
 
 /// An operation that the application does not allow.
@@ -90,8 +102,11 @@ type Validate = dyn Fn(Caller<'_>, &Operation) -> Result<(), String> + Send + Sy
 #[derive(Default)]
 pub(super) struct Hooks {
     validate: Option<Box<Validate>>,
-    observers: Vec<Arc<dyn Observer>>,
+    observers: Observers,
 }
+
+/// The observers of a service. A copy is cheap.
+pub(super) type Observers = Arc<Vec<Arc<dyn Observer>>>;
 
 impl Hooks {
     pub(super) fn validate_with(
@@ -102,7 +117,12 @@ impl Hooks {
     }
 
     pub(super) fn observe_with(&mut self, observer: Arc<dyn Observer>) {
-        self.observers.push(observer);
+        Arc::make_mut(&mut self.observers).push(observer);
+    }
+
+    /// The observers, for work that outlives a request.
+    pub(super) fn observers(&self) -> Observers {
+        Arc::clone(&self.observers)
     }
 
     /// The operations that the application does not allow.
@@ -149,6 +169,12 @@ impl Hooks {
         }
     }
 
+    pub(super) fn refused(&self, caller: Caller<'_>, operations: usize) {
+        if operations > 0 {
+            self.tell(|observer| observer.refused(caller, operations));
+        }
+    }
+
     pub(super) fn pulled(&self, caller: Caller<'_>, entries: &[LogEntry]) {
         self.tell(|observer| observer.pulled(caller, entries));
     }
@@ -157,12 +183,16 @@ impl Hooks {
         self.tell(|observer| observer.compacted(tenant, removed_entries));
     }
 
-    /// Calls every observer, whatever becomes of the ones before.
     fn tell(&self, call: impl Fn(&dyn Observer)) {
-        for observer in &self.observers {
-            if catch_unwind(AssertUnwindSafe(|| call(&**observer))).is_err() {
-                tracing::error!("an observer of the service panicked; the request continues");
-            }
+        tell(&self.observers, call);
+    }
+}
+
+/// Calls every observer, whatever becomes of the ones before.
+pub(super) fn tell(observers: &[Arc<dyn Observer>], call: impl Fn(&dyn Observer)) {
+    for observer in observers {
+        if catch_unwind(AssertUnwindSafe(|| call(&**observer))).is_err() {
+            tracing::error!("an observer of the service panicked; the request continues");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The lanes of the tenants: each tenant's pushes gather in groups of their own, so that no tenant waits for another.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::core::names::TenantId;
@@ -34,6 +35,32 @@ impl<L> Lanes<L> {
         let lane = Arc::new(new());
         lanes.insert(tenant.clone(), Arc::clone(&lane));
         lane
+    }
+}
+
+/// The number of things that are in progress.
+#[derive(Debug, Default)]
+pub(super) struct InProgress(AtomicUsize);
+
+impl InProgress {
+    /// Counts one more, until the result is dropped.
+    pub(super) fn enter(&self) -> Entered<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Entered(self)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One of those that are in progress.
+#[derive(Debug)]
+pub(super) struct Entered<'a>(&'a InProgress);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

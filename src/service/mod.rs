@@ -17,9 +17,11 @@ mod wakes;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use compaction::CompactionOfAll;
+pub use compaction::schedule::CompactionSchedule;
 pub use error::ServiceError;
 pub use follow::{Followed, FollowedBatch, Follower};
 pub use hooks::{Caller, InvalidOperation, Observer};
@@ -57,6 +59,8 @@ pub struct SyncService {
     hub: Arc<wakes::Hub>,
     /// The pauses of clients that nothing wakes.
     polls: Option<wakes::polls::Polls>,
+    is_draining: AtomicBool,
+    pushes: lanes::InProgress,
 }
 
 impl SyncService {
@@ -74,6 +78,8 @@ impl SyncService {
             quota: Quota::default(),
             rules: Rules::default(),
             polls: None,
+            is_draining: AtomicBool::new(false),
+            pushes: lanes::InProgress::default(),
         }
     }
 
@@ -95,6 +101,7 @@ impl SyncService {
     #[must_use]
     pub fn with_observer(mut self, observer: impl Observer) -> Self {
         self.hooks.observe_with(Arc::new(observer));
+        self.hub.observe_with(self.hooks.observers());
         self
     }
 
@@ -172,6 +179,29 @@ impl SyncService {
     /// A server calls this when it is told to stop.
     pub fn stop_wakes(&self) {
         self.hub.stop();
+    }
+
+    /// Says that this server is about to stop, so that load balancers choose another one. It still serves requests.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this server is about to stop.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// How many pushes wait for a commit, or for the end of theirs.
+    #[must_use]
+    pub fn pushes_in_progress(&self) -> usize {
+        self.pushes.count()
+    }
+
+    /// How many listeners wait for changes: streams, pulls that wait, and those of the application.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.hub.listeners()
     }
 
     /// The store's name, as in the answer of `/health`.

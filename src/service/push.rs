@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::SyncService;
 use super::error::ServiceError;
 use super::group_commit::GroupCommit;
-use super::hooks::{Caller, InvalidOperation};
+use super::hooks::{Caller, InvalidOperation, tell};
 use super::push_lane::{PendingPush, Pushed, commit_group};
 #[cfg(doc)]
 use crate::core::access::Role;
@@ -127,6 +127,7 @@ impl SyncService {
         leave_out(&mut operations, &refused);
         leave_out(&mut bases.revisions, &refused);
         if operations.is_empty() {
+            self.hooks.refused(caller, refused.len());
             return Ok(Pushed::Decided(with_refused(Vec::new(), refused)));
         }
         let operations = Arc::new(operations);
@@ -144,15 +145,21 @@ impl SyncService {
         };
         let (store, host, tenant) = (Arc::clone(&self.store), Arc::clone(&self.host), caller.tenant.clone());
         let hub = Arc::clone(&self.hub);
+        let observers = self.hooks.observers();
         let commit = async move |pushes: Vec<PendingPush>| {
             let results = commit_group(&*store, &*host, &tenant, &pushes).await;
+            let operations = pushes.iter().map(|push| push.operations.len()).sum();
+            tell(&observers, |observer| observer.committed(&tenant, pushes.len(), operations));
             hub.committed(&tenant);
             results
         };
+        let _in_progress = self.pushes.enter();
         match lane.submit(push, commit).await? {
             Pushed::Decided(outcomes) => {
                 self.hooks.pushed(caller, &operations, &outcomes);
-                Ok(Pushed::Decided(with_refused(outcomes, refused)))
+                let outcomes = with_refused(outcomes, refused);
+                self.hooks.refused(caller, outcomes.iter().filter(|it| matches!(it, Outcome::Refused(_))).count());
+                Ok(Pushed::Decided(outcomes))
             }
             pushed => Ok(pushed),
         }

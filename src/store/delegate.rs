@@ -30,8 +30,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a
 ///     }
 ///
 ///     delegate_store!(|this| &*this.0; name, load, changes, note_pulled, changes_by_time, client, remember);
-///     delegate_store!(|this| &*this.0; claim, document, query, stats, compact, tenants, heads, check);
-///     delegate_store!(|this| &*this.0; clients, count_clients, watch, announce);
+///     delegate_store!(|this| &*this.0; claim, document, query, stats, survey, clients, count_clients, compact);
+///     delegate_store!(|this| &*this.0; tenants, heads, watch, announce, check);
 /// }
 /// ```
 ///
@@ -60,7 +60,7 @@ macro_rules! delegate_store {
         $crate::store::delegate_store!(
             |$this| $inner $(, around $hook)?;
             name, load, commit, changes, note_pulled, changes_by_time, client, remember, claim, document, query,
-            stats, clients, count_clients, compact, tenants, heads, watch, announce, check
+            stats, survey, clients, count_clients, compact, tenants, heads, watch, announce, check
         );
     };
     (|$this:ident| $inner:expr; $($method:ident),+ $(,)?) => {
@@ -140,6 +140,11 @@ macro_rules! delegate_store {
             tenant: &'a $crate::core::names::TenantId,
             after: ::std::option::Option<&'b $crate::core::names::ClientId>, limit: usize
         ) -> ::std::vec::Vec<$crate::store::ClientProgress>);
+    };
+    (@survey $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, survey['a](
+            tenant: &'a $crate::core::names::TenantId, request: $crate::store::SurveyRequest
+        ) -> $crate::store::Survey);
     };
     (@count_clients $($wrapper:tt)*) => {
         $crate::store::delegate_store!(@method $($wrapper)*, count_clients['a](

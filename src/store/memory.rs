@@ -2,6 +2,8 @@
 //!
 //! It is written to be readable, not fast, and keeps nothing when the process ends.
 
+mod survey;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::{Bound, RangeInclusive};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,8 +14,8 @@ use futures_util::stream::pending;
 
 use super::{
     Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, ErrorKind,
-    FORGOTTEN_PULLED_SEQ, LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError,
-    TimeRequest, Watch,
+    FORGOTTEN_PULLED_SEQ, LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, Survey,
+    SurveyRequest, TimeRequest, Watch,
 };
 use crate::core::cursor::{Head, Position};
 use crate::core::decide::owners::ClientOwner;
@@ -461,6 +463,10 @@ impl Store for MemoryStore {
             let behind: BTreeMap<_, _> = behind.map(|(client, memory)| (client.clone(), memory.progress())).collect();
             behind.into_iter().take(limit).collect()
         }))
+    }
+
+    async fn survey(&self, tenant: &TenantId, request: SurveyRequest) -> Result<Survey> {
+        Ok(self.with(tenant, |tenant| tenant.survey(&request)))
     }
 
     async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {

@@ -26,6 +26,7 @@ pub mod memory;
 pub mod mongodb;
 #[cfg(any(feature = "postgres", feature = "mongodb"))]
 mod pace;
+mod pools;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod shared;
@@ -55,6 +56,7 @@ use crate::limits::protocol::{INTEGER_MAX, PUSH_LOADED_MAX_BYTES};
 
 pub use delegate::{StoreFuture, delegate_store};
 pub use error::{ErrorKind, Obstacle, StoreError};
+pub use pools::{PoolState, Pooled};
 
 /// The result of every method of the port.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -130,6 +132,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The clients whose progress or places are stored, in the order of the bytes of their ids: the first `limit` of
     /// those after `after`.
     async fn clients(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientProgress>>;
+
+    /// The state of a tenant's log and of its clients for the operator, in a time that does not grow with the log. Its
+    /// parts may be of different moments. A tenant without a commit has nothing.
+    async fn survey(&self, tenant: &TenantId, request: SurveyRequest) -> Result<Survey>;
 
     /// The numbers of clients that the tenant has, each at most `max_clients`.
     async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts>;
@@ -388,6 +394,28 @@ pub struct Stats {
     pub documents: u64,
     /// The number of entries in the log that at least one active client has not pulled yet. 0 if no client is active.
     pub unsynced_operations: u64,
+}
+
+/// The request of [`Store::survey`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SurveyRequest {
+    /// Only clients that were last seen in this range are surveyed.
+    pub active_ms: RangeInclusive<UnixMs>,
+    /// The greatest number of clients to read. The clients that have pulled least come first.
+    pub max_clients: usize,
+}
+
+/// The state of a tenant's log and of its clients.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Survey {
+    /// The newest sequence number.
+    pub head: Seq,
+    /// The sequence number up to which history was removed.
+    pub horizon: Seq,
+    /// When the server received the oldest entry of the log, in milliseconds since 1970.
+    pub oldest_received_ms: Option<UnixMs>,
+    /// How far each active client has pulled, the smallest number first.
+    pub pulled: Vec<Seq>,
 }
 
 /// One step of a compaction.

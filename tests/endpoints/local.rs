@@ -66,6 +66,12 @@ impl Local {
         self.child.id().expect("the server runs")
     }
 
+    /// The URL of the listener for metrics, without a path.
+    pub(super) fn metrics(&self) -> &str {
+        let line = self.screen.lines().find_map(|line| line.strip_prefix("metrics")).expect("an address");
+        line.trim().trim_end_matches("/metrics")
+    }
+
     /// The host and port of the server.
     pub(crate) fn authority(&self) -> &str {
         self.api.authority()

@@ -17,6 +17,7 @@ mod embed;
 mod http;
 pub(crate) mod local;
 mod log;
+mod operating;
 mod routes;
 mod starting;
 mod stopping;

@@ -68,12 +68,24 @@ async fn the_help_names_the_program_as_it_was_started() {
 #[tokio::test]
 async fn other_arguments_are_refused_and_not_repeated() {
     let directory = directory();
-    for arguments in [&["serve"][..], &["--port=80"], &["--help", "--check"], &["postgresql://u:hunter2@h/d"], &[""]] {
+    for arguments in [&["start"][..], &["--port=80"], &["--help", "--check"], &["postgresql://u:hunter2@h/d"], &[""]] {
         let (code, said, log) = run_with(directory.path(), arguments, &[("PORT", "0")]).await;
         assert_eq!((code, said.as_str(), log.lines().count()), (Some(2), "", 1), "{arguments:?}: {log}");
         assert!(log.starts_with("local: ") && !log.contains("hunter2"), "{log}");
     }
     assert!(is_empty(directory.path()));
+}
+
+#[tokio::test]
+async fn serving_may_be_asked_for_and_the_installed_program_has_its_own_name() {
+    let directory = directory();
+    let mut serving = command(directory.path(), &[("ADAPTER", "memory")]);
+    serving.arg("serve");
+    let local = Local::run(serving).await;
+    assert_eq!(local.api.get("/livez").await.status, 200);
+    let mut installed = tokio::process::Command::new(env!("CARGO_BIN_EXE_syncflow-server"));
+    let help = run_to_end(installed.env_clear().arg("--help").current_dir(directory.path())).await;
+    assert!(String::from_utf8_lossy(&help.stdout).starts_with("syncflow-server: an offline-first sync server"));
 }
 
 #[tokio::test]

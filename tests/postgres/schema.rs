@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use syncflow_server::conformance::draft::{delete, insert};
 use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::decide::Outcome;
 use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::core::page::TimePlace;
 use syncflow_server::store::postgres::PostgresOptions;
@@ -223,6 +224,51 @@ async fn the_bytes_of_a_tenant_are_counted_by_the_step_and_for_servers_of_the_ve
     let (counted, expected) = bytes(&admin, &schema).await;
     assert_eq!(counted, expected);
     assert_eq!(after.usage().await.bytes, u64::try_from(expected).expect("it is positive"));
+}
+
+#[tokio::test]
+async fn a_schema_of_the_first_version_with_data_is_brought_up_to_date() {
+    let schema = Schema::new();
+    let name = schema.quoted();
+    let admin = connect(&server_url()).await;
+    let steps = [
+        include_str!("../../src/store/postgres/migrations/0001_schema.sql"),
+        include_str!("../../src/store/postgres/migrations/0002_functions.sql"),
+    ];
+    let first = format!(
+        "BEGIN;
+         CREATE SCHEMA {name};
+         SET LOCAL search_path = pg_catalog, pg_temp;
+         CREATE TABLE {name}.syncflow_migrations (
+             step integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+             taken_at timestamptz NOT NULL DEFAULT now()
+         );
+         {};
+         INSERT INTO {name}.syncflow_migrations DEFAULT VALUES;
+         INSERT INTO {name}.syncflow_migrations DEFAULT VALUES;
+         COMMIT",
+        steps.join(";\n").replace("{schema}", &name),
+    );
+    admin.batch_execute(&first).await.expect("the first version makes its schema");
+    let commit = format!(
+        r#"SELECT {name}.syncflow_commit('default', 1, 5, '{{op-1,op-2}}', '{{insert,delete}}', '{{todos,todos}}',
+            '{{doc-1,doc-2}}', ARRAY['{{"ä":1}}', NULL], '{{1,2}}', '{{a,a}}', ARRAY['{{"a":1}}', '{{"a":2}}'], '{{1,2}}',
+            '{{todos,todos}}', '{{doc-1,doc-2}}', '{{NULL,NULL}}', '{{1,1}}', '{{1,2}}', ARRAY['{{"ä":1}}', NULL],
+            '{{NULL,NULL}}', '{{op-1,op-2}}', '{{a,a}}', '{{1,2}}', ARRAY['{{"a":1}}', '{{"a":2}}'])"#,
+    );
+    admin.batch_execute(&commit).await.expect("the first version commits");
+    let world = world(&schema.options());
+    assert_eq!((world.stats().await.operations, world.stats().await.documents), (2, 1));
+    assert_eq!(steps_taken(&admin, &schema).await, 10);
+    let page = world.page(None, 10).await;
+    let document = page.entries.iter().find(|entry| entry.key.id.as_str() == "doc-1").expect("it is still there");
+    assert_eq!(document.id.as_str(), "op-1");
+    let known = world.push([insert("op-1", "doc-1")]).await;
+    assert_eq!(known, [Outcome::Duplicate]);
+    world.apply([insert("op-3", "doc-1").clock(&[("a", 3)]), delete("op-4", "doc-1").clock(&[("a", 4)])]).await;
+    let (counted, expected) = bytes(&admin, &schema).await;
+    assert_eq!(counted, expected);
+    assert_eq!(world.compact(0).await, 4);
 }
 
 /// A role without rights of its own, which is dropped with the test.

@@ -209,6 +209,6 @@ impl Store for PlantedStore {
         self.inner.query(tenant, query).await
     }
 
-    delegate_store!(|this| &*this.inner; note_pulled, client, claim, stats, clients, count_clients, compact, tenants, heads);
-    delegate_store!(|this| &*this.inner; watch, announce, check);
+    delegate_store!(|this| &*this.inner; note_pulled, client, claim, stats, clients, count_clients, compact, tenants);
+    delegate_store!(|this| &*this.inner; heads, survey, watch, announce, check);
 }

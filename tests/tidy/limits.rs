@@ -3,7 +3,7 @@
 use super::{Findings, files_ending, names};
 
 /// The units, which are the last words of names.
-const UNITS: [&str; 26] = [
+const UNITS: [&str; 27] = [
     "ATTEMPTS",
     "BITS",
     "BYTES",
@@ -19,6 +19,7 @@ const UNITS: [&str; 26] = [
     "JOBS",
     "KEYS",
     "FILES",
+    "HOURS",
     "LETTERS",
     "LEVELS",
     "MEMBERS",

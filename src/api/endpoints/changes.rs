@@ -59,9 +59,10 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use tracing::field;
 
 use self::wait::{pull, pull_within};
-use crate::api::access::{Reader, Seating};
+use crate::api::access::{CLIENT_FIELD, OPERATIONS_FIELD, Reader, Seating};
 use crate::api::answer;
 use crate::api::body::BodyText;
 use crate::api::error::{ApiError, Faults};
@@ -70,7 +71,7 @@ use crate::api::schema::{
     BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, QuotaExceeded, RunTooLong, Unauthorized,
     Unavailable,
 };
-use crate::api::waiting::holdings::Holding;
+use crate::api::waiting::holdings::{Holding, MayWait};
 use crate::core::access::Action;
 use crate::core::cursor::{Cursor, NotACursor};
 use crate::core::feed::Collections;
@@ -109,6 +110,9 @@ pub(in crate::api) async fn pull_changes(
     if is_from_now {
         request = service.request_from_now(&principal, request).await?;
     }
+    if let Some(client_id) = &request.client_id {
+        tracing::Span::current().record(CLIENT_FIELD, field::display(client_id));
+    }
     let mark = match &request.from {
         PullFrom::Documents { collections: Some(collections), .. } => Some(collections.fingerprint()),
         _ => None,
@@ -120,9 +124,14 @@ pub(in crate::api) async fn pull_changes(
     } else {
         pull_within(wait, &service, &principal, (&seating, &holding), request).await?
     };
+    tracing::Span::current().record(OPERATIONS_FIELD, page.entries.len());
     let end = page.cursor.filter(|_| has_cursor && !page.has_more);
     let poll_after = end.and_then(|end| service.poll_after_seconds(&principal.tenant, end.position()));
-    Ok(answer::json(StatusCode::OK, write(&page, mark, poll_after)))
+    let mut response = answer::json(StatusCode::OK, write(&page, mark, poll_after));
+    if !wait.is_zero() {
+        response.extensions_mut().insert(MayWait);
+    }
+    Ok(response)
 }
 
 /// The keys of the request.

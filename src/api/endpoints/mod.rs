@@ -6,6 +6,7 @@ pub(super) mod compact;
 pub(super) mod document;
 pub(super) mod health;
 pub(super) mod openapi;
+pub(super) mod probes;
 pub(super) mod push;
 pub(super) mod query;
 pub(super) mod stats;

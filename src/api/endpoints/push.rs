@@ -68,8 +68,9 @@ use std::sync::Arc;
 use axum::extract::{Extension, State};
 use axum::response::Response;
 use http::StatusCode;
+use tracing::field;
 
-use crate::api::access::Writer;
+use crate::api::access::{CLIENT_FIELD, OPERATIONS_FIELD, Writer};
 use crate::api::answer;
 use crate::api::body::BodyText;
 use crate::api::error::{ApiError, excerpt};
@@ -105,6 +106,9 @@ pub(in crate::api) async fn push_operations(
 ) -> Result<Response, ApiError> {
     let push = push_body::read(body.as_text())?;
     let push_body::ReadPush { texts, operations, bases, asks_for_place, client_id, partial, is_strict } = push;
+    let span = tracing::Span::current();
+    span.record(CLIENT_FIELD, field::display(&client_id));
+    span.record(OPERATIONS_FIELD, operations.len());
     let partial = partial.map(Refusals::of);
     let limit = limit.map(|Extension(limit)| limit);
     let conflicts_max_bytes = conflicts_max_bytes(&texts, partial.as_ref(), asks_for_place, limit)?;

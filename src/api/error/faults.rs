@@ -2,7 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::limits::api::{ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS};
+use tracing::Span;
+
+use crate::limits::api::{ERROR_MAX_FAULTS, EXCERPT_MAX_CHARACTERS, LOG_FIELDS_MAX_CHARACTERS};
+
+/// The field of a log span for the names of faulty fields. It is set if the span has it.
+const FAULTS_FIELD: &str = "error.fields";
 
 /// The faults of a request's fields. The names of the first ones are kept, and the rest are counted.
 #[derive(Debug)]
@@ -45,6 +50,15 @@ impl Faults {
             Some(value) if self.is_empty() => Ok(value),
             _ => Err(self),
         }
+    }
+
+    /// The same names as [`Self::names`], which the log of the request has from now on.
+    pub(in crate::api) fn logged_names(&self) -> impl Iterator<Item = &str> {
+        let names: Vec<&str> = self.names().collect();
+        let names: String = names.join(",").chars().take(LOG_FIELDS_MAX_CHARACTERS).collect();
+        // A client may have chosen a part of a name, so it is written in quotes.
+        Span::current().record(FAULTS_FIELD, tracing::field::debug(names));
+        self.names()
     }
 
     /// The names of the fields, as far as they are kept. A fault of the whole has no name.

@@ -70,6 +70,10 @@ impl<S: Sync> FromRequestParts<S> for Holding {
     }
 }
 
+/// The answer to a request that asked to wait for changes. It is an extension of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MayWait;
+
 /// An answer that goes on for minutes and has hardly any bytes. It is an extension of the answer, which therefore has
 /// no share, and more time than others.
 #[derive(Debug, Clone, Copy)]

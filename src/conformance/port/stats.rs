@@ -10,8 +10,8 @@ use crate::core::numbers::Seq;
 use crate::core::operation::LogEntry;
 use crate::limits::protocol::CLIENT_SEEN_PRECISION_MS;
 use crate::limits::service::{CLIENT_ACTIVE_MS, CLOCKS_APART_MAX_MS};
-use crate::service::PullFrom;
-use crate::store::{ClientCounts, LoadRequest, Stats};
+use crate::service::{Host as _, PullFrom};
+use crate::store::{ClientCounts, LoadRequest, Stats, Survey, SurveyRequest};
 
 async fn unsynced(world: &World) -> u64 {
     world.stats().await.unsynced_operations
@@ -220,4 +220,38 @@ pub async fn clients_are_counted(world: &World) {
     assert_eq!((count(1).await, count(9).await), (counts(1, 1), counts(3, 2)));
     let others = world.store.count_clients(&TenantId::literal("another"), 9).await;
     assert_eq!(others.ok(), Some(counts(0, 0)));
+}
+
+/// A survey has the ends of the log, the age of its oldest entry, and the clients that have pulled least.
+pub async fn a_survey_has_the_log_and_how_far_active_clients_have_pulled(world: &World) {
+    let survey = async |max_clients| {
+        let now_ms = world.host.now_ms();
+        let active_ms = now_ms.minus_ms(CLIENT_ACTIVE_MS)..=now_ms.plus_ms(CLOCKS_APART_MAX_MS);
+        world.store.survey(&world.tenant, SurveyRequest { active_ms, max_clients }).await.expect("it is answered")
+    };
+    assert_eq!(survey(9).await, Survey::default());
+    pull_with_cursor(world, "gone", 9).await;
+    assert_eq!(survey(9).await, Survey::default(), "nothing was committed");
+    world.host.advance_ms(CLIENT_ACTIVE_MS + 1);
+    world.apply(inserts(3)).await;
+    let first_ms = world.host.now_ms();
+    world.host.advance_ms(10);
+    world.apply([update("op-4", "doc-1")]).await;
+    for (client, max_operations) in [("far", 9), ("near", 1), ("middle", 2)] {
+        pull_with_cursor(world, client, max_operations).await;
+    }
+    let pulled = |seqs: &[u64]| seqs.iter().copied().map(Seq::new).collect::<Vec<_>>();
+    let surveyed = survey(9).await;
+    assert_eq!((surveyed.head, surveyed.horizon), (Seq::new(4), Seq::START));
+    assert_eq!(surveyed.oldest_received_ms, Some(first_ms));
+    assert_eq!(surveyed.pulled.len(), 3, "{surveyed:?}");
+    assert!(surveyed.pulled.is_sorted() && surveyed.pulled[0] < surveyed.pulled[2], "{surveyed:?}");
+    assert_eq!(survey(1).await.pulled, surveyed.pulled[..1]);
+    assert_eq!(survey(0).await.pulled, pulled(&[]));
+    world.compact(5).await;
+    let surveyed = survey(9).await;
+    assert_eq!((surveyed.head, surveyed.horizon), (Seq::new(4), Seq::new(3)));
+    assert_eq!(surveyed.oldest_received_ms, Some(first_ms.plus_ms(10)));
+    world.compact(0).await;
+    assert_eq!(survey(9).await.oldest_received_ms, None);
 }

@@ -55,6 +55,20 @@ impl Observer for Listening {
     }
 }
 
+/// Writes down the groups and what is refused.
+#[derive(Default)]
+struct Counting(Arc<Mutex<Vec<String>>>);
+
+impl Observer for Counting {
+    fn refused(&self, caller: Caller<'_>, operations: usize) {
+        self.0.lock().expect("no panic").push(format!("{} refused {operations}", caller.tenant));
+    }
+
+    fn committed(&self, tenant: &TenantId, pushes: usize, operations: usize) {
+        self.0.lock().expect("no panic").push(format!("{tenant} committed {pushes} {operations}"));
+    }
+}
+
 /// Panics at everything that it hears.
 struct Panicking;
 
@@ -119,6 +133,36 @@ pub async fn an_observer_hears_of_each_request_with_its_own_principal(world: &Wo
     assert_eq!(heard[0], format!("{tenant} server pulled op-1"));
     assert_eq!(heard[1], format!("{tenant} compacted 3"));
     assert!(heard.last().expect("a line").starts_with(&format!("{tenant} server accepted syncflow-server-")));
+}
+
+/// A commit is heard of with the number of its pushes and operations, and a refusal with that of the operations.
+pub async fn an_observer_hears_of_groups_and_of_what_is_refused(world: &World) {
+    let (heard, faulty) = (Counting::default(), FaultyStore::new(Arc::clone(&world.store)));
+    let lines = Arc::clone(&heard.0);
+    let service = service(world, faulty.clone()).with_observer(heard);
+    let service = service.with_validation(|_, operation| match operation.id.as_str() {
+        "op-3" => Err("is not allowed".to_owned()),
+        _ => Ok(()),
+    });
+    let world = with(world, service);
+    let gate = faulty.hold(&world.tenant).await;
+    let principal = principal(&world, "ann");
+    let push = |operations| world.service.push_as(&principal, PushRequest::new(operations).partial());
+    let mut first = push(operations([insert("op-1", "doc")])).boxed();
+    assert!((&mut first).now_or_never().is_none(), "the push waits for its commit");
+    let second = push(operations([insert("op-2", "doc-2"), insert("op-3", "doc-3"), update("op-4", "doc-3")]));
+    let third = push(operations([insert("op-5", "doc-5"), insert("op-6", "doc-6")]));
+    let mut both = join(second, third).boxed();
+    assert!((&mut both).now_or_never().is_none(), "the pushes wait for their commit");
+    assert_eq!(world.service.pushes_in_progress(), 3);
+    drop(gate);
+    first.await.expect("the push is answered");
+    let (second, third) = both.await;
+    assert!(second.is_ok() && third.is_ok());
+    assert_eq!(world.service.pushes_in_progress(), 0);
+    let tenant = &world.tenant;
+    let expected = ["committed 1 1", "committed 2 3", "refused 2"].map(|line| format!("{tenant} {line}"));
+    assert_eq!(*lines.lock().expect("no panic"), expected);
 }
 
 /// An observer that panics changes no answer, and the ones behind it hear the same.

@@ -10,4 +10,5 @@ pub mod owners;
 pub mod quota;
 pub mod revisions;
 pub mod rules;
+pub mod schedule;
 pub mod writes;

@@ -58,6 +58,12 @@ impl<T: Debug + Send + Sync + 'static> FreshFile<T> {
         Arc::clone(&self.seen().content)
     }
 
+    /// Reads the file now, however old the content is. This call blocks.
+    pub(super) fn reload(&self, now_ms: UnixMs) {
+        self.seen().read_at_ms = now_ms;
+        self.read_again();
+    }
+
     fn read_again(&self) {
         /// Ends the reading, also if it panics.
         struct Ended<'a, T>(&'a Mutex<Seen<T>>);

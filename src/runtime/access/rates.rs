@@ -10,7 +10,7 @@ use axum::extract::Request;
 use http::request::Parts;
 use tokio::time::Instant;
 
-use crate::api::{Authenticate, Denied};
+use crate::api::{Authenticate, Denied, PROBES};
 use crate::core::access::Principal;
 use crate::limits::runtime::{RATE_BURST_SECONDS, RATE_MAX_KEYS};
 use crate::runtime::addresses::{Addresses, network_of};
@@ -74,7 +74,7 @@ impl Rates {
 pub(crate) fn check_rate(rates: Option<&Rates>, request: &Request) -> Result<(), Denied> {
     if let Some(rates) = rates
         && let Some(addresses) = request.extensions().get::<Addresses>()
-        && request.uri().path() != "/health"
+        && !PROBES.contains(&request.uri().path())
         && let Err(retry_after_seconds) = rates.admit(network_of(addresses.client))
     {
         return Err(Denied::TooManyRequests { retry_after_seconds });

@@ -89,6 +89,17 @@ impl SignIn {
         Ok(Self { host, static_tokens, jwt, verified: VerifiedTokens::default() })
     }
 
+    /// Reads the files of tokens and of keys again.
+    pub(super) fn reload(&self) {
+        let now_ms = self.host.now_ms();
+        if let Some(file) = &self.static_tokens {
+            file.reload(now_ms);
+        }
+        if let Some((KeySource::File(file), _)) = &self.jwt {
+            file.reload(now_ms);
+        }
+    }
+
     async fn verify(&self, token: &str) -> Result<Arc<VerifiedToken>, Denied> {
         let now_ms = self.host.now_ms();
         let hash = tokens::hash(token);

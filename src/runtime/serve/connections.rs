@@ -21,7 +21,7 @@ use crate::limits::runtime::{
     CONNECTION_ANSWER_TIME_MAX_SECONDS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_EXCHANGE_TIME_MAX_SECONDS,
     CONNECTION_IDLE_TIME_MAX_SECONDS, CONNECTION_STALL_TIME_MAX_SECONDS, LEAVING_MAX_CONNECTIONS,
     REQUEST_HEAD_TIME_MAX_SECONDS, ROOM_HELD_MIN_MS, SERVER_MAX_CONNECTIONS, STOP_QUIET_TIME_SECONDS,
-    STREAM_TIME_MAX_SECONDS,
+    STOP_TIME_MAX_SECONDS, STREAM_TIME_MAX_SECONDS,
 };
 use crate::runtime::addresses::network_of;
 
@@ -42,6 +42,8 @@ pub struct ConnectionLimits {
     pub answer: Duration,
     /// How long one request may take from its head to the beginning of its answer.
     pub exchange: Duration,
+    /// How long requests in progress may take to finish after the server was told to stop.
+    pub stop: Duration,
     /// Which connections are taken.
     pub taken: ConnectionConfig,
 }
@@ -64,6 +66,7 @@ impl Default for ConnectionLimits {
             stall: seconds(CONNECTION_STALL_TIME_MAX_SECONDS),
             answer: seconds(CONNECTION_ANSWER_TIME_MAX_SECONDS),
             exchange: seconds(CONNECTION_EXCHANGE_TIME_MAX_SECONDS),
+            stop: seconds(STOP_TIME_MAX_SECONDS),
             taken: ConnectionConfig::default(),
         }
     }

@@ -12,7 +12,7 @@ mod watcher;
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::{FutureExt as _, Stream};
@@ -20,6 +20,7 @@ use futures_util::{FutureExt as _, Stream};
 use self::announcer::{Announcer, announce};
 use self::registry::Registry;
 use self::watcher::watch;
+use super::hooks::Observers;
 use super::host::Host;
 use crate::core::cursor::Position;
 use crate::core::names::TenantId;
@@ -31,16 +32,17 @@ pub(super) struct Hub {
     announcer: Arc<Announcer>,
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
+    observers: Mutex<Observers>,
 }
 
 impl Hub {
     pub(super) fn new(store: Arc<dyn Store>, host: Arc<dyn Host>) -> Arc<Self> {
-        Arc::new(Self { registry: Arc::default(), announcer: Arc::default(), store, host })
+        Arc::new(Self { registry: Arc::default(), announcer: Arc::default(), store, host, observers: Mutex::default() })
     }
 
     /// Called after a commit of this process, or after one that failed and may have taken effect.
     pub(super) fn committed(&self, tenant: &TenantId) {
-        self.registry.changed(tenant);
+        self.registry.changed(tenant, self.host.now_ms());
         if !self.registry.is_stopped() && self.announcer.committed(tenant) {
             let announcing = announce(Arc::clone(&self.announcer), Arc::clone(&self.store), Arc::clone(&self.host));
             self.host.spawn(announcing.boxed());
@@ -50,6 +52,16 @@ impl Hub {
     pub(super) fn listen(self: &Arc<Self>, tenant: &TenantId) -> Option<Wakes> {
         let number = self.registry.enter(tenant)?;
         Some(Wakes { hub: Arc::clone(self), tenant: tenant.clone(), number, seen: None })
+    }
+
+    /// Tells these observers of wake-ups from now on.
+    pub(super) fn observe_with(&self, observers: Observers) {
+        *self.observers.lock().unwrap_or_else(PoisonError::into_inner) = observers;
+    }
+
+    /// How many listeners there are.
+    pub(super) fn listeners(&self) -> usize {
+        self.registry.counts().1
     }
 
     pub(super) fn stop(&self) {
@@ -86,7 +98,9 @@ impl Stream for Wakes {
             Poll::Ready(None) => {}
             Poll::Pending => {
                 if hub.registry.needs_watcher() {
-                    let watching = watch(Arc::clone(&hub.registry), Arc::clone(&hub.store), Arc::clone(&hub.host));
+                    let observers = Arc::clone(&hub.observers.lock().unwrap_or_else(PoisonError::into_inner));
+                    let (store, host) = (Arc::clone(&hub.store), Arc::clone(&hub.host));
+                    let watching = watch(Arc::clone(&hub.registry), store, host, observers);
                     hub.host.spawn(watching.boxed());
                 }
             }

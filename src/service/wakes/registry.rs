@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::core::cursor::Position;
 use crate::core::names::TenantId;
+use crate::core::numbers::UnixMs;
 use crate::limits::service::{LISTENED_MAX_TENANTS, LISTENERS_MAX_ENTRIES};
 use crate::limits::store::HEADS_MAX_TENANTS;
 
@@ -32,6 +33,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Slot {
     place: Option<Position>,
+    /// When it became known that the place may have changed, if nothing was read since.
+    changed_at_ms: Option<UnixMs>,
     /// The listeners by their numbers. A listener that waits has left a waker.
     listeners: HashMap<u64, Option<Waker>>,
 }
@@ -96,9 +99,10 @@ impl Registry {
     }
 
     /// Records that a tenant may have changed. Nothing happens if nobody listens to it.
-    pub(super) fn changed(&self, tenant: &TenantId) {
+    pub(super) fn changed(&self, tenant: &TenantId, now_ms: UnixMs) {
         let mut state = self.lock();
-        if state.slots.contains_key(tenant) {
+        if let Some(slot) = state.slots.get_mut(tenant) {
+            slot.changed_at_ms.get_or_insert(now_ms);
             state.urgent.insert(tenant.clone());
             state.wake_watcher();
         }
@@ -143,20 +147,24 @@ impl Registry {
         Poll::Ready(Some(work))
     }
 
-    /// Hands places that were read to the listeners.
-    pub(super) fn publish(&self, tenants: &[TenantId], places: Vec<Position>) {
-        let mut wakers = Vec::new();
+    /// Hands places that were read to the listeners. Returns which tenants have changed, if it was known since when.
+    pub(super) fn publish<'t>(&self, tenants: &'t [TenantId], places: Vec<Position>) -> Vec<(&'t TenantId, UnixMs)> {
+        let (mut wakers, mut changed) = (Vec::new(), Vec::new());
         {
             let mut state = self.lock();
             for (tenant, place) in tenants.iter().zip(places) {
                 let Some(slot) = state.slots.get_mut(tenant) else { continue };
+                let changed_at_ms = slot.changed_at_ms.take();
                 if slot.place != Some(place) {
+                    // A first place is not a change.
+                    changed.extend(slot.place.and(changed_at_ms).map(|at_ms| (tenant, at_ms)));
                     slot.place = Some(place);
                     wakers.extend(slot.listeners.values_mut().filter_map(Option::take));
                 }
             }
         }
         wakers.into_iter().for_each(Waker::wake);
+        changed
     }
 
     /// Ends all listeners, and lets no other one in.
@@ -174,7 +182,6 @@ impl Registry {
     }
 
     /// How many tenants are listened to, and how many listeners there are.
-    #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize) {
         let state = self.lock();
         (state.slots.len(), state.listeners)

@@ -13,7 +13,7 @@ use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, Operatio
 use crate::core::numbers::UnixMs;
 use crate::core::operation::{Change, Operation};
 use crate::limits::service::{LISTENED_MAX_TENANTS, LISTENERS_MAX_ENTRIES, WAKE_SWEEP_MS};
-use crate::service::SyncService;
+use crate::service::{Observer, SyncService};
 use crate::store::memory::MemoryStore;
 use crate::store::{Elsewhere, ErrorKind, Result, StoreError, Watch, delegate_store};
 
@@ -98,7 +98,7 @@ impl Store for Counting {
 
     delegate_store!(|this| &this.inner; claim, name, load, commit, changes, note_pulled, changes_by_time, client);
     delegate_store!(|this| &this.inner; remember);
-    delegate_store!(|this| &this.inner; document, query, stats, clients, count_clients, compact, tenants, check);
+    delegate_store!(|this| &this.inner; document, query, stats, survey, clients, count_clients, compact, tenants, check);
 
     fn watch(&self) -> Watch<'_> {
         match self.hints.lock().unwrap().take() {
@@ -345,4 +345,32 @@ fn commits_of_many_tenants_are_announced_together_whether_or_not_somebody_listen
     let mut announced = std::mem::take(&mut *scene.store.announced.lock().unwrap());
     announced[0].sort_unstable();
     assert_eq!(announced, [vec![TenantId::literal("t-0"), TenantId::literal("t-1")], vec![TenantId::literal("t-0")]]);
+}
+
+/// Writes down how late listeners were woken, in milliseconds.
+#[derive(Debug, Default)]
+struct Late(Arc<Mutex<Vec<u128>>>);
+
+impl Observer for Late {
+    fn woken(&self, _: &TenantId, after: Duration) {
+        self.0.lock().unwrap().push(after.as_millis());
+    }
+}
+
+#[test]
+fn an_observer_hears_how_late_listeners_were_woken_by_a_commit() {
+    let scene = Scene::new();
+    let late = Late::default();
+    let heard = Arc::clone(&late.0);
+    let scene = Scene { service: scene.other().with_observer(late), ..scene };
+    let mut wakes = scene.listen("t");
+    assert_eq!(scene.woken(&mut wakes), Some(0));
+    push(&scene.service, "t", "op-1");
+    assert_eq!(*heard.lock().unwrap(), Vec::<u128>::new(), "nothing was read yet");
+    assert_eq!(scene.woken(&mut wakes), Some(1));
+    assert_eq!(heard.lock().unwrap().len(), 1);
+    push(&scene.other(), "t", "op-2");
+    scene.host.pass_time();
+    assert_eq!(scene.woken(&mut wakes), Some(2));
+    assert_eq!(heard.lock().unwrap().len(), 1, "nobody said when the other process has committed");
 }

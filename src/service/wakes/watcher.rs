@@ -10,6 +10,7 @@ use futures_util::stream::pending;
 
 use super::registry::Registry;
 use crate::limits::service::{WAKE_PAUSE_MS, WAKE_SWEEP_MS};
+use crate::service::hooks::{Observers, tell};
 use crate::service::host::Host;
 use crate::store::{Elsewhere, Store};
 
@@ -17,7 +18,7 @@ use crate::store::{Elsewhere, Store};
 /// read from time to time, because other processes write too.
 ///
 /// Only one read is in progress at a time, and it is for many tenants. So commits that come quickly cost few reads.
-pub(super) async fn watch(registry: Arc<Registry>, store: Arc<dyn Store>, host: Arc<dyn Host>) {
+pub(super) async fn watch(registry: Arc<Registry>, store: Arc<dyn Store>, host: Arc<dyn Host>, observers: Observers) {
     let mut lost = Lost { registry: &registry, has_ended: false };
     let mut hints = store.watch();
     let mut sweep = host.sleep(Duration::from_millis(WAKE_SWEEP_MS));
@@ -29,7 +30,12 @@ pub(super) async fn watch(registry: Arc<Registry>, store: Arc<dyn Store>, host: 
             Either::Left((None, _)) => break,
             Either::Right((Either::Left((hint, _)), _)) => {
                 match hint {
-                    Some(Elsewhere::Tenants(tenants)) => tenants.iter().for_each(|tenant| registry.changed(tenant)),
+                    Some(Elsewhere::Tenants(tenants)) => {
+                        let now_ms = host.now_ms();
+                        for tenant in &tenants {
+                            registry.changed(tenant, now_ms);
+                        }
+                    }
                     Some(Elsewhere::Anywhere) => registry.all_changed(),
                     None => hints = pending().boxed(),
                 }
@@ -44,7 +50,11 @@ pub(super) async fn watch(registry: Arc<Registry>, store: Arc<dyn Store>, host: 
         match store.heads(&tenants).await {
             Ok(places) => {
                 is_failing = false;
-                registry.publish(&tenants, places);
+                let now_ms = host.now_ms();
+                for (tenant, changed_at_ms) in registry.publish(&tenants, places) {
+                    let after = Duration::from_millis(now_ms.ms_since(changed_at_ms));
+                    tell(&observers, |observer| observer.woken(tenant, after));
+                }
             }
             // The next sweep reads them again.
             Err(error) if !is_failing => {

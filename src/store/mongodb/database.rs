@@ -1,5 +1,6 @@
 //! A database and its collections. They are used when they are known to be ours and to have their indexes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::try_join;
@@ -11,10 +12,12 @@ use tokio::sync::OnceCell;
 use super::collections::{Collections, unique_ids};
 use super::failure::Failure;
 use super::options::{MongoOptions, MongoOptionsError};
+use super::pool::PoolCounters;
 use super::write::tails::Tails;
 use super::write::writers::Announcements;
 use crate::core::names::TenantId;
 use crate::limits::store::QUERY_FILTERED_MAX_REQUESTS;
+use crate::store::PoolState;
 use crate::store::turns::FairTurns;
 
 /// The version of the stored format. A database with another version is refused.
@@ -39,6 +42,7 @@ pub(super) struct Database {
     pub(super) tails: Tails,
     /// The turns of queries that look at many documents.
     pub(super) filters: FairTurns,
+    pool: Arc<PoolCounters>,
 }
 
 /// Written data survive the loss of any minority of the nodes.
@@ -68,7 +72,14 @@ impl Database {
             announcements: Announcements::default(),
             tails: Tails::default(),
             filters: FairTurns::new(QUERY_FILTERED_MAX_REQUESTS),
+            pool: Arc::default(),
         }
+    }
+
+    /// The use of the connections.
+    pub(super) fn pool(&self) -> PoolState {
+        // The driver has one more, for the writers to say that they are alive.
+        self.pool.state(self.options.pool_size as usize + 1)
     }
 
     /// The URI of the connection.
@@ -163,7 +174,9 @@ impl Database {
     }
 
     async fn open(&self) -> Result<Collections, Failure> {
-        let client = Client::with_options(self.options.resolve(&self.connection).await?)?;
+        let mut options = self.options.resolve(&self.connection).await?;
+        options.cmap_event_handler = Some(self.pool.handler());
+        let client = Client::with_options(options)?;
         let database = client.database(&self.options.database);
         let collection = |name: &str| {
             let mut options = mongodb::options::CollectionOptions::default();

@@ -15,6 +15,7 @@ mod collections;
 mod database;
 mod failure;
 mod options;
+mod pool;
 mod read;
 mod row;
 mod two_clocks;
@@ -35,7 +36,8 @@ use self::two_clocks::TwoClocks;
 pub use self::uri_source::UriSource;
 use super::{
     Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, LoadRequest,
-    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, TimeRequest, Watch,
+    NewMemory, PoolState, Pooled, Query, QueryPage, Remember, Result, Stats, Store, Survey, SurveyRequest, TimeRequest,
+    Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
@@ -149,6 +151,12 @@ impl MongoStore {
     }
 }
 
+impl Pooled for MongoStore {
+    fn pools(&self) -> Vec<(&'static str, PoolState)> {
+        vec![("connections", self.lock().database.pool())]
+    }
+}
+
 #[async_trait]
 impl Store for MongoStore {
     fn name(&self) -> &'static str {
@@ -212,6 +220,11 @@ impl Store for MongoStore {
 
     async fn clients(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientProgress>> {
         self.with("clients", |database| async move { read::clients(&database, tenant, after, limit).await }).await
+    }
+
+    async fn survey(&self, tenant: &TenantId, request: SurveyRequest) -> Result<Survey> {
+        let request = &request;
+        self.with("survey", |database| async move { read::survey::survey(&database, tenant, request).await }).await
     }
 
     async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {

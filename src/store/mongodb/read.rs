@@ -6,6 +6,7 @@
 pub(super) mod load;
 pub(super) mod query;
 pub(super) mod rows;
+pub(super) mod survey;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

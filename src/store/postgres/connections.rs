@@ -24,6 +24,7 @@ use crate::limits::store::{
     STORE_CONNECT_TIME_MAX_MS, STORE_IDLE_TRUSTED_MS, STORE_PROBE_TIME_MAX_MS, STORE_STATEMENT_TIME_MAX_MS,
     STORE_WAIT_TIME_MAX_MS,
 };
+use crate::store::PoolState;
 
 /// How much longer than the server's own time limit the store waits for the server to report it.
 const GRACE: Duration = Duration::from_millis(500);
@@ -73,6 +74,12 @@ impl Connections {
             .build()
             .expect("the pool is given the runtime that its timeouts need");
         Self { pool, trust, peer }
+    }
+
+    /// How many connections there are, and what they do.
+    pub(super) fn pool(&self) -> PoolState {
+        let status = self.pool.status();
+        PoolState { busy: status.size.saturating_sub(status.available), max: status.max_size, waiting: status.waiting }
     }
 
     /// Whether the connections lead to the server itself and not to a pooler.

@@ -8,6 +8,7 @@ use super::connections::{Connections, Lease, Parameter, StatementKind, in_time};
 use super::failure::Failure;
 use super::schema::{self, in_schema, quoted};
 use crate::limits::store::QUERY_FILTERED_MAX_REQUESTS;
+use crate::store::PoolState;
 use crate::store::turns::FairTurns;
 
 /// A database and our schema in it.
@@ -39,6 +40,11 @@ impl Database {
     /// The rows of one statement, in one round trip. `{schema}` in it is replaced by the schema's name.
     pub(super) async fn rows(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         self.rows_in_schema(StatementKind::Fixed, sql, parameters).await
+    }
+
+    /// The use of the connections for requests.
+    pub(super) fn pool(&self) -> PoolState {
+        self.connections.pool()
     }
 
     /// Whether the plan of a statement with a fixed text is kept between requests.

@@ -39,7 +39,8 @@ use self::notices::Notices;
 pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};
 use super::{
     Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, LoadRequest,
-    NewMemory, Query, QueryPage, Remember, Result, Stats, Store, TimeRequest, Watch,
+    NewMemory, PoolState, Pooled, Query, QueryPage, Remember, Result, Stats, Store, Survey, SurveyRequest, TimeRequest,
+    Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
@@ -94,6 +95,12 @@ fn during(operation: &'static str) -> impl FnOnce(Failure) -> super::StoreError 
     move |failure| failure.during(operation)
 }
 
+impl Pooled for PostgresStore {
+    fn pools(&self) -> Vec<(&'static str, PoolState)> {
+        vec![("connections", self.database.pool())]
+    }
+}
+
 #[async_trait]
 impl Store for PostgresStore {
     fn name(&self) -> &'static str {
@@ -146,6 +153,10 @@ impl Store for PostgresStore {
 
     async fn clients(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientProgress>> {
         read::clients::clients(&self.database, tenant, after, limit).await.map_err(during("clients"))
+    }
+
+    async fn survey(&self, tenant: &TenantId, request: SurveyRequest) -> Result<Survey> {
+        read::survey::survey(&self.database, tenant, &request).await.map_err(during("survey"))
     }
 
     async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {

@@ -2,6 +2,7 @@
 
 pub(super) mod clients;
 mod load;
+pub(super) mod survey;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

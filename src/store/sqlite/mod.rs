@@ -30,7 +30,8 @@ use self::schema::{OpenError, open_for_lookups, open_for_reading, open_for_writi
 use self::threads::{Abandoned, NAME, Threads};
 use super::{
     Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, ErrorKind,
-    LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, TimeRequest, Watch,
+    LoadRequest, NewMemory, PoolState, Pooled, Query, QueryPage, Remember, Result, Stats, Store, StoreError, Survey,
+    SurveyRequest, TimeRequest, Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
@@ -119,6 +120,12 @@ impl SqliteStore {
     }
 }
 
+impl Pooled for SqliteStore {
+    fn pools(&self) -> Vec<(&'static str, PoolState)> {
+        vec![("readers", self.readers.pool()), ("writer", self.writer.pool())]
+    }
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     fn name(&self) -> &'static str {
@@ -204,6 +211,12 @@ impl Store for SqliteStore {
         self.readers
             .run("clients", move |connection, _| read::clients(connection, &tenant, after.as_ref(), limit))
             .await
+    }
+
+    async fn survey(&self, tenant: &TenantId, request: SurveyRequest) -> Result<Survey> {
+        let _turns = (self.scans.acquire(tenant).await, self.pages.acquire(tenant).await);
+        let tenant = tenant.clone();
+        self.readers.run("survey", move |connection, _| read::survey::survey(connection, &tenant, &request)).await
     }
 
     async fn count_clients(&self, tenant: &TenantId, max_clients: u64) -> Result<ClientCounts> {

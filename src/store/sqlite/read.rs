@@ -1,5 +1,7 @@
 //! The jobs of the reading threads. Each is one read transaction, so it sees one moment.
 
+pub(super) mod survey;
+
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 

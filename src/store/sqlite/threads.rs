@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -14,7 +14,7 @@ use super::write::together::{batch_bytes, commit_all};
 use crate::core::decide::Batch;
 use crate::core::names::TenantId;
 use crate::limits::store::sqlite::{COMMIT_SHARED_MAX_BYTES, COMMIT_SHARED_MAX_TENANTS, QUEUE_MAX_JOBS};
-use crate::store::{Commit, ErrorKind, Result, StoreError};
+use crate::store::{Commit, ErrorKind, PoolState, Result, StoreError};
 
 /// The adapter's name.
 pub(super) const NAME: &str = "sqlite";
@@ -46,6 +46,8 @@ pub(super) struct Threads {
     /// It is closed to tell the threads to end.
     queue: async_channel::Sender<Job>,
     handles: Vec<JoinHandle<()>>,
+    /// How many threads are at a job.
+    busy: Arc<AtomicUsize>,
     place: Place,
     abandoned: Abandoned,
 }
@@ -99,17 +101,25 @@ impl Threads {
         abandoned: Abandoned,
     ) -> io::Result<Self> {
         let (queue, jobs) = async_channel::bounded::<Job>(QUEUE_MAX_JOBS);
+        let busy = Arc::<AtomicUsize>::default();
         let start = |mut connection: Connection| {
-            let jobs = jobs.clone();
+            let (jobs, busy) = (jobs.clone(), Arc::clone(&busy));
             let attention = Attention::default();
             let place = place.clone();
             if abandoned == Abandoned::IsInterrupted {
                 interrupt_abandoned(&mut connection, Arc::clone(&attention)).map_err(io::Error::other)?;
             }
-            thread::Builder::new().name(name.to_owned()).spawn(move || work(connection, &jobs, &attention, &place))
+            let spawned = move || work(connection, &jobs, &attention, (&place, &busy));
+            thread::Builder::new().name(name.to_owned()).spawn(spawned)
         };
         let handles = connections.into_iter().map(start).collect::<io::Result<_>>()?;
-        Ok(Self { queue, handles, place, abandoned })
+        Ok(Self { queue, handles, busy, place, abandoned })
+    }
+
+    /// How many threads there are, and what they do.
+    pub(super) fn pool(&self) -> PoolState {
+        let busy = self.busy.load(Ordering::Relaxed);
+        PoolState { busy, max: self.handles.len(), waiting: self.queue.len() }
     }
 
     /// Runs a job on one of the threads. If the caller goes away before the job has begun, the job is dropped. A job
@@ -189,7 +199,13 @@ fn interrupt_abandoned(connection: &mut Connection, attention: Attention) -> rus
     connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_abandoned))
 }
 
-fn work(mut connection: Connection, jobs: &async_channel::Receiver<Job>, attention: &Attention, place: &Place) {
+fn work(
+    mut connection: Connection,
+    jobs: &async_channel::Receiver<Job>,
+    attention: &Attention,
+    of_all: (&Place, &AtomicUsize),
+) {
+    let (place, busy) = of_all;
     let mut next = None;
     while let Some(Job { work, is_abandoned }) = next.take().or_else(|| jobs.recv_blocking().ok()) {
         let work: Box<dyn FnOnce(&mut Connection)> = match work {
@@ -200,10 +216,12 @@ fn work(mut connection: Connection, jobs: &async_channel::Receiver<Job>, attenti
                 Box::new(|connection| commit(connection, place, batches))
             }
         };
+        busy.fetch_add(1, Ordering::Relaxed);
         *attention.lock().unwrap_or_else(PoisonError::into_inner) = Some(is_abandoned);
         // A panic drops the job's transaction, which rolls it back, and the senders, which tell the callers.
         let _ = catch_unwind(AssertUnwindSafe(|| work(&mut connection)));
         *attention.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -31,6 +31,7 @@ fn generous() -> ConnectionLimits {
         stall: LONG,
         answer: LONG,
         exchange: LONG,
+        stop: LONG,
         taken,
     }
 }

@@ -47,8 +47,8 @@ impl Store for Faulty {
     }
 
     delegate_store!(|this| &*UNASKED, around meet; load, commit, changes, note_pulled, changes_by_time, client);
-    delegate_store!(|this| &*UNASKED, around meet; remember, document, query, stats, clients, count_clients, compact, tenants);
-    delegate_store!(|this| &*UNASKED, around meet; claim, heads, watch, announce, check);
+    delegate_store!(|this| &*UNASKED, around meet; remember, document, query, stats, clients, count_clients, compact);
+    delegate_store!(|this| &*UNASKED, around meet; tenants, claim, survey, heads, watch, announce, check);
 }
 
 /// A clock that advances by a quarter of a minute whenever it is read. Waits end at once.

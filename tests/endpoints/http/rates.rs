@@ -41,7 +41,9 @@ async fn an_address_that_asks_too_often_is_told_when_to_come_again() {
     let server = server::start(&[("ADAPTER", "memory"), ("RATE_PER_ADDRESS", "1")], ()).await;
     let api = &server.api;
     check_refusal(&ask_too_often(api, &[]).await);
-    assert_eq!(api.get("/health").await.status, 200, "the probe of a load balancer is let through");
+    for probe in ["/health", "/livez", "/readyz"] {
+        assert_eq!(api.get(probe).await.status, 200, "the probe of a load balancer is let through");
+    }
     // This machine is a trusted proxy.
     let other = api.send(Method::GET, "/stats", &[("x-forwarded-for", "1.2.3.4")], "").await;
     assert_eq!(other.status, 200, "others are not concerned");

@@ -29,8 +29,10 @@ pub(crate) async fn the_document_is_openapi_3_1_and_has_every_route(api: &Api) {
         ("/documents/{collection}/query", vec!["get", "post"]),
         ("/documents/{collection}/{id}", vec!["get"]),
         ("/health", vec!["get"]),
+        ("/livez", vec!["get"]),
         ("/openapi.json", vec!["get"]),
         ("/operations", vec!["post"]),
+        ("/readyz", vec!["get"]),
         ("/stats", vec!["get"]),
     ];
     for (path, methods) in &expected {
@@ -64,6 +66,8 @@ pub(crate) async fn a_real_answer_of_every_endpoint_is_as_described(api: &Api) {
         (Method::POST, "/clients", "/clients", json!({})),
         (Method::POST, "/compact", "/compact", json!({})),
         (Method::GET, "/health", "/health", Value::Null),
+        (Method::GET, "/livez", "/livez", Value::Null),
+        (Method::GET, "/readyz", "/readyz", Value::Null),
         (Method::GET, "/openapi.json", "/openapi.json", Value::Null),
     ];
     let document = serde_json::from_str::<Value>(syncflow_server::api::description()).unwrap();
@@ -139,7 +143,7 @@ fn the_document_says_which_routes_need_a_token() {
     assert_eq!(document["components"]["securitySchemes"]["token"]["type"], "http");
     assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
     for (path, method, operation) in operations(&document) {
-        let is_open = matches!(path, "/health" | "/openapi.json");
+        let is_open = matches!(path, "/health" | "/livez" | "/openapi.json" | "/readyz");
         let expected = if is_open { Value::Null } else { json!([{"token": []}]) };
         assert_eq!(operation["security"], expected, "{method} {path}");
         assert_eq!(operation["responses"]["401"].is_null(), is_open, "{method} {path}");

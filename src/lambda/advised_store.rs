@@ -1,23 +1,21 @@
-//! A store that measures the time of its calls, and says what to do about a database that refuses them.
+//! A store that says what to do about a database that refuses its calls.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
-use super::metrics::note_store_call;
 use crate::config::StoreConfig;
 use crate::runtime;
 use crate::store::{Result, Store, StoreError, delegate_store};
 
-/// Passes every call on to a store and reports its duration to the metrics.
+/// Passes every call on to a store and logs advice about its errors.
 #[derive(Debug)]
-pub(super) struct TimedStore {
+pub(super) struct AdvisedStore {
     store: Arc<dyn Store>,
     config: StoreConfig,
     /// The advice that was logged last.
     said: Mutex<Option<String>>,
 }
 
-impl TimedStore {
+impl AdvisedStore {
     pub(super) fn new(store: Arc<dyn Store>, config: StoreConfig) -> Self {
         Self { store, config, said: Mutex::default() }
     }
@@ -41,25 +39,10 @@ impl TimedStore {
     }
 }
 
-/// A call in progress. If it is dropped before the answer, it was cancelled because its time was over.
-struct Call {
-    began: Instant,
-    is_answered: bool,
+async fn advised<T>(store: &AdvisedStore, _: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
+    call.await.inspect_err(|error| store.advise(error)).inspect(|_| store.forget_advice())
 }
 
-impl Drop for Call {
-    fn drop(&mut self) {
-        note_store_call(self.began.elapsed(), self.is_answered);
-    }
-}
-
-async fn timed<T>(store: &TimedStore, _: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
-    let mut timer = Call { began: Instant::now(), is_answered: false };
-    let answer = call.await.inspect_err(|error| store.advise(error)).inspect(|_| store.forget_advice());
-    timer.is_answered = answer.is_ok();
-    answer
-}
-
-impl Store for TimedStore {
-    delegate_store!(|this| &*this.store, around timed; all);
+impl Store for AdvisedStore {
+    delegate_store!(|this| &*this.store, around advised; all);
 }
