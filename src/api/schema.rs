@@ -168,7 +168,8 @@ struct ReachedRevision {
     id: String,
     #[schema(minimum = 1)]
     rev: u64,
-    /// The entries that the document's clock has in addition to those of the revision in `baseRev`, or that are greater.
+    /// The entries of the document's clock that that of the revision in `baseRev` does not have, or has with a smaller
+    /// counter.
     #[schema(example = json!({"client-123": 1_700_000_000_000_u64}))]
     raised: BTreeMap<String, Counter>,
 }
@@ -242,8 +243,8 @@ enum Relation {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct ChangesRequest {
-    /// The cursor of the last answer; `null` or empty for a client that has nothing, and `now` for one that only wants
-    /// to hear of what comes.
+    /// The cursor of the last answer; `null` or empty for a client that has nothing. With `now` a client only hears of
+    /// later changes.
     #[schema(required = false)]
     cursor: Option<String>,
     /// Whether the answer has every operation, or each changed document once and whole. `documents` needs the key

@@ -51,8 +51,8 @@ impl EventApi {
 
 /// The channel of a tenant. `None` if the name is too long for one.
 ///
-/// A part of a channel has letters, digits and `-`. So each other byte of the name is written as `-` and two digits. The
-/// handler in the template computes the same from the token of a subscriber.
+/// A part of a channel has letters, digits and `-`. So each other byte of the name is written as `-` and two digits.
+/// The handler in the template computes the same from the token of a subscriber.
 fn channel_of(tenant: &TenantId) -> Option<String> {
     let mut segment = String::new();
     for byte in tenant.as_str().bytes() {

@@ -143,7 +143,12 @@ impl KeyConfig {
             "AUTH_HS256_SECRET_FILE" => Self::Secret(Secret::new(variable, file::read(variable, &value)?)),
             "AUTH_JWKS" => Self::Set(Secret::new(variable, value)),
             "AUTH_JWKS_URL" => Self::Url(value),
-            _ => Self::File(value.into()),
+            _ => {
+                const { assert!(JWKS_MAX_BYTES <= SECRET_FILE_MAX_BYTES, "a set of keys fits the file") };
+                // A server reads the file again, but a mistake is named beside those of the other settings.
+                file::read_lines(variable, &value)?;
+                Self::File(value.into())
+            }
         };
         Ok(Some((variable, keys)))
     }

@@ -19,7 +19,7 @@ pub use self::outcome::{
 };
 use self::working::WorkingSet;
 use super::names::{ClientId, DocumentKey, OperationId};
-use super::numbers::UnixMs;
+use super::numbers::{Seq, UnixMs};
 use super::operation::Operation;
 use crate::limits::protocol::PUSH_WRITTEN_MAX_BYTES;
 
@@ -77,6 +77,16 @@ pub fn client_ids_of(pushes: &[Push<'_>]) -> Vec<ClientId> {
     client_ids.sort_unstable();
     client_ids.dedup();
     client_ids
+}
+
+/// The sequence numbers whose fingerprints a decision about these pushes needs, each once.
+#[must_use]
+pub fn places_of(pushes: &[Push<'_>]) -> Vec<Seq> {
+    let places = pushes.iter().flat_map(|push| &push.bases.places).map(|place| place.seq);
+    let mut places: Vec<Seq> = places.filter(|seq| *seq != Seq::START).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
 }
 
 /// The documents that a decision about these pushes needs, each once.

@@ -104,8 +104,8 @@ impl SyncService {
         self.push_by(Caller::client(principal), request, self.quota, self.rules.view(principal)).await
     }
 
-    /// The newest place of a tenant's log, if it is at least `least`. `None` if it is not, because another log has taken
-    /// the place of this one, or if it cannot be read.
+    /// The newest place of a tenant's log, if it is at least `least`. `None` if it cannot be read, or if another log
+    /// has taken the place of this one.
     pub(crate) async fn place_from(&self, tenant: &TenantId, least: Seq) -> Option<Position> {
         let newest = self.store.heads(std::slice::from_ref(tenant)).await.ok()?;
         newest.first().copied().filter(|newest| newest.seq >= least)

@@ -9,11 +9,11 @@ use super::group_commit::{GroupCommit, Item};
 use super::hooks::InvalidOperation;
 use super::host::{Host, backoff};
 use crate::core::access::View;
-use crate::core::decide::base::{Bases, places_of};
+use crate::core::decide::base::Bases;
 use crate::core::decide::owners::Claimant;
 use crate::core::decide::quota::Quota;
 use crate::core::decide::{
-    self, Batch, Decision, Outcome, Refused, Snapshot, client_ids_of, decide, ids_of, keys_of, read_bytes,
+    self, Batch, Decision, Outcome, Refused, Snapshot, client_ids_of, decide, ids_of, keys_of, places_of, read_bytes,
 };
 use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
 use crate::core::operation::Operation;

@@ -67,7 +67,7 @@ fn push(number: u64) -> Value {
     event(&Method::POST, "/operations", &push_of(number, &json!({})))
 }
 
-/// What the last invocation counted of wake-ups: those that were published, and those that failed.
+/// The wake-ups that the last invocation counted: those that were published, and those that failed.
 fn counted(function: &Instance) -> (Value, Value) {
     let line = function.metrics().pop().expect("a line");
     (line["WakeUps"].clone(), line["WakeUpErrors"].clone())

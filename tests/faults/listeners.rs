@@ -1,8 +1,8 @@
 //! Clients that only listen: each keeps a stream of events open, and pulls when it is woken or after a pause.
 //!
 //! Their streams go through the same faults as all requests. That of one client goes through proxies that hold back
-//! everything, so that it is never woken. Nobody tells a listener that the run is over: it must come to the end of the
-//! log by itself.
+//! everything, so that it is never woken. A listener is not told to hurry when the run is over: it must
+//! come to the end of the log by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl Listener {
                 sleep(POLL).await;
                 continue;
             };
-            // What was written before the stream began wakes nobody.
+            // An operation from before the stream began wakes nobody.
             self.pull().await;
             let mut quiet_polls = 0;
             while !self.is_at_the_end && quiet_polls < QUIET_POLLS {

@@ -2,8 +2,9 @@
 //!
 //! Servers are killed and frozen, and the database is killed and started again. Proxies before the servers and before
 //! the database delay messages, cut them in the middle, fall silent, and drop answers to requests that took effect.
-//! Clients repeat requests that were not answered, on any server. Some only listen to streams of events. When the time is over, all faults end and all clients
-//! sync to the end. The checker of histories judges the record of their requests and answers.
+//! Clients repeat requests that were not answered, on any server. Some only listen to streams of events. When the time
+//! is over, all faults end and all clients sync to the end. The checker of histories judges the record of their
+//! requests and answers.
 //!
 //! `local-dev/faults` runs this for any length of time. With the other tests it runs for a few seconds.
 

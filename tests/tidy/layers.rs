@@ -60,7 +60,7 @@ const LAYERS: [Layer; 15] = [
 /// The settings are checked against the limits of the layers that they are for.
 const CONFIG: &[&str] = &["core", "config", "limits::api", "limits::auth", "limits::lambda", "limits::runtime"];
 const RUNTIME: &[&str] = &["core", "store", "service", "api", "auth", "config", "aws", "tokio_host", "runtime"];
-const LAMBDA: &[&str] = &["core", "store", "service", "api", "auth", "config", "runtime", "lambda"];
+const LAMBDA: &[&str] = &["core", "store", "service", "api", "auth", "config", "runtime", "aws", "lambda"];
 
 /// The crates that only hold data. The last one is for tests.
 const CRATES_OF_THE_CORE: [&str; 7] =

@@ -262,7 +262,7 @@ const COLLECTIONS_MARK: char = '~';
 /// Stands before the fingerprint of the view.
 const VIEW_MARK: char = '!';
 
-/// Reads a cursor of a request; `null` and an empty text are none.
+/// Reads a cursor of a request. With `null` and an empty text the client has nothing yet.
 pub(in crate::api) fn cursor(text: &str) -> Result<Option<MarkedCursor>, String> {
     if text == "null" {
         return Ok(None);
@@ -292,7 +292,7 @@ fn an_object(text: &str) -> Result<(), &'static str> {
     if text.starts_with('{') { Ok(()) } else { Err("must be an object") }
 }
 
-/// Writes a page. `mark` is the fingerprint of the collections to which the pull was limited, and `poll_after` the pause
+/// Writes a page. `mark` is the fingerprint of the collections to which the pull was limited. `poll_after` is the pause
 /// before it is worth asking again, in seconds.
 pub(in crate::api) fn write(page: &PulledPage, mark: Option<u64>, poll_after: Option<u64>) -> String {
     let bytes: usize = page.entries.iter().map(LogEntry::wire_bytes).sum();

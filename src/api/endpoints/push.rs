@@ -275,8 +275,8 @@ fn refusal<'f>(index: usize, text: &str, fields: impl IntoIterator<Item = &'f st
 /// The place in the log up to which the revisions of an answer are known, if it could be found.
 pub(in crate::api) struct ReachedPlace(pub(in crate::api) Option<Position>);
 
-/// The answer to a push: its operations by their outcomes, and the refusals of a partial one. For a client that asks for
-/// it, also the revisions that were reached and their place.
+/// The answer to a push: its operations by their outcomes, and the refusals of a partial one. If the client asks for
+/// it, the answer also has the revisions that were reached, and their place.
 pub(in crate::api) fn write(
     texts: &[&str],
     outcomes: &[Outcome],

@@ -266,7 +266,7 @@ pub async fn a_batch_may_change_one_document_many_times(world: &World) {
     assert_eq!(ids(&states.entries), ["op-50"]);
 }
 
-/// The fingerprints of the log are loaded for the places that are asked for, whether or not the entries are still there.
+/// The fingerprints of the log are loaded for the requested places, whether or not the entries are still there.
 pub async fn fingerprints_are_loaded_for_places_compacted_or_not(world: &World) {
     let drafts = inserts(5);
     world.apply(drafts[..3].to_vec()).await;

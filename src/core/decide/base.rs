@@ -1,9 +1,8 @@
-//! Revisions in place of clocks: an operation says which revision of its document its author saw, and the server derives
+//! Revisions in place of clocks: an operation says which revision of its document its author saw. The server derives
 //! the clock.
 
 use std::collections::HashMap;
 
-use super::Push;
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
 use crate::core::fingerprint::Fingerprint;
@@ -49,16 +48,6 @@ impl Bases {
     }
 }
 
-/// The sequence numbers whose fingerprints a decision about these pushes needs, each once.
-#[must_use]
-pub fn places_of(pushes: &[Push<'_>]) -> Vec<Seq> {
-    let places = pushes.iter().flat_map(|push| &push.bases.places).map(|place| place.seq);
-    let mut places: Vec<Seq> = places.filter(|seq| *seq != Seq::START).collect();
-    places.sort_unstable();
-    places.dedup();
-    places
-}
-
 /// The documents that the present push has written, each with the least revision that its next operation may name.
 ///
 /// The author of a push has seen what the push itself wrote before. Its next operation on the document names the
@@ -100,16 +89,17 @@ pub(super) struct Derived<'a> {
 /// author has none and the clock is full, it is that of [`ClientId::clock`], for which every clock has a place. So a
 /// full clock refuses no author, and none of its entries is lost.
 ///
-/// No clock of an author that has not seen the operation happens after this one or is equal to it. For the raised entry,
-/// the server gives each counter once in a tenant, and later ones are greater: the row of the client is written in the
-/// same commit. So every clock that was made without this operation has a smaller counter there, whatever its other
-/// entries are. This is also why one counter is enough for all documents of a tenant. A client of the original protocol
-/// keeps one clock for all of them, and a counter that it has from one document must say nothing about another.
+/// An author that has not seen the operation has no clock that happens after this one or is equal to it. The server
+/// gives each counter of the raised entry once in a tenant, and later ones are greater. The row of the client is
+/// written in the same commit. So every clock that was made without this operation has a smaller counter there. The
+/// other entries do not matter. This is also why one counter is enough for all documents of a tenant. A client of the
+/// original protocol keeps one clock for all of them, and a counter that it has from one document must say nothing
+/// about another.
 ///
-/// The counter is at least the time, and so it is greater than what the author itself counted before, and after a
-/// restore from a backup. Only a client that made up a counter can have put one into `current` that is far ahead of the
-/// time. Such a counter does not become that of the row, and the entry of the server is raised instead. If that is made
-/// up too, it is raised in this document alone. There is room for this, because clients may send at most half of
+/// The counter is at least the time. So it is greater than the author's own counters before, also after a restore from
+/// a backup. Only a client that made up a counter can have put one into `current` that is far ahead of the time. Such
+/// a counter does not become that of the row, and the entry of the server is raised instead. If that is made up too,
+/// it is raised in this document alone. There is room for this, because clients may send at most half of
 /// [`INTEGER_MAX`] there.
 pub(super) fn derive<'a>(
     current: &VectorClock,

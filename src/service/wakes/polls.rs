@@ -1,8 +1,8 @@
 //! How long clients wait before they pull again, if nothing wakes them.
 //!
-//! It is a tenth of the time for which their tenant has not changed: often while somebody writes, and seldom at night. A
-//! process knows only of changes between the pulls that it answers, so at first it takes a tenant for one that has just
-//! changed.
+//! It is a tenth of the time for which their tenant has not changed: often while somebody writes, and seldom at night.
+//! A process knows only of changes between the pulls that it answers. So at first it takes a tenant for one that has
+//! just changed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

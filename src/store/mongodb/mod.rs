@@ -245,7 +245,7 @@ impl Store for MongoStore {
     }
 
     fn watch(&self) -> Watch<'_> {
-        watch::watch(self)
+        watch::watch(|| self.database())
     }
 
     async fn announce(&self, _: &[TenantId]) -> Result<()> {

@@ -1,8 +1,9 @@
 //! Finds out of which tenants another process has changed the head: a change stream, over a connection of its own.
 //!
-//! What it says is a hint. If the stream breaks, it is opened again where it ended. A server may have no change streams,
-//! or may have forgotten that place. The service looks at the heads from time to time all the same.
+//! An event is a hint. If the stream breaks, it is opened again at its end. A server may have no change streams, or may
+//! have forgotten that place. The service looks at the heads from time to time all the same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,23 +13,24 @@ use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use tokio::time::{sleep, timeout};
 
-use super::MongoStore;
+use super::database::Database;
 use super::failure::Failure;
 use crate::core::names::TenantId;
 use crate::limits::store::mongodb::{WATCH_AWAIT_MAX_MS, WATCH_PAUSE_MS, WATCH_SILENT_MAX_MS};
 use crate::store::{Elsewhere, Watch};
 
 /// See [`crate::store::Store::watch`].
-pub(super) fn watch(store: &MongoStore) -> Watch<'_> {
-    let ear = Ear { store, open: None, place: None, has_failed: false };
+pub(super) fn watch<'a>(database: impl Fn() -> Arc<Database> + Send + 'a) -> Watch<'a> {
+    let ear = Ear { database: Box::new(database), open: None, place: None, has_failed: false };
     unfold(ear, async |mut ear: Ear<'_>| Some((ear.next().await, ear))).boxed()
 }
 
 /// Listens to the changes of the heads.
 struct Ear<'a> {
-    store: &'a MongoStore,
+    /// The database with the login that was accepted last.
+    database: Box<dyn Fn() -> Arc<Database> + Send + 'a>,
     open: Option<ChangeStream<RawDocumentBuf>>,
-    /// Where the stream was when it was last heard.
+    /// The place of the stream when it was last heard.
     place: Option<ResumeToken>,
     has_failed: bool,
 }
@@ -60,9 +62,9 @@ impl Ear<'_> {
         }
     }
 
-    /// Opens the stream, where it ended if possible. Returns whether it is open.
+    /// Opens the stream, at the place where it ended if that is possible. Returns whether it is open.
     async fn listen(&mut self) -> bool {
-        match open(self.store, self.place.clone()).await {
+        match open((self.database)(), self.place.clone()).await {
             Ok(stream) => {
                 self.has_failed = false;
                 self.open = Some(stream);
@@ -82,8 +84,7 @@ impl Ear<'_> {
     }
 }
 
-async fn open(store: &MongoStore, place: Option<ResumeToken>) -> Result<ChangeStream<RawDocumentBuf>, Failure> {
-    let database = store.database();
+async fn open(database: Arc<Database>, place: Option<ResumeToken>) -> Result<ChangeStream<RawDocumentBuf>, Failure> {
     let opening = async {
         database.ready().await?;
         let heads = database.heads_over_own_connection().await?;

@@ -11,7 +11,7 @@ use crate::core::clock::Relation;
 use crate::core::decide::owners::{Claimant, ClientOwner};
 use crate::core::decide::quota::{Quota, QuotaKind};
 use crate::core::decide::{
-    Batch, Decision, OperationRefused, Outcome, Reached, Refused, Snapshot, client_ids_of, decide,
+    Batch, Decision, OperationRefused, Outcome, Push, Reached, Refused, Snapshot, client_ids_of, decide,
 };
 use crate::core::json::Object;
 use crate::core::names::{OperationId, Subject};
@@ -44,7 +44,7 @@ fn insert(id: &str, document: &str, author: &str) -> Operation {
     }
 }
 
-/// What a store would load after it had committed a batch.
+/// The snapshot that a store would return after it had committed a batch.
 fn commit(snapshot: &mut Snapshot, batch: &Batch) {
     snapshot.known.extend(batch.operations.iter().map(|operation| operation.id.clone()));
     snapshot.documents.extend(batch.documents.iter().map(|write| (write.key.clone(), write.document.clone())));
@@ -281,7 +281,7 @@ fn the_clocks_that_a_push_makes_the_server_derive_are_bounded() {
 }
 
 #[test]
-fn authors_with_revisions_have_owners_within_the_quota_and_the_server_is_none_of_them() {
+fn authors_with_revisions_have_owners_within_the_quota_which_leaves_the_server_out() {
     let bases = Bases { revisions: vec![Some(Rev::NONE)], places: vec![] };
     let operations = [insert("1", "d", "a")];
     let quota = Quota { max_clients: Some(1), ..Quota::default() };

@@ -1,5 +1,5 @@
--- The fingerprints of the log at some places, compacted or not, as rows of syncflow_load: the sequence number as the
--- revision, and the fingerprint as the timestamp. A place behind the head has no row.
+-- The fingerprints of the log at some places, compacted or not, as rows of syncflow_load. The sequence number stands as
+-- the revision, and the fingerprint as the timestamp, which is null for a place behind the head.
 CREATE FUNCTION {schema}.syncflow_load_places(of_tenant text, seqs bigint[])
 RETURNS TABLE (
     known_id text,
