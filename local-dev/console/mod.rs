@@ -6,13 +6,14 @@
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY};
+use http::StatusCode;
+use http::header::{ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY};
 
 /// The path of the page.
 pub(crate) const PATH: &str = "/_console";
 
-/// Scripts and styles are files of their own, so that nothing else can run: neither a script in a document's data, nor
-/// one of another site. Texts never become markup, which the last part makes browsers check.
+/// Scripts and styles are files of their own, so that nothing else can run. A script in a document's data cannot, nor
+/// can one of another site. Texts never become markup, which the last part makes browsers check.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
@@ -44,8 +45,14 @@ const FILES: [(&str, &str, &str); 13] = [
 /// The routes of the page.
 pub(crate) fn routes() -> Router {
     FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
-        router.route(&format!("{PATH}{path}"), get(move || async move { answer(kind, text) }))
+        router.route(&format!("{PATH}{path}"), get(move || async move { answer(kind, text) }).fallback(refuse))
     })
+}
+
+async fn refuse() -> impl IntoResponse {
+    let headers = [(ALLOW, "GET,HEAD"), (CONTENT_TYPE, "application/json; charset=utf-8")];
+    let body = r#"{"error":"Method not allowed","message":"The console only answers GET"}"#;
+    (StatusCode::METHOD_NOT_ALLOWED, headers, body)
 }
 
 fn answer(kind: &'static str, text: &'static str) -> impl IntoResponse {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use super::secret::{Secret, file};
 use super::variables::{ConfigError, Variables, wrong};
 use crate::core::names::TenantId;
+use crate::limits::auth::JWKS_MAX_BYTES;
+use crate::limits::config::SECRET_FILE_MAX_BYTES;
 
 /// Whether requests need a token.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -83,7 +83,7 @@ async fn serving_may_be_asked_for_and_the_installed_program_has_its_own_name() {
     serving.arg("serve");
     let local = Local::run(serving).await;
     assert_eq!(local.api.get("/livez").await.status, 200);
-    let mut installed = tokio::process::Command::new(env!("CARGO_BIN_EXE_syncflow-server"));
+    let mut installed = Command::new(env!("CARGO_BIN_EXE_syncflow-server"));
     let help = run_to_end(installed.env_clear().arg("--help").current_dir(directory.path())).await;
     assert!(String::from_utf8_lossy(&help.stdout).starts_with("syncflow-server: an offline-first sync server"));
 }

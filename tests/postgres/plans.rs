@@ -168,11 +168,6 @@ async fn reads_read_by_their_indexes(watched: &Watched, horizon: u64) {
         })
         .await;
     watched
-        .reads_by("a page of clients", &["syncflow_clients_pkey"], async |world| {
-            world.store.clients(&world.tenant, None, 100).await.expect("they are read");
-        })
-        .await;
-    watched
         .reads_by("the newest places of tenants", &[heads], async |world| {
             let tenants: Vec<TenantId> = (1..=100).map(|n| TenantId::literal(&format!("tenant-{n}"))).collect();
             let places = world.store.heads(&tenants).await.expect("they are read");

@@ -32,6 +32,21 @@ export type ChangesRequest = {
   wait?: number;
 };
 
+/** A page of clients. */
+export type Clients = {
+  clients: (KnownClient)[];
+  /** The `after` of the next page; `null` if there is none. */
+  next: string | null;
+};
+
+/** The page of clients that is wanted. */
+export type ClientsRequest = {
+  /** The `next` of the last answer. */
+  after?: Name;
+  /** The most clients on the page; more than 1,000 means 1,000. */
+  limit?: number;
+};
+
 /** The entries to remove from the log. */
 export type CompactRequest = {
   /** The age from which on entries are removed, in days. */
@@ -114,6 +129,15 @@ export type Healthy = {
   /** The store that is used. */
   adapter: string;
   status: string;
+};
+
+/** A client that pulls. */
+export type KnownClient = {
+  /** The number of operations that were accepted after those that the client has pulled. */
+  behind: number;
+  clientId: string;
+  /** When it pulled last, in milliseconds since 1970; up to an hour earlier if there was nothing to pull. */
+  seenAt: number;
 };
 
 /** The document of an operation, its author and its time. Its `id` is never used for another operation. */

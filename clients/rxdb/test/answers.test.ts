@@ -65,6 +65,33 @@ test("after a 410 with the reason view, a document that is no longer sent leaves
   assert.equal(b.network.seen.filter(({ path }) => path === "/operations").length, 0);
 });
 
+test("a write under the id of a document that left the view is in conflict when the user may see it again", async () => {
+  const tenant = newTenant();
+  let isHidden = false;
+  let isGone = false;
+  const a = await open(tenant);
+  const b = await open(tenant, (answer, request) => {
+    if (!isHidden || !answer.cursor) return undefined;
+    if (request.cursor !== null && !isGone) {
+      isGone = true;
+      return { status: 410, body: { error: "Cursor gone", message: "other rights", reason: "view" } };
+    }
+    return { body: { ...answer, operations: [] } };
+  });
+  await upsert(a, "one", "1");
+  await converge(a, b);
+  isHidden = true;
+  b.replication.reSync();
+  await until("the document is gone", async () => (await b.content()).size === 0);
+  b.network.online = false;
+  await b.notes.insert({ id: "one", title: "note", a: "of b" });
+  isHidden = false;
+  b.network.online = true;
+  await converge(a, b);
+  assert.equal((await a.content()).get("one")?.a, "1");
+  assert.deepEqual(b.conflicts.map(({ input }) => input.newDocumentState.a), ["of b"]);
+});
+
 test("a document that was removed from the user's view leaves the device", async () => {
   const tenant = newTenant();
   let isRemoved = false;

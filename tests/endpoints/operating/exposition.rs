@@ -78,9 +78,12 @@ fn sample(line: &str) -> Result<Sample, String> {
     Ok(Sample { name: name.to_owned(), labels: labels(labels_text)?, value })
 }
 
+/// Labels with their values, in the order of their names.
+type Labels = Vec<(String, String)>;
+
 /// Checks that the buckets of a histogram grow, and end with the count.
 fn check_histogram(family: &MetricFamily) -> Result<(), String> {
-    let mut series: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut series: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
     for bucket in family.samples.iter().filter(|sample| sample.name.ends_with("_bucket")) {
         let mut labels = bucket.labels.clone();
         let le = labels.remove("le").ok_or("a bucket without its end")?;
@@ -89,7 +92,7 @@ fn check_histogram(family: &MetricFamily) -> Result<(), String> {
     }
     for (labels, buckets) in &series {
         let grows = buckets.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
-        let is_labelled = |sample: &&Sample| sample.labels.clone().into_iter().collect::<Vec<_>>() == *labels;
+        let is_labelled = |sample: &&Sample| sample.labels.clone().into_iter().collect::<Labels>() == *labels;
         let mut counts = family.samples.iter().filter(|sample| sample.name.ends_with("_count")).filter(is_labelled);
         let count = counts.next().ok_or("no count")?.value;
         let ends = buckets.last().is_some_and(|(end, value)| end.is_infinite() && (value - count).abs() < 0.5);
@@ -113,7 +116,7 @@ impl Page {
                 }
             } else if let Some(kind) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = kind.split_once(' ').ok_or(format!("no type in {line:?}"))?;
-                families.entry(name.to_owned()).or_default().kind = kind.to_owned();
+                kind.clone_into(&mut families.entry(name.to_owned()).or_default().kind);
             } else if line.starts_with('#') {
                 return Err(format!("a comment that says nothing: {line:?}"));
             } else {
