@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::check::rules;
+use super::operate::arguments::{self as operate, Asked};
 use super::token;
 
 /// The task that the arguments name.
@@ -20,6 +21,8 @@ pub(crate) enum Task {
     CheckRules(String),
     /// Say what rules allow.
     ExplainRules(rules::Asked),
+    /// Do a command of an operator.
+    Operate(Asked),
     /// Print a text and end.
     Say(String),
     /// Report wrong arguments.
@@ -46,13 +49,21 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
             _ => Task::Refuse(rules_usage(&name)),
         };
     }
+    if let Some(words @ [first, rest @ ..]) = texts.as_deref()
+        && operate::is_command(first)
+    {
+        if matches!(rest, ["--help" | "-h"]) {
+            return Task::Say(operate::help(&name));
+        }
+        return operate::read(&name, words).map_or_else(Task::Refuse, Task::Operate);
+    }
     let [argument] = &arguments[..] else {
         return if arguments.is_empty() { Task::Serve } else { refuse(&name) };
     };
     match argument.to_str() {
         Some("--help" | "-h") => Task::Say(help(&name)),
         Some("--version" | "-V") => Task::Say(format!("syncflow-server {}\n", env!("CARGO_PKG_VERSION"))),
-        Some("--check") => Task::Check,
+        Some("--check" | "check") => Task::Check,
         Some("health") => Task::AskHealth,
         Some("serve") => Task::Serve,
         _ => refuse(&name),
@@ -62,8 +73,8 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Task {
 /// The message names the option but does not repeat its value, which may be a connection string.
 fn refuse(name: &str) -> Task {
     Task::Refuse(format!(
-        "{name}: takes one argument at most, serve, health, --check, --help or --version, or token or rules and their own; \
-         settings are environment variables"
+        "{name}: takes one argument at most, serve, health, --check, --help or --version, or token, rules or a command for an \
+         operator and their own; settings are environment variables"
     ))
 }
 
@@ -96,6 +107,8 @@ fn help(name: &str) -> String {
          {name} rules check FILE  says what is wrong with a file of rules;\n\
          {name} rules explain     says what rules allow, and why; needs --rules, --collection,\n\
          {pad}            --document and --subject, takes --role and --claims\n\
+         {name} stats --help      says which commands there are for an operator, such as verify,\n\
+         {pad}            export, import, compact, erase-tenant, backup and restore\n\
          {name} --version  says the version\n\
          {name} --help     says this\n\
          \n\

@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod console;
+mod operate;
 mod serve;
 mod settings;
 mod token;
@@ -26,6 +27,7 @@ pub(crate) fn main() -> ExitCode {
         Task::MakeToken(kind, wanted) => token::make(&kind, &wanted).map(|text| say(&text)),
         Task::CheckRules(path) => check::rules::check(&path).map(|text| say(&text)),
         Task::ExplainRules(asked) => check::rules::explain(&asked).map(|text| say(&text)),
+        Task::Operate(asked) => operate::run(asked),
         Task::Say(text) => Ok(say(&text)),
         Task::Refuse(problem) => Err(problem.into()),
     };

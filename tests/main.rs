@@ -13,6 +13,7 @@ mod isolation;
 mod lambda;
 mod mongodb;
 mod notes;
+mod operator;
 mod postgres;
 mod properties;
 mod races;

@@ -166,5 +166,5 @@ impl Store for FaultyStore {
 
     delegate_store!(|this| &*this.inner; name, load, changes, changes_by_time, client, document, query);
     delegate_store!(|this| &*this.inner; stats, survey, clients, count_clients, tenants, heads, watch, announce);
-    delegate_store!(|this| &*this.inner; check);
+    delegate_store!(|this| &*this.inner; audit, operation_ids, client_rows, learn, scrub, erase_tenant, check);
 }

@@ -243,6 +243,20 @@ macro_rules! for_each_conformance_check {
                     a_tenant_is_listed_from_its_first_commit_on_and_stays,
                     the_newest_places_of_tenants_come_in_their_order,
                 ]
+                operator: [
+                    an_audit_has_the_log_with_all_that_is_kept_of_it,
+                    an_audit_begins_after_the_horizon,
+                    an_audit_is_bounded_in_entries_and_bytes,
+                    known_ids_are_listed_in_the_order_of_their_bytes,
+                    clients_and_owners_are_listed_together,
+                    what_is_learned_is_known_and_has_no_entry,
+                    a_tenant_that_has_only_learned_can_be_written_to,
+                    owners_that_are_learned_take_nothing_from_others,
+                    data_are_overwritten_in_a_part_of_the_log,
+                    a_tenant_is_erased_in_steps_and_a_push_begins_a_new_log,
+                    pushes_between_the_steps_of_an_erasure_find_a_whole_tenant,
+                    an_erasure_leaves_other_tenants_alone,
+                ]
                 text: [
                     awkward_document_and_operation_ids_are_kept_apart,
                     awkward_collections_are_kept_apart,
@@ -376,6 +390,20 @@ macro_rules! for_each_conformance_check {
                     a_partial_push_with_revisions_is_done_without_what_is_refused,
                     a_full_clock_holds_up_no_client,
                     a_push_with_revisions_whose_answer_was_lost_takes_effect_once,
+                ]
+                operator: [
+                    a_verification_finds_nothing_in_any_sound_tenant,
+                    an_export_is_imported_into_another_tenant,
+                    an_import_that_was_stopped_is_continued,
+                    an_import_takes_later_states_and_refuses_other_ones,
+                    an_import_that_is_only_tried_writes_nothing,
+                    what_is_pushed_during_an_export_is_in_it,
+                    original_clients_lose_nothing_by_a_move,
+                    an_erased_document_leaves_no_data,
+                    the_history_of_a_document_is_read_in_parts,
+                    a_client_that_is_forgotten_is_answered_from_the_beginning,
+                    it_is_known_how_much_a_compaction_would_remove,
+                    a_tenant_is_erased_with_all_that_belongs_to_it,
                 ]
                 databases: [
                     two_tabs_of_one_client_miss_nothing,

@@ -65,6 +65,46 @@ pub const NOTE_TIME_MAX_MS: u64 = 500;
 /// The most log entries that one step of a compaction removes. A push waits for at most one step.
 pub const COMPACT_STEP_MAX_ENTRIES: usize = 1_000;
 
+/// The most log entries that an operator's request reads at a time.
+pub const AUDIT_MAX_ENTRIES: usize = 1_000;
+
+/// The most tenants, ids or clients that an operator's request reads at a time.
+pub const LIST_MAX_ENTRIES: usize = 1_000;
+
+/// The most documents that an export reads at a time, and that an import writes at a time.
+pub const TRANSFER_MAX_DOCUMENTS: usize = 500;
+
+/// The most bytes of lines that an import collects before it writes them. A single line always fits.
+pub const IMPORT_WAITING_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// The longest line of an export, in bytes. A document with the largest clock and the longest names stays below it.
+pub const EXPORT_LINE_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// How often documents of an import are written while others write to the tenant.
+pub const IMPORT_MAX_ATTEMPTS: u32 = 12;
+
+/// How often the memory of a client is replaced while the client pulls.
+pub const FORGET_MAX_ATTEMPTS: u32 = 8;
+
+/// The most log entries in which one step overwrites the data of a document.
+pub const SCRUB_STEP_MAX_ENTRIES: u64 = 1_000;
+
+/// The most rows that one step removes of a tenant that is erased. A push waits for at most one step.
+pub const ERASE_STEP_MAX_ENTRIES: usize = 1_000;
+
+/// The most bytes of documents that a verification computes from the log at a time. The log is read once for each such
+/// part of the documents. A single document always fits.
+pub const VERIFY_PART_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The most parts of the documents, however many bytes they have.
+pub const VERIFY_PARTS_MAX_ENTRIES: u64 = 4_096;
+
+/// How often a verification begins again while a tenant is compacted or written to.
+pub const VERIFY_MAX_ATTEMPTS: u32 = 3;
+
+/// The most findings that a verification lists. Further ones are counted.
+pub const VERIFY_FINDINGS_MAX_ENTRIES: usize = 100;
+
 /// How far the clocks of two servers may differ, in milliseconds. A time of reception that is further ahead comes from
 /// a wrong clock, and a compaction sets it to now.
 pub const CLOCKS_APART_MAX_MS: u64 = 60_000;

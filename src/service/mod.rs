@@ -10,6 +10,7 @@ mod group_commit;
 mod hooks;
 mod host;
 mod lanes;
+pub mod operator;
 mod pull;
 mod push;
 mod push_lane;

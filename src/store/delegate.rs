@@ -31,6 +31,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a
 ///
 ///     delegate_store!(|this| &*this.0; name, load, changes, note_pulled, changes_by_time, client, remember);
 ///     delegate_store!(|this| &*this.0; claim, document, query, stats, survey, clients, count_clients, compact);
+///     delegate_store!(|this| &*this.0; audit, operation_ids, client_rows, learn, scrub, erase_tenant);
 ///     delegate_store!(|this| &*this.0; tenants, heads, watch, announce, check);
 /// }
 /// ```
@@ -60,7 +61,8 @@ macro_rules! delegate_store {
         $crate::store::delegate_store!(
             |$this| $inner $(, around $hook)?;
             name, load, commit, changes, note_pulled, changes_by_time, client, remember, claim, document, query,
-            stats, survey, clients, count_clients, compact, tenants, heads, watch, announce, check
+            stats, survey, clients, count_clients, compact, tenants, heads, audit, operation_ids, client_rows, learn,
+            scrub, erase_tenant, watch, announce, check
         );
     };
     (|$this:ident| $inner:expr; $($method:ident),+ $(,)?) => {
@@ -165,6 +167,38 @@ macro_rules! delegate_store {
         $crate::store::delegate_store!(@method $($wrapper)*, heads['a](
             tenants: &'a [$crate::core::names::TenantId]
         ) -> ::std::vec::Vec<$crate::core::cursor::Position>);
+    };
+    (@audit $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, audit['a](
+            tenant: &'a $crate::core::names::TenantId, after: $crate::core::numbers::Seq, max_entries: usize
+        ) -> $crate::store::Audit);
+    };
+    (@operation_ids $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, operation_ids['a, 'b](
+            tenant: &'a $crate::core::names::TenantId,
+            after: ::std::option::Option<&'b $crate::core::names::OperationId>, limit: usize
+        ) -> ::std::vec::Vec<$crate::core::names::OperationId>);
+    };
+    (@client_rows $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, client_rows['a, 'b](
+            tenant: &'a $crate::core::names::TenantId,
+            after: ::std::option::Option<&'b $crate::core::names::ClientId>, limit: usize
+        ) -> ::std::vec::Vec<$crate::store::ClientRow>);
+    };
+    (@learn $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, learn['a](
+            tenant: &'a $crate::core::names::TenantId, lesson: $crate::store::Lesson
+        ) -> ());
+    };
+    (@scrub $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, scrub['a](
+            tenant: &'a $crate::core::names::TenantId, step: $crate::store::ScrubStep
+        ) -> u64);
+    };
+    (@erase_tenant $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, erase_tenant['a](
+            tenant: &'a $crate::core::names::TenantId, max_rows: usize
+        ) -> $crate::store::Erased);
     };
     (@watch |$this:ident| $inner:expr, $hook:tt) => {
         fn watch(&self) -> $crate::store::Watch<'_> {

@@ -2,6 +2,8 @@
 //!
 //! It is written to be readable, not fast, and keeps nothing when the process ends.
 
+mod compaction;
+mod operator;
 mod survey;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,9 +15,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream::pending;
 
 use super::{
-    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, ErrorKind,
-    FORGOTTEN_PULLED_SEQ, LoadRequest, NewMemory, Query, QueryPage, Remember, Result, Stats, Store, StoreError, Survey,
-    SurveyRequest, TimeRequest, Watch,
+    Audit, Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, ClientRow, Commit, CompactStep,
+    Compaction, Erased, ErrorKind, Lesson, LoadRequest, NewMemory, Query, QueryPage, Remember, Result, ScrubStep,
+    Stats, Store, StoreError, Survey, SurveyRequest, TimeRequest, Watch,
 };
 use crate::core::cursor::{Head, Position};
 use crate::core::decide::owners::ClientOwner;
@@ -243,7 +245,7 @@ impl Tenant {
         Usage {
             documents: documents.filter(|document| !document.is_deleted()).count() as u64,
             bytes: (bytes_of_documents + bytes_of_log) as u64,
-            operation_ids: self.known.len() as u64,
+            operation_ids: self.fingerprints.len() as u64,
         }
     }
 
@@ -256,58 +258,6 @@ impl Tenant {
             .min()
             .map_or(0, |pulled| self.log.range(pulled.next()..).count() as u64);
         Stats { operations, documents, unsynced_operations }
-    }
-
-    fn compact(&mut self, step: CompactStep) -> Compaction {
-        let clients_are_left = self.forget_clients(step);
-        if self.received_at_ms > step.future_after_ms {
-            let mut of_the_future = self.log.values_mut().filter(|logged| logged.received_at_ms > step.now_ms);
-            of_the_future.by_ref().take(step.max_entries).for_each(|logged| logged.received_at_ms = step.now_ms);
-            if of_the_future.next().is_some() {
-                return Compaction { deleted_entries: 0, is_finished: false };
-            }
-            self.received_at_ms = step.now_ms;
-        }
-        let is_old = |logged: &Logged| logged.received_at_ms <= step.received_until_ms;
-        let old: Vec<Seq> = self
-            .log
-            .iter()
-            .take_while(|(_, logged)| is_old(logged))
-            .map(|(seq, _)| *seq)
-            .take(step.max_entries)
-            .collect();
-        for seq in &old {
-            self.log.remove(seq);
-            self.horizon = *seq;
-        }
-        let is_finished = !clients_are_left && self.log.values().next().is_none_or(|logged| !is_old(logged));
-        Compaction { deleted_entries: old.len() as u64, is_finished }
-    }
-
-    /// Forgets silent clients, the most silent ones first, and sets times in the future to now. Says whether some of
-    /// either are left for the next step.
-    fn forget_clients(&mut self, step: CompactStep) -> bool {
-        let is_silent = |seen_at_ms: UnixMs| seen_at_ms > UnixMs::EPOCH && seen_at_ms < step.forget_clients_before_ms;
-        let mut silent: Vec<(UnixMs, ClientId)> = self
-            .clients
-            .iter()
-            .filter(|(_, memory)| is_silent(memory.seen_at_ms))
-            .map(|(client, memory)| (memory.seen_at_ms, client.clone()))
-            .collect();
-        silent.sort_unstable();
-        let silent_are_left = silent.len() > step.max_entries;
-        for (_, client) in silent.into_iter().take(step.max_entries) {
-            match self.clients.get_mut(&client) {
-                Some(memory) if memory.revision > Rev::NONE => {
-                    memory.seen_at_ms = UnixMs::EPOCH;
-                    memory.pulled_seq = FORGOTTEN_PULLED_SEQ;
-                }
-                _ => drop(self.clients.remove(&client)),
-            }
-        }
-        let mut of_the_future = self.clients.values_mut().filter(|memory| memory.seen_at_ms > step.future_after_ms);
-        of_the_future.by_ref().take(step.max_entries).for_each(|memory| memory.seen_at_ms = step.now_ms);
-        silent_are_left || of_the_future.next().is_some()
     }
 }
 
@@ -494,6 +444,41 @@ impl Store for MemoryStore {
         let all = self.tenants();
         let newest = |tenant| all.get(tenant).map(|tenant| tenant.head().position).unwrap_or_default();
         Ok(tenants.iter().map(newest).collect())
+    }
+
+    async fn audit(&self, tenant: &TenantId, after: Seq, max_entries: usize) -> Result<Audit> {
+        Ok(self.with(tenant, |tenant| tenant.audit(after, max_entries)))
+    }
+
+    async fn operation_ids(
+        &self,
+        tenant: &TenantId,
+        after: Option<&OperationId>,
+        limit: usize,
+    ) -> Result<Vec<OperationId>> {
+        Ok(self.with(tenant, |tenant| tenant.operation_ids(after, limit)))
+    }
+
+    async fn client_rows(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientRow>> {
+        Ok(self.with(tenant, |tenant| tenant.client_rows(after, limit)))
+    }
+
+    async fn learn(&self, tenant: &TenantId, lesson: Lesson) -> Result<()> {
+        self.with(tenant, |tenant| tenant.learn(lesson));
+        Ok(())
+    }
+
+    async fn scrub(&self, tenant: &TenantId, step: ScrubStep) -> Result<u64> {
+        Ok(self.with(tenant, |tenant| tenant.scrub(&step)))
+    }
+
+    async fn erase_tenant(&self, tenant: &TenantId, max_rows: usize) -> Result<Erased> {
+        let mut tenants = self.tenants();
+        let erased = tenants.entry(tenant.clone()).or_default().erase(max_rows);
+        if erased.is_finished {
+            tenants.remove(tenant);
+        }
+        Ok(erased)
     }
 
     fn watch(&self) -> Watch<'_> {

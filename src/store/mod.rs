@@ -3,7 +3,7 @@
 //! A store keeps for each tenant, separately from all other tenants:
 //!
 //! - the *log*: operations by sequence number, without gaps from 1, except those that compaction has removed;
-//! - the *known ids*: the ids of all operations that ever took effect, compacted or not;
+//! - the *known ids*: the ids of all operations that ever took effect, compacted or not, and those that it learned;
 //! - the *fingerprint* of the log at every sequence number, compacted or not;
 //! - the *documents*, including tombstones, each with the sequence number of its last operation;
 //! - the *head*: the newest position, the horizon, and the counters of the statistics and of the usage;
@@ -24,6 +24,7 @@ mod integers;
 pub mod memory;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
+mod operator;
 #[cfg(any(feature = "postgres", feature = "mongodb"))]
 mod pace;
 mod pools;
@@ -56,6 +57,7 @@ use crate::limits::protocol::{INTEGER_MAX, PUSH_LOADED_MAX_BYTES};
 
 pub use delegate::{StoreFuture, delegate_store};
 pub use error::{ErrorKind, Obstacle, StoreError};
+pub use operator::{Audit, AuditEntry, ClientRow, Counters, Erased, Lesson, ScrubStep};
 pub use pools::{PoolState, Pooled};
 
 /// The result of every method of the port.
@@ -164,6 +166,40 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// There are at most [`HEADS_MAX_TENANTS`](crate::limits::store::HEADS_MAX_TENANTS) of them. The places may be of
     /// different moments.
     async fn heads(&self, tenants: &[TenantId]) -> Result<Vec<Position>>;
+
+    /// The log after a place with all that the store keeps of it, and the head, at one moment.
+    ///
+    /// There are at most `max_entries` entries, and at most
+    /// [`PAGE_MAX_BYTES`](crate::limits::protocol::PAGE_MAX_BYTES) of them, but at least one if there is any. They
+    /// begin after the horizon if the place is before it.
+    async fn audit(&self, tenant: &TenantId, after: Seq, max_entries: usize) -> Result<Audit>;
+
+    /// The known ids in the order of their bytes: the first `limit` of those after `after`.
+    async fn operation_ids(
+        &self,
+        tenant: &TenantId,
+        after: Option<&OperationId>,
+        limit: usize,
+    ) -> Result<Vec<OperationId>>;
+
+    /// The clients that pull and those whose ids have owners. They are in the order of the bytes of their ids, and the
+    /// answer has the first `limit` of those after `after`.
+    async fn client_rows(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientRow>>;
+
+    /// Makes ids and owners known that another store knew. Doing it again changes nothing. It is as durable as a
+    /// commit, and the parts of the lesson may take effect one after the other.
+    async fn learn(&self, tenant: &TenantId, lesson: Lesson) -> Result<()>;
+
+    /// Replaces the data of a deleted document's operations in a part of the log by `{}`. Returns how many had others.
+    ///
+    /// The caller bounds the part. Numbers, ids, fingerprints and clocks stay. It is as durable as a commit.
+    async fn scrub(&self, tenant: &TenantId, step: ScrubStep) -> Result<u64>;
+
+    /// One small step that removes what the store keeps of a tenant, of at most `max_rows` rows, which is at least 1.
+    ///
+    /// Between the steps the tenant can be read and written. Such writes are removed too, until a step leaves nothing
+    /// and removes the head. A commit after that begins a new log with the first number.
+    async fn erase_tenant(&self, tenant: &TenantId, max_rows: usize) -> Result<Erased>;
 
     /// Hints that other processes have committed, as they come. They end when the stream is dropped.
     ///

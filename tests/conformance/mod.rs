@@ -18,7 +18,8 @@ for_each_store!({
 
 /// The checks in a module: its public asynchronous functions whose only argument is a world.
 fn checks_of(group: &str, module: &Path) -> Vec<String> {
-    let source = fs::read_to_string(module).expect("the module is read");
+    let file = if module.is_dir() { module.join("mod.rs") } else { module.to_owned() };
+    let source = fs::read_to_string(file).expect("the module is read");
     let name = module.file_stem().and_then(|stem| stem.to_str()).expect("a module has a name");
     let functions = source.split("\npub async fn ").skip(1);
     let checks = functions.filter_map(|function| {

@@ -198,6 +198,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
                   DROP FUNCTION syncflow.syncflow_usage, syncflow.syncflow_feed, syncflow.syncflow_load_owners;
                   DROP FUNCTION syncflow.syncflow_owner, syncflow.syncflow_subject, syncflow.syncflow_claim;
                   DROP FUNCTION syncflow.syncflow_load_places;
+                  DROP FUNCTION syncflow.syncflow_learn, syncflow.syncflow_scrub, syncflow.syncflow_erase;
                   DROP TABLE syncflow.syncflow_owners;
                   ALTER TABLE syncflow.syncflow_operations DROP COLUMN subject;
                   DROP INDEX syncflow.syncflow_documents_deleted_of_collection;
@@ -215,7 +216,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let sql = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
                AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)";
     let safe: i64 = admin.query_one(sql, &[]).await.expect("they are counted").get(0);
-    assert_eq!(safe, 20);
+    assert_eq!(safe, 23);
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Compares every store with the model store, answer by answer (law 8).
 
 mod feeds;
-mod history;
-mod subject;
+pub(crate) mod history;
+pub(crate) mod subject;
 
 use proptest::prop_assert_eq;
 use proptest::test_runner::TestCaseResult;

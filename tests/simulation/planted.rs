@@ -210,5 +210,6 @@ impl Store for PlantedStore {
     }
 
     delegate_store!(|this| &*this.inner; note_pulled, client, claim, stats, clients, count_clients, compact, tenants);
+    delegate_store!(|this| &*this.inner; audit, operation_ids, client_rows, learn, scrub, erase_tenant);
     delegate_store!(|this| &*this.inner; heads, survey, watch, announce, check);
 }

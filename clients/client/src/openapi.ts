@@ -9,6 +9,8 @@ export type ChangesAnswer = {
   /** Whether there is more, so that the client should send the next request at once. */
   hasMore: boolean;
   operations: (PulledOperation)[];
+  /** How many seconds a client waits before it asks again. Left out if the server has other ways to tell it. */
+  pollAfterSeconds?: number;
 };
 
 /** The changes that a client requests. With the key `cursor`, `since` is ignored. */
@@ -18,7 +20,7 @@ export type ChangesRequest = {
   clientId?: Name;
   /** With `"as":"documents"`: the only collections whose documents the client wants. */
   collections?: (Name)[];
-  /** The cursor of the last answer; `null` or empty for a client that has nothing. */
+  /** The cursor of the last answer; `null` or empty for a client that has nothing. With `now` a client only hears of later changes. */
   cursor?: string | null;
   /** The most operations on the page; more than 1,000 means 1,000. */
   limit?: number;
@@ -69,6 +71,8 @@ export type Conflict = (Made) & ({
   /** Whether the operation was sent with the value true. */
   synced: boolean;
   type: OperationType;
+  /** The vector clock of the server's document. */
+  vectorClock: Record<string, Counter>;
 });
 
 /** The relation of the operation to the server's document. */
@@ -90,7 +94,7 @@ export type ConflictDetails = {
 export type Counter = number;
 
 /** An operation that deletes its document. */
-export type Delete = (Made) & ({
+export type Delete = (Made) & (Seen) & ({
   /** Ignored. */
   data?: unknown;
   /** Ignored; clients use it themselves. */
@@ -148,8 +152,6 @@ export type Made = {
   id: Name;
   /** The time of the operation by the client's clock. */
   timestamp: number;
-  /** All that the client had seen, this operation included: a counter for each client, at most 1,000 clients. */
-  vectorClock: Record<string, Counter>;
 };
 
 /** A name: 1 to 256 bytes of UTF-8 without control characters. */
@@ -188,16 +190,24 @@ export type PushAnswer = {
   accepted: (Operation)[];
   /** Operations whose author had not seen the document's current state. They changed nothing. */
   conflicts: (Conflict)[];
+  /** The place in the log up to which the revisions in this answer are known. Only for a push with the key `cursor`. */
+  place?: string;
   /** Operations that are at fault, and those that may build on them, in the order of the push. They changed nothing. Only for a partial push. */
   refused?: (RefusedOperation)[];
+  /** The revisions to which accepted operations with a `baseRev` have led, as far as they are still those of their documents. Only for a push with the key `cursor`. */
+  revisions?: (ReachedRevision)[];
 };
 
 /** The operations of a client. */
 export type PushRequest = {
   clientId: Name;
+  /** The cursor of the pull from which the client knows the revisions in `baseRev`; `null` if it has pulled nothing. */
+  cursor?: string | null;
   operations: (Operation)[];
   /** Whether operations that are at fault stop only the later ones on their documents. All of these are answered in `refused`. */
   partial?: boolean;
+  /** The `place` of the answer to an earlier push from which the client knows some of these revisions. */
+  place?: string | null;
   /** Whether an operation is in conflict if its author's counter is not greater than in the document's clock. */
   strict?: boolean;
 };
@@ -227,6 +237,15 @@ export type QueryRequest = {
   sort?: Record<string, number>;
 };
 
+/** The revision to which an operation has led. */
+export type ReachedRevision = {
+  /** The id of the operation. */
+  id: string;
+  /** The entries of the document's clock that that of the revision in `baseRev` does not have, or has with a smaller counter. */
+  raised: Record<string, Counter>;
+  rev: number;
+};
+
 /** An operation of a partial push that is at fault. */
 export type RefusedOperation = {
   /** The fields at fault, named from the operation on. Empty if the operation as a whole is refused. */
@@ -240,6 +259,14 @@ export type RefusedOperation = {
 
 /** The relation of the operation's vector clock to the document's, or that the client may not do this. */
 export type Relation = "happens-before" | "concurrent" | "forbidden";
+
+/** The state of the document that the author had seen. An operation has exactly one of both. */
+export type Seen = {
+  /** The revision of the document that the client had seen; 0 if there was none. Above 0, the push needs `cursor`. */
+  baseRev?: number;
+  /** All that the client had seen, this operation included: a counter for each client, at most 1,000 clients. */
+  vectorClock?: Record<string, Counter>;
+};
 
 /** The statistics of a tenant. */
 export type Statistics = {
@@ -269,7 +296,7 @@ export type Unhealthy = {
 };
 
 /** An operation that gives its document data. */
-export type Write = (Made) & ({
+export type Write = (Made) & (Seen) & ({
   /** At most 1 MiB and 64 levels deep. */
   data: Record<string, unknown>;
   /** Ignored; clients use it themselves. */

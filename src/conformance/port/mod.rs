@@ -5,6 +5,7 @@ pub mod commit;
 pub mod compaction;
 pub mod documents;
 pub mod log_pull;
+pub mod operator;
 pub mod push;
 pub mod since_pull;
 pub mod state_pull;

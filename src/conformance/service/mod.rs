@@ -5,6 +5,7 @@ pub mod follow;
 pub mod group;
 pub mod hooks;
 pub mod notes;
+pub mod operator;
 pub mod original;
 pub mod owners;
 pub mod quota;

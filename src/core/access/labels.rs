@@ -131,6 +131,12 @@ impl FormerLabels {
         self.earlier.len() + self.placed.len()
     }
 
+    /// How many labels the document had at the time of its deletion.
+    #[must_use]
+    pub(crate) fn last_len(&self) -> usize {
+        self.last.len()
+    }
+
     /// The text to store, or `None` if there are none.
     ///
     /// # Panics
@@ -148,6 +154,13 @@ impl FormerLabels {
         let Some(text) = text else { return Ok(Self::default()) };
         let read: Self = serde_json::from_str(text).map_err(|_| DamagedLabels)?;
         Ok(read.stored_at(seq))
+    }
+
+    /// The labels that a document takes along into another log. Its readers begin there with nothing, so nobody has to
+    /// be told of a label that was lost before. Those of a tombstone still say who may see it.
+    #[must_use]
+    pub(crate) fn in_another_log(self) -> Self {
+        Self { last: self.last, ..Self::default() }
     }
 
     /// The same, read from a store where the last operation of the document has this sequence number.

@@ -93,8 +93,8 @@ pub(super) struct Derived<'a> {
 /// gives each counter of the raised entry once in a tenant, and later ones are greater. The row of the client is
 /// written in the same commit. So every clock that was made without this operation has a smaller counter there. The
 /// other entries do not matter. This is also why one counter is enough for all documents of a tenant. A client of the
-/// original protocol keeps one clock for all of them, and a counter that it has from one document must say nothing
-/// about another.
+/// original protocol keeps one clock for all of them. A counter that it has from one document must say nothing about
+/// another.
 ///
 /// The counter is at least the time. So it is greater than the author's own counters before, also after a restore from
 /// a backup. Only a client that made up a counter can have put one into `current` that is far ahead of the time. Such

@@ -110,8 +110,8 @@ pub struct Reached {
     pub is_new: bool,
     /// The revision of the document.
     pub rev: Rev,
-    /// The entries by which the clock of the document is greater than that of the named revision. Those of an operation
-    /// that took effect before may be equal.
+    /// The entries by which the clock of the document is greater than that of the named revision. An operation
+    /// that took effect before may have equal ones.
     pub raised: VectorClock,
 }
 

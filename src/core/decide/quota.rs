@@ -10,7 +10,8 @@ pub struct Usage {
     /// The bytes of all documents and of all entries that the log still has: data and clocks, as texts. Tombstones
     /// count with their clocks.
     pub bytes: u64,
-    /// The number of operation ids that the server knows. Ids are known for ever, so this only grows.
+    /// The number of operations that ever took effect. Their ids are known for ever, so this only grows. Ids that came
+    /// with an import are not counted.
     pub operation_ids: u64,
 }
 

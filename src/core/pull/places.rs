@@ -117,6 +117,27 @@ impl Places {
         self.forgotten_up_to = self.forgotten_up_to.max(since);
     }
 
+    /// The greatest number that the server may have given the client, [`UnixMs::EPOCH`] if it has given none.
+    #[must_use]
+    pub fn greatest_given(&self) -> UnixMs {
+        let known = self.known.iter().map(|(since, _)| *since);
+        known.max().unwrap_or_default().max(self.forgotten_up_to)
+    }
+
+    /// No places, and the numbers up to this one are never given. A client that sends one of them is answered from the
+    /// beginning.
+    #[must_use]
+    pub fn forgotten_up_to(since: UnixMs) -> Self {
+        Self { known: Vec::new(), forgotten_up_to: since }
+    }
+
+    /// The same places, and no other number up to this one is given.
+    #[must_use]
+    pub fn never_up_to(mut self, since: UnixMs) -> Self {
+        self.forget_up_to(since);
+        self
+    }
+
     /// The places as a text for the store.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -342,6 +363,20 @@ mod tests {
         let settled = places.settle(ms(0), &page(&[1_000], log(50)));
         assert_eq!(settled.repeat_with, Some(ms(1_001)));
         assert_eq!(settled.places.start(ms(1_000)), Cursor::BEGINNING);
+    }
+
+    #[test]
+    fn a_client_whose_places_are_forgotten_is_given_greater_numbers() {
+        let places = Places::default().settle(ms(0), &page(&[5, 9], log(2))).places;
+        let places = places.settle(ms(9), &page(&[7], log(3))).places;
+        assert_eq!(places.greatest_given(), ms(9));
+        let forgotten = Places::forgotten_up_to(places.greatest_given());
+        assert_eq!((forgotten.start(ms(9)), forgotten.start(ms(7))), (Cursor::BEGINNING, Cursor::BEGINNING));
+        assert_eq!(forgotten.greatest_given(), ms(9));
+        assert_eq!(forgotten.settle(ms(7), &page(&[7], log(3))).repeat_with, Some(ms(10)));
+        let raised = places.clone().never_up_to(ms(20));
+        assert_eq!((raised.start(ms(9)), raised.greatest_given()), (log(2), ms(20)));
+        assert_eq!(places.never_up_to(ms(1)).greatest_given(), ms(9));
     }
 
     #[test]

@@ -31,6 +31,12 @@ pub const LIST_MAX_VALUES: usize = 500;
 /// How often a page is read: once, once in the other mode, and both again in a transaction.
 pub const READ_MAX_ATTEMPTS: u32 = 4;
 
+/// How often ids are learned while other processes learn or push the same ones.
+pub const LEARN_MAX_ATTEMPTS: u32 = 5;
+
+/// How often data in the log are overwritten while a compaction removes some of these entries.
+pub const SCRUB_MAX_ATTEMPTS: u32 = 5;
+
 /// How often indexes are requested while other processes create them too.
 pub const INDEX_MAX_ATTEMPTS: u32 = 5;
 

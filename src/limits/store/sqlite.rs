@@ -25,5 +25,8 @@ pub const WAL_KEPT_MAX_BYTES: i64 = 64 * 1024 * 1024;
 /// The largest file that is vacuumed, in bytes. It is copied in memory, and writes wait meanwhile.
 pub const VACUUM_MAX_BYTES: i64 = 64 * 1024 * 1024;
 
+/// The most former files that are kept beside a database that was restored from backups.
+pub const RESTORE_KEPT_MAX_FILES: usize = 100;
+
 /// How often the store looks whether another process has written, in milliseconds, while somebody listens.
 pub const WATCH_PAUSE_MS: u64 = 100;

@@ -13,9 +13,11 @@ use super::collections::{Collections, unique_ids};
 use super::failure::Failure;
 use super::options::{MongoOptions, MongoOptionsError};
 use super::pool::PoolCounters;
+use super::row::entries_after;
 use super::write::tails::Tails;
 use super::write::writers::Announcements;
 use crate::core::names::TenantId;
+use crate::core::numbers::Seq;
 use crate::limits::store::QUERY_FILTERED_MAX_REQUESTS;
 use crate::store::PoolState;
 use crate::store::turns::FairTurns;
@@ -106,7 +108,8 @@ impl Database {
     ///
     /// This is asked for a tenant without a head. If such a tenant has a log, the head was dropped.
     pub(super) async fn is_still_ours(&self, collections: &Collections, tenant: &TenantId) -> Result<bool, Failure> {
-        let entry = collections.operations.find_one(doc! { "tenant": tenant.as_str() });
+        // Ids that the tenant has learned are not a log.
+        let entry = collections.operations.find_one(entries_after(tenant, Seq::START));
         let (schema, entry) = try_join(collections.schema(), collections.in_time(entry)).await?;
         if schema.is_some() && entry.is_some() {
             return Err(self.was_dropped(collections.heads.name()));

@@ -14,6 +14,7 @@
 mod collections;
 mod database;
 mod failure;
+mod operator;
 mod options;
 mod pool;
 mod read;
@@ -35,15 +36,15 @@ pub use self::options::{MongoOptions, MongoOptionsError};
 use self::two_clocks::TwoClocks;
 pub use self::uri_source::UriSource;
 use super::{
-    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, LoadRequest,
-    NewMemory, PoolState, Pooled, Query, QueryPage, Remember, Result, Stats, Store, Survey, SurveyRequest, TimeRequest,
-    Watch,
+    Audit, Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, ClientRow, Commit, CompactStep,
+    Compaction, Erased, Lesson, LoadRequest, NewMemory, PoolState, Pooled, Query, QueryPage, Remember, Result,
+    ScrubStep, Stats, Store, Survey, SurveyRequest, TimeRequest, Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
-use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
-use crate::core::numbers::UnixMs;
+use crate::core::names::{ClientId, DocumentKey, OperationId, Subject, TenantId};
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
 use crate::limits::store::STORE_IDLE_TRUSTED_MS;
@@ -242,6 +243,43 @@ impl Store for MongoStore {
 
     async fn heads(&self, tenants: &[TenantId]) -> Result<Vec<Position>> {
         self.with("heads", |database| async move { read::heads(&database, tenants).await }).await
+    }
+
+    async fn audit(&self, tenant: &TenantId, after: Seq, max_entries: usize) -> Result<Audit> {
+        self.with("audit", |database| async move { operator::audit(&database, tenant, after, max_entries).await }).await
+    }
+
+    async fn operation_ids(
+        &self,
+        tenant: &TenantId,
+        after: Option<&OperationId>,
+        limit: usize,
+    ) -> Result<Vec<OperationId>> {
+        self.with(
+            "operation_ids",
+            |database| async move { operator::operation_ids(&database, tenant, after, limit).await },
+        )
+        .await
+    }
+
+    async fn client_rows(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientRow>> {
+        self.with("client_rows", |database| async move { operator::client_rows(&database, tenant, after, limit).await })
+            .await
+    }
+
+    async fn learn(&self, tenant: &TenantId, lesson: Lesson) -> Result<()> {
+        let lesson = &lesson;
+        self.with("learn", |database| async move { operator::learn(&database, tenant, lesson).await }).await
+    }
+
+    async fn scrub(&self, tenant: &TenantId, step: ScrubStep) -> Result<u64> {
+        let step = &step;
+        self.with("scrub", |database| async move { operator::scrub(&database, tenant, step).await }).await
+    }
+
+    async fn erase_tenant(&self, tenant: &TenantId, max_rows: usize) -> Result<Erased> {
+        self.with("erase_tenant", |database| async move { operator::erase_tenant(&database, tenant, max_rows).await })
+            .await
     }
 
     fn watch(&self) -> Watch<'_> {

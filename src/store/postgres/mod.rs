@@ -18,6 +18,7 @@ mod database;
 mod failure;
 mod jsonb;
 mod notices;
+mod operator;
 mod options;
 mod query;
 mod read;
@@ -38,15 +39,15 @@ use self::failure::{Failure, NAME};
 use self::notices::Notices;
 pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};
 use super::{
-    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, LoadRequest,
-    NewMemory, PoolState, Pooled, Query, QueryPage, Remember, Result, Stats, Store, Survey, SurveyRequest, TimeRequest,
-    Watch,
+    Audit, Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, ClientRow, Commit, CompactStep,
+    Compaction, Erased, Lesson, LoadRequest, NewMemory, PoolState, Pooled, Query, QueryPage, Remember, Result,
+    ScrubStep, Stats, Store, Survey, SurveyRequest, TimeRequest, Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
-use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
-use crate::core::numbers::UnixMs;
+use crate::core::names::{ClientId, DocumentKey, OperationId, Subject, TenantId};
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
 
@@ -173,6 +174,35 @@ impl Store for PostgresStore {
 
     async fn heads(&self, tenants: &[TenantId]) -> Result<Vec<Position>> {
         read::heads(&self.database, tenants).await.map_err(during("heads"))
+    }
+
+    async fn audit(&self, tenant: &TenantId, after: Seq, max_entries: usize) -> Result<Audit> {
+        operator::audit(&self.database, tenant, after, max_entries).await.map_err(during("audit"))
+    }
+
+    async fn operation_ids(
+        &self,
+        tenant: &TenantId,
+        after: Option<&OperationId>,
+        limit: usize,
+    ) -> Result<Vec<OperationId>> {
+        operator::operation_ids(&self.database, tenant, after, limit).await.map_err(during("operation_ids"))
+    }
+
+    async fn client_rows(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientRow>> {
+        operator::client_rows(&self.database, tenant, after, limit).await.map_err(during("client_rows"))
+    }
+
+    async fn learn(&self, tenant: &TenantId, lesson: Lesson) -> Result<()> {
+        operator::learn(&self.database, tenant, &lesson).await.map_err(during("learn"))
+    }
+
+    async fn scrub(&self, tenant: &TenantId, step: ScrubStep) -> Result<u64> {
+        operator::scrub(&self.database, tenant, &step).await.map_err(during("scrub"))
+    }
+
+    async fn erase_tenant(&self, tenant: &TenantId, max_rows: usize) -> Result<Erased> {
+        operator::erase_tenant(&self.database, tenant, max_rows).await.map_err(during("erase_tenant"))
     }
 
     fn watch(&self) -> Watch<'_> {

@@ -40,6 +40,16 @@ struct Vacuum {
 }
 
 impl Eraser {
+    /// Called after rows were removed or overwritten in another way than by a compaction. The next compaction erases
+    /// them.
+    pub(super) fn removed(&self, rows: u64) {
+        if rows > 0 {
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            state.needs_vacuum = true;
+            state.needs_cut = true;
+        }
+    }
+
     /// Called after a step of a compaction. After the last step, the rest of the deleted rows is erased. If another
     /// process prevents that, the next compaction tries again, even if it removes nothing.
     pub(super) fn compacted(&self, connection: &Connection, done: Compaction) -> rusqlite::Result<()> {

@@ -8,6 +8,7 @@
 mod erase;
 mod file;
 mod lookups;
+mod operator;
 mod place;
 mod read;
 mod row;
@@ -25,19 +26,20 @@ use async_trait::async_trait;
 use self::erase::Eraser;
 use self::file::prepare;
 use self::lookups::Lookups;
+pub use self::operator::file::{backup, restore};
 use self::place::{Gone, Place};
 use self::schema::{OpenError, open_for_lookups, open_for_reading, open_for_writing};
 use self::threads::{Abandoned, NAME, Threads};
 use super::{
-    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Commit, CompactStep, Compaction, ErrorKind,
-    LoadRequest, NewMemory, PoolState, Pooled, Query, QueryPage, Remember, Result, Stats, Store, StoreError, Survey,
-    SurveyRequest, TimeRequest, Watch,
+    Audit, Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, ClientRow, Commit, CompactStep,
+    Compaction, Erased, ErrorKind, Lesson, LoadRequest, NewMemory, PoolState, Pooled, Query, QueryPage, Remember,
+    Result, ScrubStep, Stats, Store, StoreError, Survey, SurveyRequest, TimeRequest, Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
 use crate::core::document::LiveDocument;
-use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
-use crate::core::numbers::UnixMs;
+use crate::core::names::{ClientId, DocumentKey, OperationId, Subject, TenantId};
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
 use crate::limits::store::sqlite::LOOKUP_MAX_CONNECTIONS;
@@ -245,6 +247,59 @@ impl Store for SqliteStore {
     async fn heads(&self, tenants: &[TenantId]) -> Result<Vec<Position>> {
         let tenants = tenants.to_vec();
         self.readers.run("heads", move |connection, _| read::heads(connection, &tenants)).await
+    }
+
+    async fn audit(&self, tenant: &TenantId, after: Seq, max_entries: usize) -> Result<Audit> {
+        let tenant = tenant.clone();
+        self.readers.run("audit", move |connection, _| operator::audit(connection, &tenant, after, max_entries)).await
+    }
+
+    async fn operation_ids(
+        &self,
+        tenant: &TenantId,
+        after: Option<&OperationId>,
+        limit: usize,
+    ) -> Result<Vec<OperationId>> {
+        let (tenant, after) = (tenant.clone(), after.cloned());
+        self.readers
+            .run("operation_ids", move |connection, _| {
+                operator::operation_ids(connection, &tenant, after.as_ref(), limit)
+            })
+            .await
+    }
+
+    async fn client_rows(&self, tenant: &TenantId, after: Option<&ClientId>, limit: usize) -> Result<Vec<ClientRow>> {
+        let (tenant, after) = (tenant.clone(), after.cloned());
+        self.readers
+            .run("client_rows", move |connection, _| operator::client_rows(connection, &tenant, after.as_ref(), limit))
+            .await
+    }
+
+    async fn learn(&self, tenant: &TenantId, lesson: Lesson) -> Result<()> {
+        let tenant = tenant.clone();
+        self.writer.run("learn", move |connection, _| operator::learn(connection, &tenant, &lesson)).await
+    }
+
+    async fn scrub(&self, tenant: &TenantId, step: ScrubStep) -> Result<u64> {
+        let (tenant, eraser) = (tenant.clone(), Arc::clone(&self.eraser));
+        self.writer
+            .run("scrub", move |connection, _| {
+                let scrubbed = operator::scrub(connection, &tenant, &step)?;
+                eraser.removed(scrubbed);
+                Ok(scrubbed)
+            })
+            .await
+    }
+
+    async fn erase_tenant(&self, tenant: &TenantId, max_rows: usize) -> Result<Erased> {
+        let (tenant, eraser) = (tenant.clone(), Arc::clone(&self.eraser));
+        self.writer
+            .run("erase_tenant", move |connection, _| {
+                let step = operator::erase_tenant(connection, &tenant, max_rows)?;
+                eraser.removed(step.documents + step.entries + step.ids + step.clients);
+                Ok(step)
+            })
+            .await
     }
 
     fn watch(&self) -> Watch<'_> {

@@ -149,7 +149,7 @@ fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Resu
 }
 
 /// The fingerprint of the log at a place, compacted or not. `None` if the place is beyond the head.
-fn read_fingerprint(
+pub(super) fn read_fingerprint(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
     head: Head,

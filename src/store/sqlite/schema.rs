@@ -71,7 +71,7 @@ pub(super) enum OpenError {
 }
 
 /// The flags of every connection. Each connection is used by one thread.
-const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+pub(super) const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 /// Opens the writing connection. Creates the file if it does not exist, and brings its schema up to date.
 ///
@@ -148,6 +148,18 @@ pub(super) fn enter_wal_mode(connection: &Connection) -> Result<(), OpenError> {
             Ok(_) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Refuses a database that is not one of ours, or that a later version has written.
+pub(super) fn refuse_others(connection: &mut Connection) -> Result<(), OpenError> {
+    refuse_foreign(connection)?;
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = MIGRATIONS.len();
+    if usize::try_from(found).is_ok_and(|found| found <= known) {
+        Ok(())
+    } else {
+        Err(OpenError::TooNew { found, known })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::store::{Commit, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMem
 
 /// The failure that a transaction must survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Durability {
+pub(super) enum Durability {
     /// The death of the machine: the write-ahead log is flushed to the disk.
     Machine,
     /// The death of the process. The next transaction that is flushed includes it.
@@ -28,7 +28,7 @@ enum Durability {
 /// Begins a transaction of the only writer in this process.
 ///
 /// The level of durability is set each time, so that it does not depend on how an earlier transaction ended.
-fn begin(connection: &mut Connection, durability: Durability) -> rusqlite::Result<Transaction<'_>> {
+pub(super) fn begin(connection: &mut Connection, durability: Durability) -> rusqlite::Result<Transaction<'_>> {
     let synchronous = match durability {
         Durability::Machine => "FULL",
         Durability::Process => "NORMAL",

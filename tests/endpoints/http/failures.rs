@@ -48,7 +48,8 @@ impl Store for Faulty {
 
     delegate_store!(|this| &*UNASKED, around meet; load, commit, changes, note_pulled, changes_by_time, client);
     delegate_store!(|this| &*UNASKED, around meet; remember, document, query, stats, clients, count_clients, compact);
-    delegate_store!(|this| &*UNASKED, around meet; tenants, claim, survey, heads, watch, announce, check);
+    delegate_store!(|this| &*UNASKED, around meet; tenants, claim, survey, heads, watch, announce, check, audit);
+    delegate_store!(|this| &*UNASKED, around meet; operation_ids, client_rows, learn, scrub, erase_tenant);
 }
 
 /// A clock that advances by a quarter of a minute whenever it is read. Waits end at once.

@@ -1,0 +1,82 @@
+//! A verification of a tenant that is written to all the time reports nothing that is only in motion.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::draft::{delete, insert, inserts, update};
+use syncflow_server::core::names::TenantId;
+use syncflow_server::core::numbers::Seq;
+use syncflow_server::service::operator::Operator;
+use syncflow_server::store::memory::MemoryStore;
+use syncflow_server::store::{Audit, Changes, ChangesRequest, Result, Store, delegate_store};
+
+/// The most pushes, so that every verification ends.
+const PUSHES_MAX: u64 = 400;
+
+/// A store to which others write before each read.
+#[derive(Debug)]
+struct Busy {
+    world: World,
+    reads: AtomicU64,
+    /// After so many reads the others compact too.
+    compacts_each: u64,
+}
+
+impl Busy {
+    async fn be_written_to(&self) {
+        let number = self.reads.fetch_add(1, Ordering::Relaxed);
+        if number >= PUSHES_MAX {
+            return;
+        }
+        let (id, document) = (format!("busy-{number}"), format!("doc-{}", number * 7 % 5));
+        let clock = [("b", 10 + number), ("a", 9)];
+        let draft = match number % 3 {
+            0 => update(&id, &document).data(r#"{"m":1}"#),
+            1 => delete(&id, &document),
+            _ => insert(&id, &document).data(r#"{"n":2}"#),
+        };
+        self.world.host.advance_ms(1);
+        self.world.apply([draft.clock(&clock)]).await;
+        if number % self.compacts_each == self.compacts_each - 1 {
+            self.world.compact(3).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Busy {
+    async fn audit(&self, tenant: &TenantId, after: Seq, max_entries: usize) -> Result<Audit> {
+        self.be_written_to().await;
+        // Small pages, so that there is more to happen between them.
+        self.world.store.audit(tenant, after, max_entries.min(3)).await
+    }
+
+    async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
+        self.be_written_to().await;
+        self.world.store.changes(tenant, ChangesRequest { max_operations: 2, ..request }).await
+    }
+
+    delegate_store!(|this| &*this.world.store; name, load, commit, note_pulled, changes_by_time, client, remember);
+    delegate_store!(|this| &*this.world.store; claim, document, query, stats, clients, count_clients, survey, heads);
+    delegate_store!(|this| &*this.world.store; operation_ids, client_rows, learn, scrub, erase_tenant, watch);
+    delegate_store!(|this| &*this.world.store; announce, check, compact, tenants);
+}
+
+#[tokio::test]
+async fn what_is_only_in_motion_is_not_reported() {
+    for compacts_each in [3, 11, 50, u64::MAX] {
+        let world = World::new(Arc::new(MemoryStore::new()));
+        world.apply(inserts(30)).await;
+        let busy = Arc::new(Busy { world: world.clone(), reads: AtomicU64::new(0), compacts_each });
+        let watched = world.over(Arc::clone(&busy) as Arc<dyn Store>);
+        let operator = Operator::new(Arc::clone(&watched.service));
+        let verified = operator.verify(&watched.tenant).await.expect("the store works");
+        assert!(verified.findings.is_empty(), "{compacts_each}: {:?}", verified.findings);
+        assert!(!verified.is_complete || verified.documents >= 30, "{verified:?}");
+        busy.reads.store(PUSHES_MAX, Ordering::Relaxed);
+        let rested = operator.verify(&watched.tenant).await.expect("the store works");
+        assert!(rested.findings.is_empty() && rested.is_complete && rested.are_counters_checked, "{rested:?}");
+    }
+}

@@ -1,0 +1,7 @@
+//! The work of an operator: moves between stores, damage that a verification finds, backups, and the program itself.
+
+mod backup;
+mod busy;
+mod damage;
+mod program;
+mod transfer;
