@@ -37,10 +37,14 @@ fn report(tenant: &TenantId, lines: u64, output: Output) -> Done {
     Ok(true)
 }
 
-/// A new file that only its owner can read and write.
+/// A new file that only its owner can read and write. A file of an earlier try is removed.
 fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(problem) if problem.kind() != ErrorKind::NotFound => return Err(problem),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)

@@ -9,6 +9,10 @@ pub const COMPACT_LIST_MAX_TENANTS: usize = 1_000;
 /// than a slice takes, and longer than [`CLOCKS_APART_MAX_MS`].
 pub const SCHEDULE_HELD_MS: u64 = 120_000;
 
+/// The most tenants that a scheduled compaction passes over because they fail. After one more it ends, since the store
+/// itself does not work then.
+pub const SCHEDULE_FAILED_MAX_TENANTS: u64 = 10;
+
 /// How long a scheduled compaction works on one tenant before the server checks that it still has its turn, in
 /// milliseconds.
 pub const SCHEDULE_SLICE_MS: u64 = 5_000;

@@ -49,7 +49,6 @@ impl Queue {
     }
 
     /// How many bytes of lines wait to be written.
-    #[cfg(feature = "local")]
     pub(super) fn waiting_bytes(&self) -> usize {
         self.lock().text.len()
     }

@@ -37,7 +37,6 @@ impl RunningLog {
     }
 
     /// Reads how many bytes of lines wait to be written.
-    #[cfg(feature = "local")]
     pub fn waiting_bytes(&self) -> impl Fn() -> usize + Send + Sync + use<> {
         let queue = self.queue.clone();
         move || queue.waiting_bytes()

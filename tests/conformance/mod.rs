@@ -17,10 +17,16 @@ for_each_store!({
 });
 
 /// The checks in a module: its public asynchronous functions whose only argument is a world.
+///
+/// A module may be a folder, with modules in it whose checks the group has as its own.
 fn checks_of(group: &str, module: &Path) -> Vec<String> {
-    let file = if module.is_dir() { module.join("mod.rs") } else { module.to_owned() };
-    let source = fs::read_to_string(file).expect("the module is read");
-    let name = module.file_stem().and_then(|stem| stem.to_str()).expect("a module has a name");
+    if module.is_dir() {
+        let inner = fs::read_dir(module).expect("the folder is read");
+        return inner.flat_map(|inner| checks_of(group, &inner.expect("a module").path())).collect();
+    }
+    let source = fs::read_to_string(module).expect("the module is read");
+    let folder = if module.ends_with("mod.rs") { module.parent() } else { Some(module) };
+    let name = folder.and_then(Path::file_stem).and_then(|stem| stem.to_str()).expect("a module has a name");
     let functions = source.split("\npub async fn ").skip(1);
     let checks = functions.filter_map(|function| {
         let (check, rest) = function.split_once('(')?;

@@ -33,7 +33,7 @@ async fn hears(watch: &mut Watch<'_>, tenant: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_hears_commits_of_other_stores_and_goes_on_when_it_breaks() {
+async fn a_watch_hears_commits_of_other_stores_also_after_its_connection_broke() {
     let database = Database::new();
     let (here, proxy) = watched(&database).await;
     let there = world(&database.options());

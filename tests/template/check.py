@@ -142,8 +142,8 @@ class Template(unittest.TestCase):
             for attribute in re.findall(r"#\[utoipa::path\((.*?)\)\]", source.read_text(), re.DOTALL):
                 served |= set(re.findall(r'path = "([^"]+)"', attribute))
         routed = {route.split(" ")[1] for routes in ROUTES.values() for route in routes if " " in route}
-        # These routes are served by the local server alone.
-        self.assertEqual(routed - {"$default"}, served - {"/clients", "/openapi.json", "/changes/stream"})
+        local = {"/clients", "/livez", "/readyz", "/openapi.json", "/changes/stream"}
+        self.assertEqual(routed - {"$default"}, served - local)
 
     def test_a_role_may_do_what_its_function_needs_and_no_more(self):
         for binary, (logical_id, function) in functions().items():

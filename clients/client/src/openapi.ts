@@ -1,5 +1,10 @@
 // Made from the server's /openapi.json by `npm run generate`; not edited by hand.
 
+/** A process that answers. */
+export type Alive = {
+  status: string;
+};
+
 /** A page of changes. */
 export type ChangesAnswer = {
   /** Always empty. */
@@ -156,6 +161,14 @@ export type Made = {
 
 /** A name: 1 to 256 bytes of UTF-8 without control characters. */
 export type Name = string;
+
+/** A server that takes no requests now. */
+export type NotReady = {
+  error: string;
+  message: string;
+  /** Left out if the server is too busy to answer. */
+  status?: string;
+};
 
 /** One insert, update or delete of one document, made by one client. Further keys are kept in the answer and ignored. */
 export type Operation = (Write) | (Delete);

@@ -1,8 +1,6 @@
-import { CursorGone, SyncflowError } from "./errors.js";
+import { SyncflowError } from "./errors.js";
 import type { Http } from "./http.js";
-import {
-  type Base, type Conflict, type Edit, OTHER_LOG, type PushResult, type Resolved, successor, type VectorClock,
-} from "./protocol.js";
+import { type Base, type Conflict, type Edit, type PushResult, type Resolved, successor, type VectorClock } from "./protocol.js";
 
 /** How pushes are made. */
 export interface PushOptions {
@@ -10,6 +8,11 @@ export interface PushOptions {
   batchMaxOperations?: number;
   /** The bytes of one request, before compression. */
   batchMaxBytes?: number;
+  /**
+   * On to send revisions in place of clocks. It is off by default: a server needs the place of the log that a revision
+   * is known from, and this package does not send it yet. So a server of this version refuses such revisions.
+   */
+  useBaseRev?: boolean;
 }
 
 const BATCH_MAX_OPERATIONS = 500;
@@ -21,86 +24,54 @@ interface Ready {
   edit: Edit;
   id: string;
   base: Base | null;
-  /** Whether it names the revision of its base. */
-  usesBase: boolean;
   text: string;
   clock: VectorClock;
 }
 
-/** How edits are pushed. */
-export interface PushRequest {
-  /** The cursor of the last page that was stored; it says where the revisions of pulled bases are from. */
-  cursor?: string | null | undefined;
-  /** Off for edits that may be the server's already: those that are pushed again after a reset. */
-  strict?: boolean;
-  signal?: AbortSignal | undefined;
-}
-
 /** Pushes edits in batches, and finds out what the server understands. */
 export class Pusher {
-  /** Whether the server knows `baseRev`. It is taken to do so until it asks for a clock. */
-  #knowsBaseRev = true;
-  #isSure = false;
-  /** A name for the time in which no answer has said that the log is another one. */
-  #session: string = crypto.randomUUID();
-  /** The newest place in the log from which revisions are known by answers to pushes of this session. */
-  #place: string | undefined;
-  /** One request at a time: only the place of the last answer is known to be behind those of all others. */
-  #turn: Promise<unknown> = Promise.resolve();
+  /** Whether the server knows `baseRev`. If it is used, the server is taken to do so until it asks for a clock. */
+  #knowsBaseRev: boolean;
+  #isSure: boolean;
 
-  constructor(readonly http: Http, readonly clientId: string, readonly options: PushOptions) {}
+  constructor(readonly http: Http, readonly clientId: string, readonly options: PushOptions) {
+    this.#knowsBaseRev = options.useBaseRev ?? false;
+    this.#isSure = !this.#knowsBaseRev;
+  }
 
   /** Whether `baseRev` is used, or `undefined` before the first answer that shows whether the server knows it. */
   get knowsBaseRev(): boolean | undefined {
     return this.#isSure ? this.#knowsBaseRev : undefined;
   }
 
-  /** Whether an edit with this base would name its revision if it were pushed now. */
-  namesRevision(base: Base | null, cursor: string | null | undefined): boolean {
-    if (!this.#knowsBaseRev) return false;
-    if (base === null || base.rev === 0) return true;
-    return base.session === undefined ? !!cursor : base.session === this.#session && this.#place !== undefined;
-  }
-
   /**
    * Pushes edits in their order, until each has an outcome. Throws if a request fails for good; edits of its batch and
    * later ones are then without an outcome. With `strict` off, clocks that were used before are taken again.
    */
-  async push(edits: readonly Edit[], request: PushRequest): Promise<PushResult> {
-    const session = this.#session;
+  async push(edits: readonly Edit[], signal?: AbortSignal, strict = true): Promise<PushResult> {
     const result: PushResult = { accepted: [], conflicts: [], refused: [], resolved: [] };
     // A later edit of the same document builds on the earlier one, which may be in another batch.
     const reached = new Map<string, Base>();
     const open = edits.map((edit, index) => ({ edit, index, id: edit.id ?? crypto.randomUUID() }));
     let most = this.options.batchMaxOperations ?? BATCH_MAX_OPERATIONS;
     while (open.length > 0) {
-      const batch: Ready[] = [];
-      const answer = await this.#inTurn(async () => {
-        if (session !== this.#session) throw new CursorGone("Cursor reset", "another push found another log", "reset");
-        batch.push(...this.#batch(open, reached, most, request.cursor));
-        const answer = await this.#send(batch, request);
-        if (typeof answer !== "string") this.#sort(batch, answer, result, reached);
-        return answer;
-      });
+      const batch = this.#batch(open, reached, most);
+      const answer = await this.#send(batch, strict, signal);
       if (answer === "too large") {
         if (batch.length === 1) result.refused.push(tooLarge(batch[0] as Ready));
         else most = Math.ceil(batch.length / 2);
         if (batch.length === 1) open.shift();
         continue;
       }
-      if (answer !== "needs clocks") open.splice(0, batch.length);
+      if (answer === "needs clocks") continue;
+      open.splice(0, batch.length);
+      this.#sort(batch, answer, result, reached);
     }
     return result;
   }
 
-  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const running = this.#turn.then(work);
-    this.#turn = running.catch(() => undefined);
-    return running;
-  }
-
   /** The next edits that fit one request. */
-  #batch(open: readonly Pick<Ready, "edit" | "index" | "id">[], reached: Map<string, Base>, most: number, cursor?: string | null) {
+  #batch(open: readonly Pick<Ready, "edit" | "index" | "id">[], reached: Map<string, Base>, most: number) {
     const mostBytes = this.options.batchMaxBytes ?? BATCH_MAX_BYTES;
     const batch: Ready[] = [];
     // The clocks of this batch. A revision needs no such thing: the server knows that later operations saw earlier ones.
@@ -108,7 +79,7 @@ export class Pusher {
     let bytes = 0;
     for (const { edit, index, id } of open.slice(0, most)) {
       const base = reached.get(documentOf(edit)) ?? edit.base;
-      const ready = this.#ready({ edit, index, id }, base, clocks.get(documentOf(edit)) ?? base?.vectorClock ?? {}, cursor);
+      const ready = this.#ready(edit, index, id, base, clocks.get(documentOf(edit)) ?? base?.vectorClock ?? {});
       bytes += new TextEncoder().encode(ready.text).length + 1;
       if (batch.length > 0 && bytes > mostBytes) break;
       batch.push(ready);
@@ -117,27 +88,25 @@ export class Pusher {
     return batch;
   }
 
-  #ready({ edit, index, id }: Pick<Ready, "edit" | "index" | "id">, base: Base | null, seen: VectorClock, cursor?: string | null): Ready {
+  #ready(edit: Edit, index: number, id: string, base: Base | null, seen: VectorClock): Ready {
     const { type, collection, docId, data, vectorClock } = edit;
     const timestamp = edit.timestamp ?? Date.now();
-    const usesBase = vectorClock === undefined && this.namesRevision(base, cursor);
+    const usesBase = this.#knowsBaseRev && vectorClock === undefined;
     const clock = vectorClock ?? successor(seen, this.clientId);
     const causality = usesBase ? { baseRev: base?.rev ?? 0 } : { vectorClock: clock };
     const content = type === "delete" ? {} : { data };
     const operation = { id, type, collection, docId, ...content, timestamp, clientId: this.clientId, ...causality };
-    return { index, edit, id, base, usesBase, text: JSON.stringify(operation), clock };
+    return { index, edit, id, base, text: JSON.stringify(operation), clock };
   }
 
-  async #send(batch: Ready[], { cursor = null, strict = true, signal }: PushRequest): Promise<Answer | "too large" | "needs clocks"> {
-    const places = batch.some(({ usesBase }) => usesBase) ? { cursor, place: this.#place } : {};
-    const head = JSON.stringify({ clientId: this.clientId, partial: true, strict, ...places }).slice(0, -1);
+  async #send(batch: Ready[], strict: boolean, signal?: AbortSignal): Promise<Answer | "too large" | "needs clocks"> {
+    const head = JSON.stringify({ clientId: this.clientId, partial: true, strict }).slice(0, -1);
     const text = `${head},"operations":[${batch.map((ready) => ready.text).join(",")}]}`;
     let answer: Answer;
     try {
       answer = (await this.http.post("/operations", text, signal)) as Answer;
     } catch (error) {
       if (isTooLarge(error)) return "too large";
-      if (error instanceof CursorGone) this.#forget();
       throw error;
     }
     if (this.#knowsBaseRev && answer.refused?.some(({ fields }) => fields.includes("vectorClock"))) {
@@ -148,36 +117,23 @@ export class Pusher {
     }
     // A clock that the caller gave shows nothing.
     const decided = new Set([...answer.accepted, ...answer.conflicts].map(({ id }) => id));
-    this.#isSure ||= batch.some(({ id, usesBase }) => usesBase && decided.has(id));
-    if (answer.place !== undefined) this.#place = answer.place;
+    this.#isSure ||= batch.some(({ id, edit }) => edit.vectorClock === undefined && decided.has(id));
     return answer;
-  }
-
-  /** The log is another one than that of the answers so far. */
-  #forget(): void {
-    this.#session = crypto.randomUUID();
-    this.#place = undefined;
   }
 
   #sort(batch: Ready[], answer: Answer, result: PushResult, reached: Map<string, Base>): void {
     const sent = new Map(batch.map((ready) => [ready.id, ready]));
-    const session = answer.place === undefined ? OTHER_LOG : this.#session;
-    const revisions = new Map(answer.revisions?.map((revision) => [revision.id, revision]));
     for (const { id } of answer.accepted) {
       const ready = sent.get(id);
       if (!ready) continue;
       const before = reached.get(documentOf(ready.edit)) ?? ready.base;
-      const revision = revisions.get(id);
-      // Without a revision, the state is that of a clock, or the answer to the push that took effect was lost.
-      const base = revision
-        ? { rev: revision.rev, vectorClock: { ...before?.vectorClock, ...revision.raised }, session }
-        : { rev: (before?.rev ?? 0) + 1, vectorClock: ready.clock, session: OTHER_LOG };
+      const base = { rev: (before?.rev ?? 0) + 1, vectorClock: ready.clock };
       reached.set(documentOf(ready.edit), base);
       result.accepted.push({ index: ready.index, id, base });
     }
     for (const conflict of answer.conflicts) {
       const ready = sent.get(conflict.id);
-      if (ready) result.conflicts.push(conflictOf(ready.index, conflict, session));
+      if (ready) result.conflicts.push(conflictOf(ready.index, conflict));
     }
     for (const { index, fields, message } of answer.refused ?? []) {
       const ready = batch[index];
@@ -193,8 +149,6 @@ interface Answer {
   conflicts: AnsweredConflict[];
   refused?: { index: number; fields: string[]; message: string }[];
   resolved?: Resolved[];
-  revisions?: { id: string; rev: number; raised: VectorClock }[];
-  place?: string;
 }
 
 interface AnsweredConflict {
@@ -210,14 +164,13 @@ interface AnsweredConflict {
   };
 }
 
-function conflictOf(index: number, { id, data, vectorClock, conflict }: AnsweredConflict, session: string): Conflict {
+function conflictOf(index: number, { id, data, vectorClock, conflict }: AnsweredConflict): Conflict {
   const { relation, rev, deleted, operationId, clientId } = conflict;
   // A document that the author may not read is left out.
   if (rev === undefined || data === undefined) return { index, id, relation };
   const current = {
     rev,
     vectorClock: vectorClock ?? {},
-    session,
     data,
     deleted: deleted ?? data === null,
     operationId: operationId ?? "",

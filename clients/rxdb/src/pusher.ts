@@ -1,4 +1,4 @@
-import { type Base, type Conflict, CursorGone, type Edit, type SyncflowClient } from "@syncflow-server/client";
+import { type Base, type Conflict, type Edit, successor, type SyncflowClient } from "@syncflow-server/client";
 import type { RxReplicationWriteToMasterRow } from "rxdb/plugins/core";
 import { baseOf, changedKeys, contentOf, HIDDEN, hiddenOf, isSame, type State } from "./hidden.js";
 import type { Identity } from "./identity.js";
@@ -24,9 +24,7 @@ export interface PusherContext {
   signal: AbortSignal;
   /** The log that is pulled now. */
   log: () => string;
-  /** The cursor up to which it was pulled. */
-  cursor: () => string | null;
-  /** Is called if the server changed more than what was pushed, or if its log may be another one. */
+  /** Is called if the server changed more than what was pushed. */
   resync: () => void;
 }
 
@@ -42,25 +40,19 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
   const masters: State[] = [];
   for (let round = 0; open.length > 0; round++) {
     const again: Write[] = [];
-    const { collection } = context;
-    const sent = open.map((write) => ({ id: crypto.randomUUID(), collection, docId: write.id }));
-    await context.identity.sending(sent);
     const log = context.log();
-    const edits = open.map((write, index) => editOf(context, write, sent[index]!.id, log));
-    const result = await context.client.push(edits, { signal: context.signal, cursor: context.cursor() }).catch((error) => {
-      // The next pull finds out what became of the log, and RxDB pushes again.
-      if (error instanceof CursorGone) context.resync();
-      throw error;
-    });
+    const edits = open.map((write) => editOf(context, write, log));
+    await context.identity.sending(edits);
+    const result = await context.client.push(edits, { signal: context.signal });
     context.identity.settled([...result.conflicts, ...result.refused].map(({ id }) => id));
     for (const { index, base } of result.accepted) {
-      note(open[index], { [HIDDEN]: hiddenOf(base, log) });
+      note(open[index], { [HIDDEN]: hiddenOf(base, edits[index]?.vectorClock ? undefined : log) });
     }
     for (const { index, fields, message } of result.refused) {
       const write = open[index];
       if (!write) continue;
-      const base = write.rebased ?? baseOf(write.row.assumedMasterState, log) ?? { rev: 0, vectorClock: {} };
-      note(write, { [HIDDEN]: { ...hiddenOf(base, log), refused: true } });
+      const base = write.rebased ?? baseOf(write.row.assumedMasterState) ?? { rev: 0, vectorClock: {} };
+      note(write, { [HIDDEN]: { ...hiddenOf(base), refused: true } });
       context.report.refused.next({ document: write.row.newDocumentState, fields, message });
     }
     for (const conflict of result.conflicts) {
@@ -90,16 +82,18 @@ function note(write: Write | undefined, members: Partial<State>): void {
   if (write) Object.assign(write.row.newDocumentState, members);
 }
 
-function editOf({ client, collection, cursor }: PusherContext, write: Write, id: string, log: string): Edit & { id: string } {
-  const { row, id: docId, rebased } = write;
+function editOf({ client, collection }: PusherContext, write: Write, log: string): Edit & { id: string } {
+  const { row, id, rebased } = write;
   const fork = row.newDocumentState as State;
   const assumed = row.assumedMasterState as State | undefined;
-  const base = rebased ?? baseOf(assumed, log);
-  const edit = { id, collection, docId, base };
+  const base = rebased ?? baseOf(assumed);
+  const isOfLog = rebased !== undefined || assumed?.[HIDDEN]?.log === log;
+  const edit: Omit<Edit, "type"> & { id: string } = { id: crypto.randomUUID(), collection, docId: id, base };
+  // A revision of another log says nothing, but clocks hold in every log.
+  if (base && !isOfLog) edit.vectorClock = successor(base.vectorClock, client.clientId);
   if (fork._deleted) return { ...edit, type: "delete" };
   // An update is only right on exactly the state that it was made from, which a clock does not promise.
-  const isNamed = client.knowsBaseRev && client.namesRevision(base, cursor());
-  const isExact = isNamed && !rebased && assumed && !assumed._deleted && !assumed[HIDDEN]?.refused;
+  const isExact = client.knowsBaseRev && isOfLog && !rebased && assumed && !assumed._deleted && !assumed[HIDDEN]?.refused;
   const keys = isExact ? changedKeys(assumed, fork) : undefined;
   return keys ? { ...edit, type: "update", data: keys } : { ...edit, type: "insert", data: contentOf(fork) };
 }
@@ -111,7 +105,7 @@ function mayReplace({ identity }: PusherContext, { row }: Write, { current, rela
   const isOwn = identity.hasSent(current.operationId);
   // A document with a fixed id was deleted before this device began, which therefore never got the tombstone.
   const isOldTombstone = !row.assumedMasterState && current.deleted;
-  return isOwn || isOldTombstone ? current : undefined;
+  return isOwn || isOldTombstone ? { rev: current.rev, vectorClock: current.vectorClock } : undefined;
 }
 
 function masterOf(context: PusherContext, { row, id }: Write, { current, relation }: Conflict): State {

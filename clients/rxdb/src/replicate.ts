@@ -29,6 +29,8 @@ export interface SyncflowOptions<T> extends Omit<HttpOptions, "url" | "token"> {
   waitForLeadership?: boolean;
   /** The pause before a request that failed for good is made again. */
   retryTime?: number;
+  /** See the option of the same name of `@syncflow-server/client`. */
+  useBaseRev?: boolean;
   wakeups?: WakeupOptions;
 }
 
@@ -76,20 +78,16 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
   const local = new Local(untyped, () => replication.internalReplicationState);
   const prepared = Promise.all([connection.client, connection.identity]).then(([client, identity]) => {
     const common = { client, identity, report, local, signal, resync };
-    const pulled = (cursor: string, documents: number, pollAfterSeconds?: number) => {
+    const pulled = (cursor: string, documents: number) => {
       place = cursor;
       open();
-      void connection.wakeups.then((wakeups) => {
-        wakeups.asked(pollAfterSeconds);
-        if (documents > 0) wakeups.active();
-      });
+      if (documents > 0) void connection.wakeups.then((wakeups) => wakeups.active());
     };
     const recovery = new Recovery({ ...common, collection: untyped });
     const countsProgress = connection.isFirst(end);
     const puller = new Puller({ ...common, recovery, collection: collection.name, countsProgress, pulled });
     const log = () => puller.log;
-    const cursor = () => place;
-    return { puller, pusher: { ...common, log, cursor, collection: collection.name, idField: local.idField } };
+    return { puller, pusher: { ...common, log, collection: collection.name, idField: local.idField } };
   });
   prepared.catch(() => undefined);
 

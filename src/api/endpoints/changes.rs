@@ -59,7 +59,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use tracing::field;
 
 use self::wait::{pull, pull_within};
 use crate::api::access::{CLIENT_FIELD, OPERATIONS_FIELD, Reader, Seating};
@@ -111,7 +110,7 @@ pub(in crate::api) async fn pull_changes(
         request = service.request_from_now(&principal, request).await?;
     }
     if let Some(client_id) = &request.client_id {
-        tracing::Span::current().record(CLIENT_FIELD, field::display(client_id));
+        tracing::Span::current().record(CLIENT_FIELD, client_id.as_str());
     }
     let mark = match &request.from {
         PullFrom::Documents { collections: Some(collections), .. } => Some(collections.fingerprint()),

@@ -68,7 +68,6 @@ use std::sync::Arc;
 use axum::extract::{Extension, State};
 use axum::response::Response;
 use http::StatusCode;
-use tracing::field;
 
 use crate::api::access::{CLIENT_FIELD, OPERATIONS_FIELD, Writer};
 use crate::api::answer;
@@ -107,7 +106,7 @@ pub(in crate::api) async fn push_operations(
     let push = push_body::read(body.as_text())?;
     let push_body::ReadPush { texts, operations, bases, asks_for_place, client_id, partial, is_strict } = push;
     let span = tracing::Span::current();
-    span.record(CLIENT_FIELD, field::display(&client_id));
+    span.record(CLIENT_FIELD, client_id.as_str());
     span.record(OPERATIONS_FIELD, operations.len());
     let partial = partial.map(Refusals::of);
     let limit = limit.map(|Extension(limit)| limit);

@@ -5,11 +5,12 @@ pub mod follow;
 pub mod group;
 pub mod hooks;
 pub mod notes;
-pub mod operator;
+pub mod operating;
 pub mod original;
 pub mod owners;
 pub mod quota;
 pub mod revisions;
 pub mod rules;
-pub mod schedule;
 pub mod writes;
+
+pub use self::operating::{operator, schedule};

@@ -157,7 +157,7 @@ impl FormerLabels {
     }
 
     /// The labels that a document takes along into another log. Its readers begin there with nothing, so nobody has to
-    /// be told of a label that was lost before. Those of a tombstone still say who may see it.
+    /// be told of a label that was lost before. The labels of a tombstone still say who may see it.
     #[must_use]
     pub(crate) fn in_another_log(self) -> Self {
         Self { last: self.last, ..Self::default() }

@@ -369,14 +369,14 @@ mod tests {
     fn a_client_whose_places_are_forgotten_is_given_greater_numbers() {
         let places = Places::default().settle(ms(0), &page(&[5, 9], log(2))).places;
         let places = places.settle(ms(9), &page(&[7], log(3))).places;
-        assert_eq!(places.greatest_given(), ms(9));
+        assert_eq!(places.greatest_given(), ms(10));
         let forgotten = Places::forgotten_up_to(places.greatest_given());
         assert_eq!((forgotten.start(ms(9)), forgotten.start(ms(7))), (Cursor::BEGINNING, Cursor::BEGINNING));
-        assert_eq!(forgotten.greatest_given(), ms(9));
-        assert_eq!(forgotten.settle(ms(7), &page(&[7], log(3))).repeat_with, Some(ms(10)));
+        assert_eq!(forgotten.greatest_given(), ms(10));
+        assert_eq!(forgotten.settle(ms(7), &page(&[7], log(3))).repeat_with, Some(ms(11)));
         let raised = places.clone().never_up_to(ms(20));
         assert_eq!((raised.start(ms(9)), raised.greatest_given()), (log(2), ms(20)));
-        assert_eq!(places.never_up_to(ms(1)).greatest_given(), ms(9));
+        assert_eq!(places.never_up_to(ms(1)).greatest_given(), ms(10));
     }
 
     #[test]

@@ -61,3 +61,6 @@ pub const WATCH_SILENT_MAX_MS: u64 = 30_000;
 
 /// The pause after a stream of commits has broken, or could not be opened, in milliseconds.
 pub const WATCH_PAUSE_MS: u64 = 1_000;
+
+/// The longest pause until a stream that cannot be opened is asked for again, in milliseconds. The pauses double.
+pub const WATCH_PAUSE_MAX_MS: u64 = 30_000;

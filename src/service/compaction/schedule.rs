@@ -10,7 +10,8 @@ use crate::core::names::{ClientId, TenantId};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::places::Places;
 use crate::limits::service::{
-    COMPACT_LIST_MAX_TENANTS, SCHEDULE_HELD_MS, SCHEDULE_JITTER_MS, SCHEDULE_LOOK_MAX_MS, SCHEDULE_SLICE_MS,
+    COMPACT_LIST_MAX_TENANTS, SCHEDULE_FAILED_MAX_TENANTS, SCHEDULE_HELD_MS, SCHEDULE_JITTER_MS, SCHEDULE_LOOK_MAX_MS,
+    SCHEDULE_SLICE_MS,
 };
 use crate::service::{ServiceError, SyncService};
 use crate::store::{FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
@@ -110,7 +111,7 @@ impl SyncService {
 
     /// Compacts tenants, one after the other, as long as this server has its turn and does not drain.
     async fn run(&self, held: &mut Held, schedule: CompactionSchedule) -> Result<Run, ServiceError> {
-        let (mut run, mut last) = (Run::default(), None);
+        let (mut run, mut last, mut failed_tenants) = (Run::default(), None, 0);
         loop {
             let tenants = self.store.tenants(last.as_ref(), COMPACT_LIST_MAX_TENANTS).await?;
             let is_end = tenants.is_empty();
@@ -122,17 +123,31 @@ impl SyncService {
                     if !self.still_holds(held, schedule.turns()).await? {
                         return Ok(Run { is_lost: true, ..run });
                     }
-                    let done = self.compact(&tenant, schedule.older_than_ms, SCHEDULE_SLICE_MS).await?;
-                    run.deleted_entries += done.deleted_entries;
-                    if done.is_finished {
-                        break;
+                    match self.compact(&tenant, schedule.older_than_ms, SCHEDULE_SLICE_MS).await {
+                        Ok(done) => {
+                            run.deleted_entries += done.deleted_entries;
+                            if done.is_finished {
+                                run.finished_tenants += 1;
+                                break;
+                            }
+                        }
+                        Err(error) if failed_tenants < SCHEDULE_FAILED_MAX_TENANTS => {
+                            // One tenant must not hold up those after it.
+                            failed_tenants += 1;
+                            tracing::warn!(
+                                access.tenant = tenant.as_str(),
+                                error.cause = %error,
+                                "a tenant is not compacted this time"
+                            );
+                            break;
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
-                run.finished_tenants += 1;
                 last = Some(tenant);
             }
             if is_end {
-                return Ok(Run { is_finished: true, ..run });
+                return Ok(Run { is_finished: failed_tenants == 0, ..run });
             }
         }
     }

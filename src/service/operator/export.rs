@@ -115,7 +115,7 @@ impl Export {
     }
 
     /// The documents of a page, with what the page does not show. A document that was changed since the page was read
-    /// is left out, because a later page has it.
+    /// is given as it is now, since no later page may have it. If one has, an import passes over it there.
     async fn states(&self, entries: &[LogEntry]) -> Result<Vec<Line>, ServiceError> {
         let mut lines = Vec::with_capacity(entries.len());
         let mut parts = vec![entries];
@@ -130,8 +130,7 @@ impl Export {
                 continue;
             }
             for entry in part {
-                let document = loaded.documents.remove(&entry.key);
-                if let Some(document) = document.filter(|document| document.operation_id == entry.id) {
+                if let Some(document) = loaded.documents.remove(&entry.key) {
                     lines.push(Line::Document(entry.key.clone(), Box::new(document)));
                 }
             }

@@ -198,7 +198,8 @@ impl DocumentMembers<'_> {
         };
         let clock = VectorClock::parse(self.vector_clock.get());
         let clock = clock.map_err(|problem| BadLine::of("vectorClock", problem))?;
-        if clock.len() > CLOCK_MAX_ENTRIES {
+        // A full clock has one more entry, that of the server.
+        if clock.len() - usize::from(clock.contains(ClientId::clock())) > CLOCK_MAX_ENTRIES {
             return Err(BadLine::of("vectorClock", format_args!("must have at most {CLOCK_MAX_ENTRIES} clients")));
         }
         let data = self.data.map(|data| Object::parse(data.get())).transpose();

@@ -1,5 +1,7 @@
 //! A database and its collections. They are used when they are known to be ours and to have their indexes.
 
+mod pool;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,10 +11,10 @@ use mongodb::options::{ConnectionString, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection};
 use tokio::sync::OnceCell;
 
+use self::pool::PoolCounters;
 use super::collections::{Collections, unique_ids};
 use super::failure::Failure;
 use super::options::{MongoOptions, MongoOptionsError};
-use super::pool::PoolCounters;
 use super::row::entries_after;
 use super::write::tails::Tails;
 use super::write::writers::Announcements;
@@ -37,6 +39,8 @@ pub(super) struct Database {
     options: MongoOptions,
     connection: ConnectionString,
     collections: OnceCell<Collections>,
+    /// Has the connection that listens to changes.
+    listening: OnceCell<Client>,
     is_ready: AtomicBool,
     /// Whether the last log that was read by time had been compacted.
     pub(super) knows_compaction: AtomicBool,
@@ -69,6 +73,7 @@ impl Database {
             options,
             connection,
             collections: OnceCell::new(),
+            listening: OnceCell::new(),
             is_ready: AtomicBool::new(false),
             knows_compaction: AtomicBool::new(false),
             announcements: Announcements::default(),
@@ -166,10 +171,14 @@ impl Database {
 
     /// The heads, over a connection for this use alone. It waits most of the time, and must not keep one of the pool.
     pub(super) async fn heads_over_own_connection(&self) -> Result<Collection<RawDocumentBuf>, Failure> {
-        let mut options = self.options.resolve(&self.connection).await?;
-        options.max_pool_size = Some(1);
-        let database = Client::with_options(options)?.database(&self.options.database);
-        Ok(database.collection(HEADS))
+        let connect = async || {
+            let mut options = self.options.resolve(&self.connection).await?;
+            options.max_pool_size = Some(1);
+            options.min_pool_size = None;
+            Ok::<_, Failure>(Client::with_options(options)?)
+        };
+        let client = self.listening.get_or_try_init(connect).await?;
+        Ok(client.database(&self.options.database).collection(HEADS))
     }
 
     async fn collections(&self) -> Result<&Collections, Failure> {

@@ -16,7 +16,6 @@ mod database;
 mod failure;
 mod operator;
 mod options;
-mod pool;
 mod read;
 mod row;
 mod two_clocks;

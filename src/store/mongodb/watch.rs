@@ -16,12 +16,12 @@ use tokio::time::{sleep, timeout};
 use super::database::Database;
 use super::failure::Failure;
 use crate::core::names::TenantId;
-use crate::limits::store::mongodb::{WATCH_AWAIT_MAX_MS, WATCH_PAUSE_MS, WATCH_SILENT_MAX_MS};
+use crate::limits::store::mongodb::{WATCH_AWAIT_MAX_MS, WATCH_PAUSE_MAX_MS, WATCH_PAUSE_MS, WATCH_SILENT_MAX_MS};
 use crate::store::{Elsewhere, Watch};
 
 /// See [`crate::store::Store::watch`].
 pub(super) fn watch<'a>(database: impl Fn() -> Arc<Database> + Send + 'a) -> Watch<'a> {
-    let ear = Ear { database: Box::new(database), open: None, place: None, has_failed: false };
+    let ear = Ear { database: Box::new(database), open: None, place: None, failures: 0 };
     unfold(ear, async |mut ear: Ear<'_>| Some((ear.next().await, ear))).boxed()
 }
 
@@ -32,7 +32,8 @@ struct Ear<'a> {
     open: Option<ChangeStream<RawDocumentBuf>>,
     /// The place of the stream when it was last heard.
     place: Option<ResumeToken>,
-    has_failed: bool,
+    /// How often in a row it could not be opened.
+    failures: u32,
 }
 
 impl Ear<'_> {
@@ -66,18 +67,20 @@ impl Ear<'_> {
     async fn listen(&mut self) -> bool {
         match open((self.database)(), self.place.clone()).await {
             Ok(stream) => {
-                self.has_failed = false;
+                self.failures = 0;
                 self.open = Some(stream);
                 true
             }
             Err(failure) => {
                 // The server may have forgotten the place.
                 self.place = None;
-                if !self.has_failed {
-                    self.has_failed = true;
+                if self.failures == 0 {
                     tracing::warn!(error.cause = %failure, "commits of other processes are noticed later for now");
                 }
-                sleep(Duration::from_millis(WATCH_PAUSE_MS)).await;
+                // A server without change streams will have none soon either.
+                let pause_ms = WATCH_PAUSE_MS.saturating_mul(1 << self.failures.min(10)).min(WATCH_PAUSE_MAX_MS);
+                self.failures = self.failures.saturating_add(1);
+                sleep(Duration::from_millis(pause_ms)).await;
                 false
             }
         }

@@ -90,6 +90,6 @@ async fn a_hangup_reads_the_file_of_tokens_again() {
     fs::write(&file, line("0", "ann") + &line("1", "bob")).unwrap();
     // No request has come that would read the file.
     local.signal("HUP").await;
-    local.log_until("the file of tokens was read again").await;
+    local.log_until("AUTH_TOKENS_FILE: the file was read again").await;
     local.log_until("the settings were read again").await;
 }

@@ -11,14 +11,14 @@ use crate::store::PoolState;
 
 /// Counts the connections that are in use, and the calls that wait for one.
 #[derive(Default)]
-pub(super) struct PoolCounters {
+pub(in crate::store::mongodb) struct PoolCounters {
     busy: AtomicI64,
     waiting: AtomicI64,
 }
 
 impl PoolCounters {
     /// A handler of events that counts here.
-    pub(super) fn handler(self: &Arc<Self>) -> EventHandler<CmapEvent> {
+    pub(in crate::store::mongodb) fn handler(self: &Arc<Self>) -> EventHandler<CmapEvent> {
         let counters = Arc::clone(self);
         EventHandler::callback(move |event| counters.count(&event))
     }
@@ -36,7 +36,7 @@ impl PoolCounters {
     }
 
     /// The state of a pool with so many connections at most.
-    pub(super) fn state(&self, max: usize) -> PoolState {
+    pub(in crate::store::mongodb) fn state(&self, max: usize) -> PoolState {
         let read = |number: &AtomicI64| number.load(Ordering::Relaxed).try_into().unwrap_or(0);
         PoolState { busy: read(&self.busy), max, waiting: read(&self.waiting) }
     }

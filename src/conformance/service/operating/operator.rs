@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::draft::{Draft, delete, insert, inserts, key, update};
-use super::super::world::{World, ids};
+use crate::conformance::draft::{Draft, delete, insert, inserts, key, update};
+use crate::conformance::world::{World, ids};
 use crate::core::cursor::Cursor;
 use crate::core::decide::Outcome;
 use crate::core::decide::owners::ClientOwner;

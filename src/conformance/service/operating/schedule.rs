@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::super::draft::{insert, inserts};
-use super::super::world::World;
+use crate::conformance::draft::{insert, inserts};
+use crate::conformance::world::World;
 use crate::core::names::{ClientId, TenantId};
 use crate::core::numbers::{Rev, Seq};
 use crate::core::places::Places;

@@ -1,0 +1,4 @@
+//! Checks of the work for an operator: the commands, and the schedule of compactions.
+
+pub mod operator;
+pub mod schedule;
