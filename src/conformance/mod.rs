@@ -307,6 +307,7 @@ macro_rules! for_each_conformance_check {
                     one_of_several_servers_compacts_every_tenant,
                     of_servers_that_begin_at_once_one_compacts,
                     a_server_that_was_killed_is_followed_by_another,
+                    a_tenant_that_fails_holds_up_no_other,
                     a_server_that_drains_leaves_the_rest_to_another,
                     the_schedule_leaves_no_trace_among_tenants_and_clients,
                 ]
@@ -379,6 +380,7 @@ macro_rules! for_each_conformance_check {
                     a_client_whose_grants_change_starts_again,
                     the_log_is_for_those_who_see_everything,
                     a_write_of_the_server_moves_a_document_between_lists,
+                    a_later_import_takes_a_document_from_those_who_may_no_longer_see_it,
                 ]
                 revisions: [
                     an_operation_names_the_revision_that_its_author_saw,

@@ -1,16 +1,17 @@
-//! A verification of a tenant that is written to all the time reports nothing that is only in motion.
+//! Verifications and exports of a tenant that is written to meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{delete, insert, inserts, update};
-use syncflow_server::core::names::TenantId;
+use syncflow_server::core::decide::Snapshot;
+use syncflow_server::core::names::{OperationId, TenantId};
 use syncflow_server::core::numbers::Seq;
 use syncflow_server::service::operator::Operator;
 use syncflow_server::store::memory::MemoryStore;
-use syncflow_server::store::{Audit, Changes, ChangesRequest, Result, Store, delegate_store};
+use syncflow_server::store::{Audit, Changes, ChangesRequest, LoadRequest, Result, Store, delegate_store};
 
 /// The most pushes, so that every verification ends.
 const PUSHES_MAX: u64 = 400;
@@ -79,4 +80,54 @@ async fn what_is_only_in_motion_is_not_reported() {
         let rested = operator.verify(&watched.tenant).await.expect("the store works");
         assert!(rested.findings.is_empty() && rested.is_complete && rested.are_counters_checked, "{rested:?}");
     }
+}
+
+/// A store in which a document is made just before the ids are read. It is changed after the page that then names it,
+/// and before its content is read.
+#[derive(Debug)]
+struct Overtaken {
+    world: World,
+    is_made: AtomicBool,
+    is_changed: AtomicBool,
+}
+
+#[async_trait]
+impl Store for Overtaken {
+    async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
+        if self.is_made.load(Ordering::Relaxed) && !self.is_changed.swap(true, Ordering::Relaxed) {
+            self.world.apply([update("op-2", "doc").data(r#"{"later":1}"#).clock(&[("a", 9)])]).await;
+        }
+        self.world.store.load(tenant, request).await
+    }
+
+    async fn operation_ids(
+        &self,
+        tenant: &TenantId,
+        after: Option<&OperationId>,
+        limit: usize,
+    ) -> Result<Vec<OperationId>> {
+        if !self.is_made.swap(true, Ordering::Relaxed) {
+            self.world.apply([insert("op-1", "doc")]).await;
+        }
+        self.world.store.operation_ids(tenant, after, limit).await
+    }
+
+    delegate_store!(|this| &*this.world.store; name, commit, changes, note_pulled, changes_by_time, client, remember);
+    delegate_store!(|this| &*this.world.store; claim, document, query, stats, clients, count_clients, survey, heads);
+    delegate_store!(|this| &*this.world.store; client_rows, learn, scrub, erase_tenant, watch, audit);
+    delegate_store!(|this| &*this.world.store; announce, check, compact, tenants);
+}
+
+#[tokio::test]
+async fn a_document_that_is_changed_while_its_page_is_read_is_exported() {
+    let world = World::new(Arc::new(MemoryStore::new()));
+    world.apply([insert("op-0", "doc-0")]).await;
+    let (is_made, is_changed) = (AtomicBool::new(false), AtomicBool::new(false));
+    let overtaken = world.over(Arc::new(Overtaken { world: world.clone(), is_made, is_changed }));
+    let operator = Operator::new(Arc::clone(&overtaken.service));
+    let (mut export, mut text) = (operator.export(&overtaken.tenant), String::new());
+    while let Some(lines) = export.next().await.expect("the store works") {
+        text.extend(lines.iter().map(|line| format!("{line}\n")));
+    }
+    assert!(text.contains("op-1") && text.contains(r#""docId":"doc""#) && text.contains("later"), "{text}");
 }

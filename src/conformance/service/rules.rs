@@ -16,6 +16,7 @@ use crate::core::decide::Outcome;
 use crate::core::names::{Collection, DocumentKey, Subject};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::Change;
+use crate::service::operator::Operator;
 use crate::service::{Host, PullFrom, PullRequest, Pulled, PulledPage, PushRequest, SyncService, Write, Written};
 use crate::store::Query;
 
@@ -334,4 +335,33 @@ pub async fn a_write_of_the_server_moves_a_document_between_lists(world: &World)
     let write = Write::patch(key("doc"), &json!({"list": "b"})).expect("an object");
     assert!(matches!(world.service.write(&world.tenant, &write).await, Ok(Written::Done(_))));
     assert_eq!(device.sync(&world).await, Vec::<&str>::new());
+}
+
+/// An import of a later state reaches the devices that have the former one, as a push does.
+pub async fn a_later_import_takes_a_document_from_those_who_may_no_longer_see_it(world: &World) {
+    let source = with_rules(world, rules());
+    let copy = with_rules(&world.as_tenant("copy"), rules());
+    source.apply([in_list(insert("op-1", "moved"), "a"), in_list(insert("op-2", "deleted"), "a")]).await;
+    copy_documents(&source, &copy).await;
+    let mut device = Device::of(principal(&copy, "ann", &["a"]));
+    assert_eq!(device.sync(&copy).await, ["deleted", "moved"]);
+    let later = [("a", 9)];
+    let to_b = |id, document| in_list(update(id, document), "b").clock(&later);
+    source.apply([to_b("op-3", "moved"), to_b("op-4", "deleted")]).await;
+    source.apply([delete("op-5", "deleted").clock(&[("a", 10)])]).await;
+    copy_documents(&source, &copy).await;
+    assert_eq!(device.sync(&copy).await, [""; 0]);
+    assert!(!device.received.contains("secret-of-b"), "{}", device.received);
+}
+
+/// Exports a tenant and imports it into another one.
+async fn copy_documents(source: &World, copy: &World) {
+    let mut export = Operator::new(Arc::clone(&source.service)).export(&source.tenant);
+    let mut import = Operator::new(Arc::clone(&copy.service)).import(&copy.tenant, false);
+    while let Some(lines) = export.next().await.expect("the store works") {
+        for line in lines {
+            import.line(&line).await.expect("the line is taken");
+        }
+    }
+    import.finish().await.expect("it is imported");
 }

@@ -115,6 +115,12 @@ impl View {
             .map_or_else(Labels::default, |rules| rules.labels_of_document(Right::Read, collection, data))
     }
 
+    /// The same of a document's data as they are stored.
+    #[must_use]
+    pub(crate) fn labels_of_data(&self, collection: &Collection, data: &Object) -> Labels {
+        self.labels_of(collection, &DataOfDocument::Text(data))
+    }
+
     /// Whether documents have labels at all.
     #[must_use]
     pub(crate) fn has_rules(&self) -> bool {

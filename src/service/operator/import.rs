@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use super::Operator;
 use super::line::{BadLine, ClientLine, Counts, Line};
+use crate::core::access::View;
 use crate::core::clock::Relation;
 use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::{Batch, DocumentWrite, Snapshot};
 use crate::core::document::Document;
+use crate::core::json::Object;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::operation::{Change, Operation};
 use crate::limits::protocol::PUSH_LOADED_MAX_BYTES;
@@ -212,9 +214,10 @@ impl Import {
             if snapshot.is_cut && part.len() > 1 {
                 return Ok(None);
             }
+            let view = service.rules.view_of_all();
             let mut batch = Batch { received_at_ms: service.now_ms(), ..Batch::default() };
             for (key, document) in part {
-                if let Some(write) = decide(key, document, &snapshot)? {
+                if let Some(write) = decide(key, document, &snapshot, &view)? {
                     add(&mut batch, write, &snapshot);
                 }
             }
@@ -269,7 +272,12 @@ impl Import {
 }
 
 /// The write of a document of an export. `None` if the tenant has it already, in this state or a later one.
-fn decide(key: &DocumentKey, document: &Document, snapshot: &Snapshot) -> Result<Option<DocumentWrite>, ImportError> {
+fn decide(
+    key: &DocumentKey,
+    document: &Document,
+    snapshot: &Snapshot,
+    view: &View,
+) -> Result<Option<DocumentWrite>, ImportError> {
     let other = |why| Err(ImportError::Other { what: format!("document {}/{}", key.collection, key.id), why });
     let existing = snapshot.documents.get(key);
     if let Some(existing) = existing {
@@ -286,13 +294,20 @@ fn decide(key: &DocumentKey, document: &Document, snapshot: &Snapshot) -> Result
     if snapshot.known.contains(&document.operation_id) {
         return other("its last operation is known in this tenant, but it is not there in this state");
     }
+    let mut document = document.clone();
+    if let Some(existing) = existing.filter(|_| view.has_rules()) {
+        // Readers of the state that is replaced may have it on their devices.
+        let labels = |data: &Object| view.labels_of_data(&key.collection, data);
+        let (before, after) = (existing.data.as_ref().map(labels), document.data.as_ref().map(labels));
+        document.former_labels = existing.former_labels.after_write(before.as_ref(), after.as_ref());
+    }
     Ok(Some(DocumentWrite {
         key: key.clone(),
         seen_rev: existing.map(|existing| existing.rev),
-        document: document.clone(),
         operation_index: 0,
         changes_labels: existing.and_then(|existing| existing.former_labels.to_stored())
             != document.former_labels.to_stored(),
+        document,
     }))
 }
 

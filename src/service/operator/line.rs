@@ -282,6 +282,20 @@ mod tests {
     }
 
     #[test]
+    fn a_full_clock_with_the_entry_of_the_server_is_read() {
+        let clients = (0..CLOCK_MAX_ENTRIES).map(|client| ClientId::literal(&format!("client-{client}")));
+        let full: VectorClock = clients.chain([ClientId::clock().clone()]).map(|client| (client, 1)).collect();
+        let Line::Document(key, mut document) = document(Some("{}"), r#"{"last":[],"earlier":[]}"#) else {
+            unreachable!()
+        };
+        document.clock = full;
+        let text = Line::Document(key.clone(), document.clone()).write();
+        assert!(Line::read(&text).is_ok());
+        document.clock.set(ClientId::literal("one more"), 1);
+        assert!(Line::read(&Line::Document(key, document).write()).is_err());
+    }
+
+    #[test]
     fn a_line_comes_back_as_it_was_written() {
         let client = ClientLine {
             client_id: ClientId::literal("a"),

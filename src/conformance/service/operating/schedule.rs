@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use crate::conformance::draft::{insert, inserts};
@@ -11,7 +12,9 @@ use crate::core::numbers::{Rev, Seq};
 use crate::core::places::Places;
 use crate::limits::service::{SCHEDULE_HELD_MS, SCHEDULE_JITTER_MS};
 use crate::service::{CompactionSchedule, Host as _};
-use crate::store::{NewMemory, Remember};
+use crate::store::{
+    CompactStep, Compaction, ErrorKind, NewMemory, Remember, Result, Store, StoreError, delegate_store,
+};
 
 const HOUR_MS: u64 = 3_600_000;
 const SCHEDULE: CompactionSchedule = CompactionSchedule { every_ms: HOUR_MS, older_than_ms: 0 };
@@ -72,6 +75,35 @@ pub async fn a_server_that_was_killed_is_followed_by_another(world: &World) {
     world.host.advance_ms(SCHEDULE_HELD_MS);
     assert_eq!(take_turn(world).await, HOUR_MS);
     assert_eq!(entries(world).await, 0);
+}
+
+/// A store in which one tenant cannot be compacted.
+#[derive(Debug)]
+struct OneFails(Arc<dyn Store>, TenantId);
+
+#[async_trait]
+impl Store for OneFails {
+    async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
+        if *tenant == self.1 {
+            return Err(StoreError::new(self.name(), "compact", ErrorKind::Failed, "on purpose"));
+        }
+        self.0.compact(tenant, step).await
+    }
+
+    delegate_store!(|this| &*this.0; name, load, commit, changes, note_pulled, changes_by_time, client, remember);
+    delegate_store!(|this| &*this.0; claim, document, query, stats, survey, clients, count_clients, tenants, heads);
+    delegate_store!(|this| &*this.0; audit, operation_ids, client_rows, learn, scrub, erase_tenant, watch, announce);
+    delegate_store!(|this| &*this.0; check);
+}
+
+/// Law 9: a tenant that cannot be compacted holds up no other one.
+pub async fn a_tenant_that_fails_holds_up_no_other(world: &World) {
+    let (first, last) = (world.as_tenant("a"), world.as_tenant("b"));
+    first.apply(inserts(3)).await;
+    last.apply(inserts(2)).await;
+    let store = OneFails(Arc::clone(&world.store), first.tenant.clone());
+    take_turn(&world.over(Arc::new(store))).await;
+    assert_eq!((entries(&first).await, entries(&last).await), (3, 0));
 }
 
 /// A server that drains stops, and leaves the rest to another one soon.
