@@ -104,6 +104,7 @@ fn pages(criterion: &mut Criterion) {
                 clock: clock.json().clone(),
                 rev: None,
                 subject: None,
+                resolution: None,
             }
         })
         .collect();

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, each module a suite.
 
 mod aws;
+mod conflicts;
 mod conformance;
 mod convergence;
 mod crash;

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::fs;
 
 use serde_json::Value;
-use syncflow_server::config::parse_rules;
+use syncflow_server::config::{parse_policies, parse_rules};
 use syncflow_server::core::access::rules::{Right, Rules};
 use syncflow_server::core::access::{Claims, Principal, Role};
 use syncflow_server::core::json::Object;
 use syncflow_server::core::names::{Collection, Subject, TenantId};
+use syncflow_server::core::policy::Policies;
 
 /// The document and the principal in question.
 pub(crate) struct Asked {
@@ -46,13 +47,16 @@ pub(crate) fn read(options: &[&str]) -> Option<Asked> {
 
 /// Says that the rules of a file can be used.
 pub(crate) fn check(path: &str) -> Result<String, Box<dyn Error>> {
-    rules(path)?;
-    Ok(format!("{path} can be used\n"))
+    let text = text(path)?;
+    let is_open = !parsed(path, &text)?.are_set();
+    let note = if is_open { "; it has no rules but conflict policies, so it forbids nothing" } else { "" };
+    Ok(format!("{path} can be used{note}\n"))
 }
 
 /// Says which rights the principal has to the document, and why.
 pub(crate) fn explain(asked: &Asked) -> Result<String, Box<dyn Error>> {
-    let rules = rules(&asked.path)?;
+    let text_of_rules = text(&asked.path)?;
+    let rules = parsed(&asked.path, &text_of_rules)?;
     let document = Object::parse(asked.document.as_str()).map_err(|problem| format!("--document: {problem}"))?;
     let claims: Value = serde_json::from_str(&asked.claims).map_err(|problem| format!("--claims: {problem}"))?;
     let Value::Object(claims) = claims else { return Err("--claims: must be an object".into()) };
@@ -76,10 +80,18 @@ pub(crate) fn explain(asked: &Asked) -> Result<String, Box<dyn Error>> {
         let answer = if is_permitted { "yes" } else { "no" };
         writeln!(text, "{:<7} {answer:<4} {reason}", right.as_str())?;
     }
+    let policies = parse_policies(&text_of_rules, &Policies::default())?;
+    let (policy, deletes) = policies.of(&asked.collection);
+    if policy.resolves() {
+        writeln!(text, "conflicts: {}, deletes {}", policy.as_str(), deletes.as_str())?;
+    }
     Ok(text)
 }
 
-fn rules(path: &str) -> Result<Rules, Box<dyn Error>> {
-    let text = fs::read_to_string(path).map_err(|problem| format!("{path}: cannot be read: {problem}"))?;
-    Ok(parse_rules(&text).map_err(|problem| format!("{path}: {problem}"))?)
+fn text(path: &str) -> Result<String, Box<dyn Error>> {
+    Ok(fs::read_to_string(path).map_err(|problem| format!("{path}: cannot be read: {problem}"))?)
+}
+
+fn parsed(path: &str, text: &str) -> Result<Rules, Box<dyn Error>> {
+    Ok(parse_rules(text).map_err(|problem| format!("{path}: {problem}"))?)
 }

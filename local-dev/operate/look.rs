@@ -196,6 +196,8 @@ struct HistoryRow {
     received_at_ms: u64,
     vector_clock: Option<Box<RawValue>>,
     data: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<Box<RawValue>>,
 }
 
 pub(super) async fn history(operator: &Operator, tenant: &TenantId, key: &DocumentKey, output: Output) -> Done {
@@ -214,6 +216,7 @@ pub(super) async fn history(operator: &Operator, tenant: &TenantId, key: &Docume
                 received_at_ms: received_at_ms.get(),
                 vector_clock: raw(entry.clock.as_str()),
                 data: entry.data().and_then(|data| raw(data.as_str())),
+                resolution: entry.resolution.as_ref().and_then(|resolution| raw(resolution.as_str())),
             };
             print(&row, output)?;
         }

@@ -121,7 +121,9 @@ fn service(config: &Config, store: &Arc<dyn Store>, measured: Option<&Measured>)
         }
         None => SyncService::new(Arc::clone(store), host),
     };
-    Arc::new(service.with_quota(config.quota).with_rules(config.rules.clone()))
+    let service = service.with_quota(config.quota).with_rules(config.rules.clone());
+    let service = service.with_conflict_policies(config.policies.clone());
+    Arc::new(if config.has_quarantine { service.with_quarantine() } else { service })
 }
 
 /// Begins what is done beside the requests.

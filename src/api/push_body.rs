@@ -1,6 +1,7 @@
 //! Reads a push: either the operations with their texts as sent, or all faults with their fields. A partial push is
 //! read without its faulty operations.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::endpoints::changes::cursor;
@@ -9,6 +10,7 @@ use super::fields::{Fields, Path, boolean, name, name_in, string};
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
 use crate::core::decide::base::Bases;
+use crate::core::decide::is_reserved;
 use crate::core::filter::Expected;
 use crate::core::json::{self, Bounded, Object, Picked};
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
@@ -16,7 +18,10 @@ use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation, OperationKind, UnknownKind};
 use crate::core::text::{Text, part_of};
 use crate::limits::api::REFUSED_MAX_FAULTS;
-use crate::limits::protocol::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX, PUSH_MAX_OPERATIONS};
+use crate::limits::protocol::{
+    CLOCK_MAX_BYTES, CLOCK_MAX_ENTRIES, CLOCK_OWN_MAX_BYTES, DATA_MAX_BYTES, INTEGER_MAX, PUSH_CLOCKS_MAX_ENTRIES,
+    PUSH_MAX_OPERATIONS,
+};
 
 /// A push without its faulty operations, which only a partial one may have.
 pub(super) struct ReadPush<'a> {
@@ -34,6 +39,8 @@ pub(super) struct ReadPush<'a> {
     pub(super) partial: Option<Partial<'a>>,
     /// Whether a counter that its author has used before is a conflict.
     pub(super) is_strict: bool,
+    /// Whether the client asks for a partial push.
+    pub(super) is_partial: bool,
 }
 
 /// The refused operations of a partial push, and the places of the others.
@@ -56,6 +63,16 @@ pub(super) struct Faulty<'a> {
 
 /// Reads the body of a push.
 pub(super) fn read(body: &Text) -> Result<ReadPush<'_>, ApiError> {
+    read_as(body, false)
+}
+
+/// Reads a push as a partial one, in which an operation with faults stops no other one. An update without data is an
+/// update with `{}`.
+pub(super) fn read_leniently(body: &Text) -> Result<ReadPush<'_>, ApiError> {
+    read_as(body, true)
+}
+
+fn read_as(body: &Text, is_lenient: bool) -> Result<ReadPush<'_>, ApiError> {
     let mut faults = Faults::default();
     let (mut fields, list) = Fields::of_body_with_list(body, &KEYS, "operations", PUSH_MAX_OPERATIONS, &mut faults)?;
     // This client need not be the author of the operations: it may push those of another of its profiles.
@@ -69,16 +86,20 @@ pub(super) fn read(body: &Text) -> Result<ReadPush<'_>, ApiError> {
     let places = cursor.zip(place).map(|(cursor, place)| [cursor, place].into_iter().flatten().collect());
     let push = texts.zip(is_partial).zip(is_strict).zip(places).map(|(((texts, is_partial), is_strict), places)| {
         let places: Vec<Position> = places;
-        let mut found = FaultsFound { all: &mut faults, apart: is_partial.then(BTreeMap::new) };
+        let has_apart = is_partial || is_lenient;
+        let mut found = FaultsFound { all: &mut faults, apart: has_apart.then(BTreeMap::new) };
         let each = texts.iter().enumerate();
-        let read = each.map(|(index, text)| found.of(index, |path, faults| operation(text, body, path, faults)));
+        let entries_left = Cell::new(PUSH_CLOCKS_MAX_ENTRIES);
+        let read = each.map(|(index, text)| {
+            found.of(index, |path, faults| operation(text, (body, &entries_left, is_lenient), path, faults))
+        });
         let operations: Vec<Option<Made>> = read.collect();
         check_ids(&operations, &mut found);
         check_revisions(&operations, &places, &mut found);
         let (texts, operations, partial) = match found.apart {
             None => (texts, operations.into_iter().flatten().collect(), None),
             Some(faults) => {
-                let (texts, operations, partial) = without_faulty(texts, operations, faults);
+                let (texts, operations, partial) = without_faulty((texts, operations), faults, is_lenient);
                 (texts, operations, Some(partial))
             }
         };
@@ -88,7 +109,8 @@ pub(super) fn read(body: &Text) -> Result<ReadPush<'_>, ApiError> {
         let places = if revisions.iter().any(Option::is_some) { places } else { Vec::new() };
         let bases = Bases { revisions, places };
         // A push without its client has a fault.
-        Some(ReadPush { texts, operations, bases, asks_for_place, client_id: client_id?, partial, is_strict })
+        let client_id = client_id?;
+        Some(ReadPush { texts, operations, bases, asks_for_place, client_id, partial, is_strict, is_partial })
     });
     let push = push.flatten();
     faults.into_result(push).map_err(ApiError::BadFields)
@@ -135,9 +157,9 @@ pub(super) const BUILDS_ON_REFUSED: &str = "an earlier operation of the push on 
 
 /// A partial push without its faulty operations.
 fn without_faulty(
-    texts: Vec<&str>,
-    operations: Vec<Option<Made>>,
+    (texts, operations): (Vec<&str>, Vec<Option<Made>>),
     mut faults: BTreeMap<usize, Faults>,
+    is_lenient: bool,
 ) -> (Vec<&str>, Vec<Made>, Partial<'_>) {
     let mut partial = Partial { indexes: Vec::with_capacity(texts.len()), faulty: Vec::with_capacity(faults.len()) };
     let (mut good_texts, mut good) = (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
@@ -145,7 +167,7 @@ fn without_faulty(
     for (index, (text, operation)) in texts.into_iter().zip(operations).enumerate() {
         let faults = faults.remove(&index);
         let (faults, key) = match (faults, operation) {
-            (None, Some(made)) if !refused_keys.contains(&made.operation.key) => {
+            (None, Some(made)) if is_lenient || !refused_keys.contains(&made.operation.key) => {
                 partial.indexes.push(index);
                 good_texts.push(text);
                 good.push(made);
@@ -256,15 +278,25 @@ fn check_revisions(operations: &[Option<Made>], places: &[Position], found: &mut
 pub(super) const OPERATION_KEYS: [&str; 9] =
     ["id", "type", "collection", "docId", "data", "timestamp", "clientId", "vectorClock", "baseRev"];
 
-fn operation(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Option<Made> {
+/// Reads an operation. The number says how many entries its clock may have. So the clocks of a push are bounded
+/// together.
+fn operation(
+    text: &str,
+    (body, entries_left, is_lenient): (&Text, &Cell<usize>, bool),
+    path: Path<'_>,
+    faults: &mut Faults,
+) -> Option<Made> {
     let mut fields = Fields::of_object(text, &OPERATION_KEYS, path, faults)?;
-    let id = fields.required("id", name_in(body));
+    let id = fields.required("id", operation_id(body));
     let kind = fields.required("type", kind);
     let collection = fields.required("collection", name_in(body));
     let document_id = fields.required("docId", name_in(body));
     let data = |text| data(text, body);
     let change = match kind {
         Some(OperationKind::Insert) => fields.required("data", data).map(Change::Insert),
+        Some(OperationKind::Update) if is_lenient && fields.raw("data").is_none_or(|data| data == "null") => {
+            Some(Change::Update(Object::literal("{}")))
+        }
         Some(OperationKind::Update) => fields.required("data", data).map(Change::Update),
         Some(OperationKind::Delete) => Some(Change::Delete),
         None => None,
@@ -281,7 +313,11 @@ fn operation(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Op
             (None, None)
         }
         (true, false) => {
-            let clock = |text: &str, path: Path<'_>, faults: &mut Faults| clock(text, body, path, faults);
+            let clock = |text: &str, path: Path<'_>, faults: &mut Faults| {
+                let clock = clock(text, body, entries_left.get(), path, faults)?;
+                entries_left.set(entries_left.get() - clock.len());
+                Some(clock)
+            };
             (fields.required_inside("vectorClock", clock), Some(None))
         }
         (false, true) => (Some(VectorClock::default()), fields.required("baseRev", revision).map(Some)),
@@ -305,6 +341,14 @@ fn revision(text: &str) -> Result<Rev, String> {
 /// Reads the place of a cursor, or of an earlier answer. The marks of a cursor say nothing about the log.
 fn place(text: &str) -> Result<Option<Position>, String> {
     Ok(cursor(text)?.map(|marked| marked.cursor.position()))
+}
+
+/// Reads the id of an operation, which is not one of the server's own.
+fn operation_id(body: &Text) -> impl Fn(&str) -> Result<OperationId, String> {
+    move |text| {
+        let id: OperationId = name_in(body)(text)?;
+        if is_reserved(&id) { Err("is reserved for the server".to_owned()) } else { Ok(id) }
+    }
 }
 
 /// Reads the author of an operation, which is not a server.
@@ -337,28 +381,28 @@ fn timestamp(text: &str) -> Result<UnixMs, String> {
     }
 }
 
-fn clock(text: &str, body: &Text, path: Path<'_>, faults: &mut Faults) -> Option<VectorClock> {
-    // The entry of the server has a place of its own.
-    let has_own = |client: &str| client == ClientId::clock().as_str();
-    let counters = match json::entries(text, CLOCK_MAX_ENTRIES + 1) {
-        Ok(Bounded::Whole(counters))
-            if counters.len() > CLOCK_MAX_ENTRIES && !counters.iter().any(|(client, _)| has_own(client)) =>
-        {
-            Bounded::TooMany
+/// Reads a clock with so many entries at most. The entry of the server has a place of its own.
+fn clock(text: &str, body: &Text, entries_left: usize, path: Path<'_>, faults: &mut Faults) -> Option<VectorClock> {
+    let (most_bytes, most_entries) = (CLOCK_MAX_BYTES + CLOCK_OWN_MAX_BYTES, CLOCK_MAX_ENTRIES + 1);
+    let counters = match json::entries(text, most_entries.min(entries_left)) {
+        _ if text.len() > most_bytes => Err(format!("must have at most {CLOCK_MAX_BYTES} bytes")),
+        Ok(Bounded::Whole(counters)) => {
+            let has_own = counters.iter().any(|(client, _)| client == ClientId::clock().as_str());
+            if text.len() > CLOCK_MAX_BYTES && !has_own {
+                Err(format!("must have at most {CLOCK_MAX_BYTES} bytes"))
+            } else if counters.len() > CLOCK_MAX_ENTRIES && !has_own {
+                Err(format!("must have at most {CLOCK_MAX_ENTRIES} clients"))
+            } else {
+                Ok(counters)
+            }
         }
-        Ok(counters) => counters,
-        Err(_) => {
-            faults.add(path, "must be an object");
-            return None;
+        Ok(Bounded::TooMany) if entries_left < most_entries => {
+            Err(format!("has more clients than are left of {PUSH_CLOCKS_MAX_ENTRIES} for the push"))
         }
+        Ok(Bounded::TooMany) => Err(format!("must have at most {CLOCK_MAX_ENTRIES} clients")),
+        Err(_) => Err("must be an object".to_owned()),
     };
-    let counters = match counters {
-        Bounded::Whole(counters) => counters,
-        Bounded::TooMany => {
-            faults.add(path, format_args!("must have at most {CLOCK_MAX_ENTRIES} clients"));
-            return None;
-        }
-    };
+    let counters = counters.map_err(|problem| faults.add(path, problem)).ok()?;
     let mut clock = Vec::with_capacity(counters.len());
     for (client, counter) in counters {
         let client_id = ClientId::try_from(part_of(body, client.clone()));

@@ -5,11 +5,14 @@
 //! writers. Every test over HTTP also compares its answers with the description (`tests/endpoints/contract.rs`).
 #![expect(dead_code, reason = "requests are read and long answers written without an intermediate form")]
 
+mod resolved;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use utoipa::{IntoResponses, ToSchema};
 
+use self::resolved::ResolvedOperation;
 use super::error::ErrorBody;
 
 /// A name: 1 to 256 bytes of UTF-8 without control characters.
@@ -79,7 +82,8 @@ struct Made {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct Seen {
-    /// All that the client had seen, this operation included: a counter for each client, at most 1,000 clients.
+    /// All that the client had seen, this operation included: a counter for each client, at most 10,000 clients
+    /// and 256 KiB.
     #[schema(required = false, example = json!({"client-123": 1}))]
     vector_clock: BTreeMap<Name, Counter>,
     /// The revision of the document that the client had seen; 0 if there was none. Above 0, the push needs `cursor`.
@@ -147,6 +151,9 @@ pub(super) struct PushAnswer {
     accepted: Vec<Operation>,
     /// Operations whose author had not seen the document's current state. They changed nothing.
     conflicts: Vec<Conflict>,
+    /// Accepted operations whose author had not seen the document's content, if the server has resolved conflicts.
+    #[schema(required = false)]
+    resolved: Vec<ResolvedOperation>,
     /// Operations that are at fault, and those that may build on them, in the order of the push. They changed nothing.
     /// Only for a partial push.
     #[schema(required = false)]
@@ -269,6 +276,9 @@ pub(super) struct ChangesRequest {
     /// With `cursor`: whether each operation has the subject that pushed it. For the roles `admin` and `service`.
     #[schema(required = false, default = false)]
     subjects: bool,
+    /// With `cursor`: whether each resolution says what was resolved. For the roles `admin` and `service`.
+    #[schema(required = false, default = false)]
+    resolutions: bool,
     /// Ignored: the cursor, or the client's id and `since`, say what a client has.
     #[schema(required = false)]
     vector_clock: BTreeMap<String, Value>,
@@ -333,6 +343,10 @@ struct PulledOperation {
     /// With `"subjects":true`: the subject that pushed the operation, if the log has it.
     #[schema(required = false, example = "ann")]
     subject: String,
+    /// With `"resolutions":true`: the outcome of a conflict, the relation of the clocks, the winner, and the operation
+    /// if a part of it is lost.
+    #[schema(required = false)]
+    resolution: BTreeMap<String, Value>,
 }
 
 /// A document: its data, and the keys of the server.

@@ -1,5 +1,6 @@
 //! The settings about sign-in: which requests are accepted, and which tokens.
 
+pub(super) mod conflicts;
 pub(super) mod rules;
 
 use std::path::PathBuf;

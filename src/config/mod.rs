@@ -20,6 +20,7 @@ mod variables;
 use self::defaults::Defaults;
 use self::variables::Variables;
 
+pub use self::auth::conflicts::parse as parse_policies;
 pub use self::auth::rules::{BadRulesText, parse as parse_rules};
 pub use self::auth::{AuthConfig, JwtConfig, KeyConfig, TenantConfig, TokenConfig};
 pub use self::growth::CompactionConfig;
@@ -40,6 +41,7 @@ pub use self::variables::ConfigError;
 
 use crate::core::access::rules::Rules;
 use crate::core::decide::quota::Quota;
+use crate::core::policy::Policies;
 
 /// The settings of a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +53,10 @@ pub struct Config {
     pub auth: AuthConfig,
     /// The documents that each principal may see and change.
     pub rules: Rules,
+    /// The policies for operations whose authors had not seen the content of the documents.
+    pub policies: Policies,
+    /// Whether operations of original clients that cannot be decided are kept in quarantine, instead of refused.
+    pub has_quarantine: bool,
     /// The store of operations and documents.
     pub store: StoreConfig,
     /// The treatment of requests before they reach the routes.
@@ -96,6 +102,8 @@ impl Config {
             listen,
             auth,
             rules: auth::rules::read(&variables)?,
+            policies: auth::conflicts::read(&variables)?,
+            has_quarantine: auth::conflicts::has_quarantine(&variables)?,
             store: StoreConfig::read(&variables, defaults.pool_size)?,
             http: HttpConfig::read(&variables, defaults, strangers_reach_it)?,
             connections: ConnectionConfig::read(&variables)?,

@@ -3,7 +3,7 @@
 use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 58] = [
+pub const VARIABLES: [&str; 61] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -23,6 +23,8 @@ pub const VARIABLES: [&str; 58] = [
     "BIND",
     "COMPACT_EVERY_HOURS",
     "COMPACT_OLDER_THAN_DAYS",
+    "CONFLICT_DELETES",
+    "CONFLICT_POLICY",
     "CONNECTIONS_PER_ADDRESS",
     "CONSOLE",
     "DRAIN_SECONDS",
@@ -39,6 +41,7 @@ pub const VARIABLES: [&str; 58] = [
     "MONGO_SECRET_ARN",
     "MONGO_URI",
     "MONGO_URI_FILE",
+    "POISON",
     "POOL_SIZE",
     "PORT",
     "POSTGRES_CA_FILE",

@@ -267,6 +267,22 @@ macro_rules! for_each_conformance_check {
                 ]
             }
             service {
+                conflicts: [
+                    a_resolution_takes_the_place_of_its_operation_and_both_ids_are_known,
+                    an_operation_takes_effect_once_although_another_server_does_not_resolve_it,
+                    a_merge_knows_the_writer_of_each_key_from_push_to_push,
+                    a_collection_may_change_its_policy_between_pushes,
+                    deleted_data_come_back_with_a_later_update_until_the_log_forgets_them,
+                    a_delete_wins_over_a_later_edit_that_has_not_seen_it,
+                    what_was_lost_is_kept_with_the_resolution_until_compaction,
+                    what_was_lost_is_hidden_from_restricted_readers,
+                    pushes_that_share_a_commit_see_each_others_resolutions,
+                    a_write_of_the_server_takes_effect_under_every_policy,
+                    pulls_of_every_kind_lead_to_the_resolved_document,
+                    a_load_counts_the_stamps_of_documents,
+                    an_application_resolves_conflicts_itself,
+                    operations_that_cannot_be_decided_are_kept_in_a_bounded_quarantine,
+                ]
                 hooks: [
                     an_observer_hears_of_each_request_with_its_own_principal,
                     an_observer_that_panics_changes_no_answer,
@@ -386,6 +402,7 @@ macro_rules! for_each_conformance_check {
                     an_operation_names_the_revision_that_its_author_saw,
                     clients_with_clocks_and_with_revisions_see_each_others_edits,
                     later_operations_of_a_push_have_seen_the_earlier_ones,
+                    a_policy_resolves_operations_that_name_earlier_revisions,
                     a_client_gets_each_counter_from_one_server,
                     a_push_with_a_place_of_another_log_is_refused,
                     pushes_with_revisions_that_share_a_commit_see_each_other,
@@ -402,6 +419,9 @@ macro_rules! for_each_conformance_check {
                     what_is_pushed_during_an_export_is_in_it,
                     original_clients_lose_nothing_by_a_move,
                     an_erased_document_leaves_no_data,
+                    what_is_kept_beside_resolutions_is_counted_shown_and_erased,
+                    a_moved_tenant_resolves_conflicts_as_before,
+                    a_quarantine_is_not_a_tenant_of_its_own_for_an_operator,
                     the_history_of_a_document_is_read_in_parts,
                     a_client_that_is_forgotten_is_answered_from_the_beginning,
                     it_is_known_how_much_a_compaction_would_remove,

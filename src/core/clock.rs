@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
-use super::json::{BadJson, Members, Object, integer};
+use super::json::{BadJson, ByteCount, Members, Object, Sink as _, integer};
 use super::names::{ClientId, FromStore as _};
 #[cfg(any(test, feature = "sqlite", feature = "postgres", feature = "mongodb"))]
 use super::text::{Text, part_of};
@@ -48,6 +48,12 @@ impl VectorClock {
         self.0.counters.get(client).copied().unwrap_or(0)
     }
 
+    /// The same of a client whose id is a text.
+    #[must_use]
+    pub(crate) fn counter_of(&self, client: &str) -> u64 {
+        self.0.counters.get(client).copied().unwrap_or(0)
+    }
+
     /// Sets the counter of a client.
     pub fn set(&mut self, client: ClientId, counter: u64) {
         self.counters_mut().insert(client, counter);
@@ -67,6 +73,27 @@ impl VectorClock {
     /// Whether the clock has an entry for a client, even if its counter is 0.
     pub(crate) fn contains(&self, client: &ClientId) -> bool {
         self.0.counters.contains_key(client)
+    }
+
+    /// How many entries it has beside that of [`ClientId::clock`].
+    pub(crate) fn client_entries(&self) -> usize {
+        self.len() - usize::from(self.contains(ClientId::clock()))
+    }
+
+    /// How many bytes it has without the entry of [`ClientId::clock`].
+    pub(crate) fn client_bytes(&self) -> usize {
+        let server = ClientId::clock();
+        let own = if self.contains(server) { Self::entry_bytes(server, self.get(server)) } else { 0 };
+        self.json().as_str().len().saturating_sub(own)
+    }
+
+    /// How many bytes an entry has in a clock with others.
+    pub(crate) fn entry_bytes(client: &ClientId, counter: u64) -> usize {
+        ByteCount::of(|count| {
+            count.push_string(client.as_str());
+            count.push_json(":,");
+            count.push_number(counter);
+        })
     }
 
     /// Whether the clock has no clients.

@@ -7,17 +7,26 @@ mod claims;
 mod content;
 mod outcome;
 pub mod owners;
+pub mod policy;
 pub mod quota;
-mod states;
+mod resolve;
 pub mod turn;
 mod working;
 pub mod write;
 
-pub use self::batch::{Batch, DocumentWrite};
+use std::collections::HashSet;
+
+pub(crate) use self::base::fits;
+pub use self::batch::{Batch, DocumentWrite, Resolution};
 pub use self::outcome::{
-    Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Reached, Refused, Snapshot,
+    Conflict, ConflictRelation, CustomAnswer, Decision, OperationRefused, Outcome, Push, Reached, Refused, Resolved,
+    Snapshot, StoredStamps,
 };
+use self::policy::ConflictPolicy;
+pub use self::resolve::{Survival, is_reserved, resolution_id};
+pub(crate) use self::resolve::{are_stamps, resolution_of};
 use self::working::WorkingSet;
+use super::document::Document;
 use super::names::{ClientId, DocumentKey, OperationId};
 use super::numbers::{Seq, UnixMs};
 use super::operation::Operation;
@@ -53,7 +62,8 @@ pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: UnixMs) -> (Vec<
 pub(crate) fn read_bytes(pushes: &[Push<'_>], snapshot: &Snapshot) -> usize {
     let data = operations_of(pushes).filter_map(|operation| operation.change.data());
     let stored = snapshot.documents.values().filter_map(|document| document.data.as_ref());
-    data.chain(stored).map(|data| data.as_str().len()).sum()
+    let stamps: usize = snapshot.stamps.values().map(StoredStamps::bytes).sum();
+    data.chain(stored).map(|data| data.as_str().len()).sum::<usize>() + stamps
 }
 
 /// The ids that a decision about these pushes needs, each once.
@@ -63,6 +73,34 @@ pub(crate) fn ids_of(pushes: &[Push<'_>]) -> Vec<OperationId> {
     ids.sort_unstable();
     ids.dedup();
     ids
+}
+
+/// The operations of these pushes about which the application has to decide, at most one for each document, with the
+/// documents. They are those whose authors have not seen the content, under the policy
+/// [`Custom`](policy::ConflictPolicy::Custom).
+#[must_use]
+pub(crate) fn undecided<'a>(
+    pushes: &[Push<'a>],
+    snapshot: &'a Snapshot,
+    now_ms: UnixMs,
+) -> Vec<(&'a Operation, &'a Document)> {
+    let mut working = WorkingSet::new(snapshot, now_ms);
+    let mut keys = HashSet::new();
+    let mut undecided = Vec::new();
+    for push in pushes.iter().filter(|push| push.policies.include(ConflictPolicy::Custom)) {
+        let new = |operation: &Operation| !snapshot.known.contains(&operation.id);
+        for (index, operation) in push.operations.iter().enumerate().filter(|(_, operation)| new(operation)) {
+            if push.policies.of(&operation.key.collection).0 == ConflictPolicy::Custom
+                && !keys.contains(&operation.key)
+                && let Some(document) = snapshot.documents.get(&operation.key)
+                && working.is_undecided(operation, push.bases.of(index), push.is_strict)
+            {
+                keys.insert(&operation.key);
+                undecided.push((operation, document));
+            }
+        }
+    }
+    undecided
 }
 
 /// The client ids whose owners a decision about these pushes needs, each once.

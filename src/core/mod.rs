@@ -16,4 +16,5 @@ mod pull;
 pub mod text;
 pub(crate) mod wire;
 
+pub use self::decide::policy;
 pub use self::pull::{cursor, feed, fingerprint, page, places, progress};

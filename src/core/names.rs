@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use super::text::Text;
+use super::text::{Text, sha256_hex};
 use crate::limits::protocol::NAME_MAX_BYTES;
 
 /// Why a text is not a name.
@@ -158,6 +158,28 @@ name! {
 name! {
     /// The id of a document in its collection.
     DocumentId
+}
+
+/// The beginning of the names of tenants that have the quarantine of another one.
+const QUARANTINE: &str = "syncflow-server:quarantine:";
+
+impl TenantId {
+    /// The tenant that has this one's operations in quarantine. Its name ends with this one's, or with the hash of it
+    /// if it would be too long.
+    #[must_use]
+    pub(crate) fn quarantine(&self) -> Self {
+        let name = self.as_str();
+        if QUARANTINE.len() + name.len() <= NAME_MAX_BYTES {
+            return Self::from_store(format!("{QUARANTINE}{name}"));
+        }
+        Self::from_store(format!("{QUARANTINE}{}", sha256_hex(name)))
+    }
+
+    /// Whether it has the quarantine of a tenant. No principal has such a tenant.
+    #[must_use]
+    pub(crate) fn is_quarantine(&self) -> bool {
+        self.as_str().starts_with(QUARANTINE)
+    }
 }
 
 /// The beginning of the client id of each server.

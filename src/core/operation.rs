@@ -173,6 +173,9 @@ pub struct LogEntry {
     pub rev: Option<Rev>,
     /// The subject that pushed the operation, if that was asked for and the log has it.
     pub subject: Option<Subject>,
+    /// How a conflict was resolved, if the entry is a resolution and that was asked for. The object has the outcome,
+    /// the relation of the clocks, the winner, and the operation if a part of it is lost.
+    pub resolution: Option<Object>,
 }
 
 impl LogEntry {
@@ -202,6 +205,7 @@ impl LogEntry {
             clock: Object::literal("{}"),
             rev: None,
             subject: None,
+            resolution: None,
         }
     }
 

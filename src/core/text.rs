@@ -1,11 +1,13 @@
 //! Texts that are cheap to clone. Texts that are read together share their memory.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::str::{self, Utf8Error};
 
 use crate::limits::protocol::TEXT_CHUNK_MAX_BYTES;
 use bytes::BytesMut;
 use bytestring::ByteString;
+use sha2::{Digest as _, Sha256};
 
 /// A text that is cheap to clone.
 pub type Text = ByteString;
@@ -16,6 +18,16 @@ pub(crate) fn part_of(whole: &Text, part: Cow<'_, str>) -> Text {
         Cow::Borrowed(part) => whole.slice_ref(part),
         Cow::Owned(copy) => copy.into(),
     }
+}
+
+/// The SHA-256 of a text, in hexadecimal digits.
+pub(crate) fn sha256_hex(text: &str) -> String {
+    let mut digits = String::new();
+    for byte in Sha256::digest(text.as_bytes()) {
+        // A string takes everything.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// The size of a pool's first chunk, in bytes. Each further one is twice as large. A row that does not fit gets its own

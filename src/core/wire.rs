@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::decide::{Conflict, Outcome};
+use super::decide::{Conflict, Outcome, Resolved};
 use super::document::{Document, LiveDocument};
 use super::json::{ByteCount, Members, Object, ObjectWriter, Sink};
 use super::names::DocumentId;
@@ -38,6 +38,9 @@ impl LogEntry {
             }
             if let Some(subject) = &self.subject {
                 object.string("subject", subject.as_str());
+            }
+            if let Some(resolution) = &self.resolution {
+                object.raw("resolution", resolution.as_str());
             }
         });
     }
@@ -97,12 +100,12 @@ impl Outcome {
         match self {
             Self::Conflict(conflict) => conflict.write_members(synced, operation),
             Self::Forbidden(document) => write_server_side(FORBIDDEN, document.as_deref(), synced, operation),
-            Self::Applied | Self::Duplicate | Self::Reached(_) | Self::Refused(_) => return false,
+            Self::Applied | Self::Duplicate | Self::Reached(_) | Self::Refused(_) | Self::Resolved(_) => return false,
         }
         true
     }
 
-    /// The greatest size of the server's side in an answer, in bytes. 0 if there is none.
+    /// The greatest size of the server's side in an answer, or of a resolution, in bytes. 0 if there is neither.
     pub(crate) fn conflict_bytes(&self) -> usize {
         match self {
             Self::Conflict(_) | Self::Forbidden(_) => {
@@ -113,8 +116,29 @@ impl Outcome {
                 };
                 ByteCount::of(write) + SEPARATOR_BYTES
             }
+            Self::Resolved(resolved) => resolved.wire_bytes(),
             Self::Applied | Self::Duplicate | Self::Reached(_) | Self::Refused(_) => 0,
         }
+    }
+}
+
+impl Resolved {
+    /// Writes the resolution as the answer of a push has it.
+    pub(crate) fn write(&self, sink: &mut impl Sink) {
+        ObjectWriter::write(sink, |object| {
+            object.string("id", self.id.as_str());
+            object.string("operation", self.operation_id.as_str());
+            object.string("outcome", self.survival.as_str());
+            if let Some(lost) = &self.lost {
+                object.raw("lost", lost.as_str());
+            }
+        });
+    }
+
+    /// The size in an answer, in bytes.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        ByteCount::of(|count| self.write(count)) + SEPARATOR_BYTES
     }
 }
 
@@ -239,6 +263,7 @@ mod tests {
                 clock: Object::literal(r#"{"a":1}"#),
                 rev: None,
                 subject: None,
+                resolution: None,
             };
             let mut json = String::new();
             entry.write(&mut json);

@@ -18,6 +18,7 @@ use crate::api::{self, Endpoint};
 use crate::config::{Config, ConfigError, StoreConfig, WakeConfig};
 use crate::core::access::rules::Rules;
 use crate::core::decide::quota::Quota;
+use crate::core::policy::Policies;
 use crate::limits::lambda::LAMBDA_ANSWER_MARGIN_MS;
 use crate::runtime::metrics::{CountWork, MeasuredStore, Recorder};
 use crate::runtime::{Access, TokioHost, open_store};
@@ -28,6 +29,8 @@ pub(super) struct LazyService {
     config: StoreConfig,
     quota: Quota,
     rules: Rules,
+    policies: Policies,
+    has_quarantine: bool,
     /// Whether clients are told when to ask again, because nothing wakes them.
     is_polled: bool,
     #[cfg(feature = "aws")]
@@ -41,6 +44,8 @@ impl LazyService {
             config: config.store.clone(),
             quota: config.quota,
             rules: config.rules.clone(),
+            policies: config.policies.clone(),
+            has_quarantine: config.has_quarantine,
             is_polled: config.wake == WakeConfig::Polls,
             #[cfg(feature = "aws")]
             wake_ups: match &config.wake {
@@ -66,7 +71,9 @@ impl LazyService {
                 Some(wake_ups) => service.with_observer(wake_ups.observer()),
                 None => service,
             };
-            Ok(Arc::new(service.with_quota(self.quota).with_rules(self.rules.clone())))
+            let service = service.with_quota(self.quota).with_rules(self.rules.clone());
+            let service = service.with_conflict_policies(self.policies.clone());
+            Ok(Arc::new(if self.has_quarantine { service.with_quarantine() } else { service }))
         };
         self.service.get_or_try_init(open).await
     }

@@ -7,12 +7,14 @@
 //! Source of the format: "Specification: Embedded metric format" in the Amazon CloudWatch User Guide.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
 use super::invocation::Invocation;
+use crate::core::decide::Survival;
 use crate::limits::lambda::METRICS_LINE_MAX_VALUES;
 use crate::runtime::metrics::{ACCEPTED, CONFLICTING, Counted as Event, DUPLICATE, FORBIDDEN, Recorder};
 
@@ -27,6 +29,9 @@ const COLD_START: (&str, &str) = ("ColdStart", "Count");
 const OPERATIONS_ACCEPTED: (&str, &str) = ("OperationsAccepted", "Count");
 const OPERATIONS_DUPLICATE: (&str, &str) = ("OperationsDuplicate", "Count");
 const OPERATIONS_IN_CONFLICT: (&str, &str) = ("OperationsInConflict", "Count");
+const OPERATIONS_WON: (&str, &str) = ("OperationsWon", "Count");
+const OPERATIONS_LOST: (&str, &str) = ("OperationsLost", "Count");
+const OPERATIONS_MERGED: (&str, &str) = ("OperationsMerged", "Count");
 const OPERATIONS_FORBIDDEN: (&str, &str) = ("OperationsForbidden", "Count");
 const OPERATIONS_PULLED: (&str, &str) = ("OperationsPulled", "Count");
 const ENTRIES_COMPACTED: (&str, &str) = ("EntriesCompacted", "Count");
@@ -47,6 +52,8 @@ pub(super) struct Metrics {
 #[derive(Debug, Default)]
 struct Counted {
     pushed: Option<CountedPush>,
+    /// The resolved conflicts of each policy, by what survived of the operations.
+    resolved: BTreeMap<(&'static str, &'static str), usize>,
     pulled_operations: Option<u64>,
     compacted_entries: Option<u64>,
     #[cfg(feature = "aws")]
@@ -99,7 +106,15 @@ impl Metrics {
             first.push((STORE_LATENCY, json!(latencies)));
             first.push((STORE_ERRORS, json!(counted.store_errors)));
         }
-        let mut lines = vec![self.line(invocation, first, now)];
+        let mut line = self.line(invocation, first, now);
+        if !counted.resolved.is_empty() {
+            let policies = counted
+                .resolved
+                .iter()
+                .map(|((policy, survival), count)| json!({"policy": policy, "outcome": survival, "count": count}));
+            line["Policies"] = policies.collect();
+        }
+        let mut lines = vec![line];
         lines.extend(latencies.map(|more| self.line(invocation, vec![(STORE_LATENCY, json!(more))], now)));
         lines
     }
@@ -140,6 +155,16 @@ impl Counted {
             values.push((OPERATIONS_DUPLICATE, json!(duplicates)));
             values.push((OPERATIONS_IN_CONFLICT, json!(conflicts)));
             values.extend(forbidden.map(|forbidden| (OPERATIONS_FORBIDDEN, json!(forbidden))));
+        }
+        if !self.resolved.is_empty() {
+            for (metric, survival) in [
+                (OPERATIONS_WON, Survival::Won),
+                (OPERATIONS_LOST, Survival::Lost),
+                (OPERATIONS_MERGED, Survival::Merged),
+            ] {
+                let of_all = self.resolved.iter().filter(|((_, of), _)| *of == survival.as_str());
+                values.push((metric, json!(of_all.map(|(_, count)| count).sum::<usize>())));
+            }
         }
         values.extend(self.pulled_operations.map(|pulled| (OPERATIONS_PULLED, json!(pulled))));
         values.extend(self.compacted_entries.map(|compacted| (ENTRIES_COMPACTED, json!(compacted))));
@@ -184,6 +209,7 @@ impl Recorder for EmbeddedMetrics {
                     _ => {}
                 }
             }
+            Event::Resolved { policy, outcome } => *counted.resolved.entry((policy, outcome)).or_default() += 1,
             Event::Page { operations } => *counted.pulled_operations.get_or_insert_default() += operations,
             Event::Compacted { entries } => *counted.compacted_entries.get_or_insert_default() += entries,
             Event::StoreCall { took, is_answered, .. } => {
@@ -237,6 +263,18 @@ mod tests {
             "StoreLatency": [1.5, 0.25], "StoreErrors": 0,
         });
         assert_eq!(lines(&counted), [expected]);
+    }
+
+    #[test]
+    fn resolved_conflicts_are_counted_by_outcome_and_listed_by_policy() {
+        let counted = Counted {
+            resolved: [(("merge", "lost"), 2), (("merge", "won"), 1), (("server-wins", "lost"), 3)].into(),
+            ..Counted::default()
+        };
+        let lines = lines(&counted);
+        let counts = ["OperationsWon", "OperationsLost", "OperationsMerged"].map(|metric| lines[0][metric].clone());
+        assert_eq!(counts, [json!(1), json!(5), json!(0)]);
+        assert_eq!(lines[0]["Policies"][2], json!({"policy": "server-wins", "outcome": "lost", "count": 3}));
     }
 
     #[test]

@@ -28,8 +28,30 @@ pub const JSON_MAX_LEVELS: usize = 64;
 /// Longest id, collection or client id, in bytes of UTF-8; the shortest is one byte.
 pub const NAME_MAX_BYTES: usize = 256;
 
-/// Most clients in one vector clock.
-pub const CLOCK_MAX_ENTRIES: usize = 1_000;
+/// Most clients in one vector clock. An original client has an entry for every client that it ever met.
+pub const CLOCK_MAX_ENTRIES: usize = 10_000;
+
+/// Most clients in all vector clocks of one push together, because an entry takes memory beside its text.
+pub const PUSH_CLOCKS_MAX_ENTRIES: usize = 1_000_000;
+
+/// Largest vector clock, in bytes of its JSON.
+pub const CLOCK_MAX_BYTES: usize = 256 * 1024;
+
+/// How many bytes a vector clock may have beside these for the entry that the server adds.
+pub const CLOCK_OWN_MAX_BYTES: usize = 64;
+
+/// How far ahead of the server's clock the time of an operation counts when a conflict is resolved, in milliseconds.
+pub const STAMP_AHEAD_MAX_MS: u64 = 60_000;
+
+/// Most operations that the server remembers as later than the writer of a content, which had seen them.
+pub const STAMP_MAX_ENTRIES: usize = 8;
+
+/// Most keys of a document that are merged one by one. The keys of a larger document are resolved together.
+pub const STAMPS_MAX_KEYS: usize = 1_000;
+
+/// Most bytes of the text that says who wrote which key of a document. If it would be larger, the keys are resolved
+/// together.
+pub const STAMPS_MAX_BYTES: usize = 128 * 1024;
 
 /// The limit for all clocks that the server derives for one push, in bytes. A single one always fits.
 pub const PUSH_DERIVED_CLOCKS_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -65,7 +87,7 @@ pub const FEED_MAX_PLACES: usize = 20_000;
 
 /// Largest page of a pull or a query, in bytes of JSON, one of its rows counted twice.
 ///
-/// No single row comes near: `data` and a vector clock of 1,000 names whose every character is escaped have 1.6 MB. In
+/// No single row comes near: `data` and a vector clock have 1.25 MiB, and what was lost in a conflict as much again. In
 /// base64 a page stays below [`LAMBDA_ANSWER_MAX_BYTES`](super::lambda::LAMBDA_ANSWER_MAX_BYTES).
 pub const PAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
 

@@ -132,6 +132,21 @@ pub const ANNOUNCED_MAX_TENANTS: usize = 10_000;
 /// The pause between two reads of newest places, in milliseconds.
 pub const WAKE_PAUSE_MS: u64 = 10;
 
+/// Most documents in the quarantine of a tenant. An operation usually takes one.
+pub const QUARANTINE_MAX_DOCUMENTS: usize = 1_000;
+
+/// Most bytes that the quarantine of a tenant keeps.
+pub const QUARANTINE_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// The part of an operation that one document of the quarantine has, in bytes. Escaped it may be twice as long.
+pub const QUARANTINE_PART_MAX_BYTES: usize = 400 * 1024;
+
+/// Most documents that are put into quarantine with one commit.
+pub const QUARANTINE_COMMIT_MAX_DOCUMENTS: usize = 10;
+
+/// How long an application may take to resolve the conflicts of one commit, in milliseconds. The operations that are
+/// left are answered as conflicts.
+pub const RESOLVER_TIME_MAX_MS: u64 = 1_000;
 /// The shortest pause that clients are asked to make between two pulls, in seconds.
 pub const POLL_AFTER_MIN_SECONDS: u64 = 5;
 

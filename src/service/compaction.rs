@@ -52,6 +52,9 @@ impl SyncService {
             self.hooks.compacted(tenant, done.deleted_entries);
             let is_late = self.host.now_ms().ms_since(began_ms) >= time_max_ms;
             if done.is_finished || is_late {
+                if self.has_quarantine && !tenant.is_quarantine() {
+                    self.expire_quarantine(tenant, step.received_until_ms).await?;
+                }
                 return Ok(Compaction { deleted_entries, is_finished: done.is_finished });
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::access::Principal;
-use crate::core::decide::{Conflict, Outcome};
+use crate::core::decide::{Conflict, Outcome, Resolved};
 use crate::core::names::{Subject, TenantId};
 use crate::core::operation::{LogEntry, Operation};
 
@@ -61,6 +61,10 @@ pub trait Observer: Send + Sync + 'static {
 
     /// Operations of one push had taken effect before, and changed nothing now: their client repeated them.
     fn repeated(&self, _caller: Caller<'_>, _operations: &[&Operation]) {}
+
+    /// Conflicts of one push were resolved by the server, and the resolutions are durable. [`Observer::accepted`] is
+    /// told of these operations too.
+    fn resolved(&self, _caller: Caller<'_>, _resolved: &[(&Operation, &Resolved)]) {}
 
     /// Operations of one push are in conflict with the server's documents, and changed nothing.
     fn conflicts(&self, _caller: Caller<'_>, _conflicts: &[(&Operation, &Conflict)]) {}
@@ -144,10 +148,14 @@ impl Hooks {
             return;
         }
         let (mut accepted, mut repeated, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut forbidden = Vec::new();
+        let (mut forbidden, mut resolutions) = (Vec::new(), Vec::new());
         for (operation, outcome) in operations.iter().zip(outcomes) {
             match outcome {
                 Outcome::Applied => accepted.push(operation),
+                Outcome::Resolved(resolved) => {
+                    accepted.push(operation);
+                    resolutions.push((operation, &**resolved));
+                }
                 Outcome::Reached(reached) if reached.is_new => accepted.push(operation),
                 Outcome::Duplicate | Outcome::Reached(_) => repeated.push(operation),
                 Outcome::Conflict(conflict) => conflicts.push((operation, &**conflict)),
@@ -160,6 +168,9 @@ impl Hooks {
         }
         if !repeated.is_empty() {
             self.tell(|observer| observer.repeated(caller, &repeated));
+        }
+        if !resolutions.is_empty() {
+            self.tell(|observer| observer.resolved(caller, &resolutions));
         }
         if !conflicts.is_empty() {
             self.tell(|observer| observer.conflicts(caller, &conflicts));

@@ -28,8 +28,8 @@ pub use follow::{Followed, FollowedBatch, Follower};
 pub use hooks::{Caller, InvalidOperation, Observer};
 pub use host::Host;
 pub use pull::{PullFrom, PullRequest, Pulled, PulledPage};
-pub use push::PushRequest;
-pub use push_lane::Pushed;
+pub use push::{PushRequest, QUARANTINE, Undecidable};
+pub use push_lane::{Pushed, Resolution, Resolver};
 pub use wakes::Wakes;
 pub use write::{BadData, Write, Written};
 
@@ -43,6 +43,7 @@ use crate::core::document::{Document, LiveDocument};
 use crate::core::names::{BadName, ClientId, DocumentKey, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::Operation;
+use crate::core::policy::Policies;
 use crate::limits::service::{CLIENT_ACTIVE_MS, CLOCKS_APART_MAX_MS};
 use crate::store::{ClientProgress, LoadRequest, Query, QueryPage, Result, Stats, Store};
 
@@ -57,6 +58,9 @@ pub struct SyncService {
     writer_id: ClientId,
     quota: Quota,
     rules: Rules,
+    policies: Policies,
+    resolver: Option<Arc<dyn Resolver>>,
+    has_quarantine: bool,
     hub: Arc<wakes::Hub>,
     /// The pauses of clients that nothing wakes.
     polls: Option<wakes::polls::Polls>,
@@ -78,6 +82,9 @@ impl SyncService {
             writer_id: ClientId::server(),
             quota: Quota::default(),
             rules: Rules::default(),
+            policies: Policies::default(),
+            resolver: None,
+            has_quarantine: false,
             polls: None,
             is_draining: AtomicBool::new(false),
             pushes: lanes::InProgress::default(),
@@ -133,6 +140,21 @@ impl SyncService {
     #[must_use]
     pub fn with_rules(self, rules: Rules) -> Self {
         Self { rules, ..self }
+    }
+
+    /// Says what becomes of operations whose authors had not seen the content of the documents.
+    ///
+    /// All services over one database need the same policies. They can be changed at any time.
+    #[must_use]
+    pub fn with_conflict_policies(self, policies: Policies) -> Self {
+        Self { policies, ..self }
+    }
+
+    /// Resolves the conflicts of collections with the policy [`Custom`](crate::core::policy::ConflictPolicy::Custom).
+    /// Without a resolver they are answered as conflicts.
+    #[must_use]
+    pub fn with_resolver(self, resolver: impl Resolver) -> Self {
+        Self { resolver: Some(Arc::new(resolver)), ..self }
     }
 
     /// Says in the answers to pulls when it is worth pulling again, for clients that nothing wakes.
@@ -286,12 +308,16 @@ impl SyncService {
         self.store.query(tenant, query).await
     }
 
-    /// The same for a principal. Documents that it may not see are left out.
+    /// The same for a principal. Documents that it may not see are left out. For an admin that sees everything, the
+    /// collection [`QUARANTINE`] has the operations of its tenant that are in quarantine.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn query_as(&self, principal: &Principal, query: Query) -> Result<QueryPage> {
         let view = self.rules.view(principal);
+        if self.shows_quarantine(principal, &view, &query.collection) {
+            return self.store.query(&principal.tenant.quarantine(), query).await;
+        }
         self.store.query(&principal.tenant, Query { view, ..query }).await
     }
 

@@ -55,6 +55,8 @@ pub struct PullRequest {
     pub view: Option<u64>,
     /// Whether operations after a cursor are to have the subjects that pushed them.
     pub with_subjects: bool,
+    /// Whether resolutions after a cursor are to say what was resolved.
+    pub with_resolutions: bool,
 }
 
 impl PullRequest {
@@ -62,7 +64,8 @@ impl PullRequest {
     #[must_use]
     pub fn new(from: PullFrom) -> Self {
         let (client_id, max_operations) = (None, PAGE_DEFAULT_OPERATIONS);
-        Self { from, client_id, max_operations, view: None, with_subjects: false }
+        let (with_subjects, with_resolutions) = (false, false);
+        Self { from, client_id, max_operations, view: None, with_subjects, with_resolutions }
     }
 
     /// The same request of a client.
@@ -88,6 +91,13 @@ impl PullRequest {
     #[must_use]
     pub fn with_subjects(self) -> Self {
         Self { with_subjects: true, ..self }
+    }
+
+    /// The same request for resolutions with what was resolved, as far as the log has it. Whether the caller may see
+    /// that is for the caller of the service to decide. A principal that may not see every document gets none of it.
+    #[must_use]
+    pub fn with_resolutions(self) -> Self {
+        Self { with_resolutions: true, ..self }
     }
 }
 
@@ -237,18 +247,24 @@ impl SyncService {
     }
 
     async fn pull_from(&self, puller: Puller<'_>, view: View, request: PullRequest) -> Result<Pulled, ServiceError> {
-        let PullRequest { from, client_id, max_operations, with_subjects, view: _ } = request;
+        let PullRequest { from, client_id, max_operations, with_subjects, with_resolutions, view: _ } = request;
+        let changes = |cursor, feed, max_operations, client_id| ChangesRequest {
+            cursor,
+            feed,
+            max_operations,
+            client_id,
+            view,
+            with_subjects,
+            with_resolutions,
+        };
         match (from, client_id) {
             (PullFrom::Cursor(cursor), client_id) => {
-                let feed = Feed::Operations;
-                let request = ChangesRequest { cursor, feed, max_operations, client_id, view, with_subjects };
-                self.pull_after(puller, request).await
+                self.pull_after(puller, changes(cursor, Feed::Operations, max_operations, client_id)).await
             }
             (PullFrom::Documents { after: cursor, collections }, client_id) => {
                 let feed = Feed::Documents { collections };
                 let max_operations = feed.page_limit(max_operations);
-                let request = ChangesRequest { cursor, feed, max_operations, client_id, view, with_subjects };
-                self.pull_after(puller, request).await
+                self.pull_after(puller, changes(cursor, feed, max_operations, client_id)).await
             }
             (PullFrom::Since(since), None) => {
                 let after = TimePlace::after_timestamp(since);

@@ -1,8 +1,11 @@
 //! Push: the operations of clients, decided and committed in groups.
 
+mod quarantine;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+pub use self::quarantine::{QUARANTINE, Undecidable};
 use super::SyncService;
 use super::error::ServiceError;
 use super::group_commit::GroupCommit;
@@ -36,6 +39,8 @@ pub struct PushRequest {
     /// Whether operations that are refused stop only those that follow on the same documents. Each of both has the
     /// outcome [`Outcome::Refused`].
     pub is_partial: bool,
+    /// Whether a refused operation of a partial push stops no other one.
+    pub is_lenient: bool,
     /// Whether an operation is in conflict if its author's counter is not greater than in the document's clock. Without
     /// this, two devices that use one client id overwrite each other's edits unnoticed.
     pub is_strict: bool,
@@ -46,8 +51,8 @@ impl PushRequest {
     #[must_use]
     pub fn new(operations: Vec<Operation>) -> Self {
         let conflicts_max_bytes = PUSH_CONFLICTS_MAX_BYTES;
-        let (bases, client_id, is_partial, is_strict) = (Bases::default(), None, false, false);
-        Self { operations, bases, client_id, conflicts_max_bytes, is_partial, is_strict }
+        let (bases, client_id, is_partial, is_lenient, is_strict) = (Bases::default(), None, false, false, false);
+        Self { operations, bases, client_id, conflicts_max_bytes, is_partial, is_lenient, is_strict }
     }
 
     /// The same push, whose operations name these revisions in place of clocks.
@@ -72,6 +77,12 @@ impl PushRequest {
     #[must_use]
     pub fn partial(self) -> Self {
         Self { is_partial: true, ..self }
+    }
+
+    /// The same push, in which a refused operation stops no other one.
+    #[must_use]
+    pub fn lenient(self) -> Self {
+        Self { is_partial: true, is_lenient: true, ..self }
     }
 
     /// The same push, in which a counter that its author has used before is a conflict.
@@ -118,18 +129,41 @@ impl SyncService {
         quota: Quota,
         view: View,
     ) -> Result<Pushed, ServiceError> {
-        let PushRequest { mut operations, mut bases, client_id, conflicts_max_bytes, is_partial, is_strict } = request;
+        let PushRequest { mut operations, mut bases, is_lenient, .. } = request;
         let invalid = self.hooks.invalid(caller, &operations);
-        if !is_partial && !invalid.is_empty() {
+        if !request.is_partial && !invalid.is_empty() {
             return Ok(Pushed::Invalid(invalid));
         }
-        let refused = if invalid.is_empty() { BTreeMap::new() } else { refused(&operations, invalid) };
+        let refused = if invalid.is_empty() { BTreeMap::new() } else { refused(&operations, invalid, is_lenient) };
         leave_out(&mut operations, &refused);
         leave_out(&mut bases.revisions, &refused);
         if operations.is_empty() {
             self.hooks.refused(caller, refused.len());
             return Ok(Pushed::Decided(with_refused(Vec::new(), refused)));
         }
+        let request = PushRequest { operations, bases, ..request };
+        let (operations, pushed) = self.commit_push(caller, request, quota, view).await?;
+        match pushed {
+            Pushed::Decided(outcomes) => {
+                self.hooks.pushed(caller, &operations, &outcomes);
+                let outcomes = with_refused(outcomes, refused);
+                self.hooks.refused(caller, outcomes.iter().filter(|it| matches!(it, Outcome::Refused(_))).count());
+                Ok(Pushed::Decided(outcomes))
+            }
+            pushed => Ok(pushed),
+        }
+    }
+
+    /// Decides and commits a push that the application allows.
+    async fn commit_push(
+        &self,
+        caller: Caller<'_>,
+        request: PushRequest,
+        quota: Quota,
+        view: View,
+    ) -> Result<(Arc<Vec<Operation>>, Pushed), ServiceError> {
+        let PushRequest { operations, bases, client_id, .. } = request;
+        let PushRequest { conflicts_max_bytes, is_partial, is_lenient, is_strict, .. } = request;
         let operations = Arc::new(operations);
         let lane = self.lanes.lane(caller.tenant, || GroupCommit::new(Arc::clone(&self.host)));
         let push = PendingPush {
@@ -140,41 +174,40 @@ impl SyncService {
             conflicts_max_bytes,
             quota,
             is_partial,
+            is_lenient,
             is_strict,
             view,
+            policies: self.policies.clone(),
         };
+        let resolver = self.resolver.clone();
         let (store, host, tenant) = (Arc::clone(&self.store), Arc::clone(&self.host), caller.tenant.clone());
         let hub = Arc::clone(&self.hub);
         let observers = self.hooks.observers();
         let commit = async move |pushes: Vec<PendingPush>| {
-            let results = commit_group(&*store, &*host, &tenant, &pushes).await;
+            let results = commit_group(&*store, &*host, resolver.as_deref(), &tenant, &pushes).await;
             let operations = pushes.iter().map(|push| push.operations.len()).sum();
             tell(&observers, |observer| observer.committed(&tenant, pushes.len(), operations));
             hub.committed(&tenant);
             results
         };
         let _in_progress = self.pushes.enter();
-        match lane.submit(push, commit).await? {
-            Pushed::Decided(outcomes) => {
-                self.hooks.pushed(caller, &operations, &outcomes);
-                let outcomes = with_refused(outcomes, refused);
-                self.hooks.refused(caller, outcomes.iter().filter(|it| matches!(it, Outcome::Refused(_))).count());
-                Ok(Pushed::Decided(outcomes))
-            }
-            pushed => Ok(pushed),
-        }
+        Ok((operations, lane.submit(push, commit).await?))
     }
 }
 
 /// The refusals of the operations that the application does not allow, and of those that may build on them.
-fn refused(operations: &[Operation], invalid: Vec<InvalidOperation>) -> BTreeMap<usize, OperationRefused> {
+fn refused(
+    operations: &[Operation],
+    invalid: Vec<InvalidOperation>,
+    is_lenient: bool,
+) -> BTreeMap<usize, OperationRefused> {
     let mut invalid: BTreeMap<usize, String> = invalid.into_iter().map(|it| (it.index, it.message)).collect();
     let (mut refused, mut keys) = (BTreeMap::new(), HashSet::new());
     for (index, operation) in operations.iter().enumerate() {
         if let Some(message) = invalid.remove(&index) {
             keys.insert(&operation.key);
             refused.insert(index, OperationRefused::Invalid(message));
-        } else if keys.contains(&operation.key) {
+        } else if !is_lenient && keys.contains(&operation.key) {
             refused.insert(index, OperationRefused::BuildsOnRefused);
         }
     }

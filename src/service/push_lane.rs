@@ -1,9 +1,13 @@
 //! The lane of a tenant's pushes: load, decide, commit, with the pushes that wait at the same time in one commit.
 
+mod resolver;
+
 use std::sync::Arc;
 
 use futures_channel::oneshot;
 
+use self::resolver::ask;
+pub use self::resolver::{Resolution, Resolver};
 use super::error::ServiceError;
 use super::group_commit::{GroupCommit, Item};
 use super::hooks::InvalidOperation;
@@ -17,6 +21,7 @@ use crate::core::decide::{
 };
 use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
 use crate::core::operation::Operation;
+use crate::core::policy::Policies;
 use crate::limits::protocol::PUSH_LOADED_MAX_BYTES;
 use crate::limits::service::{
     DECISION_INLINE_MAX_BYTES, GROUP_GATHERING_MAX_OPERATIONS, GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS,
@@ -72,8 +77,10 @@ pub(super) struct PendingPush {
     pub(super) conflicts_max_bytes: usize,
     pub(super) quota: Quota,
     pub(super) is_partial: bool,
+    pub(super) is_lenient: bool,
     pub(super) is_strict: bool,
     pub(super) view: View,
+    pub(super) policies: Policies,
 }
 
 impl From<decide::Push<'_>> for PendingPush {
@@ -89,8 +96,10 @@ impl From<decide::Push<'_>> for PendingPush {
             conflicts_max_bytes,
             quota,
             is_partial,
+            is_lenient: push.is_lenient,
             is_strict,
             view: push.view.clone(),
+            policies: push.policies.clone(),
         }
     }
 }
@@ -124,8 +133,7 @@ impl Item for PendingPush {
 
 impl PendingPush {
     fn to_decide(&self) -> decide::Push<'_> {
-        let Self { operations, bases, subject, claimant, conflicts_max_bytes, quota, is_partial, is_strict, view } =
-            self;
+        let Self { operations, bases, subject, claimant, conflicts_max_bytes, quota, is_partial, is_strict, .. } = self;
         let claimant = claimant.as_ref();
         decide::Push {
             operations,
@@ -135,8 +143,10 @@ impl PendingPush {
             conflicts_max_bytes: *conflicts_max_bytes,
             quota: *quota,
             is_partial: *is_partial,
+            is_lenient: self.is_lenient,
             is_strict: *is_strict,
-            view,
+            view: &self.view,
+            policies: &self.policies,
         }
     }
 }
@@ -148,6 +158,7 @@ impl PendingPush {
 pub(super) async fn commit_group(
     store: &dyn Store,
     host: &dyn Host,
+    resolver: Option<&dyn Resolver>,
     tenant: &TenantId,
     pushes: &[PendingPush],
 ) -> Vec<Result<Pushed, ServiceError>> {
@@ -158,7 +169,7 @@ pub(super) async fn commit_group(
         && !rest.is_empty()
     {
         let part = &rest[..rest.len().min(part_pushes)];
-        match commit_together(store, host, tenant, part).await {
+        match commit_together(store, host, resolver, tenant, part).await {
             Ok(Together::Decided(decisions)) => {
                 results.extend(decisions.into_iter().map(|decision| Ok(Pushed::from(decision))));
                 part_pushes = if is_each_alone { 1 } else { part.len() * 2 };
@@ -199,6 +210,7 @@ enum Together {
 async fn commit_together(
     store: &dyn Store,
     host: &dyn Host,
+    resolver: Option<&dyn Resolver>,
     tenant: &TenantId,
     pushes: &[decide::Push<'_>],
 ) -> Result<Together, ServiceError> {
@@ -210,6 +222,7 @@ async fn commit_together(
         max_bytes: PUSH_LOADED_MAX_BYTES,
         with_usage: pushes.iter().any(|push| push.quota.concerns_pushes()),
         with_labels: pushes.iter().any(|push| push.view.has_rules()),
+        with_stamps: pushes.iter().any(|push| push.policies.resolve()),
     };
     for attempt in 0..PUSH_MAX_ATTEMPTS {
         if attempt > 0 {
@@ -228,6 +241,9 @@ async fn commit_together(
         if let Some(max_clients) = max_clients.filter(|_| request.client_ids.iter().any(is_new)) {
             // A client is new, so that it matters how many there are.
             snapshot.owned_clients = Some(store.count_clients(tenant, max_clients).await?.owned);
+        }
+        if let Some(resolver) = resolver {
+            snapshot.answers = ask(resolver, host, tenant, pushes, &snapshot).await;
         }
         let (decisions, batch) = decide_in_turn(host, pushes, snapshot).await;
         if batch.is_empty() {

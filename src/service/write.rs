@@ -100,6 +100,7 @@ impl SyncService {
             ids: vec![id.clone()],
             keys: vec![write.key().clone()],
             with_labels: view.has_rules(),
+            with_stamps: self.policies.resolve(),
             ..LoadRequest::default()
         };
         let snapshot = self.store.load(tenant, request).await?;
@@ -119,7 +120,7 @@ impl SyncService {
         if let Some(invalid) = self.hooks.invalid(caller, &operations).pop() {
             return Ok(Some(Written::Invalid(invalid.message)));
         }
-        let push = Push { view: &view, ..Push::from(&operations[..]) };
+        let push = Push { view: &view, policies: &self.policies, ..Push::from(&operations[..]) };
         let (decisions, batch) = decide(&[push], &snapshot, now_ms);
         let revision = batch.documents.first().map(|write| write.document.rev);
         match (decisions.first(), revision) {

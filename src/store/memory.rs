@@ -3,6 +3,7 @@
 //! It is written to be readable, not fast, and keeps nothing when the process ends.
 
 mod compaction;
+mod detached;
 mod operator;
 mod survey;
 
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream::pending;
 
+use self::detached::{detached, detached_document, detached_operation};
 use super::{
     Audit, Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, ClientRow, Commit, CompactStep,
     Compaction, Erased, ErrorKind, Lesson, LoadRequest, NewMemory, Query, QueryPage, Remember, Result, ScrubStep,
@@ -22,11 +24,11 @@ use super::{
 use crate::core::cursor::{Head, Position};
 use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::quota::Usage;
-use crate::core::decide::{Batch, Snapshot};
+use crate::core::decide::{Batch, Snapshot, StoredStamps, resolution_of};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
-use crate::core::names::{ClientId, DocumentKey, FromStore, OperationId, Subject, TenantId};
+use crate::core::names::{ClientId, DocumentKey, OperationId, Subject, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry, Operation};
 use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder, TimePlace};
@@ -63,6 +65,8 @@ impl MemoryStore {
 #[derive(Debug, Default)]
 struct Tenant {
     known: HashSet<OperationId>,
+    /// The stamps of documents, as they were written last.
+    stamps: BTreeMap<DocumentKey, String>,
     log: BTreeMap<Seq, Logged>,
     /// The fingerprints at all sequence numbers that were ever given, beginning with number 1.
     fingerprints: Vec<Fingerprint>,
@@ -80,6 +84,14 @@ struct Logged {
     operation: Operation,
     subject: Option<Subject>,
     received_at_ms: UnixMs,
+    /// An object that is kept beside a resolution.
+    kept: Option<Object>,
+}
+
+impl Logged {
+    fn bytes(&self) -> usize {
+        self.operation.kept_bytes() + self.kept.as_ref().map_or(0, |kept| kept.as_str().len())
+    }
 }
 
 impl Tenant {
@@ -102,9 +114,13 @@ impl Tenant {
             .iter()
             .all(|write| self.documents.get(&write.key).map(|(_, document)| document.rev) == write.seen_rev);
         let owners_hold = batch.owners.iter().all(|write| self.owners.get(&write.client_id) == write.seen.as_ref());
-        if !holds || !owners_hold || batch.operations.iter().any(|operation| self.known.contains(&operation.id)) {
+        let pushed_ids = batch.resolutions.iter().map(|resolution| &resolution.pushed_id);
+        let mut ids = batch.operations.iter().map(|operation| &operation.id).chain(pushed_ids.clone());
+        if !holds || !owners_hold || ids.any(|id| self.known.contains(id)) {
             return Commit::Contended;
         }
+        self.known.extend(pushed_ids.map(detached));
+        let kept: HashMap<usize, Object> = batch.kept().map(|(index, kept)| (index, kept.detached())).collect();
         let Position { seq: before, fingerprint } = self.head().position;
         self.received_at_ms = self.received_at_ms.max(batch.received_at_ms);
         self.fingerprints.extend(batch.fingerprints(fingerprint));
@@ -117,15 +133,21 @@ impl Tenant {
         for write in batch.documents {
             let (index, seq) = (write.operation_index, before.next().plus(write.operation_index as u64));
             let key = operations[index].key.clone();
+            match write.stamps {
+                Some(stamps) => drop(self.stamps.insert(key.clone(), stamps)),
+                None => drop(self.stamps.remove(&key)),
+            }
             let document = detached_document(&write.document, &batch.operations[index], &operations[index]);
             if let Some((before, _)) = self.documents.insert(key.clone(), (seq, document)) {
                 self.keys_by_seq.remove(&before);
             }
             self.keys_by_seq.insert(seq, key);
         }
-        for (seq, (operation, subject)) in before.following().zip(operations.into_iter().zip(subjects)) {
+        let entries = operations.into_iter().zip(subjects).enumerate();
+        for (seq, (index, (operation, subject))) in before.following().zip(entries) {
             self.known.insert(operation.id.clone());
-            self.log.insert(seq, Logged { operation, subject, received_at_ms: self.received_at_ms });
+            let (received_at_ms, kept) = (self.received_at_ms, kept.get(&index).cloned());
+            self.log.insert(seq, Logged { operation, subject, received_at_ms, kept });
         }
         Commit::Done
     }
@@ -152,7 +174,8 @@ impl Tenant {
     fn changes(&self, request: ChangesRequest) -> Result<Changes> {
         let there = request.cursor.and_then(|cursor| self.position(cursor.position().seq));
         let there = there.map(|there| there.fingerprint);
-        let ChangesRequest { cursor, feed, max_operations, client_id, view, with_subjects } = request;
+        let ChangesRequest { cursor, feed, max_operations, client_id, view, with_subjects, with_resolutions } = request;
+        let with_resolutions = with_resolutions && view.reads_all();
         let page = LogPageBuilder::begin(cursor, &feed, max_operations, self.head(), there);
         let Some(mut page) = page.map(|page| page.seen_by(&view)) else { return Ok(Changes::Reset) };
         let rows: &mut dyn Iterator<Item = (LogEntry, Option<String>)> = match page.scan() {
@@ -161,7 +184,8 @@ impl Tenant {
         };
         for (row, former_labels) in rows.filter(|(row, _)| feed.includes(&row.key.collection)) {
             let subject = row.subject.clone().filter(|_| with_subjects);
-            let row = LogEntry { subject, ..row };
+            let resolution = row.resolution.clone().filter(|_| with_resolutions);
+            let row = LogEntry { subject, resolution, ..row };
             let wants_more = page.push_document(row, former_labels.as_deref());
             if !wants_more.map_err(|damaged| StoreError::new(NAME, "changes", ErrorKind::Failed, damaged))? {
                 break;
@@ -193,7 +217,7 @@ impl Tenant {
         rows.sort_unstable_by_key(place);
         let mut page = TimePageBuilder::new(request.max_operations);
         for row in rows {
-            if !page.push(LogEntry { subject: None, ..row }) {
+            if !page.push(LogEntry { subject: None, resolution: None, ..row }) {
                 break;
             }
         }
@@ -238,10 +262,21 @@ impl Tenant {
         Ok(page.finish())
     }
 
+    /// The texts that are kept for resolutions with these documents.
+    fn stamps_of(&self, documents: &HashMap<DocumentKey, Document>) -> HashMap<DocumentKey, StoredStamps> {
+        let stored = |(key, document): (&DocumentKey, &Document)| {
+            let (seq, _) = self.documents.get(key)?;
+            let kept = self.log.get(seq).and_then(|logged| logged.kept.as_ref()).filter(|_| document.is_deleted());
+            let (stamps, kept) = (self.stamps.get(key).cloned(), kept.map(|kept| kept.as_str().to_owned()));
+            (stamps.is_some() || kept.is_some()).then(|| (key.clone(), StoredStamps { stamps, kept }))
+        };
+        documents.iter().filter_map(stored).collect()
+    }
+
     fn usage(&self) -> Usage {
         let documents = self.documents.values().map(|(_, document)| document);
         let bytes_of_documents: usize = documents.clone().map(Document::bytes).sum();
-        let bytes_of_log: usize = self.log.values().map(|logged| logged.operation.kept_bytes()).sum();
+        let bytes_of_log: usize = self.log.values().map(Logged::bytes).sum();
         Usage {
             documents: documents.filter(|document| !document.is_deleted()).count() as u64,
             bytes: (bytes_of_documents + bytes_of_log) as u64,
@@ -261,51 +296,9 @@ impl Tenant {
     }
 }
 
-/// A copy of an operation that shares no memory with the body of its push, so that it does not keep all of it.
-fn detached_operation(operation: &Operation) -> Operation {
-    Operation {
-        id: detached(&operation.id),
-        change: match &operation.change {
-            Change::Insert(data) => Change::Insert(data.detached()),
-            Change::Update(data) => Change::Update(data.detached()),
-            Change::Delete => Change::Delete,
-        },
-        key: detached_key(&operation.key),
-        timestamp: operation.timestamp,
-        client_id: detached(&operation.client_id),
-        clock: operation.clock.detached(),
-    }
-}
-
-/// The same of the document that an operation wrote. It shares what it can with the copy of the operation.
-fn detached_document(document: &Document, operation: &Operation, copy: &Operation) -> Document {
-    let is_that_of_the_operation =
-        |data: &Object| operation.data().is_some_and(|pushed| std::ptr::eq(pushed.as_str(), data.as_str()));
-    let data = match &document.data {
-        Some(data) if is_that_of_the_operation(data) => copy.data().cloned(),
-        data => data.as_ref().map(Object::detached),
-    };
-    let clock = if document.clock == copy.clock { copy.clock.clone() } else { document.clock.detached() };
-    Document {
-        rev: document.rev,
-        data,
-        clock,
-        operation_id: copy.id.clone(),
-        client_id: copy.client_id.clone(),
-        timestamp: document.timestamp,
-        former_labels: document.former_labels.clone(),
-    }
-}
-
-fn detached_key(key: &DocumentKey) -> DocumentKey {
-    DocumentKey { collection: detached(&key.collection), id: detached(&key.id) }
-}
-
-fn detached<N: FromStore + AsRef<str>>(name: &N) -> N {
-    N::from_store(name.as_ref())
-}
-
-fn logged_entry(seq: Seq, Logged { operation, subject, .. }: &Logged) -> LogEntry {
+fn logged_entry(seq: Seq, Logged { operation, subject, kept, .. }: &Logged) -> LogEntry {
+    // The text is its own.
+    let resolution = kept.as_ref().and_then(|kept| resolution_of(kept.as_str()).ok().flatten());
     LogEntry {
         seq,
         id: operation.id.clone(),
@@ -316,6 +309,7 @@ fn logged_entry(seq: Seq, Logged { operation, subject, .. }: &Logged) -> LogEntr
         clock: operation.clock.json().clone(),
         rev: None,
         subject: subject.clone(),
+        resolution,
     }
 }
 
@@ -330,6 +324,7 @@ fn state_entry(seq: Seq, key: &DocumentKey, document: &Document) -> LogEntry {
         clock: document.clock.json().clone(),
         rev: Some(document.rev),
         subject: None,
+        resolution: None,
     }
 }
 
@@ -354,14 +349,16 @@ impl Store for MemoryStore {
                 Some((key, Document { former_labels, ..document.clone() }))
             };
             let documents: HashMap<_, _> = request.keys.into_iter().filter_map(document).collect();
-            let is_cut = documents.values().map(Document::bytes).sum::<usize>() > request.max_bytes;
-            let documents = if is_cut { HashMap::new() } else { documents };
+            let stamps = if request.with_stamps { tenant.stamps_of(&documents) } else { HashMap::new() };
+            let bytes = documents.values().map(Document::bytes).chain(stamps.values().map(StoredStamps::bytes));
+            let is_cut = bytes.sum::<usize>() > request.max_bytes;
+            let (documents, stamps) = if is_cut { Default::default() } else { (documents, stamps) };
             let owner = |client: ClientId| tenant.owners.get(&client).map(|owner| (client, owner.clone()));
             let owners = request.client_ids.into_iter().filter_map(owner).collect();
             let there = |seq: Seq| tenant.position(seq).map(|there| (seq, there.fingerprint));
             let fingerprints = request.places.into_iter().filter_map(there).collect();
             let usage = request.with_usage.then(|| tenant.usage());
-            Snapshot { known, documents, is_cut, owners, fingerprints, usage, owned_clients: None }
+            Snapshot { known, documents, is_cut, owners, fingerprints, usage, stamps, ..Snapshot::default() }
         }))
     }
 

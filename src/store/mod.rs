@@ -91,6 +91,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ///
     /// The time of reception that is stored with an operation never runs backwards in the log. It is the time of the
     /// batch or that of the operation before, whichever is later.
+    ///
+    /// The ids of operations that were resolved become known too, beside those of the resolutions in the batch.
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit>;
 
     /// Reads a page in the order of the log, all at one moment; [`crate::core::page`] says which rows it has.
@@ -248,6 +250,8 @@ pub struct LoadRequest {
     /// Whether the documents must have their former labels. Without this they may be missing, and then the decision
     /// must not change them.
     pub with_labels: bool,
+    /// Whether the snapshot is to have the stamps that are kept with the documents. They count among the bytes.
+    pub with_stamps: bool,
 }
 
 impl Default for LoadRequest {
@@ -261,6 +265,7 @@ impl Default for LoadRequest {
             max_bytes: PUSH_LOADED_MAX_BYTES,
             with_usage: false,
             with_labels: false,
+            with_stamps: false,
         }
     }
 }
@@ -290,6 +295,9 @@ pub struct ChangesRequest {
     pub view: View,
     /// Whether entries of the log are to have their subjects.
     pub with_subjects: bool,
+    /// Whether entries of the log that are resolutions are to say what was resolved. This has no effect if the view
+    /// does not show everything.
+    pub with_resolutions: bool,
 }
 
 impl ChangesRequest {
@@ -303,6 +311,7 @@ impl ChangesRequest {
             client_id: None,
             view: View::default(),
             with_subjects: false,
+            with_resolutions: false,
         }
     }
 }

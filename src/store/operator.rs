@@ -42,7 +42,7 @@ pub struct Counters {
 /// An entry of the log with all that a store keeps of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// The entry, with its subject.
+    /// The entry, with its subject, and with the record of a conflict if it is a resolution.
     pub entry: LogEntry,
     /// The fingerprint of the log after the entry.
     pub fingerprint: Fingerprint,
@@ -50,6 +50,8 @@ pub struct AuditEntry {
     pub received_at_ms: UnixMs,
     /// Whether the id of the entry is known.
     pub is_id_known: bool,
+    /// How many bytes the log keeps beside the entry, if it is a resolution.
+    pub kept_bytes: u64,
 }
 
 /// Collects the entries of an [`Audit`] up to its limits.
@@ -67,7 +69,8 @@ impl AuditBuilder {
 
     /// Adds the next entry. Returns false if it does not fit. The first one always fits.
     pub(crate) fn push(&mut self, entry: AuditEntry) -> bool {
-        let fits = self.budget.admit(entry.entry.wire_bytes());
+        let kept_bytes = usize::try_from(entry.kept_bytes).unwrap_or(usize::MAX);
+        let fits = self.budget.admit(entry.entry.wire_bytes().saturating_add(kept_bytes));
         if fits {
             self.entries.push(entry);
         }

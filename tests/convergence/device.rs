@@ -216,11 +216,11 @@ impl Device {
                     replaced.insert(&operation.key);
                     self.unsettled.insert(operation.key.clone());
                 }
-                Outcome::Applied | Outcome::Duplicate if replaced.contains(&operation.key) => {
+                Outcome::Applied | Outcome::Duplicate | Outcome::Resolved(_) if replaced.contains(&operation.key) => {
                     self.apply_own(operation);
                     self.learn(&operation.key, &operation.clock);
                 }
-                Outcome::Applied | Outcome::Duplicate => {}
+                Outcome::Applied | Outcome::Duplicate | Outcome::Resolved(_) => {}
                 other => panic!("an unknown outcome: {other:?}"),
             }
         }

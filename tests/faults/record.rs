@@ -77,6 +77,6 @@ impl Record {
 
     /// The history for the checker.
     pub(super) fn history(&self, end: End) -> History {
-        History { exchanges: lock(&self.exchanges).clone(), end }
+        History { exchanges: lock(&self.exchanges).clone(), end, setting: None }
     }
 }

@@ -102,6 +102,7 @@ fn entry(operation: &Value) -> Option<LogEntry> {
         clock: VectorClock::parse(&operation["vectorClock"].to_string()).ok()?.json().clone(),
         rev: operation["rev"].as_u64().map(Rev::new),
         subject: None,
+        resolution: None,
     })
 }
 

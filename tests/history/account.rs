@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use syncflow_server::core::cursor::Cursor;
-use syncflow_server::core::decide::Outcome;
+use syncflow_server::core::decide::{Outcome, resolution_id};
 use syncflow_server::core::names::{DocumentKey, OperationId};
 use syncflow_server::core::numbers::Seq;
-use syncflow_server::core::operation::Operation;
+use syncflow_server::core::operation::{LogEntry, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
 
 use super::{Call, History, Law, Moment, Violation};
@@ -30,6 +30,8 @@ pub(super) struct Pushed<'h> {
 pub(super) struct Account<'h> {
     pub(super) history: &'h History,
     pub(super) pushed: HashMap<&'h OperationId, Pushed<'h>>,
+    /// The pushed operations, by the ids that their resolutions have.
+    resolutions: HashMap<OperationId, &'h OperationId>,
     /// The known part of the log, by sequence number.
     pub(super) log: BTreeMap<Seq, &'h OperationId>,
     /// The sequence number of each operation that is known to be in the log.
@@ -41,7 +43,10 @@ pub(super) struct Account<'h> {
 impl<'h> Account<'h> {
     pub(super) fn of(history: &'h History) -> Result<Self, Violation> {
         let pushed = pushed(history)?;
-        let mut account = Self { history, pushed, log: BTreeMap::new(), places: HashMap::new(), head: Seq::START };
+        let settles = history.setting.is_some();
+        let resolutions = pushed.keys().filter(|_| settles).map(|id| (resolution_id(id), *id)).collect();
+        let (log, places, head) = (BTreeMap::new(), HashMap::new(), Seq::START);
+        let mut account = Self { history, pushed, resolutions, log, places, head };
         let mut shown_by = HashMap::new();
         for (index, exchange) in history.exchanges.iter().enumerate() {
             let Call::Pull { from, page } = &exchange.call else { continue };
@@ -100,20 +105,27 @@ impl<'h> Account<'h> {
         shown_by: &mut HashMap<Seq, usize>,
     ) -> Result<(), Violation> {
         for (seq, entry) in before.following().zip(&page.entries) {
+            let id = self.pushed_id(entry).unwrap_or(&entry.id);
             let other = shown_by.entry(seq).or_insert(index);
             let exchanges = vec![*other, index];
-            let known = *self.log.entry(seq).or_insert(&entry.id);
-            if *known != entry.id {
-                let says = format!("number {seq} is {known} to one puller and {} to another", entry.id);
+            let known = *self.log.entry(seq).or_insert(id);
+            if known != id {
+                let says = format!("number {seq} is {known} to one puller and {id} to another");
                 return Err(Violation { law: Law::Dense, says, exchanges });
             }
-            let place = *self.places.entry(&entry.id).or_insert(seq);
+            let place = *self.places.entry(id).or_insert(seq);
             if place != seq {
-                let says = format!("{} has the numbers {place} and {seq}", entry.id);
+                let says = format!("{id} has the numbers {place} and {seq}");
                 return Err(Violation { law: Law::Once, says, exchanges: vec![shown_by[&place], index] });
             }
         }
         Ok(())
+    }
+
+    /// The id of the pushed operation that an entry stands for: its own, or that of which it is the resolution.
+    pub(super) fn pushed_id(&self, entry: &'h LogEntry) -> Option<&'h OperationId> {
+        let pushed = self.pushed.get_key_value(&entry.id).map(|(id, _)| *id);
+        pushed.or_else(|| self.resolutions.get(&entry.id).copied())
     }
 
     /// The number of sequence numbers that no puller saw.
@@ -169,7 +181,7 @@ fn pushed(history: &History) -> Result<HashMap<&OperationId, Pushed<'_>>, Violat
             match outcomes.as_ref().map(|outcomes| &outcomes[place]) {
                 None => {}
                 Some(Outcome::Conflict(_)) => pushed.was_refused = true,
-                Some(Outcome::Applied | Outcome::Duplicate) => {
+                Some(Outcome::Applied | Outcome::Duplicate | Outcome::Resolved(_)) => {
                     let earliest = pushed.accepted.unwrap_or(Moment::MAX).min(exchange.answered);
                     pushed.accepted = Some(earliest);
                 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use syncflow_server::core::clock::Relation;
 use syncflow_server::core::cursor::Cursor;
-use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome};
+use syncflow_server::core::decide::{Conflict, ConflictRelation, Outcome, resolution_id};
 use syncflow_server::core::names::{DocumentKey, OperationId};
 use syncflow_server::core::numbers::Seq;
 use syncflow_server::core::operation::{LogEntry, Operation, OperationKind};
@@ -13,16 +13,18 @@ use syncflow_server::service::PullFrom;
 use super::account::Account;
 use super::replay::{Replay, State, object};
 use super::{Call, Explained, Found, History, Law, Moment, Violation};
+use crate::conflicts::wire::Op;
 
 /// Checks a history against all laws. Returns the first violation, if there is one.
 pub(crate) fn check(history: &History) -> Result<Explained, Violation> {
     let account = Account::of(history)?;
-    let replay = Replay::of(account.entries().map(|(seq, pushed)| (seq, pushed.operation)));
+    let replay = Replay::of(history.setting, account.entries().map(|(seq, pushed)| (seq, pushed.operation)));
     let known = Known { lifetimes: Lifetimes::of(&account), blurred: account.blurred(), replay, account };
     known.durable()?;
     known.real_time()?;
     known.linear()?;
     known.genuine()?;
+    known.settled()?;
     known.whole()?;
     known.fresh()?;
     known.justified()?;
@@ -124,7 +126,7 @@ impl Known<'_> {
         for (index, exchange) in self.account.history.exchanges.iter().enumerate() {
             let Call::Pull { page, .. } = &exchange.call else { continue };
             for entry in &page.entries {
-                let pushed = self.account.pushed.get(&entry.id);
+                let pushed = self.account.pushed_id(entry).and_then(|id| self.account.pushed.get(id));
                 let is_genuine = pushed
                     .is_some_and(|pushed| pushed.sent <= exchange.answered && self.is_of(entry, pushed.operation));
                 unless(is_genuine, || Violation {
@@ -139,6 +141,10 @@ impl Known<'_> {
 
     /// Whether an entry of a page is this operation as it was pushed, or the state that it resulted in.
     fn is_of(&self, entry: &LogEntry, operation: &Operation) -> bool {
+        if self.account.history.setting.is_some() {
+            // The law about resolutions has the rest.
+            return entry.key == operation.key;
+        }
         let is_same = entry.key == operation.key
             && entry.client_id == operation.client_id
             && entry.clock == *operation.clock.json();
@@ -149,6 +155,67 @@ impl Known<'_> {
         let state = self.replay.state_by(&operation.key, &operation.id);
         let is_state = self.blurred.contains(&operation.key) || state.is_some_and(|state| state.data == data);
         is_same && (is_operation || is_state)
+    }
+
+    /// The entries of the log, and what the authors were told, are what the rule makes of the operations.
+    fn settled(&self) -> Result<(), Violation> {
+        if self.account.history.setting.is_none() {
+            return Ok(());
+        }
+        for (index, exchange) in self.account.history.exchanges.iter().enumerate() {
+            let unsettled = |says: String, key: &DocumentKey| {
+                let states = self.replay.states(key).iter().map(|state| &state.operation_id);
+                let exchanges = [vec![index], self.account.exchanges_of(states)].concat();
+                Violation { law: Law::Settled, says, exchanges }
+            };
+            match &exchange.call {
+                Call::Pull { page, .. } => {
+                    let mut shown_before = BTreeSet::new();
+                    for entry in &page.entries {
+                        // A page may end with an entry that it has already, with a greater time.
+                        let is_repeated = !shown_before.insert(&entry.id);
+                        if is_repeated || self.blurred.contains(&entry.key) {
+                            continue;
+                        }
+                        let id = self.account.pushed_id(entry);
+                        let state = id.and_then(|id| self.replay.state_by(&entry.key, id));
+                        let expected = state.and_then(|state| state.entry.as_ref());
+                        let shown = Op::from(entry);
+                        unless(expected == Some(&shown), || {
+                            unsettled(format!("{shown:?} is in the log, and the rule makes {expected:?}"), &entry.key)
+                        })?;
+                    }
+                }
+                Call::Push { operations, outcomes: Some(outcomes) } => {
+                    for (operation, outcome) in operations.iter().zip(outcomes) {
+                        unless(self.is_told(operation, outcome), || {
+                            unsettled(format!("{} is answered {outcome:?}", operation.id), &operation.key)
+                        })?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an outcome says what the rule makes of the operation.
+    fn is_told(&self, operation: &Operation, outcome: &Outcome) -> bool {
+        let state = self.replay.state_by(&operation.key, &operation.id);
+        let expected = match state {
+            Some(state) if !self.blurred.contains(&operation.key) => state.resolved.as_ref(),
+            _ => return true,
+        };
+        match outcome {
+            Outcome::Duplicate => true,
+            Outcome::Applied => expected.is_none(),
+            Outcome::Resolved(told) => expected.is_some_and(|expected| {
+                told.operation_id == resolution_id(&operation.id)
+                    && told.survival.as_str() == expected.outcome
+                    && told.lost.as_ref().map(object).unwrap_or_default() == expected.lost
+            }),
+            _ => false,
+        }
     }
 
     fn whole(&self) -> Result<(), Violation> {
@@ -185,7 +252,8 @@ impl Known<'_> {
             }
             let state = self.replay.states(&operation.key).iter().rev().find(|state| state.seq <= before);
             let relation = state.map(|state| operation.clock.compare(&state.clock));
-            let is_refused = matches!(relation, Some(Relation::HappensBefore | Relation::Concurrent));
+            let may_refuse = self.account.history.setting.is_none();
+            let is_refused = may_refuse && matches!(relation, Some(Relation::HappensBefore | Relation::Concurrent));
             unless(is_refused || self.blurred.contains(&operation.key), || {
                 broken(format!("{} is not in the log, and nothing was against it", operation.id))
             })?;

@@ -19,6 +19,8 @@ use syncflow_server::core::numbers::Rev;
 use syncflow_server::core::operation::Operation;
 use syncflow_server::service::{PullFrom, PulledPage};
 
+use crate::conflicts::rule::Setting;
+
 pub(crate) use laws::check;
 
 /// A moment on the clock of the recorder of the history.
@@ -32,6 +34,8 @@ pub(crate) type Documents = BTreeMap<DocumentKey, Map<String, Value>>;
 pub(crate) struct History {
     pub(crate) exchanges: Vec<Exchange>,
     pub(crate) end: End,
+    /// The policy of all collections; `None` if conflicts are rejected.
+    pub(crate) setting: Option<Setting>,
 }
 
 /// A request and its answer.
@@ -95,6 +99,8 @@ pub(crate) enum Law {
     Fresh,
     /// No write overwrites a state of its document that its author had not seen.
     Linear,
+    /// A resolution, and what its author is told, is what the rule makes of the operation and the document.
+    Settled,
     /// A conflict, like a read, shows a state that the document had between request and answer.
     Justified,
     /// The documents are the result of the log.
@@ -145,6 +151,12 @@ impl fmt::Display for Exchange {
                         Some(None) => "no outcome".to_owned(),
                         Some(Some(Outcome::Applied)) => "applied".to_owned(),
                         Some(Some(Outcome::Duplicate)) => "duplicate".to_owned(),
+                        Some(Some(Outcome::Resolved(resolved))) => format!(
+                            "{} as {}, lost {:?}",
+                            resolved.survival.as_str(),
+                            resolved.operation_id,
+                            resolved.lost
+                        ),
                         Some(Some(Outcome::Conflict(conflict))) => format!(
                             "{} {} of revision {}",
                             conflict.relation.as_str(),

@@ -4,10 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 use syncflow_server::core::clock::VectorClock;
+use syncflow_server::core::decide::resolution_id;
 use syncflow_server::core::json::Object;
+use syncflow_server::core::names::ClientId;
 use syncflow_server::core::names::{DocumentKey, OperationId};
 use syncflow_server::core::numbers::{Rev, Seq};
 use syncflow_server::core::operation::{Change, Operation};
+
+use crate::conflicts::rule::{Causality, Doc, Setting};
+use crate::conflicts::wire::{Kind, Op, Resolved};
+
+/// A time of reception that no device is ahead of.
+const LATE_MS: u64 = u64::MAX / 2;
 
 /// A state that a document had.
 #[derive(Debug, Clone)]
@@ -19,6 +27,10 @@ pub(super) struct State {
     /// `None` for a tombstone.
     pub(super) data: Option<Map<String, Value>>,
     pub(super) clock: VectorClock,
+    /// The entry of the log, if the server settles conflicts.
+    pub(super) entry: Option<Op>,
+    /// The part of the answer that the author must get, if it had not seen the content.
+    pub(super) resolved: Option<Resolved>,
 }
 
 /// The states of every document, in their order.
@@ -30,8 +42,48 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    /// Plays operations in the order of the log.
-    pub(super) fn of<'h>(log: impl IntoIterator<Item = (Seq, &'h Operation)>) -> Self {
+    /// Plays operations in the order of the log, under a policy if there is one.
+    pub(super) fn of<'h>(setting: Option<Setting>, log: impl IntoIterator<Item = (Seq, &'h Operation)>) -> Self {
+        match setting {
+            None => Self::rejected(log),
+            Some(setting) => Self::settled(setting, log),
+        }
+    }
+
+    fn settled<'h>(setting: Setting, log: impl IntoIterator<Item = (Seq, &'h Operation)>) -> Self {
+        let mut docs: HashMap<&DocumentKey, Doc> = HashMap::new();
+        let mut replay = Self::default();
+        for (seq, operation) in log {
+            let op = Op::from(operation);
+            let states = replay.states.entry(operation.key.clone()).or_default();
+            let before = docs.get(&operation.key);
+            let (doc, resolved) = match before {
+                None => (Doc::begun_by(&op, LATE_MS, setting), None),
+                Some(before) => {
+                    let (doc, resolved) = before.after(&op, LATE_MS, setting, Causality(true));
+                    (doc, (!before.is_seen_by(&op)).then_some(resolved))
+                }
+            };
+            let is_begin = before.is_none() && op.kind != Kind::Update;
+            let id = resolution_id(&operation.id).to_string();
+            let entry = if is_begin { Op { synced: true, ..op } } else { doc.resolution(&op, id) };
+            let counter = |(client, counter): (&String, &u64)| (ClientId::literal(client), *counter);
+            replay.indexes.insert(operation.id.clone(), states.len());
+            states.push(State {
+                seq,
+                operation_id: operation.id.clone(),
+                rev: states.last().map_or(Rev::NONE, |state| state.rev).next(),
+                data: entry.data.clone(),
+                clock: entry.vector_clock.iter().map(counter).collect(),
+                entry: Some(entry),
+                resolved,
+            });
+            docs.insert(&operation.key, doc);
+        }
+        replay
+    }
+
+    fn rejected<'h>(log: impl IntoIterator<Item = (Seq, &'h Operation)>) -> Self {
         let mut states: BTreeMap<DocumentKey, Vec<State>> = BTreeMap::new();
         let mut indexes = HashMap::new();
         for (seq, operation) in log {
@@ -44,6 +96,8 @@ impl Replay {
                 rev: rev.next(),
                 data: behind(data, operation),
                 clock: operation.clock.clone(),
+                entry: None,
+                resolved: None,
             });
         }
         Self { states, indexes }

@@ -52,6 +52,7 @@ fn entry(operation: &Operation) -> LogEntry {
         clock: operation.clock.json().clone(),
         rev: None,
         subject: None,
+        resolution: None,
     }
 }
 

@@ -192,7 +192,8 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     world(&options).apply([insert("op-1", "doc-1")]).await;
     let before = "DO $$ DECLARE f regprocedure; BEGIN
                       FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
-                          AND proname = 'syncflow_commit' AND pronargs IN (24, 30)
+                          AND (proname = 'syncflow_commit_resolved'
+                              OR proname = 'syncflow_commit' AND pronargs IN (24, 30))
                       LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP;
                   END $$;
                   DROP FUNCTION syncflow.syncflow_usage, syncflow.syncflow_feed, syncflow.syncflow_load_owners;
@@ -203,6 +204,8 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
                   ALTER TABLE syncflow.syncflow_operations DROP COLUMN subject;
                   DROP INDEX syncflow.syncflow_documents_deleted_of_collection;
                   DROP TABLE syncflow.syncflow_former_labels;
+                  DROP TABLE syncflow.syncflow_stamps;
+                  ALTER TABLE syncflow.syncflow_operations DROP COLUMN kept;
                   ALTER TABLE syncflow.syncflow_heads DROP COLUMN bytes;
                   DROP FUNCTION syncflow.syncflow_load(text, text[], text[], text[], bigint);
                   DROP FUNCTION syncflow.syncflow_forget_some_clients;
@@ -216,7 +219,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let sql = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
                AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)";
     let safe: i64 = admin.query_one(sql, &[]).await.expect("they are counted").get(0);
-    assert_eq!(safe, 23);
+    assert_eq!(safe, 24);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use syncflow_server::core::filter::{Condition, Expression, Operator};
 use syncflow_server::core::operation::OperationKind;
+use syncflow_server::core::policy::{ConflictPolicy, Deletes};
 use syncflow_server::limits::protocol::{CLIENT_SEEN_PRECISION_MS, INTEGER_MAX};
 use syncflow_server::limits::service::{CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS};
 
@@ -52,6 +53,8 @@ pub(crate) enum Step {
     Compact { older_than_ms: u64 },
     /// One step of a compaction.
     CompactPartly { older_than_ms: u64, max_entries: usize },
+    /// The policies of the service change.
+    Policies { policy: ConflictPolicy, deletes: Deletes },
     /// The clock advances.
     Forward(u64),
     /// The clock is set back.
@@ -135,6 +138,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..30_u64).prop_map(|older_than_ms| Step::Compact { older_than_ms }),
         1 => (0..30_u64, 1..6_usize)
             .prop_map(|(older_than_ms, max_entries)| Step::CompactPartly { older_than_ms, max_entries }),
+        2 => (select(&ConflictPolicy::ALL[..]), select(&Deletes::ALL[..]))
+            .prop_map(|(policy, deletes)| Step::Policies { policy, deletes }),
         4 => (1..10_u64).prop_map(Step::Forward),
         1 => select(&[CLIENT_SEEN_PRECISION_MS, CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS][..])
             .prop_map(Step::Forward),

@@ -1,5 +1,7 @@
 //! A store under test, and its answers to the steps of a history.
 
+use std::sync::Arc;
+
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{delete, insert, key_in, update};
 use syncflow_server::conformance::world::{operations, query_of};
@@ -14,8 +16,9 @@ use syncflow_server::core::filter::{Condition, Filter, Sort};
 use syncflow_server::core::names::{self, Collection};
 use syncflow_server::core::numbers::{Rev, Seq, UnixMs};
 use syncflow_server::core::operation::{LogEntry, OperationKind};
-use syncflow_server::limits::protocol::INTEGER_MAX;
-use syncflow_server::service::{PullFrom, Pulled, PushRequest, Pushed};
+use syncflow_server::core::policy::Policies;
+use syncflow_server::limits::protocol::{INTEGER_MAX, PAGE_MAX_OPERATIONS};
+use syncflow_server::service::{Host, PullFrom, PullRequest, Pulled, PulledPage, PushRequest, Pushed, SyncService};
 use syncflow_server::store::{Commit, CompactStep, Compaction, Query, QueryPage, SortedEnd, Stats};
 
 use super::history::{CLIENTS, COLLECTIONS, ClockChoice, CursorChoice, DOCUMENTS, Draft, SinceChoice, Step};
@@ -101,12 +104,18 @@ impl Subject {
                 Answer::Compacted(service.compact(tenant, *older_than_ms, INTEGER_MAX).await.expect("it compacts"))
             }
             Step::CompactPartly { older_than_ms, max_entries } => self.compact_step(*older_than_ms, *max_entries).await,
+            Step::Policies { policy, deletes } => {
+                let (store, host) = (Arc::clone(&self.world.store), Arc::clone(&self.world.host) as Arc<dyn Host>);
+                let policies = Policies::for_all(*policy, *deletes);
+                self.world.service = Arc::new(SyncService::new(store, host).with_conflict_policies(policies));
+                Answer::Nothing
+            }
             Step::Forward(by_ms) => {
                 self.world.host.advance_ms(*by_ms);
                 Answer::Nothing
             }
             Step::Back(by_ms) => {
-                let now_ms = syncflow_server::service::Host::now_ms(&*self.world.host);
+                let now_ms = Host::now_ms(&*self.world.host);
                 self.world.host.set_ms(now_ms.minus_ms(*by_ms));
                 Answer::Nothing
             }
@@ -120,7 +129,11 @@ impl Subject {
             let query = query_of(collection, &[]);
             pages.push(self.world.service.query(&self.world.tenant, query).await.expect("the query is answered"));
         }
-        let (log, head) = (self.world.log().await, self.world.head().await);
+        let request = PullRequest::new(PullFrom::Cursor(Some(Cursor::BEGINNING))).with_resolutions();
+        let request = request.with_max_operations(PAGE_MAX_OPERATIONS);
+        let log = self.world.service.pull(&self.world.tenant, request).await.expect("the log is read");
+        let Pulled::Page(PulledPage { entries: log, .. }) = log else { panic!("no page but {log:?}") };
+        let head = self.world.head().await;
         Answer::Everything(log, pages, self.world.stats().await, self.world.usage().await, head)
     }
 
@@ -227,7 +240,7 @@ impl Subject {
     }
 
     async fn compact_step(&self, older_than_ms: u64, max_entries: usize) -> Answer {
-        let now_ms = syncflow_server::service::Host::now_ms(&*self.world.host);
+        let now_ms = Host::now_ms(&*self.world.host);
         // A store may choose with which clients of the future a step begins, so a step takes all of them or none.
         let takes_all_clients = max_entries >= CLIENTS.len();
         let step = CompactStep {

@@ -72,6 +72,7 @@ async fn push(world: &World, device: &mut Device) -> bool {
     if operations.is_empty() || !device.may_push() {
         return true;
     }
+    world.note_pushed(&operations);
     let (sent, tenant, body) = (world.moment(), world.tenant.clone(), operations.clone());
     let answer = world.ask(|service| async move { service.push(&tenant, body).await }).await;
     let outcomes: Option<Vec<Outcome>> = match answer {

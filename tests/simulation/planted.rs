@@ -17,6 +17,8 @@ use syncflow_server::store::{
     StoreError, TimeRequest, delegate_store,
 };
 
+use super::settled::{Pushed, SettledBug};
+
 /// A planted bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Bug {
@@ -36,10 +38,12 @@ pub(super) enum Bug {
     TombstonesNotShown,
     /// The places of a client of the original protocol are not remembered.
     PlacesForgotten,
+    /// A resolution does not have what the rule makes of its operation.
+    Settled(SettledBug),
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::NoRevisionGuard,
         Self::IdsForgotten,
         Self::Hole,
@@ -48,6 +52,12 @@ impl Bug {
         Self::StateLeftEarly,
         Self::TombstonesNotShown,
         Self::PlacesForgotten,
+        Self::Settled(SettledBug::ClockOfOperation),
+        Self::Settled(SettledBug::ClockOfDocument),
+        Self::Settled(SettledBug::Update),
+        Self::Settled(SettledBug::NothingIfLost),
+        Self::Settled(SettledBug::BumpPerDocument),
+        Self::Settled(SettledBug::StampWithoutCausality),
     ];
 }
 
@@ -61,11 +71,12 @@ pub(super) struct PlantedStore {
     bug: Bug,
     calls: AtomicU32,
     to_commit: Mutex<Vec<(TenantId, Batch)>>,
+    pushed: Arc<Pushed>,
 }
 
 impl PlantedStore {
-    pub(super) fn new(inner: Arc<MemoryStore>, bug: Bug) -> Self {
-        Self { inner, bug, calls: AtomicU32::new(0), to_commit: Mutex::default() }
+    pub(super) fn new(inner: Arc<MemoryStore>, bug: Bug, pushed: Arc<Pushed>) -> Self {
+        Self { inner, bug, calls: AtomicU32::new(0), to_commit: Mutex::default(), pushed }
     }
 
     /// Whether the bug takes effect at this call, for bugs that do so only from time to time.
@@ -170,6 +181,10 @@ impl Store for PlantedStore {
                 self.to_commit.lock().unwrap_or_else(PoisonError::into_inner).push((tenant.clone(), batch));
                 Ok(Commit::Done)
             }
+            Bug::Settled(bug) => match bug.spoil(&*self.inner, &self.pushed, tenant, batch).await? {
+                Some(batch) => self.inner.commit(tenant, batch).await,
+                None => Ok(Commit::Done),
+            },
             _ => self.inner.commit(tenant, batch).await,
         }
     }

@@ -10,7 +10,7 @@ const STEPS_MAX: usize = 200_000;
 
 /// A point at which any other task may run first.
 #[derive(Debug, Default)]
-pub(super) struct Step {
+pub(crate) struct Step {
     is_taken: bool,
 }
 
@@ -28,7 +28,7 @@ impl Future for Step {
 
 /// Polls tasks in the order that `choose` gives until all are done. `meanwhile` is called before each step and may add
 /// tasks.
-pub(super) fn run<'t>(
+pub(crate) fn run<'t>(
     mut tasks: Vec<LocalBoxFuture<'t, ()>>,
     mut choose: impl FnMut(usize) -> usize,
     mut meanwhile: impl FnMut() -> Vec<LocalBoxFuture<'t, ()>>,

@@ -10,13 +10,16 @@ use futures_util::future::LocalBoxFuture;
 use syncflow_server::conformance::VirtualHost;
 use syncflow_server::core::names::TenantId;
 use syncflow_server::core::numbers::UnixMs;
+use syncflow_server::core::operation::Operation;
 use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::Store;
 use syncflow_server::store::memory::MemoryStore;
 
 use super::planted::{Bug, PlantedStore};
+use super::settled::Pushed;
 use super::store::SteppedStore;
 use super::{clients, scheduler};
+use crate::conflicts::rule::{Setting, policies};
 use crate::history::{Call, Exchange, Explained, History, Moment, Violation, check};
 
 /// The number of servers on the store.
@@ -52,18 +55,26 @@ pub(super) struct World {
     moment: Cell<Moment>,
     exchanges: RefCell<Vec<Exchange>>,
     pub(super) tenant: TenantId,
+    /// The policy of all collections; `None` if conflicts are rejected.
+    setting: Option<Setting>,
+    /// The clocks of all operations that were pushed.
+    pushed: Arc<Pushed>,
 }
 
 /// Plays the schedule of a seed and lets the checker judge it.
-pub(super) fn simulate(seed: u64, bug: Option<Bug>) -> (History, Result<Explained, Violation>) {
-    let world = World::new(seed, bug);
+pub(super) fn simulate(
+    seed: u64,
+    setting: Option<Setting>,
+    bug: Option<Bug>,
+) -> (History, Result<Explained, Violation>) {
+    let world = World::new(seed, setting, bug);
     let history = world.play();
     let outcome = check(&history);
     (history, outcome)
 }
 
 impl World {
-    fn new(seed: u64, bug: Option<Bug>) -> Self {
+    fn new(seed: u64, setting: Option<Setting>, bug: Option<Bug>) -> Self {
         let world = Self {
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             host: Arc::new(VirtualHost::new()),
@@ -75,6 +86,8 @@ impl World {
             moment: Cell::new(0),
             exchanges: RefCell::default(),
             tenant: TenantId::literal("default"),
+            setting,
+            pushed: Arc::default(),
         };
         let servers = (0..SERVERS).map(|_| Server { service: world.start(), life: 0 }).collect();
         world.servers.replace(servers);
@@ -85,16 +98,17 @@ impl World {
     fn start(&self) -> Arc<SyncService> {
         let store: Arc<dyn Store> = match self.bug {
             None => Arc::clone(&self.inner) as Arc<dyn Store>,
-            Some(bug) => Arc::new(PlantedStore::new(Arc::clone(&self.inner), bug)),
+            Some(bug) => Arc::new(PlantedStore::new(Arc::clone(&self.inner), bug, Arc::clone(&self.pushed))),
         };
-        Arc::new(SyncService::new(Arc::new(SteppedStore(store)), Arc::clone(&self.host) as Arc<dyn Host>))
+        let service = SyncService::new(Arc::new(SteppedStore(store)), Arc::clone(&self.host) as Arc<dyn Host>);
+        Arc::new(service.with_conflict_policies(policies(self.setting)))
     }
 
     fn play(&self) -> History {
         let mut devices = clients::devices(self);
         scheduler::run(clients::tasks(self, &mut devices), |count| self.below(count), || self.accidents());
         self.odds.set(CALM);
-        let mut history = History::default();
+        let mut history = History { setting: self.setting, ..History::default() };
         let end = async { history.end = clients::settle(self, &mut devices).await };
         scheduler::run(vec![end.boxed_local()], |count| self.below(count), || self.orphans.take());
         history.exchanges = self.exchanges.take();
@@ -111,6 +125,11 @@ impl World {
             *server = Server { service, life: server.life + 1 };
         }
         self.orphans.take()
+    }
+
+    /// Notes the operations of a push.
+    pub(super) fn note_pushed(&self, operations: &[Operation]) {
+        self.pushed.note(operations);
     }
 
     /// Whether the store works without faults now.

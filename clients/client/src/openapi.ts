@@ -29,6 +29,8 @@ export type ChangesRequest = {
   cursor?: string | null;
   /** The most operations on the page; more than 1,000 means 1,000. */
   limit?: number;
+  /** With `cursor`: whether each resolution says what was resolved. For the roles `admin` and `service`. */
+  resolutions?: boolean;
   /** The greatest `timestamp` of the last page that the client applied. */
   since?: number;
   /** With `cursor`: whether each operation has the subject that pushed it. For the roles `admin` and `service`. */
@@ -186,6 +188,8 @@ export type PulledOperation = {
   id: string;
   /** True if the client must remove the document, because it may no longer see it. */
   removed?: boolean;
+  /** With `"resolutions":true`: the outcome of a conflict, the relation of the clocks, the winner, and the operation if a part of it is lost. */
+  resolution?: Record<string, unknown>;
   /** With `"as":"documents"`: the number of operations that were applied to the document. */
   rev?: number;
   /** With `"subjects":true`: the subject that pushed the operation, if the log has it. */
@@ -207,6 +211,8 @@ export type PushAnswer = {
   place?: string;
   /** Operations that are at fault, and those that may build on them, in the order of the push. They changed nothing. Only for a partial push. */
   refused?: (RefusedOperation)[];
+  /** Accepted operations whose author had not seen the document's content, if the server has resolved conflicts. */
+  resolved?: (ResolvedOperation)[];
   /** The revisions to which accepted operations with a `baseRev` have led, as far as they are still those of their documents. Only for a push with the key `cursor`. */
   revisions?: (ReachedRevision)[];
 };
@@ -273,11 +279,25 @@ export type RefusedOperation = {
 /** The relation of the operation's vector clock to the document's, or that the client may not do this. */
 export type Relation = "happens-before" | "concurrent" | "forbidden";
 
+/** A conflict that the server has resolved. */
+export type ResolvedOperation = {
+  /** The id of the operation. */
+  id: string;
+  /** The values of the operation that did not survive. Left out if there are none, or if the answer would become too large. */
+  lost?: Record<string, unknown>;
+  /** The id of the operation that resolves the conflict, and that a pull returns instead. */
+  operation: string;
+  outcome: ResolvedOutcome;
+};
+
+/** Whether all, nothing or a part of an operation survived. */
+export type ResolvedOutcome = "won" | "lost" | "merged";
+
 /** The state of the document that the author had seen. An operation has exactly one of both. */
 export type Seen = {
   /** The revision of the document that the client had seen; 0 if there was none. Above 0, the push needs `cursor`. */
   baseRev?: number;
-  /** All that the client had seen, this operation included: a counter for each client, at most 1,000 clients. */
+  /** All that the client had seen, this operation included: a counter for each client, at most 10,000 clients and 256 KiB. */
   vectorClock?: Record<string, Counter>;
 };
 

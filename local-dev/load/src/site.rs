@@ -159,6 +159,7 @@ fn add(batch: &mut Batch, made: &Made, seen_rev: Option<Rev>) {
         document,
         operation_index,
         changes_labels: false,
+        stamps: None,
     });
     batch.live_documents_delta += i64::from(seen_rev.is_none());
     batch.operations.push(Operation { id, change: Change::Update(data), key, timestamp, client_id, clock });

@@ -12,6 +12,7 @@
 //! | `wait` | with `cursor`: integer from 0 to 25; for how many seconds the answer may wait for changes; default 0 |
 //! | `clientId` | the client; a name (1 to 256 bytes of UTF-8 without control characters) |
 //! | `subjects` | with `cursor`: `true` adds to each operation the `subject` that pushed it; for the role `admin` |
+//! | `resolutions` | with `cursor`: `true` adds the record of a conflict, as `resolution`; for the role `admin` |
 //! | `vectorClock` | an object, which is ignored |
 //!
 //! | status | answer |
@@ -19,7 +20,8 @@
 //! | 200 | `{"operations":[…],"conflicts":[],"cursor":"…","hasMore":false}` |
 //! | 400 | the body is not a JSON object, or one of its fields is wrong |
 //! | 403 | the client may not see every document and pulls with `since`; it needs a cursor |
-//! | 403 | `foreign_client`: the `clientId` belongs to another subject; `forbidden_role`: `subjects` is for admins |
+//! | 403 | `foreign_client`: the `clientId` belongs to another subject |
+//! | 403 | `forbidden_role`: `subjects` and `resolutions` are for admins |
 //! | 410 | `"reason":"reset"`: the cursor is of another log (the database was restored); start without a cursor |
 //! | 410 | `"reason":"view"`: the client may see other documents than before; start without a cursor |
 //! | 422 | more changes than fit a page share a timestamp, and neither `cursor` nor `clientId` tells them apart |
@@ -102,8 +104,10 @@ pub(in crate::api) async fn pull_changes(
     body: BodyText,
 ) -> Result<Response, ApiError> {
     let Asked { mut request, wait, is_from_now } = read(body.or_empty_object())?;
-    if request.with_subjects && !principal.role.permits(Action::Administer) {
-        return Err(ApiError::ForbiddenField(SUBJECTS));
+    for (key, is_asked) in [(SUBJECTS, request.with_subjects), (RESOLUTIONS, request.with_resolutions)] {
+        if is_asked && !principal.role.permits(Action::Administer) {
+            return Err(ApiError::ForbiddenField(key));
+        }
     }
     drop(body);
     if is_from_now {
@@ -134,11 +138,14 @@ pub(in crate::api) async fn pull_changes(
 }
 
 /// The keys of the request.
-pub(in crate::api) const KEYS: [&str; 8] =
-    ["cursor", "as", "since", "limit", "wait", "clientId", SUBJECTS, "vectorClock"];
+pub(in crate::api) const KEYS: [&str; 9] =
+    ["cursor", "as", "since", "limit", "wait", "clientId", SUBJECTS, RESOLUTIONS, "vectorClock"];
 
 /// The key for the subjects of operations.
 const SUBJECTS: &str = "subjects";
+
+/// The key for what was resolved by resolutions.
+const RESOLUTIONS: &str = "resolutions";
 
 /// The key of the list of collections.
 pub(in crate::api) const COLLECTIONS: &str = "collections";
@@ -197,17 +204,22 @@ pub(in crate::api) fn read(text: &str) -> Result<Asked, ApiError> {
     }
     let wait = fields.optional("wait", Duration::ZERO, wait);
     let client_id = fields.optional("clientId", None, |text| name(ClientId::parse)(text).map(Some));
-    let with_subjects = fields.optional(SUBJECTS, false, boolean);
-    if with_subjects == Some(true) && !(has_cursor && form == Some(Form::Operations)) {
-        fields.fault(SUBJECTS, "needs the key cursor, and operations rather than documents");
-    }
+    let [with_subjects, with_resolutions] = [SUBJECTS, RESOLUTIONS].map(|key| {
+        let is_asked = fields.optional(key, false, boolean);
+        if is_asked == Some(true) && !(has_cursor && form == Some(Form::Operations)) {
+            fields.fault(key, "needs the key cursor, and operations rather than documents");
+        }
+        is_asked
+    });
     let _ = fields.optional("vectorClock", (), an_object);
-    let request = from.zip(max_operations).zip(client_id.zip(with_subjects));
-    let request = request.map(|(((from, view), max_operations), (client_id, with_subjects))| PullRequest {
+    let audit = with_subjects.zip(with_resolutions);
+    let request = from.zip(max_operations).zip(client_id.zip(audit));
+    let request = request.map(|(((from, view), max_operations), (client_id, audit))| PullRequest {
         client_id,
         max_operations,
         view,
-        with_subjects,
+        with_subjects: audit.0,
+        with_resolutions: audit.1,
         ..PullRequest::new(from)
     });
     let asked = request.zip(wait).map(|(request, wait)| Asked { request, wait, is_from_now });

@@ -4,13 +4,13 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `id` | what identifies the operation for ever; a name |
+//! | `id` | what identifies the operation for ever; a name that does not begin with `syncflow-server::resolved::` |
 //! | `type` | `insert`, `update` or `delete` |
 //! | `collection`, `docId` | the document; names |
 //! | `data` | an object, at most 1 MiB and 64 levels deep; needed for `insert` and `update`, ignored for `delete` |
 //! | `timestamp` | integer from 1 to 2^53−1, the client's own time |
 //! | `clientId` | who made it; a name, but not `syncflow-server` or one that begins with `syncflow-server:` |
-//! | `vectorClock` | object: client to counter, an integer from 0 to 2^53−1; at most 1,000 clients |
+//! | `vectorClock` | object: client to counter, an integer from 0 to 2^53−1; at most 10,000 clients and 256 KiB |
 //! | `baseRev` | in place of `vectorClock`: the revision that the author saw, from 0 to 2^53−1 |
 //! | `synced` | ignored |
 //!
@@ -45,6 +45,12 @@
 //! `concurrent`. The server derives its clock. With the key `cursor`, the answer also has the `revisions` that were
 //! reached, and the `place` up to which they are known.
 //!
+//! *Resolved* operations are accepted ones whose author had not seen the document's content, under a
+//! [policy](crate::core::policy) with which the server resolves conflicts. If there are any, the answer also has
+//! `"resolved":[{"id":"…","operation":"…","outcome":"lost","lost":{…}}]`. `operation` is the id of the resolution in
+//! the log. `outcome` says how much of the operation survived: `won`, `lost` or `merged`. `lost` has the values that
+//! did not. An operation that is pushed again is not in this list.
+//!
 //! An `insert` replaces the document's data. An `update` adds its data to those of the document, replaces equal keys
 //! (`null` stays a value), and creates the document if there is none. A `delete` leaves a tombstone. If a document
 //! would become larger than 1 MiB, the answer is a 400 that names the operation's `data`.
@@ -77,13 +83,15 @@ use crate::api::push_body::{self, BUILDS_ON_REFUSED, Faulty, Partial};
 use crate::api::schema::{
     self, BadRequest, CursorGone, LayerErrors, PushAnswer, QuotaExceeded, Unauthorized, Unavailable,
 };
+use crate::core::access::Principal;
 use crate::core::cursor::{Cursor, Position};
 use crate::core::decide::{OperationRefused, Outcome, Reached, Refused};
 use crate::core::json::{ObjectWriter, Picked, Sink, string};
 use crate::core::names::OperationId;
+use crate::core::text::Text;
 use crate::limits::api::REFUSED_MAX_BYTES;
 use crate::limits::protocol::{DOCUMENT_MAX_BYTES, PUSH_CONFLICTS_MAX_BYTES};
-use crate::service::{InvalidOperation, PushRequest, Pushed, ServiceError, SyncService};
+use crate::service::{InvalidOperation, PushRequest, Pushed, ServiceError, SyncService, Undecidable};
 
 /// Pushes the operations of a client.
 #[utoipa::path(
@@ -103,30 +111,91 @@ pub(in crate::api) async fn push_operations(
     limit: Option<Extension<AnswerLimit>>,
     body: BodyText,
 ) -> Result<Response, ApiError> {
-    let push = push_body::read(body.as_text())?;
-    let push_body::ReadPush { texts, operations, bases, asks_for_place, client_id, partial, is_strict } = push;
+    let limit = limit.map(|Extension(limit)| limit);
+    let answer = push(&service, &principal, limit, body.as_text()).await;
+    // The push of an original client may go on without the operations that are at fault.
+    if let Err(ApiError::BadFields(_)) = &answer
+        && let Some(lenient) = push_leniently(&service, &principal, limit, body.as_text()).await?
+    {
+        return Ok(lenient);
+    }
+    answer
+}
+
+async fn push(
+    service: &SyncService,
+    principal: &Principal,
+    limit: Option<AnswerLimit>,
+    body: &Text,
+) -> Result<Response, ApiError> {
+    let push_body::ReadPush { texts, operations, bases, asks_for_place, client_id, partial, is_strict, .. } =
+        push_body::read(body)?;
     let span = tracing::Span::current();
     span.record(CLIENT_FIELD, client_id.as_str());
     span.record(OPERATIONS_FIELD, operations.len());
     let partial = partial.map(Refusals::of);
-    let limit = limit.map(|Extension(limit)| limit);
     let conflicts_max_bytes = conflicts_max_bytes(&texts, partial.as_ref(), asks_for_place, limit)?;
     let request = PushRequest::new(operations).with_client(client_id).with_conflicts_max_bytes(conflicts_max_bytes);
     let known = bases.places.iter().map(|place| place.seq).max().unwrap_or_default();
     let request = request.with_bases(bases);
     let request = if partial.is_some() { request.partial() } else { request };
     let request = if is_strict { request.strict() } else { request };
-    match service.push_as(&principal, request).await? {
-        Pushed::Decided(outcomes) => {
-            let reached = if asks_for_place {
-                let applied = outcomes.iter().filter(|outcome| outcome.is_applied()).count();
-                let place = service.place_from(&principal.tenant, known.plus(applied as u64)).await;
-                Some(ReachedPlace(place))
-            } else {
-                None
-            };
-            Ok(answer::json(StatusCode::OK, write(&texts, &outcomes, partial, reached.as_ref())))
+    let outcomes = outcomes_of(service.push_as(principal, request).await?)?;
+    let reached = if asks_for_place {
+        let applied = outcomes.iter().filter(|outcome| outcome.is_applied()).count();
+        let place = service.place_from(&principal.tenant, known.plus(applied as u64)).await;
+        Some(ReachedPlace(place))
+    } else {
+        None
+    };
+    Ok(answer::json(StatusCode::OK, write(&texts, &outcomes, partial, reached.as_ref())))
+}
+
+/// Pushes the operations that can be decided, and puts the others into quarantine. All are answered as accepted.
+///
+/// `None` if the client does not pull with `since`, or if the quarantine has no room. Nothing has changed then.
+async fn push_leniently(
+    service: &SyncService,
+    principal: &Principal,
+    limit: Option<AnswerLimit>,
+    body: &Text,
+) -> Result<Option<Response>, ApiError> {
+    let Ok(read) = push_body::read_leniently(body) else { return Ok(None) };
+    let push_body::ReadPush { texts: good, operations, bases, client_id, partial, is_strict, is_partial, .. } = read;
+    let Some(Partial { indexes, faulty }) = partial.filter(|_| !is_partial) else { return Ok(None) };
+    let mut undecidable = Vec::new();
+    let mut texts: Vec<(usize, &str)> = indexes.iter().copied().zip(good).collect();
+    for Faulty { index, text, faults } in &faulty {
+        texts.push((*index, text));
+        undecidable.push(Undecidable::new(text, faults.to_string()));
+    }
+    texts.sort_unstable();
+    let texts: Vec<&str> = texts.into_iter().map(|(_, text)| text).collect();
+    let bytes = texts.iter().map(|text| text.len()).sum();
+    if !service.has_room_in_quarantine(&principal.tenant, &client_id, texts.len(), bytes).await? {
+        return Ok(None);
+    }
+    let conflicts_max_bytes = conflicts_max_bytes(&texts, None, false, limit)?;
+    let request = PushRequest::new(operations).with_client(client_id.clone()).with_bases(bases).lenient();
+    let request = request.with_conflicts_max_bytes(conflicts_max_bytes);
+    let request = if is_strict { request.strict() } else { request };
+    let decided = outcomes_of(service.push_as(principal, request).await?)?;
+    // An operation in quarantine is answered as one that has changed nothing.
+    let mut outcomes = vec![Outcome::Duplicate; texts.len()];
+    for (index, outcome) in indexes.into_iter().zip(decided) {
+        match outcome {
+            Outcome::Refused(refused) => undecidable.push(Undecidable::new(texts[index], reason_of(&refused).1)),
+            outcome => outcomes[index] = outcome,
         }
+    }
+    service.quarantine(&principal.tenant, &client_id, &undecidable).await?;
+    Ok(Some(answer::json(StatusCode::OK, write(&texts, &outcomes, None, None))))
+}
+
+/// The outcomes of a push, or the error of one that was refused.
+fn outcomes_of(pushed: Pushed) -> Result<Vec<Outcome>, ApiError> {
+    match pushed {
+        Pushed::Decided(outcomes) => Ok(outcomes),
         Pushed::Invalid(invalid) => Err(ApiError::bad_fields(
             invalid.into_iter().map(|InvalidOperation { index, message }| (format!("operations[{index}]"), message)),
         )),
@@ -134,6 +203,9 @@ pub(in crate::api) async fn push_operations(
             format_args!("operations[{index}].data"),
             format_args!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"),
         )),
+        Pushed::Refused(Refused::ClockTooLarge { index }) => {
+            Err(ApiError::bad_field(format_args!("operations[{index}].vectorClock"), CLOCK_TOO_LARGE))
+        }
         Pushed::Refused(Refused::ForeignClient { index }) => {
             let field = index.map_or("clientId".to_owned(), |index| format!("operations[{index}].clientId"));
             Err(ApiError::ForeignClient { field })
@@ -204,7 +276,8 @@ fn conflicts_max_bytes(
 
 /// The size of an answer without any operation, in bytes.
 const ANSWER_FRAME_BYTES: usize =
-    r#"{"accepted":[],"conflicts":[],"refused":[],"revisions":[],"place":"l.1fffffffffffff.ffffffffffff"}"#.len();
+    r#"{"accepted":[],"conflicts":[],"resolved":[],"refused":[],"revisions":[],"place":"l.1fffffffffffff.ffffffffffff"}"#
+        .len();
 
 /// The size of the revision that an operation has reached, without its names, in bytes.
 const REACHED_FRAME_BYTES: usize =
@@ -232,21 +305,30 @@ impl Refusals {
         let Self { decided, mut written } = self;
         for ((index, text), outcome) in decided.into_iter().zip(texts).zip(outcomes) {
             let Outcome::Refused(refused) = outcome else { continue };
-            let (field, message) = match refused {
-                OperationRefused::DocumentTooLarge => {
-                    (Some("data"), format!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"))
-                }
-                OperationRefused::UnknownBase => (Some("baseRev"), UNKNOWN_BASE.to_owned()),
-                OperationRefused::ForeignClient => (Some("clientId"), FOREIGN_CLIENT.to_owned()),
-                OperationRefused::BuildsOnRefused => (None, BUILDS_ON_REFUSED.to_owned()),
-                OperationRefused::Invalid(message) => (None, excerpt(message)),
-            };
+            let (field, message) = reason_of(refused);
             written.push((index, refusal(index, text, field, &message)));
         }
         written.sort_by_key(|(index, _)| *index);
         written
     }
 }
+
+/// The field at fault and the message for an operation that is refused.
+fn reason_of(refused: &OperationRefused) -> (Option<&'static str>, String) {
+    match refused {
+        OperationRefused::DocumentTooLarge => {
+            (Some("data"), format!("the document would have more than {DOCUMENT_MAX_BYTES} bytes"))
+        }
+        OperationRefused::ClockTooLarge => (Some("vectorClock"), CLOCK_TOO_LARGE.to_owned()),
+        OperationRefused::UnknownBase => (Some("baseRev"), UNKNOWN_BASE.to_owned()),
+        OperationRefused::ForeignClient => (Some("clientId"), FOREIGN_CLIENT.to_owned()),
+        OperationRefused::BuildsOnRefused => (None, BUILDS_ON_REFUSED.to_owned()),
+        OperationRefused::Invalid(message) => (None, excerpt(message)),
+    }
+}
+
+/// The message for an operation whose clock and that of its document are too large together.
+const CLOCK_TOO_LARGE: &str = "has too many clients together with the clock of the document";
 
 /// The message for an operation whose author belongs to another subject.
 const FOREIGN_CLIENT: &str = "belongs to another subject than the one that pushes";
@@ -290,6 +372,15 @@ pub(in crate::api) fn write(
     ObjectWriter::write(&mut answer, |object| {
         object.array("accepted", accepted, |out, (text, _)| out.push_str(text));
         object.array("conflicts", conflicts, |out, (text, outcome)| write_conflict(out, text, outcome));
+        let resolved = || {
+            outcomes.iter().filter_map(|outcome| match outcome {
+                Outcome::Resolved(resolved) => Some(resolved),
+                _ => None,
+            })
+        };
+        if resolved().next().is_some() {
+            object.array("resolved", resolved(), |out, resolved| resolved.write(out));
+        }
         if let Some(refusals) = refusals {
             object.array("refused", refusals.with(texts, outcomes), |out, (_, refusal)| out.push_str(&refusal));
         }

@@ -220,7 +220,36 @@ fn clocks_and_pushes_are_bounded() {
     };
     assert!(read(&clock(CLOCK_MAX_ENTRIES)).is_ok());
     assert!(faults_of(clock(CLOCK_MAX_ENTRIES + 1)).starts_with("operations[0].vectorClock: "));
+    let wide = |clients: usize| {
+        let counters: Vec<String> = (0..clients).map(|client| format!("\"{client:0>250}\":1")).collect();
+        push_of(&GOOD.replace(r#"{"a":1}}"#, &format!("{{{}}}}}", counters.join(","))))
+    };
+    let most = CLOCK_MAX_BYTES / wide(2).len().abs_diff(wide(1).len());
+    assert!(read(&wide(most)).is_ok());
+    assert!(faults_of(wide(most + 1)).starts_with("operations[0].vectorClock: must have at most 262144 bytes"));
     let many = |operations: usize| push_of(&vec![GOOD; operations].join(","));
     assert_eq!(read(&many(PUSH_MAX_OPERATIONS)).unwrap().operations.len(), PUSH_MAX_OPERATIONS);
     assert!(faults_of(many(PUSH_MAX_OPERATIONS + 1)).starts_with("operations: must have at most 1000"));
+}
+
+#[test]
+fn the_clocks_of_a_push_are_bounded_together() {
+    let counters: Vec<String> = (0..CLOCK_MAX_ENTRIES).map(|client| format!("\"{client}\":1")).collect();
+    let operation = GOOD.replace(r#"{"a":1}}"#, &format!("{{{}}}}}", counters.join(",")));
+    let most = PUSH_CLOCKS_MAX_ENTRIES / CLOCK_MAX_ENTRIES;
+    assert!(read(&push_of(&vec![operation.as_str(); most].join(","))).is_ok());
+    let problem = faults_of(push_of(&vec![operation.as_str(); most + 1].join(",")));
+    assert!(
+        problem.starts_with(&format!("operations[{most}].vectorClock: has more clients than are left")),
+        "{problem}"
+    );
+}
+
+#[test]
+fn the_ids_of_resolutions_are_the_servers_own() {
+    let id = "syncflow-server::resolved::op";
+    assert_eq!(
+        faults_of(push_of(&GOOD.replacen("\"op-1\"", &format!("\"{id}\""), 1))),
+        "operations[0].id: is reserved for the server"
+    );
 }

@@ -11,6 +11,7 @@ use crate::config::secret::file;
 use crate::config::variables::{ConfigError, Variables};
 use crate::core::access::rules::{BadRules, CollectionRules, Holder, LabelSource, Rules};
 use crate::core::names::Collection;
+use crate::core::policy::{ConflictPolicy, Deletes};
 
 /// Rules cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +34,7 @@ struct Written {
     labels: BTreeMap<Spanned<String>, Spanned<WrittenLabel>>,
     #[serde(default)]
     collections: BTreeMap<Spanned<String>, WrittenCollection>,
-    #[serde(default)]
-    others: WrittenCollection,
+    others: Option<WrittenOthers>,
 }
 
 #[derive(Deserialize)]
@@ -47,12 +47,35 @@ struct WrittenLabel {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct WrittenCollection {
-    #[serde(default)]
-    read: Vec<Spanned<String>>,
-    #[serde(default)]
-    write: Vec<Spanned<String>>,
+    read: Option<Vec<Spanned<String>>>,
+    write: Option<Vec<Spanned<String>>>,
     /// The holders of `write` if it is missing.
     create: Option<Vec<Spanned<String>>>,
+    conflicts: Option<Spanned<String>>,
+    deletes: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct WrittenOthers {
+    read: Option<Vec<Spanned<String>>>,
+    write: Option<Vec<Spanned<String>>>,
+    create: Option<Vec<Spanned<String>>>,
+}
+
+/// The rules of a text, and the conflict policies of collections in it.
+pub(super) struct RulesText {
+    pub(super) rules: Rules,
+    /// The policies that are written, without those that are not.
+    pub(super) policies: Vec<(Collection, Option<ConflictPolicy>, Option<Deletes>)>,
+}
+
+impl WrittenCollection {
+    /// Whether it says nothing about who may do what, so that the rules of all others hold.
+    fn has_only_policies(&self) -> bool {
+        let has_policies = self.conflicts.is_some() || self.deletes.is_some();
+        has_policies && self.read.is_none() && self.write.is_none() && self.create.is_none()
+    }
 }
 
 /// Reads rules from their text in TOML.
@@ -60,6 +83,13 @@ struct WrittenCollection {
 /// # Errors
 /// If it is not TOML, has unknown keys, or names labels or roles that do not exist. The error has the place.
 pub fn parse(text: &str) -> Result<Rules, BadRulesText> {
+    parse_all(text).map(|text| text.rules)
+}
+
+/// Reads rules and the policies beside them.
+///
+/// If the text has nothing but policies, there are no rules.
+pub(super) fn parse_all(text: &str) -> Result<RulesText, BadRulesText> {
     let at = |span: Range<usize>, problem: &dyn fmt::Display| BadRulesText::at(text, span.start, problem);
     let written: Written =
         toml::from_str(text).map_err(|error| at(error.span().unwrap_or_default(), &error.message()))?;
@@ -86,19 +116,35 @@ pub fn parse(text: &str) -> Result<Rules, BadRulesText> {
         };
         written.into_iter().map(holder).collect::<Result<Vec<Holder>, BadRulesText>>()
     };
-    let rules = |written: WrittenCollection| {
-        let (read, write) = (holders(written.read)?, holders(written.write)?);
+    let rules = |written: WrittenOthers| {
+        let (read, write) = (holders(written.read.unwrap_or_default())?, holders(written.write.unwrap_or_default())?);
         let create = written.create.map_or_else(|| Ok(write.clone()), &holders)?;
         Ok(CollectionRules { read, write, create })
     };
-    let mut collections = BTreeMap::new();
+    let has_rules = written.epoch.is_some()
+        || written.others.is_some()
+        || !labels.is_empty()
+        || written.collections.is_empty()
+        || written.collections.values().any(|of_collection| !of_collection.has_only_policies());
+    let (mut collections, mut policies) = (BTreeMap::new(), Vec::new());
     for (name, of_collection) in written.collections {
         let collection = Collection::parse(name.as_ref()).map_err(|bad| at(name.span(), &bad))?;
-        collections.insert(collection, rules(of_collection)?);
+        let has_only_policies = of_collection.has_only_policies();
+        let WrittenCollection { read, write, create, conflicts, deletes } = of_collection;
+        let policy = conflicts.map(|text| ConflictPolicy::parse(text.as_ref()).map_err(|bad| at(text.span(), &bad)));
+        let deletes = deletes.map(|text| Deletes::parse(text.as_ref()).map_err(|bad| at(text.span(), &bad)));
+        policies.push((collection.clone(), policy.transpose()?, deletes.transpose()?));
+        if !has_only_policies {
+            collections.insert(collection, rules(WrittenOthers { read, write, create })?);
+        }
     }
-    let others = rules(written.others)?;
+    if !has_rules {
+        return Ok(RulesText { rules: Rules::default(), policies });
+    }
+    let others = rules(written.others.unwrap_or_default())?;
     let rules = Rules::new(labels, collections, others).map_err(|bad| at(0..0, &bad))?;
-    Ok(written.epoch.map_or(rules.clone(), |epoch| rules.with_epoch(epoch)))
+    let rules = written.epoch.map_or(rules.clone(), |epoch| rules.with_epoch(epoch));
+    Ok(RulesText { rules, policies })
 }
 
 impl BadRulesText {
@@ -113,13 +159,18 @@ impl BadRulesText {
 
 /// The rules of `RULES`, or of the file that `RULES_FILE` names.
 pub(in crate::config) fn read(variables: &Variables<'_>) -> Result<Rules, ConfigError> {
+    Ok(read_all(variables)?.rules)
+}
+
+/// The same with the policies.
+pub(super) fn read_all(variables: &Variables<'_>) -> Result<RulesText, ConfigError> {
     let (variable, text) = match (variables.get("RULES"), variables.get("RULES_FILE")) {
         (Some(_), Some(_)) => return Err(ConfigError::new("RULES_FILE", "cannot be set beside RULES")),
         (Some(text), None) => ("RULES", text),
         (None, Some(path)) => ("RULES_FILE", file::read_lines("RULES_FILE", &path)?),
-        (None, None) => return Ok(Rules::default()),
+        (None, None) => return Ok(RulesText { rules: Rules::default(), policies: Vec::new() }),
     };
-    parse(&text).map_err(|bad| ConfigError::new(variable, bad))
+    parse_all(&text).map_err(|bad| ConfigError::new(variable, bad))
 }
 
 #[cfg(test)]
@@ -200,9 +251,25 @@ mod tests {
             ("[others]\nsee = []", "line 2, column 1: unknown field `see`"),
             ("[collections.\"\"]\nread = []", "line 1, column 14: "),
             ("[collections.a]\nread = \"everyone\"", "line 2, column 8: invalid type"),
+            ("[collections.a]\nconflicts = \"custom\"", "line 2, column 13: must be reject, server-wins, "),
+            ("[collections.a]\nread = []\ndeletes = \"no\"", "line 3, column 11: must be win or lose"),
+            ("[others]\nconflicts = \"merge\"", "line 2, column 1: unknown field `conflicts`"),
         ] {
             let line = parse(text).unwrap_err().to_string();
             assert!(line.starts_with(expected) && !line.contains('\n'), "{line}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn policies_alone_forbid_nothing() {
+        let only = parse("[collections.todos]\nconflicts = \"merge\"").unwrap();
+        assert!(!only.are_set());
+        let everyone = "[others]\nread = [\"everyone\"]\nwrite = [\"everyone\"]";
+        let beside = parse(&format!("{everyone}\n[collections.todos]\nconflicts = \"merge\"")).unwrap();
+        let view = beside.view(&principal("me", Role::Writer));
+        assert!(view.permits(Right::Write, &Collection::literal("todos"), &Object::literal("{}")));
+        for closed in ["", "[collections.todos]", "[others]"] {
+            assert!(parse(closed).unwrap().are_set(), "{closed}");
         }
     }
 

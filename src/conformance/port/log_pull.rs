@@ -42,6 +42,7 @@ pub async fn an_operation_is_delivered_as_it_was_pushed(world: &World) {
         clock: clock(&[("z", 3), ("a", 0), ("m", INTEGER_MAX)]).json().clone(),
         rev: None,
         subject: None,
+        resolution: None,
     };
     assert_eq!(page.entries[0], expected);
     assert_eq!(page.entries[1].data(), None);

@@ -1,5 +1,6 @@
 //! Checks of the service over every store.
 
+pub mod conflicting;
 pub mod databases;
 pub mod follow;
 pub mod group;
@@ -9,8 +10,8 @@ pub mod operating;
 pub mod original;
 pub mod owners;
 pub mod quota;
-pub mod revisions;
 pub mod rules;
 pub mod writes;
 
+pub use self::conflicting::{conflicts, revisions};
 pub use self::operating::{operator, schedule};

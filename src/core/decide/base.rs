@@ -1,14 +1,14 @@
 //! Revisions in place of clocks: an operation says which revision of its document its author saw. The server derives
 //! the clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::{ClientId, DocumentKey};
+use crate::core::names::{ClientId, DocumentKey, OperationId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
-use crate::limits::protocol::{CLOCK_MAX_ENTRIES, COUNTER_AHEAD_MAX_MS, INTEGER_MAX};
+use crate::limits::protocol::{CLOCK_MAX_BYTES, CLOCK_MAX_ENTRIES, COUNTER_AHEAD_MAX_MS, INTEGER_MAX};
 
 /// The revisions that the operations of a push name in place of clocks, and where their authors know them from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,22 +53,47 @@ impl Bases {
 /// The author of a push has seen what the push itself wrote before. Its next operation on the document names the
 /// revision that this led to, or still the one that the first operation named.
 #[derive(Debug, Default)]
-pub(super) struct Written<'a>(HashMap<&'a DocumentKey, Rev>);
+pub(super) struct Written<'a> {
+    first: HashMap<&'a DocumentKey, Rev>,
+    /// How many operations of the push on a document took effect before, and the revision that the first of them names.
+    known: HashMap<&'a DocumentKey, (Rev, u64)>,
+    ids: HashSet<&'a str>,
+}
 
 impl<'a> Written<'a> {
     /// Forgets the push before.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.first.clear();
+        self.known.clear();
+        self.ids.clear();
+    }
+
+    /// The ids of the operations of the push that took effect, now or before.
+    pub(super) fn ids(&self) -> &HashSet<&'a str> {
+        &self.ids
+    }
+
+    /// Notes that an operation of the push has taken effect.
+    pub(super) fn note_id(&mut self, id: &'a OperationId) {
+        self.ids.insert(id.as_str());
+    }
+
+    /// Notes an operation that took effect before, and whose author saw the revision `base`. Says whether all revisions
+    /// since that of the first such operation are those of these operations.
+    pub(super) fn note_known(&mut self, key: &'a DocumentKey, base: Rev, current: Rev) -> bool {
+        let (first, count) = self.known.entry(key).or_insert((base, 0));
+        *count += 1;
+        first.get().saturating_add(*count) == current.get()
     }
 
     /// Notes that the state of a document is that of an operation of this push, whose author saw the revision `seen`.
     pub(super) fn note(&mut self, key: &'a DocumentKey, seen: Rev) {
-        self.0.entry(key).or_insert(seen);
+        self.first.entry(key).or_insert(seen);
     }
 
     /// Whether the author of an operation that names `base` has seen the document as it is.
     pub(super) fn has_seen(&self, key: &DocumentKey, base: Rev, current: Rev) -> bool {
-        base == current || self.0.get(key).is_some_and(|first| (*first..current).contains(&base))
+        base == current || self.first.get(key).is_some_and(|first| (*first..current).contains(&base))
     }
 }
 
@@ -111,7 +136,7 @@ pub(super) fn derive<'a>(
     let credible_max = credible_max(now_ms);
     let mut clock = current.clone();
     let counter = fresh(author).max(current.get(author).saturating_add(1));
-    if has_room(current, author) && (current.get(author) < fresh(author) || counter <= credible_max) {
+    if has_room(current, author, counter) && (current.get(author) < fresh(author) || counter <= credible_max) {
         clock.set(author.clone(), counter);
         return Derived { clock, raised: author, given: counter };
     }
@@ -127,9 +152,16 @@ pub(super) fn credible_max(now_ms: UnixMs) -> u64 {
     now_ms.plus_ms(COUNTER_AHEAD_MAX_MS).get().min(INTEGER_MAX / 2)
 }
 
-/// Whether a clock has a place for a client beside that of [`ClientId::clock`].
-fn has_room(clock: &VectorClock, client: &ClientId) -> bool {
-    clock.contains(client) || clock.len() - usize::from(clock.contains(ClientId::clock())) < CLOCK_MAX_ENTRIES
+/// Whether a clock has a place for a counter of a client beside that of [`ClientId::clock`].
+fn has_room(clock: &VectorClock, client: &ClientId, counter: u64) -> bool {
+    let has_place = clock.contains(client) || clock.client_entries() < CLOCK_MAX_ENTRIES;
+    let before = if clock.contains(client) { VectorClock::entry_bytes(client, clock.get(client)) } else { 0 };
+    has_place && clock.client_bytes() - before + VectorClock::entry_bytes(client, counter) <= CLOCK_MAX_BYTES
+}
+
+/// Whether a clock is small enough to be stored. The entry of [`ClientId::clock`] has no effect.
+pub(crate) fn fits(clock: &VectorClock) -> bool {
+    clock.client_entries() <= CLOCK_MAX_ENTRIES && clock.client_bytes() <= CLOCK_MAX_BYTES
 }
 
 #[cfg(test)]

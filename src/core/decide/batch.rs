@@ -3,7 +3,8 @@
 use crate::core::decide::owners::OwnerWrite;
 use crate::core::document::Document;
 use crate::core::fingerprint::Fingerprint;
-use crate::core::names::{DocumentKey, Subject};
+use crate::core::json::Object;
+use crate::core::names::{DocumentKey, OperationId, Subject};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::Operation;
 
@@ -20,6 +21,20 @@ pub struct DocumentWrite {
     pub operation_index: usize,
     /// Whether the write changes the former labels of the document.
     pub changes_labels: bool,
+    /// The text that says who wrote the content of the document, if this does not follow from its last operation. A
+    /// store keeps it with the document, and gives it back as it is.
+    pub stamps: Option<String>,
+}
+
+/// An operation of a batch that is the resolution of a pushed one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// The index of the resolution in [`Batch::operations`].
+    pub operation_index: usize,
+    /// The id of the operation that was pushed. It becomes known with the resolution's own.
+    pub pushed_id: OperationId,
+    /// An object that the log keeps beside the resolution, until compaction removes both.
+    pub kept: Option<Object>,
 }
 
 /// A guarded batch: either all of it is written, or nothing.
@@ -31,6 +46,8 @@ pub struct Batch {
     pub documents: Vec<DocumentWrite>,
     /// The subject that pushed each operation, by the operation's index. `None`, or no element, if there is none.
     pub subjects: Vec<Option<Subject>>,
+    /// The resolutions among the operations, in their order.
+    pub resolutions: Vec<Resolution>,
     /// The owners of client ids, each once and ordered by client id.
     pub owners: Vec<OwnerWrite>,
     /// The change in the number of documents that are not deleted.
@@ -46,6 +63,11 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
+    }
+
+    /// The objects that the log keeps beside operations, with the indexes of these.
+    pub fn kept(&self) -> impl Iterator<Item = (usize, &Object)> {
+        self.resolutions.iter().filter_map(|resolution| Some((resolution.operation_index, resolution.kept.as_ref()?)))
     }
 
     /// The subject that pushed the operation with this index.

@@ -1,11 +1,13 @@
 //! The content of a document in the course of a decision, and how to take a change of it back.
 
 use super::outcome::Refused;
+use super::resolve::stamps::DamagedStamps;
 use crate::core::document::content::{OpenObject, Reverse};
 use crate::core::document::fields::DataOfDocument;
+use crate::core::document::merge;
 use crate::core::json::{BadJson, Object};
 use crate::core::operation::Change;
-use crate::limits::protocol::PUSH_OPEN_MAX_KEYS;
+use crate::limits::protocol::{PUSH_OPEN_MAX_KEYS, PUSH_WRITTEN_MAX_BYTES};
 
 /// The content of a document.
 pub(super) enum Content<'a> {
@@ -15,6 +17,8 @@ pub(super) enum Content<'a> {
     Text(&'a Object),
     /// An object that something was put over.
     Object(Box<OpenObject<'a>>),
+    /// A text that the decision itself has made.
+    Made(Object),
 }
 
 /// How to take one change of a content back.
@@ -29,6 +33,7 @@ impl<'a> Content<'a> {
         match self {
             Self::Nothing => None,
             Self::Text(text) => Some(DataOfDocument::Text(text)),
+            Self::Made(text) => Some(DataOfDocument::Text(text)),
             Self::Object(object) => Some(DataOfDocument::Open(object)),
         }
     }
@@ -41,20 +46,21 @@ impl<'a> Content<'a> {
         match self {
             Self::Nothing => 0,
             Self::Text(text) => text.as_str().len(),
+            Self::Made(text) => text.as_str().len(),
             Self::Object(object) => object.bytes(),
         }
     }
 
     pub(super) fn open_keys(&self) -> usize {
         match self {
-            Self::Nothing | Self::Text(_) => 0,
+            Self::Nothing | Self::Text(_) | Self::Made(_) => 0,
             Self::Object(object) => object.members(),
         }
     }
 
     pub(super) fn is_written(&self) -> bool {
         match self {
-            Self::Nothing | Self::Text(_) => true,
+            Self::Nothing | Self::Text(_) | Self::Made(_) => true,
             Self::Object(object) => object.is_written(),
         }
     }
@@ -62,7 +68,8 @@ impl<'a> Content<'a> {
     pub(super) fn text(&mut self) -> Option<Object> {
         match self {
             Self::Nothing => None,
-            Self::Text(text) => Some(text.clone()),
+            Self::Text(text) => Some((*text).clone()),
+            Self::Made(text) => Some(text.clone()),
             Self::Object(object) => Some(object.text().clone()),
         }
     }
@@ -77,9 +84,15 @@ impl<'a> Content<'a> {
                 object.put_all(patch)?;
                 Self::Object(Box::new(object))
             }
+            (Change::Update(patch), Self::Made(base)) => Self::Made(merge(base, patch)?),
             (Change::Insert(data) | Change::Update(data), _) => Self::Text(data),
         };
         Ok(UndoContent::Whole(std::mem::replace(self, next)))
+    }
+
+    /// Replaces the content as a whole; answers how to take that back.
+    pub(super) fn replace(&mut self, next: Option<Object>) -> UndoContent<'a> {
+        UndoContent::Whole(std::mem::replace(self, next.map_or(Self::Nothing, Self::Made)))
     }
 
     pub(super) fn take_back(&mut self, undo: UndoContent<'a>) {
@@ -92,10 +105,20 @@ impl<'a> Content<'a> {
     }
 }
 
+impl From<DamagedStamps> for NoDocument {
+    fn from(_: DamagedStamps) -> Self {
+        Self::Damaged
+    }
+}
+
 /// Why an operation makes no document.
 pub(super) enum NoDocument {
     /// It would be too large to be stored.
     TooLarge,
+    /// Its clock would be too large to be stored.
+    ClockTooLarge,
+    /// The resolutions of its push are too many bytes together.
+    ResolutionsTooLarge,
     /// The documents that are open have too many keys.
     TooManyKeys,
     /// The one before it is damaged.
@@ -108,6 +131,8 @@ impl NoDocument {
     pub(super) fn at(&self, index: usize) -> Refused {
         match self {
             Self::TooLarge => Refused::DocumentTooLarge { index },
+            Self::ClockTooLarge => Refused::ClockTooLarge { index },
+            Self::ResolutionsTooLarge => Refused::DocumentsTooLarge { max_bytes: PUSH_WRITTEN_MAX_BYTES },
             Self::TooManyKeys => Refused::TooManyKeys { max_keys: PUSH_OPEN_MAX_KEYS },
             Self::Damaged => Refused::DocumentDamaged { index },
             Self::UnknownBase => Refused::UnknownBase { index },

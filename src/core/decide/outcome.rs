@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::policy::{ConflictPolicy, Policies, REJECTING};
+use super::resolve::Survival;
 use crate::core::access::{EVERYTHING, View};
 use crate::core::clock::VectorClock;
 use crate::core::decide::base::{Bases, NO_BASES};
@@ -9,6 +11,7 @@ use crate::core::decide::owners::{Claimant, ClientOwner};
 use crate::core::decide::quota::{Quota, QuotaExceeded, Usage};
 use crate::core::document::Document;
 use crate::core::fingerprint::Fingerprint;
+use crate::core::json::Object;
 use crate::core::names::{ClientId, DocumentKey, OperationId, Subject};
 use crate::core::numbers::{Rev, Seq};
 use crate::core::operation::Operation;
@@ -31,6 +34,36 @@ pub struct Snapshot {
     pub usage: Option<Usage>,
     /// How many client ids have owners in the tenant, if they were counted. The count may end at the limit of a quota.
     pub owned_clients: Option<u64>,
+    /// The texts that the store keeps for resolutions with the requested documents, if these were asked for.
+    pub stamps: HashMap<DocumentKey, StoredStamps>,
+    /// The answers of the application about operations, under the policy [`ConflictPolicy::Custom`].
+    pub answers: HashMap<OperationId, CustomAnswer>,
+}
+
+/// The texts that a store keeps with a document for resolutions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoredStamps {
+    /// The text of [`DocumentWrite::stamps`](super::DocumentWrite::stamps) of the last write that had one.
+    pub stamps: Option<String>,
+    /// The object that the log keeps beside the last operation of a tombstone.
+    pub kept: Option<String>,
+}
+
+impl StoredStamps {
+    /// The bytes of the texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        [&self.stamps, &self.kept].into_iter().flatten().map(String::len).sum()
+    }
+}
+
+/// The answer of the application to a conflict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomAnswer {
+    /// The revision of the document that the application has seen. The answer holds for no other.
+    pub seen_rev: Rev,
+    /// The data of the document after the operation. `None` deletes it.
+    pub data: Option<Object>,
 }
 
 /// The operations of one request, and its limits.
@@ -51,21 +84,37 @@ pub struct Push<'a> {
     /// Whether an operation whose document would become too large is refused without the rest of the push. Only the
     /// later operations on its document are refused with it.
     pub is_partial: bool,
+    /// Whether a refused operation of a partial push stops no other one. A client id that belongs to another subject
+    /// refuses the push as a whole.
+    pub is_lenient: bool,
     /// Whether an operation is in conflict if its author's counter is not greater than in the document's clock.
     /// Otherwise it is applied if its clock is equal to the document's or happens after it.
     pub is_strict: bool,
     /// The documents that its author may see and change.
     pub view: &'a View,
+    /// The policies for its conflicts. All pushes that are decided together have the same policies.
+    pub policies: &'a Policies,
 }
 
 impl<'a> From<&'a [Operation]> for Push<'a> {
     /// A push of the server itself with the widest limits: [`PUSH_CONFLICTS_MAX_BYTES`], no quota and no rules. It
-    /// takes effect as a whole.
+    /// takes effect as a whole, and its conflicts are not resolved.
     fn from(operations: &'a [Operation]) -> Self {
         let (conflicts_max_bytes, quota) = (PUSH_CONFLICTS_MAX_BYTES, Quota::default());
         let (bases, subject, claimant, view) = (&NO_BASES, None, None, &EVERYTHING);
-        let (is_partial, is_strict) = (false, false);
-        Self { operations, bases, subject, claimant, conflicts_max_bytes, quota, is_partial, is_strict, view }
+        Self {
+            operations,
+            bases,
+            subject,
+            claimant,
+            conflicts_max_bytes,
+            quota,
+            is_partial: false,
+            is_lenient: false,
+            is_strict: false,
+            view,
+            policies: &REJECTING,
+        }
     }
 }
 
@@ -75,6 +124,9 @@ impl<'a> From<&'a [Operation]> for Push<'a> {
 pub enum Outcome {
     /// It changed its document.
     Applied,
+    /// Its author had not seen the document's content, and the server has resolved the conflict. The operation itself
+    /// is known now, and the log has its resolution.
+    Resolved(Box<Resolved>),
     /// It took effect before. Nothing changes.
     Duplicate,
     /// It changed its document, now or before, and named the revision that its author saw. The document is as it left
@@ -88,17 +140,47 @@ pub enum Outcome {
     Refused(OperationRefused),
 }
 
+/// A conflict that the server has resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resolved {
+    /// The id of the operation.
+    pub id: OperationId,
+    /// The id of the resolution in the log.
+    pub operation_id: OperationId,
+    /// The policy of the collection.
+    pub policy: ConflictPolicy,
+    /// How much of the operation survived.
+    pub survival: Survival,
+    /// The values of the operation that did not survive. `None` if there are none, or if they would make the answer of
+    /// the push too large.
+    pub lost: Option<Object>,
+}
+
+impl Resolved {
+    /// The resolution of an operation. The first id is that of the operation, the second that of the resolution.
+    #[must_use]
+    pub fn new(
+        (id, operation_id): (OperationId, OperationId),
+        policy: ConflictPolicy,
+        survival: Survival,
+        lost: Option<Object>,
+    ) -> Self {
+        Self { id, operation_id, policy, survival, lost }
+    }
+}
+
 impl Outcome {
     /// Whether the operation took effect now.
     #[must_use]
     pub fn is_applied(&self) -> bool {
-        matches!(self, Self::Applied) || matches!(self, Self::Reached(reached) if reached.is_new)
+        matches!(self, Self::Applied | Self::Resolved(_)) || matches!(self, Self::Reached(reached) if reached.is_new)
     }
 
     /// Whether the operation took effect, now or before.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
-        matches!(self, Self::Applied | Self::Duplicate | Self::Reached(_))
+        matches!(self, Self::Applied | Self::Resolved(_) | Self::Duplicate | Self::Reached(_))
     }
 }
 
@@ -129,6 +211,8 @@ impl Reached {
 pub enum OperationRefused {
     /// The document would become larger than [`DOCUMENT_MAX_BYTES`](crate::limits::protocol::DOCUMENT_MAX_BYTES).
     DocumentTooLarge,
+    /// The clock of the document would have too many bytes or clients.
+    ClockTooLarge,
     /// An earlier operation of the push on the same document is refused, and this one may build on it.
     BuildsOnRefused,
     /// Its author belongs to another subject than the one that pushes.
@@ -183,6 +267,12 @@ impl ConflictRelation {
 pub enum Refused {
     /// The document would become larger than [`DOCUMENT_MAX_BYTES`](crate::limits::protocol::DOCUMENT_MAX_BYTES).
     DocumentTooLarge {
+        /// The operation's index in its push.
+        index: usize,
+    },
+    /// The clock of the document would have more than [`CLOCK_MAX_BYTES`](crate::limits::protocol::CLOCK_MAX_BYTES) or
+    /// [`CLOCK_MAX_ENTRIES`](crate::limits::protocol::CLOCK_MAX_ENTRIES).
+    ClockTooLarge {
         /// The operation's index in its push.
         index: usize,
     },

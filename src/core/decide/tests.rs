@@ -1,3 +1,7 @@
+mod based;
+mod orders;
+mod resolving;
+
 use super::*;
 use crate::core::clock::VectorClock;
 use crate::core::document::content::OPENED;
@@ -36,6 +40,14 @@ fn insert(id: &str, document: &str, entries: &[(&str, u64)]) -> Operation {
 /// The snapshot that a store would return after it had committed a batch.
 fn after(mut snapshot: Snapshot, batch: &Batch) -> Snapshot {
     snapshot.known.extend(batch.operations.iter().map(|operation| operation.id.clone()));
+    snapshot.known.extend(batch.resolutions.iter().map(|resolution| resolution.pushed_id.clone()));
+    for write in &batch.documents {
+        let kept = batch.kept().find(|(index, _)| *index == write.operation_index && write.document.is_deleted());
+        let kept = kept.map(|(_, kept)| kept.as_str().to_owned());
+        let before = snapshot.stamps.remove(&write.key).and_then(|stored| stored.stamps);
+        let stamps = write.stamps.clone().or(before);
+        snapshot.stamps.insert(write.key.clone(), StoredStamps { stamps, kept });
+    }
     snapshot.documents.extend(batch.documents.iter().map(|write| (write.key.clone(), write.document.clone())));
     snapshot
 }

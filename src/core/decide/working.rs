@@ -1,23 +1,26 @@
 //! The documents of a decision while it goes on: each is read once, however many operations change it.
 
+mod changed;
+mod resolving;
+mod revisions;
+
 use std::collections::{HashMap, HashSet};
 
+use self::changed::{Based, Last, State, Step, Totals, Undo, Working, conflict_relation, signed};
 use super::base::{Derived, Written, credible_max, derive};
-use super::batch::{Batch, DocumentWrite};
+use super::batch::{Batch, DocumentWrite, Resolution};
 use super::claims::Owners;
-use super::content::{NoDocument, UndoContent};
+use super::content::NoDocument;
 use super::outcome::{
     Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Reached, Refused, Snapshot,
 };
-use super::states::{State, Totals, Working, signed};
 use crate::core::access::View;
 use crate::core::access::labels::FormerLabels;
 use crate::core::access::rules::Right;
-use crate::core::clock::{Relation, VectorClock};
 use crate::core::decide::quota::Usage;
 use crate::core::document::Document;
 use crate::core::document::fields::DataOfDocument;
-use crate::core::names::{ClientId, DocumentKey, OperationId, Subject};
+use crate::core::names::{DocumentKey, OperationId, Subject};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation};
 use crate::limits::protocol::{
@@ -36,7 +39,6 @@ pub(super) struct WorkingSet<'a> {
     owners: Owners<'a>,
     /// The documents that the present push has written.
     written: Written<'a>,
-    now_ms: UnixMs,
     /// The operations to write.
     operations: Vec<Operation>,
     /// The subjects that pushed them.
@@ -52,6 +54,11 @@ pub(super) struct WorkingSet<'a> {
     /// The keys of the open objects.
     open_keys: usize,
     totals: Totals,
+    /// The resolutions among the operations.
+    resolutions: Vec<Resolution>,
+    /// The bytes of the resolutions of earlier pushes.
+    resolutions_before: usize,
+    now_ms: UnixMs,
 }
 
 /// The rights of a push's author to a document as it is.
@@ -63,13 +70,6 @@ struct Rights {
     changes: bool,
 }
 
-/// How to take one applied operation back.
-struct Undo<'a> {
-    key: &'a DocumentKey,
-    state: State<'a>,
-    content: UndoContent<'a>,
-}
-
 impl<'a> WorkingSet<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, now_ms: UnixMs) -> Self {
         Self {
@@ -79,7 +79,6 @@ impl<'a> WorkingSet<'a> {
             rights: HashMap::new(),
             owners: Owners::new(&snapshot.owners),
             written: Written::default(),
-            now_ms,
             operations: Vec::new(),
             subjects: Vec::new(),
             pushes: 0,
@@ -88,12 +87,16 @@ impl<'a> WorkingSet<'a> {
             derived_bytes: 0,
             open_keys: 0,
             totals: Totals::default(),
+            resolutions: Vec::new(),
+            resolutions_before: 0,
+            now_ms,
         }
     }
 
     /// Decides about one push; one that is refused is taken back.
     pub(super) fn push(&mut self, push: Push<'a>) -> Decision {
         let mut undo = Vec::new();
+        self.resolutions_before = self.totals.resolutions;
         let (totals, operations, owners) = (self.totals, self.operations.len(), self.owners.moment());
         let derived_bytes = self.derived_bytes;
         let is_of_log = push.bases.are_of_log(&self.snapshot.fingerprints);
@@ -115,9 +118,9 @@ impl<'a> WorkingSet<'a> {
         decision
     }
 
-    /// How many bytes the documents have that are written or only shown, and the derived clocks.
+    /// How many bytes the documents and resolutions have that are written or only shown, and the derived clocks.
     pub(super) fn bytes(&self) -> usize {
-        self.changed_bytes + self.shown_bytes + self.derived_bytes
+        self.changed_bytes + self.shown_bytes + self.derived_bytes + self.totals.resolutions
     }
 
     /// Refuses a push after which the tenant would keep more than it may. The totals and the number of operations are
@@ -137,7 +140,7 @@ impl<'a> WorkingSet<'a> {
     }
 
     fn operations(&mut self, push: Push<'a>, undo: &mut Vec<Undo<'a>>) -> Decision {
-        let Push { operations, conflicts_max_bytes: max_bytes, claimant, is_partial, .. } = push;
+        let Push { operations, conflicts_max_bytes: max_bytes, claimant, is_partial, is_lenient, .. } = push;
         self.rights.clear();
         self.written.clear();
         let derived_max_bytes = self.derived_bytes + PUSH_DERIVED_CLOCKS_MAX_BYTES;
@@ -152,7 +155,7 @@ impl<'a> WorkingSet<'a> {
             }
             let is_foreign = claimant.is_some_and(|claimant| self.owners.is_foreign(&operation.client_id, claimant));
             if is_foreign && !self.is_known(operation) {
-                if !is_partial {
+                if !is_partial || is_lenient {
                     return Err(Refused::ForeignClient { index: Some(index) });
                 }
                 refused_keys.insert(&operation.key);
@@ -160,12 +163,17 @@ impl<'a> WorkingSet<'a> {
                 continue;
             }
             let (totals, undone) = (self.totals, undo.len());
-            let outcome = match self.operation((index, operation), push, undo) {
-                Err(problem @ (NoDocument::TooLarge | NoDocument::UnknownBase)) if is_partial => {
+            let mut outcome = match self.operation((index, operation), push, undo) {
+                Err(problem @ (NoDocument::TooLarge | NoDocument::ClockTooLarge | NoDocument::UnknownBase))
+                    if is_partial =>
+                {
                     self.take_back(undo.split_off(undone));
                     self.totals = totals;
-                    refused_keys.insert(&operation.key);
+                    if !is_lenient {
+                        refused_keys.insert(&operation.key);
+                    }
                     Outcome::Refused(match problem {
+                        NoDocument::ClockTooLarge => OperationRefused::ClockTooLarge,
                         NoDocument::UnknownBase => OperationRefused::UnknownBase,
                         _ => OperationRefused::DocumentTooLarge,
                     })
@@ -175,8 +183,14 @@ impl<'a> WorkingSet<'a> {
             if let (true, Some(claimant)) = (outcome.is_applied(), claimant) {
                 self.owners.claim_for(operation, claimant);
             }
-            if outcome == Outcome::Applied {
+            if outcome.is_applied() && push.bases.of(index).is_none() {
                 self.owners.note_own(operation, credible_max(self.now_ms));
+            }
+            if let Outcome::Resolved(resolved) = &mut outcome
+                && conflict_bytes + resolved.wire_bytes() > max_bytes
+            {
+                // The author has the values in its operation.
+                resolved.lost = None;
             }
             conflict_bytes += outcome.conflict_bytes();
             if conflict_bytes > max_bytes {
@@ -196,14 +210,9 @@ impl<'a> WorkingSet<'a> {
         push: Push<'a>,
         undo: &mut Vec<Undo<'a>>,
     ) -> Result<Outcome, NoDocument> {
-        let (base, current) = (push.bases.of(index), self.rev(&operation.key));
+        let base = push.bases.of(index);
         if self.is_known(operation) {
-            if !self.is_last(operation) {
-                return Ok(Outcome::Duplicate);
-            }
-            self.written.note(&operation.key, base.unwrap_or(current));
-            let is_shown = base.is_some() && self.rights(push.view, &operation.key).sees;
-            return Ok(if is_shown { self.reached_before(operation) } else { Outcome::Duplicate });
+            return Ok(self.known(operation, base, push.view));
         }
         let view = push.view;
         let rights = self.rights(view, &operation.key);
@@ -213,29 +222,77 @@ impl<'a> WorkingSet<'a> {
         if !rights.changes {
             return Ok(Outcome::Forbidden(self.document(&operation.key).map(Box::new)));
         }
-        if let Some(conflict) = self.conflict(operation, base, push.is_strict)? {
+        let has_seen = base.map(|base| self.has_seen(&operation.key, base)).transpose()?;
+        let policy = push.policies.of(&operation.key.collection);
+        if !policy.0.resolves()
+            && let Some(conflict) = self.conflict(operation, has_seen, push.is_strict)
+        {
             return Ok(Outcome::Conflict(Box::new(conflict)));
         }
+        let (current, owners) = (self.rev(&operation.key), &self.owners);
+        let before = self.clock(&operation.key).cloned().unwrap_or_default();
+        let derived = base.map(|_| derive(&before, &operation.client_id, |client| owners.given(client), self.now_ms));
+        let mut made = operation.clone();
+        if let Some(derived) = &derived {
+            made.clock = derived.clock.clone();
+        }
+        let step = if policy.0.resolves() {
+            let based = derived.as_ref().zip(has_seen).map(|(derived, has_seen)| Based { derived, has_seen });
+            self.resolution(&made, based, push, policy)?
+        } else {
+            Some(Step::default())
+        };
+        let Some(step) = step else {
+            let relation = conflict_relation(operation, &before, push.is_strict).filter(|_| base.is_none());
+            let relation = relation.unwrap_or(ConflictRelation::Concurrent);
+            let conflict = self.document(&operation.key).map(|document| Conflict { relation, document });
+            return Ok(conflict.map_or(Outcome::Duplicate, |conflict| Outcome::Conflict(Box::new(conflict))));
+        };
+        let outcome = self.take_step((operation, made), push, step, undo)?;
+        if !outcome.is_applied() {
+            return Ok(outcome);
+        }
+        self.written.note(&operation.key, current);
+        self.written.note_id(&operation.id);
+        let Some(Derived { clock, raised, given }) = derived else { return Ok(outcome) };
+        self.derived_bytes += clock.json().as_str().len();
+        self.owners.give(raised, given);
+        // The revision of a document that its author has not seen would say nothing to it.
+        if outcome != Outcome::Applied || has_seen != Some(true) {
+            return Ok(outcome);
+        }
+        let raised = [(raised.clone(), clock.get(raised))].into_iter().collect();
+        Ok(Outcome::Reached(Box::new(Reached { is_new: true, rev: current.next(), raised })))
+    }
+
+    /// Changes the document, or finds that this is forbidden. `made` is the operation with its clock.
+    fn take_step(
+        &mut self,
+        (operation, made): (&'a Operation, Operation),
+        push: Push<'a>,
+        step: Step,
+        undo: &mut Vec<Undo<'a>>,
+    ) -> Result<Outcome, NoDocument> {
+        let view = push.view;
         let before = self.snapshot.documents.get(&operation.key);
         let working = self.documents.entry(&operation.key).or_insert_with(|| Working::of(before));
 
-        let mut logged = operation.clone();
-        let owners = &self.owners;
-        let derived =
-            base.map(|_| derive(&working.now.clock, &operation.client_id, |client| owners.given(client), self.now_ms));
-        if let Some(derived) = &derived {
-            logged.clock = derived.clock.clone();
-        }
         let revives = working.now.rev > Rev::NONE && working.content.is_nothing();
-        if let (true, Change::Update(data)) = (revives, &operation.change) {
+        let logged = match (&step.resolution, &operation.change) {
+            (Some(settled), _) => settled.operation.clone(),
             // A client may keep the data of a document that it deleted, and would merge an update into them. An insert
             // replaces them.
-            logged.change = Change::Insert(data.clone());
-        }
+            (None, Change::Update(data)) if revives => Operation { change: Change::Insert(data.clone()), ..made },
+            (None, _) => made,
+        };
         let (totals, keys_before, kept_before) = (self.totals, working.content.open_keys(), working.kept());
         let labels_before = working.labels(view, &operation.key);
         let was_live = labels_before.is_some();
-        let content = match working.content.change(&operation.change) {
+        let changed = match &step.resolution {
+            Some(settled) => Ok(working.content.replace(settled.operation.data().cloned())),
+            None => working.content.change(&operation.change),
+        };
+        let content = match changed {
             Ok(content) => content,
             Err(problem) => {
                 if working.last().is_none() {
@@ -249,22 +306,36 @@ impl<'a> WorkingSet<'a> {
         let former_labels =
             if view.has_rules() { former.after_write(labels_before.as_ref(), labels.as_ref()) } else { former.clone() };
         let are_few = former_labels.lost_len() <= FORMER_LABELS_MAX_ENTRIES;
+        let permits =
+            |right, data: &DataOfDocument<'_, '_>| view.permits_content(right, &operation.key.collection, data);
         let is_permitted = (are_few || view.may_do_everything())
             && match working.content.data() {
                 Some(data) => {
                     let right = if was_live { Right::Write } else { Right::Create };
-                    view.permits_content(right, &operation.key.collection, &data)
+                    permits(right, &data) && (!step.has_recovered() || permits(Right::Write, &data))
                 }
                 // A tombstone says nothing about who may see it, unless there was a document before.
                 None => was_live || view.permits_in_general(Right::Create, &operation.key.collection),
             };
-        let last = Some((operation, self.operations.len()));
-        let state = State { rev: working.now.rev.next(), last, clock: logged.clock.clone(), former_labels };
+        let index = self.operations.len();
+        let Step { memory, resolution } = step;
+        let (outcome, kept) = match &resolution {
+            Some(settled) => (settled.outcome.clone(), settled.kept.as_ref().map_or(0, |kept| kept.as_str().len())),
+            None => (Outcome::Applied, 0),
+        };
+        let last = Last { pushed: operation, resolution: resolution.as_ref().map(|_| logged.clone()), index };
+        let (rev, clock) = (working.now.rev.next(), logged.clock.clone());
+        let state = State { rev, last: Some(last), clock, former_labels, memory };
         let state = std::mem::replace(&mut working.now, state);
         undo.push(Undo { key: &operation.key, state, content });
-        let kept = working.kept();
-        self.totals.live_documents += kept.live_documents - kept_before.live_documents;
-        self.totals.bytes += kept.bytes - kept_before.bytes + signed(logged.kept_bytes());
+        let after = working.kept();
+        self.totals.live_documents += after.live_documents - kept_before.live_documents;
+        self.totals.bytes += after.bytes - kept_before.bytes + signed(logged.kept_bytes() + kept);
+        if let Some(settled) = resolution {
+            self.totals.resolutions += logged.kept_bytes() + kept;
+            let (pushed_id, kept) = (operation.id.clone(), settled.kept);
+            self.resolutions.push(Resolution { operation_index: index, pushed_id, kept });
+        }
         self.applied.insert(&operation.id);
         self.operations.push(logged);
         self.rights.remove(&operation.key);
@@ -278,48 +349,10 @@ impl<'a> WorkingSet<'a> {
         if working.content.bytes() > DOCUMENT_MAX_BYTES {
             return Err(NoDocument::TooLarge);
         }
-        if self.open_keys > PUSH_OPEN_MAX_KEYS {
-            return Err(NoDocument::TooManyKeys);
+        if self.totals.resolutions - self.resolutions_before > PUSH_WRITTEN_MAX_BYTES {
+            return Err(NoDocument::ResolutionsTooLarge);
         }
-        self.written.note(&operation.key, current);
-        let Some(Derived { clock, raised, given }) = derived else { return Ok(Outcome::Applied) };
-        self.derived_bytes += clock.json().as_str().len();
-        self.owners.give(raised, given);
-        let raised = [(raised.clone(), clock.get(raised))].into_iter().collect();
-        Ok(Outcome::Reached(Box::new(Reached { is_new: true, rev: current.next(), raised })))
-    }
-
-    /// The outcome of an operation that took effect before, and that wrote its document last.
-    fn reached_before(&self, operation: &Operation) -> Outcome {
-        let Some(clock) = self.clock(&operation.key) else { return Outcome::Duplicate };
-        let own = [&operation.client_id, ClientId::clock()].into_iter().filter(|client| clock.contains(client));
-        let raised = own.map(|client| (client.clone(), clock.get(client))).collect();
-        Outcome::Reached(Box::new(Reached { is_new: false, rev: self.rev(&operation.key), raised }))
-    }
-
-    /// The clock that a document has now, if there is one.
-    fn clock(&self, key: &DocumentKey) -> Option<&VectorClock> {
-        match (self.documents.get(key), self.snapshot.documents.get(key)) {
-            (Some(working), _) => Some(&working.now.clock),
-            (None, before) => before.map(|document| &document.clock),
-        }
-    }
-
-    /// The revision that a document has now.
-    fn rev(&self, key: &DocumentKey) -> Rev {
-        match (self.documents.get(key), self.snapshot.documents.get(key)) {
-            (Some(working), _) => working.now.rev,
-            (None, before) => before.map_or(Rev::NONE, |document| document.rev),
-        }
-    }
-
-    /// Whether a known operation is the one that wrote its document last.
-    fn is_last(&self, operation: &Operation) -> bool {
-        let last = match (self.documents.get(&operation.key), self.snapshot.documents.get(&operation.key)) {
-            (Some(working), _) => working.last().map(|(last, _)| &last.id),
-            (None, before) => before.map(|document| &document.operation_id),
-        };
-        last == Some(&operation.id)
+        if self.open_keys > PUSH_OPEN_MAX_KEYS { Err(NoDocument::TooManyKeys) } else { Ok(outcome) }
     }
 
     /// Whether an operation has taken effect.
@@ -360,26 +393,15 @@ impl<'a> WorkingSet<'a> {
         rights
     }
 
-    /// The conflict of an operation with its document as it is now, if there is one.
-    fn conflict(
-        &mut self,
-        operation: &Operation,
-        base: Option<Rev>,
-        is_strict: bool,
-    ) -> Result<Option<Conflict>, NoDocument> {
-        let current = self.rev(&operation.key);
-        let clock = match self.clock(&operation.key) {
-            Some(clock) => clock,
-            None if base.is_none_or(|base| base == current) => return Ok(None),
-            None => return Err(NoDocument::UnknownBase),
+    /// The conflict of an operation with its document as it is now, if there is one. `has_seen` says whether the author
+    /// of an operation that names a revision has seen the document.
+    fn conflict(&mut self, operation: &Operation, has_seen: Option<bool>, is_strict: bool) -> Option<Conflict> {
+        let relation = match has_seen {
+            Some(true) => return None,
+            Some(false) => ConflictRelation::Concurrent,
+            None => conflict_relation(operation, self.clock(&operation.key)?, is_strict)?,
         };
-        let relation = match base {
-            Some(base) if self.written.has_seen(&operation.key, base, current) => None,
-            Some(_) => Some(ConflictRelation::Concurrent),
-            None => conflict_relation(operation, clock, is_strict),
-        };
-        let Some(relation) = relation else { return Ok(None) };
-        Ok(self.document(&operation.key).map(|document| Conflict { relation, document }))
+        Some(Conflict { relation, document: self.document(&operation.key)? })
     }
 
     /// A document as it is now, to be shown.
@@ -421,8 +443,11 @@ impl<'a> WorkingSet<'a> {
             self.operations.pop();
             self.subjects.pop();
             let Some(working) = self.documents.get_mut(key) else { continue };
-            if let Some((operation, _)) = working.now.last {
-                self.applied.remove(&operation.id);
+            if let Some(Last { pushed, resolution, .. }) = &working.now.last {
+                self.applied.remove(&pushed.id);
+                if resolution.is_some() {
+                    self.resolutions.pop();
+                }
             }
             let is_first = state.last.is_none();
             working.now = state;
@@ -438,10 +463,12 @@ impl<'a> WorkingSet<'a> {
 
     /// The batch to write.
     pub(super) fn into_batch(self, received_at_ms: UnixMs) -> Batch {
-        let Totals { live_documents: live_documents_delta, bytes: bytes_delta } = self.totals;
+        let Totals { live_documents: live_documents_delta, bytes: bytes_delta, .. } = self.totals;
         let mut documents = Vec::with_capacity(self.documents.len());
         for (key, mut working) in self.documents {
-            let (Some((_, operation_index)), Some(document)) = (working.now.last, working.document()) else { continue };
+            let Some((_, operation_index)) = working.last() else { continue };
+            let Some(document) = working.document() else { continue };
+            let stamps = working.stamps(&document);
             let seen_rev = working.before.map(|before| before.rev);
             let labels_before = working.before.map(|before| &before.former_labels);
             let changes_labels = match labels_before {
@@ -449,33 +476,19 @@ impl<'a> WorkingSet<'a> {
                 Some(before) => before.to_stored() != document.former_labels.to_stored(),
                 None => !document.former_labels.is_empty(),
             };
-            documents.push(DocumentWrite { key: key.clone(), seen_rev, document, operation_index, changes_labels });
+            let key = key.clone();
+            documents.push(DocumentWrite { key, seen_rev, document, operation_index, changes_labels, stamps });
         }
         documents.sort_unstable_by(|left, right| left.key.cmp(&right.key));
         Batch {
             operations: self.operations,
             documents,
             subjects: self.subjects,
+            resolutions: self.resolutions,
             owners: self.owners.into_writes(),
             live_documents_delta,
             bytes_delta,
             received_at_ms,
         }
-    }
-}
-
-/// How an operation's clock is in conflict with a document's, if it is.
-///
-/// If two devices use one client id, both give the same counters. The clock of one then seems to have seen what the
-/// other one wrote. So in a strict push, the author's counter must be greater than its last one in the document.
-fn conflict_relation(operation: &Operation, document: &VectorClock, is_strict: bool) -> Option<ConflictRelation> {
-    let Operation { clock, client_id, .. } = operation;
-    match clock.compare(document) {
-        Relation::HappensAfter | Relation::Equal => {
-            let is_counted_twice = is_strict && clock.get(client_id) <= document.get(client_id);
-            is_counted_twice.then_some(ConflictRelation::Concurrent)
-        }
-        Relation::HappensBefore => Some(ConflictRelation::HappensBefore),
-        Relation::Concurrent => Some(ConflictRelation::Concurrent),
     }
 }

@@ -7,7 +7,7 @@ use crate::core::json::Object;
 use crate::core::names::{ClientId, DocumentKey, OperationId};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation};
-use crate::limits::protocol::{CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX};
+use crate::limits::protocol::{CLOCK_MAX_BYTES, CLOCK_MAX_ENTRIES, DATA_MAX_BYTES, INTEGER_MAX};
 
 /// A change of one document by the server itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,8 @@ impl Write {
         let mut clock = current.map(|document| document.clock.clone()).unwrap_or_default();
         let counter = counter.max(clock.get(&client_id).saturating_add(1));
         clock.set(client_id.clone(), counter);
-        if clock.len() > CLOCK_MAX_ENTRIES || counter > INTEGER_MAX {
+        let is_too_large = clock.len() > CLOCK_MAX_ENTRIES || clock.json().as_str().len() > CLOCK_MAX_BYTES;
+        if is_too_large || counter > INTEGER_MAX {
             return Err(Written::ClockFull);
         }
         let (change, key) = (self.change.clone(), self.key.clone());

@@ -236,6 +236,7 @@ mod tests {
             clock: Object::literal("{}"),
             rev: None,
             subject: None,
+            resolution: None,
         };
         Seq::START.following().zip(timestamps).map(entry).collect()
     }

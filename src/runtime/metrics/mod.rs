@@ -26,7 +26,7 @@ pub use self::server::serve_metrics;
 pub use self::store::MeasuredStore;
 #[cfg(feature = "local")]
 pub use self::survey::survey_store;
-use crate::core::decide::Conflict;
+use crate::core::decide::{Conflict, Resolved};
 use crate::core::names::TenantId;
 use crate::core::operation::{LogEntry, Operation};
 use crate::service::{Caller, Observer};
@@ -54,6 +54,13 @@ pub enum Counted<'a> {
         outcome: &'static str,
         /// The number of operations.
         operations: u64,
+    },
+    /// A conflict was resolved. The operation is counted by its outcome too.
+    Resolved {
+        /// The policy.
+        policy: &'static str,
+        /// How much of the operation survived.
+        outcome: &'static str,
     },
     /// A page of a pull was read.
     Page {
@@ -122,6 +129,13 @@ impl Observer for CountWork {
 
     fn repeated(&self, _: Caller<'_>, operations: &[&Operation]) {
         self.operations(DUPLICATE, operations.len());
+    }
+
+    fn resolved(&self, _: Caller<'_>, resolved: &[(&Operation, &Resolved)]) {
+        for (_, resolved) in resolved {
+            let (policy, outcome) = (resolved.policy.as_str(), resolved.survival.as_str());
+            self.0.record(Counted::Resolved { policy, outcome });
+        }
     }
 
     fn conflicts(&self, _: Caller<'_>, conflicts: &[(&Operation, &Conflict)]) {

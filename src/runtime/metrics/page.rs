@@ -34,6 +34,12 @@ struct OutcomeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResolvedLabels {
+    policy: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
     call: &'static str,
 }
@@ -71,6 +77,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Histograms<RouteLabels>,
     operations: Family<OutcomeLabels, Counter>,
+    resolved: Family<ResolvedLabels, Counter>,
     pages: Counter,
     pulled: Counter,
     compacted: Counter,
@@ -126,6 +133,7 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
             operations: Family::default(),
+            resolved: Family::default(),
             pages: Counter::default(),
             pulled: Counter::default(),
             compacted: Counter::default(),
@@ -159,6 +167,8 @@ impl Metrics {
         let help = "Time until an answer began; pulls that may wait for changes have a route of their own";
         registry.register_with_unit("http_request_duration", help, Unit::Seconds, self.request_seconds.clone());
         registry.register("operations", "Pushed operations by their outcome", self.operations.clone());
+        let help = "Conflicts that the server resolved, by policy and by how much of the operation survived";
+        registry.register("resolved_conflicts", help, self.resolved.clone());
         registry.register("pages_pulled", "Pages that pulls have read", self.pages.clone());
         registry.register("operations_pulled", "Operations on the pages of pulls", self.pulled.clone());
         registry.register("compacted_entries", "Entries that compactions removed from logs", self.compacted.clone());
@@ -270,6 +280,9 @@ impl Recorder for Metrics {
             }
             Counted::Operations { outcome, operations } => {
                 self.operations.get_or_create(&OutcomeLabels { outcome }).inc_by(operations);
+            }
+            Counted::Resolved { policy, outcome } => {
+                self.resolved.get_or_create(&ResolvedLabels { policy, outcome }).inc();
             }
             Counted::Page { operations } => {
                 self.pages.inc();

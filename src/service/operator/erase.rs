@@ -71,8 +71,8 @@ impl Operator {
         }
     }
 
-    /// Removes a tenant, in steps, for at most `time_max_ms` and in at least one step. The result says whether
-    /// something was left when the time was over.
+    /// Removes a tenant and its quarantine, in steps, for at most `time_max_ms` and in at least one step. The result
+    /// says whether something was left when the time was over.
     ///
     /// Operations that are pushed meanwhile are removed too. A push after the last step begins a new tenant of the same
     /// name, and every client with a cursor starts again.
@@ -82,7 +82,17 @@ impl Operator {
     pub async fn erase_tenant(&self, tenant: &TenantId, time_max_ms: u64) -> Result<Erased, ServiceError> {
         let began_ms = self.service.now_ms();
         let mut all = Erased::default();
+        let mut of_quarantine = Erased { is_finished: tenant.is_quarantine(), ..Erased::default() };
         loop {
+            if !of_quarantine.is_finished {
+                of_quarantine = self.service.store.erase_tenant(&tenant.quarantine(), ERASE_STEP_MAX_ENTRIES).await?;
+            }
+            if !of_quarantine.is_finished {
+                if self.service.now_ms().ms_since(began_ms) >= time_max_ms {
+                    return Ok(all);
+                }
+                continue;
+            }
             let step = self.service.store.erase_tenant(tenant, ERASE_STEP_MAX_ENTRIES).await?;
             all = Erased {
                 documents: all.documents + step.documents,

@@ -1,9 +1,10 @@
 //! An export: everything about a tenant that another store needs, as lines of JSON.
 
 use super::Operator;
-use super::line::{ClientLine, Counts, Line};
+use super::line::{ClientLine, Counts, DocumentLine, Line};
 use crate::core::access::View;
 use crate::core::cursor::Cursor;
+use crate::core::decide::are_stamps;
 use crate::core::feed::Feed;
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::numbers::UnixMs;
@@ -121,8 +122,13 @@ impl Export {
         let mut parts = vec![entries];
         while let Some(part) = parts.pop() {
             let keys: Vec<DocumentKey> = part.iter().map(|entry| entry.key.clone()).collect();
-            let request =
-                LoadRequest { keys, max_bytes: PUSH_LOADED_MAX_BYTES, with_labels: true, ..LoadRequest::default() };
+            let request = LoadRequest {
+                keys,
+                max_bytes: PUSH_LOADED_MAX_BYTES,
+                with_labels: true,
+                with_stamps: true,
+                ..LoadRequest::default()
+            };
             let mut loaded = self.operator.service.store.load(&self.tenant, request).await?;
             if loaded.is_cut && part.len() > 1 {
                 let (first, second) = part.split_at(part.len() / 2);
@@ -130,8 +136,11 @@ impl Export {
                 continue;
             }
             for entry in part {
+                let stamps = loaded.stamps.remove(&entry.key).and_then(|stored| stored.stamps);
                 if let Some(document) = loaded.documents.remove(&entry.key) {
-                    lines.push(Line::Document(entry.key.clone(), Box::new(document)));
+                    // Stamps of an earlier state say nothing any more.
+                    let stamps = stamps.filter(|stamps| are_stamps(stamps, document.rev));
+                    lines.push(Line::Document(entry.key.clone(), Box::new(DocumentLine { document, stamps })));
                 }
             }
         }

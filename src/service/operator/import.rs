@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Operator;
-use super::line::{BadLine, ClientLine, Counts, Line};
+use super::line::{BadLine, ClientLine, Counts, DocumentLine, Line};
 use crate::core::access::View;
 use crate::core::clock::Relation;
 use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::{Batch, DocumentWrite, Snapshot};
-use crate::core::document::Document;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, DocumentKey, TenantId};
 use crate::core::operation::{Change, Operation};
@@ -80,7 +79,7 @@ pub struct Import {
     lines: u64,
     seen: Counts,
     end: Option<Counts>,
-    waiting: BTreeMap<DocumentKey, Document>,
+    waiting: BTreeMap<DocumentKey, DocumentLine>,
     waiting_bytes: usize,
     clients: BTreeMap<ClientId, ClientLine>,
     report: Imported,
@@ -196,10 +195,10 @@ impl Import {
 
     /// Writes some documents at once. Returns how many were written and how many were there already. The result is
     /// `None` if the documents in their places are too much to be read at once.
-    async fn write_part(&self, part: &BTreeMap<DocumentKey, Document>) -> Result<Option<(u64, u64)>, ImportError> {
+    async fn write_part(&self, part: &BTreeMap<DocumentKey, DocumentLine>) -> Result<Option<(u64, u64)>, ImportError> {
         let service = &self.operator.service;
         let request = LoadRequest {
-            ids: part.values().map(|document| document.operation_id.clone()).collect(),
+            ids: part.values().map(|line| line.document.operation_id.clone()).collect(),
             keys: part.keys().cloned().collect(),
             max_bytes: PUSH_LOADED_MAX_BYTES,
             with_labels: true,
@@ -216,8 +215,8 @@ impl Import {
             }
             let view = service.rules.view_of_all();
             let mut batch = Batch { received_at_ms: service.now_ms(), ..Batch::default() };
-            for (key, document) in part {
-                if let Some(write) = decide(key, document, &snapshot, &view)? {
+            for (key, line) in part {
+                if let Some(write) = decide(key, line, &snapshot, &view)? {
                     add(&mut batch, write, &snapshot);
                 }
             }
@@ -274,10 +273,11 @@ impl Import {
 /// The write of a document of an export. `None` if the tenant has it already, in this state or a later one.
 fn decide(
     key: &DocumentKey,
-    document: &Document,
+    line: &DocumentLine,
     snapshot: &Snapshot,
     view: &View,
 ) -> Result<Option<DocumentWrite>, ImportError> {
+    let document = &line.document;
     let other = |why| Err(ImportError::Other { what: format!("document {}/{}", key.collection, key.id), why });
     let existing = snapshot.documents.get(key);
     if let Some(existing) = existing {
@@ -307,6 +307,7 @@ fn decide(
         operation_index: 0,
         changes_labels: existing.and_then(|existing| existing.former_labels.to_stored())
             != document.former_labels.to_stored(),
+        stamps: line.stamps.clone(),
         document,
     }))
 }

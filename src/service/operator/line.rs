@@ -5,12 +5,13 @@ use serde_json::value::RawValue;
 
 use crate::core::access::labels::FormerLabels;
 use crate::core::clock::VectorClock;
+use crate::core::decide::{are_stamps, fits};
 use crate::core::document::Document;
 use crate::core::json::{Object, ObjectWriter};
 use crate::core::names::{BadName, ClientId, Collection, DocumentId, DocumentKey, OperationId, Subject, TenantId};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::limits::protocol::{
-    CLOCK_MAX_ENTRIES, DOCUMENT_MAX_BYTES, FORMER_LABELS_MAX_ENTRIES, INTEGER_MAX, SINCE_MAX,
+    CLOCK_MAX_BYTES, CLOCK_MAX_ENTRIES, DOCUMENT_MAX_BYTES, FORMER_LABELS_MAX_ENTRIES, INTEGER_MAX, SINCE_MAX,
 };
 use crate::limits::service::{EXPORT_LINE_MAX_BYTES, LIST_MAX_ENTRIES};
 
@@ -23,13 +24,21 @@ pub(super) enum Line {
     /// The first line: the tenant and the name of its store.
     Tenant(TenantId, String),
     /// A document or tombstone.
-    Document(DocumentKey, Box<Document>),
+    Document(DocumentKey, Box<DocumentLine>),
     /// Ids that the store knows.
     Ids(Vec<OperationId>),
     /// A client.
     Client(ClientLine),
     /// The last line.
     End(Counts),
+}
+
+/// The part of an export about a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DocumentLine {
+    pub(super) document: Document,
+    /// The text of [`DocumentWrite::stamps`](crate::core::decide::DocumentWrite::stamps), if it is about this state.
+    pub(super) stamps: Option<String>,
 }
 
 /// The part of an export about a client.
@@ -73,7 +82,8 @@ impl Line {
                 object.string("tenant", tenant.as_str());
                 object.string("adapter", adapter);
             }
-            Self::Document(key, document) => {
+            Self::Document(key, line) => {
+                let DocumentLine { document, stamps } = &**line;
                 object.string("kind", "document");
                 object.string("collection", key.collection.as_str());
                 object.string("docId", key.id.as_str());
@@ -85,6 +95,9 @@ impl Line {
                 object.raw("data", document.data.as_ref().map_or("null", Object::as_str));
                 if let Some(labels) = document.former_labels.clone().in_another_log().to_stored() {
                     object.raw("formerLabels", &labels);
+                }
+                if let Some(stamps) = stamps {
+                    object.string("stamps", stamps);
                 }
             }
             Self::Ids(ids) => {
@@ -188,6 +201,7 @@ struct DocumentMembers<'a> {
     data: Option<&'a RawValue>,
     #[serde(default)]
     former_labels: FormerLabels,
+    stamps: Option<String>,
 }
 
 impl DocumentMembers<'_> {
@@ -198,9 +212,9 @@ impl DocumentMembers<'_> {
         };
         let clock = VectorClock::parse(self.vector_clock.get());
         let clock = clock.map_err(|problem| BadLine::of("vectorClock", problem))?;
-        // A full clock has one more entry, that of the server.
-        if clock.len() - usize::from(clock.contains(ClientId::clock())) > CLOCK_MAX_ENTRIES {
-            return Err(BadLine::of("vectorClock", format_args!("must have at most {CLOCK_MAX_ENTRIES} clients")));
+        if !fits(&clock) {
+            let most = format_args!("must have at most {CLOCK_MAX_ENTRIES} clients and {CLOCK_MAX_BYTES} bytes");
+            return Err(BadLine::of("vectorClock", most));
         }
         let data = self.data.map(|data| Object::parse(data.get())).transpose();
         let data = data.map_err(|problem| BadLine::of("data", problem))?;
@@ -220,7 +234,11 @@ impl DocumentMembers<'_> {
             timestamp: UnixMs::new(integer("timestamp", self.timestamp, 1, INTEGER_MAX)?),
             former_labels,
         };
-        Ok(Line::Document(key, Box::new(document)))
+        let stamps = self.stamps;
+        if stamps.as_ref().is_some_and(|stamps| !are_stamps(stamps, document.rev)) {
+            return Err(BadLine::of("stamps", "must be those of this revision"));
+        }
+        Ok(Line::Document(key, Box::new(DocumentLine { document, stamps })))
     }
 }
 
@@ -278,21 +296,23 @@ mod tests {
             timestamp: UnixMs::new(7),
             former_labels: FormerLabels::from_stored(Some(labels), Seq::START).unwrap().in_another_log(),
         };
-        Line::Document(DocumentKey::parse("todos", "\"1\"").unwrap(), Box::new(document))
+        let stamps = Some(r#"{"rev":3,"stamps":[[["a\"",1,2,"op"]]]}"#.to_owned()).filter(|_| data.is_some());
+        let line = DocumentLine { document, stamps };
+        Line::Document(DocumentKey::parse("todos", "\"1\"").unwrap(), Box::new(line))
     }
 
     #[test]
     fn a_full_clock_with_the_entry_of_the_server_is_read() {
         let clients = (0..CLOCK_MAX_ENTRIES).map(|client| ClientId::literal(&format!("client-{client}")));
         let full: VectorClock = clients.chain([ClientId::clock().clone()]).map(|client| (client, 1)).collect();
-        let Line::Document(key, mut document) = document(Some("{}"), r#"{"last":[],"earlier":[]}"#) else {
+        let Line::Document(key, mut line) = document(Some("{}"), r#"{"last":[],"earlier":[]}"#) else {
             unreachable!()
         };
-        document.clock = full;
-        let text = Line::Document(key.clone(), document.clone()).write();
+        line.document.clock = full;
+        let text = Line::Document(key.clone(), line.clone()).write();
         assert!(Line::read(&text).is_ok());
-        document.clock.set(ClientId::literal("one more"), 1);
-        assert!(Line::read(&Line::Document(key, document).write()).is_err());
+        line.document.clock.set(ClientId::literal("one more"), 1);
+        assert!(Line::read(&Line::Document(key, line).write()).is_err());
     }
 
     #[test]
@@ -332,6 +352,8 @@ mod tests {
             (good.replace("todos", ""), "collection must not be empty"),
             (good.replace(r#""data":{}"#, r#""data":[]"#), "data "),
             (good.replace(r#""é":9007199254740991"#, r#""é":-1"#), "vectorClock "),
+            (good.replace(r#"\"rev\":3"#, r#"\"rev\":2"#), "stamps must be"),
+            (good.replace("[[[", "[["), "stamps must be"),
             (r#"{"kind":"tenant","format":2,"tenant":"t","adapter":"x"}"#.to_owned(), "format must be 1"),
             (r#"{"kind":"ids","ids":[""]}"#.to_owned(), "ids must not be empty"),
             (r#"{"kind":"client","clientId":"a","counter":-1}"#.to_owned(), "another type"),

@@ -27,13 +27,21 @@ pub struct TenantReport {
 
 impl Operator {
     /// The tenants in the order of the bytes of their names, each with its newest place: the first ones after `after`.
-    /// There are no more if there are none.
+    /// There are no more if there are none. The quarantines of tenants are not among them.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn tenants(&self, after: Option<&TenantId>) -> Result<Vec<(TenantId, Position)>> {
         let store = &self.service.store;
-        let tenants = store.tenants(after, HEADS_MAX_TENANTS.min(LIST_MAX_ENTRIES)).await?;
+        let mut after = after.cloned();
+        let tenants = loop {
+            let mut tenants = store.tenants(after.as_ref(), HEADS_MAX_TENANTS.min(LIST_MAX_ENTRIES)).await?;
+            after = tenants.last().cloned();
+            tenants.retain(|tenant| !tenant.is_quarantine());
+            if !tenants.is_empty() || after.is_none() {
+                break tenants;
+            }
+        };
         let heads = store.heads(&tenants).await?;
         Ok(tenants.into_iter().zip(heads).collect())
     }

@@ -20,6 +20,7 @@ impl Tenant {
                 fingerprint: position.fingerprint,
                 received_at_ms: logged.received_at_ms,
                 is_id_known: self.known.contains(&logged.operation.id),
+                kept_bytes: logged.kept.as_ref().map_or(0, |kept| kept.as_str().len()) as u64,
             };
             if !audit.push(entry) {
                 break;
@@ -63,11 +64,13 @@ impl Tenant {
 
     pub(super) fn scrub(&mut self, step: &ScrubStep) -> u64 {
         let mut scrubbed = 0;
-        for (_, Logged { operation, .. }) in self.log.range_mut(step.after.next()..=step.up_to) {
+        for (_, Logged { operation, kept, .. }) in self.log.range_mut(step.after.next()..=step.up_to) {
             let nothing = || Object::literal("{}");
-            if operation.key != step.key || operation.data().is_none_or(|data| *data == nothing()) {
+            let has_data = operation.data().is_some_and(|data| *data != nothing());
+            if operation.key != step.key || !has_data && kept.is_none() {
                 continue;
             }
+            *kept = None;
             operation.change = match &operation.change {
                 Change::Insert(_) => Change::Insert(nothing()),
                 Change::Update(_) => Change::Update(nothing()),
@@ -83,8 +86,9 @@ impl Tenant {
         let mut rows_left = max_rows;
         let mut erased = Erased::default();
         while rows_left > 0
-            && let Some((_, (seq, _))) = self.documents.pop_first()
+            && let Some((key, (seq, _))) = self.documents.pop_first()
         {
+            self.stamps.remove(&key);
             self.keys_by_seq.remove(&seq);
             (erased.documents, rows_left) = (erased.documents + 1, rows_left - 1);
         }

@@ -44,10 +44,10 @@ fn head_of(tenant: &TenantId) -> Document {
     doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() }
 }
 
-/// The bytes of the data and the clock of a row, for a projection.
+/// The bytes of the data, the clock and what is kept beside a row, for a projection.
 fn bytes_of_row() -> Document {
     let length = |field: &str| doc! { "$strLenBytes": { "$ifNull": [field, ""] } };
-    doc! { "$add": [length("$data"), length("$clock")] }
+    doc! { "$add": [length("$data"), length("$clock"), length("$kept")] }
 }
 
 /// See [`crate::store::Store::audit`].
@@ -119,11 +119,12 @@ async fn read_audit(
             return Ok(None);
         }
         let entry = AuditEntry {
-            entry: LogEntry { subject: row.subject()?, ..row.log_entry(&mut pool)? },
+            entry: LogEntry { subject: row.subject()?, resolution: row.resolution()?, ..row.log_entry(&mut pool)? },
             fingerprint: position.fingerprint,
             received_at_ms: row.integer("receivedAtMs")?,
             // The index of known ids is one of the log itself.
             is_id_known: true,
+            kept_bytes: row.optional_text("kept")?.map_or(0, str::len) as u64,
         };
         if !audit.push(entry) {
             return Ok(Some(audit.finish(head, counters, fingerprint_before)));
@@ -293,15 +294,18 @@ pub(super) async fn scrub(database: &Database, tenant: &TenantId, step: &ScrubSt
         let mut those = entries_between(tenant, step.after, step.up_to);
         those.insert("collection", step.key.collection.as_str());
         those.insert("docId", step.key.id.as_str());
-        those.insert("data", doc! { "$exists": true, "$ne": "{}" });
-        let length = doc! { "$strLenBytes": { "$ifNull": ["$data", ""] } };
+        let has_data = doc! { "data": { "$exists": true, "$ne": "{}" } };
+        those.insert("$or", vec![has_data, doc! { "kept": { "$exists": true } }]);
+        // A delete has no data.
+        let of_data = doc! { "$max": [0, { "$subtract": [{ "$strLenBytes": { "$ifNull": ["$data", ""] } }, 2] }] };
+        let length = doc! { "$add": [of_data, { "$strLenBytes": { "$ifNull": ["$kept", ""] } }] };
         let find = collections.operations.find(those.clone()).projection(doc! { "_id": 1, "bytes": length });
         let mut found = collections.in_time(find).await?;
         let (mut keys, mut bytes): (Vec<String>, i64) = (Vec::new(), 0);
         while collections.in_time(found.advance()).await? {
             let row = Row(found.current());
             keys.push(row.text("_id")?.to_owned());
-            bytes += signed(row.integer::<u64>("bytes")?) - 2;
+            bytes += signed(row.integer::<u64>("bytes")?);
         }
         if keys.is_empty() {
             return Ok(0);
@@ -331,10 +335,15 @@ impl Work for Scrubbing<'_> {
         let fewer = doc! { "$inc": { "bytes": -self.bytes } };
         let head = collections.heads.update_one(head_of(self.tenant), fewer).session(&mut *session);
         collections.in_time(head).await?;
-        let nothing = doc! { "$set": { "data": "{}" } };
-        let update = collections.operations.update_many(self.those.clone(), nothing).session(session);
-        let updated = collections.in_time(update).await?;
-        let is_whole = updated.modified_count == self.scrubbed;
+        let mut modified = 0;
+        let nothing = doc! { "$set": { "data": "{}" }, "$unset": { "kept": "" } };
+        for (has_data, change) in [(true, nothing), (false, doc! { "$unset": { "kept": "" } })] {
+            let mut those = self.those.clone();
+            those.insert("data", doc! { "$exists": has_data });
+            let update = collections.operations.update_many(those, change).session(&mut *session);
+            modified += collections.in_time(update).await?.modified_count;
+        }
+        let is_whole = modified == self.scrubbed;
         Ok(if is_whole { Verdict::Keep(true) } else { Verdict::Undo(false) })
     }
 }

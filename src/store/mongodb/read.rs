@@ -192,7 +192,8 @@ async fn read_changes(
         } else {
             let fingerprint = row.fingerprint()?;
             let subject = if request.with_subjects { row.subject()? } else { None };
-            let entry = LogEntry { subject, ..row.log_entry(&mut pool)? };
+            let resolution = if request.with_resolutions { row.resolution()? } else { None };
+            let entry = LogEntry { subject, resolution, ..row.log_entry(&mut pool)? };
             is_full = !page.push_document(entry, row.optional_text("formerLabels")?)?;
             if is_full {
                 break;

@@ -10,8 +10,8 @@ use super::failure::Failure;
 use crate::core::access::labels::FormerLabels;
 use crate::core::clock::VectorClock;
 use crate::core::cursor::{Head, Position};
-use crate::core::decide::DocumentWrite;
 use crate::core::decide::owners::{ClientOwner, OwnerWrite};
+use crate::core::decide::{DocumentWrite, resolution_of};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
@@ -81,6 +81,12 @@ pub(super) fn entry_row(
     row
 }
 
+/// The id of an operation that was resolved, as it is stored among the log entries. It is behind all of them, and the
+/// unique index of ids has it.
+pub(super) fn pushed_id_row(tenant: &TenantId, pushed: &OperationId) -> Bson {
+    doc! { "_id": format!("{tenant}\u{1}{pushed}"), "tenant": tenant.as_str(), "id": pushed.as_str() }
+}
+
 /// The owner of a client id as it is stored.
 pub(super) fn owner_row(tenant: &TenantId, OwnerWrite { client_id, owner, .. }: &OwnerWrite) -> Bson {
     let mut row = owner_fields(tenant, client_id, owner);
@@ -110,8 +116,8 @@ fn owner_fields(tenant: &TenantId, client_id: &ClientId, owner: &ClientOwner) ->
 }
 
 /// The fields that compaction removes from a log entry. Its number, fingerprint and id stay.
-pub(super) const COMPACTED_FIELDS: [&str; 9] =
-    ["kind", "collection", "docId", "timestamp", "clientId", "clock", "receivedAtMs", "data", "subject"];
+pub(super) const COMPACTED_FIELDS: [&str; 10] =
+    ["kind", "collection", "docId", "timestamp", "clientId", "clock", "receivedAtMs", "data", "subject", "kept"];
 
 /// A document as it is stored. `position` is that of its last operation.
 pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: Position) -> Bson {
@@ -135,6 +141,9 @@ pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: P
     }
     if let Some(labels) = document.former_labels.to_stored() {
         row.insert("formerLabels", labels);
+    }
+    if let Some(stamps) = &write.stamps {
+        row.insert("stamps", stamps.as_str());
     }
     row
 }
@@ -261,12 +270,19 @@ impl<'a> Row<'a> {
             clock: object(clock)?,
             rev: if self.has("rev")? { Some(self.integer("rev")?) } else { None },
             subject: None,
+            resolution: None,
         })
     }
 
     /// The subject that pushed a log entry, or that owns a client id.
     pub(super) fn subject(self) -> Result<Option<Subject>, Failure> {
         Ok(self.optional_text("subject")?.map(Subject::from_store))
+    }
+
+    /// The record of a conflict, if the log entry is a resolution.
+    pub(super) fn resolution(self) -> Result<Option<Object>, Failure> {
+        let kept = self.optional_text("kept")?.map(resolution_of);
+        kept.transpose().map(Option::flatten).map_err(|problem| damaged("kept", problem))
     }
 
     /// The owner of a client id, and the client id.

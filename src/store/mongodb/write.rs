@@ -266,7 +266,7 @@ async fn find_old_entries(
     let horizon: Seq = Row(&head).integer("horizon")?;
     let find = collections.operations.find(entries_after(tenant, horizon)).sort(doc! { "_id": 1 });
     let length = |field: &str| doc! { "$strLenBytes": { "$ifNull": [field, ""] } };
-    let bytes = doc! { "$add": [length("$data"), length("$clock")] };
+    let bytes = doc! { "$add": [length("$data"), length("$clock"), length("$kept")] };
     let fields = doc! { "seq": 1, "receivedAtMs": 1, "bytes": bytes };
     let find = find.projection(fields).limit(signed(step.max_entries as u64 + 1));
     let mut found = collections.in_time(find).await?;

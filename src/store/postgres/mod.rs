@@ -109,7 +109,7 @@ impl Store for PostgresStore {
     }
 
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
-        read::load(&self.database, tenant, request).await.map_err(during("load"))
+        read::load::load(&self.database, tenant, request).await.map_err(during("load"))
     }
 
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {

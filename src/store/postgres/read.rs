@@ -1,7 +1,7 @@
 //! Reads: each is one statement, which sees one moment.
 
 pub(super) mod clients;
-mod load;
+pub(super) mod load;
 pub(super) mod survey;
 
 use std::collections::HashMap;
@@ -28,8 +28,6 @@ use crate::limits::protocol::{PAGE_DEFAULT_OPERATIONS, PAGE_MAX_BYTES, PAGE_MAX_
 use crate::store::integers::signed;
 use crate::store::{Changes, ChangesRequest, ClientCounts, ClientMemory, Stats, TimeRequest};
 
-pub(super) use self::load::load;
-
 /// See [`crate::store::Store::changes`].
 pub(super) async fn changes(
     database: &Database,
@@ -47,6 +45,8 @@ pub(super) async fn changes(
     let is_large = request.max_operations > PAGE_DEFAULT_OPERATIONS;
     let sql = if !request.view.reads_all() {
         PAGE_WITH_LABELS
+    } else if request.with_resolutions {
+        PAGE_WITH_RESOLUTIONS
     } else if in_log && is_large && database.keeps_plans() {
         LARGE_LOG_PAGE
     } else {
@@ -97,6 +97,37 @@ const PAGE_WITH_LABELS: &str = "
         )
     FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY AS f
     ORDER BY f.ordinality
+";
+
+/// The same with what is kept beside resolutions, in one more column. The page is cut by the bytes of this too.
+const PAGE_WITH_RESOLUTIONS: &str = "
+    SELECT
+        r.head_seq, r.head_fingerprint, r.horizon, r.fingerprint_there, r.pulled_seq, r.seen_at_ms, r.seq,
+        r.fingerprint,
+        r.id, r.kind, r.collection, r.doc_id, r.data, r.\"timestamp\", r.client_id, r.clock, r.rev, r.subject, r.kept
+    FROM (
+        SELECT
+            k.*,
+            pg_catalog.sum(pg_catalog.octet_length(k.kept)) OVER (
+                ORDER BY k.ordinality ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING
+            ) AS kept_before
+        FROM (
+            SELECT
+                f.*,
+                CASE
+                    WHEN f.head_seq IS NOT NULL THEN {schema}.syncflow_owner($1, $7)
+                    WHEN $9 AND f.rev IS NULL THEN {schema}.syncflow_subject($1, f.seq)
+                END AS subject,
+                CASE WHEN f.head_seq IS NULL AND f.rev IS NULL THEN (
+                    SELECT o.kept
+                    FROM {schema}.syncflow_operations AS o
+                    WHERE o.tenant OPERATOR(pg_catalog.=) $1 AND o.seq OPERATOR(pg_catalog.=) f.seq
+                ) END AS kept
+            FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY AS f
+        ) AS k
+    ) AS r
+    WHERE coalesce(r.kept_before, 0) OPERATOR(pg_catalog.<=) $6
+    ORDER BY r.ordinality
 ";
 
 /// The same as [`PAGE`] for a large page of the log. The function is called only if documents are read instead of the
@@ -209,8 +240,10 @@ fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure>
         let mut columns = Columns::behind(row, PULL_HEAD_COLUMNS);
         let (entry, fingerprint) = columns.log_entry(&mut pool)?;
         let (rev, subject) = (columns.optional_integer()?, columns.subject()?);
-        let entry = LogEntry { rev, subject, ..entry };
-        let former_labels = if request.view.reads_all() { None } else { columns.take::<Option<&str>>()? };
+        let reads_all = request.view.reads_all();
+        let former_labels = if reads_all { None } else { columns.take::<Option<&str>>()? };
+        let resolution = if reads_all && request.with_resolutions { columns.resolution()? } else { None };
+        let entry = LogEntry { rev, subject, resolution, ..entry };
         if !page.push_document(entry, former_labels)? {
             break;
         }

@@ -10,6 +10,7 @@ use super::failure::Failure;
 use crate::core::access::labels::FormerLabels;
 use crate::core::clock::VectorClock;
 use crate::core::cursor::{Head, Position};
+use crate::core::decide::resolution_of;
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
@@ -135,6 +136,7 @@ impl<'a> Columns<'a> {
             clock: object(clock)?,
             rev: None,
             subject: None,
+            resolution: None,
         };
         Ok((entry, fingerprint))
     }
@@ -142,6 +144,12 @@ impl<'a> Columns<'a> {
     /// A subject, if there is one.
     pub(super) fn subject(&mut self) -> Result<Option<Subject>, Failure> {
         Ok(self.take::<Option<&str>>()?.map(Subject::from_store))
+    }
+
+    /// The record of a conflict, if the text that is kept beside an entry has one.
+    pub(super) fn resolution(&mut self) -> Result<Option<Object>, Failure> {
+        let kept = self.take::<Option<&str>>()?.map(resolution_of);
+        kept.transpose().map(Option::flatten).map_err(|problem| self.damaged(problem))
     }
 
     /// `rev, body, operation_id, client_id, timestamp, clock`.

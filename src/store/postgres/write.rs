@@ -36,8 +36,11 @@ pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch
     let subjects: [Parameter<'_>; 1] = [(&subjects, Type::TEXT_ARRAY)];
     let parameters = first.into_iter().chain(operations.parameters()).chain(documents.parameters());
     let parameters: Vec<Parameter<'_>> = parameters.chain(subjects).chain(owners.parameters()).collect();
-    let labels = Labels::of(batch);
-    let (sql, parameters) = if labels.ids.is_empty() {
+    let (labels, resolutions, stamps) = (Labels::of(batch), Resolutions::of(batch), Stamps::of(batch));
+    let (sql, parameters) = if !(resolutions.pushed_ids.is_empty() && stamps.ids.is_empty()) {
+        let more = resolutions.parameters().into_iter().chain(stamps.parameters()).chain(labels.parameters());
+        (COMMIT_RESOLVED, parameters.into_iter().chain(more).collect())
+    } else if labels.ids.is_empty() {
         (COMMIT, parameters)
     } else {
         (COMMIT_WITH_LABELS, parameters.into_iter().chain(labels.parameters()).collect())
@@ -65,6 +68,57 @@ const COMMIT_WITH_LABELS: &str = "
         pg_catalog.unnest($31), pg_catalog.unnest($32), pg_catalog.unnest($33)
     ) AS w (collection, doc_id, labels)
     ON CONFLICT (tenant, collection, doc_id) DO UPDATE SET labels = excluded.labels";
+
+/// The same with everything else that a batch with resolutions has.
+const COMMIT_RESOLVED: &str = "
+    SELECT {schema}.syncflow_commit_resolved($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+        $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39)";
+
+/// The resolutions of a batch, column by column.
+#[derive(Default)]
+struct Resolutions<'a> {
+    pushed_ids: Vec<&'a str>,
+    kept_entries: Vec<i64>,
+    kept: Vec<&'a str>,
+}
+
+impl<'a> Resolutions<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        let (kept_entries, kept) = batch.kept().map(|(index, kept)| (signed(index as u64 + 1), kept.as_str())).unzip();
+        let pushed_ids = batch.resolutions.iter().map(|resolution| resolution.pushed_id.as_str()).collect();
+        Self { pushed_ids, kept_entries, kept }
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 3] {
+        [(&self.pushed_ids, Type::TEXT_ARRAY), (&self.kept_entries, Type::INT8_ARRAY), (&self.kept, Type::TEXT_ARRAY)]
+    }
+}
+
+/// The stamps that a batch writes, column by column.
+#[derive(Default)]
+struct Stamps<'a> {
+    collections: Vec<&'a str>,
+    ids: Vec<&'a str>,
+    texts: Vec<&'a str>,
+}
+
+impl<'a> Stamps<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        let mut columns = Self::default();
+        for DocumentWrite { key, stamps, .. } in &batch.documents {
+            if let Some(stamps) = stamps {
+                columns.collections.push(key.collection.as_str());
+                columns.ids.push(key.id.as_str());
+                columns.texts.push(stamps);
+            }
+        }
+        columns
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 3] {
+        [(&self.collections, Type::TEXT_ARRAY), (&self.ids, Type::TEXT_ARRAY), (&self.texts, Type::TEXT_ARRAY)]
+    }
+}
 
 /// The former labels that a batch writes, column by column.
 #[derive(Default)]
@@ -156,7 +210,7 @@ struct Documents<'a> {
 impl<'a> Documents<'a> {
     fn of(batch: &'a Batch) -> Self {
         let mut columns = Self::default();
-        for DocumentWrite { key, seen_rev, document, operation_index, changes_labels: _ } in &batch.documents {
+        for DocumentWrite { key, seen_rev, document, operation_index, .. } in &batch.documents {
             let body = document.data.as_ref().map(Object::as_str);
             let data = match body.map(|body| indexable(body).text) {
                 Some(Cow::Owned(text)) => Some(text),

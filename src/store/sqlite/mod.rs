@@ -136,7 +136,7 @@ impl Store for SqliteStore {
 
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
         let tenant = tenant.clone();
-        self.readers.run("load", move |connection, _| read::load(connection, &tenant, request)).await
+        self.readers.run("load", move |connection, _| read::load::load(connection, &tenant, request)).await
     }
 
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {

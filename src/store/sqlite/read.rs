@@ -1,25 +1,24 @@
 //! The jobs of the reading threads. Each is one read transaction, so it sees one moment.
 
+pub(super) mod load;
 pub(super) mod survey;
 
-use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::row::{
     AUDIT_COLUMNS, LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, damaged_labels, former_labels,
-    integer, read_document, read_live_document, read_log_entry, read_owner, read_position,
+    integer, read_live_document, read_log_entry, read_owner, read_position, resolution,
 };
 use super::threads::Caller;
 use crate::core::cursor::{Cursor, Head, Position};
-use crate::core::decide::Snapshot;
 use crate::core::decide::owners::ClientOwner;
-use crate::core::decide::quota::Usage;
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, Subject, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
+use crate::core::operation::LogEntry;
 use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
@@ -27,54 +26,8 @@ use crate::core::text::TextPool;
 use crate::limits::store::sqlite::LOOKUP_MAX_BYTES;
 use crate::store::integers::signed;
 use crate::store::{
-    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, LoadRequest, Query, QueryPage, Stats,
-    TimeRequest,
+    Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, Query, QueryPage, Stats, TimeRequest,
 };
-
-/// See [`crate::store::Store::load`].
-pub(super) fn load(connection: &mut Connection, tenant: &TenantId, request: LoadRequest) -> rusqlite::Result<Snapshot> {
-    let transaction = connection.transaction()?;
-    let mut find_id = transaction.prepare_cached("SELECT 1 FROM operation_ids WHERE tenant = ?1 AND id = ?2")?;
-    let mut known = HashSet::new();
-    for id in request.ids {
-        if find_id.exists([tenant.as_str(), id.as_str()])? {
-            known.insert(id);
-        }
-    }
-    let mut find_document = transaction.prepare_cached(
-        "SELECT rev, data, clock, operation_id, client_id, timestamp, former_labels, seq FROM documents
-         WHERE tenant = ?1 AND collection = ?2 AND id = ?3",
-    )?;
-    let usage = if request.with_usage { Some(read_usage(&transaction, tenant)?) } else { None };
-    let mut owners = HashMap::new();
-    for client_id in request.client_ids {
-        if let Some(owner) = find_owner(&transaction, tenant, &client_id)? {
-            owners.insert(client_id, owner);
-        }
-    }
-    let mut fingerprints = HashMap::new();
-    if !request.places.is_empty() {
-        let head = read_head(&transaction, tenant)?;
-        for seq in request.places {
-            if let Some(fingerprint) = read_fingerprint(&transaction, tenant, head, seq)? {
-                fingerprints.insert(seq, fingerprint);
-            }
-        }
-    }
-    let mut snapshot = Snapshot { known, owners, fingerprints, usage, ..Snapshot::default() };
-    let mut bytes = 0;
-    for key in request.keys {
-        let parameters = [tenant.as_str(), key.collection.as_str(), key.id.as_str()];
-        if let Some(document) = find_document.query_row(parameters, read_document).optional()? {
-            bytes += document.bytes();
-            if bytes > request.max_bytes {
-                return Ok(Snapshot { is_cut: true, ..snapshot });
-            }
-            snapshot.documents.insert(key, document);
-        }
-    }
-    Ok(snapshot)
-}
 
 fn find_owner(
     transaction: &Transaction<'_>,
@@ -85,16 +38,6 @@ fn find_owner(
         .prepare_cached("SELECT subject, counter FROM client_owners WHERE tenant = ?1 AND client_id = ?2")?
         .query_row([tenant.as_str(), client.as_str()], read_owner)
         .optional()
-}
-
-fn read_usage(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Usage> {
-    let usage = transaction
-        .prepare_cached("SELECT documents, bytes, seq FROM heads WHERE tenant = ?1")?
-        .query_row([tenant.as_str()], |row| {
-            Ok(Usage { documents: integer(row, 0)?, bytes: integer(row, 1)?, operation_ids: integer(row, 2)? })
-        })
-        .optional()?;
-    Ok(usage.unwrap_or_default())
 }
 
 /// See [`crate::store::Store::changes`].
@@ -176,8 +119,16 @@ fn no_fingerprint() -> rusqlite::Error {
 }
 
 /// Adds a row of a page, an operation or a document.
-fn push_document(page: &mut LogPageBuilder, row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Result<bool> {
+fn push_document(
+    page: &mut LogPageBuilder,
+    row: &Row<'_>,
+    pool: &mut TextPool,
+    (with_subjects, with_resolutions): (bool, bool),
+) -> rusqlite::Result<bool> {
     let entry = read_log_entry(row, pool)?;
+    let subject = entry.subject.filter(|_| with_subjects);
+    let resolution = if with_resolutions { resolution(row)? } else { None };
+    let entry = LogEntry { subject, resolution, ..entry };
     page.push_document(entry, former_labels(row)?).map_err(|problem| damaged_labels(row, problem))
 }
 
@@ -185,10 +136,11 @@ fn push_document(page: &mut LogPageBuilder, row: &Row<'_>, pool: &mut TextPool) 
 fn read_scan(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
-    ChangesRequest { feed, with_subjects, .. }: &ChangesRequest,
+    ChangesRequest { feed, with_subjects, with_resolutions, .. }: &ChangesRequest,
     page: &mut LogPageBuilder,
 ) -> rusqlite::Result<()> {
-    let scan = page.scan();
+    let (scan, audit) = (page.scan(), (*with_subjects, *with_resolutions));
+    let is_audit = *with_subjects || *with_resolutions;
     let (after, tombstones_after) = match scan {
         Scan::Log { after } => (signed(after.seq), None),
         Scan::State { after, tombstones_after } => {
@@ -199,7 +151,7 @@ fn read_scan(
     };
     let (tenant, collections) = (tenant.as_str(), feed.collections());
     let mut find =
-        transaction.prepare_cached(&scan_query(scan, collections.map(|names| names.iter().len()), *with_subjects))?;
+        transaction.prepare_cached(&scan_query(scan, collections.map(|names| names.iter().len()), is_audit))?;
     find.raw_bind_parameter(1, tenant)?;
     find.raw_bind_parameter(2, after)?;
     if let Some(tombstones_after) = tombstones_after {
@@ -212,7 +164,7 @@ fn read_scan(
     let mut pool = TextPool::default();
     if collections.is_none() {
         while let Some(row) = rows.next()? {
-            if !push_document(page, row, &mut pool)? {
+            if !push_document(page, row, &mut pool, audit)? {
                 break;
             }
         }
@@ -223,7 +175,7 @@ fn read_scan(
     ))?;
     while let Some(place) = rows.next()? {
         let key = (tenant, place.get_ref(1)?.as_str()?, place.get_ref(2)?.as_str()?);
-        if !find_document.query_row(key, |row| push_document(page, row, &mut pool))? {
+        if !find_document.query_row(key, |row| push_document(page, row, &mut pool, audit))? {
             break;
         }
     }
@@ -235,9 +187,9 @@ fn read_scan(
 ///
 /// SQLite merges the searches of a compound query, each of which is in the order of an index. It holds one row of each
 /// in memory.
-pub(super) fn scan_query(scan: Scan, collections: Option<usize>, with_subjects: bool) -> String {
+pub(super) fn scan_query(scan: Scan, collections: Option<usize>, is_audit: bool) -> String {
     if let Scan::Log { .. } = scan {
-        let columns = if with_subjects { AUDIT_COLUMNS } else { LOG_ENTRY_COLUMNS };
+        let columns = if is_audit { AUDIT_COLUMNS } else { LOG_ENTRY_COLUMNS };
         return format!("SELECT {columns} FROM operations WHERE tenant = ?1 AND seq > ?2 ORDER BY seq");
     }
     let search = |columns: &str, condition: &str| {

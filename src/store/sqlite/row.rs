@@ -9,6 +9,7 @@ use crate::core::access::labels::{DamagedLabels, FormerLabels};
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
 use crate::core::decide::owners::ClientOwner;
+use crate::core::decide::resolution_of;
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
@@ -19,15 +20,15 @@ use crate::store::integers::unsigned;
 
 /// The columns of `operations` that [`read_log_entry`] reads, without the subject.
 pub(super) const LOG_ENTRY_COLUMNS: &str = "seq, id, kind, collection, document_id, data, timestamp, client_id, clock, \
-                                     NULL AS rev, NULL AS subject, NULL AS former_labels";
+                                     NULL AS rev, NULL AS subject, NULL AS former_labels, NULL AS kept";
 
-/// The same with the subject.
+/// The same with the subject, and with what is kept beside a resolution.
 pub(super) const AUDIT_COLUMNS: &str = "seq, id, kind, collection, document_id, data, timestamp, client_id, clock, \
-                                     NULL AS rev, subject, NULL AS former_labels";
+                                     NULL AS rev, subject, NULL AS former_labels, kept";
 
 /// The columns of `documents` that [`read_log_entry`] reads: the state in the form of an operation.
 pub(super) const STATE_COLUMNS: &str = "seq, operation_id, CASE WHEN is_deleted THEN 'delete' ELSE 'insert' END AS kind, collection, id, \
-                                 data, timestamp, client_id, clock, rev, NULL AS subject, former_labels";
+                                 data, timestamp, client_id, clock, rev, NULL AS subject, former_labels, NULL AS kept";
 
 /// The columns of `documents` that [`read_live_document`] reads, before the clock or a null.
 pub(super) const LIVE_DOCUMENT_COLUMNS: &str = "collection, id, rev, seq, operation_id, data";
@@ -87,7 +88,14 @@ pub(super) fn read_log_entry(row: &Row<'_>, pool: &mut TextPool) -> rusqlite::Re
         clock: Object::from_store(clock).map_err(|_| damaged(row, 8, "no vector clock"))?,
         rev: optional_integer(row, 9)?,
         subject: row.get_ref(10)?.as_str_or_null()?.map(Subject::from_store),
+        resolution: None,
     })
+}
+
+/// The record of a conflict, in a row of [`AUDIT_COLUMNS`].
+pub(super) fn resolution(row: &Row<'_>) -> rusqlite::Result<Option<Object>> {
+    let kept = row.get_ref(12)?.as_str_or_null()?.map(resolution_of);
+    kept.transpose().map(Option::flatten).map_err(|problem| damaged(row, 12, problem))
 }
 
 /// A row of [`LIVE_DOCUMENT_COLUMNS`] and a clock, that is not a tombstone.

@@ -11,13 +11,14 @@ use super::file::{self, PathError};
 use crate::limits::store::sqlite::{WAL_KEPT_MAX_BYTES, WAL_MAX_ATTEMPTS};
 
 /// The steps from an empty file to the current schema. The file's `user_version` is the number of completed steps.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_schema.sql"),
     include_str!("migrations/0002_live_documents.sql"),
     include_str!("migrations/0003_usage.sql"),
     include_str!("migrations/0004_feeds.sql"),
     include_str!("migrations/0005_owners.sql"),
     include_str!("migrations/0006_rules.sql"),
+    include_str!("migrations/0007_resolutions.sql"),
 ];
 
 /// The mark of our files among all SQLite databases ("sync" in ASCII).

@@ -11,7 +11,6 @@ use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Subject, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
-use crate::core::operation::Operation;
 use crate::core::progress::Progress;
 use crate::store::integers::signed;
 use crate::store::{Commit, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
@@ -89,7 +88,8 @@ fn read_log(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Resul
 fn write_ids(transaction: &Transaction<'_>, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<bool> {
     let mut insert =
         transaction.prepare_cached("INSERT INTO operation_ids (tenant, id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
-    for Operation { id, .. } in &batch.operations {
+    let pushed_ids = batch.resolutions.iter().map(|resolution| &resolution.pushed_id);
+    for id in batch.operations.iter().map(|operation| &operation.id).chain(pushed_ids) {
         if insert.execute([tenant.as_str(), id.as_str()])? == 0 {
             return Ok(false);
         }
@@ -138,16 +138,16 @@ fn write_documents(
     let mut insert = transaction.prepare_cached(
         "INSERT INTO documents
              (tenant, collection, id, rev, seq, is_deleted, operation_id, timestamp, client_id, clock, data,
-              former_labels)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE ?13 IS NULL
+              former_labels, stamps)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?14 WHERE ?13 IS NULL
          ON CONFLICT DO NOTHING",
     )?;
     let mut update = transaction.prepare_cached(
         "UPDATE documents SET rev = ?4, seq = ?5, is_deleted = ?6, operation_id = ?7, timestamp = ?8, client_id = ?9,
-             clock = ?10, data = ?11, former_labels = ?12
+             clock = ?10, data = ?11, former_labels = ?12, stamps = ?14
          WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND rev = ?13",
     )?;
-    for DocumentWrite { key, seen_rev, document, operation_index, changes_labels: _ } in &batch.documents {
+    for DocumentWrite { key, seen_rev, document, operation_index, changes_labels: _, stamps } in &batch.documents {
         let write = if seen_rev.is_none() { &mut insert } else { &mut update };
         let written = write.execute(params![
             tenant.as_str(),
@@ -163,6 +163,7 @@ fn write_documents(
             document.data.as_ref().map(Object::as_str),
             document.former_labels.to_stored(),
             seen_rev.map(signed),
+            stamps.as_deref(),
         ])?;
         if written == 0 {
             return Ok(false);
@@ -182,10 +183,11 @@ fn write_operations(
     let mut insert = transaction.prepare_cached(
         "INSERT INTO operations
              (tenant, seq, fingerprint, id, kind, collection, document_id, data, timestamp, client_id, clock,
-              received_at_ms, subject)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+              received_at_ms, subject, kept)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
     let mut after = before;
+    let mut kept = batch.kept().peekable();
     let fingerprints = batch.fingerprints(before.fingerprint);
     for (index, (operation, fingerprint)) in batch.operations.iter().zip(fingerprints).enumerate() {
         after = Position { seq: after.seq.next(), fingerprint };
@@ -203,6 +205,7 @@ fn write_operations(
             operation.clock.json().as_str(),
             signed(received_at_ms),
             batch.subject(index).map(Subject::as_str),
+            kept.next_if(|(of, _)| *of == index).map(|(_, kept)| kept.as_str()),
         ])?;
     }
     Ok(after)
@@ -416,7 +419,8 @@ fn move_horizon(
     transaction
         .prepare_cached(
             "UPDATE heads SET horizon = ?3, operations = operations - (?3 - ?2), bytes = max(bytes - (
-                 SELECT coalesce(sum(octet_length(coalesce(data, '')) + octet_length(clock)), 0)
+                 SELECT coalesce(sum(octet_length(coalesce(data, '')) + octet_length(clock)
+                     + octet_length(coalesce(kept, ''))), 0)
                  FROM operations WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3
              ), 0)
              WHERE tenant = ?1",

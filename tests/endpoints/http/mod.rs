@@ -3,6 +3,7 @@
 pub(super) mod bodies;
 pub(super) mod browsers;
 pub(super) mod budget;
+pub(super) mod conflicts;
 pub(super) mod connections;
 pub(super) mod failures;
 pub(super) mod quotas;

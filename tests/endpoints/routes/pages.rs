@@ -9,8 +9,13 @@ use crate::tidy::files_ending;
 /// The address of the server on the pages.
 const ADDRESS: &str = "localhost:3000";
 
-/// The pages with commands, and the least number of commands on each.
-const PAGES: [(&str, usize); 3] = [("README.md", 3), ("docs/protocol.md", 14), ("docs/writing-a-client.md", 7)];
+/// The pages with commands, the least number of commands on each, and the policy for conflicts of its server.
+const PAGES: [(&str, usize, &str); 4] = [
+    ("README.md", 3, "reject"),
+    ("docs/protocol.md", 14, "reject"),
+    ("docs/writing-a-client.md", 7, "reject"),
+    ("docs/conflicts.md", 6, "merge"),
+];
 
 /// The commands of these pages need tokens; see `tests/endpoints/access/walk.rs`.
 const PAGES_WITH_TOKENS: [&str; 2] = ["docs/access.md", "docs/rules.md"];
@@ -40,9 +45,9 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
 }
 
 /// Runs the commands of a page in their order against a fresh server, and returns their number.
-async fn run_commands(path: &str, text: &str) -> usize {
+async fn run_commands(path: &str, text: &str, policy: &str) -> usize {
     let directory = tempfile::tempdir().expect("a directory");
-    let local = Local::start(directory.path(), &[("PORT", "0")]).await;
+    let local = Local::start(directory.path(), &[("PORT", "0"), ("CONFLICT_POLICY", policy)]).await;
     let blocks = blocks(text);
     let mut commands = 0;
     for (index, command) in blocks.iter().enumerate().filter(|(_, block)| block.is_command()) {
@@ -63,10 +68,10 @@ async fn run_commands(path: &str, text: &str) -> usize {
 
 #[tokio::test]
 async fn every_command_of_the_pages_gives_the_answer_below_it() {
-    for (path, least) in PAGES {
+    for (path, least, policy) in PAGES {
         let pages = files_ending(path);
         let page = pages.iter().find(|page| page.path == path).unwrap_or_else(|| panic!("{path} is missing"));
-        let commands = run_commands(path, &page.text).await;
+        let commands = run_commands(path, &page.text, policy).await;
         assert!(
             commands >= least,
             "{path} walks through the API in blocks of `sh`, each with one of `json` below it: {commands} of {least}"
@@ -78,7 +83,7 @@ async fn every_command_of_the_pages_gives_the_answer_below_it() {
 fn every_page_with_commands_is_run() {
     for page in files_ending(".md") {
         let has_commands = blocks(&page.text).iter().any(Block::is_command);
-        let is_run = PAGES_WITH_TOKENS.contains(&&*page.path) || PAGES.iter().any(|(path, _)| *path == page.path);
+        let is_run = PAGES_WITH_TOKENS.contains(&&*page.path) || PAGES.iter().any(|(path, ..)| *path == page.path);
         assert_eq!(
             has_commands, is_run,
             "{}: list the pages with commands in tests/endpoints/routes/pages.rs",

@@ -12,12 +12,15 @@ use crate::api::push_body;
 use crate::core::access::labels::FormerLabels;
 use crate::core::clock::VectorClock;
 use crate::core::cursor::{Cursor, Position};
-use crate::core::decide::{Conflict, ConflictRelation, OperationRefused, Outcome, Reached};
+use crate::core::decide::{
+    Conflict, ConflictRelation, OperationRefused, Outcome, Reached, Resolved, Survival, resolution_id,
+};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, Subject};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::{Change, LogEntry};
+use crate::core::policy::ConflictPolicy;
 use crate::core::text::Text;
 use crate::service::PulledPage;
 use crate::store::{QueryPage, SortedEnd};
@@ -90,6 +93,7 @@ fn entry(change: Change) -> LogEntry {
         clock: Object::literal(r#"{"a":1}"#),
         rev: None,
         subject: None,
+        resolution: None,
     }
 }
 
@@ -107,6 +111,9 @@ fn a_page_of_changes_is_described_as_it_is_written() {
     let mut audited = String::new();
     LogEntry { subject: Some(Subject::literal("ann")), ..entry(Change::Delete) }.write(&mut audited);
     objects.push(parse(&audited));
+    let mut resolved = String::new();
+    LogEntry { resolution: Some(Object::literal("{}")), ..entry(Change::Delete) }.write(&mut resolved);
+    objects.push(parse(&resolved));
     let mut removed = String::new();
     entry(Change::Delete).removed().write(&mut removed);
     objects.push(parse(&removed));
@@ -137,6 +144,12 @@ fn the_answer_to_a_push_is_described_as_it_is_written() {
     let texts = [with_synced.as_str(), with_synced.as_str(), without_synced.as_str(), with_synced.as_str()];
     let outcomes = [Outcome::Applied, conflict(None), conflict(Some("{}")), Outcome::Forbidden(None)];
     let answer = parse(&push::write(&texts, &outcomes, None, None));
+    let resolved = [(Survival::Won, None), (Survival::Lost, Some(Object::literal("{}")))].map(|(survival, lost)| {
+        let ids = (OperationId::literal("op"), resolution_id(&OperationId::literal("op")));
+        Outcome::Resolved(Box::new(Resolved::new(ids, ConflictPolicy::Merge, survival, lost)))
+    });
+    let resolved = parse(&push::write(&texts[..2], &resolved, None, None));
+    assert_eq!(resolved["accepted"].as_array().map(Vec::len), Some(2));
     let body: Text = format!(r#"{{"clientId":"a","partial":true,"operations":[7,{with_synced},{{}}]}}"#).into();
     let refusals = Refusals::of(push_body::read(&body).ok().and_then(|push| push.partial).expect("a partial push"));
     let refused = [Outcome::Refused(OperationRefused::DocumentTooLarge)];
@@ -146,7 +159,8 @@ fn the_answer_to_a_push_is_described_as_it_is_written() {
     let place = ReachedPlace(Some(Position::START));
     let by_revision = parse(&push::write(&texts[..1], &reached, None, Some(&place)));
     check("ReachedRevision", by_revision["revisions"].as_array().expect("revisions"));
-    check("PushAnswer", &[answer.clone(), partial.clone(), by_revision]);
+    check("PushAnswer", &[answer.clone(), resolved.clone(), partial.clone(), by_revision]);
+    check("ResolvedOperation", resolved["resolved"].as_array().expect("resolved"));
     check("RefusedOperation", partial["refused"].as_array().expect("refused"));
     let conflicts = answer["conflicts"].as_array().expect("conflicts");
     let details: Vec<Value> = conflicts.iter().map(|conflict| conflict["conflict"].clone()).collect();

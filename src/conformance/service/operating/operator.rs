@@ -12,8 +12,10 @@ use crate::core::feed::Feed;
 use crate::core::names::{ClientId, DocumentId, Subject};
 use crate::core::numbers::{Seq, UnixMs};
 use crate::core::operation::{LogEntry, OperationKind};
+use crate::core::policy::{ConflictPolicy, Deletes, Policies};
 use crate::limits::protocol::INTEGER_MAX;
 use crate::service::operator::{Forgotten, ImportError, Imported, Operator};
+use crate::service::{Host, SyncService, Undecidable};
 use crate::store::{Erased, LoadRequest};
 
 fn operator(world: &World) -> Operator {
@@ -272,6 +274,91 @@ pub async fn an_erased_document_leaves_no_data(world: &World) {
     assert_eq!((refused.is_deleted, refused.scrubbed_entries), (false, 0));
     assert!(refused.refused.is_some_and(|why| why.contains("clock")));
     assert_sound(world).await;
+}
+
+/// The same store with a service that merges.
+fn merging(world: &World) -> World {
+    let service = SyncService::new(Arc::clone(&world.store), Arc::clone(&world.host) as Arc<dyn Host>);
+    let policies = Policies::for_all(ConflictPolicy::Merge, Deletes::Lose);
+    World { service: Arc::new(service.with_conflict_policies(policies).with_quarantine()), ..world.clone() }
+}
+
+/// A document with a conflict of which something was lost, and a tombstone whose data are kept.
+async fn conflicts(world: &World) {
+    let edit = |id: &str, document, client: &str, at: u64| update(id, document).clock(&[(client, 1), ("a", 1)]).at(at);
+    world.apply([insert("op-1", "doc-1").data(r#"{"x":1,"y":1}"#).at(1), insert("op-2", "doc-2").at(1)]).await;
+    world.push([edit("op-3", "doc-1", "b", 20).data(r#"{"x":2}"#)]).await;
+    world.push([edit("op-4", "doc-1", "c", 10).data(r#"{"x":"secret","y":4}"#)]).await;
+    world.push([delete("op-5", "doc-2").clock(&[("b", 2), ("a", 2)]).at(30)]).await;
+    world.push([edit("op-6", "doc-2", "c", 25).data(r#"{"also":"secret"}"#)]).await;
+}
+
+/// The log says what was lost until it is erased, and nothing that is kept is missing in the counters.
+pub async fn what_is_kept_beside_resolutions_is_counted_shown_and_erased(world: &World) {
+    let world = &merging(world);
+    conflicts(world).await;
+    assert_sound(world).await;
+    let kept = async || {
+        let audit = world.store.audit(&world.tenant, Seq::START, 100).await.expect("the log is read");
+        audit.entries.iter().map(|entry| entry.kept_bytes).sum::<u64>()
+    };
+    let before = kept().await;
+    assert!(before > 0);
+    let history = operator(world).history(&world.tenant, &key("doc-1"), Seq::START).await.expect("the store works");
+    let lost = history.entries.last().and_then(|entry| entry.entry.resolution.as_ref()).expect("a record");
+    assert!(lost.as_str().contains("secret"), "{lost:?}");
+    for document in ["doc-1", "doc-2"] {
+        let erased = operator(world).erase_document(&world.tenant, &key(document)).await.expect("the store works");
+        assert!(erased.scrubbed_entries > 0 && erased.refused.is_none(), "{erased:?}");
+        let again = operator(world).erase_document(&world.tenant, &key(document)).await.expect("the store works");
+        assert_eq!(again.scrubbed_entries, 0);
+    }
+    assert_eq!(kept().await, 0);
+    let request =
+        LoadRequest { keys: vec![key("doc-1")], with_stamps: true, max_bytes: 1_000, ..LoadRequest::default() };
+    let loaded = world.store.load(&world.tenant, request).await.expect("the store loads");
+    assert!(loaded.stamps.values().all(|stored| stored.stamps.is_none()), "names of keys are left: {loaded:?}");
+    let log = world.log().await;
+    assert!(log.iter().all(|entry| entry.data().is_none_or(|data| data.as_str() == "{}")), "{log:?}");
+    assert_sound(world).await;
+}
+
+/// The writers of keys come along, so a copy resolves later operations as the original does.
+pub async fn a_moved_tenant_resolves_conflicts_as_before(world: &World) {
+    let (world, copy) = (&merging(world), &merging(&world.as_tenant("copy")));
+    conflicts(world).await;
+    let lines = export(world).await;
+    import(copy, &lines).await;
+    assert_eq!(states(copy).await, states(world).await);
+    assert_sound(copy).await;
+    let late =
+        |id: &str, at| update(id, "doc-1").data(r#"{"x":7,"y":7}"#).client("d").clock(&[("d", 1), ("a", 1)]).at(at);
+    for (id, at) in [("op-7", 15), ("op-8", 9)] {
+        assert_eq!(copy.push([late(id, at)]).await, world.push([late(id, at)]).await);
+        assert_eq!(states(copy).await, states(world).await, "{id}");
+    }
+    let known = world.push([update("op-4", "doc-1")]).await;
+    assert_eq!((copy.push([update("op-4", "doc-1")]).await, &known[..]), (known.clone(), &[Outcome::Duplicate][..]));
+}
+
+/// It is the server's own, and goes with its tenant.
+pub async fn a_quarantine_is_not_a_tenant_of_its_own_for_an_operator(world: &World) {
+    let world = &merging(world);
+    conflicts(world).await;
+    let undecidable = [Undecidable::new(r#"{"id":""}"#, "id: is empty".to_owned())];
+    world.service.quarantine(&world.tenant, &ClientId::literal("old"), &undecidable).await.expect("the store works");
+    let tenants = operator(world).tenants(None).await.expect("the store works");
+    assert_eq!(tenants.iter().map(|(tenant, _)| tenant).collect::<Vec<_>>(), [&world.tenant]);
+    let last = operator(world).tenants(Some(&world.tenant)).await.expect("the store works");
+    assert_eq!(last, []);
+    let erased = operator(world).erase_tenant(&world.tenant, u64::MAX).await.expect("the store works");
+    assert!(erased.is_finished);
+    let kept = world.service.quarantined(&world.tenant, None).await.expect("the store works").documents;
+    assert_eq!(kept, []);
+    assert_sound(world).await;
+    world.apply([insert("op-1", "doc-1").clock(&[("c", 1)]).at(5)]).await;
+    let outcomes = world.push([update("op-9", "doc-1").clock(&[("a", 9)]).at(4)]).await;
+    assert!(matches!(outcomes[..], [Outcome::Resolved(_)]), "no stamps were left behind: {outcomes:?}");
 }
 
 /// Other documents are left out, and the horizon says where it begins.

@@ -72,6 +72,7 @@ fn outcomes(decision: Decision) -> String {
         Outcome::Applied => 'A',
         Outcome::Duplicate => 'd',
         Outcome::Conflict(_) => 'c',
+        Outcome::Resolved(_) => 's',
         Outcome::Refused(_) => 'x',
         Outcome::Forbidden(_) => 'f',
     };

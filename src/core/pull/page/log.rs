@@ -273,6 +273,7 @@ mod tests {
             clock: Object::literal("{}"),
             rev: Some(Rev::new(1)),
             subject: None,
+            resolution: None,
         }
     }
 

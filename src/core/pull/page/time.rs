@@ -103,6 +103,7 @@ mod tests {
             clock: Object::literal("{}"),
             rev: None,
             subject: None,
+            resolution: None,
         }
     }
 

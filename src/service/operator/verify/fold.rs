@@ -131,6 +131,7 @@ mod tests {
             clock: Object::literal("{}"),
             rev: None,
             subject: None,
+            resolution: None,
         }
     }
 

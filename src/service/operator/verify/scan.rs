@@ -18,7 +18,7 @@ pub(super) struct Scan {
     pub(super) after: Seq,
     /// The entries that were read.
     pub(super) entries: u64,
-    /// The bytes of their data and clocks.
+    /// The bytes of their data and clocks, and of what is kept beside them.
     pub(super) bytes: u64,
     pub(super) fold: Fold,
     /// The fingerprint there. `None` if it is unknown because of a fault.
@@ -131,7 +131,7 @@ impl Scan {
         self.received_at_ms = self.received_at_ms.max(entry.received_at_ms);
         self.entries += 1;
         let data_bytes = entry.entry.data().map_or(0, |data| data.as_str().len());
-        self.bytes += (data_bytes + entry.entry.clock.as_str().len()) as u64;
+        self.bytes += (data_bytes + entry.entry.clock.as_str().len()) as u64 + entry.kept_bytes;
     }
 
     fn fold_entry(&mut self, entry: &AuditEntry, findings: &mut Findings) {

@@ -6,9 +6,9 @@ use futures_util::future::try_join;
 use mongodb::bson::doc;
 
 use super::rows::batch_of;
-use crate::core::decide::Snapshot;
 use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::quota::Usage;
+use crate::core::decide::{Snapshot, StoredStamps};
 use crate::core::document::Document;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
@@ -33,7 +33,7 @@ pub(crate) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
         try_join(owners(collections, tenant, request), fingerprints(collections, tenant, &request.places)),
     )
     .await?;
-    let Some(documents) = documents else {
+    let Some((documents, stamps)) = documents else {
         return Ok(Snapshot { is_cut: true, owners, fingerprints, usage, ..Snapshot::default() });
     };
     let mut known = HashSet::new();
@@ -46,16 +46,20 @@ pub(crate) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
             known.insert(OperationId::from_store(Row(found.current()).text("id")?));
         }
     }
-    Ok(Snapshot { known, documents, owners, fingerprints, usage, ..Snapshot::default() })
+    Ok(Snapshot { known, documents, owners, fingerprints, usage, stamps, ..Snapshot::default() })
 }
 
-/// The documents of a decision. `None` if they have more bytes than were asked for.
+type Documents = (HashMap<DocumentKey, Document>, HashMap<DocumentKey, StoredStamps>);
+
+/// The documents of a decision, and what is kept with them if this was asked for. `None` if they have more bytes than
+/// were asked for.
 async fn documents(
     collections: &Collections,
     tenant: &TenantId,
     request: &LoadRequest,
-) -> Result<Option<HashMap<DocumentKey, Document>>, Failure> {
-    let (mut documents, mut bytes) = (HashMap::new(), 0);
+) -> Result<Option<Documents>, Failure> {
+    let (mut documents, mut stamps, mut bytes) = (HashMap::new(), HashMap::new(), 0);
+    let mut tombstones = Vec::new();
     for keys in request.keys.chunks(LIST_MAX_VALUES) {
         let keys: Vec<String> = keys.iter().map(|key| document_key(tenant, key)).collect();
         let those = doc! { "_id": { "$in": keys }, "tenant": tenant.as_str() };
@@ -65,13 +69,42 @@ async fn documents(
             let row = Row(found.current());
             let document = row.document()?;
             bytes += document.bytes();
+            let key = row.key()?;
+            if request.with_stamps {
+                if let Some(text) = row.optional_text("stamps")? {
+                    bytes += text.len();
+                    stamps.insert(key.clone(), StoredStamps { stamps: Some(text.to_owned()), kept: None });
+                }
+                if document.is_deleted() {
+                    tombstones.push((row.integer::<Seq>("seq")?, key.clone()));
+                }
+            }
             if bytes > request.max_bytes {
                 return Ok(None);
             }
-            documents.insert(row.key()?, document);
+            documents.insert(key, document);
         }
     }
-    Ok(Some(documents))
+    for tombstones in tombstones.chunks(LIST_MAX_VALUES) {
+        let keys_by_seq: HashMap<Seq, &DocumentKey> = tombstones.iter().map(|(seq, key)| (*seq, key)).collect();
+        let entries: Vec<String> = keys_by_seq.keys().map(|seq| entry_key(tenant, *seq)).collect();
+        let those = doc! { "_id": { "$in": entries }, "tenant": tenant.as_str(), "kept": { "$exists": true } };
+        let find = collections.operations.find(those).projection(doc! { "_id": 0, "seq": 1, "kept": 1 });
+        let find = find.batch_size(batch_of(LIST_MAX_VALUES)).max_time(collections.time_limit);
+        let mut found = collections.in_time(find).await?;
+        while collections.in_time(found.advance()).await? {
+            let row = Row(found.current());
+            let text = row.text("kept")?;
+            bytes += text.len();
+            if bytes > request.max_bytes {
+                return Ok(None);
+            }
+            if let Some(key) = keys_by_seq.get(&row.integer("seq")?) {
+                stamps.entry((*key).clone()).or_insert_with(StoredStamps::default).kept = Some(text.to_owned());
+            }
+        }
+    }
+    Ok(Some((documents, stamps)))
 }
 
 /// The owners of client ids of a decision.

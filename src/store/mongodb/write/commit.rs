@@ -26,7 +26,7 @@ use crate::store::integers::signed;
 use crate::store::mongodb::collections::Collections;
 use crate::store::mongodb::database::Database;
 use crate::store::mongodb::failure::Failure;
-use crate::store::mongodb::row::{Row, document_row, entry_key, entry_row, owner_filter, owner_row};
+use crate::store::mongodb::row::{Row, document_row, entry_key, entry_row, owner_filter, owner_row, pushed_id_row};
 use crate::store::{Commit, ErrorKind};
 
 /// The modulus of fingerprints.
@@ -94,7 +94,9 @@ impl Committing<'_> {
         let Batch { operations, documents, .. } = self.batch;
         let operations = operations.iter().map(|operation| (operation.data(), &operation.clock));
         let documents = documents.iter().map(|write| (write.document.data.as_ref(), &write.document.clock));
-        operations.chain(documents).map(|(data, clock)| bytes_of(data, clock)).sum()
+        let kept: usize = self.batch.kept().map(|(_, kept)| kept.as_str().len()).sum();
+        let stamps: usize = self.batch.documents.iter().map(stamps_bytes).sum();
+        operations.chain(documents).map(|(data, clock)| bytes_of(data, clock)).sum::<usize>() + kept + stamps
     }
 
     /// Writes everything with one command, if the log still ends where this process remembers. If any guard fails,
@@ -282,11 +284,18 @@ impl Committing<'_> {
         collections.in_time(collections.operations.insert_many(rows).session(session)).await.map(drop)
     }
 
-    /// The log entries as they are stored.
+    /// The log entries as they are stored, and the ids of operations that were resolved.
     fn entries(&self, positions: &[Position], received_at_ms: UnixMs) -> impl Iterator<Item = Bson> {
-        self.batch.operations.iter().zip(positions).enumerate().map(move |(index, (operation, position))| {
-            entry_row(self.tenant, (operation, self.batch.subject(index)), *position, received_at_ms)
-        })
+        let mut kept = self.batch.kept().peekable();
+        let entries =
+            self.batch.operations.iter().zip(positions).enumerate().map(move |(index, (operation, position))| {
+                let mut row = entry_row(self.tenant, (operation, self.batch.subject(index)), *position, received_at_ms);
+                if let Some((_, kept)) = kept.next_if(|(of, _)| *of == index) {
+                    row.insert("kept", kept.as_str());
+                }
+                row
+            });
+        entries.chain(self.batch.resolutions.iter().map(|resolution| pushed_id_row(self.tenant, &resolution.pushed_id)))
     }
 
     /// Inserts the owners of client ids that had none. One that exists already causes a duplicate key.
@@ -345,7 +354,7 @@ impl Committing<'_> {
         let mut updates = Updates::of(collections.documents.name());
         for write in &self.batch.documents {
             let Some((guard, row)) = self.replacement(write, positions) else { continue };
-            let bytes = bytes_of(write.document.data.as_ref(), &write.document.clock);
+            let bytes = bytes_of(write.document.data.as_ref(), &write.document.clock) + stamps_bytes(write);
             if updates.are_full_with(bytes) && !updates.run(collections, session).await? {
                 return Ok(false);
             }
@@ -415,6 +424,10 @@ impl<'a> Updates<'a> {
 /// The size of data and a clock in a message, in bytes.
 fn bytes_of(data: Option<&Object>, clock: &VectorClock) -> usize {
     data.map_or(0, |data| data.as_str().len()) + clock.json().as_str().len()
+}
+
+fn stamps_bytes(write: &DocumentWrite) -> usize {
+    write.stamps.as_ref().map_or(0, String::len)
 }
 
 fn raw(row: &Bson) -> Result<RawDocumentBuf, Failure> {

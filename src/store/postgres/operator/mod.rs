@@ -57,10 +57,11 @@ pub(super) async fn audit(
         let mut columns = Columns::of(row);
         let (entry, fingerprint) = columns.log_entry(&mut pool)?;
         let entry = AuditEntry {
-            entry: LogEntry { subject: columns.subject()?, ..entry },
+            entry: LogEntry { subject: columns.subject()?, resolution: columns.resolution()?, ..entry },
             fingerprint,
             received_at_ms: columns.integer()?,
             is_id_known: columns.take()?,
+            kept_bytes: columns.integer()?,
         };
         if !audit.push(entry) {
             break;
@@ -90,11 +91,12 @@ const AUDITED_HEAD: &str = "
 const AUDITED_ENTRIES: &str = r#"
     SELECT
         o.seq, o.fingerprint, o.id, o.kind, o.collection, o.doc_id, o.data, o."timestamp", o.client_id, o.clock,
-        o.subject, o.received_at_ms,
+        o.subject, o.kept, o.received_at_ms,
         EXISTS (
             SELECT FROM {schema}.syncflow_operation_ids AS i
             WHERE i.tenant OPERATOR(pg_catalog.=) $1 AND i.id OPERATOR(pg_catalog.=) o.id
-        )
+        ),
+        pg_catalog.octet_length(coalesce(o.kept, ''))::pg_catalog.int8
     FROM (
         SELECT
             p.seq,
@@ -103,7 +105,8 @@ const AUDITED_ENTRIES: &str = r#"
             SELECT
                 l.seq,
                 pg_catalog.octet_length(coalesce(l.data, ''))
-                    OPERATOR(pg_catalog.+) pg_catalog.octet_length(l.clock) AS bytes
+                    OPERATOR(pg_catalog.+) pg_catalog.octet_length(l.clock)
+                    OPERATOR(pg_catalog.+) pg_catalog.octet_length(coalesce(l.kept, '')) AS bytes
             FROM {schema}.syncflow_operations AS l
             WHERE l.tenant OPERATOR(pg_catalog.=) $1 AND l.seq OPERATOR(pg_catalog.>) $2
             ORDER BY l.seq

@@ -4,9 +4,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::core::access::labels::FormerLabels;
-use crate::core::decide::Snapshot;
 use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::quota::Usage;
+use crate::core::decide::{Snapshot, StoredStamps};
 use crate::core::names::{ClientId, FromStore as _, OperationId, TenantId};
 use crate::store::LoadRequest;
 use crate::store::integers::signed;
@@ -16,14 +16,20 @@ use crate::store::postgres::failure::Failure;
 use crate::store::postgres::row::Columns;
 
 /// See [`crate::store::Store::load`].
-pub(crate) async fn load(database: &Database, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot, Failure> {
+pub(in crate::store::postgres) async fn load(
+    database: &Database,
+    tenant: &TenantId,
+    request: LoadRequest,
+) -> Result<Snapshot, Failure> {
     let ids: Vec<&str> = request.ids.iter().map(OperationId::as_str).collect();
     let collections: Vec<&str> = request.keys.iter().map(|key| key.collection.as_str()).collect();
     let doc_ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
     let client_ids: Vec<&str> = request.client_ids.iter().map(ClientId::as_str).collect();
     let places: Vec<i64> = request.places.iter().copied().map(signed).collect();
     let is_plain = client_ids.is_empty() && places.is_empty();
-    let sql = match (request.with_labels, request.with_usage, is_plain) {
+    let has_all = request.with_labels || request.with_stamps;
+    let sql = match (has_all, request.with_usage, is_plain) {
+        (true, ..) if request.with_stamps => LOAD_WITH_STAMPS,
         (true, ..) => LOAD_WITH_ALL,
         (false, false, true) => LOAD,
         (false, true, true) => LOAD_WITH_USAGE,
@@ -38,11 +44,11 @@ pub(crate) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
         (&doc_ids, Type::TEXT_ARRAY),
         (&max_bytes, Type::INT8),
     ];
-    if request.with_labels || !is_plain {
+    if has_all || !is_plain {
         parameters.push((&client_ids, Type::TEXT_ARRAY));
         parameters.push((&places, Type::INT8_ARRAY));
     }
-    if request.with_labels {
+    if has_all {
         parameters.push((&request.with_usage, Type::BOOL));
     }
     let (mut snapshot, mut bytes) = (Snapshot::default(), 0);
@@ -54,12 +60,18 @@ pub(crate) async fn load(database: &Database, tenant: &TenantId, request: LoadRe
             snapshot.known.insert(OperationId::from_store(id));
         } else if is_document {
             let (key, mut document) = (columns.key()?, columns.document()?);
-            if request.with_labels
-                && let Some(labels) = columns.take::<Option<&str>>()?
-            {
-                document.former_labels = FormerLabels::from_stored(Some(labels), columns.integer()?)?;
+            if has_all {
+                let (labels, seq) = (columns.take()?, columns.optional_integer()?.unwrap_or_default());
+                document.former_labels = FormerLabels::from_stored(labels, seq)?;
             }
             bytes += document.bytes();
+            if request.with_stamps {
+                bytes += usize::try_from(columns.integer::<u64>()?).unwrap_or(usize::MAX);
+                let stored = StoredStamps { stamps: columns.take()?, kept: columns.take()? };
+                if stored != StoredStamps::default() {
+                    snapshot.stamps.insert(key.clone(), stored);
+                }
+            }
             snapshot.documents.insert(key, document);
         } else if let Some(client_id) = Columns::behind(row, 6).take::<Option<&str>>()? {
             let (mut counter, mut subject) = (Columns::behind(row, 3), Columns::behind(row, 4));
@@ -134,4 +146,68 @@ const LOAD_WITH_ALL: &str = "
             SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
         ) AS l
     ) AS w
+";
+
+/// The same with the stamps of documents, and with what is kept beside the last operations of tombstones. Before them
+/// is the number of their bytes. They are missing if they have too many bytes together.
+const LOAD_WITH_STAMPS: &str = "
+    SELECT
+        r.known_id, r.collection, r.doc_id, r.rev, r.body, r.operation_id, r.client_id, r.\"timestamp\", r.clock,
+        r.labels, r.seq, r.bytes,
+        CASE WHEN r.bytes_so_far OPERATOR(pg_catalog.<=) $5 THEN r.stamps END,
+        CASE WHEN r.bytes_so_far OPERATOR(pg_catalog.<=) $5 THEN r.kept END
+    FROM (
+        SELECT s.*, pg_catalog.sum(s.bytes) OVER (ROWS UNBOUNDED PRECEDING) AS bytes_so_far
+        FROM (
+            SELECT
+                k.*,
+                (
+                    coalesce(pg_catalog.octet_length(k.stamps), 0)
+                    OPERATOR(pg_catalog.+) coalesce(pg_catalog.octet_length(k.kept), 0)
+                )::pg_catalog.int8 AS bytes
+            FROM (
+                SELECT
+                    t.*,
+                    CASE WHEN t.body IS NULL THEN (
+                        SELECT o.kept
+                        FROM {schema}.syncflow_operations AS o
+                        WHERE o.tenant OPERATOR(pg_catalog.=) $1 AND o.seq OPERATOR(pg_catalog.=) t.seq
+                    ) END AS kept
+                FROM (
+                    SELECT
+                        l.*,
+                        (
+                            SELECT f.labels
+                            FROM {schema}.syncflow_former_labels AS f
+                            WHERE
+                                f.tenant OPERATOR(pg_catalog.=) $1
+                                AND f.collection OPERATOR(pg_catalog.=) l.collection
+                                AND f.doc_id OPERATOR(pg_catalog.=) l.doc_id
+                        ) AS labels,
+                        (
+                            SELECT s.stamps
+                            FROM {schema}.syncflow_stamps AS s
+                            WHERE
+                                s.tenant OPERATOR(pg_catalog.=) $1
+                                AND s.collection OPERATOR(pg_catalog.=) l.collection
+                                AND s.doc_id OPERATOR(pg_catalog.=) l.doc_id
+                        ) AS stamps,
+                        (
+                            SELECT d.seq
+                            FROM {schema}.syncflow_documents AS d
+                            WHERE
+                                d.tenant OPERATOR(pg_catalog.=) $1
+                                AND d.collection OPERATOR(pg_catalog.=) l.collection
+                                AND d.doc_id OPERATOR(pg_catalog.=) l.doc_id
+                        ) AS seq
+                    FROM (
+                        SELECT * FROM {schema}.syncflow_usage($1) WHERE $8 UNION ALL
+                        SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
+                        SELECT * FROM {schema}.syncflow_load_places($1, $7) UNION ALL
+                        SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+                    ) AS l (known_id, collection, doc_id, rev, body, operation_id, client_id, \"timestamp\", clock)
+                ) AS t
+            ) AS k
+        ) AS s
+    ) AS r
 ";

@@ -5,12 +5,13 @@ pub(super) mod file;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::read::read_fingerprint;
-use super::row::{AUDIT_COLUMNS, damaged, integer, read_log_entry, read_owner, read_position};
+use super::row::{AUDIT_COLUMNS, damaged, integer, read_log_entry, read_owner, read_position, resolution};
 use super::write::{Durability, begin};
 use crate::core::cursor::Head;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, FromStore as _, OperationId, Subject, TenantId};
 use crate::core::numbers::Seq;
+use crate::core::operation::LogEntry;
 use crate::core::places::Places;
 use crate::core::progress::Progress;
 use crate::core::text::TextPool;
@@ -33,20 +34,22 @@ pub(super) fn audit(
     let transaction = connection.transaction()?;
     let (head, counters) = read_counted_head(&transaction, tenant)?;
     let fingerprint_before = read_fingerprint(&transaction, tenant, head, after)?;
-    // The columns of a log entry, and three more.
+    // The columns of a log entry, and four more.
     let mut find = transaction.prepare_cached(&format!(
         "SELECT {AUDIT_COLUMNS}, fingerprint, received_at_ms,
-             EXISTS (SELECT 1 FROM operation_ids WHERE tenant = operations.tenant AND id = operations.id) AS is_known
+             EXISTS (SELECT 1 FROM operation_ids WHERE tenant = operations.tenant AND id = operations.id) AS is_known,
+             octet_length(coalesce(kept, '')) AS kept_bytes
          FROM operations WHERE tenant = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"
     ))?;
     let mut rows = find.query(params![tenant.as_str(), signed(after), limit_of(max_entries)])?;
     let (mut audit, mut pool) = (AuditBuilder::new(max_entries), TextPool::default());
     while let Some(row) = rows.next()? {
         let entry = AuditEntry {
-            entry: read_log_entry(row, &mut pool)?,
-            fingerprint: Fingerprint::from_number(integer(row, 12)?),
-            received_at_ms: integer(row, 13)?,
-            is_id_known: row.get(14)?,
+            entry: LogEntry { resolution: resolution(row)?, ..read_log_entry(row, &mut pool)? },
+            fingerprint: Fingerprint::from_number(integer(row, 13)?),
+            received_at_ms: integer(row, 14)?,
+            is_id_known: row.get(15)?,
+            kept_bytes: integer(row, 16)?,
         };
         if !audit.push(entry) {
             break;
@@ -152,14 +155,18 @@ pub(super) fn scrub(connection: &mut Connection, tenant: &TenantId, step: &Scrub
     let part = params![tenant, signed(step.after), signed(step.up_to), collection, id];
     let (entries, bytes): (u64, u64) = transaction
         .prepare_cached(
-            "SELECT count(*), coalesce(sum(octet_length(data) - 2), 0) FROM operations
-             WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3 AND collection = ?4 AND document_id = ?5 AND data <> '{}'",
+            "SELECT count(*), coalesce(sum(max(octet_length(coalesce(data, '')) - 2, 0)
+                 + octet_length(coalesce(kept, ''))), 0)
+             FROM operations
+             WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3 AND collection = ?4 AND document_id = ?5
+                 AND (data <> '{}' OR kept IS NOT NULL)",
         )?
         .query_row(part, |row| Ok((integer(row, 0)?, integer(row, 1)?)))?;
     transaction
         .prepare_cached(
-            "UPDATE operations SET data = '{}'
-             WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3 AND collection = ?4 AND document_id = ?5 AND data <> '{}'",
+            "UPDATE operations SET data = CASE WHEN data IS NOT NULL THEN '{}' END, kept = NULL
+             WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3 AND collection = ?4 AND document_id = ?5
+                 AND (data <> '{}' OR kept IS NOT NULL)",
         )?
         .execute(part)?;
     transaction
@@ -233,8 +240,9 @@ fn erase_entries(transaction: &Transaction<'_>, tenant: &TenantId, max_rows: i64
     let (entries, bytes, last): (u64, u64, Seq) = transaction
         .prepare_cached(
             "SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(seq), 0) FROM (
-                 SELECT seq, octet_length(coalesce(data, '')) + octet_length(clock) AS bytes FROM operations
-                 WHERE tenant = ?1 ORDER BY seq LIMIT ?2
+                 SELECT seq, octet_length(coalesce(data, '')) + octet_length(clock)
+                     + octet_length(coalesce(kept, '')) AS bytes
+                 FROM operations WHERE tenant = ?1 ORDER BY seq LIMIT ?2
              )",
         )?
         .query_row(params![tenant.as_str(), max_rows], |row| {

@@ -35,12 +35,13 @@ pub(in crate::store::sqlite) fn commit_all(
 /// About how many bytes a batch writes.
 pub(in crate::store::sqlite) fn batch_bytes(batch: &Batch) -> usize {
     let bytes = |data: Option<&Object>| data.map_or(0, |data| data.as_str().len());
-    let documents = batch
-        .documents
-        .iter()
-        .map(|write| bytes(write.document.data.as_ref()) + write.document.clock.json().as_str().len() + ROW_BYTES);
+    let documents = batch.documents.iter().map(|write| {
+        let stamps = write.stamps.as_ref().map_or(0, String::len);
+        bytes(write.document.data.as_ref()) + write.document.clock.json().as_str().len() + stamps + ROW_BYTES
+    });
     let operations = batch.operations.iter().map(|operation| bytes(operation.data()) + ROW_BYTES);
-    documents.sum::<usize>() + operations.sum::<usize>()
+    let kept = batch.resolutions.iter().map(|resolution| bytes(resolution.kept.as_ref()) + ROW_BYTES);
+    documents.sum::<usize>() + operations.sum::<usize>() + kept.sum::<usize>()
 }
 
 /// A transaction that is dropped is rolled back.

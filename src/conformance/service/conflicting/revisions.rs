@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::{FutureExt as _, join_all};
 
-use super::super::draft::{Draft, delete, insert, key, update};
-use super::super::faults::{Fault, FaultyStore};
-use super::super::world::{World, ids, operations};
+use super::super::super::draft::{Draft, delete, insert, key, update};
+use super::super::super::faults::{Fault, FaultyStore};
+use super::super::super::world::{World, ids, operations};
 use crate::core::access::{Principal, Role};
 use crate::core::clock::{Relation, VectorClock};
 use crate::core::cursor::{Cursor, Position};
@@ -17,8 +17,9 @@ use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, Subject};
 use crate::core::numbers::{Rev, Seq};
+use crate::core::policy::{ConflictPolicy, Deletes, Policies};
 use crate::limits::protocol::CLOCK_MAX_ENTRIES;
-use crate::service::{PushRequest, Pushed};
+use crate::service::{Host, PushRequest, Pushed, SyncService};
 use crate::store::{ErrorKind, LoadRequest, Store};
 
 fn principal(world: &World, subject: &str) -> Principal {
@@ -123,6 +124,29 @@ pub async fn later_operations_of_a_push_have_seen_the_earlier_ones(world: &World
     let again = drafts(1).into_iter().chain([(update("op-3", "doc"), Some(1)), (update("op-4", "doc"), Some(4))]);
     assert_eq!(letters(&Pushed::Decided(push(world, again).await)), "rraa");
     assert_eq!(state(world, "doc").await.rev, Rev::new(5));
+}
+
+/// The stamps of an operation that names a revision are those of its derived clock.
+pub async fn a_policy_resolves_operations_that_name_earlier_revisions(world: &World) {
+    let service = SyncService::new(Arc::clone(&world.store), Arc::clone(&world.host) as Arc<dyn Host>);
+    let policies = Policies::for_all(ConflictPolicy::Merge, Deletes::Win);
+    let world = &World { service: Arc::new(service.with_conflict_policies(policies)), ..world.clone() };
+    apply(world, insert("op-1", "doc").data(r#"{"x":1,"y":1}"#).at(1), 0).await;
+    apply(world, update("op-2", "doc").client("b").data(r#"{"x":2}"#).at(20), 1).await;
+    let stale = [(update("op-3", "doc").client("c").data(r#"{"x":3,"y":3}"#).at(10), Some(1))];
+    let outcomes = push(world, stale.clone()).await;
+    let [Outcome::Resolved(resolved)] = &outcomes[..] else { panic!("{outcomes:?}") };
+    assert_eq!(resolved.lost.as_ref().map(Object::as_str), Some(r#"{"x":3}"#));
+    assert_eq!(letters(&Pushed::Decided(push(world, stale).await)), "r");
+    apply(world, update("op-4", "doc").client("c").data(r#"{"y":4}"#).at(5), 3).await;
+    assert_eq!(world.data("doc").await.as_deref(), Some(r#"{"x":2,"y":4}"#));
+    let log = world.log().await;
+    assert_eq!(ids(&log[1..]), ["op-2", "op-3", "op-4"].map(|id| format!("syncflow-server::resolved::{id}")));
+    let clocks: Vec<VectorClock> =
+        log.iter().map(|entry| VectorClock::parse(entry.clock.as_str()).expect("a clock")).collect();
+    for pair in clocks.windows(2) {
+        assert_eq!(pair[1].compare(&pair[0]), Relation::HappensAfter, "{pair:?}");
+    }
 }
 
 /// Two servers that write for one client at the same moment give it different counters.

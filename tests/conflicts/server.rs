@@ -1,0 +1,217 @@
+//! The server that clients talk to: the routes in process.
+//!
+//! It has the policies, or `rule.rs` is in front of a server that rejects conflicts.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use syncflow_server::api::Api;
+use syncflow_server::conformance::World;
+use syncflow_server::conformance::world::query_of;
+use syncflow_server::core::access::{Principal, Role};
+use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::names::Subject;
+use syncflow_server::limits::protocol::PAGE_MAX_OPERATIONS;
+use syncflow_server::service::{Host, SyncService};
+use syncflow_server::store::Query;
+use tokio::runtime::Runtime;
+use tower::ServiceExt as _;
+
+use super::front::Front;
+use super::observer::{Bug, Observer};
+use super::rule::{Causality, Setting, policies};
+use super::wire::{AuditedEntry, AuditedPage, COLLECTION, Data, Op, PullAnswer, PushAnswer};
+
+/// How a server treats conflicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conflicts {
+    /// As the original protocol does.
+    Rejected,
+    /// By the rule in front of a server that rejects them.
+    SettledInFront(Setting),
+    /// By the server itself.
+    Settled(Setting),
+}
+
+/// The beginning of the ids of resolutions.
+const PREFIX: &str = "syncflow-server::resolved::";
+
+/// The same if the rule is in front of the server, which refuses its own.
+const PREFIX_IN_FRONT: &str = "in-front::";
+
+/// The routes over a service with a policy. Without one, conflicts are rejected.
+fn routes(world: &World, setting: Option<Setting>) -> Router {
+    let service = SyncService::new(Arc::clone(&world.store), Arc::clone(&world.host) as Arc<dyn Host>);
+    let service = service.with_conflict_policies(policies(setting));
+    let principal = Principal::new(world.tenant.clone(), Subject::literal("everybody"), Role::Admin);
+    Api::builder(Arc::new(service)).fixed_principal(principal).build()
+}
+
+/// Documents by their ids.
+pub(crate) type Documents = BTreeMap<String, Data>;
+
+/// A server, as one tenant sees it.
+pub(crate) struct Server {
+    pub(crate) world: World,
+    runtime: Rc<Runtime>,
+    routes: RefCell<Router>,
+    /// The rule, with which the server is compared, or which is in front of it.
+    rule: Option<RefCell<Front>>,
+    is_in_front: bool,
+    bug: Option<Bug>,
+    observer: Option<RefCell<Observer>>,
+}
+
+impl Server {
+    pub(crate) fn new(world: World, runtime: Rc<Runtime>, conflicts: Conflicts, bug: Option<Bug>) -> Self {
+        let causality = Causality(bug != Some(Bug::StampWithoutCausality));
+        let (setting, prefix) = match conflicts {
+            Conflicts::Rejected => (None, PREFIX),
+            Conflicts::SettledInFront(setting) => (Some(setting), PREFIX_IN_FRONT),
+            Conflicts::Settled(setting) => (Some(setting), PREFIX),
+        };
+        let is_in_front = prefix == PREFIX_IN_FRONT;
+        let routes = RefCell::new(routes(&world, setting.filter(|_| !is_in_front)));
+        let rule = setting.map(|setting| RefCell::new(Front::new(prefix, setting, causality)));
+        let observer = setting.map(|_| RefCell::new(Observer::new(prefix)));
+        Self { world, runtime, routes, rule, is_in_front, bug, observer }
+    }
+
+    /// Starts the server again with another policy, if it has one.
+    pub(crate) fn change_policy(&self, setting: Setting) {
+        if let Some(rule) = &self.rule {
+            rule.borrow_mut().set(setting);
+            *self.routes.borrow_mut() = routes(&self.world, Some(setting).filter(|_| !self.is_in_front));
+        }
+    }
+
+    /// Sends a request. Returns the status and the body.
+    fn post(&self, path: &str, body: &Value) -> (StatusCode, String) {
+        let request = Request::post(path).header("host", "localhost").body(Body::from(body.to_string()));
+        let answer = self.routes.borrow().clone().oneshot(request.expect("a request"));
+        self.runtime.block_on(async {
+            let answer = answer.await.expect("the routes always answer");
+            let status = answer.status();
+            let bytes = answer.into_body().collect().await.expect("a whole answer").to_bytes();
+            (status, String::from_utf8(bytes.to_vec()).expect("UTF-8"))
+        })
+    }
+
+    fn ask<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Option<T> {
+        let (status, text) = self.post(path, body);
+        match status {
+            StatusCode::OK => Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))),
+            _ if status.is_client_error() => None,
+            _ => panic!("{status}: {text}"),
+        }
+    }
+
+    /// Pushes operations. `None` if the push is refused.
+    pub(crate) fn push(&self, client: &str, ops: &[Op]) -> Option<PushAnswer> {
+        let through = |ops: &[Op]| self.ask("/operations", &json!({"clientId": client, "operations": ops}));
+        let now_ms = self.now_ms();
+        let mut answer: PushAnswer = match &self.rule {
+            Some(rule) if self.is_in_front => rule.borrow_mut().push(ops, now_ms, through),
+            _ => through(ops),
+        }?;
+        if let (Some(observer), Some(rule)) = (&self.observer, &self.rule) {
+            let observer = &mut *observer.borrow_mut();
+            let audited = self.entries_behind(&mut observer.cursor);
+            let entries: Vec<Op> = audited.iter().map(|entry| entry.op.clone()).collect();
+            observer.observe(ops, &answer, &entries, self.bug);
+            if !self.is_in_front {
+                let expected = rule.borrow_mut().settle_all(ops, now_ms);
+                observer.check_kept(ops, &answer, &audited);
+                observer.compare((&entries, &answer.resolved), (&expected.0, &expected.1));
+            }
+            if self.bug == Some(Bug::ResolutionInAnswer) {
+                observer.falsify_answer(&mut answer, &entries);
+            }
+        }
+        Some(answer)
+    }
+
+    /// The entries of the log behind a cursor, which then stands at the end.
+    fn entries_behind(&self, cursor: &mut Option<String>) -> Vec<AuditedEntry> {
+        let mut entries = Vec::new();
+        loop {
+            let from = cursor.take().unwrap_or_else(|| Cursor::BEGINNING.to_string());
+            let page: AuditedPage = self
+                .ask("/changes", &json!({"cursor": from, "limit": PAGE_MAX_OPERATIONS, "resolutions": true}))
+                .expect("the observer's cursor is right");
+            entries.extend(page.operations);
+            *cursor = page.cursor;
+            if !page.has_more {
+                return entries;
+            }
+        }
+    }
+
+    /// A page for an original client.
+    pub(crate) fn pull_since(&self, client: &str, since: u64, limit: usize) -> PullAnswer {
+        self.page(&json!({"clientId": client, "since": since, "limit": limit, "vectorClock": {}}))
+    }
+
+    /// A page behind a cursor.
+    pub(crate) fn pull_cursor(&self, client: &str, cursor: Option<&str>, limit: usize) -> PullAnswer {
+        self.page(&json!({"clientId": client, "cursor": cursor, "limit": limit}))
+    }
+
+    fn page(&self, body: &Value) -> PullAnswer {
+        let mut page = self.ask("/changes", body).expect("a pull is answered");
+        if let Some(observer) = &self.observer {
+            observer.borrow().falsify_page(&mut page);
+        }
+        page
+    }
+
+    /// Removes the entries of the log that are so old.
+    pub(crate) fn compact(&self, older_than_ms: u64) {
+        self.runtime.block_on(self.world.compact(older_than_ms));
+        if let Some(rule) = &self.rule {
+            rule.borrow_mut().compact(self.now_ms().saturating_sub(older_than_ms));
+        }
+    }
+
+    /// The documents that are not deleted.
+    pub(crate) fn documents(&self) -> Documents {
+        let data = |text: &str| serde_json::from_str(text).expect("data is an object");
+        let (mut documents, mut before_seq) = (Documents::new(), None);
+        loop {
+            let query = Query { before_seq, ..query_of(COLLECTION, &[]) };
+            let page = self.runtime.block_on(self.world.service.query(&self.world.tenant, query)).expect("a page");
+            before_seq = page.more_before;
+            let found = page.documents.into_iter();
+            documents.extend(found.map(|found| (found.key.id.to_string(), data(found.data.as_str()))));
+            if before_seq.is_none() {
+                return documents;
+            }
+        }
+    }
+
+    /// The place of an entry in the log, if an observer reads it.
+    pub(crate) fn place(&self, id: &str) -> Option<usize> {
+        self.observer.as_ref()?.borrow().place(id)
+    }
+
+    /// The time of the server.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.world.host.now_ms().get()
+    }
+
+    /// The faults of the answers to pushes, which no client would notice. If a bug is planted, the clients must.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        if self.bug.is_some() {
+            return Vec::new();
+        }
+        self.observer.as_ref().map(|observer| observer.borrow().faults().to_vec()).unwrap_or_default()
+    }
+}
