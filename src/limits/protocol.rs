@@ -46,6 +46,10 @@ pub const STAMP_AHEAD_MAX_MS: u64 = 60_000;
 /// Most operations that the server remembers as later than the writer of a content, which had seen them.
 pub const STAMP_MAX_ENTRIES: usize = 8;
 
+/// Most deletes of a document that the server remembers, none of which has seen another one. If there are more, the
+/// oldest one is forgotten, and time decides about edits that have not seen it.
+pub const DELETES_MAX_ENTRIES: usize = 32;
+
 /// Most keys of a document that are merged one by one. The keys of a larger document are resolved together.
 pub const STAMPS_MAX_KEYS: usize = 1_000;
 

@@ -70,7 +70,7 @@ impl Front {
             None => (Doc::begun_by(op, now_ms, self.setting), None),
             Some(before) => {
                 let (doc, resolved) = before.after(op, now_ms, self.setting, self.causality);
-                (doc, (!before.is_seen_by(op)).then_some(Resolved { operation: id.clone(), ..resolved }))
+                (doc, (!before.is_seen_by(op, self.setting)).then_some(Resolved { operation: id.clone(), ..resolved }))
             }
         };
         let is_begin = !self.docs.contains_key(&op.doc_id) && op.kind != Kind::Update;

@@ -41,11 +41,7 @@ impl Operations {
             }
             seen.sort_unstable();
             seen.dedup();
-            // An edit that has seen a delete begins the document again, and the server forgets the delete. So time
-            // decides about an edit that arrives later and has not seen it. This is not played here.
-            let has_seen_delete = seen.iter().any(|earlier| all.ops[*earlier].kind == Kind::Delete);
             let kind = match random.u8(..6) {
-                _ if has_seen_delete => Kind::Delete,
                 0 => Kind::Delete,
                 1 => Kind::Insert,
                 _ => Kind::Update,
@@ -113,10 +109,7 @@ fn difference(first: u64, sets: u64, bug: Option<Bug>, of: impl Fn(Setting) -> C
         // An update that loses as a whole leaves the keys that it alone had, if it was there first.
         for (policy, fields) in [(Policy::LastWriterWins, 1), (Policy::Merge, 2)] {
             let operations = Operations::random(&mut random, fields);
-            // A delete that may lose is decided as a whole, and the edits of a merge key by key. So one that is earlier
-            // than some of the keys can still depend on the order.
-            let settings = if policy == Policy::Merge { 1 } else { 2 };
-            let setting = Setting { policy, deletes: Deletes::ALL[random.usize(..settings)] };
+            let setting = Setting { policy, deletes: Deletes::ALL[random.usize(..2)] };
             let results: Vec<(Vec<Op>, Documents)> = (0..ORDERS)
                 .map(|_| operations.in_an_order(&mut random))
                 .map(|ops| (ops.clone(), result(&theatre, of(setting), bug, &ops)))

@@ -53,6 +53,7 @@ impl Setting {
         matches!(self.policy, Policy::LastWriterWins | Policy::Merge)
     }
 
+    /// Whether an edit loses to every delete that it has not seen.
     fn lets_deletes_win(self) -> bool {
         self.deletes == Deletes::Win && self.is_by_time()
     }
@@ -121,6 +122,10 @@ pub(crate) struct Doc {
     author: String,
     /// The content that a delete removed, if an edit may bring it back.
     gone: Option<Content>,
+    /// The last operation, if deletes may lose and edits are merged. Otherwise it is the latest writer of the content.
+    last: Option<Stamp>,
+    /// The counters of the deletes that an edit must have seen if deletes win.
+    deletes: BTreeMap<String, u64>,
     /// When the server received the last operation.
     received: u64,
 }
@@ -139,8 +144,12 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    fn counted(&self, client: &str) -> u64 {
+        self.op.vector_clock.get(client).copied().unwrap_or(0)
+    }
+
     fn knows(&self, mark: &Mark) -> bool {
-        self.op.vector_clock.get(&mark.client).copied().unwrap_or(0) >= mark.counter
+        self.counted(&mark.client) >= mark.counter
     }
 
     fn has_seen(&self, stamp: &Stamp) -> bool {
@@ -186,11 +195,15 @@ impl Content {
         self.stamps().max().unwrap_or(&self.whole)
     }
 
-    /// The content that an operation writes over this one as a whole.
-    fn replaced(&self, case: &Case<'_>) -> Self {
-        let mut data = if case.is(Kind::Update) { self.data.clone() } else { Data::new() };
-        data.extend(case.patch.clone());
-        Self { data, whole: case.over(self.latest()), keys: BTreeMap::new() }
+    /// No content, which nobody has written.
+    fn nothing() -> Self {
+        Self { data: Data::new(), keys: BTreeMap::new(), whole: Stamp(Vec::new()) }
+    }
+
+    /// The data of an update, over an absence of all other keys that others have written.
+    fn of_update(case: &Case<'_>, absence: &Stamp) -> Self {
+        let keys = case.patch.keys().map(|key| (key.clone(), case.over(absence))).collect();
+        Self { data: case.patch.clone(), keys, whole: absence.clone() }
     }
 
     /// The content after an operation that takes effect key by key. An insert also removes the keys that it does not
@@ -222,12 +235,10 @@ impl Content {
     /// The content that an operation begins over nothing. Another update may write other keys, so an update has not
     /// written their absence.
     fn begun(case: &Case<'_>) -> Self {
-        let (data, own, nobody) = (case.patch.clone(), Stamp(vec![case.mark.clone()]), Stamp(Vec::new()));
         if case.is_merge() && case.is(Kind::Update) {
-            let keys = data.keys().map(|key| (key.clone(), own.clone())).collect();
-            return Self { data, keys, whole: nobody };
+            return Self::of_update(case, &Stamp(Vec::new()));
         }
-        Self { data, keys: BTreeMap::new(), whole: own }
+        Self { data: case.patch.clone(), keys: BTreeMap::new(), whole: Stamp(vec![case.mark.clone()]) }
     }
 
     /// Whether an operation has changed who wrote the content.
@@ -249,6 +260,8 @@ impl Doc {
             timestamp: op.timestamp,
             author: op.client_id.clone(),
             gone: None,
+            last: None,
+            deletes: is_deleted.then(|| (op.client_id.clone(), case.mark.counter)).into_iter().collect(),
             received,
         }
     }
@@ -286,79 +299,114 @@ impl Doc {
         (next, Resolved { id: op.id.clone(), operation: String::new(), outcome: outcome.to_owned(), lost })
     }
 
-    /// Whether the author of an operation has seen the content.
-    pub(crate) fn is_seen_by(&self, op: &Op) -> bool {
-        let knows = |mark: &Mark| op.vector_clock.get(&mark.client).copied().unwrap_or(0) >= mark.counter;
-        self.content.stamps().all(|stamp| stamp.0.last().is_none_or(knows))
+    /// Whether the author of an operation has seen all that decides about it.
+    pub(crate) fn is_seen_by(&self, op: &Op, setting: Setting) -> bool {
+        let patch = Data::new();
+        let case = Case { setting, causality: Causality(true), op, patch, mark: mark_of(op, op.timestamp) };
+        self.is_seen(&case)
+    }
+
+    fn is_seen(&self, case: &Case<'_>) -> bool {
+        let is_content_seen = self.stamps().all(|stamp| case.has_seen(stamp));
+        let is_merged_below = case.is_merge() && case.setting.can_recover();
+        let mut below = self.gone.iter().filter(|_| is_merged_below).flat_map(Content::stamps);
+        let are_deletes_seen = !case.setting.lets_deletes_win() || self.are_deletes_seen(case);
+        is_content_seen && are_deletes_seen && below.all(|stamp| case.has_seen(stamp))
+    }
+
+    fn are_deletes_seen(&self, case: &Case<'_>) -> bool {
+        self.deletes.iter().all(|(client, counter)| case.counted(client) >= *counter)
+    }
+
+    fn stamps(&self) -> impl Iterator<Item = &Stamp> {
+        self.content.stamps().chain(&self.last)
+    }
+
+    /// The last operation.
+    fn last(&self) -> &Stamp {
+        self.last.as_ref().unwrap_or_else(|| self.content.latest())
     }
 
     /// The effect of an operation. Returns whether it has written anything.
     fn take_in(&mut self, case: &Case<'_>) -> bool {
-        let policy = case.setting.policy;
-        let is_seen = self.content.stamps().all(|stamp| case.has_seen(stamp));
-        let (is_by_time, deletes_win) = (case.setting.is_by_time(), case.setting.lets_deletes_win());
-        if !is_by_time && !is_seen && policy == Policy::ServerWins {
-            return false;
+        let Setting { policy, deletes } = case.setting;
+        let is_later = self.stamps().all(|stamp| case.beats(stamp));
+        let has_written = match (policy, deletes) {
+            (Policy::ServerWins, _) if !self.is_seen(case) => false,
+            (Policy::ServerWins | Policy::ClientWins, _) => self.overwrite(case),
+            (Policy::LastWriterWins | Policy::Merge, Deletes::Win) => self.take_in_alive(case, is_later),
+            (Policy::Merge, Deletes::Lose) => self.take_in_beside_deletes(case),
+            (Policy::LastWriterWins, Deletes::Lose) if !is_later => false,
+            (Policy::LastWriterWins, Deletes::Lose) => {
+                if self.is_deleted && case.is(Kind::Update) {
+                    // An update needs the data that were deleted.
+                    self.content.data = self.gone.take().map(|gone| gone.data).unwrap_or_default();
+                }
+                self.overwrite(case)
+            }
+        };
+        if self.is_deleted && case.is(Kind::Delete) {
+            self.deletes.retain(|client, counter| case.counted(client) < *counter);
+            self.deletes.insert(case.mark.client.clone(), case.mark.counter);
         }
-        let is_later = !is_by_time || self.content.stamps().all(|stamp| case.beats(stamp));
-        match (case.op.kind, self.is_deleted) {
-            (Kind::Delete, _) => self.delete(case, deletes_win, is_later),
-            (_, true) if is_seen || !is_by_time => {
-                let whole = case.over(self.content.latest());
-                self.content = Content { data: case.patch.clone(), keys: BTreeMap::new(), whole };
-                (self.is_deleted, self.gone) = (false, None);
-                true
-            }
-            (_, true) if deletes_win => false,
-            (_, true) => self.recover(case, is_later),
-            (_, false) if case.is_merge() => {
-                let next = self.content.merged(case);
-                let has_written = next.is_written_beside(&self.content);
-                self.content = next;
-                has_written
-            }
-            (_, false) if is_later => {
-                self.content = self.content.replaced(case);
-                true
-            }
-            _ => false,
-        }
+        has_written
     }
 
-    fn delete(&mut self, case: &Case<'_>, deletes_win: bool, is_later: bool) -> bool {
-        if !is_later && (self.is_deleted || !deletes_win) {
-            return false;
+    /// The operation takes effect on the whole document, whatever was before.
+    fn overwrite(&mut self, case: &Case<'_>) -> bool {
+        let next = Content { whole: case.over(self.last()), ..Content::nothing() };
+        let before = std::mem::replace(&mut self.content, next);
+        let was_deleted = std::mem::replace(&mut self.is_deleted, case.is(Kind::Delete));
+        match case.op.kind {
+            Kind::Delete if was_deleted => {}
+            Kind::Delete => self.gone = Some(before),
+            Kind::Insert => self.content.data.clone_from(&case.patch),
+            Kind::Update => {
+                self.content.data = before.data;
+                self.content.data.extend(case.patch.clone());
+            }
         }
-        let next = Content { data: Data::new(), whole: case.over(self.content.latest()), keys: BTreeMap::new() };
-        let gone = std::mem::replace(&mut self.content, next);
-        if !std::mem::replace(&mut self.is_deleted, true) {
-            self.gone = Some(gone);
-        }
+        self.last = None;
         true
     }
 
-    /// An edit whose author has not seen the delete. An edit without a key brings nothing back.
-    fn recover(&mut self, case: &Case<'_>, is_later: bool) -> bool {
-        let gone = self.gone.take();
-        if !case.is_merge() {
-            if is_later {
-                let data = gone.map_or_else(Data::new, |gone| gone.data);
-                self.content = Content { data, ..self.content.clone() }.replaced(case);
-                self.is_deleted = false;
-            } else {
-                self.gone = gone;
-            }
-            return is_later;
+    /// Only edits that have seen every delete are alive.
+    fn take_in_alive(&mut self, case: &Case<'_>, is_later: bool) -> bool {
+        if case.is(Kind::Delete) {
+            return (is_later || !self.is_deleted) && self.overwrite(case);
         }
-        let merged = gone.as_ref().map_or_else(|| Content::begun(case), |gone| gone.merged(case));
-        let has_written = gone
-            .map_or_else(|| case.is(Kind::Insert) || !case.patch.is_empty(), |gone| merged.is_written_beside(&gone));
-        if is_later && has_written {
-            (self.content, self.is_deleted) = (merged, false);
-            return true;
+        if !self.are_deletes_seen(case) {
+            return false;
         }
-        self.gone = Some(merged);
-        false
+        if !case.is_merge() || self.is_deleted && case.is(Kind::Insert) {
+            return (is_later || self.is_deleted) && self.overwrite(case);
+        }
+        let next =
+            if self.is_deleted { Content::of_update(case, self.content.latest()) } else { self.content.merged(case) };
+        let has_written = self.is_deleted || next.is_written_beside(&self.content);
+        (self.content, self.last, self.is_deleted) = (next, None, false);
+        has_written
+    }
+
+    /// The last operation says whether the document is there, and the edits what is in it.
+    fn take_in_beside_deletes(&mut self, case: &Case<'_>) -> bool {
+        let is_last = case.beats(self.last());
+        if case.is(Kind::Delete) {
+            return is_last && self.overwrite(case);
+        }
+        let was_deleted = self.is_deleted;
+        let before = if was_deleted { self.gone.take().unwrap_or_else(Content::nothing) } else { self.content.clone() };
+        let next = before.merged(case);
+        // An edit without a key brings nothing back.
+        let is_last = is_last && (case.is(Kind::Insert) || !case.patch.is_empty());
+        if was_deleted && !is_last {
+            self.gone = Some(next);
+            return false;
+        }
+        let last = if is_last { case.over(self.last()) } else { self.last().clone() };
+        let has_written = was_deleted || next.is_written_beside(&before);
+        (self.content, self.last, self.is_deleted) = (next, Some(last), false);
+        has_written
     }
 
     /// The resolution that leads to this document.

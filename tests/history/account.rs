@@ -9,7 +9,7 @@ use syncflow_server::core::numbers::Seq;
 use syncflow_server::core::operation::{LogEntry, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
 
-use super::{Call, History, Law, Moment, Violation};
+use super::{Call, Exchange, History, Law, Moment, Violation};
 
 /// The pushes of one operation.
 #[derive(Debug)]
@@ -87,14 +87,15 @@ impl<'h> Account<'h> {
         })
     }
 
+    /// The greatest possible horizon at the end.
+    pub(super) fn horizon_at_end(&self) -> Seq {
+        horizon_after(self.history.exchanges.iter())
+    }
+
     /// The greatest possible horizon when an exchange was answered.
     fn horizon_at_most(&self, index: usize) -> Seq {
         let answered = self.history.exchanges[index].answered;
-        let earlier = self.history.exchanges.iter().filter(|exchange| exchange.sent < answered);
-        earlier.fold(Seq::START, |horizon, exchange| match exchange.call {
-            Call::Compact { deleted_entries } => horizon.plus(deleted_entries.unwrap_or(u64::MAX)),
-            _ => horizon,
-        })
+        horizon_after(self.history.exchanges.iter().filter(|exchange| exchange.sent < answered))
     }
 
     fn enter(
@@ -154,6 +155,14 @@ impl<'h> Account<'h> {
         let pushed = ids.into_iter().filter_map(|id| self.pushed.get(id));
         pushed.flat_map(|pushed| pushed.exchanges.iter().copied()).collect()
     }
+}
+
+/// The greatest possible horizon after these exchanges.
+fn horizon_after<'e>(exchanges: impl Iterator<Item = &'e Exchange>) -> Seq {
+    exchanges.fold(Seq::START, |horizon, exchange| match exchange.call {
+        Call::Compact { deleted_entries } => horizon.plus(deleted_entries.unwrap_or(u64::MAX)),
+        _ => horizon,
+    })
 }
 
 /// Collects every operation that was pushed. Each push must have as many outcomes as operations, and an id must always

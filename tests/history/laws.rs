@@ -18,8 +18,11 @@ use crate::conflicts::wire::Op;
 /// Checks a history against all laws. Returns the first violation, if there is one.
 pub(crate) fn check(history: &History) -> Result<Explained, Violation> {
     let account = Account::of(history)?;
-    let replay = Replay::of(history.setting, account.entries().map(|(seq, pushed)| (seq, pushed.operation)));
-    let known = Known { lifetimes: Lifetimes::of(&account), blurred: account.blurred(), replay, account };
+    let log = || account.entries().map(|(seq, pushed)| (seq, pushed.operation));
+    let replay = Replay::of(history.setting, account.horizon_at_end(), log());
+    let uncertain = log().map(|(_, operation)| &operation.key).filter(|key| replay.uncertain.contains(*key));
+    let blurred = account.blurred().into_iter().chain(uncertain).collect();
+    let known = Known { lifetimes: Lifetimes::of(&account), blurred, replay, account };
     known.durable()?;
     known.real_time()?;
     known.linear()?;

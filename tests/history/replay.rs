@@ -1,6 +1,6 @@
 //! The documents that result from the log, by the rules of the protocol alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 use syncflow_server::core::clock::VectorClock;
@@ -39,34 +39,64 @@ pub(super) struct Replay {
     states: BTreeMap<DocumentKey, Vec<State>>,
     /// The index of the state that an operation made, among the states of its document.
     indexes: HashMap<OperationId, usize>,
+    /// The documents in whose states there may be data that a compaction has removed before they were needed.
+    pub(super) uncertain: BTreeSet<DocumentKey>,
 }
 
 impl Replay {
-    /// Plays operations in the order of the log, under a policy if there is one.
-    pub(super) fn of<'h>(setting: Option<Setting>, log: impl IntoIterator<Item = (Seq, &'h Operation)>) -> Self {
+    /// Plays operations in the order of the log, under a policy if there is one. Compactions have removed no entry
+    /// behind `horizon`.
+    pub(super) fn of<'h>(
+        setting: Option<Setting>,
+        horizon: Seq,
+        log: impl IntoIterator<Item = (Seq, &'h Operation)>,
+    ) -> Self {
         match setting {
             None => Self::rejected(log),
-            Some(setting) => Self::settled(setting, log),
+            Some(setting) => Self::settled(setting, horizon, log),
         }
     }
 
-    fn settled<'h>(setting: Setting, log: impl IntoIterator<Item = (Seq, &'h Operation)>) -> Self {
+    fn settled<'h>(setting: Setting, horizon: Seq, log: impl IntoIterator<Item = (Seq, &'h Operation)>) -> Self {
         let mut docs: HashMap<&DocumentKey, Doc> = HashMap::new();
+        let mut deleted_at: HashMap<&DocumentKey, Seq> = HashMap::new();
         let mut replay = Self::default();
         for (seq, operation) in log {
             let op = Op::from(operation);
             let states = replay.states.entry(operation.key.clone()).or_default();
             let before = docs.get(&operation.key);
-            let (doc, resolved) = match before {
-                None => (Doc::begun_by(&op, LATE_MS, setting), None),
+            let id = resolution_id(&operation.id).to_string();
+            let after = |before: &Doc| {
+                let (doc, resolved) = before.after(&op, LATE_MS, setting, Causality(true));
+                let entry = doc.resolution(&op, id.clone());
+                (doc, entry, (!before.is_seen_by(&op, setting)).then_some(resolved))
+            };
+            let (doc, entry, resolved) = match before {
+                None => {
+                    let doc = Doc::begun_by(&op, LATE_MS, setting);
+                    let is_state = op.kind == Kind::Update;
+                    let entry = if is_state { doc.resolution(&op, id) } else { Op { synced: true, ..op } };
+                    (doc, entry, None)
+                }
                 Some(before) => {
-                    let (doc, resolved) = before.after(&op, LATE_MS, setting, Causality(true));
-                    (doc, (!before.is_seen_by(&op)).then_some(resolved))
+                    let after_retention = {
+                        let mut before = before.clone();
+                        before.compact(u64::MAX);
+                        after(&before)
+                    };
+                    let (doc, entry, resolved) = after(before);
+                    let is_same = (&after_retention.1, &after_retention.2) == (&entry, &resolved);
+                    if !is_same && deleted_at.get(&operation.key).is_some_and(|seq| *seq <= horizon) {
+                        replay.uncertain.insert(operation.key.clone());
+                    }
+                    (doc, entry, resolved)
                 }
             };
-            let is_begin = before.is_none() && op.kind != Kind::Update;
-            let id = resolution_id(&operation.id).to_string();
-            let entry = if is_begin { Op { synced: true, ..op } } else { doc.resolution(&op, id) };
+            if entry.kind == Kind::Delete {
+                deleted_at.entry(&operation.key).or_insert(seq);
+            } else {
+                deleted_at.remove(&operation.key);
+            }
             let counter = |(client, counter): (&String, &u64)| (ClientId::literal(client), *counter);
             replay.indexes.insert(operation.id.clone(), states.len());
             states.push(State {
@@ -100,7 +130,7 @@ impl Replay {
                 resolved: None,
             });
         }
-        Self { states, indexes }
+        Self { states, indexes, uncertain: BTreeSet::new() }
     }
 
     /// The state that an operation made of a document.

@@ -91,6 +91,11 @@ impl<'a> Written<'a> {
         self.first.entry(key).or_insert(seen);
     }
 
+    /// The revision of a document before the push, if the push has written it.
+    pub(super) fn first(&self, key: &DocumentKey) -> Option<Rev> {
+        self.first.get(key).copied()
+    }
+
     /// Whether the author of an operation that names `base` has seen the document as it is.
     pub(super) fn has_seen(&self, key: &DocumentKey, base: Rev, current: Rev) -> bool {
         base == current || self.first.get(key).is_some_and(|first| (*first..current).contains(&base))

@@ -74,7 +74,7 @@ pub enum Deletes {
     /// The delete wins.
     #[default]
     Win,
-    /// The later one wins. An update that wins is put over the data that were deleted, while the log has them.
+    /// The later one wins. An update of a deleted document is put over its data, while the log has them.
     Lose,
 }
 

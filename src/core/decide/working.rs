@@ -237,7 +237,8 @@ impl<'a> WorkingSet<'a> {
             made.clock = derived.clock.clone();
         }
         let step = if policy.0.resolves() {
-            let based = derived.as_ref().zip(has_seen).map(|(derived, has_seen)| Based { derived, has_seen });
+            let based = derived.as_ref().zip(base).zip(has_seen);
+            let based = based.map(|((derived, base), has_seen)| Based { derived, base, has_seen });
             self.resolution(&made, based, push, policy)?
         } else {
             Some(Step::default())

@@ -305,9 +305,7 @@ mod tests {
     fn a_full_clock_with_the_entry_of_the_server_is_read() {
         let clients = (0..CLOCK_MAX_ENTRIES).map(|client| ClientId::literal(&format!("client-{client}")));
         let full: VectorClock = clients.chain([ClientId::clock().clone()]).map(|client| (client, 1)).collect();
-        let Line::Document(key, mut line) = document(Some("{}"), r#"{"last":[],"earlier":[]}"#) else {
-            unreachable!()
-        };
+        let Line::Document(key, mut line) = document(Some("{}"), r#"{"last":[],"earlier":[]}"#) else { unreachable!() };
         line.document.clock = full;
         let text = Line::Document(key.clone(), line.clone()).write();
         assert!(Line::read(&text).is_ok());

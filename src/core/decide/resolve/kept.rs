@@ -29,7 +29,7 @@ struct StoredGone<'a> {
 pub(crate) fn to_stored(resolution: Option<&Object>, gone: Option<&Gone>) -> Option<Object> {
     let gone = gone.and_then(|Gone { data, stamps }| {
         let data = serde_json::from_str(data.as_str()).ok()?;
-        serde_json::to_string(&StoredGone { data, stamps: stamps.to_stored(Rev::NONE) }).ok()
+        serde_json::to_string(&StoredGone { data, stamps: stamps.of_content().to_stored(Rev::NONE) }).ok()
     });
     let members = [(RESOLUTION, resolution.map(|object| object.as_str().to_owned())), (GONE, gone)];
     let members: Vec<_> = members.into_iter().filter_map(|(key, text)| Some((key, text?))).collect();

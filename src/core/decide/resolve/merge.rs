@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::stamp::Writer;
+use super::stamp::{Stamp, Writer};
 use super::stamps::Stamps;
 use crate::core::json::{BadJson, Object};
 use crate::core::operation::Change;
@@ -33,11 +33,12 @@ pub(super) fn merge(
 ) -> Result<Merged, BadJson> {
     let is_whole = matches!(change, Change::Insert(_));
     let next = stamps.whole.followed_by(writer);
-    if is_whole && stamps.yield_to(writer) && stamps.keys.values().all(|stamp| stamp.followed_by(writer) == next) {
+    let is_replaced = |stamp: &Stamp| stamp.yields_to(writer) && stamp.followed_by(writer) == next;
+    if is_whole && stamps.whole.yields_to(writer) && stamps.keys.values().all(is_replaced) {
         return Ok(Merged { data: patch.clone(), stamps: Stamps::of_whole(next), has_written: true });
     }
     let (mut content, patched) = (Members::of(base)?, Members::of(patch)?);
-    let mut after = stamps.clone();
+    let mut after = stamps.of_content();
     let mut has_written = false;
     let wins_whole = is_whole && stamps.whole.yields_to(writer);
     if wins_whole {

@@ -1,5 +1,6 @@
 //! Resolutions: the state of a document after an operation, under a policy with which the server resolves conflicts.
 
+pub(super) mod deletes;
 mod id;
 pub(super) mod kept;
 mod merge;
@@ -13,7 +14,7 @@ pub(crate) use self::stamps::are_stamps;
 
 use self::kept::Gone;
 use self::merge::Merged;
-use self::stamp::Writer;
+use self::stamp::{Stamp, Writer};
 use self::stamps::Stamps;
 use super::policy::{ConflictPolicy, Deletes};
 use crate::core::document;
@@ -84,8 +85,15 @@ pub(super) fn settle(
     writer: &Writer<'_>,
     answer: Answer<'_>,
 ) -> Result<Option<Settled>, BadJson> {
-    let has_seen = present.stamps.are_seen_by(writer);
+    let is_by_time = matches!(policy, ConflictPolicy::LastWriterWins | ConflictPolicy::Merge);
+    let deletes_win = is_by_time && deletes == Deletes::Win;
     let merges = policy == ConflictPolicy::Merge && !has_many_keys(present, change)?;
+    let has_seen = present.stamps.are_seen_by(writer)
+        && match &present.gone {
+            _ if deletes_win => present.stamps.deletes.are_seen_by(writer),
+            Some(below) if merges => below.stamps.are_seen_by(writer),
+            _ => true,
+        };
     let settled = match (policy, has_seen) {
         (ConflictPolicy::Custom, false) => match answer {
             None => return Ok(None),
@@ -93,20 +101,26 @@ pub(super) fn settle(
             Some(data) => Settled::of(data.clone(), present.stamps.followed_by(writer)),
         },
         (ConflictPolicy::ServerWins | ConflictPolicy::Reject, false) => Settled::unchanged(present),
-        (ConflictPolicy::LastWriterWins | ConflictPolicy::Merge, false) => {
-            by_time(deletes, merges, present, change, writer)?
+        (ConflictPolicy::LastWriterWins | ConflictPolicy::Merge, _) if deletes_win => {
+            if_deletes_win(merges, present, change, writer)?
         }
-        (_, true) | (ConflictPolicy::ClientWins, false) => effect(merges, present, change, writer)?,
+        (ConflictPolicy::Merge, _) if merges => merge_beside_deletes(present, change, writer)?,
+        (ConflictPolicy::LastWriterWins | ConflictPolicy::Merge, _) => by_time(present, change, writer)?,
+        (_, true) | (ConflictPolicy::ClientWins, false) => effect(present, change, writer)?,
     };
     // A delete that is in effect may have to give its place to an edit that has not arrived yet.
-    let keeps = deletes == Deletes::Lose && matches!(policy, ConflictPolicy::LastWriterWins | ConflictPolicy::Merge);
+    let keeps = is_by_time && !deletes_win;
     let gone = match (&settled.data, &present.data) {
-        (None, Some(data)) if keeps => Some(Gone { data: data.clone(), stamps: present.stamps.clone() }),
+        (None, Some(data)) if keeps => Some(Gone { data: data.clone(), stamps: present.stamps.of_content() }),
         (None, None) if keeps => settled.gone.or_else(|| present.gone.clone()),
         _ => None,
     };
     let survival = if has_seen { None } else { Some(survival(change, settled.data.as_ref())?) };
-    Ok(Some(Settled { gone, survival, ..settled }))
+    let is_delete = settled.data.is_none() && (settled.has_written || matches!(change, Change::Delete));
+    let before = &present.stamps.deletes;
+    let deletes = if is_delete { before.followed_by(writer) } else { before.clone() };
+    let stamps = Stamps { deletes, ..settled.stamps };
+    Ok(Some(Settled { stamps, gone, survival, ..settled }))
 }
 
 impl Settled {
@@ -132,77 +146,83 @@ fn has_many_keys(present: &Present, change: &Change) -> Result<bool, BadJson> {
 }
 
 /// The document with the effect of an operation, whatever its time.
-fn effect(merges: bool, present: &Present, change: &Change, writer: &Writer<'_>) -> Result<Settled, BadJson> {
-    let next = || present.stamps.followed_by(writer);
-    Ok(match (change, &present.data) {
-        (Change::Delete, _) => Settled::of(None, next()),
-        (Change::Insert(data) | Change::Update(data), Some(base)) if merges => {
-            merge::merge(base, &present.stamps, (change, data), writer)?.into()
-        }
+fn effect(present: &Present, change: &Change, writer: &Writer<'_>) -> Result<Settled, BadJson> {
+    let data = match (change, &present.data) {
+        (Change::Delete, _) => None,
         // A client that revives a document sends all of it.
-        (Change::Insert(data), _) | (Change::Update(data), None) => Settled::of(Some(data.clone()), next()),
-        (Change::Update(data), Some(base)) => Settled::of(Some(document::merge(base, data)?), next()),
-    })
+        (Change::Insert(data), _) | (Change::Update(data), None) => Some(data.clone()),
+        (Change::Update(data), Some(base)) => Some(document::merge(base, data)?),
+    };
+    Ok(Settled::of(data, present.stamps.followed_by(writer)))
 }
 
-/// The document after an operation whose author has not seen its content, if the later one of both wins.
-fn by_time(
-    deletes: Deletes,
-    merges: bool,
-    present: &Present,
-    change: &Change,
-    writer: &Writer<'_>,
-) -> Result<Settled, BadJson> {
-    let is_later = present.stamps.yield_to(writer);
-    match (change, &present.data, deletes) {
-        (Change::Delete, Some(_), Deletes::Win) => effect(merges, present, change, writer),
-        (Change::Insert(_) | Change::Update(_), None, Deletes::Win) => Ok(Settled::unchanged(present)),
-        (Change::Insert(data) | Change::Update(data), None, Deletes::Lose) => {
-            let under = recovered(merges, present, (change, data), writer, is_later)?;
-            Ok(match under {
-                Some(settled) if is_later && settled.has_written => settled,
-                // It is merged into the data that were deleted, as if it had come before the delete. An update without
-                // a key brings nothing back.
-                Some(Settled { data: Some(data), stamps, .. }) => {
-                    Settled { gone: Some(Gone { data, stamps }), ..Settled::unchanged(present) }
-                }
-                _ => Settled::unchanged(present),
-            })
+/// The document after an operation, if a delete wins over every edit that has not seen it.
+///
+/// **Law.** *An edit is in effect only if its author had seen every delete. Time decides only between such edits.*
+fn if_deletes_win(merges: bool, present: &Present, change: &Change, writer: &Writer<'_>) -> Result<Settled, BadJson> {
+    let is_later = || present.stamps.yield_to(writer);
+    let Some(patch) = change.data() else {
+        let is_shown = present.data.is_some() || is_later();
+        return if is_shown { effect(present, change, writer) } else { Ok(Settled::unchanged(present)) };
+    };
+    if !present.stamps.deletes.are_seen_by(writer) {
+        return Ok(Settled::unchanged(present));
+    }
+    match (change, &present.data) {
+        (_, Some(base)) if merges => Ok(merge::merge(base, &present.stamps, (change, patch), writer)?.into()),
+        // Another update may write other keys, so this one has not written their absence.
+        (Change::Update(_), None) if merges => {
+            let absence = present.stamps.latest().clone();
+            Ok(Settled::of(Some(patch.clone()), Stamps::of_keys(patch, absence, writer)?))
         }
-        (Change::Insert(data) | Change::Update(data), Some(base), _) if merges => {
-            Ok(merge::merge(base, &present.stamps, (change, data), writer)?.into())
-        }
-        _ if is_later => effect(merges, present, change, writer),
-        _ => Ok(Settled::unchanged(present)),
+        (_, None) => effect(present, change, writer),
+        (_, Some(_)) if is_later() => effect(present, change, writer),
+        (_, Some(_)) => Ok(Settled::unchanged(present)),
     }
 }
 
-/// The data that were deleted, with an insert or update. Nothing if they do not matter.
-fn recovered(
-    merges: bool,
-    present: &Present,
-    (change, data): (&Change, &Object),
-    writer: &Writer<'_>,
-    is_later: bool,
-) -> Result<Option<Settled>, BadJson> {
-    let settled = match &present.gone {
-        Some(Gone { data: base, stamps }) if merges => {
-            let with_data = merge::merge(base, stamps, (change, data), writer)?;
-            Settled { has_recovered: true, ..with_data.into() }
+/// The document after an operation, if the later one wins as a whole.
+fn by_time(present: &Present, change: &Change, writer: &Writer<'_>) -> Result<Settled, BadJson> {
+    if !present.stamps.yield_to(writer) {
+        return Ok(Settled::unchanged(present));
+    }
+    match (change, &present.data, &present.gone) {
+        (Change::Update(data), None, Some(gone)) => {
+            let data = document::merge(&gone.data, data)?;
+            Ok(Settled { has_recovered: true, ..Settled::of(Some(data), present.stamps.followed_by(writer)) })
         }
-        None if merges => {
-            let stamps = Stamps::of_first(change, true, writer)?;
-            let has_written = matches!(change, Change::Insert(_)) || !stamps.keys.is_empty();
-            Settled { has_written, ..Settled::of(Some(data.clone()), stamps) }
-        }
-        _ if !is_later => return Ok(None),
-        Some(Gone { data: base, .. }) if matches!(change, Change::Update(_)) => {
-            let data = document::merge(base, data)?;
-            Settled { has_recovered: true, ..Settled::of(Some(data), present.stamps.followed_by(writer)) }
-        }
-        _ => Settled::of(Some(data.clone()), present.stamps.followed_by(writer)),
+        _ => effect(present, change, writer),
+    }
+}
+
+/// The document after an operation, if the later one of a delete and an edit wins, and edits are merged.
+///
+/// **Law.** *The last of all operations says whether the document is there. The edits say which keys it has, as if
+/// there were no deletes. So neither depends on the order of arrival.*
+///
+/// Below a tombstone, the edits are merged into the data that were deleted. An update without a key changes nothing.
+fn merge_beside_deletes(present: &Present, change: &Change, writer: &Writer<'_>) -> Result<Settled, BadJson> {
+    let is_last = present.stamps.last().yields_to(writer);
+    let Some(patch) = change.data() else {
+        return if is_last { effect(present, change, writer) } else { Ok(Settled::unchanged(present)) };
     };
-    Ok(Some(settled))
+    let below = present.gone.as_ref().map(|gone| (&gone.data, &gone.stamps));
+    let content = present.data.as_ref().map(|data| (data, &present.stamps)).or(below);
+    let nothing = (Object::from_members(std::iter::empty::<(&str, &str)>()), Stamps::of_whole(Stamp::of_nobody()));
+    let (base, stamps) = content.unwrap_or((&nothing.0, &nothing.1));
+    let Merged { data, stamps, has_written } = merge::merge(base, stamps, (change, patch), writer)?;
+    let is_last = is_last && (matches!(change, Change::Insert(_)) || !patch.members()?.is_empty());
+    let is_deleted = present.data.is_none();
+    if is_deleted && !is_last {
+        return Ok(Settled { gone: Some(Gone { data, stamps }), ..Settled::unchanged(present) });
+    }
+    let last = present.stamps.last();
+    let last = if is_last { last.followed_by(writer) } else { last.clone() };
+    Ok(Settled {
+        has_written: has_written || is_deleted,
+        has_recovered: is_deleted && content.is_some(),
+        ..Settled::of(Some(data), stamps.with_last(last))
+    })
 }
 
 /// How much of an operation is in the document after it, and the values that are not.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::clock::VectorClock;
 use crate::core::names::{ClientId, OperationId};
-use crate::core::numbers::UnixMs;
+use crate::core::numbers::{Rev, UnixMs};
 use crate::limits::protocol::STAMP_MAX_ENTRIES;
 
 /// An operation in the order of writers: by time, then by client, then by its id.
@@ -69,6 +69,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) mark: Mark,
     /// The operations that its author had seen.
     pub(crate) sight: Sight<'a>,
+    /// The revision to which it leads.
+    pub(crate) rev: Rev,
 }
 
 /// The operations that an author had seen.
@@ -78,8 +80,9 @@ pub(crate) enum Sight<'a> {
     Clock(&'a VectorClock),
     /// All that the document shows.
     Everything,
-    /// The operations with these ids.
-    Only(&'a HashSet<&'a str>),
+    /// The operations with these ids, which are of its own push. If it has written the document already, it has led to
+    /// the revisions after `own_after`. Of the deletes, the author has also seen those up to the revision `base`.
+    Only { ids: &'a HashSet<&'a str>, base: Rev, own_after: Option<Rev> },
     /// None. Its clock says too much, because another device has used its counter.
     Nothing,
 }
@@ -90,7 +93,17 @@ impl Writer<'_> {
             Sight::Clock(clock) => clock.counter_of(&mark.client) >= mark.counter,
             Sight::Everything => true,
             // Everybody has seen the content that nobody wrote.
-            Sight::Only(ids) => mark.client.is_empty() || ids.contains(mark.operation.as_str()),
+            Sight::Only { ids, .. } => mark.client.is_empty() || ids.contains(mark.operation.as_str()),
+            Sight::Nothing => mark.client.is_empty(),
+        }
+    }
+
+    /// Whether the author has seen a delete with this counter of a client, which led to this revision.
+    pub(super) fn has_seen_delete(&self, client: &str, counter: u64, rev: Rev) -> bool {
+        match self.sight {
+            Sight::Clock(clock) => clock.counter_of(client) >= counter,
+            Sight::Everything => true,
+            Sight::Only { base, own_after, .. } => rev <= base || own_after.is_some_and(|before| rev > before),
             Sight::Nothing => false,
         }
     }
@@ -174,7 +187,7 @@ mod tests {
 
     impl Event {
         fn writer(&self) -> Writer<'_> {
-            Writer { mark: self.mark.clone(), sight: Sight::Clock(&self.clock) }
+            Writer { mark: self.mark.clone(), sight: Sight::Clock(&self.clock), rev: Rev::NONE }
         }
     }
 

@@ -199,3 +199,22 @@ fn the_entry_of_the_server_says_who_has_seen_an_operation_for_whose_author_the_c
     assert_eq!(store.outcomes(&[(blind, None)]), ["lost"]);
     assert_eq!(store.data(), r#"{"x":2}"#);
 }
+
+#[test]
+fn the_author_of_an_edit_has_seen_the_deletes_up_to_its_revision_and_those_of_its_push() {
+    let mut store = Store::new(ConflictPolicy::Merge);
+    for pushed in [
+        of("a", "1", INSERT, r#"{"x":1}"#, 1, 0),
+        of("b", "2", DELETE, "", 2, 1),
+        of("a", "3", INSERT, r#"{"x":3}"#, 3, 2),
+        of("a", "4", UPDATE, r#"{"x":4}"#, 4, 3),
+    ] {
+        store.push(&[pushed]);
+    }
+    assert_eq!(store.outcomes(&[of("c", "5", UPDATE, r#"{"y":5}"#, 5, 3)]), ["won"], "the delete led to revision 2");
+    assert_eq!(store.outcomes(&[of("c", "6", UPDATE, r#"{"y":6}"#, 60, 1)]), ["lost"]);
+    assert_eq!(store.data(), r#"{"x":4,"y":5}"#);
+    let push = [of("c", "7", DELETE, "", 7, 4), of("c", "8", INSERT, r#"{"z":8}"#, 8, 4)];
+    assert_eq!(store.outcomes(&push)[0], "won");
+    assert_eq!(store.data(), r#"{"z":8}"#, "it has seen the delete of its own push");
+}

@@ -10,7 +10,7 @@ use crate::core::decide::content::{Content, UndoContent};
 use crate::core::decide::outcome::{ConflictRelation, Outcome};
 use crate::core::decide::resolve::kept::Gone;
 use crate::core::decide::resolve::pushed_id;
-use crate::core::decide::resolve::stamp::{Mark, Stamp};
+use crate::core::decide::resolve::stamp::Mark;
 use crate::core::decide::resolve::stamps::Stamps;
 use crate::core::document::Document;
 use crate::core::json::Object;
@@ -76,6 +76,8 @@ pub(super) struct Step {
 pub(super) struct Based<'b, 'a> {
     /// Its clock.
     pub(super) derived: &'b Derived<'a>,
+    /// The revision.
+    pub(super) base: Rev,
     /// Whether its author has seen all that the document shows, and not only what the push itself has written.
     pub(super) has_seen: bool,
 }
@@ -168,16 +170,17 @@ impl<'a> Working<'a> {
     pub(super) fn stamps(&self, document: &Document) -> Option<String> {
         let stamps = &self.now.memory.as_ref()?.stamps;
         let Document { client_id, clock, timestamp, operation_id, .. } = document;
-        let follows = Stamps::of_whole(stamp_of((client_id, clock, *timestamp, operation_id)));
+        let mark = mark_of((client_id, clock, *timestamp, operation_id));
+        let follows = Stamps::of_last(mark, document.is_deleted(), document.rev);
         (*stamps != follows).then(|| stamps.to_stored(document.rev))
     }
 }
 
-/// The stamp of a document that has none: that of its last operation.
-pub(super) fn stamp_of(last: (&ClientId, &VectorClock, UnixMs, &OperationId)) -> Stamp {
+/// The mark of the last operation of a document, which stands for stamps if there are none.
+pub(super) fn mark_of(last: (&ClientId, &VectorClock, UnixMs, &OperationId)) -> Mark {
     let (client_id, clock, timestamp, operation_id) = last;
     let pushed = pushed_id(operation_id).to_owned();
-    Stamp::of(Mark { operation: pushed, ..Mark::of(client_id, clock, timestamp, operation_id) })
+    Mark { operation: pushed, ..Mark::of(client_id, clock, timestamp, operation_id) }
 }
 
 /// A number of bytes in memory, which always fits.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::WorkingSet;
-use super::changed::{Based, Memory, Settled, Step, conflict_relation, is_counted_twice, stamp_of};
+use super::changed::{Based, Memory, Settled, Step, conflict_relation, is_counted_twice, mark_of};
 use crate::core::clock::{Relation, VectorClock};
 use crate::core::decide::base::fits;
 use crate::core::decide::content::NoDocument;
@@ -13,6 +13,7 @@ use crate::core::decide::resolve::kept::{gone_of, to_stored, written_record};
 use crate::core::decide::resolve::stamp::{Mark, Sight, Writer};
 use crate::core::decide::resolve::stamps::Stamps;
 use crate::core::decide::resolve::{Present, Survival, resolution_id, settle};
+use crate::core::document::Document;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, DocumentKey};
 use crate::core::numbers::{Rev, UnixMs};
@@ -44,7 +45,7 @@ impl<'a> WorkingSet<'a> {
         let Some(found) = self.found(&operation.key)? else {
             return Ok(Some(self.first(operation, based, policy.0)?));
         };
-        let writer = self.writer(operation, based, &found.clock, push.is_strict);
+        let writer = self.writer(operation, based, (&found.clock, found.rev), push.is_strict);
         let answer = self.snapshot.answers.get(&operation.id).filter(|answer| answer.seen_rev == found.rev);
         let answer = answer.map(|answer| &answer.data);
         let Some(settled) = settle(policy, &found.present, &operation.change, &writer, answer)? else {
@@ -85,7 +86,7 @@ impl<'a> WorkingSet<'a> {
         based: Option<Based<'_, 'a>>,
         policy: ConflictPolicy,
     ) -> Result<Step, NoDocument> {
-        let writer = self.writer(operation, based, &VectorClock::default(), false);
+        let writer = self.writer(operation, based, (&VectorClock::default(), Rev::NONE), false);
         let stamps = Stamps::of_first(&operation.change, policy == ConflictPolicy::Merge, &writer)?;
         let memory = Memory { stamps, gone: None };
         let resolution = match &operation.change {
@@ -114,7 +115,10 @@ impl<'a> WorkingSet<'a> {
         let Ok(Some(found)) = self.found(&operation.key) else { return false };
         match base {
             Some(base) => base != found.rev,
-            None => !found.present.stamps.are_seen_by(&self.writer(operation, None, &found.clock, is_strict)),
+            None => {
+                let writer = self.writer(operation, None, (&found.clock, found.rev), is_strict);
+                !found.present.stamps.are_seen_by(&writer)
+            }
         }
     }
 
@@ -122,26 +126,28 @@ impl<'a> WorkingSet<'a> {
         &'o self,
         operation: &'o Operation,
         based: Option<Based<'_, 'a>>,
-        document: &VectorClock,
+        (document, rev): (&VectorClock, Rev),
         is_strict: bool,
     ) -> Writer<'o> {
         let Operation { client_id, clock, timestamp, id, .. } = operation;
         let time_ms = (*timestamp).min(self.now_ms.plus_ms(STAMP_AHEAD_MAX_MS));
         let sight = match based {
             Some(based) if based.has_seen => Sight::Everything,
-            Some(_) => Sight::Only(self.written.ids()),
+            Some(based) => {
+                Sight::Only { ids: self.written.ids(), base: based.base, own_after: self.written.first(&operation.key) }
+            }
             None if is_strict && is_counted_twice(operation, document) => Sight::Nothing,
             None => Sight::Clock(clock),
         };
         let counted = based.map_or(client_id, |based| based.derived.raised);
-        Writer { mark: Mark::of(counted, clock, time_ms, id), sight }
+        Writer { mark: Mark::of(counted, clock, time_ms, id), sight, rev: rev.next() }
     }
 
     /// The document as it is now, or `None` if it was never written.
     fn found(&mut self, key: &DocumentKey) -> Result<Option<Found>, NoDocument> {
         let latest_ms = self.now_ms.plus_ms(STAMP_AHEAD_MAX_MS);
-        let implied = |client_id: &ClientId, clock: &VectorClock, timestamp: UnixMs, id| {
-            Stamps::of_whole(stamp_of((client_id, clock, timestamp.min(latest_ms), id)))
+        let implied = |client_id: &ClientId, clock: &VectorClock, timestamp: UnixMs, id, is_deleted, rev| {
+            Stamps::of_last(mark_of((client_id, clock, timestamp.min(latest_ms), id)), is_deleted, rev)
         };
         if let Some(working) = self.documents.get_mut(key)
             && working.now.last.is_some()
@@ -150,11 +156,13 @@ impl<'a> WorkingSet<'a> {
             let Some((last, _)) = working.last() else { return Ok(None) };
             let Operation { client_id, timestamp, id, .. } = last;
             let clock = &working.now.clock;
-            let memory = working.now.memory.as_ref();
+            let (memory, is_deleted) = (working.now.memory.as_ref(), data.is_none());
             let present = Present {
                 data,
-                stamps: memory
-                    .map_or_else(|| implied(client_id, clock, *timestamp, id), |memory| memory.stamps.clone()),
+                stamps: memory.map_or_else(
+                    || implied(client_id, clock, *timestamp, id, is_deleted, working.now.rev),
+                    |memory| memory.stamps.clone(),
+                ),
                 gone: memory.and_then(|memory| memory.gone.clone()),
             };
             let (clock, client_id) = (clock.clone(), client_id.clone());
@@ -167,7 +175,8 @@ impl<'a> WorkingSet<'a> {
         let present = Present {
             data: document.data.clone(),
             stamps: stamps.unwrap_or_else(|| {
-                implied(&document.client_id, &document.clock, document.timestamp, &document.operation_id)
+                let Document { client_id, clock, timestamp, operation_id, rev, .. } = document;
+                implied(client_id, clock, *timestamp, operation_id, document.is_deleted(), *rev)
             }),
             gone: kept.map(|text| gone_of(&text)).transpose()?.flatten(),
         };
