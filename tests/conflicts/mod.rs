@@ -103,6 +103,11 @@ fn settled(seed: u64) -> PlayKind {
     PlayKind { conflicts: Conflicts::Settled(Setting::of(seed)), ..settled_in_front(seed) }
 }
 
+fn settled_with_revisions(seed: u64) -> PlayKind {
+    let conflicts = Conflicts::SettledWithRevisions(Setting::of(seed));
+    PlayKind { conflicts, cast: Cast::WithRevisions, bug: None }
+}
+
 #[test]
 fn the_rule_in_front_of_a_server_makes_all_clients_converge() {
     all_end_well(memory, 400, settled_in_front);
@@ -116,6 +121,11 @@ for_each_store!([memory: 1_600, sqlite: 64, postgres: 64, mongodb: 16] {
     #[test]
     fn original_and_new_clients_converge_under_every_policy() {
         super::all_end_well(open, CASES.into(), super::settled);
+    }
+
+    #[test]
+    fn clients_that_name_revisions_converge_beside_all_others() {
+        super::all_end_well(open, u64::from(CASES) / 2, super::settled_with_revisions);
     }
 
     #[test]

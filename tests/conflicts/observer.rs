@@ -150,7 +150,9 @@ impl Observer {
 /// Whether nothing of an operation vanished in silence.
 fn is_accounted(op: &Op, entry: &Op, resolved: Option<&Resolved>) -> bool {
     if entry.id == op.id {
-        return resolved.is_none() && *entry == Op { synced: true, ..op.clone() };
+        // The server makes the clock of an operation that names a revision.
+        let clock = if op.vector_clock.is_empty() { &entry.vector_clock } else { &op.vector_clock };
+        return resolved.is_none() && *entry == Op { synced: true, vector_clock: clock.clone(), ..op.clone() };
     }
     let lost = resolved.map(|resolved| resolved.lost.clone()).unwrap_or_default();
     let (sent, shown) = (op.data.clone().unwrap_or_default(), entry.data.clone().unwrap_or_default());

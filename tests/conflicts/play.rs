@@ -14,7 +14,7 @@ use super::cursor::CursorClient;
 use super::original::{Database, Tab};
 use super::rule::Setting;
 use super::server::Server;
-use super::wire::{Data, Kind, Op};
+use super::wire::{Bases, Data, Kind, Op};
 use crate::simulation::scheduler::{self, Step};
 
 const DOCUMENTS: [&str; 3] = ["x", "y", "z"];
@@ -38,7 +38,7 @@ const ROUNDS_MAX: usize = 200;
 /// A request that seemed lost and arrives later.
 #[derive(Debug)]
 pub(crate) enum Late {
-    Push { client: String, ops: Vec<Op> },
+    Push { client: String, ops: Vec<Op>, bases: Option<Bases> },
     Pull { client: String, since: u64 },
     Nothing,
 }
@@ -48,6 +48,8 @@ pub(crate) enum Late {
 pub(crate) enum Cast {
     /// Everything happens, and all share all documents.
     Everything,
+    /// The same with clients that name revisions, beside those with clocks.
+    WithRevisions,
     /// Each device has documents of its own, is never loaded again, and shows one tab.
     Private,
 }
@@ -174,8 +176,10 @@ impl Play {
                 devices.tabs.extend(tabs);
             }
         }
-        let cursors = if is_private { 0 } else { self.below(3) };
-        devices.cursors = (0..cursors).map(|number| Rc::new(CursorClient::new(&format!("cursor-{number}")))).collect();
+        let with_revisions = self.cast == Cast::WithRevisions;
+        let cursors = if is_private { 0 } else { self.below(3) + usize::from(with_revisions) };
+        let cursor = |number| CursorClient::new(&format!("cursor-{number}"), with_revisions && number < 2);
+        devices.cursors = (0..cursors).map(|number| Rc::new(cursor(number))).collect();
         devices
     }
 
@@ -373,9 +377,9 @@ async fn janitor(play: Rc<Play>) {
         play.steps(20).await;
         let late = play.late.borrow_mut().pop();
         match (late, play.below(10)) {
-            (Some(Late::Push { client, ops }), _) => {
+            (Some(Late::Push { client, ops, bases }), _) => {
                 play.tell(|| format!("a late push of {client} arrives"));
-                play.server.push(&client, &ops);
+                play.server.push_with(&client, &ops, bases.as_ref());
             }
             (Some(Late::Pull { client, since }), _) => {
                 play.server.pull_since(&client, since, play.page_limit);

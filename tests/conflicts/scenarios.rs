@@ -12,7 +12,7 @@ use super::observer::Bug;
 use super::original::{Database, Tab};
 use super::play::Play;
 use super::rule::Setting;
-use super::server::Conflicts;
+use super::server::{Conflicts, Server};
 use super::wire::{COLLECTION, Data, Kind, Op};
 use crate::simulation::scheduler;
 use crate::support::stores::memory;
@@ -52,7 +52,11 @@ fn data(field: &str, value: impl Into<Value>) -> Data {
 
 impl Stage {
     fn new(theatre: &Theatre, conflicts: Conflicts, browsers: usize) -> Self {
-        let play = Play::calm(theatre.server(conflicts, None::<Bug>));
+        Self::of(theatre.server(conflicts, None::<Bug>), browsers)
+    }
+
+    fn of(server: Server, browsers: usize) -> Self {
+        let play = Play::calm(server);
         let tab = |number| {
             let (database, ahead_ms) = (Rc::new(RefCell::new(Database::default())), Rc::new(Cell::new(0)));
             Tab::new(&format!("browser-{number}"), &database, &ahead_ms)
@@ -275,4 +279,29 @@ fn a_refused_operation_stops_an_original_client() {
         assert_eq!(stage.end().await, End { differing: 2, stuck: 2 });
     };
     scheduler::run(vec![task.boxed_local()], |_| 0, Vec::new);
+}
+
+/// With a quarantine it does not: it is accepted, and kept for the operator.
+#[test]
+fn an_operation_in_quarantine_does_not_stop_its_neighbours() {
+    let theatre = Theatre::new(memory);
+    for conflicts in [Conflicts::Rejected].into_iter().chain(Setting::all().map(Conflicts::Settled)) {
+        let stage = Stage::of(theatre.server(conflicts, None).with_quarantine(conflicts), 2);
+        let server = &stage.play.server;
+        let task = async {
+            stage.share("x", data("f", 1)).await;
+            stage.update(0, "x", data("f", 2)).await;
+            stage.insert(0, "", data("f", 3)).await;
+            stage.update(0, "x", data("f", 4)).await;
+            stage.insert(0, "y", data("f", 5)).await;
+            // Its own device alone shows the document that cannot be stored.
+            assert_eq!(stage.end().await, End { differing: 1, stuck: 0 }, "{conflicts:?}");
+            let documents = server.documents();
+            assert_eq!(["x", "y"].map(|id| &documents[id]), [&data("f", 4), &data("f", 5)], "{conflicts:?}");
+            let texts = server.quarantined();
+            assert!(texts.len() == 1 && texts[0].contains(r#""docId":"""#), "{texts:?}");
+        };
+        scheduler::run(vec![task.boxed_local()], |_| 0, Vec::new);
+        assert_eq!(server.faults(), Vec::<String>::new(), "{conflicts:?}");
+    }
 }

@@ -28,7 +28,7 @@ use tower::ServiceExt as _;
 use super::front::Front;
 use super::observer::{Bug, Observer};
 use super::rule::{Causality, Setting, policies};
-use super::wire::{AuditedEntry, AuditedPage, COLLECTION, Data, Op, PullAnswer, PushAnswer};
+use super::wire::{AuditedEntry, AuditedPage, Bases, COLLECTION, Data, Op, PullAnswer, PushAnswer};
 
 /// How a server treats conflicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(crate) enum Conflicts {
     SettledInFront(Setting),
     /// By the server itself.
     Settled(Setting),
+    /// By the server itself, for clients of which some name revisions. The rule knows nothing of these.
+    SettledWithRevisions(Setting),
 }
 
 /// The beginning of the ids of resolutions.
@@ -48,11 +50,29 @@ const PREFIX: &str = "syncflow-server::resolved::";
 const PREFIX_IN_FRONT: &str = "in-front::";
 
 /// The routes over a service with a policy. Without one, conflicts are rejected.
-fn routes(world: &World, setting: Option<Setting>) -> Router {
+fn routes(world: &World, setting: Option<Setting>, has_quarantine: bool) -> Router {
     let service = SyncService::new(Arc::clone(&world.store), Arc::clone(&world.host) as Arc<dyn Host>);
     let service = service.with_conflict_policies(policies(setting));
+    let service = if has_quarantine { service.with_quarantine() } else { service };
     let principal = Principal::new(world.tenant.clone(), Subject::literal("everybody"), Role::Admin);
     Api::builder(Arc::new(service)).fixed_principal(principal).build()
+}
+
+/// The body of a push.
+fn push_body(client: &str, ops: &[Op], bases: Option<&Bases>) -> Value {
+    let mut body = json!({"clientId": client, "operations": ops});
+    let Some(Bases { cursor, revs }) = bases else { return body };
+    body["cursor"] = json!(cursor);
+    for (op, rev) in body["operations"].as_array_mut().into_iter().flatten().zip(revs) {
+        op["baseRev"] = json!(rev);
+        op.as_object_mut().and_then(|op| op.remove("vectorClock"));
+    }
+    body
+}
+
+/// Whether no server can decide an operation.
+fn is_poison(op: &Op) -> bool {
+    op.doc_id.is_empty()
 }
 
 /// Documents by their ids.
@@ -66,6 +86,7 @@ pub(crate) struct Server {
     /// The rule, with which the server is compared, or which is in front of it.
     rule: Option<RefCell<Front>>,
     is_in_front: bool,
+    has_quarantine: bool,
     bug: Option<Bug>,
     observer: Option<RefCell<Observer>>,
 }
@@ -76,20 +97,35 @@ impl Server {
         let (setting, prefix) = match conflicts {
             Conflicts::Rejected => (None, PREFIX),
             Conflicts::SettledInFront(setting) => (Some(setting), PREFIX_IN_FRONT),
-            Conflicts::Settled(setting) => (Some(setting), PREFIX),
+            Conflicts::Settled(setting) | Conflicts::SettledWithRevisions(setting) => (Some(setting), PREFIX),
         };
         let is_in_front = prefix == PREFIX_IN_FRONT;
-        let routes = RefCell::new(routes(&world, setting.filter(|_| !is_in_front)));
-        let rule = setting.map(|setting| RefCell::new(Front::new(prefix, setting, causality)));
+        let routes = RefCell::new(routes(&world, setting.filter(|_| !is_in_front), false));
+        let with_revisions = matches!(conflicts, Conflicts::SettledWithRevisions(_));
+        let of_rule = setting.filter(|_| !with_revisions);
+        let rule = of_rule.map(|setting| RefCell::new(Front::new(prefix, setting, causality)));
         let observer = setting.map(|_| RefCell::new(Observer::new(prefix)));
-        Self { world, runtime, routes, rule, is_in_front, bug, observer }
+        Self { world, runtime, routes, rule, is_in_front, has_quarantine: false, bug, observer }
+    }
+
+    /// The same server, which keeps operations that cannot be decided.
+    pub(crate) fn with_quarantine(self, conflicts: Conflicts) -> Self {
+        let setting = match conflicts {
+            Conflicts::Settled(setting) | Conflicts::SettledWithRevisions(setting) => Some(setting),
+            Conflicts::Rejected | Conflicts::SettledInFront(_) => None,
+        };
+        let routes = RefCell::new(routes(&self.world, setting, true));
+        Self { routes, has_quarantine: true, ..self }
     }
 
     /// Starts the server again with another policy, if it has one.
     pub(crate) fn change_policy(&self, setting: Setting) {
         if let Some(rule) = &self.rule {
             rule.borrow_mut().set(setting);
-            *self.routes.borrow_mut() = routes(&self.world, Some(setting).filter(|_| !self.is_in_front));
+        }
+        if self.observer.is_some() {
+            let setting = Some(setting).filter(|_| !self.is_in_front);
+            *self.routes.borrow_mut() = routes(&self.world, setting, self.has_quarantine);
         }
     }
 
@@ -116,20 +152,30 @@ impl Server {
 
     /// Pushes operations. `None` if the push is refused.
     pub(crate) fn push(&self, client: &str, ops: &[Op]) -> Option<PushAnswer> {
-        let through = |ops: &[Op]| self.ask("/operations", &json!({"clientId": client, "operations": ops}));
+        self.push_with(client, ops, None)
+    }
+
+    /// Pushes operations, which may name revisions in place of clocks.
+    pub(crate) fn push_with(&self, client: &str, ops: &[Op], bases: Option<&Bases>) -> Option<PushAnswer> {
+        let through = |ops: &[Op]| self.ask("/operations", &push_body(client, ops, bases));
         let now_ms = self.now_ms();
         let mut answer: PushAnswer = match &self.rule {
             Some(rule) if self.is_in_front => rule.borrow_mut().push(ops, now_ms, through),
             _ => through(ops),
         }?;
-        if let (Some(observer), Some(rule)) = (&self.observer, &self.rule) {
+        if let Some(observer) = &self.observer {
             let observer = &mut *observer.borrow_mut();
             let audited = self.entries_behind(&mut observer.cursor);
             let entries: Vec<Op> = audited.iter().map(|entry| entry.op.clone()).collect();
-            observer.observe(ops, &answer, &entries, self.bug);
+            // An operation that is in quarantine becomes nothing.
+            let ops: Vec<Op> = ops.iter().filter(|op| !self.has_quarantine || !is_poison(op)).cloned().collect();
+            let accepted = answer.accepted.iter().filter(|op| ops.contains(op)).cloned().collect();
+            observer.observe(&ops, &PushAnswer { accepted, ..answer.clone() }, &entries, self.bug);
             if !self.is_in_front {
-                let expected = rule.borrow_mut().settle_all(ops, now_ms);
-                observer.check_kept(ops, &answer, &audited);
+                observer.check_kept(&ops, &answer, &audited);
+            }
+            if let Some(rule) = self.rule.as_ref().filter(|_| !self.is_in_front) {
+                let expected = rule.borrow_mut().settle_all(&ops, now_ms);
                 observer.compare((&entries, &answer.resolved), (&expected.0, &expected.1));
             }
             if self.bug == Some(Bug::ResolutionInAnswer) {
@@ -160,17 +206,41 @@ impl Server {
         self.page(&json!({"clientId": client, "since": since, "limit": limit, "vectorClock": {}}))
     }
 
-    /// A page behind a cursor.
-    pub(crate) fn pull_cursor(&self, client: &str, cursor: Option<&str>, limit: usize) -> PullAnswer {
-        self.page(&json!({"clientId": client, "cursor": cursor, "limit": limit}))
+    /// A page behind a cursor: of operations, or of documents with their revisions.
+    pub(crate) fn pull_cursor(
+        &self,
+        client: &str,
+        cursor: Option<&str>,
+        limit: usize,
+        as_documents: bool,
+    ) -> (PullAnswer, Vec<u64>) {
+        let form = if as_documents { "documents" } else { "operations" };
+        let body = json!({"clientId": client, "cursor": cursor, "limit": limit, "as": form});
+        let page: Value = self.ask("/changes", &body).expect("a pull is answered");
+        let operations = page["operations"].as_array().into_iter().flatten();
+        let revs = operations.filter_map(|operation| operation["rev"].as_u64()).collect();
+        (self.falsified(serde_json::from_value(page).expect("a page")), revs)
     }
 
     fn page(&self, body: &Value) -> PullAnswer {
-        let mut page = self.ask("/changes", body).expect("a pull is answered");
+        self.falsified(self.ask("/changes", body).expect("a pull is answered"))
+    }
+
+    fn falsified(&self, mut page: PullAnswer) -> PullAnswer {
         if let Some(observer) = &self.observer {
             observer.borrow().falsify_page(&mut page);
         }
         page
+    }
+
+    /// The texts of the operations in quarantine.
+    pub(crate) fn quarantined(&self) -> Vec<String> {
+        let page = self.runtime.block_on(self.world.service.quarantined(&self.world.tenant, None)).expect("a page");
+        let text = |data: &str| -> Option<String> {
+            let data: Data = serde_json::from_str(data).expect("data is an object");
+            Some(data.get("text")?.as_str()?.to_owned())
+        };
+        page.documents.iter().filter_map(|document| text(document.data.as_str())).collect()
     }
 
     /// Removes the entries of the log that are so old.

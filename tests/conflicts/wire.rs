@@ -40,7 +40,16 @@ pub(crate) struct Op {
     pub(crate) timestamp: u64,
     pub(crate) client_id: String,
     pub(crate) synced: bool,
+    /// It is empty if the operation names a revision in place of a clock.
+    #[serde(default)]
     pub(crate) vector_clock: Clock,
+}
+
+/// The revisions that the operations of a push name in place of clocks, and the cursor up to which its author has them.
+#[derive(Debug, Clone)]
+pub(crate) struct Bases {
+    pub(crate) cursor: Option<String>,
+    pub(crate) revs: Vec<u64>,
 }
 
 impl fmt::Debug for Op {

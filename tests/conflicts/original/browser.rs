@@ -167,7 +167,7 @@ impl Tab {
 
     async fn push(&self, play: &Play, ops: &[Op]) -> Option<()> {
         self.database.borrow_mut().mark_sent(ops);
-        let late = || Late::Push { client: self.client.clone(), ops: ops.to_vec() };
+        let late = || Late::Push { client: self.client.clone(), ops: ops.to_vec(), bases: None };
         play.tell(|| format!("{} pushes {:?}", self.client, ops.iter().map(|op| &op.id).collect::<Vec<_>>()));
         let answer = play.ask(|server| server.push(&self.client, ops), late).await??;
         for op in &answer.accepted {
