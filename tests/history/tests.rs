@@ -14,6 +14,7 @@ use syncflow_server::service::{PullFrom, PulledPage};
 
 use super::replay::object;
 use super::{Call, Documents, Exchange, Explained, Found, History, Law, Moment, check};
+use crate::conflicts::rule::{Deletes, Policy, Setting};
 
 // The exchanges of the good history, by index.
 const FIRST_PUSH: usize = 0;
@@ -366,4 +367,43 @@ fn what_is_shown_of_a_bad_history_is_the_part_that_matters() {
         shown.contains("op-2 update doc") && shown.contains("op-3 insert other") && !shown.contains("op-1"),
         "{shown}"
     );
+}
+
+/// An update of a deleted document is put over its data. If a compaction may have removed these, nobody knows.
+#[test]
+fn the_data_of_a_tombstone_are_uncertain_after_a_compaction_of_its_delete() {
+    let begin = insert("op-1", "doc").data(r#"{"x":1}"#);
+    let delete_as = |id: &str| delete(id, "doc").clock(&[("a", 2)]);
+    let update_clock = [("b", 1), ("a", 2)];
+    let over = update("op-3", "doc").data(r#"{"y":3}"#).clock(&update_clock);
+    let resolution = |id: &str| format!("syncflow-server::resolved::{id}");
+    for (data, removed_by_compaction, is_good) in [
+        (r#"{"x":1,"y":3}"#, None, true),
+        (r#"{"y":3}"#, None, false),
+        (r#"{"y":3}"#, Some(1), false),
+        (r#"{"y":3}"#, Some(2), true),
+        (r#"{"x":1,"y":3}"#, Some(2), true),
+    ] {
+        let after = insert(&resolution("op-3"), "doc").data(data).clock(&update_clock);
+        let pages = [page(0, [begin.clone(), delete_as(&resolution("op-2"))], 2, false), page(2, [after], 3, false)];
+        let pushes =
+            [begin.clone(), delete_as("op-2"), over.clone()].map(|draft| push([draft], Some([Outcome::Applied])));
+        let [first_page, last_page] = pages;
+        let [first, second, third] = pushes;
+        let compact = removed_by_compaction.map(|count| Call::Compact { deleted_entries: Some(count) });
+        let calls = [Some(first), Some(second), Some(first_page), compact, Some(third), Some(last_page)];
+        let exchange = |(place, call): (Moment, Call)| Exchange {
+            client: format!("client-{place}"),
+            sent: 10 * place,
+            answered: 10 * place + 5,
+            call,
+        };
+        let exchanges = (1..).zip(calls.into_iter().flatten()).map(exchange).collect();
+        let setting = Some(Setting { policy: Policy::LastWriterWins, deletes: Deletes::Lose });
+        let mut history = History { exchanges, setting, ..History::default() };
+        history.end.documents.insert(key("doc"), found(3, data));
+        let checked = check(&history);
+        let broken = checked.err().map(|violation| violation.law);
+        assert_eq!(broken, (!is_good).then_some(Law::Settled), "{data} {removed_by_compaction:?}");
+    }
 }
