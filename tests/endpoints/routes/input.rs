@@ -144,12 +144,16 @@ pub(crate) async fn what_is_too_large_or_too_deep_is_refused_and_named(api: &Api
         json!((0..clients).map(|client| (format!("c{client}"), json!(1))).collect::<serde_json::Map<_, _>>())
             .to_string()
     };
+    // More than 256 KiB.
+    let long_names =
+        |clients: usize| (0..clients).map(|client| format!("{client:0>250}")).collect::<Vec<_>>().join("\":1,\"");
     let limit = 1024 * 1024;
     for (key, text) in [
         ("data", deep(65)),
         ("data", deep(100_000)),
         ("data", large(limit + 1)),
-        ("vectorClock", clock(1_001)),
+        ("vectorClock", clock(10_001)),
+        ("vectorClock", format!(r#"{{"c1":1,"{}":1}}"#, long_names(1_100))),
         ("vectorClock", deep(100_000)),
     ] {
         let answer = api.post("/operations", push_with(key, &text)).await;
@@ -160,7 +164,7 @@ pub(crate) async fn what_is_too_large_or_too_deep_is_refused_and_named(api: &Api
     let push = json!({"clientId": "a", "operations": too_many});
     assert_eq!(api.post("/operations", push.to_string()).await.faulty_fields(), ["operations"]);
     assert_eq!(api.stats().await["totalOperations"], 0);
-    for (key, text) in [("data", deep(64)), ("data", large(limit)), ("vectorClock", clock(1_000))] {
+    for (key, text) in [("data", deep(64)), ("data", large(limit)), ("vectorClock", clock(10_000))] {
         let operation =
             String::from_utf8(push_with(key, &text)).unwrap().replace("doc-1", &format!("doc-{}", text.len()));
         let operation = operation.replace("bad", &format!("bad-{}", text.len()));
