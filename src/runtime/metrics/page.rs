@@ -14,6 +14,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Counted, Recorder};
+use crate::core::decide::Survival;
+use crate::core::decide::policy::ConflictPolicy;
 use crate::store::PoolState;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -153,6 +155,11 @@ impl Metrics {
         // A rate needs a beginning, so the outcomes are there before the first operation.
         for outcome in [super::ACCEPTED, super::DUPLICATE, super::CONFLICTING, super::FORBIDDEN, super::REFUSED] {
             drop(metrics.operations.get_or_create(&OutcomeLabels { outcome }));
+        }
+        for policy in ConflictPolicy::ALL.into_iter().filter(|policy| policy.resolves()).map(ConflictPolicy::as_str) {
+            for outcome in [Survival::Won, Survival::Lost, Survival::Merged].map(Survival::as_str) {
+                drop(metrics.resolved.get_or_create(&ResolvedLabels { policy, outcome }));
+            }
         }
         Arc::new(metrics)
     }
