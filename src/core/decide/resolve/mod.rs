@@ -20,7 +20,7 @@ use super::policy::{ConflictPolicy, Deletes};
 use crate::core::document;
 use crate::core::json::{BadJson, Object};
 use crate::core::operation::Change;
-use crate::limits::protocol::STAMPS_MAX_KEYS;
+use crate::limits::protocol::{DOCUMENT_MAX_BYTES, STAMPS_MAX_KEYS};
 
 /// A document as an operation finds it.
 #[derive(Debug, Clone)]
@@ -200,7 +200,8 @@ fn by_time(present: &Present, change: &Change, writer: &Writer<'_>) -> Result<Se
 /// **Law.** *The last of all operations says whether the document is there. The edits say which keys it has, as if
 /// there were no deletes. So neither depends on the order of arrival.*
 ///
-/// Below a tombstone, the edits are merged into the data that were deleted. An update without a key changes nothing.
+/// Below a tombstone, the edits are merged into the data that were deleted, unless these would become too large for a
+/// document. An update without a key changes nothing.
 fn merge_beside_deletes(present: &Present, change: &Change, writer: &Writer<'_>) -> Result<Settled, BadJson> {
     let is_last = present.stamps.last().yields_to(writer);
     let Some(patch) = change.data() else {
@@ -214,7 +215,8 @@ fn merge_beside_deletes(present: &Present, change: &Change, writer: &Writer<'_>)
     let is_last = is_last && (matches!(change, Change::Insert(_)) || !patch.members()?.is_empty());
     let is_deleted = present.data.is_none();
     if is_deleted && !is_last {
-        return Ok(Settled { gone: Some(Gone { data, stamps }), ..Settled::unchanged(present) });
+        let is_small = data.as_str().len() <= DOCUMENT_MAX_BYTES;
+        return Ok(Settled { gone: is_small.then_some(Gone { data, stamps }), ..Settled::unchanged(present) });
     }
     let last = present.stamps.last();
     let last = if is_last { last.followed_by(writer) } else { last.clone() };

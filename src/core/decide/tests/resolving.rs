@@ -222,6 +222,21 @@ fn an_update_that_wins_over_a_delete_has_the_deleted_data_again_while_they_are_k
 }
 
 #[test]
+fn the_data_below_a_tombstone_are_never_larger_than_a_document() {
+    let mut history = History::new(ConflictPolicy::Merge, Deletes::Lose);
+    history.push(&[made("1", INSERT, r#"{"x":1}"#, 10, &[("a", 1)]), made("2", DELETE, "", 50, &[("a", 2)])]);
+    let large = "x".repeat(DOCUMENT_MAX_BYTES * 2 / 3);
+    for (id, client) in [("3", "b"), ("4", "c"), ("5", "d")] {
+        let edit = made(id, UPDATE, &format!(r#"{{"{client}":"{large}"}}"#), 20, &[(client, 1), ("a", 1)]);
+        assert_eq!(resolved(&history.push(&[edit])[0]).1, "lost");
+    }
+    let kept = history.snapshot.stamps[&key("d")].kept.as_ref().map_or(0, String::len);
+    assert!(kept < 2 * DOCUMENT_MAX_BYTES, "it has the operation that lost and the data: {kept}");
+    history.push(&[made("6", UPDATE, r#"{"z":6}"#, 60, &[("e", 1), ("a", 1)])]);
+    assert_eq!(history.data(), Some(&*format!(r#"{{"x":1,"b":"{large}","z":6}}"#)));
+}
+
+#[test]
 fn a_collection_may_change_its_policy_at_any_time() {
     let edit = |id: &str, at, client: &str| made(id, UPDATE, &format!(r#"{{"x":"{id}"}}"#), at, &[(client, 1)]);
     let mut history = History::new(ConflictPolicy::Merge, Deletes::Win);
