@@ -114,6 +114,21 @@ test("it shows how conflicts were settled, and the clients that wrote", async ()
   await page.getByRole("row", { name: /tv 1 / }).waitFor();
 });
 
+test("it shows an admin what was lost in a conflict that the server resolved", async () => {
+  await begin({ settings: { CONFLICT_POLICY: "merge" } });
+  const at = Date.UTC(2026, 4, 4, 9);
+  for (const written of [
+    { client: "phone", data: { title: "Milk", amount: 1 }, clock: { phone: 1 }, timestamp: at },
+    { client: "phone", type: "update" as const, data: { amount: 2 }, clock: { phone: 2 }, timestamp: at + 2_000 },
+    { client: "laptop", type: "update" as const, data: { title: "Oat milk", amount: 3 }, clock: { phone: 1, laptop: 1 }, timestamp: at + 1_000 },
+  ]) await write(server, { id: "milk", ...written });
+  const page = await open();
+  await view(page, "Conflicts");
+  await page.getByRole("row", { name: /resolved: merged todos \/ milk .*lost by laptop\s*amount 3/ }).waitFor();
+  await page.goto(`${server.url}/_console#/documents/todos/milk`);
+  await page.getByRole("row", { name: /lost by laptop\s*amount 3/ }).waitFor();
+});
+
 test("a token opens it, a tenant is chosen, and both are forgotten after signing out", async () => {
   await begin({ auth: true });
   await writeHistory(server, "red");

@@ -25,7 +25,7 @@ export class Log extends EventTarget {
   isWhole = true;
   /** Whether some entries are documents that stand for removed history, or for what the reader may not see. */
   isCondensed = false;
-  /** Whether the server says who pushed each operation. */
+  /** Whether the server says who pushed each operation, and how it resolved conflicts. */
   hasSubjects = true;
   #cursor = null;
   #characters = 0;
@@ -81,7 +81,8 @@ export class Log extends EventTarget {
 
   /** Reads a page, and says whether there is another one. */
   async #readPage() {
-    const form = this.#isDocuments ? { as: "documents" } : { subjects: this.hasSubjects || undefined };
+    const isAdmin = this.hasSubjects || undefined;
+    const form = this.#isDocuments ? { as: "documents" } : { subjects: isAdmin, resolutions: isAdmin };
     let page;
     try {
       page = await this.api.post("/changes", { cursor: this.#cursor, limit: PAGE_ENTRIES, ...form });

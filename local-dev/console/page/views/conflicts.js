@@ -2,7 +2,7 @@
 
 import { raised } from "../clocks.js";
 import { clock, count, documentLink, make, notice, table, time } from "../dom.js";
-import { changes, stateAfter } from "./documents.js";
+import { changes, lost, stateAfter } from "./documents.js";
 import { author } from "./live.js";
 import { partial } from "./overview.js";
 
@@ -22,7 +22,7 @@ export function conflicts({ root, log, signal }) {
       author(entry, log),
       time(entry.timestamp),
       clock(entry.vectorClock, entry.clientId),
-      changes(before, entry),
+      make("div", {}, changes(before, entry), lost(entry)),
     ]);
     list.replaceChildren(
       rows.length > 0
@@ -35,7 +35,7 @@ export function conflicts({ root, log, signal }) {
   show();
 }
 
-/** The entries that raise the counters of several clients at once, or that the server has written. */
+/** The entries that resolve conflicts, raise the counters of several clients at once, or come from the server. */
 export function settled(entries) {
   const last = new Map();
   return entries.flatMap((entry) => {
@@ -45,7 +45,9 @@ export function settled(entries) {
     const isOfServer = /^syncflow-server(:|$)/.test(entry.clientId);
     // The first entry that the page has of a document has nothing to be compared with.
     const isJoin = known !== undefined && raised(known.vectorClock, entry.vectorClock).length > 1;
-    if (!isOfServer && !isJoin) return [];
-    return [{ entry, before: known?.data, kind: isOfServer ? "by the server" : "joins edits" }];
+    const { resolution } = entry;
+    if (!isOfServer && !isJoin && !resolution) return [];
+    const kind = isOfServer ? "by the server" : "joins edits";
+    return [{ entry, before: known?.data, kind: resolution ? `resolved: ${resolution.outcome}` : kind }];
   });
 }

@@ -153,7 +153,7 @@ function historyOf(found, log) {
       author(entry, log),
       time(entry.timestamp),
       clock(entry.vectorClock, entry.clientId),
-      changes(before, entry),
+      make("div", {}, changes(before, entry), lost(entry)),
     ];
   }).reverse();
   const cut = found.length > DRAWN_MAX_ENTRIES && notice(`The drawing shows the newest ${DRAWN_MAX_ENTRIES} entries.`);
@@ -184,4 +184,14 @@ export function changes(before, entry) {
   const gone = Object.keys(before ?? {}).filter((key) => !(key in kept)).map((key) => line(key, before[key], undefined));
   const lines = [...set, ...gone];
   return lines.length === 0 ? "nothing" : make("ul", { class: "changes" }, lines);
+}
+
+/** The part of an operation that did not survive a conflict, if the server says so. */
+export function lost({ type, data, resolution }) {
+  const sent = resolution?.operation;
+  if (!sent) return undefined;
+  const values = Object.entries(sent.data ?? {}).filter(([key, value]) => JSON.stringify(data?.[key]) !== JSON.stringify(value));
+  const lines = values.map(([key, value]) => make("li", {}, make("b", {}, shorten(key, 40)), " ", make("del", {}, json(value, 120))));
+  if (sent.type === "delete" && type !== "delete") lines.push(make("li", {}, "the delete"));
+  return lines.length > 0 && make("div", {}, make("small", {}, `lost by ${shorten(sent.clientId, 24)}`), make("ul", { class: "changes" }, lines));
 }
