@@ -47,6 +47,14 @@ export function contentOf(state: State): Record<string, unknown> {
   return Object.fromEntries(Object.entries(state).filter(([key, value]) => !OF_RXDB.has(key) && value !== undefined));
 }
 
+/**
+ * Whether a document has only left this device, because its user may not see it any more. Nobody deleted it, and others
+ * may still have it.
+ */
+export function isRemoved(state: State | undefined): boolean {
+  return !!state?._deleted && Object.keys(state[HIDDEN]?.clock ?? {}).length === 0;
+}
+
 /** Whether the application would see no difference. What a deleted document once was makes none. */
 export function isSame(a: State, b: State): boolean {
   if (a._deleted || b._deleted) return !!a._deleted === !!b._deleted;

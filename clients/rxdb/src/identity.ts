@@ -16,6 +16,8 @@ export interface Sent {
   id: string;
   collection: string;
   docId: string;
+  /** It has what others wrote too, which the local document does not have yet. */
+  isMerged?: boolean;
 }
 
 /** What a local database keeps about itself. */
@@ -23,6 +25,8 @@ interface Kept {
   clientId: string;
   /** The operations that were sent, and that no pull has shown yet. */
   sent: Sent[];
+  /** Documents that were removed because a write was forbidden. See {@link Identity.removed}. */
+  removed?: { collection: string; docId: string }[];
   /** The subject whose data this is. */
   subject?: string;
 }
@@ -47,7 +51,9 @@ export class Identity {
 
   /** Notes operations before they are sent: the device may be switched off before the answer comes. */
   async sending(operations: readonly Sent[]): Promise<void> {
-    for (const { id, collection, docId } of operations) this.#sent.set(id, { id, collection, docId });
+    for (const { id, collection, docId, isMerged = false } of operations) {
+      this.#sent.set(id, { id, collection, docId, isMerged });
+    }
     const sent = [...this.#sent.values()].slice(-SENT_MAX);
     await this.#update((kept) => ({ ...kept, sent }));
   }
@@ -58,11 +64,11 @@ export class Identity {
   }
 
   /**
-   * Whether an operation is one of this database that no pull has shown yet. The client id would not say that: a copy
-   * of the database on another device has it too.
+   * Whether an operation is one of this database that no pull has shown yet, and has nothing that the local document
+   * lacks. The client id would not say that: a copy of the database on another device has it too.
    */
-  hasSent(operationId: string): boolean {
-    return this.#sent.has(operationId);
+  includes(operationId: string): boolean {
+    return this.#sent.get(operationId)?.isMerged === false;
   }
 
   /** The operations on the documents of a collection that no pull has shown yet, by their documents. */
@@ -72,6 +78,29 @@ export class Identity {
       if (sent.collection === collection) found.set(sent.docId, [...(found.get(sent.docId) ?? []), sent.id]);
     }
     return found;
+  }
+
+  /**
+   * Notes documents that left this device because the server forbade a write. The user may see them again before a pull
+   * has noticed that this was not so for a while, and no pull would bring them then.
+   */
+  async removed(collection: string, docIds: readonly string[]): Promise<void> {
+    if (docIds.length === 0) return;
+    const more = docIds.map((docId) => ({ collection, docId }));
+    await this.#update((kept) => ({ ...kept, removed: [...(kept.removed ?? []), ...more] }));
+  }
+
+  /** The noted documents of a collection of which no pull has told since. */
+  removedOf(collection: string): string[] {
+    return (this.kept.removed ?? []).filter((one) => one.collection === collection).map(({ docId }) => docId);
+  }
+
+  /** Forgets noted documents: a pull has told of them, whether they are there or not. */
+  async toldOf(collection: string, docIds: readonly string[]): Promise<void> {
+    const told = new Set(docIds);
+    const isTold = (one: { collection: string; docId: string }) => one.collection === collection && told.has(one.docId);
+    if (!this.kept.removed?.some(isTold)) return;
+    await this.#update((kept) => ({ ...kept, removed: (kept.removed ?? []).filter((one) => !isTold(one)) }));
   }
 
   /** Notes whose data this is. Returns false if it is somebody else's. */

@@ -37,9 +37,10 @@ export class Local {
     return new Map(found.map((document) => [String((document as any)[this.idField]), plain(document)]));
   }
 
+  /** A document that is written meanwhile may have a newer state than the assumed one, never an older one. */
   async documents(ids: string[]): Promise<Map<string, LocalDocument>> {
+    const assumed = await getAssumedMasterState(this.#state(), ids);
     const states = await this.find(ids);
-    const assumed = await getAssumedMasterState(this.#state(), [...states.keys()]);
     return new Map([...states].map(([id, state]) => {
       const master = assumed[id]?.docData as State | undefined;
       return [id, { id, state, assumed: master, isDirty: !master || !isSame(master, state) }];

@@ -1,5 +1,6 @@
 import { type Change, CursorGone, type SyncflowClient } from "@syncflow-server/client";
 import type { State } from "./hidden.js";
+import type { Identity } from "./identity.js";
 import type { Local } from "./local.js";
 import type { Recovery } from "./recovery.js";
 import { Restart } from "./restart.js";
@@ -18,6 +19,7 @@ export interface Pulled {
 
 export interface PullerContext {
   client: SyncflowClient;
+  identity: Identity;
   local: Local;
   recovery: Recovery;
   collection: string;
@@ -34,6 +36,8 @@ export interface PullerContext {
 export class Puller {
   #log: string = crypto.randomUUID();
   #restart: Restart | undefined;
+  /** Documents that had left this device when the restart began. It tells of them. */
+  #removed: string[] = [];
   /** What a restart had found when a request of it failed. */
   #found: State[] = [];
   /** A cursor that came without documents, and the one before it. */
@@ -50,7 +54,7 @@ export class Puller {
 
   /** Returns at least `batchSize` documents, unless there are no more: RxDB takes a shorter batch for the last one. */
   async pull(checkpoint: Checkpoint | undefined, batchSize: number): Promise<Pulled> {
-    const { client, local, recovery, collection, countsProgress, signal } = this.context;
+    const { client, identity, local, recovery, collection, countsProgress, signal } = this.context;
     const from = checkpoint?.cursor ?? null;
     if (checkpoint?.log !== undefined && !this.#restart) this.#log = checkpoint.log;
     if ((local.storedCursor() ?? null) === from) this.#onTheWay.clear();
@@ -63,15 +67,18 @@ export class Puller {
       const request = { cursor, collections: [collection], limit: batchSize, countsProgress, signal };
       for await (const page of client.pull(request)) {
         documents.push(...(await recovery.confirm(await this.states(page.operations))));
+        await identity.toldOf(collection, page.operations.map(({ docId }) => docId));
         cursor = page.cursor;
         if (documents.length >= batchSize) break;
         // A restored database may still know the cursor of a device that had not pulled its own writes.
         if (!page.hasMore) documents.push(...(await recovery.bringBackUnseen()));
+        // The documents of this call are dropped; the restart brings them again.
+        if (!page.hasMore && identity.removedOf(collection).length > 0) {
+          return this.#continue(this.#begin("view"), checkpoint, batchSize);
+        }
       }
     } catch (error) {
       if (!(error instanceof CursorGone)) throw error;
-      this.#moved = undefined;
-      // The documents of this call are dropped; the restart brings them again.
       return this.#continue(this.#begin(error.reason), checkpoint, batchSize);
     }
     return this.#end(from, cursor ?? "", documents);
@@ -93,7 +100,9 @@ export class Puller {
   #begin(reason: "start" | "reset" | "view"): Restart {
     if (reason === "reset") this.#log = crypto.randomUUID();
     this.#found = [];
+    this.#moved = undefined;
     const { recovery, resync } = this.context;
+    this.#removed = this.context.identity.removedOf(this.context.collection);
     this.#restart = new Restart(recovery, reason, (changes) => this.states(changes), resync);
     return this.#restart;
   }
@@ -115,6 +124,7 @@ export class Puller {
     this.#found = [];
     if (!restart.isDone) return { documents, checkpoint: checkpoint ?? {} };
     this.#restart = undefined;
+    await this.context.identity.toldOf(this.context.collection, this.#removed);
     return this.#end(checkpoint?.cursor ?? null, restart.cursor ?? "", documents);
   }
 

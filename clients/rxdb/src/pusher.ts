@@ -1,7 +1,8 @@
 import { type Base, type Conflict, type Edit, successor, type SyncflowClient } from "@syncflow-server/client";
-import type { RxReplicationWriteToMasterRow } from "rxdb/plugins/core";
+import { deepEqual, type RxReplicationWriteToMasterRow } from "rxdb/plugins/core";
 import { baseOf, changedKeys, contentOf, HIDDEN, hiddenOf, isSame, type State } from "./hidden.js";
 import type { Identity } from "./identity.js";
+import type { Local } from "./local.js";
 import type { Report } from "./report.js";
 
 /** An own operation, or a tombstone, is built on so often; then the conflict is left to RxDB. */
@@ -19,6 +20,7 @@ export interface PusherContext {
   client: SyncflowClient;
   identity: Identity;
   report: Report;
+  local: Local;
   collection: string;
   idField: string;
   signal: AbortSignal;
@@ -30,6 +32,7 @@ export interface PusherContext {
 
 /** RxDB's push handler: returns the server's state of each document that is in conflict. */
 export async function push(context: PusherContext, rows: RxReplicationWriteToMasterRow<any>[]): Promise<State[]> {
+  await refresh(context, rows);
   // A conflict that was resolved for the server's state needs no write.
   const changed = rows.filter(({ assumedMasterState: assumed, newDocumentState: fork }) =>
     !assumed || assumed[HIDDEN]?.refused || !isSame(assumed, fork));
@@ -55,6 +58,8 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
       note(write, { [HIDDEN]: { ...hiddenOf(base), refused: true } });
       context.report.refused.next({ document: write.row.newDocumentState, fields, message });
     }
+    const removed = result.conflicts.filter(({ current }) => !current).map(({ index }) => open[index]?.id ?? "");
+    await context.identity.removed(context.collection, removed);
     for (const conflict of result.conflicts) {
       const write = open[conflict.index];
       if (!write) continue;
@@ -72,6 +77,23 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
     open = again;
   }
   return masters;
+}
+
+/**
+ * Replaces states that are not the newest any more. RxDB collects what it pushes while another push is under way. A
+ * document that is pulled meanwhile would be put back to what it was: RxDB hands over its old state as an edit of the
+ * new one.
+ */
+async function refresh({ local, idField }: PusherContext, rows: RxReplicationWriteToMasterRow<any>[]): Promise<void> {
+  const documents = await local.documents(rows.map(({ newDocumentState }) => String(newDocumentState[idField])));
+  for (const row of rows) {
+    const document = documents.get(String(row.newDocumentState[idField]));
+    if (!document || deepEqual(document.state, row.newDocumentState)) continue;
+    if (document.assumed) row.assumedMasterState = document.assumed;
+    // RxDB keeps this object, so it is changed in place.
+    for (const key of Object.keys(row.newDocumentState)) delete row.newDocumentState[key];
+    Object.assign(row.newDocumentState, document.isDirty ? document.state : document.assumed);
+  }
 }
 
 /**
@@ -102,7 +124,7 @@ function editOf({ client, collection }: PusherContext, write: Write, log: string
 function mayReplace({ identity }: PusherContext, { row }: Write, { current, relation }: Conflict): Base | undefined {
   if (!current || relation === "forbidden") return undefined;
   // The answer to an earlier push was lost, so the device does not know of its own write. This one is made after it.
-  const isOwn = identity.hasSent(current.operationId);
+  const isOwn = identity.includes(current.operationId);
   // A document with a fixed id was deleted before this device began, which therefore never got the tombstone.
   const isOldTombstone = !row.assumedMasterState && current.deleted;
   return isOwn || isOldTombstone ? { rev: current.rev, vectorClock: current.vectorClock } : undefined;
@@ -117,8 +139,7 @@ function masterOf(context: PusherContext, { row, id }: Write, { current, relatio
   }
   // A document that the user may not read leaves the device.
   if (!current) {
-    const { [HIDDEN]: hidden = { rev: 0, clock: {} } } = known;
-    return { ...known, _deleted: true, [HIDDEN]: { ...hidden, ...settled } };
+    return { ...known, _deleted: true, [HIDDEN]: { rev: 0, clock: {}, ...settled } };
   }
   const hidden = { ...hiddenOf(current, context.log()), ...settled };
   if (current.deleted || current.data === null) return { ...known, _deleted: true, [HIDDEN]: hidden };

@@ -1,7 +1,7 @@
 import { type Conflict, type Edit, join, relate, successor, type SyncflowClient, type VectorClock } from "@syncflow-server/client";
 import type { RxCollection } from "rxdb/plugins/core";
 import { resolve } from "./conflicts.js";
-import { baseOf, contentOf, HIDDEN, hiddenOf, isSame, type State } from "./hidden.js";
+import { baseOf, contentOf, HIDDEN, hiddenOf, isRemoved, isSame, type State } from "./hidden.js";
 import type { Identity } from "./identity.js";
 import type { Local, LocalDocument } from "./local.js";
 import type { Report } from "./report.js";
@@ -63,7 +63,8 @@ export class Recovery {
         base: null,
         vectorClock: push.clock,
       };
-      await identity.sending([{ ...edit, id }]);
+      // The local document stays as it is if it is dirty. It must not replace what was merged into this operation.
+      await identity.sending([{ ...edit, id, isMerged: push.state !== document.state }]);
       const { accepted, refused, conflicts } = await client.push([edit], { signal, strict: push.isNew });
       if (accepted.length > 0) return [];
       identity.settled([id]);
@@ -112,10 +113,24 @@ export class Recovery {
     const taken: State[] = [];
     for (const document of (await local.documents([...sent.keys()])).values()) {
       const clock = baseOf(document.assumed)?.vectorClock;
-      if (document.isDirty || !clock) continue;
+      if (document.isDirty || !clock || isRemoved(document.assumed)) continue;
       identity.settled(sent.get(document.id) ?? []);
       taken.push(...(await this.bringBack(document, clock, undefined)));
     }
+    return taken;
+  }
+
+  /**
+   * Returns the state to take of a document that the server does not show: it is gone, unless the server has lost an own
+   * operation that it had accepted.
+   */
+  async giveUp(document: LocalDocument, clock: VectorClock, absent: State): Promise<State[]> {
+    const { identity, collection } = this.context;
+    const sent = identity.sentOf(collection.name).get(document.id);
+    if (!sent) return [absent];
+    const taken = await this.bringBack(document, clock, absent);
+    // A later document under this id is not made from these operations.
+    identity.settled(sent);
     return taken;
   }
 

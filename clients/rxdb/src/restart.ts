@@ -1,5 +1,5 @@
 import type { Change } from "@syncflow-server/client";
-import { baseOf, HIDDEN, type State } from "./hidden.js";
+import { baseOf, HIDDEN, isRemoved, type State } from "./hidden.js";
 import type { LocalDocument } from "./local.js";
 import { gone, type Recovery } from "./recovery.js";
 
@@ -49,7 +49,7 @@ export class Restart {
     const request = { cursor: this.cursor, collections: [collection.name], limit, countsProgress: false, signal };
     const page = await client.pullPage(request);
     const states = await this.states(page.operations);
-    const taken = this.reason === "reset" ? await this.recovery.compare(states) : states;
+    const taken = this.reason === "reset" ? await this.recovery.compare(states) : await this.recovery.confirm(states);
     for (const state of states) this.#seen.add(String(state[local.idField]));
     this.cursor = page.cursor;
     this.#hasMore = page.hasMore;
@@ -61,13 +61,13 @@ export class Restart {
     const taken: State[] = [];
     for (const document of documents) {
       const ours = baseOf(document.assumed)?.vectorClock;
-      // The server has never had it, and gets it in an ordinary push.
-      if (!ours) continue;
+      // The server has never had it and gets it in an ordinary push, or it is not this device's to bring back.
+      if (!ours || isRemoved(document.assumed)) continue;
       if (this.reason === "reset") taken.push(...(await this.recovery.bringBack(document, ours, gone(document))));
       else if (!document.isDirty && !document.state._deleted) {
         // Others may still see the document. A later write of this device under its id has not seen what they have.
         const unseen = this.reason === "view" ? { [HIDDEN]: { rev: 0, clock: {} } } : {};
-        taken.push({ ...gone(document), ...unseen });
+        taken.push(...(await this.recovery.giveUp(document, ours, { ...gone(document), ...unseen })));
       }
     }
     return taken;

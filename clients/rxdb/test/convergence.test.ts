@@ -1,12 +1,14 @@
 import { after, before, test } from "node:test";
 import { Random, Server } from "@syncflow-server/test-support";
-import { type HistoryOptions, play } from "./history.js";
+import { type HistoryOptions, play, RULES_OF_LISTS } from "./history.js";
 
 /** Histories of each kind. SYNCFLOW_CASES asks for more, and SYNCFLOW_SEED for the one that failed. */
 const HISTORIES = Number(process.env["SYNCFLOW_CASES"] ?? 100);
 const SEED = process.env["SYNCFLOW_SEED"];
 /** A restore stops the server for all, so there are fewer of them. */
 const RESTORES_OF = 6;
+/** A device that may see other documents starts again from nothing, which takes its time. */
+const GRANTS_OF = 3;
 
 let server: Server;
 
@@ -33,3 +35,12 @@ test("random histories converge, and no write is lost in silence", { timeout: 3_
 
 test("random histories with a restored database converge, and no write is lost in silence", { timeout: 3_600_000 }, () =>
   playAll(Math.ceil(HISTORIES / RESTORES_OF), { restores: true }));
+
+test("random histories of users whose grants change converge, and no write is lost in silence", { timeout: 3_600_000 }, async () => {
+  const ruled = await Server.start({ auth: true, settings: { RULES: RULES_OF_LISTS } });
+  try {
+    await playAll(Math.ceil(HISTORIES / GRANTS_OF), { restores: false, grants: true }, ruled);
+  } finally {
+    await ruled.close();
+  }
+});

@@ -46,7 +46,7 @@ function valuesOf(note: object | undefined): string[] {
 }
 
 /** Keeps both edits where they are about different fields, and the local one otherwise. */
-const merging: RxConflictHandler<Note> = {
+export const merging: RxConflictHandler<Note> = {
   isEqual: (a, b) => JSON.stringify(Object.entries(a).sort()) === JSON.stringify(Object.entries(b).sort()),
   async resolve({ newDocumentState: fork, realMasterState: master, assumedMasterState: assumed }) {
     if (master._deleted || fork._deleted) return master._deleted ? fork : master;

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { Server, until } from "@syncflow-server/test-support";
 import { converge, Device } from "./device.js";
+import { merging } from "./history.js";
 
 const TENANT = "reset";
 
@@ -87,4 +88,46 @@ test("a reset goes on when its replication was paused in the middle, with the ed
   await hasEverything(a, b);
   assert.equal((await b.content()).get("meanwhile")?.a, "1");
   assert.equal((await b.content()).get("lost-0")?.b, "edited");
+});
+
+test("an edit that a reset has merged with another one does not replace it when it is pushed", async () => {
+  let mayPush = true;
+  const a = await Device.prepare(server, {
+    tenant: TENANT,
+    conflictHandler: merging,
+    options: {
+      fetch: async (url, init) => {
+        if (String(url).endsWith("/operations") && !mayPush) throw new TypeError("request lost");
+        const answer = await a.network.fetch(url, init);
+        // The reset has begun, and pushes before anything else does.
+        if (answer.status === 410) mayPush = true;
+        return answer;
+      },
+    },
+  });
+  a.replicate();
+  const b = await Device.open(server, { tenant: TENANT, conflictHandler: merging });
+  devices.push(a, b);
+  await write(a, "one", { a: "1" });
+  await converge(a, b);
+  await server.backUp();
+  b.network.online = false;
+  await write(a, "one", { b: "lost" });
+  await a.inSync();
+  // The cursor of the device comes to lie behind its write.
+  const operation = { id: "two", type: "insert", collection: "notes", docId: "two", data: { id: "two", title: "note" } };
+  const stamp = { clientId: "another", timestamp: 1, vectorClock: { another: 1 } };
+  await server.ask("/operations", { clientId: "another", operations: [{ ...operation, ...stamp }] }, TENANT);
+  await until("the device has two", async () => (await a.content()).has("two"));
+  a.network.online = false;
+  await write(a, "one", { b: "of a" });
+  await server.restore();
+  b.network.online = true;
+  await write(b, "one", { a: "of b" });
+  await b.inSync();
+  mayPush = false;
+  a.network.online = true;
+  await converge(a, b);
+  const { a: first, b: second } = (await a.content()).get("one") ?? {};
+  assert.deepEqual([first, second], ["of b", "of a"]);
 });
