@@ -74,7 +74,7 @@ export class Http {
   }
 
   async #send(path: string, body: Body | undefined, signal: AbortSignal) {
-    const token = await this.#tokens.current();
+    const token = await this.#tokens.current(signal);
     const headers = new Headers(body?.headers ?? { accept: "text/event-stream" });
     if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
     if (this.#options.tenant !== undefined) headers.set("x-syncflow-tenant", this.#options.tenant);

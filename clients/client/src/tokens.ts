@@ -14,21 +14,36 @@ export class Tokens {
     this.#source = source;
   }
 
-  /** The token for a request. All requests that need a new one at the same time share one call. */
-  async current(): Promise<string | undefined> {
+  /**
+   * The token for a request. All requests that need a new one at the same time share one call. If a request is given up
+   * before the call has ended, the next one makes another: an application's request may hang on a dead network.
+   */
+  async current(signal: AbortSignal): Promise<string | undefined> {
     const source = this.#source;
     if (typeof source !== "function") return source;
     if (this.#kept && Date.now() < this.#kept.untilMs) return this.#kept.token;
-    this.#asked ??= (async () => {
-      try {
-        const token = await source();
-        this.#kept = { token, untilMs: untilMs(token) };
-        return token;
-      } finally {
-        this.#asked = undefined;
-      }
-    })();
-    return this.#asked;
+    if (!this.#asked) {
+      const asked = this.#ask(source).finally(() => {
+        if (this.#asked === asked) this.#asked = undefined;
+      });
+      this.#asked = asked;
+    }
+    const asked = this.#asked;
+    return new Promise((found, failed) => {
+      const giveUp = () => {
+        if (this.#asked === asked) this.#asked = undefined;
+        failed(signal.reason);
+      };
+      if (signal.aborted) return giveUp();
+      signal.addEventListener("abort", giveUp, { once: true });
+      asked.then(found, failed).finally(() => signal.removeEventListener("abort", giveUp));
+    });
+  }
+
+  async #ask(source: () => string | undefined | Promise<string | undefined>): Promise<string | undefined> {
+    const token = await source();
+    this.#kept = { token, untilMs: untilMs(token) };
+    return token;
   }
 
   /** Forgets a token that the server did not take. Returns whether another one can be had. */

@@ -17,16 +17,17 @@ export class Connection {
   readonly #users = new Set<object>();
 
   private constructor(readonly database: RxDatabase, options: ConnectionOptions) {
-    this.identity = Identity.open(database);
+    // A tab that does not replicate needs no stream. A browser has six connections to a server for all tabs together.
+    const waits = (options.waitForLeadership ?? true) && database.multiInstance;
+    const leads = waits ? database.waitForLeadership() : Promise.resolve(true);
+    // Not before that, because the tab that leads now goes on to change what is stored.
+    this.identity = leads.then(() => Identity.open(database));
     this.client = this.identity.then((identity) => {
       const { token, wakeups: _, waitForLeadership: __, ...http } = options;
       const own = token === undefined ? {} : { token: () => tokenOf(token, identity) };
       return new SyncflowClient({ ...http, ...own, clientId: identity.clientId });
     });
-    // A tab that does not replicate needs no stream. A browser has six connections to a server for all tabs together.
-    const waits = (options.waitForLeadership ?? true) && database.multiInstance;
-    const leads = waits ? database.waitForLeadership() : Promise.resolve(true);
-    this.wakeups = Promise.all([this.client, leads]).then(([client]) => new Wakeups(client, options.wakeups));
+    this.wakeups = this.client.then((client) => new Wakeups(client, options.wakeups));
     // The callers see the error.
     this.wakeups.catch(() => undefined);
   }

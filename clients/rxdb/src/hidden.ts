@@ -55,6 +55,12 @@ export function isRemoved(state: State | undefined): boolean {
   return !!state?._deleted && Object.keys(state[HIDDEN]?.clock ?? {}).length === 0;
 }
 
+/** Whether the server has refused a document that it never had, so that only this device has it. */
+export function isRefused(state: State | undefined): boolean {
+  const { refused, clock = {} } = state?.[HIDDEN] ?? {};
+  return refused === true && Object.keys(clock).length === 0;
+}
+
 /** Whether the application would see no difference. What a deleted document once was makes none. */
 export function isSame(a: State, b: State): boolean {
   if (a._deleted || b._deleted) return !!a._deleted === !!b._deleted;

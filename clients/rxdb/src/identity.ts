@@ -9,13 +9,16 @@ import {
 
 const KEY = "syncflow";
 const CONTEXT = "OTHER";
-const SENT_MAX = 500;
+/** Operations whose effect no pull has shown. With more on their way at once, some would be unknown after a reload. */
+export const SENT_MAX = 500;
 
 /** An operation on its way. */
 export interface Sent {
   id: string;
   collection: string;
   docId: string;
+  /** This device's counter in its clock. */
+  counter?: number;
   /** It has what others wrote too, which the local document does not have yet. */
   isMerged?: boolean;
 }
@@ -34,6 +37,8 @@ interface Kept {
 /** Who this local database is for the server. It is removed together with the database. */
 export class Identity {
   #sent = new Map<string, Sent>();
+  /** Whether operations were settled that are still stored. */
+  #isStale = false;
 
   private constructor(readonly database: RxDatabase, private kept: Kept) {}
 
@@ -51,16 +56,20 @@ export class Identity {
 
   /** Notes operations before they are sent: the device may be switched off before the answer comes. */
   async sending(operations: readonly Sent[]): Promise<void> {
-    for (const { id, collection, docId, isMerged = false } of operations) {
-      this.#sent.set(id, { id, collection, docId, isMerged });
+    for (const { id, collection, docId, counter = 0, isMerged = false } of operations) {
+      this.#sent.set(id, { id, collection, docId, counter, isMerged });
     }
-    const sent = [...this.#sent.values()].slice(-SENT_MAX);
-    await this.#update((kept) => ({ ...kept, sent }));
+    await this.#store();
   }
 
   /** Forgets operations that had no effect, or whose effect a pull has shown. */
   settled(ids: Iterable<string>): void {
-    for (const id of ids) this.#sent.delete(id);
+    for (const id of ids) if (this.#sent.delete(id)) this.#isStale = true;
+  }
+
+  /** Stores what was settled, so that it is not taken for unsettled after a reload. */
+  async persist(): Promise<void> {
+    if (this.#isStale) await this.#store();
   }
 
   /**
@@ -68,7 +77,17 @@ export class Identity {
    * lacks. The client id would not say that: a copy of the database on another device has it too.
    */
   includes(operationId: string): boolean {
-    return this.#sent.get(operationId)?.isMerged === false;
+    const sent = this.#sent.get(operationId);
+    return sent !== undefined && !sent.isMerged;
+  }
+
+  /**
+   * Whether another operation on the same document has this counter, and may have been accepted. It is one of an answer
+   * that was lost. If the server takes the counter again, the operation never arrived, or the database was restored.
+   */
+  hasUsed(collection: string, docId: string, counter: number, operationId: string): boolean {
+    return [...this.#sent.values()].some((sent) =>
+      sent.collection === collection && sent.docId === docId && sent.id !== operationId && (sent.counter ?? 0) >= counter);
   }
 
   /** The operations on the documents of a collection that no pull has shown yet, by their documents. */
@@ -86,7 +105,8 @@ export class Identity {
    */
   async removed(collection: string, docIds: readonly string[]): Promise<void> {
     if (docIds.length === 0) return;
-    const more = docIds.map((docId) => ({ collection, docId }));
+    const known = new Set(this.removedOf(collection));
+    const more = docIds.filter((docId) => !known.has(docId)).map((docId) => ({ collection, docId }));
     await this.#update((kept) => ({ ...kept, removed: [...(kept.removed ?? []), ...more] }));
   }
 
@@ -107,6 +127,12 @@ export class Identity {
   async belongsTo(subject: string): Promise<boolean> {
     if (this.kept.subject === undefined) await this.#update((kept) => ({ subject, ...kept }));
     return this.kept.subject === subject;
+  }
+
+  async #store(): Promise<void> {
+    this.#isStale = false;
+    // Another push may note its operations while this one is written.
+    await this.#update((kept) => ({ ...kept, sent: [...this.#sent.values()].slice(-SENT_MAX) }));
   }
 
   /** Changes what is kept, on top of what another tab may have written meanwhile. */

@@ -2,6 +2,7 @@ import type { Change } from "@syncflow-server/client";
 import {
   getAssumedMasterState,
   getChangedDocumentsSince,
+  getHeightOfRevision,
   setCheckpoint,
   type RxCollection,
   type RxStorageInstanceReplicationState,
@@ -20,8 +21,22 @@ export interface LocalDocument {
   isDirty: boolean;
 }
 
+/** A part of the documents of a collection. */
+export interface Part {
+  ids: string[];
+  /** Where the next part begins. */
+  place: unknown;
+}
+
 /** Reads what the device has of a collection. */
 export class Local {
+  /**
+   * States that were pulled for documents with an edit that was not pushed. RxDB does not store them, because the server
+   * answers that push with the newest state. It has pulled a newer one if it stores such an answer late.
+   */
+  readonly skipped = new Map<string, State>();
+  #identifierHash: Promise<string> | undefined;
+
   constructor(
     readonly collection: RxCollection,
     /** The state of the replication; there is none before it starts. */
@@ -33,16 +48,23 @@ export class Local {
   }
 
   async find(ids: string[]): Promise<Map<string, State>> {
-    const found = await this.collection.storageInstance.findDocumentsById(ids, true);
-    return new Map(found.map((document) => [String((document as any)[this.idField]), plain(document)]));
+    return new Map((await this.#find(ids)).map((document) => [String(document[this.idField]), plain(document)]));
   }
 
   /** A document that is written meanwhile may have a newer state than the assumed one, never an older one. */
   async documents(ids: string[]): Promise<Map<string, LocalDocument>> {
-    const assumed = await getAssumedMasterState(this.#state(), ids);
-    const states = await this.find(ids);
-    return new Map([...states].map(([id, state]) => {
-      const master = assumed[id]?.docData as State | undefined;
+    const replication = this.#state();
+    this.#identifierHash ??= replication.input.hashFunction(replication.input.identifier);
+    const hash = await this.#identifierHash;
+    const assumed = await getAssumedMasterState(replication, ids);
+    return new Map((await this.#find(ids)).map((document) => {
+      const id = String(document[this.idField]);
+      const state = plain(document);
+      // RxDB stores what it assumes after a pulled document, and not at all if it only pulls.
+      const { o: origin } = document._meta;
+      const isPulled = origin?.hash === hash && origin._rev === getHeightOfRevision(document._rev);
+      const isKnown = isPulled || (replication.skipStoringPullMeta && state[HIDDEN] !== undefined);
+      const master = isKnown ? state : (assumed[id]?.docData as State | undefined);
       return [id, { id, state, assumed: master, isDirty: !master || !isSame(master, state) }];
     }));
   }
@@ -52,17 +74,12 @@ export class Local {
     return documents.length === 0;
   }
 
-  /** All documents, deleted ones too, in parts. */
-  async *all(): AsyncGenerator<LocalDocument[]> {
-    let checkpoint: any;
-    for (;;) {
-      const { collection } = this;
-      const found = await getChangedDocumentsSince(collection.storageInstance as any, SCAN_DOCUMENTS, checkpoint);
-      if (found.documents.length === 0) return;
-      checkpoint = found.checkpoint;
-      const ids = found.documents.map((document) => String((document as any)[this.idField]));
-      yield [...(await this.documents(ids)).values()];
-    }
+  /** A part of all documents, deleted ones too, or nothing at the end. */
+  async part(place: unknown): Promise<Part | undefined> {
+    const storage = this.collection.storageInstance as any;
+    const { documents, checkpoint } = await getChangedDocumentsSince<any, any>(storage, SCAN_DOCUMENTS, place);
+    if (documents.length === 0) return undefined;
+    return { ids: documents.map((document: any) => String(document[this.idField])), place: checkpoint };
   }
 
   /** The document that a change leads to, completed from what is known of it if the change deletes it. */
@@ -82,6 +99,10 @@ export class Local {
   /** Stores a checkpoint that came without documents, which RxDB does not. */
   async storeCheckpoint(checkpoint: { cursor: string; log: string }): Promise<void> {
     await setCheckpoint(this.#state(), "down", checkpoint);
+  }
+
+  async #find(ids: string[]): Promise<any[]> {
+    return this.collection.storageInstance.findDocumentsById(ids, true);
   }
 
   #state(): RxStorageInstanceReplicationState<any> {

@@ -23,6 +23,8 @@ export interface PullerContext {
   local: Local;
   recovery: Recovery;
   collection: string;
+  /** Whether the device pushes. Otherwise it has nothing to bring back. */
+  pushes: boolean;
   /** The server counts the progress of one cursor of a client. */
   countsProgress: boolean;
   signal: AbortSignal;
@@ -67,7 +69,6 @@ export class Puller {
       const request = { cursor, collections: [collection], limit: batchSize, countsProgress, signal };
       for await (const page of client.pull(request)) {
         documents.push(...(await recovery.confirm(await this.states(page.operations))));
-        await identity.toldOf(collection, page.operations.map(({ docId }) => docId));
         cursor = page.cursor;
         if (documents.length >= batchSize) break;
         // A restored database may still know the cursor of a device that had not pulled its own writes.
@@ -101,9 +102,9 @@ export class Puller {
     if (reason === "reset") this.#log = crypto.randomUUID();
     this.#found = [];
     this.#moved = undefined;
-    const { recovery, resync } = this.context;
+    const { pushes, recovery, resync } = this.context;
     this.#removed = this.context.identity.removedOf(this.context.collection);
-    this.#restart = new Restart(recovery, reason, (changes) => this.states(changes), resync);
+    this.#restart = new Restart(recovery, pushes || reason === "view" ? reason : "start", (changes) => this.states(changes), resync);
     return this.#restart;
   }
 
@@ -129,7 +130,8 @@ export class Puller {
   }
 
   async #end(from: string | null, to: string, documents: State[]): Promise<Pulled> {
-    const { local } = this.context;
+    const { identity, local } = this.context;
+    await identity.persist();
     if (documents.length === 0 && to !== from) {
       this.#moved = { from, to };
       // Only if RxDB has stored all that came before.

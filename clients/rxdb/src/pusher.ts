@@ -1,4 +1,4 @@
-import { type Base, type Conflict, type Edit, successor, type SyncflowClient } from "@syncflow-server/client";
+import { type Base, type Conflict, type Edit, type PushResult, relate, successor, type SyncflowClient } from "@syncflow-server/client";
 import { deepEqual, type RxReplicationWriteToMasterRow } from "rxdb/plugins/core";
 import { baseOf, changedKeys, contentOf, HIDDEN, hiddenOf, isSame, type State } from "./hidden.js";
 import type { Identity } from "./identity.js";
@@ -33,6 +33,7 @@ export interface PusherContext {
 /** RxDB's push handler: returns the server's state of each document that is in conflict. */
 export async function push(context: PusherContext, rows: RxReplicationWriteToMasterRow<any>[]): Promise<State[]> {
   await refresh(context, rows);
+  const newer = skippedBy(context, rows);
   // A conflict that was resolved for the server's state needs no write.
   const changed = rows.filter(({ assumedMasterState: assumed, newDocumentState: fork }) =>
     !assumed || assumed[HIDDEN]?.refused || !isSame(assumed, fork));
@@ -40,16 +41,25 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
   let open: Write[] = changed
     .map((row) => ({ row, id: String(row.newDocumentState[context.idField]) }))
     .sort((a, b) => Number(!!b.row.newDocumentState._deleted) - Number(!!a.row.newDocumentState._deleted));
-  const masters: State[] = [];
+  const masters: State[] = [...newer];
   for (let round = 0; open.length > 0; round++) {
     const again: Write[] = [];
     const log = context.log();
     const edits = open.map((write) => editOf(context, write, log));
-    await context.identity.sending(edits);
-    const result = await context.client.push(edits, { signal: context.signal });
+    const { clientId } = context.client;
+    const counters = edits.map(({ base, vectorClock: given }) =>
+      given?.[clientId] ?? (base?.vectorClock[clientId] ?? 0) + 1);
+    await context.identity.sending(edits.map((edit, index) => ({ ...edit, counter: counters[index]! })));
+    const result = await pushAll(context, edits);
     context.identity.settled([...result.conflicts, ...result.refused].map(({ id }) => id));
-    for (const { index, base } of result.accepted) {
-      note(open[index], { [HIDDEN]: hiddenOf(base, edits[index]?.vectorClock ? undefined : log) });
+    const resolved = new Set(result.resolved.map(({ id }) => id));
+    for (const { index, id, base } of result.accepted) {
+      const write = open[index];
+      // Others may have an operation with the same counter from before a restore. They would take this one for seen.
+      if (write && !resolved.has(id) && context.identity.hasUsed(context.collection, write.id, counters[index]!, id)) {
+        again.push({ ...write, rebased: base });
+      }
+      note(write, { [HIDDEN]: hiddenOf(base, edits[index]?.vectorClock ? undefined : log) });
     }
     for (const { index, fields, message } of result.refused) {
       const write = open[index];
@@ -59,6 +69,9 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
       context.report.refused.next({ document: write.row.newDocumentState, fields, message });
     }
     const removed = result.conflicts.filter(({ current }) => !current).map(({ index }) => open[index]?.id ?? "");
+    // A later document under this id is not made from earlier operations.
+    const earlier = context.identity.sentOf(context.collection);
+    for (const id of removed) context.identity.settled(earlier.get(id) ?? []);
     await context.identity.removed(context.collection, removed);
     for (const conflict of result.conflicts) {
       const write = open[conflict.index];
@@ -79,6 +92,32 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
   return masters;
 }
 
+/** Pushes edits. If a tenant may not keep more, the deletes go first: they make room. */
+async function pushAll({ client, signal }: PusherContext, edits: readonly Edit[]): Promise<PushResult> {
+  try {
+    return await client.push(edits, { signal });
+  } catch (error) {
+    const deletes = edits.filter(({ type }) => type === "delete");
+    const isFull = (error as { status?: number }).status === 507;
+    if (!isFull || deletes.length === 0 || deletes.length === edits.length) throw error;
+    await client.push(deletes, { signal });
+    // Those that were accepted have taken effect under their ids.
+    return client.push(edits, { signal });
+  }
+}
+
+/** Newer states that RxDB left out, of documents that it takes for resolved. */
+function skippedBy({ idField, local }: PusherContext, rows: RxReplicationWriteToMasterRow<any>[]): State[] {
+  return rows.flatMap(({ assumedMasterState: assumed, newDocumentState: fork }) => {
+    const id = String(fork[idField]);
+    const skipped = local.skipped.get(id);
+    if (!skipped || !assumed || assumed[HIDDEN]?.refused || !isSame(assumed, fork)) return [];
+    local.skipped.delete(id);
+    const isNewer = relate(assumed[HIDDEN]?.clock ?? {}, skipped[HIDDEN]?.clock ?? {}) === "happens-before";
+    return isNewer ? [skipped] : [];
+  });
+}
+
 /**
  * Replaces states that are not the newest any more. RxDB collects what it pushes while another push is under way. A
  * document that is pulled meanwhile would be put back to what it was: RxDB hands over its old state as an edit of the
@@ -88,8 +127,9 @@ async function refresh({ local, idField }: PusherContext, rows: RxReplicationWri
   const documents = await local.documents(rows.map(({ newDocumentState }) => String(newDocumentState[idField])));
   for (const row of rows) {
     const document = documents.get(String(row.newDocumentState[idField]));
-    if (!document || deepEqual(document.state, row.newDocumentState)) continue;
+    if (!document) continue;
     if (document.assumed) row.assumedMasterState = document.assumed;
+    if (deepEqual(document.state, row.newDocumentState)) continue;
     // RxDB keeps this object, so it is changed in place.
     for (const key of Object.keys(row.newDocumentState)) delete row.newDocumentState[key];
     Object.assign(row.newDocumentState, document.isDirty ? document.state : document.assumed);
@@ -108,7 +148,8 @@ function editOf({ client, collection }: PusherContext, write: Write, log: string
   const { row, id, rebased } = write;
   const fork = row.newDocumentState as State;
   const assumed = row.assumedMasterState as State | undefined;
-  const base = rebased ?? baseOf(assumed);
+  // A device that only pulled so far has noted no assumed state. The document says what it was made from.
+  const base = rebased ?? baseOf(assumed ?? fork);
   const isOfLog = rebased !== undefined || assumed?.[HIDDEN]?.log === log;
   const edit: Omit<Edit, "type"> & { id: string } = { id: crypto.randomUUID(), collection, docId: id, base };
   // A revision of another log says nothing, but clocks hold in every log.
@@ -126,7 +167,7 @@ function mayReplace({ identity }: PusherContext, { row }: Write, { current, rela
   // The answer to an earlier push was lost, so the device does not know of its own write. This one is made after it.
   const isOwn = identity.includes(current.operationId);
   // A document with a fixed id was deleted before this device began, which therefore never got the tombstone.
-  const isOldTombstone = !row.assumedMasterState && current.deleted;
+  const isOldTombstone = !row.assumedMasterState && !baseOf(row.newDocumentState) && current.deleted;
   return isOwn || isOldTombstone ? { rev: current.rev, vectorClock: current.vectorClock } : undefined;
 }
 

@@ -64,13 +64,24 @@ export class Recovery {
         vectorClock: push.clock,
       };
       // The local document stays as it is if it is dirty. It must not replace what was merged into this operation.
-      await identity.sending([{ ...edit, id, isMerged: push.state !== document.state }]);
-      const { accepted, refused, conflicts } = await client.push([edit], { signal, strict: push.isNew });
+      const counter = push.clock[client.clientId] ?? 0;
+      await identity.sending([{ ...edit, id, counter, isMerged: push.state !== document.state }]);
+      const result = await client.push([edit], { signal, strict: push.isNew }).catch((error) => {
+        // A user that may not write takes what the server has.
+        if ((error as { status?: number }).status === 403) return undefined;
+        throw error;
+      });
+      if (!result) {
+        identity.settled([id]);
+        return current ? [current] : [];
+      }
+      const { accepted, refused, conflicts } = result;
       if (accepted.length > 0) return [];
       identity.settled([id]);
       const [conflict] = conflicts;
       for (const { fields, message } of refused) report.refused.next({ document: push.state, fields, message });
-      if (!conflict?.current) return current ? [current] : [];
+      if (!conflict) return current ? [current] : [];
+      if (!conflict.current) return [current ?? removed(document)];
       current = this.#stateOf(conflict, document);
       // Their state includes ours.
       if (conflict.relation === "happens-before" || attempt >= RESOLUTIONS_MAX) return [current];
@@ -91,11 +102,19 @@ export class Recovery {
   async confirm(states: State[]): Promise<State[]> {
     const { identity, local, client, collection } = this.context;
     const sent = identity.sentOf(collection.name);
-    if (sent.size === 0) return states;
-    const mine = await local.documents(states.map((state) => String(state[local.idField])).filter((id) => sent.has(id)));
+    const ids = states.map((state) => String(state[local.idField]));
+    const mine = await local.documents(ids);
+    await identity.toldOf(collection.name, ids.filter((id) => !mine.get(id)?.isDirty));
     const taken: State[] = [];
     for (const state of states) {
-      const document = mine.get(String(state[local.idField]));
+      const id = String(state[local.idField]);
+      const document = mine.get(id);
+      if (document?.isDirty) local.skipped.set(id, state);
+      else local.skipped.delete(id);
+      if (!sent.has(id)) {
+        taken.push(state);
+        continue;
+      }
       const pushed = baseOf(document?.assumed)?.vectorClock[client.clientId] ?? 0;
       // An edit that is not accepted yet is pushed again by itself.
       const isLost = document && !document.isDirty && (state[HIDDEN]?.clock[client.clientId] ?? 0) < pushed;
@@ -114,9 +133,12 @@ export class Recovery {
     for (const document of (await local.documents([...sent.keys()])).values()) {
       const clock = baseOf(document.assumed)?.vectorClock;
       if (document.isDirty || !clock || isRemoved(document.assumed)) continue;
+      const states = await this.bringBack(document, clock, undefined);
       identity.settled(sent.get(document.id) ?? []);
-      taken.push(...(await this.bringBack(document, clock, undefined)));
+      taken.push(...states);
     }
+    // The user may write these and not see them, or could not see them for a moment: a restart finds out.
+    await identity.removed(collection.name, taken.filter(isRemoved).map((state) => String(state[local.idField])));
     return taken;
   }
 
@@ -144,6 +166,11 @@ export class Recovery {
     if (current.deleted || current.data === null) return { ...document.state, ...rest, _deleted: true };
     return { ...current.data, ...rest, _deleted: false };
   }
+}
+
+/** The document after it has left this device, because its user may not see it. */
+export function removed(document: LocalDocument): State {
+  return { ...gone(document), [HIDDEN]: { rev: 0, clock: {} } };
 }
 
 /** The document, deleted. */

@@ -6,6 +6,7 @@ import { type Observable, Subject } from "rxjs";
 import { prepareConflictHandler } from "./conflicts.js";
 import { Connection } from "./connection.js";
 import { HIDDEN } from "./hidden.js";
+import { SENT_MAX } from "./identity.js";
 import { Local } from "./local.js";
 import { type Checkpoint, Puller } from "./puller.js";
 import { push } from "./pusher.js";
@@ -66,7 +67,7 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
   const end = new AbortController();
   const { signal } = end;
   const wake = new Subject<"RESYNC">();
-  const turns = new Turns();
+  const turns = new Turns(Math.max(1, Math.floor(SENT_MAX / batchSize)));
   let open: () => void = () => undefined;
   /** A device that pushed before its first cursor would miss tombstones; one that missed a reset would overwrite. */
   const pulledOnce = new Promise<void>((resolve) => (open = resolve));
@@ -85,7 +86,9 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
     };
     const recovery = new Recovery({ ...common, collection: untyped });
     const countsProgress = connection.isFirst(end);
-    const puller = new Puller({ ...common, recovery, collection: collection.name, countsProgress, pulled });
+    const puller = new Puller({
+      ...common, recovery, collection: collection.name, pushes: options.push !== false, countsProgress, pulled,
+    });
     const log = () => puller.log;
     return { puller, pusher: { ...common, log, collection: collection.name, idField: local.idField } };
   });
@@ -105,7 +108,11 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
     handler: async (rows: any[]) => {
       const { pusher } = await prepared;
       await pulledOnce;
-      const masters = await turns.push(() => push(pusher, rows));
+      const masters = await turns.push(() => push(pusher, rows)).catch((error) => {
+        // RxDB tries again after a while, and delays all pulls until then. They need not wait.
+        replication.internalReplicationState?.events.active.up.next(false);
+        throw error;
+      });
       void connection.wakeups.then((wakeups) => {
         wakeups.active();
         // A stream tells of own commits too.

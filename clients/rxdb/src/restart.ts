@@ -1,6 +1,6 @@
 import type { Change } from "@syncflow-server/client";
-import { baseOf, HIDDEN, isRemoved, type State } from "./hidden.js";
-import type { LocalDocument } from "./local.js";
+import { baseOf, HIDDEN, isRefused, isRemoved, type State } from "./hidden.js";
+import type { LocalDocument, Part } from "./local.js";
 import { gone, type Recovery } from "./recovery.js";
 
 /**
@@ -16,7 +16,9 @@ import { gone, type Recovery } from "./recovery.js";
 export class Restart {
   cursor: string | null = null;
   #hasMore = true;
-  #rest: AsyncGenerator<LocalDocument[]> | undefined;
+  #place: unknown;
+  /** The documents that are looked at, also again if that fails. */
+  #part: Part | undefined;
   #isDone = false;
   readonly #seen = new Set<string>();
 
@@ -35,12 +37,18 @@ export class Restart {
   /** The next documents to store. */
   async next(batchSize: number): Promise<State[]> {
     if (this.#hasMore) return this.#page(batchSize);
-    this.#rest ??= this.recovery.context.local.all();
-    const { value } = await this.#rest.next();
-    if (value) return this.#absent(value.filter(({ id }: LocalDocument) => !this.#seen.has(id)));
-    this.#isDone = true;
-    if (this.reason === "reset") this.resync();
-    return [];
+    const { local } = this.recovery.context;
+    this.#part ??= await local.part(this.#place);
+    if (!this.#part) {
+      this.#isDone = true;
+      if (this.reason === "reset") this.resync();
+      return [];
+    }
+    const documents = await local.documents(this.#part.ids.filter((id) => !this.#seen.has(id)));
+    const taken = await this.#absent([...documents.values()]);
+    this.#place = this.#part.place;
+    this.#part = undefined;
+    return taken;
   }
 
   /** Takes a page of the server, except what the device knows better. */
@@ -62,7 +70,7 @@ export class Restart {
     for (const document of documents) {
       const ours = baseOf(document.assumed)?.vectorClock;
       // The server has never had it and gets it in an ordinary push, or it is not this device's to bring back.
-      if (!ours || isRemoved(document.assumed)) continue;
+      if (!ours || isRemoved(document.assumed) || isRefused(document.assumed)) continue;
       if (this.reason === "reset") taken.push(...(await this.recovery.bringBack(document, ours, gone(document))));
       else if (!document.isDirty && !document.state._deleted) {
         // Others may still see the document. A later write of this device under its id has not seen what they have.

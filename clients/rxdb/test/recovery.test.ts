@@ -1,0 +1,189 @@
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { Server, until } from "@syncflow-server/test-support";
+import { converge, Device, type Settings } from "./device.js";
+
+/** What becomes of a request: an answer in place of the server's, or nothing. */
+type Intercept = (path: string, body: any) => Response | undefined;
+
+let server: Server;
+let devices: Device[] = [];
+let tenants = 0;
+
+before(async () => {
+  server = await Server.start({ auth: true });
+});
+afterEach(async () => {
+  for (const device of devices) await device.database.remove();
+  devices = [];
+});
+after(() => server.close());
+
+async function open(tenant: string, intercept: Intercept, options: Settings["options"] = {}): Promise<Device> {
+  const device: Device = await Device.prepare(server, {
+    tenant,
+    options: {
+      compressFromBytes: Infinity,
+      ...options,
+      fetch: async (url, init) => {
+        const path = String(url).replace("http://syncflow.test", "");
+        const answer = intercept(path, typeof init?.body === "string" ? JSON.parse(init.body) : undefined);
+        return answer ?? device.network.fetch(url, init);
+      },
+    },
+  });
+  devices.push(device);
+  device.replicate();
+  return device;
+}
+
+const newTenant = () => `recovery-${tenants++}`;
+const upsert = (device: Device, id: string, a: string) => device.notes.incrementalUpsert({ id, title: "note", a });
+const failure = (status: number, error = "test") => Response.json({ error, message: error }, { status });
+const gone = (reason: "reset" | "view") => Response.json({ error: "Cursor gone", message: "gone", reason }, { status: 410 });
+const pushedBy = (device: Device) =>
+  device.network.seen.filter(({ path }) => path === "/operations").flatMap(({ body }) => body.operations);
+
+test("an error in the middle of a reset leaves no document out", async () => {
+  const tenant = newTenant();
+  let isRestored = false;
+  let errors = 1;
+  const a = await open(tenant, (path, body) => {
+    if (!isRestored || path !== "/operations" || body.strict || errors-- <= 0) return undefined;
+    return failure(500);
+  });
+  await upsert(a, "kept", "1");
+  await a.inSync();
+  await server.backUp();
+  for (const id of ["lost-1", "lost-2", "lost-3"]) await upsert(a, id, "1");
+  await a.inSync();
+  await server.restore();
+  isRestored = true;
+  await a.inSync();
+  assert.deepEqual([...(await server.documents("notes", tenant)).keys()].sort(), ["kept", "lost-1", "lost-2", "lost-3"]);
+});
+
+test("a document that the server refused stays on the device over a restart", async () => {
+  const tenant = newTenant();
+  let isGone = false;
+  const a = await open(tenant, (path, body) => {
+    if (path !== "/changes" || !isGone || body.cursor === null) return undefined;
+    isGone = false;
+    return gone("view");
+  });
+  const poison = "x".repeat(280);
+  await upsert(a, "good", "1");
+  await upsert(a, poison, "1");
+  await until("the report", () => a.refused.length === 1);
+  isGone = true;
+  await until("the restart", () => {
+    a.replication.reSync();
+    return !isGone;
+  });
+  await upsert(a, "good", "2");
+  await until("it goes on", async () => (await server.documents("notes", tenant)).get("good")?.["a"] === "2");
+  assert.deepEqual([...(await a.content()).keys()].sort(), ["good", poison]);
+});
+
+test("what a pull has shown is not pushed again after a reload", async () => {
+  const tenant = newTenant();
+  const a = await open(tenant, () => undefined);
+  await upsert(a, "one", "1");
+  await a.inSync();
+  await until("the pull has shown it", () => a.network.seen.some(({ path, answer }) =>
+    path === "/changes" && answer.operations.some(({ docId }: any) => docId === "one")));
+  await a.replication.awaitInSync();
+  const before = pushedBy(a).length;
+  await a.reload();
+  await a.inSync();
+  await upsert(a, "two", "1");
+  await a.inSync();
+  assert.deepEqual(pushedBy(a).slice(before).map(({ docId }) => docId), ["two"]);
+});
+
+test("a device that only pulled may write later, and builds on what it has pulled", async () => {
+  const tenant = newTenant();
+  const b = await open(tenant, () => undefined);
+  await upsert(b, "one", "1");
+  await b.inSync();
+  const a = await open(tenant, () => undefined, { push: false });
+  await until("a has it", async () => (await a.content()).has("one"));
+  await a.close();
+  await a.openDatabase();
+  a.settings.options = { ...a.settings.options, push: true };
+  a.replicate();
+  await (await a.notes.findOne("one").exec(true)).incrementalPatch({ a: "2" });
+  await converge(a, b);
+  assert.equal((await b.content()).get("one")?.a, "2");
+  assert.deepEqual(a.conflicts, []);
+});
+
+test("on a device that only pulls, a document leaves that its user may not see any more", async () => {
+  const tenant = newTenant();
+  const b = await open(tenant, () => undefined);
+  await upsert(b, "one", "1");
+  await b.inSync();
+  let isHidden = false;
+  let isGone = false;
+  const a = await open(tenant, (path, body) => {
+    if (path !== "/changes" || !isHidden) return undefined;
+    if (body.cursor !== null && !isGone) {
+      isGone = true;
+      return gone("view");
+    }
+    return Response.json({ operations: [], conflicts: [], cursor: "l.0.0~other", hasMore: false });
+  }, { push: false });
+  await until("a has it", async () => (await a.content()).has("one"));
+  isHidden = true;
+  await until("it has left", async () => {
+    a.replication.reSync();
+    return (await a.content()).size === 0;
+  });
+  assert.equal((await server.documents("notes", tenant)).size, 1);
+});
+
+test("a push that is refused for good does not hold up pulls, and deletes make room in a full tenant", async () => {
+  const tenant = newTenant();
+  let isFull = false;
+  const a = await open(tenant, (path, body) => {
+    if (path !== "/operations" || !isFull) return undefined;
+    return body.operations.every(({ type }: any) => type === "delete") ? undefined : failure(507, "tenant_full");
+  });
+  await upsert(a, "one", "1");
+  await a.inSync();
+  isFull = true;
+  await upsert(a, "two", "1");
+  await until("the error", () => a.errors.length > 0);
+  const b = await open(tenant, () => undefined);
+  await upsert(b, "three", "1");
+  await until("a has what b wrote", async () => (await a.content()).has("three"));
+  isFull = false;
+  await converge(a, b);
+  // Both are in one push.
+  a.network.online = false;
+  await a.close();
+  await a.openDatabase();
+  await upsert(a, "four", "1");
+  await (await a.notes.findOne("one").exec(true)).remove();
+  isFull = true;
+  a.network.online = true;
+  a.replicate();
+  await until("the delete is there", async () => !(await server.documents("notes", tenant)).has("one"));
+  isFull = false;
+  await converge(a, b);
+  assert.ok((await b.content()).has("four"));
+});
+
+test("a token function that never answers does not stop the device", async () => {
+  const tenant = newTenant();
+  let calls = 0;
+  const token = async () => {
+    // The application's request hangs on a dead network.
+    if (calls++ === 0) await new Promise(() => undefined);
+    return server.token({ tenant });
+  };
+  const a = await open(tenant, () => undefined, { token, attemptMaxMs: 200 });
+  await upsert(a, "one", "1");
+  await a.inSync();
+  assert.ok(calls > 1);
+});
