@@ -24,6 +24,11 @@ impl Labels {
         self.0.extend(others.0);
     }
 
+    /// Whether there is a label of this name.
+    pub(super) fn have(&self, name: &str) -> bool {
+        self.0.iter().any(|label| label.strip_prefix(name).is_some_and(|value| value.starts_with(':')))
+    }
+
     /// Whether both have a label in common.
     #[must_use]
     pub fn intersects(&self, other: &Self) -> bool {

@@ -6,7 +6,7 @@ use twox_hash::XxHash64;
 
 use super::labels::{FormerLabels, Labels};
 use super::principal::{Principal, Role};
-use super::table::{Right, Table, is_general};
+use super::table::{Holder, Right, Table, is_general};
 use crate::core::document::fields::DataOfDocument;
 use crate::core::json::Object;
 use crate::core::names::Collection;
@@ -92,6 +92,16 @@ impl View {
     pub fn permits_in_general(&self, right: Right, collection: &Collection) -> bool {
         let (Some(rules), Some(holder)) = (&self.rules, &self.holder) else { return true };
         rules.holders(right, collection).iter().any(|of| is_general(of, holder.role))
+    }
+
+    /// Whether the principal has a right to some documents of a collection: to all, or to those with one of its labels.
+    #[must_use]
+    pub(crate) fn permits_some(&self, right: Right, collection: &Collection) -> bool {
+        let (Some(rules), Some(holder)) = (&self.rules, &self.holder) else { return true };
+        rules.holders(right, collection).iter().any(|of| match of {
+            Holder::Label(name) => holder.labels.have(name),
+            of => is_general(of, holder.role),
+        })
     }
 
     /// Whether the principal may see the tombstone of a document, because it could see the document until the end.

@@ -1,6 +1,7 @@
 mod based;
 mod orders;
 mod resolving;
+mod rights;
 
 use super::*;
 use crate::core::clock::VectorClock;

@@ -3,10 +3,12 @@
 mod changed;
 mod resolving;
 mod revisions;
+mod rights;
 
 use std::collections::{HashMap, HashSet};
 
 use self::changed::{Based, Last, State, Step, Totals, Undo, Working, conflict_relation, signed};
+use self::rights::{Rights, permits_step};
 use super::base::{Derived, Written, credible_max, derive};
 use super::batch::{Batch, DocumentWrite, Resolution};
 use super::claims::Owners;
@@ -14,12 +16,8 @@ use super::content::NoDocument;
 use super::outcome::{
     Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Reached, Refused, Snapshot,
 };
-use crate::core::access::View;
-use crate::core::access::labels::FormerLabels;
-use crate::core::access::rules::Right;
 use crate::core::decide::quota::Usage;
 use crate::core::document::Document;
-use crate::core::document::fields::DataOfDocument;
 use crate::core::names::{DocumentKey, OperationId, Subject};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation};
@@ -59,15 +57,6 @@ pub(super) struct WorkingSet<'a> {
     /// The bytes of the resolutions of earlier pushes.
     resolutions_before: usize,
     now_ms: UnixMs,
-}
-
-/// The rights of a push's author to a document as it is.
-#[derive(Clone, Copy)]
-struct Rights {
-    /// Whether the author may see it. If there is neither a document nor a tombstone, there is nothing to hide.
-    sees: bool,
-    /// Whether the author may change it, which needs the right to see it.
-    changes: bool,
 }
 
 impl<'a> WorkingSet<'a> {
@@ -304,20 +293,16 @@ impl<'a> WorkingSet<'a> {
         };
         let labels = working.labels(view, &operation.key);
         let former = &working.now.former_labels;
-        let former_labels =
-            if view.has_rules() { former.after_write(labels_before.as_ref(), labels.as_ref()) } else { former.clone() };
+        let former_labels = if view.has_rules() {
+            // The holders of the labels of data below a tombstone may see the tombstone.
+            let labels_below = step.moved_below().map(|data| view.labels_of_data(&operation.key.collection, data));
+            former.after_write(labels_before.or(labels_below).as_ref(), labels.as_ref())
+        } else {
+            former.clone()
+        };
         let are_few = former_labels.lost_len() <= FORMER_LABELS_MAX_ENTRIES;
-        let permits =
-            |right, data: &DataOfDocument<'_, '_>| view.permits_content(right, &operation.key.collection, data);
         let is_permitted = (are_few || view.may_do_everything())
-            && match working.content.data() {
-                Some(data) => {
-                    let right = if was_live { Right::Write } else { Right::Create };
-                    permits(right, &data) && (!step.has_recovered() || permits(Right::Write, &data))
-                }
-                // A tombstone says nothing about who may see it, unless there was a document before.
-                None => was_live || view.permits_in_general(Right::Create, &operation.key.collection),
-            };
+            && permits_step(view, &operation.key.collection, &step, (was_live, revives), working.content.data());
         let index = self.operations.len();
         let Step { memory, resolution } = step;
         let (outcome, kept) = match &resolution {
@@ -359,39 +344,6 @@ impl<'a> WorkingSet<'a> {
     /// Whether an operation has taken effect.
     fn is_known(&self, operation: &Operation) -> bool {
         self.snapshot.known.contains(&operation.id) || self.applied.contains(&operation.id)
-    }
-
-    /// The rights of the author of a push to a document as it is now. They are found once for each state, because it
-    /// takes a pass over the document.
-    fn rights(&mut self, view: &View, key: &'a DocumentKey) -> Rights {
-        if view.may_do_everything() {
-            return Rights { sees: true, changes: true };
-        }
-        if let Some(rights) = self.rights.get(key) {
-            return *rights;
-        }
-        let collection = &key.collection;
-        let of_tombstone = |former: &FormerLabels| {
-            let sees = view.permits_tombstone(collection, former);
-            Rights { sees, changes: sees }
-        };
-        let of_data = |data: &DataOfDocument<'_, '_>| {
-            let sees = view.permits_content(Right::Read, collection, data);
-            Rights { sees, changes: sees && view.permits_content(Right::Write, collection, data) }
-        };
-        let rights = match (self.documents.get(key), self.snapshot.documents.get(key)) {
-            (Some(working), _) => match working.content.data() {
-                Some(data) => of_data(&data),
-                None => of_tombstone(&working.now.former_labels),
-            },
-            (None, Some(document)) => match &document.data {
-                Some(data) => of_data(&DataOfDocument::Text(data)),
-                None => of_tombstone(&document.former_labels),
-            },
-            (None, None) => Rights { sees: true, changes: true },
-        };
-        self.rights.insert(key, rights);
-        rights
     }
 
     /// The conflict of an operation with its document as it is now, if there is one. `has_seen` says whether the author

@@ -89,6 +89,8 @@ pub(super) struct Settled {
     pub(super) outcome: Outcome,
     /// The object that the log keeps beside it.
     pub(super) kept: Option<Object>,
+    /// The data that were kept of a tombstone, if these are back or still kept.
+    pub(super) below: Option<Object>,
     pub(super) has_recovered: bool,
 }
 
@@ -96,6 +98,17 @@ impl Step {
     /// Whether it brings data back that were deleted.
     pub(super) fn has_recovered(&self) -> bool {
         self.resolution.as_ref().is_some_and(|settled| settled.has_recovered)
+    }
+
+    /// The data that were kept of a tombstone, if these are back or still kept.
+    pub(super) fn below(&self) -> Option<&Object> {
+        self.resolution.as_ref()?.below.as_ref()
+    }
+
+    /// The data that are kept of a tombstone now, if they were others before.
+    pub(super) fn moved_below(&self) -> Option<&Object> {
+        let (before, after) = (self.below()?, &self.memory.as_ref()?.gone.as_ref()?.data);
+        (before != after).then_some(after)
     }
 }
 

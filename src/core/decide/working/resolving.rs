@@ -72,9 +72,10 @@ impl<'a> WorkingSet<'a> {
         let memory = Memory { stamps: settled.stamps, gone: settled.gone };
         let kept = to_stored(record.as_ref(), memory.gone.as_ref());
         let has_recovered = settled.has_recovered;
+        let below = found.present.gone.filter(|_| has_recovered || memory.gone.is_some()).map(|gone| gone.data);
         Ok(Some(Step {
             memory: Some(Arc::new(memory)),
-            resolution: Some(Settled { operation: resolution, outcome, kept, has_recovered }),
+            resolution: Some(Settled { operation: resolution, outcome, kept, below, has_recovered }),
         }))
     }
 
@@ -99,6 +100,7 @@ impl<'a> WorkingSet<'a> {
                 },
                 outcome: Outcome::Applied,
                 kept: None,
+                below: None,
                 has_recovered: false,
             }),
         };

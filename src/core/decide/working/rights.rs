@@ -1,0 +1,84 @@
+//! The rights of the author of a push, in the course of a decision.
+
+use super::WorkingSet;
+use super::changed::Step;
+use crate::core::access::View;
+use crate::core::access::labels::FormerLabels;
+use crate::core::access::rules::Right;
+use crate::core::document::fields::DataOfDocument;
+use crate::core::names::{Collection, DocumentKey};
+
+/// The rights of a push's author to a document as it is.
+#[derive(Clone, Copy)]
+pub(super) struct Rights {
+    /// Whether the author may see it. If there is neither a document nor a tombstone, there is nothing to hide.
+    pub(super) sees: bool,
+    /// Whether the author may change it, which needs the right to see it.
+    pub(super) changes: bool,
+}
+
+impl<'a> WorkingSet<'a> {
+    /// The rights of the author of a push to a document as it is now. They are found once for each state, because it
+    /// takes a pass over the document.
+    pub(super) fn rights(&mut self, view: &View, key: &'a DocumentKey) -> Rights {
+        if view.may_do_everything() {
+            return Rights { sees: true, changes: true };
+        }
+        if let Some(rights) = self.rights.get(key) {
+            return *rights;
+        }
+        let collection = &key.collection;
+        let of_tombstone = |former: &FormerLabels| {
+            let sees = view.permits_tombstone(collection, former);
+            Rights { sees, changes: sees }
+        };
+        let of_data = |data: &DataOfDocument<'_, '_>| {
+            let sees = view.permits_content(Right::Read, collection, data);
+            Rights { sees, changes: sees && view.permits_content(Right::Write, collection, data) }
+        };
+        let rights = match (self.documents.get(key), self.snapshot.documents.get(key)) {
+            (Some(working), _) => match working.content.data() {
+                Some(data) => of_data(&data),
+                None => of_tombstone(&working.now.former_labels),
+            },
+            (None, Some(document)) => match &document.data {
+                Some(data) => of_data(&DataOfDocument::Text(data)),
+                None => of_tombstone(&document.former_labels),
+            },
+            (None, None) => Rights { sees: true, changes: true },
+        };
+        self.rights.insert(key, rights);
+        rights
+    }
+}
+
+/// Whether the author of a step may leave a document like this. The author may see what was there before: a document,
+/// a tombstone, or nothing.
+///
+/// **Law.** *Data below a tombstone are changed and brought back by those alone who may see and change them.*
+pub(super) fn permits_step(
+    view: &View,
+    collection: &Collection,
+    step: &Step,
+    (was_live, was_tombstone): (bool, bool),
+    data: Option<DataOfDocument<'_, '_>>,
+) -> bool {
+    let permits = |right, data: &DataOfDocument<'_, '_>| view.permits_content(right, collection, data);
+    let below = step.below().map(DataOfDocument::Text);
+    if below.as_ref().is_some_and(|below| !(permits(Right::Read, below) && permits(Right::Write, below))) {
+        return false;
+    }
+    match data {
+        Some(data) => {
+            let right = if was_live { Right::Write } else { Right::Create };
+            permits(right, &data) && (!step.has_recovered() || permits(Right::Write, &data))
+        }
+        None if was_live || below.is_some() => true,
+        // It does not say which document it was, so any right to change or create documents is enough.
+        None if was_tombstone => {
+            [Right::Write, Right::Create].iter().any(|right| view.permits_some(*right, collection))
+        }
+        // Nothing says who may see it.
+        None => view.permits_in_general(Right::Create, collection),
+    }
+}
