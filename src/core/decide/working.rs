@@ -121,8 +121,7 @@ impl<'a> WorkingSet<'a> {
             bytes: usage.bytes.saturating_add_signed(totals.bytes),
             operation_ids: usage.operation_ids.saturating_add(operations as u64),
         };
-        let only_deletes =
-            self.operations[operations_before..].iter().all(|operation| matches!(operation.change, Change::Delete));
+        let only_deletes = self.totals.others == totals_before.others;
         let before = after(totals_before, operations_before);
         let exceeded = push.quota.exceeded(before, after(self.totals, self.operations.len()), only_deletes);
         exceeded.map_or(Ok(()), |exceeded| Err(Refused::QuotaExceeded(exceeded)))
@@ -315,6 +314,7 @@ impl<'a> WorkingSet<'a> {
         let state = std::mem::replace(&mut working.now, state);
         undo.push(Undo { key: &operation.key, state, content });
         let after = working.kept();
+        self.totals.others += usize::from(!working.makes_room(&operation.change, was_live));
         self.totals.live_documents += after.live_documents - kept_before.live_documents;
         self.totals.bytes += after.bytes - kept_before.bytes + signed(logged.kept_bytes() + kept);
         if let Some(settled) = resolution {

@@ -8,6 +8,7 @@ use crate::core::access::rules::{CollectionRules, Holder, Rules};
 use crate::core::access::{Principal, Role};
 use crate::core::clock::Relation;
 use crate::core::decide::policy::{ConflictPolicy, Deletes, Policies};
+use crate::core::decide::quota::{Quota, Usage};
 use crate::core::names::{Subject, TenantId};
 use crate::limits::protocol::{CLOCK_MAX_ENTRIES, STAMP_AHEAD_MAX_MS};
 
@@ -367,4 +368,30 @@ fn a_loser_is_kept_with_its_resolution() {
     let (of_log, of_kept) = (batch.operations[0].kept_bytes(), kept.as_str().len());
     let clock_bytes = r#"{"a":1,"b":1}"#.len() - r#"{"a":1}"#.len();
     assert_eq!(batch.bytes_delta, i64::try_from(of_log + of_kept + clock_bytes).unwrap());
+}
+
+#[test]
+fn a_quota_of_bytes_stops_what_is_kept_beside_a_tombstone() {
+    let quota = Quota { max_bytes: Some(100), ..Quota::default() };
+    let value = "x".repeat(200);
+    let edit = |id: &str| made(id, UPDATE, &format!(r#"{{"x":"{value}"}}"#), 5, &[(id, 1), ("a", 1)]);
+    for deletes in Deletes::ALL {
+        let mut history = History::new(ConflictPolicy::Merge, deletes);
+        history.push(&[made("1", INSERT, &format!(r#"{{"y":"{value}"}}"#), 10, &[("a", 1)])]);
+        let usage = Some(Usage { documents: 1, bytes: 1_000, operation_ids: 1 });
+        let mut decided = |operation: Operation| {
+            history.snapshot.usage = usage;
+            let operations = [operation];
+            let push = Push { policies: &history.policies, quota, ..Push::from(&operations[..]) };
+            let (decisions, batch) = decide(&[push], &history.snapshot, UnixMs::new(1_000));
+            let is_taken = decisions[0].is_ok();
+            history.snapshot = after(std::mem::take(&mut history.snapshot), &batch);
+            is_taken
+        };
+        assert!(decided(made("2", DELETE, "", 20, &[("a", 2)])), "a delete makes room");
+        assert!(!decided(edit("3")), "an edit that loses is kept");
+        // A tombstone with data keeps them once more with each delete.
+        assert_eq!(decided(made("4", DELETE, "", 30, &[("a", 3)])), deletes == Deletes::Win);
+        assert_eq!(decided(made("5", DELETE, "", 12, &[("b", 1), ("a", 1)])), deletes == Deletes::Win);
+    }
 }

@@ -16,7 +16,7 @@ use crate::core::document::Document;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, DocumentKey, OperationId};
 use crate::core::numbers::{Rev, UnixMs};
-use crate::core::operation::Operation;
+use crate::core::operation::{Change, Operation};
 
 /// How the pushes so far change what the tenant keeps.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,6 +25,8 @@ pub(super) struct Totals {
     pub(super) bytes: i64,
     /// The bytes of all resolutions in the log.
     pub(super) resolutions: usize,
+    /// How many operations do not make room, see [`Working::makes_room`].
+    pub(super) others: usize,
 }
 
 /// A document that was changed.
@@ -156,8 +158,15 @@ impl<'a> Working<'a> {
         Totals {
             live_documents: i64::from(!self.content.is_nothing()),
             bytes: signed(self.content.bytes() + self.clock_bytes()),
-            resolutions: 0,
+            ..Totals::default()
         }
+    }
+
+    /// Whether an operation makes room that has led to this: it deletes, and keeps no data but those of a document that
+    /// `was_live`.
+    pub(super) fn makes_room(&self, change: &Change, was_live: bool) -> bool {
+        let keeps_data = self.now.memory.as_ref().is_some_and(|memory| memory.gone.is_some());
+        matches!(change, Change::Delete) && self.content.is_nothing() && (was_live || !keeps_data)
     }
 
     fn clock_bytes(&self) -> usize {
