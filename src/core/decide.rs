@@ -66,10 +66,15 @@ pub(crate) fn read_bytes(pushes: &[Push<'_>], snapshot: &Snapshot) -> usize {
     data.chain(stored).map(|data| data.as_str().len()).sum::<usize>() + stamps
 }
 
-/// The ids that a decision about these pushes needs, each once.
+/// The ids that a decision about these pushes needs, each once. They include those of resolutions: the operation of a
+/// known resolution is known.
 #[must_use]
 pub(crate) fn ids_of(pushes: &[Push<'_>]) -> Vec<OperationId> {
     let mut ids: Vec<OperationId> = operations_of(pushes).map(|operation| operation.id.clone()).collect();
+    for push in pushes.iter().filter(|push| push.policies.resolve()) {
+        let resolve = |operation: &&Operation| push.policies.of(&operation.key.collection).0.resolves();
+        ids.extend(push.operations.iter().filter(resolve).map(|operation| resolution_id(&operation.id)));
+    }
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -88,7 +93,7 @@ pub(crate) fn undecided<'a>(
     let mut keys = HashSet::new();
     let mut undecided = Vec::new();
     for push in pushes.iter().filter(|push| push.policies.include(ConflictPolicy::Custom)) {
-        let new = |operation: &Operation| !snapshot.known.contains(&operation.id);
+        let new = |operation: &Operation| !snapshot.knows(&operation.id);
         for (index, operation) in push.operations.iter().enumerate().filter(|(_, operation)| new(operation)) {
             if push.policies.of(&operation.key.collection).0 == ConflictPolicy::Custom
                 && !keys.contains(&operation.key)

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::policy::{ConflictPolicy, Policies, REJECTING};
-use super::resolve::Survival;
+use super::resolve::{Survival, resolution_id};
 use crate::core::access::{EVERYTHING, View};
 use crate::core::clock::VectorClock;
 use crate::core::decide::base::{Bases, NO_BASES};
@@ -38,6 +38,14 @@ pub struct Snapshot {
     pub stamps: HashMap<DocumentKey, StoredStamps>,
     /// The answers of the application about operations, under the policy [`ConflictPolicy::Custom`].
     pub answers: HashMap<OperationId, CustomAnswer>,
+}
+
+impl Snapshot {
+    /// Whether an operation took effect before, by itself or as a resolution.
+    pub(super) fn knows(&self, id: &OperationId) -> bool {
+        // Most pushes are new as a whole.
+        !self.known.is_empty() && (self.known.contains(id) || self.known.contains(&resolution_id(id)))
+    }
 }
 
 /// The texts that a store keeps with a document for resolutions.

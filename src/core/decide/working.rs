@@ -343,7 +343,7 @@ impl<'a> WorkingSet<'a> {
 
     /// Whether an operation has taken effect.
     fn is_known(&self, operation: &Operation) -> bool {
-        self.snapshot.known.contains(&operation.id) || self.applied.contains(&operation.id)
+        self.applied.contains(&operation.id) || self.snapshot.knows(&operation.id)
     }
 
     /// The conflict of an operation with its document as it is now, if there is one. `has_seen` says whether the author

@@ -395,3 +395,16 @@ fn a_quota_of_bytes_stops_what_is_kept_beside_a_tombstone() {
         assert_eq!(decided(made("5", DELETE, "", 12, &[("b", 1), ("a", 1)])), deletes == Deletes::Win);
     }
 }
+
+#[test]
+fn an_operation_is_known_if_its_resolution_is() {
+    let mut history = History::new(ConflictPolicy::Merge, Deletes::Win);
+    let late = [made("1", UPDATE, r#"{"x":1}"#, 5, &[("a", 1)])];
+    let push = Push { policies: &history.policies, ..Push::from(&late[..]) };
+    let resolution = resolution_id(&late[0].id);
+    assert_eq!(ids_of(&[push]), [late[0].id.clone(), resolution.clone()]);
+    assert_eq!(ids_of(&[Push::from(&late[..])]), [late[0].id.clone()], "without a policy there are none");
+    history.snapshot.known.insert(resolution);
+    assert_eq!(history.push(&late), [Outcome::Duplicate]);
+    assert!(history.log.is_empty());
+}
