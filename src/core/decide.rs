@@ -14,7 +14,7 @@ pub mod turn;
 mod working;
 pub mod write;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 pub(crate) use self::base::fits;
 pub use self::batch::{Batch, DocumentWrite, Resolution};
@@ -57,13 +57,29 @@ pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: UnixMs) -> (Vec<
     (decisions, working.into_batch(now_ms))
 }
 
-/// How many bytes a decision reads: the documents that the store had, and the data of the operations.
+/// How many bytes a decision reads: the documents that the store had, and the data of the operations. A document that
+/// may be resolved is read once more by each of its operations.
 #[must_use]
 pub(crate) fn read_bytes(pushes: &[Push<'_>], snapshot: &Snapshot) -> usize {
-    let data = operations_of(pushes).filter_map(|operation| operation.change.data());
+    let bytes_of = |operation: &Operation| operation.change.data().map_or(0, |data| data.as_str().len());
     let stored = snapshot.documents.values().filter_map(|document| document.data.as_ref());
     let stamps: usize = snapshot.stamps.values().map(StoredStamps::bytes).sum();
-    data.chain(stored).map(|data| data.as_str().len()).sum::<usize>() + stamps
+    let once = operations_of(pushes).map(bytes_of).chain(stored.map(|data| data.as_str().len()));
+    let mut bytes = once.sum::<usize>() + stamps;
+    let mut documents: HashMap<&DocumentKey, usize> = HashMap::new();
+    for push in pushes.iter().filter(|push| push.policies.resolve()) {
+        let resolve = |operation: &&Operation| push.policies.of(&operation.key.collection).0.resolves();
+        for operation in push.operations.iter().filter(resolve) {
+            let document = documents.entry(&operation.key).or_insert_with(|| {
+                let data = snapshot.documents.get(&operation.key).and_then(|document| document.data.as_ref());
+                let stamps = snapshot.stamps.get(&operation.key).map_or(0, StoredStamps::bytes);
+                data.map_or(0, |data| data.as_str().len()) + stamps
+            });
+            bytes = bytes.saturating_add(*document);
+            *document = document.saturating_add(bytes_of(operation));
+        }
+    }
+    bytes
 }
 
 /// The ids that a decision about these pushes needs, each once. They include those of resolutions: the operation of a

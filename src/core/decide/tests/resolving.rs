@@ -408,3 +408,19 @@ fn an_operation_is_known_if_its_resolution_is() {
     assert_eq!(history.push(&late), [Outcome::Duplicate]);
     assert!(history.log.is_empty());
 }
+
+#[test]
+fn each_operation_that_may_be_resolved_reads_its_document_again() {
+    fn bytes(operations: &[Operation], policies: &Policies, snapshot: &Snapshot) -> usize {
+        read_bytes(&[Push { policies, ..Push::from(operations) }], snapshot)
+    }
+    let mut history = History::new(ConflictPolicy::Merge, Deletes::Win);
+    let first = made("1", INSERT, &format!(r#"{{"x":"{}"}}"#, "x".repeat(1_000)), 5, &[("a", 1)]);
+    let edit = |id: &str| made(id, UPDATE, r#"{"y":1}"#, 6, &[("a", 1)]);
+    let operations: Vec<Operation> = (2..102).map(|id| edit(&id.to_string())).collect();
+    let whole: Vec<Operation> = std::iter::once(first).chain(operations.iter().cloned()).collect();
+    assert!(bytes(&whole, &history.policies, &Snapshot::default()) > 100_000, "the push itself has the document");
+    history.push(&whole[..1]);
+    assert!(bytes(&operations, &history.policies, &history.snapshot) > 100_000);
+    assert!(bytes(&operations, &Policies::default(), &history.snapshot) < 10_000, "they are put over it");
+}
