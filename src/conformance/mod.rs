@@ -281,6 +281,7 @@ macro_rules! for_each_conformance_check {
                     pulls_of_every_kind_lead_to_the_resolved_document,
                     a_load_counts_the_stamps_of_documents,
                     an_application_resolves_conflicts_itself,
+                    a_push_of_an_original_client_may_have_more_resolutions_than_fit_one_commit,
                     operations_that_cannot_be_decided_are_kept_in_a_bounded_quarantine,
                 ]
                 hooks: [

@@ -132,6 +132,10 @@ pub const ANNOUNCED_MAX_TENANTS: usize = 10_000;
 /// The pause between two reads of newest places, in milliseconds.
 pub const WAKE_PAUSE_MS: u64 = 10;
 
+/// Most commits that are tried for a push of an original client that is too much for one. It is more than the 50
+/// operations need that these clients push at a time.
+pub const PUSH_PARTS_MAX_ENTRIES: usize = 64;
+
 /// Most documents in the quarantine of a tenant. An operation usually takes one.
 pub const QUARANTINE_MAX_DOCUMENTS: usize = 1_000;
 

@@ -1,5 +1,6 @@
 //! Push: the operations of clients, decided and committed in groups.
 
+mod parts;
 mod quarantine;
 
 use std::collections::{BTreeMap, HashSet};
@@ -103,7 +104,7 @@ impl SyncService {
         self.push_by(Caller::server(tenant), PushRequest::new(operations), Quota::default(), view).await
     }
 
-    /// Pushes operations for a principal.
+    /// Pushes operations for a principal. A push of a client that pulls with `since` may take several commits.
     ///
     /// The client that pushes and the authors of the operations belong to the subject of the principal, or to nobody.
     /// The authors of operations that take effect belong to it from then on. This does not concern a principal of the
@@ -142,7 +143,7 @@ impl SyncService {
             return Ok(Pushed::Decided(with_refused(Vec::new(), refused)));
         }
         let request = PushRequest { operations, bases, ..request };
-        let (operations, pushed) = self.commit_push(caller, request, quota, view).await?;
+        let (operations, pushed) = self.commit_in_parts(caller, request, quota, view).await?;
         match pushed {
             Pushed::Decided(outcomes) => {
                 self.hooks.pushed(caller, &operations, &outcomes);
@@ -154,7 +155,7 @@ impl SyncService {
         }
     }
 
-    /// Decides and commits a push that the application allows.
+    /// Decides and commits a push that the application allows, as a whole.
     async fn commit_push(
         &self,
         caller: Caller<'_>,

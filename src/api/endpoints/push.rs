@@ -61,6 +61,7 @@
 //! application does not allow it. Later operations on its document are refused too.
 //!
 //! A push is also answered with a 400 in the following cases. It names `operations`; fewer operations at a time help.
+//! If the client pulls with `since`, the server carries the push out in several commits where that helps.
 //!
 //! - The documents in the conflicts have more than 4 MiB together.
 //! - The documents that the push changes have more than 16 MiB together, before it or after it.

@@ -13,7 +13,7 @@ use crate::core::access::rules::{CollectionRules, Holder, LabelSource, Rules};
 use crate::core::access::{Claims, Principal, Role};
 use crate::core::clock::{Relation, VectorClock};
 use crate::core::cursor::Cursor;
-use crate::core::decide::Outcome;
+use crate::core::decide::{Outcome, Refused};
 use crate::core::document::Document;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, OperationId, Subject, TenantId};
@@ -21,8 +21,8 @@ use crate::core::operation::{LogEntry, Operation};
 use crate::core::policy::{ConflictPolicy, Deletes, Policies};
 use crate::limits::service::{QUARANTINE_MAX_BYTES, QUARANTINE_MAX_DOCUMENTS, QUARANTINE_PART_MAX_BYTES};
 use crate::service::{
-    Host, PullFrom, PullRequest, Pulled, PushRequest, QUARANTINE, Resolution, Resolver, SyncService, Undecidable,
-    Write, Written,
+    Host, PullFrom, PullRequest, Pulled, PushRequest, Pushed, QUARANTINE, Resolution, Resolver, SyncService,
+    Undecidable, Write, Written,
 };
 use crate::store::{LoadRequest, Store};
 
@@ -380,6 +380,34 @@ pub async fn an_application_resolves_conflicts_itself(world: &World) {
     assert_eq!(value(&world, "doc").await, None);
     let resolved = world.push([add("op-7", "g", r#"{"n":5}"#)]).await;
     assert_eq!(survivals(&resolved), ["conflict"], "a tombstone has no number");
+}
+
+/// An original client cannot push fewer operations at a time, so its push is carried out in several commits.
+pub async fn a_push_of_an_original_client_may_have_more_resolutions_than_fit_one_commit(world: &World) {
+    let world = with_policy(world, ConflictPolicy::Merge, Deletes::Win);
+    let large = format!(r#"{{"large":"{}"}}"#, "x".repeat(900_000));
+    world.apply([insert("op-0", "doc").data(&large).at(10_u64)]).await;
+    world.since("old", 0_u64, 10).await;
+    let principal = Principal::new(world.tenant.clone(), Subject::literal("s"), Role::Writer);
+    let push = async |client: &str, change: fn(PushRequest) -> PushRequest| {
+        let edit = |number: u64| {
+            let draft = update(&format!("op-{number}"), "doc").data(&format!(r#"{{"n":{number}}}"#));
+            draft.clock(&[(client, number), ("a", 1)]).at(20_u64)
+        };
+        let request = PushRequest::new(operations((1..=20).map(edit))).with_client(ClientId::literal(client));
+        world.service.push_as(&principal, change(request)).await.expect("the push is answered")
+    };
+    for change in [|request| request, PushRequest::partial] {
+        let refused = push("new", change).await;
+        assert!(matches!(refused, Pushed::Refused(Refused::DocumentsTooLarge { .. })), "{refused:?}");
+    }
+    assert!(matches!(push("old", PushRequest::partial).await, Pushed::Refused(_)), "it can push fewer");
+    assert_eq!(world.document("doc").await.map(|document| document.rev.get()), Some(1), "nothing has changed");
+    let outcomes = push("old", |request| request).await.outcomes().expect("the push is decided");
+    assert_eq!(survivals(&outcomes), ["applied"; 20]);
+    assert_eq!(world.document("doc").await.map(|document| document.rev.get()), Some(21));
+    let again = push("old", PushRequest::lenient).await.outcomes().expect("the push is decided");
+    assert_eq!(survivals(&again), ["duplicate"; 20]);
 }
 
 /// Operations of original clients that cannot be decided are kept once, within limits, until a compaction removes them.
