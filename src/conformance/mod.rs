@@ -283,6 +283,7 @@ macro_rules! for_each_conformance_check {
                     an_application_resolves_conflicts_itself,
                     a_push_of_an_original_client_may_have_more_resolutions_than_fit_one_commit,
                     operations_that_cannot_be_decided_are_kept_in_a_bounded_quarantine,
+                    an_operation_in_quarantine_is_whole_whatever_the_reason_for_it_has,
                 ]
                 hooks: [
                     an_observer_hears_of_each_request_with_its_own_principal,

@@ -145,6 +145,9 @@ pub const QUARANTINE_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// The part of an operation that one document of the quarantine has, in bytes. Escaped it may be twice as long.
 pub const QUARANTINE_PART_MAX_BYTES: usize = 400 * 1024;
 
+/// Longest reason that a document of the quarantine has, in bytes. The rest of a longer one is left out.
+pub const QUARANTINE_REASON_MAX_BYTES: usize = 16 * 1024;
+
 /// Most documents that are put into quarantine with one commit.
 pub const QUARANTINE_COMMIT_MAX_DOCUMENTS: usize = 10;
 

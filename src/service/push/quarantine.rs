@@ -6,7 +6,7 @@ use crate::core::access::{Action, Principal, View};
 use crate::core::clock::VectorClock;
 use crate::core::decide::quota::{Quota, Usage};
 use crate::core::filter::Filter;
-use crate::core::json::Object;
+use crate::core::json::{BadJson, Object};
 use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::{Change, Operation};
@@ -14,6 +14,7 @@ use crate::core::text::sha256_hex;
 use crate::limits::protocol::{INTEGER_MAX, QUERY_MAX_DOCUMENTS};
 use crate::limits::service::{
     QUARANTINE_COMMIT_MAX_DOCUMENTS, QUARANTINE_MAX_BYTES, QUARANTINE_MAX_DOCUMENTS, QUARANTINE_PART_MAX_BYTES,
+    QUARANTINE_REASON_MAX_BYTES,
 };
 use crate::service::hooks::Caller;
 use crate::service::{PushRequest, Pushed, ServiceError, SyncService, Write};
@@ -90,8 +91,11 @@ impl SyncService {
         client: &ClientId,
         undecidable: &[Undecidable<'_>],
     ) -> Result<(), ServiceError> {
-        let parts = undecidable.iter().flat_map(|undecidable| documents_of(undecidable, client, self.host.now_ms()));
-        let operations: Vec<Operation> = parts.collect();
+        let mut operations = Vec::with_capacity(undecidable.len());
+        for undecidable in undecidable {
+            let parts = documents_of(undecidable, client, self.host.now_ms());
+            operations.extend(parts.map_err(|bad| StoreError::new(self.adapter(), "commit", ErrorKind::Failed, bad))?);
+        }
         let home = tenant.quarantine();
         for operations in operations.chunks(QUARANTINE_COMMIT_MAX_DOCUMENTS) {
             let request = PushRequest::new(operations.to_vec());
@@ -181,8 +185,12 @@ fn newest(before_seq: Option<Seq>) -> Query {
 }
 
 /// The inserts of the documents that keep an operation. Their ids follow from its text, so it is kept once.
-fn documents_of(undecidable: &Undecidable<'_>, client: &ClientId, now_ms: UnixMs) -> Vec<Operation> {
+///
+/// # Errors
+/// If a document has a text that no store could give back.
+fn documents_of(undecidable: &Undecidable<'_>, client: &ClientId, now_ms: UnixMs) -> Result<Vec<Operation>, BadJson> {
     let Undecidable { text, reason } = undecidable;
+    let reason = printable(reason);
     let digest = sha256_hex(text);
     let parts = parts_of(text);
     let count = parts.len();
@@ -193,9 +201,9 @@ fn documents_of(undecidable: &Undecidable<'_>, client: &ClientId, now_ms: UnixMs
         });
         let author = ClientId::server();
         let clock: VectorClock = [(author.clone(), 1)].into_iter().collect();
-        Operation {
+        Ok(Operation {
             id: OperationId::literal(&format!("quarantine-{digest}-{}", index + 1)),
-            change: Change::Insert(object(&data)),
+            change: Change::Insert(Object::parse(data.to_string())?),
             key: DocumentKey {
                 collection: Collection::literal(QUARANTINE),
                 id: DocumentId::literal(&format!("{digest}-{}", index + 1)),
@@ -203,14 +211,22 @@ fn documents_of(undecidable: &Undecidable<'_>, client: &ClientId, now_ms: UnixMs
             timestamp: now_ms.clamp(UnixMs::new(1), UnixMs::new(INTEGER_MAX)),
             client_id: author,
             clock,
-        }
+        })
     };
     parts.into_iter().enumerate().map(insert).collect()
 }
 
-fn object(data: &serde_json::Value) -> Object {
-    // The text of an operation is JSON, so it has no character that no store could give back.
-    Object::parse(data.to_string()).unwrap_or_else(|_| Object::literal("{}"))
+/// The beginning of a reason, without control characters. It may have names that a client sent, and the words of an
+/// application.
+fn printable(reason: &str) -> String {
+    let mut text = String::new();
+    for character in reason.chars().filter(|character| !character.is_control()) {
+        if text.len() + character.len_utf8() > QUARANTINE_REASON_MAX_BYTES {
+            break;
+        }
+        text.push(character);
+    }
+    text
 }
 
 /// A text in parts of at most [`QUARANTINE_PART_MAX_BYTES`], at least one.

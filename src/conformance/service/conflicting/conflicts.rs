@@ -19,7 +19,9 @@ use crate::core::json::Object;
 use crate::core::names::{ClientId, OperationId, Subject, TenantId};
 use crate::core::operation::{LogEntry, Operation};
 use crate::core::policy::{ConflictPolicy, Deletes, Policies};
-use crate::limits::service::{QUARANTINE_MAX_BYTES, QUARANTINE_MAX_DOCUMENTS, QUARANTINE_PART_MAX_BYTES};
+use crate::limits::service::{
+    QUARANTINE_MAX_BYTES, QUARANTINE_MAX_DOCUMENTS, QUARANTINE_PART_MAX_BYTES, QUARANTINE_REASON_MAX_BYTES,
+};
 use crate::service::{
     Host, PullFrom, PullRequest, Pulled, PushRequest, Pushed, QUARANTINE, Resolution, Resolver, SyncService,
     Undecidable, Write, Written,
@@ -450,4 +452,20 @@ pub async fn operations_that_cannot_be_decided_are_kept_in_a_bounded_quarantine(
     world.host.advance_ms(1_000);
     world.compact(1_000).await;
     assert_eq!(query(Role::Admin).await.len(), 0);
+}
+
+/// Law 7: an operation that is answered as accepted is there, whatever its client or the application says.
+pub async fn an_operation_in_quarantine_is_whole_whatever_the_reason_for_it_has(world: &World) {
+    let world = with(world, SyncService::with_quarantine);
+    let World { service, tenant, .. } = &world;
+    world.since("old", 0_u64, 10).await;
+    let text = r#"{"id":"a\u0000","n":"\\u0000"}"#;
+    let reason = format!("vectorClock.\u{0}\u{1b}é: no\n{}", "x".repeat(QUARANTINE_REASON_MAX_BYTES));
+    let undecidable = [Undecidable::new(text, reason)];
+    service.quarantine(tenant, &ClientId::literal("old"), &undecidable).await.expect("the store works");
+    let kept = service.quarantined(tenant, None).await.expect("the store works").documents;
+    let data: Value = serde_json::from_str(kept[0].data.as_str()).expect("JSON");
+    assert_eq!((kept.len(), &data["text"]), (1, &json!(text)));
+    let kept_reason = data["reason"].as_str().expect("a text");
+    assert!(kept_reason.starts_with("vectorClock.é: nox") && kept_reason.len() == QUARANTINE_REASON_MAX_BYTES);
 }
