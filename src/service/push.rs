@@ -17,12 +17,14 @@ use crate::core::access::Role;
 use crate::core::access::{Principal, View};
 use crate::core::cursor::Position;
 use crate::core::decide::base::Bases;
+use crate::core::decide::owners::is_foreign;
 use crate::core::decide::quota::Quota;
-use crate::core::decide::{OperationRefused, Outcome};
+use crate::core::decide::{OperationRefused, Outcome, Refused};
 use crate::core::names::{ClientId, TenantId};
 use crate::core::numbers::Seq;
 use crate::core::operation::Operation;
 use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
+use crate::store::LoadRequest;
 
 /// Operations that a client pushes, and how.
 #[derive(Debug, Clone)]
@@ -139,6 +141,9 @@ impl SyncService {
         leave_out(&mut operations, &refused);
         leave_out(&mut bases.revisions, &refused);
         if operations.is_empty() {
+            if request.is_partial && self.is_foreign(caller, request.client_id.as_ref()).await? {
+                return Ok(Pushed::Refused(Refused::ForeignClient { index: None }));
+            }
             self.hooks.refused(caller, refused.len());
             return Ok(Pushed::Decided(with_refused(Vec::new(), refused)));
         }
@@ -153,6 +158,14 @@ impl SyncService {
             }
             pushed => Ok(pushed),
         }
+    }
+
+    /// Whether the client that pushes belongs to another subject than the caller.
+    async fn is_foreign(&self, caller: Caller<'_>, client_id: Option<&ClientId>) -> Result<bool, ServiceError> {
+        let Some((subject, client_id)) = caller.client_owner().zip(client_id) else { return Ok(false) };
+        let request = LoadRequest { client_ids: vec![client_id.clone()], ..LoadRequest::default() };
+        let owners = self.store.load(caller.tenant, request).await?.owners;
+        Ok(is_foreign(owners.get(client_id).and_then(|owner| owner.subject.as_ref()), subject))
     }
 
     /// Decides and commits a push that the application allows, as a whole.

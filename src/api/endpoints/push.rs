@@ -154,7 +154,9 @@ async fn push(
 
 /// Pushes the operations that can be decided, and puts the others into quarantine. All are answered as accepted.
 ///
-/// `None` if the client does not pull with `since`, or if the quarantine has no room. Nothing has changed then.
+/// `None` if the client does not pull with `since`, or if the quarantine has no room. Nothing has changed then, unless
+/// the decision has found more operations for the quarantine. The others have taken effect then, and are known when the
+/// client pushes them again.
 async fn push_leniently(
     service: &SyncService,
     principal: &Principal,
@@ -172,8 +174,11 @@ async fn push_leniently(
     }
     texts.sort_unstable();
     let texts: Vec<&str> = texts.into_iter().map(|(_, text)| text).collect();
-    let bytes = texts.iter().map(|text| text.len()).sum();
-    if !service.has_room_in_quarantine(&principal.tenant, &client_id, texts.len(), bytes).await? {
+    let has_room = async |undecidable: &[Undecidable<'_>]| {
+        let bytes = undecidable.iter().map(|undecidable| undecidable.text.len()).sum();
+        service.has_room_in_quarantine(&principal.tenant, &client_id, undecidable.len(), bytes).await
+    };
+    if !has_room(&undecidable).await? {
         return Ok(None);
     }
     let conflicts_max_bytes = conflicts_max_bytes(&texts, None, false, limit)?;
@@ -188,6 +193,9 @@ async fn push_leniently(
             Outcome::Refused(refused) => undecidable.push(Undecidable::new(texts[index], reason_of(&refused).1)),
             outcome => outcomes[index] = outcome,
         }
+    }
+    if undecidable.len() > faulty.len() && !has_room(&undecidable).await? {
+        return Ok(None);
     }
     service.quarantine(&principal.tenant, &client_id, &undecidable).await?;
     Ok(Some(answer::json(StatusCode::OK, write(&texts, &outcomes, None, None))))

@@ -82,6 +82,8 @@ pub async fn a_push_of_another_subject_s_client_changes_nothing(world: &World) {
         let partial = world.service.push_as(&principal(world, "bob"), request("a", drafts).partial()).await;
         assert_eq!(partial.expect("the push is answered"), foreign(None));
     }
+    let empty = world.service.push_as(&principal(world, "bob"), request("a", []).partial()).await;
+    assert_eq!(empty.expect("the push is answered"), foreign(None), "all of its operations may be at fault");
     assert_eq!(ids(&world.log().await), ["op-1"]);
     assert_eq!(owners(world, &["a", "b"]).await, "ann -");
 }

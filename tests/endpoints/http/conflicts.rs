@@ -101,3 +101,32 @@ async fn an_operation_that_cannot_be_decided_does_not_stop_an_original_client() 
         assert!(kept["documents"].to_string().contains("a text"));
     }
 }
+
+#[tokio::test]
+async fn the_quarantine_needs_room_for_those_operations_alone_that_cannot_be_decided() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Local::start(directory.path(), &[("POISON", "quarantine"), ("ADAPTER", "memory")]).await;
+    assert_eq!(server.api.post("/changes", r#"{"since":0,"clientId":"old"}"#).await.status, 200);
+    let kept =
+        async || server.api.post("/documents/syncflow-server:quarantine/query", "").await.json()["count"].clone();
+    for round in 0..3_u64 {
+        let mut operations: Vec<Value> = (0..999)
+            .map(|number| {
+                let mut operation = operation(&format!("op-{round}-{number}"), "delete", "todos", "a", 1, &Value::Null);
+                operation["docId"] = json!(format!("doc-{round}-{number}"));
+                operation
+            })
+            .collect();
+        let mut faulty = operation(&format!("faulty-{round}"), "insert", "todos", "a", 1, &json!({}));
+        faulty["vectorClock"] = json!({"a\u{0}": round});
+        operations.push(faulty.clone());
+        let body = json!({"clientId": "old", "operations": operations}).to_string();
+        let answer = server.api.send_unchecked(reqwest::Method::POST, "/operations", &[], body.into_bytes()).await;
+        assert_eq!(answer.status, 200, "round {round}");
+        assert_eq!(kept().await, json!(round + 1));
+    }
+    let kept = server.api.post("/documents/syncflow-server:quarantine/query", "").await.json();
+    for round in 0..3 {
+        assert!(kept["documents"].to_string().contains(&format!("faulty-{round}")), "it is there as it was sent");
+    }
+}
