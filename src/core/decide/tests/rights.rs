@@ -89,6 +89,8 @@ fn nothing_is_put_over_data_below_a_tombstone_without_the_right_to_change_them()
             let taken = shared.push(&only_2, ("take", at), r#"{"list":"2"}"#, &[("b", 1), ("a", 1)]);
             assert_eq!((&*taken, shared.data()), ("forbidden", None), "{policy:?} at {at}");
         }
+        let given = shared.push(&only_1, ("give", 9), r#"{"list":"2"}"#, &[("e", 1), ("a", 1)]);
+        assert_eq!(given, if policy == ConflictPolicy::Merge { "forbidden" } else { "lost" });
         assert_eq!(shared.push(&only_2, ("delete-2", 12), "", &[("b", 1), ("a", 1)]), "forbidden", "{policy:?}");
         assert_eq!(shared.push(&only_1, ("edit", 13), r#"{"x":1}"#, &[("c", 1)]), "won", "{policy:?}");
         assert_eq!(shared.data(), Some(r#"{"list":"1","word":"secret","x":1}"#));

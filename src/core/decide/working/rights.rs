@@ -64,6 +64,10 @@ pub(super) fn permits_step(
     data: Option<DataOfDocument<'_, '_>>,
 ) -> bool {
     let permits = |right, data: &DataOfDocument<'_, '_>| view.permits_content(right, collection, data);
+    // As with a document, the author must be able to change both what was there and what is there now.
+    if step.moved_below().is_some_and(|data| !permits(Right::Write, &DataOfDocument::Text(data))) {
+        return false;
+    }
     let below = step.below().map(DataOfDocument::Text);
     if below.as_ref().is_some_and(|below| !(permits(Right::Read, below) && permits(Right::Write, below))) {
         return false;
