@@ -58,7 +58,7 @@ pub fn decide(pushes: &[Push<'_>], snapshot: &Snapshot, now_ms: UnixMs) -> (Vec<
 }
 
 /// How many bytes a decision reads: the documents that the store had, and the data of the operations. A document that
-/// may be resolved is read once more by each of its operations.
+/// may be resolved is read again by each of its operations.
 #[must_use]
 pub(crate) fn read_bytes(pushes: &[Push<'_>], snapshot: &Snapshot) -> usize {
     let bytes_of = |operation: &Operation| operation.change.data().map_or(0, |data| data.as_str().len());

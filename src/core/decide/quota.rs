@@ -42,7 +42,7 @@ impl Quota {
     /// The first limit that a push exceeds, if it exceeds one.
     ///
     /// Deletes, and pushes that leave fewer bytes or documents than there were, are not refused for these, so that a
-    /// client can make room. A delete that keeps the data of a tombstone once more makes none, and neither does an edit
+    /// client can make room. A delete that keeps the data of a tombstone again makes none, and neither does an edit
     /// that loses against one.
     pub(crate) fn exceeded(&self, before: Usage, after: Usage, only_deletes: bool) -> Option<QuotaExceeded> {
         let of = |kind, max: Option<u64>, before: u64, after: u64| {

@@ -16,8 +16,11 @@ use super::content::NoDocument;
 use super::outcome::{
     Conflict, ConflictRelation, Decision, OperationRefused, Outcome, Push, Reached, Refused, Snapshot,
 };
+use crate::core::access::View;
+use crate::core::access::labels::FormerLabels;
 use crate::core::decide::quota::Usage;
 use crate::core::document::Document;
+use crate::core::document::fields::DataOfDocument;
 use crate::core::names::{DocumentKey, OperationId, Subject};
 use crate::core::numbers::{Rev, UnixMs};
 use crate::core::operation::{Change, Operation};
@@ -344,6 +347,32 @@ impl<'a> WorkingSet<'a> {
     /// Whether an operation has taken effect.
     fn is_known(&self, operation: &Operation) -> bool {
         self.applied.contains(&operation.id) || self.snapshot.knows(&operation.id)
+    }
+
+    /// The rights of the author of a push to a document as it is now. They are found once for each state, because it
+    /// takes a pass over the document.
+    fn rights(&mut self, view: &View, key: &'a DocumentKey) -> Rights {
+        if view.may_do_everything() {
+            return Rights::OF_NOTHING;
+        }
+        if let Some(rights) = self.rights.get(key) {
+            return *rights;
+        }
+        let of_tombstone = |former: &FormerLabels| Rights::of_tombstone(view, &key.collection, former);
+        let of_data = |data: &DataOfDocument<'_, '_>| Rights::of_data(view, &key.collection, data);
+        let rights = match (self.documents.get(key), self.snapshot.documents.get(key)) {
+            (Some(working), _) => match working.content.data() {
+                Some(data) => of_data(&data),
+                None => of_tombstone(&working.now.former_labels),
+            },
+            (None, Some(document)) => match &document.data {
+                Some(data) => of_data(&DataOfDocument::Text(data)),
+                None => of_tombstone(&document.former_labels),
+            },
+            (None, None) => Rights::OF_NOTHING,
+        };
+        self.rights.insert(key, rights);
+        rights
     }
 
     /// The conflict of an operation with its document as it is now, if there is one. `has_seen` says whether the author

@@ -106,6 +106,7 @@ async fn an_operation_that_cannot_be_decided_does_not_stop_an_original_client() 
 async fn the_quarantine_needs_room_for_those_operations_alone_that_cannot_be_decided() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Local::start(directory.path(), &[("POISON", "quarantine"), ("ADAPTER", "memory")]).await;
+    assert_eq!(push(&server, &[operation("op-0", "insert", "todos", "a", 1, &json!({}))]).await.status, 200);
     assert_eq!(server.api.post("/changes", r#"{"since":0,"clientId":"old"}"#).await.status, 200);
     let kept =
         async || server.api.post("/documents/syncflow-server:quarantine/query", "").await.json()["count"].clone();
@@ -122,7 +123,7 @@ async fn the_quarantine_needs_room_for_those_operations_alone_that_cannot_be_dec
         operations.push(faulty.clone());
         let body = json!({"clientId": "old", "operations": operations}).to_string();
         let answer = server.api.send_unchecked(reqwest::Method::POST, "/operations", &[], body.into_bytes()).await;
-        assert_eq!(answer.status, 200, "round {round}");
+        assert_eq!(answer.status, 200, "round {round}: {}", answer.json());
         assert_eq!(kept().await, json!(round + 1));
     }
     let kept = server.api.post("/documents/syncflow-server:quarantine/query", "").await.json();

@@ -390,7 +390,7 @@ fn a_quota_of_bytes_stops_what_is_kept_beside_a_tombstone() {
         };
         assert!(decided(made("2", DELETE, "", 20, &[("a", 2)])), "a delete makes room");
         assert!(!decided(edit("3")), "an edit that loses is kept");
-        // A tombstone with data keeps them once more with each delete.
+        // A tombstone with data keeps them again with each delete.
         assert_eq!(decided(made("4", DELETE, "", 30, &[("a", 3)])), deletes == Deletes::Win);
         assert_eq!(decided(made("5", DELETE, "", 12, &[("b", 1), ("a", 1)])), deletes == Deletes::Win);
     }

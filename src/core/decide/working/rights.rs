@@ -1,12 +1,11 @@
 //! The rights of the author of a push, in the course of a decision.
 
-use super::WorkingSet;
 use super::changed::Step;
 use crate::core::access::View;
 use crate::core::access::labels::FormerLabels;
 use crate::core::access::rules::Right;
 use crate::core::document::fields::DataOfDocument;
-use crate::core::names::{Collection, DocumentKey};
+use crate::core::names::Collection;
 
 /// The rights of a push's author to a document as it is.
 #[derive(Clone, Copy)]
@@ -17,38 +16,18 @@ pub(super) struct Rights {
     pub(super) changes: bool,
 }
 
-impl<'a> WorkingSet<'a> {
-    /// The rights of the author of a push to a document as it is now. They are found once for each state, because it
-    /// takes a pass over the document.
-    pub(super) fn rights(&mut self, view: &View, key: &'a DocumentKey) -> Rights {
-        if view.may_do_everything() {
-            return Rights { sees: true, changes: true };
-        }
-        if let Some(rights) = self.rights.get(key) {
-            return *rights;
-        }
-        let collection = &key.collection;
-        let of_tombstone = |former: &FormerLabels| {
-            let sees = view.permits_tombstone(collection, former);
-            Rights { sees, changes: sees }
-        };
-        let of_data = |data: &DataOfDocument<'_, '_>| {
-            let sees = view.permits_content(Right::Read, collection, data);
-            Rights { sees, changes: sees && view.permits_content(Right::Write, collection, data) }
-        };
-        let rights = match (self.documents.get(key), self.snapshot.documents.get(key)) {
-            (Some(working), _) => match working.content.data() {
-                Some(data) => of_data(&data),
-                None => of_tombstone(&working.now.former_labels),
-            },
-            (None, Some(document)) => match &document.data {
-                Some(data) => of_data(&DataOfDocument::Text(data)),
-                None => of_tombstone(&document.former_labels),
-            },
-            (None, None) => Rights { sees: true, changes: true },
-        };
-        self.rights.insert(key, rights);
-        rights
+impl Rights {
+    /// The rights to what does not exist, and of those who may do everything.
+    pub(super) const OF_NOTHING: Self = Self { sees: true, changes: true };
+
+    pub(super) fn of_tombstone(view: &View, collection: &Collection, former: &FormerLabels) -> Self {
+        let sees = view.permits_tombstone(collection, former);
+        Self { sees, changes: sees }
+    }
+
+    pub(super) fn of_data(view: &View, collection: &Collection, data: &DataOfDocument<'_, '_>) -> Self {
+        let sees = view.permits_content(Right::Read, collection, data);
+        Self { sees, changes: sees && view.permits_content(Right::Write, collection, data) }
     }
 }
 
