@@ -57,8 +57,9 @@ pub(super) fn permits_step(
             permits(right, &data) && (!step.has_recovered() || permits(Right::Write, &data))
         }
         None if was_live || below.is_some() => true,
-        // It does not say which document it was, so any right to change or create documents is enough.
-        None if was_tombstone => {
+        // A resolution may lose. The tombstone does not say which document it was, so any right to change or create
+        // documents is enough.
+        None if was_tombstone && step.resolution.is_some() => {
             [Right::Write, Right::Create].iter().any(|right| view.permits_some(*right, collection))
         }
         // Nothing says who may see it.
