@@ -89,12 +89,14 @@ pub(crate) enum SuiteName {
     Wakes,
     /// Pushes, pulls and documents with tokens, and with rules
     Access,
+    /// Pushes and pulls without conflicts, by conflict policies
+    Policies,
 }
 
 impl SuiteName {
     /// Whether the suite needs a server beside a floor with the same rows.
     pub(crate) fn is_on_pair(self) -> bool {
-        !matches!(self, Self::Growth | Self::Compaction | Self::Tenants | Self::Wakes | Self::Access)
+        !matches!(self, Self::Growth | Self::Compaction | Self::Tenants | Self::Wakes | Self::Access | Self::Policies)
     }
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod growth;
 mod mixed;
+mod policies;
 mod push;
 mod read;
 mod tenants;
@@ -74,6 +75,7 @@ pub(crate) async fn run(store: StoreName, options: &Options) -> Result<Report> {
             SuiteName::Tenants => bench.tenants().await?,
             SuiteName::Wakes => bench.wakes().await?,
             SuiteName::Access => bench.access().await?,
+            SuiteName::Policies => bench.policies().await?,
             _ => {}
         }
     }
