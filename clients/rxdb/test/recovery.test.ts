@@ -187,3 +187,20 @@ test("a token function that never answers does not stop the device", async () =>
   await a.inSync();
   assert.ok(calls > 1);
 });
+
+test("a document that its author may create and not see leaves the device", async () => {
+  const forbidden = { relation: "forbidden" };
+  const a = await open(newTenant(), (path, body) => {
+    if (path === "/changes") return Response.json({ operations: [], conflicts: [], cursor: "l.0.0~none", hasMore: false });
+    if (path !== "/operations" || body.strict) return undefined;
+    // It is asked for again, because no pull has shown it.
+    const conflicts = body.operations.map(({ id }: any) => ({ id, data: null, vectorClock: {}, conflict: forbidden }));
+    return Response.json({ accepted: [], conflicts, refused: [] });
+  });
+  await upsert(a, "one", "1");
+  await until("it has been pushed", () => pushedBy(a).length === 1);
+  await until("it has left", async () => {
+    a.replication.reSync();
+    return (await a.content()).size === 0;
+  });
+});
