@@ -81,13 +81,10 @@ export class Identity {
     return sent !== undefined && !sent.isMerged;
   }
 
-  /**
-   * Whether another operation on the same document has this counter, and may have been accepted. It is one of an answer
-   * that was lost. If the server takes the counter again, the operation never arrived, or the database was restored.
-   */
-  hasUsed(collection: string, docId: string, counter: number, operationId: string): boolean {
-    return [...this.#sent.values()].some((sent) =>
-      sent.collection === collection && sent.docId === docId && sent.id !== operationId && (sent.counter ?? 0) >= counter);
+  /** The greatest counter of these operations, apart from one of them. */
+  usedCounter(operationIds: readonly string[], except: string): number {
+    const counters = operationIds.filter((id) => id !== except).map((id) => this.#sent.get(id)?.counter ?? 0);
+    return Math.max(0, ...counters);
   }
 
   /** The operations on the documents of a collection that no pull has shown yet, by their documents. */

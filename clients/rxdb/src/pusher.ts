@@ -53,11 +53,16 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
     const result = await pushAll(context, edits);
     context.identity.settled([...result.conflicts, ...result.refused].map(({ id }) => id));
     const resolved = new Set(result.resolved.map(({ id }) => id));
+    const sent = context.identity.sentOf(context.collection);
     for (const { index, id, base } of result.accepted) {
       const write = open[index];
-      // Others may have an operation with the same counter from before a restore. They would take this one for seen.
-      if (write && !resolved.has(id) && context.identity.hasUsed(context.collection, write.id, counters[index]!, id)) {
-        again.push({ ...write, rebased: base });
+      if (!write) continue;
+      context.local.skipped.delete(write.id);
+      // An answer was lost, and the server took the counter of its operation again: it was restored, or the operation
+      // never arrived. Others may have it from before, and would take this one for seen.
+      const used = context.identity.usedCounter(sent.get(write.id) ?? [], id);
+      if (used >= counters[index]! && !resolved.has(id)) {
+        again.push({ ...write, rebased: { ...base, vectorClock: { ...base.vectorClock, [clientId]: used } } });
       }
       note(write, { [HIDDEN]: hiddenOf(base, edits[index]?.vectorClock ? undefined : log) });
     }
@@ -70,8 +75,7 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
     }
     const removed = result.conflicts.filter(({ current }) => !current).map(({ index }) => open[index]?.id ?? "");
     // A later document under this id is not made from earlier operations.
-    const earlier = context.identity.sentOf(context.collection);
-    for (const id of removed) context.identity.settled(earlier.get(id) ?? []);
+    for (const id of removed) context.identity.settled(sent.get(id) ?? []);
     await context.identity.removed(context.collection, removed);
     for (const conflict of result.conflicts) {
       const write = open[conflict.index];
@@ -101,12 +105,15 @@ async function pushAll({ client, signal }: PusherContext, edits: readonly Edit[]
     const isFull = (error as { status?: number }).status === 507;
     if (!isFull || deletes.length === 0 || deletes.length === edits.length) throw error;
     await client.push(deletes, { signal });
-    // Those that were accepted have taken effect under their ids.
+    // The server knows the accepted deletes by their ids.
     return client.push(edits, { signal });
   }
 }
 
-/** Newer states that RxDB left out, of documents that it takes for resolved. */
+/**
+ * Newer states that RxDB left out, of documents that it takes for resolved. The device has no edit of these, so its
+ * conflict handler has nothing to decide.
+ */
 function skippedBy({ idField, local }: PusherContext, rows: RxReplicationWriteToMasterRow<any>[]): State[] {
   return rows.flatMap(({ assumedMasterState: assumed, newDocumentState: fork }) => {
     const id = String(fork[idField]);
@@ -114,7 +121,8 @@ function skippedBy({ idField, local }: PusherContext, rows: RxReplicationWriteTo
     if (!skipped || !assumed || assumed[HIDDEN]?.refused || !isSame(assumed, fork)) return [];
     local.skipped.delete(id);
     const isNewer = relate(assumed[HIDDEN]?.clock ?? {}, skipped[HIDDEN]?.clock ?? {}) === "happens-before";
-    return isNewer ? [skipped] : [];
+    const { rev = 0, clock = {}, ...rest } = skipped[HIDDEN] ?? {};
+    return isNewer ? [{ ...skipped, [HIDDEN]: { ...rest, rev, clock, settled: true as const } }] : [];
   });
 }
 

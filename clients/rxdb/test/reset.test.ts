@@ -118,3 +118,29 @@ test("an edit that a reset has merged with another one does not replace it when 
   const { a: first, b: second } = (await a.content()).get("one") ?? {};
   assert.deepEqual([first, second], ["of b", "of a"]);
 });
+
+test("after a restore, an edit does not get the counter of one whose answer was lost", async () => {
+  const a = await Device.open(server, { tenant: TENANT });
+  const b = await Device.open(server, { tenant: TENANT });
+  devices.push(a, b);
+  await converge(a, b);
+  await server.backUp();
+  a.network.faults = { lostRequest: 0, lostAnswer: 1, busy: 0 };
+  await write(a, "one", { a: "1" });
+  await until("b has it", async () => (await b.content()).has("one"));
+  a.network.online = false;
+  await write(b, "one", { b: "of b" });
+  await b.inSync();
+  b.network.online = false;
+  await server.restore();
+  await a.reload();
+  await write(a, "one", { a: "2" });
+  a.network.faults = { lostRequest: 0, lostAnswer: 0, busy: 0 };
+  a.network.online = true;
+  await a.inSync();
+  // What this device holds has seen the first edit of the other one, and not the second.
+  b.network.online = true;
+  await converge(a, b);
+  assert.equal((await a.content()).get("one")?.a, "2");
+  assert.equal(b.conflicts.length, 1);
+});
