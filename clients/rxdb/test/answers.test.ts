@@ -112,6 +112,8 @@ test("a document that was removed from the user's view leaves the device", async
 test("a forbidden write is reported once and given up", async () => {
   const tenant = newTenant();
   const device = await open(tenant, (answer, { operations }) => {
+    // The server has taken the write, which this one would not have, and no pull may bring it back.
+    if (answer.cursor) return { body: { ...answer, operations: [] } };
     if (!answer.accepted) return undefined;
     const conflicts = operations.map(({ id }: any) => ({ id, conflict: { relation: "forbidden" } }));
     return { body: { accepted: [], conflicts, refused: [] } };
