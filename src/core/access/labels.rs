@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::numbers::Seq;
 
+/// Replaces a text by the label of a name and a value.
+pub(super) fn write_label(text: &mut String, name: &str, value: &str) {
+    text.clear();
+    text.extend([name, ":", value]);
+}
+
 /// Some labels, each a name and a value with a colon between them, such as `list:42`.
 ///
 /// The labels of a document come from its fields, those of a principal from its claims. A principal may see a document
@@ -17,7 +23,9 @@ pub struct Labels(BTreeSet<String>);
 impl Labels {
     /// The label of a name and a value.
     pub(super) fn insert(&mut self, name: &str, value: &str) {
-        self.0.insert(format!("{name}:{value}"));
+        let mut label = String::with_capacity(name.len() + 1 + value.len());
+        write_label(&mut label, name, value);
+        self.0.insert(label);
     }
 
     pub(super) fn extend(&mut self, others: Self) {
@@ -27,6 +35,10 @@ impl Labels {
     /// Whether there is a label of this name.
     pub(super) fn have(&self, name: &str) -> bool {
         self.0.iter().any(|label| label.strip_prefix(name).is_some_and(|value| value.starts_with(':')))
+    }
+
+    pub(super) fn contain(&self, label: &str) -> bool {
+        self.0.contains(label)
     }
 
     /// Whether both have a label in common.

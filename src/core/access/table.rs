@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::labels::Labels;
+use super::labels::{Labels, write_label};
 use super::principal::{Principal, Role};
-use crate::core::document::fields::{DataOfDocument, is_label_value, values_at};
+use crate::core::document::fields::{DataOfDocument, any_value_at, is_label_value, values_at};
 use crate::core::names::Collection;
 use crate::limits::protocol::{LABEL_NAME_MAX_BYTES, RULES_MAX_ENTRIES};
 
@@ -196,6 +196,24 @@ impl Table {
             }
         }
         labels
+    }
+
+    /// Whether a document has one of some labels that matter for a right.
+    pub(super) fn have_in_common(
+        &self,
+        (right, collection): (Right, &Collection),
+        data: &DataOfDocument<'_, '_>,
+        labels: &Labels,
+    ) -> bool {
+        let mut label = String::new();
+        self.holders(right, collection).iter().any(|holder| {
+            let Holder::Label(name) = holder else { return false };
+            let Some(source) = self.labels.get(name) else { return false };
+            any_value_at(data, &source.field, |value| {
+                write_label(&mut label, name, value);
+                labels.contain(&label)
+            })
+        })
     }
 
     /// The labels of one name that a document has.

@@ -83,8 +83,7 @@ impl View {
     /// The same while the document is being changed.
     pub(crate) fn permits_content(&self, right: Right, collection: &Collection, data: &DataOfDocument<'_, '_>) -> bool {
         let (Some(rules), Some(holder)) = (&self.rules, &self.holder) else { return true };
-        self.permits_in_general(right, collection)
-            || rules.labels_of_document(right, collection, data).intersects(&holder.labels)
+        self.permits_in_general(right, collection) || rules.have_in_common((right, collection), data, &holder.labels)
     }
 
     /// Whether the principal has a right to every document of a collection, whatever its labels.

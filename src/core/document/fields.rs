@@ -1,5 +1,7 @@
 //! Fields of a document that labels are made of.
 
+use std::borrow::Cow;
+
 use super::content::OpenObject;
 use crate::core::filter::scan::Scanner;
 use crate::core::json::{Object, string};
@@ -28,12 +30,22 @@ impl DataOfDocument<'_, '_> {
 /// Of an array only the first [`LABEL_MAX_VALUES`] elements are read, so a document never has more labels. Other
 /// values, empty texts and texts of more than [`LABEL_VALUE_MAX_BYTES`] give no label.
 pub(crate) fn values_at(data: &DataOfDocument<'_, '_>, path: &str) -> Vec<String> {
+    let mut values = Vec::new();
+    any_value_at(data, path, |value| {
+        values.push(value.to_owned());
+        false
+    });
+    values
+}
+
+/// Whether one of the values at a path, see [`values_at`], is a wanted one. The values after it are not read.
+pub(crate) fn any_value_at(data: &DataOfDocument<'_, '_>, path: &str, is_wanted: impl FnMut(&str) -> bool) -> bool {
     let mut keys = path.split('.');
     let mut value = keys.next().and_then(|key| data.member(key));
     for key in keys {
         value = value.and_then(|value| member(value, key));
     }
-    value.and_then(values_in).unwrap_or_default()
+    value.is_some_and(|value| any_value_in(value, is_wanted))
 }
 
 /// Whether a text can be the value of a label: it has no control characters, and is neither empty nor too long.
@@ -55,31 +67,35 @@ fn member<'t>(object: &'t str, wanted: &str) -> Option<&'t str> {
     found
 }
 
-fn values_in(text: &str) -> Option<Vec<String>> {
+fn any_value_in(text: &str, mut is_wanted: impl FnMut(&str) -> bool) -> bool {
     let mut scanner = Scanner::new(text);
-    let mut values = Vec::new();
-    match scanner.peek()? {
-        b'[' => {
+    let mut is_found = |scanner: &mut Scanner<'_>| Some(is_wanted(&value_in(scanner.skip_text()?)?));
+    match scanner.peek() {
+        Some(b'[') => {
+            let mut is_any = false;
             // It ends early, as with a damaged text, when there are enough.
             let _ = scanner.elements(|scanner, index| {
-                if index >= LABEL_MAX_VALUES {
+                if index >= LABEL_MAX_VALUES || is_any {
                     return None;
                 }
-                values.extend(value_in(scanner.skip_text()?));
+                is_any = is_found(scanner).unwrap_or(false);
                 Some(())
             });
+            is_any
         }
-        _ => values.extend(value_in(scanner.skip_text()?)),
+        _ => is_found(&mut scanner).unwrap_or(false),
     }
-    Some(values)
 }
 
-fn value_in(text: &str) -> Option<String> {
+fn value_in(text: &str) -> Option<Cow<'_, str>> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let value = match text.as_bytes().first()? {
-        b'"' => string(text).ok()?.into_owned(),
-        _ if is_integer => text.to_owned(),
+        b'"' => match text.strip_prefix('"')?.strip_suffix('"')? {
+            plain if !plain.contains('\\') => Cow::Borrowed(plain),
+            _ => string(text).ok()?,
+        },
+        _ if is_integer => Cow::Borrowed(text),
         _ => return None,
     };
     is_label_value(&value).then_some(value)

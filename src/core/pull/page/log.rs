@@ -210,14 +210,13 @@ impl LogPageBuilder {
     /// A document as the reader may see it: as it is, or as removed if the reader may have seen it earlier.
     fn seen(&self, entry: LogEntry, former_labels: Option<&str>) -> Result<Option<LogEntry>, DamagedLabels> {
         let collection = &entry.key.collection;
+        if let Change::Insert(data) = &entry.change
+            && self.view.permits(Right::Read, collection, data)
+        {
+            return Ok(Some(entry));
+        }
         let former = FormerLabels::from_stored(former_labels, entry.seq)?;
-        let is_visible = match &entry.change {
-            Change::Insert(data) => self.view.permits(Right::Read, collection, data),
-            // No document has this form.
-            Change::Update(_) => false,
-            Change::Delete => self.view.permits_tombstone(collection, &former),
-        };
-        if is_visible {
+        if matches!(entry.change, Change::Delete) && self.view.permits_tombstone(collection, &former) {
             return Ok(Some(entry));
         }
         // A reader that has nothing yet, or was in sync later, does not have the document.
