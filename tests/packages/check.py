@@ -91,6 +91,15 @@ class Kubernetes(unittest.TestCase):
         self.assertEqual(service["spec"]["selector"].items() - labels.items(), set())
         self.assertGreater(self.deployment["spec"]["replicas"], budget["spec"]["minAvailable"])
 
+    def test_only_the_api_is_open_to_everybody(self):
+        [policy] = [it for it in self.objects if it["kind"] == "NetworkPolicy"]
+        labels = self.pod["metadata"]["labels"]
+        self.assertEqual(policy["spec"]["podSelector"]["matchLabels"].items() - labels.items(), set())
+        self.assertEqual(policy["spec"]["policyTypes"], ["Ingress"])
+        rules = {port["port"]: "from" in rule for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+        names = {port["name"] for port in self.container["ports"]}
+        self.assertEqual((rules, names), ({"http": False, "metrics": True}, {"http", "metrics"}))
+
 
 class Compose(unittest.TestCase):
     def test_every_file_fits_the_schema_of_compose_and_limits_the_server(self):
