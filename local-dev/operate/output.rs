@@ -2,8 +2,8 @@
 
 use std::error::Error;
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
-use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 /// Prints rows.
@@ -39,33 +39,42 @@ pub(crate) fn confirm(question: &str, is_confirmed: bool) -> Result<bool, Box<dy
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// The least time between two counts on the terminal.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// A count on the terminal while a command works. There is none if the standard error is not a terminal.
+/// A bar or a count on the terminal while a command works. There is none if the standard error is not a terminal.
 #[derive(Debug)]
-pub(crate) struct Progress {
-    is_shown: bool,
-    last: Option<Instant>,
-}
+pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
+    /// A count, if it is not known how much work there is.
     pub(crate) fn new() -> Self {
-        Self { is_shown: io::stderr().is_terminal(), last: None }
+        Self(ProgressBar::no_length().with_style(style("{spinner} {msg} ({elapsed})")))
+    }
+
+    /// A bar over so many bytes.
+    pub(crate) fn of_bytes(total: u64) -> Self {
+        let template = "[{bar:40}] {decimal_bytes} of {decimal_total_bytes}, {msg} ({elapsed}, {eta} left)";
+        Self(ProgressBar::new(total).with_style(style(template)))
     }
 
     /// Shows how far the work is, but not too often.
     pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
-        if self.is_shown && self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
-            let _ = write!(io::stderr(), "\r{}\u{1b}[K", text());
-            self.last = Some(Instant::now());
+        if !self.0.is_hidden() {
+            self.0.set_message(text());
         }
     }
 
-    /// Removes the count.
-    pub(crate) fn end(self) {
-        if self.last.is_some() {
-            let _ = write!(io::stderr(), "\r\u{1b}[K");
-        }
+    /// The same with the bytes that are done.
+    pub(crate) fn show_bytes(&mut self, done: u64, text: impl FnOnce() -> String) {
+        self.0.set_position(done);
+        self.show(text);
     }
+
+    /// Removes it.
+    pub(crate) fn end(self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// The style of a template of ours, which is right.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

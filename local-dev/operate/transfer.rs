@@ -72,18 +72,20 @@ pub(super) async fn import(
     is_dry_run: bool,
     output: Output,
 ) -> Done {
-    let mut reader: Box<dyn BufRead> = match file {
+    let (mut reader, mut progress): (Box<dyn BufRead>, _) = match file {
         Some(file) => {
             let opened = File::open(file).map_err(|problem| cannot_read(file, &problem))?;
-            Box::new(BufReader::new(opened))
+            let bytes = opened.metadata().map_err(|problem| cannot_read(file, &problem))?.len();
+            (Box::new(BufReader::new(opened)), Progress::of_bytes(bytes))
         }
-        None => Box::new(BufReader::new(io::stdin())),
+        None => (Box::new(BufReader::new(io::stdin())), Progress::new()),
     };
-    let (mut import, mut lines, mut progress) = (operator.import(tenant, is_dry_run), 0_u64, Progress::new());
+    let (mut import, mut lines, mut bytes) = (operator.import(tenant, is_dry_run), 0_u64, 0_u64);
     while let Some(line) = read_line(&mut reader, lines + 1)? {
         import.line(&line).await?;
         lines += 1;
-        progress.show(|| format!("{lines} lines"));
+        bytes += line.len() as u64 + 1;
+        progress.show_bytes(bytes, || format!("{lines} lines"));
     }
     let imported = import.finish().await?;
     progress.end();
