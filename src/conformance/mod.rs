@@ -268,7 +268,7 @@ macro_rules! for_each_conformance_check {
             }
             service {
                 conflicts: [
-                    a_resolution_takes_the_place_of_its_operation_and_both_ids_are_known,
+                    a_resolution_takes_the_place_of_its_operation_which_is_known,
                     an_operation_takes_effect_once_although_another_server_does_not_resolve_it,
                     a_merge_knows_the_writer_of_each_key_from_push_to_push,
                     a_collection_may_change_its_policy_between_pushes,

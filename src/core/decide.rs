@@ -23,8 +23,9 @@ pub use self::outcome::{
     Snapshot, StoredStamps,
 };
 use self::policy::ConflictPolicy;
+use self::resolve::hashed_resolution_id;
+pub(crate) use self::resolve::{RESERVED, are_stamps, pushed_id, resolution_of, tells_pushed_id};
 pub use self::resolve::{Survival, is_reserved, resolution_id};
-pub(crate) use self::resolve::{are_stamps, resolution_of};
 use self::working::WorkingSet;
 use super::document::Document;
 use super::names::{ClientId, DocumentKey, OperationId};
@@ -82,14 +83,14 @@ pub(crate) fn read_bytes(pushes: &[Push<'_>], snapshot: &Snapshot) -> usize {
     bytes
 }
 
-/// The ids that a decision about these pushes needs, each once. They include those of resolutions: the operation of a
-/// known resolution is known.
+/// The ids that a decision about these pushes needs, each once. They include those of resolutions from which the ids of
+/// their operations do not follow: the operation of a known resolution is known.
 #[must_use]
 pub(crate) fn ids_of(pushes: &[Push<'_>]) -> Vec<OperationId> {
     let mut ids: Vec<OperationId> = operations_of(pushes).map(|operation| operation.id.clone()).collect();
     for push in pushes.iter().filter(|push| push.policies.resolve()) {
         let resolve = |operation: &&Operation| push.policies.of(&operation.key.collection).0.resolves();
-        ids.extend(push.operations.iter().filter(resolve).map(|operation| resolution_id(&operation.id)));
+        ids.extend(push.operations.iter().filter(resolve).filter_map(|operation| hashed_resolution_id(&operation.id)));
     }
     ids.sort_unstable();
     ids.dedup();

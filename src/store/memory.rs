@@ -114,12 +114,10 @@ impl Tenant {
             .iter()
             .all(|write| self.documents.get(&write.key).map(|(_, document)| document.rev) == write.seen_rev);
         let owners_hold = batch.owners.iter().all(|write| self.owners.get(&write.client_id) == write.seen.as_ref());
-        let pushed_ids = batch.resolutions.iter().map(|resolution| &resolution.pushed_id);
-        let mut ids = batch.operations.iter().map(|operation| &operation.id).chain(pushed_ids.clone());
-        if !holds || !owners_hold || ids.any(|id| self.known.contains(id)) {
+        if !holds || !owners_hold || batch.known_ids().any(|id| self.known.contains(id)) {
             return Commit::Contended;
         }
-        self.known.extend(pushed_ids.map(detached));
+        self.known.extend(batch.known_ids().map(detached));
         let kept: HashMap<usize, Object> = batch.kept().map(|(index, kept)| (index, kept.detached())).collect();
         let Position { seq: before, fingerprint } = self.head().position;
         self.received_at_ms = self.received_at_ms.max(batch.received_at_ms);
@@ -145,7 +143,6 @@ impl Tenant {
         }
         let entries = operations.into_iter().zip(subjects).enumerate();
         for (seq, (index, (operation, subject))) in before.following().zip(entries) {
-            self.known.insert(operation.id.clone());
             let (received_at_ms, kept) = (self.received_at_ms, kept.get(&index).cloned());
             self.log.insert(seq, Logged { operation, subject, received_at_ms, kept });
         }

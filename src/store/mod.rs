@@ -92,7 +92,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The time of reception that is stored with an operation never runs backwards in the log. It is the time of the
     /// batch or that of the operation before, whichever is later.
     ///
-    /// The ids of operations that were resolved become known too, beside those of the resolutions in the batch.
+    /// The ids become known that [`Batch::known_ids`] names. Whether those of resolutions become known is up to the
+    /// store.
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit>;
 
     /// Reads a page in the order of the log, all at one moment; [`crate::core::page`] says which rows it has.
@@ -176,7 +177,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// begin after the horizon if the place is before it.
     async fn audit(&self, tenant: &TenantId, after: Seq, max_entries: usize) -> Result<Audit>;
 
-    /// The known ids in the order of their bytes: the first `limit` of those after `after`.
+    /// The known ids in the order of their bytes: the first `limit` of those after `after`. The ids of resolutions are
+    /// left out.
     async fn operation_ids(
         &self,
         tenant: &TenantId,

@@ -13,7 +13,9 @@ use syncflow_server::core::json::Object;
 use syncflow_server::core::names::TenantId;
 use syncflow_server::core::numbers::Seq;
 use syncflow_server::core::operation::Change;
+use syncflow_server::core::policy::{ConflictPolicy, Deletes, Policies};
 use syncflow_server::service::operator::{Fault, Operator};
+use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::memory::MemoryStore;
 use syncflow_server::store::mongodb::MongoStore;
 use syncflow_server::store::postgres::PostgresStore;
@@ -44,6 +46,8 @@ enum Damage {
     BytesCounter,
     /// The id of `op-3` is not known.
     Id,
+    /// The id of `op-7`, which the log has as a resolution, is not known.
+    ResolvedId,
     /// The fingerprint at `op-3` is another one.
     Fingerprint,
     /// The fingerprint of the head is another one.
@@ -54,11 +58,11 @@ enum Damage {
 
 use Damage::{
     BytesCounter, Data, Entry, Fingerprint as OfFingerprint, Gone, HeadFingerprint, HeadSeq, Id, LastEntry,
-    LiveCounter, Operation, Order,
+    LiveCounter, Operation, Order, ResolvedId,
 };
 
 /// Each damage, and a fault that is found.
-const DAMAGES: [(Damage, Fault); 12] = [
+const DAMAGES: [(Damage, Fault); 13] = [
     (Entry, Fault::MissingEntry),
     (LastEntry, Fault::MissingEntry),
     (Data, Fault::WrongDocument),
@@ -68,6 +72,7 @@ const DAMAGES: [(Damage, Fault); 12] = [
     (BytesCounter, Fault::Counter),
     (HeadSeq, Fault::Counter),
     (Id, Fault::UnknownId),
+    (ResolvedId, Fault::UnknownId),
     (OfFingerprint, Fault::Fingerprint),
     (HeadFingerprint, Fault::Fingerprint),
     (Order, Fault::Order),
@@ -84,6 +89,10 @@ async fn every_damage_is_found(
         world.apply(inserts(1)).await;
         world.host.advance_ms(10);
         world.apply(inserts(4).into_iter().skip(1).map(|draft| draft.data(r#"{"n":1}"#))).await;
+        let service = SyncService::new(Arc::clone(&world.store), Arc::clone(&world.host) as Arc<dyn Host>);
+        let policies = Policies::for_all(ConflictPolicy::Merge, Deletes::Win);
+        let merging = World { service: Arc::new(service.with_conflict_policies(policies)), ..world.clone() };
+        merging.apply([update("op-7", "doc-1").data(r#"{"m":7}"#).clock(&[("a", 99)])]).await;
         world.apply([update("op-5", "doc-2").data(r#"{"m":2}"#), delete("op-6", "doc-4")]).await;
         let verified =
             async || Operator::new(Arc::clone(&world.service)).verify(&world.tenant).await.expect("the store works");
@@ -118,6 +127,10 @@ impl Store for Damaged {
             Some(Entry) => audit.entries.retain(|entry| !of("op-3")(entry)),
             Some(LastEntry) => audit.entries.retain(|entry| !of("op-6")(entry)),
             Some(Id) => audit.entries.iter_mut().for_each(|entry| entry.is_id_known &= !of("op-3")(entry)),
+            Some(ResolvedId) => {
+                let is_it = of("syncflow-server::resolved::op-7");
+                audit.entries.iter_mut().for_each(|entry| entry.is_id_known &= !is_it(entry));
+            }
             Some(OfFingerprint) => {
                 for entry in audit.entries.iter_mut().filter(|entry| of("op-3")(entry)) {
                     entry.fingerprint = Fingerprint::START;
@@ -185,6 +198,7 @@ fn statement(damage: Damage) -> &'static str {
         BytesCounter => "UPDATE heads SET bytes = bytes + 1 WHERE tenant = $1",
         HeadSeq => "UPDATE heads SET seq = seq - 1 WHERE tenant = $1",
         Id => "DELETE FROM operation_ids WHERE tenant = $1 AND id = 'op-3'",
+        ResolvedId => "DELETE FROM operation_ids WHERE tenant = $1 AND id = 'op-7'",
         OfFingerprint => "UPDATE operations SET fingerprint = 7 WHERE tenant = $1 AND id = 'op-3'",
         HeadFingerprint => "UPDATE heads SET fingerprint = 7 WHERE tenant = $1",
         Order => "UPDATE operations SET received_at_ms = 1 WHERE tenant = $1 AND id = 'op-3'",
@@ -249,6 +263,7 @@ async fn every_damage_of_mongodb_is_found() {
             let set = |field: &str, value: i64| doc! { "$set": { field: value } };
             let changed = match damage {
                 Entry => operations.delete_one(entry("op-3")).await.map(|done| done.deleted_count),
+                ResolvedId => operations.delete_one(entry("op-7")).await.map(|done| done.deleted_count),
                 LastEntry => operations.delete_one(entry("op-6")).await.map(|done| done.deleted_count),
                 Gone => documents.delete_one(document).await.map(|done| done.deleted_count),
                 Data => {

@@ -7,6 +7,7 @@ use proptest::test_runner::TestCaseResult;
 use proptest::{prop_assert, prop_assert_eq};
 use syncflow_server::conformance::World;
 use syncflow_server::core::cursor::Cursor;
+use syncflow_server::core::decide::resolution_id;
 use syncflow_server::core::document::Document;
 use syncflow_server::core::feed::Feed;
 use syncflow_server::core::names::{DocumentKey, OperationId};
@@ -132,7 +133,9 @@ async fn moves(from: &World, to: &World, history: &[Step]) -> TestCaseResult {
         let before = head.position().seq;
         let same = to.log().await.into_iter().filter(|entry| entry.seq <= before).map(|entry| entry.id);
         let same: BTreeSet<OperationId> = same.collect();
-        let at_head: BTreeSet<OperationId> = known_ids(to).await.into_iter().collect();
+        // The list has the ids of operations as they were pushed.
+        let known = known_ids(to).await.into_iter();
+        let at_head: BTreeSet<OperationId> = known.flat_map(|id| [resolution_id(&id), id]).collect();
         prop_assert!(is_reset || same.len() as u64 == before.get() && same.is_subset(&at_head), "{}", head);
     }
     for (client, number) in sinces {

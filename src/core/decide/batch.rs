@@ -1,6 +1,7 @@
 //! The batch that a store writes: all of it, or nothing.
 
 use crate::core::decide::owners::OwnerWrite;
+use crate::core::decide::resolve::tells_pushed_id;
 use crate::core::document::Document;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
@@ -31,7 +32,7 @@ pub struct DocumentWrite {
 pub struct Resolution {
     /// The index of the resolution in [`Batch::operations`].
     pub operation_index: usize,
-    /// The id of the operation that was pushed. It becomes known with the resolution's own.
+    /// The id of the operation that was pushed. It becomes known in place of the resolution's own.
     pub pushed_id: OperationId,
     /// An object that the log keeps beside the resolution, until compaction removes both.
     pub kept: Option<Object>,
@@ -63,6 +64,14 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
+    }
+
+    /// The ids that become known, each once. They are those of the operations as they were pushed, and those of
+    /// resolutions that do not tell what they resolve.
+    pub fn known_ids(&self) -> impl Iterator<Item = &OperationId> {
+        let operations = self.operations.iter().map(|operation| &operation.id);
+        let pushed = self.resolutions.iter().map(|resolution| &resolution.pushed_id);
+        operations.filter(|id| !tells_pushed_id(id)).chain(pushed)
     }
 
     /// The objects that the log keeps beside operations, with the indexes of these.

@@ -7,9 +7,9 @@ use super::line::{BadLine, ClientLine, Counts, DocumentLine, Line};
 use crate::core::access::View;
 use crate::core::clock::Relation;
 use crate::core::decide::owners::ClientOwner;
-use crate::core::decide::{Batch, DocumentWrite, Snapshot};
+use crate::core::decide::{Batch, DocumentWrite, Resolution, Snapshot, is_reserved, pushed_id};
 use crate::core::json::Object;
-use crate::core::names::{ClientId, DocumentKey, TenantId};
+use crate::core::names::{ClientId, DocumentKey, FromStore as _, OperationId, TenantId};
 use crate::core::operation::{Change, Operation};
 use crate::limits::protocol::PUSH_LOADED_MAX_BYTES;
 use crate::limits::service::{
@@ -198,7 +198,7 @@ impl Import {
     async fn write_part(&self, part: &BTreeMap<DocumentKey, DocumentLine>) -> Result<Option<(u64, u64)>, ImportError> {
         let service = &self.operator.service;
         let request = LoadRequest {
-            ids: part.values().map(|line| line.document.operation_id.clone()).collect(),
+            ids: part.values().map(|line| pushed(&line.document.operation_id)).collect(),
             keys: part.keys().cloned().collect(),
             max_bytes: PUSH_LOADED_MAX_BYTES,
             with_labels: true,
@@ -291,7 +291,7 @@ fn decide(
             _ => return other("it was changed in another way in this tenant"),
         }
     }
-    if snapshot.known.contains(&document.operation_id) {
+    if snapshot.known.contains(&pushed(&document.operation_id)) {
         return other("its last operation is known in this tenant, but it is not there in this state");
     }
     let mut document = document.clone();
@@ -329,6 +329,14 @@ fn add(batch: &mut Batch, write: DocumentWrite, snapshot: &Snapshot) {
     batch.live_documents_delta += i64::from(!document.is_deleted()) - i64::from(was_live);
     batch.bytes_delta += bytes(operation.kept_bytes() + document.bytes()) - before.map_or(0, |it| bytes(it.bytes()));
     let operation_index = batch.operations.len();
+    if is_reserved(&operation.id) {
+        batch.resolutions.push(Resolution { operation_index, pushed_id: pushed(&operation.id), kept: None });
+    }
     batch.operations.push(operation);
     batch.documents.push(DocumentWrite { operation_index, ..write });
+}
+
+/// The id of an operation as it was pushed, which is the known one.
+fn pushed(id: &OperationId) -> OperationId {
+    OperationId::from_store(pushed_id(id))
 }

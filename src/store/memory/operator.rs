@@ -1,8 +1,9 @@
 //! The model store for an operator: the whole log, transfers, and erasing.
 
 use super::{Logged, Tenant, detached, logged_entry};
+use crate::core::decide::{is_reserved, pushed_id};
 use crate::core::json::Object;
-use crate::core::names::{ClientId, OperationId};
+use crate::core::names::{ClientId, FromStore as _, OperationId};
 use crate::core::numbers::Seq;
 use crate::core::operation::Change;
 use crate::store::ClientMemory;
@@ -19,7 +20,7 @@ impl Tenant {
                 entry: logged_entry(*seq, logged),
                 fingerprint: position.fingerprint,
                 received_at_ms: logged.received_at_ms,
-                is_id_known: self.known.contains(&logged.operation.id),
+                is_id_known: self.is_known(&logged.operation.id),
                 kept_bytes: logged.kept.as_ref().map_or(0, |kept| kept.as_str().len()) as u64,
             };
             if !audit.push(entry) {
@@ -36,8 +37,14 @@ impl Tenant {
         audit.finish(self.head(), counters, self.position(after).map(|there| there.fingerprint))
     }
 
+    /// Whether the id of an entry is known, or that of the operation that it resolves.
+    fn is_known(&self, id: &OperationId) -> bool {
+        self.known.contains(id) || self.known.contains(&OperationId::from_store(pushed_id(id)))
+    }
+
     pub(super) fn operation_ids(&self, after: Option<&OperationId>, limit: usize) -> Vec<OperationId> {
-        let mut ids: Vec<_> = self.known.iter().filter(|id| after.is_none_or(|after| *id > after)).cloned().collect();
+        let is_listed = |id: &&OperationId| after.is_none_or(|after| *id > after) && !is_reserved(id);
+        let mut ids: Vec<_> = self.known.iter().filter(is_listed).cloned().collect();
         ids.sort_unstable();
         ids.truncate(limit);
         ids
@@ -98,7 +105,8 @@ impl Tenant {
             self.horizon = seq;
             (erased.entries, rows_left) = (erased.entries + 1, rows_left - 1);
         }
-        for id in self.operation_ids(None, rows_left) {
+        let ids: Vec<_> = self.known.iter().take(rows_left).cloned().collect();
+        for id in ids {
             self.known.remove(&id);
             (erased.ids, rows_left) = (erased.ids + 1, rows_left - 1);
         }

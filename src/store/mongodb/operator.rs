@@ -1,29 +1,29 @@
 //! The requests of an operator: the whole log, transfers, and erasing.
 
+mod audit;
+
 use async_trait::async_trait;
 use futures_util::future::try_join;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::{ClientSession, Collection};
 
+pub(super) use self::audit::audit;
 use super::collections::Collections;
 use super::database::Database;
 use super::failure::Failure;
-use super::read::rows::{Isolation, Rows, batch_of};
-use super::row::{Row, client_key, entries_after, entries_between};
+use super::read::rows::batch_of;
+use super::row::{Row, client_key, entries_after, entries_between, head_of};
 use super::write::transaction::{self, Verdict, Work};
-use crate::core::cursor::Head;
+use crate::core::decide::RESERVED;
 use crate::core::decide::owners::ClientOwner;
-use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, FromStore as _, OperationId, Subject, TenantId};
 use crate::core::numbers::Seq;
-use crate::core::operation::LogEntry;
 use crate::core::places::Places;
 use crate::core::progress::Progress;
-use crate::core::text::TextPool;
-use crate::limits::store::mongodb::{LEARN_MAX_ATTEMPTS, LIST_MAX_VALUES, READ_MAX_ATTEMPTS, SCRUB_MAX_ATTEMPTS};
+use crate::limits::store::mongodb::{LEARN_MAX_ATTEMPTS, LIST_MAX_VALUES, SCRUB_MAX_ATTEMPTS};
 use crate::store::integers::signed;
-use crate::store::operator::{AuditBuilder, merge_client_rows};
-use crate::store::{Audit, AuditEntry, ClientRow, Counters, Erased, Lesson, ScrubStep};
+use crate::store::operator::merge_client_rows;
+use crate::store::{ClientRow, Erased, Lesson, ScrubStep};
 
 /// The `_id` of an id that a tenant has learned without a log entry. It comes after those of all entries.
 fn learned_key(tenant: &TenantId, id: &str) -> String {
@@ -40,108 +40,10 @@ fn keys_of(tenant: &TenantId) -> Document {
     doc! { "_id": { "$gt": format!("{tenant}\0"), "$lt": format!("{tenant}\u{1}") }, "tenant": tenant.as_str() }
 }
 
-fn head_of(tenant: &TenantId) -> Document {
-    doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() }
-}
-
 /// The bytes of the data, the clock and what is kept beside a row, for a projection.
 fn bytes_of_row() -> Document {
     let length = |field: &str| doc! { "$strLenBytes": { "$ifNull": [field, ""] } };
     doc! { "$add": [length("$data"), length("$clock"), length("$kept")] }
-}
-
-/// See [`crate::store::Store::audit`].
-pub(super) async fn audit(
-    database: &Database,
-    tenant: &TenantId,
-    after: Seq,
-    max_entries: usize,
-) -> Result<Audit, Failure> {
-    let collections = database.ready().await?;
-    let mut isolation = Isolation::Snapshot;
-    for _ in 0..READ_MAX_ATTEMPTS {
-        let found = collections.in_time(collections.heads.find_one(head_of(tenant))).await?;
-        let Some(found) = found else {
-            let there = (after == Seq::START).then_some(Fingerprint::START);
-            return Ok(AuditBuilder::new(0).finish(Head::default(), Counters::default(), there));
-        };
-        // Compaction leaves a part of each entry, and these parts are passed over.
-        let from = after.max(Row(&found).head()?.horizon);
-        if let Some(audit) = read_audit(collections, tenant, (after, from), max_entries, isolation).await? {
-            return Ok(audit);
-        }
-        isolation = Isolation::Transaction;
-    }
-    Err(Failure::Crowded)
-}
-
-/// Reads the head, the entry at a place, the entries after another place, and the head again. `None` if the head moved
-/// meanwhile.
-async fn read_audit(
-    collections: &Collections,
-    tenant: &TenantId,
-    (after, from): (Seq, Seq),
-    max_entries: usize,
-    isolation: Isolation,
-) -> Result<Option<Audit>, Failure> {
-    let head = || doc! { "$match": head_of(tenant) };
-    let lookup = |pipeline: Vec<Document>| {
-        doc! { "$lookup": { "from": collections.operations.name(), "pipeline": pipeline, "as": "row" } }
-    };
-    let limit = doc! { "$limit": signed(max_entries as u64).max(1) };
-    let entries = vec![doc! { "$match": entries_after(tenant, from) }, doc! { "$sort": { "_id": 1 } }, limit];
-    let there = doc! { "$match": entries_between(tenant, after.previous(), after) };
-    let looked_up = |pipeline: Vec<Document>| {
-        let rows =
-            vec![head(), lookup(pipeline), doc! { "$unwind": "$row" }, doc! { "$replaceRoot": { "newRoot": "$row" } }];
-        doc! { "$unionWith": { "coll": collections.heads.name(), "pipeline": rows } }
-    };
-    let again = doc! { "$unionWith": { "coll": collections.heads.name(), "pipeline": [head()] } };
-    let pipeline = vec![head(), looked_up(vec![there]), looked_up(entries), again];
-    let batch_rows = max_entries.saturating_add(3);
-    let mut rows = Rows::of(collections, &collections.heads, pipeline, batch_rows, isolation).await?;
-    let Some(first) = rows.next(collections).await? else { return Ok(None) };
-    let (head, counters) = counted_head(first)?;
-    let mut fingerprint_before = (after == Seq::START).then_some(Fingerprint::START);
-    let (mut audit, mut pool) = (AuditBuilder::new(max_entries), TextPool::default());
-    while let Some(row) = rows.next(collections).await? {
-        if row.has("liveDocuments")? {
-            return Ok(
-                (counted_head(row)? == (head, counters)).then(|| audit.finish(head, counters, fingerprint_before))
-            );
-        }
-        let position = row.position()?;
-        if position.seq <= after {
-            fingerprint_before = Some(position.fingerprint);
-            continue;
-        }
-        if position.seq > head.position.seq || !row.has("clock")? {
-            return Ok(None);
-        }
-        let entry = AuditEntry {
-            entry: LogEntry { subject: row.subject()?, resolution: row.resolution()?, ..row.log_entry(&mut pool)? },
-            fingerprint: position.fingerprint,
-            received_at_ms: row.integer("receivedAtMs")?,
-            // The index of known ids is one of the log itself.
-            is_id_known: true,
-            kept_bytes: row.optional_text("kept")?.map_or(0, str::len) as u64,
-        };
-        if !audit.push(entry) {
-            return Ok(Some(audit.finish(head, counters, fingerprint_before)));
-        }
-    }
-    Ok(None)
-}
-
-fn counted_head(row: Row<'_>) -> Result<(Head, Counters), Failure> {
-    let head = row.head()?;
-    let counters = Counters {
-        operations: head.position.seq.entries_since(head.horizon),
-        documents: row.integer("liveDocuments")?,
-        bytes: row.counter("bytes")?,
-        received_at_ms: row.integer("receivedAtMs")?,
-    };
-    Ok((head, counters))
 }
 
 /// See [`crate::store::Store::operation_ids`].
@@ -156,7 +58,10 @@ pub(super) async fn operation_ids(
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let behind = doc! { "tenant": tenant.as_str(), "id": { "$gt": after.map_or("", OperationId::as_str) } };
+    // The index of known ids is one of the log itself, which has the ids of resolutions too.
+    let after = after.map_or("", OperationId::as_str).to_owned();
+    let ranges = [doc! { "$lt": RESERVED.start }, doc! { "$gte": RESERVED.end }].map(|range| doc! { "id": range });
+    let behind = doc! { "tenant": tenant.as_str(), "id": { "$gt": after }, "$or": ranges.to_vec() };
     let find = collections.operations.find(behind).sort(doc! { "id": 1 }).projection(doc! { "_id": 0, "id": 1 });
     let find = find.limit(signed(limit as u64)).batch_size(batch_of(limit)).max_time(collections.time_limit);
     let mut found = collections.in_time(find).await?;

@@ -87,6 +87,11 @@ pub(super) fn pushed_id_row(tenant: &TenantId, pushed: &OperationId) -> Bson {
     doc! { "_id": format!("{tenant}\u{1}{pushed}"), "tenant": tenant.as_str(), "id": pushed.as_str() }
 }
 
+/// The head of a tenant, as a filter.
+pub(super) fn head_of(tenant: &TenantId) -> Bson {
+    doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() }
+}
+
 /// The owner of a client id as it is stored.
 pub(super) fn owner_row(tenant: &TenantId, OwnerWrite { client_id, owner, .. }: &OwnerWrite) -> Bson {
     let mut row = owner_fields(tenant, client_id, owner);

@@ -13,7 +13,7 @@ use crate::core::decide::owners::OwnerWrite;
 use crate::core::decide::{Batch, DocumentWrite};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
-use crate::core::names::{ClientId, Subject, TenantId};
+use crate::core::names::{ClientId, OperationId, Subject, TenantId};
 use crate::core::progress::Progress;
 use crate::store::integers::signed;
 use crate::store::{Commit, CompactStep, Compaction, NewMemory, Remember};
@@ -37,7 +37,7 @@ pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch
     let parameters = first.into_iter().chain(operations.parameters()).chain(documents.parameters());
     let parameters: Vec<Parameter<'_>> = parameters.chain(subjects).chain(owners.parameters()).collect();
     let (labels, resolutions, stamps) = (Labels::of(batch), Resolutions::of(batch), Stamps::of(batch));
-    let (sql, parameters) = if !(resolutions.pushed_ids.is_empty() && stamps.ids.is_empty()) {
+    let (sql, parameters) = if !(batch.resolutions.is_empty() && stamps.ids.is_empty()) {
         let more = resolutions.parameters().into_iter().chain(stamps.parameters()).chain(labels.parameters());
         (COMMIT_RESOLVED, parameters.into_iter().chain(more).collect())
     } else if labels.ids.is_empty() {
@@ -71,26 +71,27 @@ const COMMIT_WITH_LABELS: &str = "
 
 /// The same with everything else that a batch with resolutions has.
 const COMMIT_RESOLVED: &str = "
-    SELECT {schema}.syncflow_commit_resolved($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-        $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39)";
+    SELECT {schema}.syncflow_commit_known($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+        $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38)";
 
-/// The resolutions of a batch, column by column.
-#[derive(Default)]
+/// The rest of a batch with resolutions, column by column.
 struct Resolutions<'a> {
-    pushed_ids: Vec<&'a str>,
-    kept_entries: Vec<i64>,
-    kept: Vec<&'a str>,
+    /// For each operation.
+    kept: Vec<Option<&'a str>>,
+    known_ids: Vec<&'a str>,
 }
 
 impl<'a> Resolutions<'a> {
     fn of(batch: &'a Batch) -> Self {
-        let (kept_entries, kept) = batch.kept().map(|(index, kept)| (signed(index as u64 + 1), kept.as_str())).unzip();
-        let pushed_ids = batch.resolutions.iter().map(|resolution| resolution.pushed_id.as_str()).collect();
-        Self { pushed_ids, kept_entries, kept }
+        let mut kept = vec![None; batch.operations.len()];
+        for (index, object) in batch.kept() {
+            kept[index] = Some(object.as_str());
+        }
+        Self { kept, known_ids: batch.known_ids().map(OperationId::as_str).collect() }
     }
 
-    fn parameters(&self) -> [Parameter<'_>; 3] {
-        [(&self.pushed_ids, Type::TEXT_ARRAY), (&self.kept_entries, Type::INT8_ARRAY), (&self.kept, Type::TEXT_ARRAY)]
+    fn parameters(&self) -> [Parameter<'_>; 2] {
+        [(&self.kept, Type::TEXT_ARRAY), (&self.known_ids, Type::TEXT_ARRAY)]
     }
 }
 

@@ -88,8 +88,7 @@ fn read_log(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Resul
 fn write_ids(transaction: &Transaction<'_>, tenant: &TenantId, batch: &Batch) -> rusqlite::Result<bool> {
     let mut insert =
         transaction.prepare_cached("INSERT INTO operation_ids (tenant, id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
-    let pushed_ids = batch.resolutions.iter().map(|resolution| &resolution.pushed_id);
-    for id in batch.operations.iter().map(|operation| &operation.id).chain(pushed_ids) {
+    for id in batch.known_ids() {
         if insert.execute([tenant.as_str(), id.as_str()])? == 0 {
             return Ok(false);
         }

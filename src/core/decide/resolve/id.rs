@@ -7,6 +7,9 @@ use crate::limits::protocol::NAME_MAX_BYTES;
 /// The beginning of the ids of resolutions. No client may push such an id.
 const RESOLVED: &str = "syncflow-server::resolved::";
 
+/// The length of a SHA-256 in hexadecimal digits.
+const SHA256_HEX_BYTES: usize = 64;
+
 /// The id of the resolution of an operation: a fixed beginning with the operation's id, or with its SHA-256 if that
 /// would be too long.
 #[must_use]
@@ -30,6 +33,19 @@ pub(crate) fn pushed_id(id: &OperationId) -> &str {
     id.as_str().strip_prefix(RESOLVED).unwrap_or(id.as_str())
 }
 
+/// The range of the reserved ids, in the order of their bytes: the first possible one, and the first text behind them.
+pub(crate) const RESERVED: std::ops::Range<&str> = RESOLVED.."syncflow-server::resolved:;";
+
+/// Whether the id of an operation follows from that of its resolution, which otherwise may have a hash.
+pub(crate) fn tells_pushed_id(resolution: &OperationId) -> bool {
+    resolution.as_str().strip_prefix(RESOLVED).is_some_and(|rest| rest.len() != SHA256_HEX_BYTES)
+}
+
+/// The id of the resolution of an operation, if the one does not follow from the other.
+pub(crate) fn hashed_resolution_id(pushed: &OperationId) -> Option<OperationId> {
+    (RESOLVED.len() + pushed.as_str().len() > NAME_MAX_BYTES).then(|| resolution_id(pushed))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +63,21 @@ mod tests {
         assert_eq!(hashed.as_str().len(), RESOLVED.len() + 64);
         assert_ne!(hashed, resolution_id(&OperationId::literal(&"y".repeat(NAME_MAX_BYTES))));
         assert!(is_reserved(&hashed) && !is_reserved(&short));
+        for id in [&hashed, &resolution_id(&short)] {
+            assert!(RESERVED.contains(&id.as_str()));
+        }
+        assert!(!RESERVED.contains(&short.as_str()) && !RESERVED.contains(&"syncflow-server::resolved:a"));
+    }
+
+    #[test]
+    fn an_operation_is_told_by_its_resolution_unless_there_may_be_a_hash() {
+        let longest = OperationId::literal(&"x".repeat(NAME_MAX_BYTES - RESOLVED.len()));
+        let longer = OperationId::literal(&"x".repeat(NAME_MAX_BYTES - RESOLVED.len() + 1));
+        let like_a_hash = OperationId::literal(&"a".repeat(SHA256_HEX_BYTES));
+        for (id, tells, is_hashed) in [(&longest, true, false), (&longer, false, true), (&like_a_hash, false, false)] {
+            assert_eq!(tells_pushed_id(&resolution_id(id)), tells);
+            assert_eq!(hashed_resolution_id(id), is_hashed.then(|| resolution_id(id)));
+            assert!(!tells_pushed_id(id));
+        }
     }
 }

@@ -7,7 +7,7 @@ mod merge;
 pub(super) mod stamp;
 pub(super) mod stamps;
 
-pub(crate) use self::id::pushed_id;
+pub(crate) use self::id::{RESERVED, hashed_resolution_id, pushed_id, tells_pushed_id};
 pub use self::id::{is_reserved, resolution_id};
 pub(crate) use self::kept::resolution_of;
 pub(crate) use self::stamps::are_stamps;

@@ -10,7 +10,7 @@ use crate::core::clock::Relation;
 use crate::core::decide::policy::{ConflictPolicy, Deletes, Policies};
 use crate::core::decide::quota::{Quota, Usage};
 use crate::core::names::{Subject, TenantId};
-use crate::limits::protocol::{CLOCK_MAX_ENTRIES, STAMP_AHEAD_MAX_MS};
+use crate::limits::protocol::{CLOCK_MAX_ENTRIES, NAME_MAX_BYTES, STAMP_AHEAD_MAX_MS};
 
 /// A document that operations change one after the other.
 #[derive(Clone)]
@@ -399,7 +399,10 @@ fn a_quota_of_bytes_stops_what_is_kept_beside_a_tombstone() {
 #[test]
 fn an_operation_is_known_if_its_resolution_is() {
     let mut history = History::new(ConflictPolicy::Merge, Deletes::Win);
-    let late = [made("1", UPDATE, r#"{"x":1}"#, 5, &[("a", 1)])];
+    let short = [made("1", UPDATE, r#"{"x":1}"#, 5, &[("a", 1)])];
+    let push = Push { policies: &history.policies, ..Push::from(&short[..]) };
+    assert_eq!(ids_of(&[push]), [short[0].id.clone()], "its resolution tells its id, so it becomes known itself");
+    let late = [made(&"1".repeat(NAME_MAX_BYTES), UPDATE, r#"{"x":1}"#, 5, &[("a", 1)])];
     let push = Push { policies: &history.policies, ..Push::from(&late[..]) };
     let resolution = resolution_id(&late[0].id);
     assert_eq!(ids_of(&[push]), [late[0].id.clone(), resolution.clone()]);

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::read::{byte_limit, row_limit};
 use super::row::Columns;
 use crate::core::cursor::Head;
+use crate::core::decide::RESERVED;
 use crate::core::decide::owners::ClientOwner;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, FromStore as _, OperationId, Subject, TenantId};
@@ -31,11 +32,12 @@ pub(super) async fn audit(
     let reading = database.begin_reading().await?;
     let place: [Parameter<'_>; 2] = [(&tenant, Type::TEXT), (&signed(after), Type::INT8)];
     let of_head = reading.rows(AUDITED_HEAD, &place).await?;
-    let limits: [Parameter<'_>; 4] = [
+    let limits: [Parameter<'_>; 5] = [
         (&tenant, Type::TEXT),
         (&signed(after), Type::INT8),
         (&row_limit(max_entries), Type::INT8),
         (&byte_limit(), Type::INT8),
+        (&RESERVED.start, Type::TEXT),
     ];
     let rows = reading.rows(AUDITED_ENTRIES, &limits).await?;
     reading.end().await?;
@@ -94,7 +96,11 @@ const AUDITED_ENTRIES: &str = r#"
         o.subject, o.kept, o.received_at_ms,
         EXISTS (
             SELECT FROM {schema}.syncflow_operation_ids AS i
-            WHERE i.tenant OPERATOR(pg_catalog.=) $1 AND i.id OPERATOR(pg_catalog.=) o.id
+            WHERE i.tenant OPERATOR(pg_catalog.=) $1
+                AND i.id OPERATOR(pg_catalog.=) ANY (ARRAY[o.id, pg_catalog.substr(o.id, CASE
+                    WHEN pg_catalog.starts_with(o.id, $5) THEN pg_catalog.length($5) OPERATOR(pg_catalog.+) 1
+                    ELSE 1
+                END)])
         ),
         pg_catalog.octet_length(coalesce(o.kept, ''))::pg_catalog.int8
     FROM (
@@ -127,11 +133,17 @@ pub(super) async fn operation_ids(
 ) -> Result<Vec<OperationId>, Failure> {
     let sql = "SELECT i.id FROM {schema}.syncflow_operation_ids AS i
                WHERE i.tenant OPERATOR(pg_catalog.=) $1 AND i.id OPERATOR(pg_catalog.>) $2
+                   AND (i.id OPERATOR(pg_catalog.<) $4 OR i.id OPERATOR(pg_catalog.>=) $5)
                ORDER BY i.id LIMIT $3";
     // No name is empty, so all names come after the empty text.
     let after = after.map_or("", OperationId::as_str);
-    let parameters: [Parameter<'_>; 3] =
-        [(&tenant.as_str(), Type::TEXT), (&after, Type::TEXT), (&row_limit(limit), Type::INT8)];
+    let parameters: [Parameter<'_>; 5] = [
+        (&tenant.as_str(), Type::TEXT),
+        (&after, Type::TEXT),
+        (&row_limit(limit), Type::INT8),
+        (&RESERVED.start, Type::TEXT),
+        (&RESERVED.end, Type::TEXT),
+    ];
     let rows = database.rows(sql, &parameters).await?;
     rows.iter().map(|row| Columns::of(row).text().map(OperationId::from_store)).collect()
 }

@@ -8,6 +8,7 @@ use super::read::read_fingerprint;
 use super::row::{AUDIT_COLUMNS, damaged, integer, read_log_entry, read_owner, read_position, resolution};
 use super::write::{Durability, begin};
 use crate::core::cursor::Head;
+use crate::core::decide::RESERVED;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, FromStore as _, OperationId, Subject, TenantId};
 use crate::core::numbers::Seq;
@@ -37,11 +38,17 @@ pub(super) fn audit(
     // The columns of a log entry, and four more.
     let mut find = transaction.prepare_cached(&format!(
         "SELECT {AUDIT_COLUMNS}, fingerprint, received_at_ms,
-             EXISTS (SELECT 1 FROM operation_ids WHERE tenant = operations.tenant AND id = operations.id) AS is_known,
+             EXISTS (
+                 SELECT 1 FROM operation_ids
+                 WHERE tenant = operations.tenant
+                     AND id IN (operations.id, substr(operations.id, CASE WHEN operations.id >= ?4
+                         AND operations.id < ?5 THEN length(?4) + 1 ELSE 1 END))
+             ) AS is_known,
              octet_length(coalesce(kept, '')) AS kept_bytes
          FROM operations WHERE tenant = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"
     ))?;
-    let mut rows = find.query(params![tenant.as_str(), signed(after), limit_of(max_entries)])?;
+    let parameters = params![tenant.as_str(), signed(after), limit_of(max_entries), RESERVED.start, RESERVED.end];
+    let mut rows = find.query(parameters)?;
     let (mut audit, mut pool) = (AuditBuilder::new(max_entries), TextPool::default());
     while let Some(row) = rows.next()? {
         let entry = AuditEntry {
@@ -89,8 +96,10 @@ pub(super) fn operation_ids(
     // No name is empty, so all names come after the empty text.
     let after = after.map_or("", OperationId::as_str);
     connection
-        .prepare_cached("SELECT id FROM operation_ids WHERE tenant = ?1 AND id > ?2 ORDER BY id LIMIT ?3")?
-        .query_map(params![tenant.as_str(), after, limit_of(limit)], |row| {
+        .prepare_cached(
+            "SELECT id FROM operation_ids WHERE tenant = ?1 AND id > ?2 AND (id < ?4 OR id >= ?5) ORDER BY id LIMIT ?3",
+        )?
+        .query_map(params![tenant.as_str(), after, limit_of(limit), RESERVED.start, RESERVED.end], |row| {
             Ok(OperationId::from_store(row.get_ref(0)?.as_str()?))
         })?
         .collect()
