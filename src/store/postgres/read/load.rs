@@ -51,6 +51,9 @@ pub(in crate::store::postgres) async fn load(
     if has_all {
         parameters.push((&request.with_usage, Type::BOOL));
     }
+    if request.with_stamps {
+        parameters.push((&request.with_labels, Type::BOOL));
+    }
     let (mut snapshot, mut bytes) = (Snapshot::default(), 0);
     for row in &database.rows(sql, &parameters).await? {
         let mut columns = Columns::of(row);
@@ -149,7 +152,8 @@ const LOAD_WITH_ALL: &str = "
 ";
 
 /// The same with the stamps of documents, and with what is kept beside the last operations of tombstones. Before them
-/// is the number of their bytes. They are missing if they have too many bytes together.
+/// is the number of their bytes. They are missing if they have too many bytes together. The former labels are there if
+/// the last parameter is true.
 const LOAD_WITH_STAMPS: &str = "
     SELECT
         r.known_id, r.collection, r.doc_id, r.rev, r.body, r.operation_id, r.client_id, r.\"timestamp\", r.clock,
@@ -168,44 +172,48 @@ const LOAD_WITH_STAMPS: &str = "
             FROM (
                 SELECT
                     t.*,
-                    CASE WHEN t.body IS NULL THEN (
+                    CASE WHEN t.body IS NULL AND t.seq IS NOT NULL THEN (
                         SELECT o.kept
                         FROM {schema}.syncflow_operations AS o
                         WHERE o.tenant OPERATOR(pg_catalog.=) $1 AND o.seq OPERATOR(pg_catalog.=) t.seq
                     ) END AS kept
                 FROM (
                     SELECT
-                        l.*,
-                        (
-                            SELECT f.labels
-                            FROM {schema}.syncflow_former_labels AS f
-                            WHERE
-                                f.tenant OPERATOR(pg_catalog.=) $1
-                                AND f.collection OPERATOR(pg_catalog.=) l.collection
-                                AND f.doc_id OPERATOR(pg_catalog.=) l.doc_id
-                        ) AS labels,
-                        (
-                            SELECT s.stamps
-                            FROM {schema}.syncflow_stamps AS s
-                            WHERE
-                                s.tenant OPERATOR(pg_catalog.=) $1
-                                AND s.collection OPERATOR(pg_catalog.=) l.collection
-                                AND s.doc_id OPERATOR(pg_catalog.=) l.doc_id
-                        ) AS stamps,
-                        (
+                        w.*,
+                        CASE WHEN w.collection IS NOT NULL AND (w.labels IS NOT NULL OR w.body IS NULL) THEN (
                             SELECT d.seq
                             FROM {schema}.syncflow_documents AS d
                             WHERE
                                 d.tenant OPERATOR(pg_catalog.=) $1
-                                AND d.collection OPERATOR(pg_catalog.=) l.collection
-                                AND d.doc_id OPERATOR(pg_catalog.=) l.doc_id
-                        ) AS seq
+                                AND d.collection OPERATOR(pg_catalog.=) w.collection
+                                AND d.doc_id OPERATOR(pg_catalog.=) w.doc_id
+                        ) END AS seq
                     FROM (
-                        SELECT * FROM {schema}.syncflow_usage($1) WHERE $8 UNION ALL
-                        SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
-                        SELECT * FROM {schema}.syncflow_load_places($1, $7) UNION ALL
-                        SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
-                    ) AS l (known_id, collection, doc_id, rev, body, operation_id, client_id, \"timestamp\", clock)
+                        SELECT
+                            l.*,
+                            CASE WHEN $9 AND l.collection IS NOT NULL THEN (
+                                SELECT f.labels
+                                FROM {schema}.syncflow_former_labels AS f
+                                WHERE
+                                    f.tenant OPERATOR(pg_catalog.=) $1
+                                    AND f.collection OPERATOR(pg_catalog.=) l.collection
+                                    AND f.doc_id OPERATOR(pg_catalog.=) l.doc_id
+                            ) END AS labels,
+                            CASE WHEN l.collection IS NOT NULL THEN (
+                                SELECT s.stamps
+                                FROM {schema}.syncflow_stamps AS s
+                                WHERE
+                                    s.tenant OPERATOR(pg_catalog.=) $1
+                                    AND s.collection OPERATOR(pg_catalog.=) l.collection
+                                    AND s.doc_id OPERATOR(pg_catalog.=) l.doc_id
+                            ) END AS stamps
+                        FROM (
+                            SELECT * FROM {schema}.syncflow_usage($1) WHERE $8 UNION ALL
+                            SELECT * FROM {schema}.syncflow_load_owners($1, $6) UNION ALL
+                            SELECT * FROM {schema}.syncflow_load_places($1, $7) UNION ALL
+                            SELECT * FROM {schema}.syncflow_load($1, $2, $3, $4, $5)
+                        ) AS l (known_id, collection, doc_id, rev, body, operation_id, client_id, \"timestamp\", clock)
+                    ) AS w
                 ) AS t
             ) AS k
         ) AS s
