@@ -3,7 +3,7 @@
 use super::{Findings, files_ending, names};
 
 /// The units, which are the last words of names.
-const UNITS: [&str; 27] = [
+const UNITS: [&str; 28] = [
     "ATTEMPTS",
     "BITS",
     "BYTES",
@@ -27,6 +27,7 @@ const UNITS: [&str; 27] = [
     "OPERATIONS",
     "PLACES",
     "REQUESTS",
+    "ROWS",
     "SECONDS",
     "TENANTS",
     "THREADS",

@@ -16,7 +16,11 @@ pub const WAL_MAX_ATTEMPTS: u32 = 100;
 /// connections.
 pub const LOOKUP_MAX_CONNECTIONS: usize = 4;
 
-/// The largest document that is read by the caller's own thread, in bytes. It has to be read in pieces of 4 KiB.
+/// The most rows that the caller's own thread looks for at once.
+pub const LOOKUP_MAX_ROWS: usize = 8;
+
+/// The largest documents together that are read by the caller's own thread, in bytes. They have to be read in pieces of
+/// 4 KiB.
 pub const LOOKUP_MAX_BYTES: usize = 32 * 1024;
 
 /// The size to which the write-ahead log is truncated after a checkpoint, in bytes.

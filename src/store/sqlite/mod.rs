@@ -135,6 +135,10 @@ impl Store for SqliteStore {
     }
 
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
+        let small = self.lookups.try_read(|connection| read::load::load_small(connection, tenant, &request));
+        if let Some(small) = small {
+            return Ok(small);
+        }
         let tenant = tenant.clone();
         self.readers.run("load", move |connection, _| read::load::load(connection, &tenant, request)).await
     }

@@ -15,6 +15,7 @@ use crate::core::names::OperationId;
 use crate::core::numbers::Seq;
 use crate::core::operation::{Change, Operation};
 use crate::core::page::Scan;
+use crate::limits::store::sqlite::{LOOKUP_MAX_BYTES, LOOKUP_MAX_ROWS};
 
 fn file() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -167,6 +168,44 @@ fn a_short_read_is_done_by_a_thread_if_no_other_connection_is_free() {
     assert!(SqliteStore::open(&path, 1).unwrap().lookups.try_take().is_none());
     std::fs::rename(&path, path.with_extension("gone")).unwrap();
     assert!(store.lookups.try_read(|_| Ok(Some(()))).is_none(), "the file is gone");
+}
+
+#[test]
+fn what_a_small_push_needs_is_read_by_no_thread() {
+    let (_directory, path) = file();
+    let store = SqliteStore::open_with_lookups(&path, 2, 1).unwrap();
+    let insert = "INSERT INTO documents
+                      (tenant, collection, id, rev, seq, is_deleted, operation_id, timestamp, client_id, clock, data)
+                  VALUES ('t', 'c', ?1, 1, ?2, ?3 IS NULL, ?1, 1, 'a', '{\"a\":1}', ?3)";
+    let connection = Connection::open(&path).unwrap();
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(LOOKUP_MAX_BYTES));
+    for (seq, (id, data)) in
+        [("small", Some("{}")), ("large", Some(large.as_str())), ("gone", None)].into_iter().enumerate()
+    {
+        connection.execute(insert, rusqlite::params![id, i64::try_from(seq).unwrap(), data]).unwrap();
+    }
+    let is_read_at_once = |ids: usize, id, with_stamps| {
+        let request = LoadRequest {
+            ids: (0..ids).map(|number| OperationId::literal(&number.to_string())).collect(),
+            keys: vec![DocumentKey::parse("c", id).unwrap()],
+            with_stamps,
+            ..LoadRequest::default()
+        };
+        futures_util::FutureExt::now_or_never(store.load(&TenantId::literal("t"), request)).is_some()
+    };
+    // Both readers are at work, so nothing else is read by a thread.
+    let _work = [begin_endless_work(&store), begin_endless_work(&store)];
+    for (ids, id, with_stamps, expected) in [
+        (1, "small", false, true),
+        (1, "small", true, true),
+        (1, "unknown", true, true),
+        (LOOKUP_MAX_ROWS, "small", false, false),
+        (1, "large", false, false),
+        (1, "gone", false, true),
+        (1, "gone", true, false),
+    ] {
+        assert_eq!(is_read_at_once(ids, id, with_stamps), expected, "{ids} {id} {with_stamps}");
+    }
 }
 
 #[test]

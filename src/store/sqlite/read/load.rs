@@ -8,6 +8,7 @@ use super::{find_owner, read_fingerprint, read_head};
 use crate::core::decide::quota::Usage;
 use crate::core::decide::{Snapshot, StoredStamps};
 use crate::core::names::TenantId;
+use crate::limits::store::sqlite::{LOOKUP_MAX_BYTES, LOOKUP_MAX_ROWS};
 use crate::store::LoadRequest;
 use crate::store::sqlite::row::{integer, read_document};
 
@@ -66,6 +67,51 @@ pub(in crate::store::sqlite) fn load(
         }
     }
     Ok(snapshot)
+}
+
+/// The same for the caller's own thread. `None` if it takes more than a few small rows.
+pub(in crate::store::sqlite) fn load_small(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    request: &LoadRequest,
+) -> rusqlite::Result<Option<Snapshot>> {
+    let LoadRequest { ids, keys, client_ids, places, .. } = request;
+    if ids.len() + keys.len() + client_ids.len() + places.len() > LOOKUP_MAX_ROWS {
+        return Ok(None);
+    }
+    let max_bytes = request.max_bytes.min(LOOKUP_MAX_BYTES);
+    if !are_small(connection, tenant, request, max_bytes)? {
+        return Ok(None);
+    }
+    // Another one may have written meanwhile, so that the documents are larger now.
+    let snapshot = load(connection, tenant, LoadRequest { max_bytes, ..request.clone() })?;
+    Ok(Some(snapshot).filter(|snapshot| !snapshot.is_cut))
+}
+
+/// Whether the requested documents have at most so many bytes together. SQLite knows the length of a text without
+/// reading it. The bytes beside a tombstone are not known, so with stamps it is not small.
+fn are_small(
+    connection: &Connection,
+    tenant: &TenantId,
+    request: &LoadRequest,
+    max_bytes: usize,
+) -> rusqlite::Result<bool> {
+    let mut find_bytes = connection.prepare_cached(
+        "SELECT coalesce(octet_length(data), 0) + octet_length(clock) + coalesce(octet_length(stamps), 0)
+             + coalesce(octet_length(former_labels), 0), is_deleted
+         FROM documents WHERE tenant = ?1 AND collection = ?2 AND id = ?3",
+    )?;
+    let mut bytes = 0;
+    for key in &request.keys {
+        let parameters = [tenant.as_str(), key.collection.as_str(), key.id.as_str()];
+        let read = |row: &Row<'_>| Ok((integer::<u64>(row, 0)?, row.get(1)?));
+        let Some((of_document, is_deleted)) = find_bytes.query_row(parameters, read).optional()? else { continue };
+        bytes += of_document;
+        if bytes > max_bytes as u64 || (is_deleted && request.with_stamps) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The texts that are kept for resolutions with the document in a row of [`load`], if there are any.
