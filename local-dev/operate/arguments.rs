@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
 use syncflow_server::limits::api::COMPACT_DEFAULT_DAYS;
 use syncflow_server::limits::protocol::DAY_MS;
+use syncflow_server::service::operator::BadRows;
 
 /// A command and how it is done.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     ShowHistory(TenantId, DocumentKey),
     Export { tenant: TenantId, file: Option<PathBuf> },
     Import { tenant: TenantId, file: Option<PathBuf>, is_dry_run: bool },
+    ImportExpress { tenant: TenantId, schema: Option<String>, is_dry_run: bool, bad_rows: BadRows },
     Verify(Option<TenantId>),
     Compact { tenant: Option<TenantId>, older_than_ms: u64, is_dry_run: bool },
     ForgetClient(TenantId, ClientId),
@@ -37,13 +39,18 @@ pub(crate) enum Command {
 }
 
 /// The commands: their first words, their arguments, and what they do.
-const COMMANDS: [(&str, &str, &str); 13] = [
+const COMMANDS: [(&str, &str, &str); 14] = [
     ("stats", "[TENANT]", "says how much a tenant keeps, or each of them"),
     ("tenants", "", "lists the tenants"),
     ("clients", "TENANT", "lists the clients of a tenant, and how far each has come"),
     ("document", "show|history TENANT COLLECTION ID", "shows a document, or its operations in the log"),
     ("export", "TENANT [FILE]", "writes a tenant as lines of JSON"),
     ("import", "TENANT [FILE] [--dry-run]", "reads such lines into a tenant; may be repeated"),
+    (
+        "import-express",
+        "TENANT [--dry-run] [--skip-bad] [--schema NAME]",
+        "reads the database of an Express server, EXPRESS_URL, into a tenant; may be repeated",
+    ),
     ("verify", "[TENANT]", "says whether the log explains the documents"),
     ("compact", "[TENANT] [--older-than-days N] [--dry-run]", "removes the old part of the log"),
     ("forget-client", "TENANT CLIENT", "forgets how far a client has come"),
@@ -73,6 +80,8 @@ pub(crate) fn read(program: &str, arguments: &[&str]) -> Result<Asked, String> {
             "--json" => options.as_json = true,
             "--yes" => options.is_confirmed = true,
             "--dry-run" => options.is_dry_run = true,
+            "--skip-bad" => options.bad_rows = BadRows::Skip,
+            "--schema" => options.schema = Some(*rest.next().ok_or_else(usage)?),
             "--older-than-days" => options.older_than_days = Some(*rest.next().ok_or_else(usage)?),
             option if option.starts_with("--") => return Err(usage()),
             word => words.push(word),
@@ -91,14 +100,17 @@ struct Options<'a> {
     as_json: bool,
     is_confirmed: bool,
     is_dry_run: bool,
+    bad_rows: BadRows,
+    schema: Option<&'a str>,
     older_than_days: Option<&'a str>,
 }
 
 /// The command, or what is wrong. If that is nothing special, the usage is shown.
 fn command(name: &str, words: &[&str], options: &Options<'_>) -> Result<Command, Option<String>> {
-    let may_try = matches!(name, "import" | "compact") || !options.is_dry_run;
+    let may_try = matches!(name, "import" | "import-express" | "compact") || !options.is_dry_run;
     let may_age = name == "compact" || options.older_than_days.is_none();
-    if !may_try || !may_age {
+    let is_of_express = name == "import-express" || options.bad_rows == BadRows::Stop && options.schema.is_none();
+    if !may_try || !may_age || !is_of_express {
         return Err(None);
     }
     Ok(match (name, words) {
@@ -119,6 +131,12 @@ fn command(name: &str, words: &[&str], options: &Options<'_>) -> Result<Command,
             tenant: tenant_of(tenant)?,
             file: file.first().map(PathBuf::from),
             is_dry_run: options.is_dry_run,
+        },
+        ("import-express", [tenant]) => Command::ImportExpress {
+            tenant: tenant_of(tenant)?,
+            schema: options.schema.map(str::to_owned),
+            is_dry_run: options.is_dry_run,
+            bad_rows: options.bad_rows,
         },
         ("verify", []) => Command::Verify(None),
         ("verify", [tenant]) => Command::Verify(Some(tenant_of(tenant)?)),

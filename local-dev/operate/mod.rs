@@ -1,6 +1,7 @@
 //! The commands of an operator: they open the store of the server, also while the server runs.
 
 pub(crate) mod arguments;
+mod express;
 mod files;
 mod look;
 mod output;
@@ -34,6 +35,8 @@ pub(crate) enum Failure {
     Asked(Box<dyn Error>),
     /// The store does not work.
     Store(Arc<StoreError>),
+    /// The database of an Express server does not work.
+    Source(StoreError),
     /// Something else is not well.
     Other(String),
 }
@@ -63,6 +66,7 @@ impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
         match error {
             ImportError::Service(error) => error.into(),
+            ImportError::Source(error) => Self::Source(error),
             other => Self::Other(other.to_string()),
         }
     }
@@ -88,6 +92,7 @@ pub(crate) fn run(asked: Asked) -> Result<ExitCode, Box<dyn Error>> {
         Ok(false) => return Ok(ExitCode::from(NOT_WELL)),
         Err(Failure::Asked(problem)) => return Err(problem),
         Err(Failure::Store(error)) => format!("{} ({error})", runtime::advice(&error, &config.store)),
+        Err(Failure::Source(error)) => runtime::advice_about_express(&error, &config.express),
         Err(Failure::Other(problem)) => problem,
     };
     // The output may be closed already, which is not an error.
@@ -103,7 +108,15 @@ fn do_command(asked: Asked, config: &Config) -> Done {
         Command::Restore(file) => return files::restore(&config.store, file, is_confirmed, output),
         _ => {}
     }
-    refuse_what_is_not_there(&config.store, matches!(command, Command::Import { .. }))?;
+    let may_make_file = matches!(command, Command::Import { .. } | Command::ImportExpress { .. });
+    refuse_what_is_not_there(&config.store, may_make_file)?;
+    let source = match &command {
+        Command::ImportExpress { schema, .. } => {
+            let source = runtime::open_express(&config.express, schema.as_deref());
+            Some(source.map_err(|problem| Failure::Asked(problem.into()))?)
+        }
+        _ => None,
+    };
     let tokio = tokio::runtime::Runtime::new()?;
     let done = tokio.block_on(async {
         let store = runtime::open_store(&config.store).await.map_err(|problem| Failure::Asked(problem.into()))?;
@@ -122,6 +135,10 @@ fn do_command(asked: Asked, config: &Config) -> Done {
             Command::Export { tenant, file } => transfer::export(&operator, &tenant, file.as_deref(), output).await,
             Command::Import { tenant, file, is_dry_run } => {
                 transfer::import(&operator, &tenant, file.as_deref(), is_dry_run, output).await
+            }
+            Command::ImportExpress { tenant, is_dry_run, bad_rows, .. } => {
+                let wanted = express::Wanted { tenant, is_dry_run, bad_rows };
+                express::import(&operator, &wanted, source, output).await
             }
             Command::Compact { tenant, older_than_ms, is_dry_run } => {
                 remove::compact((&service, &operator), tenant, older_than_ms, is_dry_run, output).await

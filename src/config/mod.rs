@@ -36,6 +36,7 @@ pub use self::log::{LogConfig, LogFormat};
 pub use self::metrics::MetricsConfig;
 pub use self::names::{NearMiss, VARIABLES, near_misses};
 pub use self::secret::Secret;
+pub use self::store::express::ExpressConfig;
 pub use self::store::{Adapter, Connection, SecretKeeper, SecretPlace, StoreConfig};
 pub use self::variables::ConfigError;
 
@@ -59,6 +60,8 @@ pub struct Config {
     pub has_quarantine: bool,
     /// The store of operations and documents.
     pub store: StoreConfig,
+    /// The database of an Express server from which an operator imports.
+    pub express: ExpressConfig,
     /// The treatment of requests before they reach the routes.
     pub http: HttpConfig,
     /// Which connections the local server takes.
@@ -105,6 +108,7 @@ impl Config {
             policies: auth::conflicts::read(&variables)?,
             has_quarantine: auth::conflicts::has_quarantine(&variables)?,
             store: StoreConfig::read(&variables, defaults.pool_size)?,
+            express: ExpressConfig::read(&variables)?,
             http: HttpConfig::read(&variables, defaults, strangers_reach_it)?,
             connections: ConnectionConfig::read(&variables)?,
             compaction: CompactionConfig::read(&variables)?,

@@ -3,7 +3,7 @@
 use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 61] = [
+pub const VARIABLES: [&str; 64] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -28,6 +28,9 @@ pub const VARIABLES: [&str; 61] = [
     "CONNECTIONS_PER_ADDRESS",
     "CONSOLE",
     "DRAIN_SECONDS",
+    "EXPRESS_CA_FILE",
+    "EXPRESS_URL",
+    "EXPRESS_URL_FILE",
     "HTTP2",
     "LOG_FORMAT",
     "LOG_LEVEL",

@@ -1,5 +1,7 @@
 //! The settings of the store.
 
+pub(super) mod express;
+
 use std::path::PathBuf;
 
 use super::secret::{self, Secret, file};
@@ -149,7 +151,7 @@ impl ConnectionVariables {
     }
 
     fn read(&self, variables: &Variables<'_>, adapter: &str) -> Result<Connection, ConfigError> {
-        let given = self.given(variables)?;
+        let given = given(variables, self.given, self.file)?;
         let place = |variable, keeper, id: String| {
             if secret::may_be_in(&id) {
                 return Err(ConfigError::new(
@@ -173,15 +175,19 @@ impl ConnectionVariables {
         };
         Ok(Connection::Stored { place, given })
     }
+}
 
-    /// The connection string from its variable, or from the file that another variable names.
-    fn given(&self, variables: &Variables<'_>) -> Result<Option<Secret>, ConfigError> {
-        match (variables.get(self.given), variables.get(self.file)) {
-            (Some(_), Some(_)) => Err(ConfigError::new(self.file, format_args!("cannot be set beside {}", self.given))),
-            (Some(text), None) => Ok(Some(Secret::new(self.given, text))),
-            (None, Some(path)) => Ok(Some(Secret::new(self.file, file::read(self.file, &path)?))),
-            (None, None) => Ok(None),
-        }
+/// A secret from its variable, or from the file that another variable names.
+fn given(
+    variables: &Variables<'_>,
+    variable: &'static str,
+    file_variable: &'static str,
+) -> Result<Option<Secret>, ConfigError> {
+    match (variables.get(variable), variables.get(file_variable)) {
+        (Some(_), Some(_)) => Err(ConfigError::new(file_variable, format_args!("cannot be set beside {variable}"))),
+        (Some(text), None) => Ok(Some(Secret::new(variable, text))),
+        (None, Some(path)) => Ok(Some(Secret::new(file_variable, file::read(file_variable, &path)?))),
+        (None, None) => Ok(None),
     }
 }
 

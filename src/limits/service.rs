@@ -87,6 +87,10 @@ pub const EXPORT_LINE_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How often documents of an import are written while others write to the tenant.
 pub const IMPORT_MAX_ATTEMPTS: u32 = 12;
 
+/// The most clients of an Express server of which an import remembers that it has written them. If there are more, it
+/// writes some of them again, which changes nothing.
+pub const EXPRESS_CLIENTS_MAX_ENTRIES: usize = 100_000;
+
 /// How often the memory of a client is replaced while the client pulls.
 pub const FORGET_MAX_ATTEMPTS: u32 = 8;
 

@@ -24,5 +24,5 @@ pub use layers::measured_app;
 pub use log_queue::QueueEnd;
 #[cfg(feature = "local")]
 pub use serve::{ConnectionLimits, max_connections, serve};
-pub use store::{OpenStore, open_store, open_store_with_pools};
-pub use trouble::{advice, announce_wait, wait_for_store, warn_of_near_misses};
+pub use store::{OpenStore, open_express, open_store, open_store_with_pools};
+pub use trouble::{advice, advice_about_express, announce_wait, wait_for_store, warn_of_near_misses};

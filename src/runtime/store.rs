@@ -1,5 +1,7 @@
 //! Opens the store that the settings name.
 
+mod express;
+
 #[cfg(feature = "postgres")]
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -18,6 +20,8 @@ use crate::store::postgres::{LoginSource, Peer, PostgresOptions, PostgresOptions
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Pooled, Store};
+
+pub use self::express::open_express;
 
 /// A connection string, and the source of logins if the string has none.
 #[cfg(feature = "postgres")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::connection_variable;
-use crate::config::{Adapter, Connection, NearMiss, StoreConfig, near_misses};
+use crate::config::{Adapter, Connection, ExpressConfig, NearMiss, Secret, StoreConfig, near_misses};
 use crate::limits::runtime::{STORE_RETRY_PAUSE_MAX_MS, STORE_RETRY_PAUSE_MIN_MS};
 use crate::limits::store::STORE_CONNECT_TIME_MAX_MS;
 #[cfg(feature = "postgres")]
@@ -60,6 +60,20 @@ pub fn advice(error: &StoreError, config: &StoreConfig) -> String {
         (Adapter::Mongo { .. }, Some(obstacle)) => format!("{variable}: {}", mongodb(obstacle)),
         _ => format!("{variable}: {error}"),
     }
+}
+
+/// The same about the database of an Express server, which is only read.
+#[must_use]
+pub fn advice_about_express(error: &StoreError, config: &ExpressConfig) -> String {
+    let variable = config.url.as_ref().and_then(Secret::variable).unwrap_or("EXPRESS_URL");
+    let advice = match error.obstacle() {
+        None => return format!("{variable}: {error}"),
+        Some(Obstacle::Tls) => "no TLS connection can be trusted; check its options and EXPRESS_CA_FILE".to_owned(),
+        Some(Obstacle::Rights) => "the user lacks the right to read the documents and operations".to_owned(),
+        Some(obstacle) if error.store() == "postgres" => postgres(obstacle),
+        Some(obstacle) => mongodb(obstacle),
+    };
+    format!("{variable}: {advice} ({error})")
 }
 
 fn variable(adapter: &Adapter, obstacle: Option<Obstacle>) -> &'static str {

@@ -19,6 +19,7 @@
 mod address;
 mod delegate;
 pub mod error;
+pub mod express;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mongodb"))]
 mod integers;
 pub mod memory;

@@ -93,6 +93,7 @@ async fn a_database_of_another_program_is_refused_and_left_alone() {
     let error = store(&database.options()).check().await.expect_err("it is refused");
     assert_eq!(error.kind(), ErrorKind::Failed);
     assert!(error.to_string().contains("collection documents is of another program"), "{error}");
+    assert!(error.to_string().contains("import-express"), "{error}");
     assert_eq!(theirs.count_documents(doc! {}).await.expect("they are counted"), 1);
 
     let elsewhere = MongoOptions { documents_collection: "docs".to_owned(), ..database.options() };

@@ -3,5 +3,6 @@
 mod backup;
 mod busy;
 mod damage;
+pub(crate) mod express;
 mod program;
 mod transfer;

@@ -28,12 +28,16 @@ const PAGE: &str = include_str!("../../docs/operator.md");
 /// The beginning of a command on the page.
 const PROGRAM: &str = "$ cargo run --bin local -- ";
 
-fn directory() -> TempDir {
+pub(super) fn directory() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
 /// The exit code, the standard output and the standard error of a command.
-async fn run(directory: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(super) async fn run(
+    directory: &Path,
+    settings: &[(&str, &str)],
+    arguments: &[&str],
+) -> (Option<i32>, String, String) {
     let mut command = command(directory, settings);
     let output = run_to_end(command.args(arguments)).await;
     let text = |bytes| String::from_utf8(bytes).expect("text");
@@ -59,11 +63,11 @@ async fn shop(store: Arc<dyn Store>) {
     world.store.note_pulled(&world.tenant, &ClientId::literal("phone"), progress).await.expect("it is noted");
 }
 
-/// The commands on the page, each with the output below it.
-fn commands() -> Vec<(Vec<&'static str>, String)> {
+/// The commands on a page, each with the output below it.
+pub(super) fn commands_of(page: &'static str) -> Vec<(Vec<&'static str>, String)> {
     let mut commands: Vec<(Vec<&str>, String)> = Vec::new();
     let mut is_console = false;
-    for line in PAGE.lines() {
+    for line in page.lines() {
         if let Some(language) = line.strip_prefix("```") {
             is_console = language == "console";
         } else if let Some(arguments) = line.strip_prefix(PROGRAM) {
@@ -98,7 +102,7 @@ fn without_times(text: &str) -> String {
 
 /// Runs the commands of the page in their order. Returns how many there are.
 async fn walk(settings: &[(&str, &str)], directory: &Path, has_backups: bool) -> usize {
-    let commands = commands();
+    let commands = commands_of(PAGE);
     for (arguments, expected) in &commands {
         let (code, said, log) = run(directory, settings, arguments).await;
         if !has_backups && matches!(arguments[0], "backup" | "restore") {

@@ -57,7 +57,7 @@ async fn the_log_tells_of_tables_of_the_express_server_and_of_a_schema_where_eve
     world(&PostgresOptions::new(&server.url())).store.check().await.expect("it has a schema of its own");
     let text = logged.take();
     assert!(text.contains("ERROR") && text.contains("tables of the Express server"), "{text}");
-    assert!(text.contains("public.operations"), "{text}");
+    assert!(text.contains("public.operations") && text.contains("import-express"), "{text}");
     assert!(!text.contains("everybody may create"), "{text}");
     let in_public = PostgresOptions { schema: Some("public".to_owned()), ..PostgresOptions::new(&server.url()) };
     world(&in_public).store.check().await.expect("no name collides");

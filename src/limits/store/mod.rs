@@ -4,6 +4,8 @@ pub mod mongodb;
 pub mod postgres;
 pub mod sqlite;
 
+use super::protocol::{DOCUMENT_MAX_BYTES, NAME_MAX_BYTES};
+
 /// How long a store tries to connect to its database server, in milliseconds.
 pub const STORE_CONNECT_TIME_MAX_MS: u64 = 5_000;
 
@@ -28,6 +30,19 @@ pub const QUERY_FETCH_MAX_DOCUMENTS: usize = 1_000;
 
 /// The most queries with a filter that a process runs on a database server at the same time. More of them wait.
 pub const QUERY_FILTERED_MAX_REQUESTS: usize = 4;
+
+/// The most rows of an Express server that are read at a time.
+pub const EXPRESS_PART_MAX_ENTRIES: usize = 100;
+
+/// The longest name of an Express server that is read, in characters. A name that is cut is too long for this server.
+pub const EXPRESS_NAME_MAX_CHARACTERS: usize = NAME_MAX_BYTES + 1;
+
+/// The most bytes of data, or of a clock, that are read from an Express server. They have spaces in them that are left
+/// out afterwards.
+pub const EXPRESS_VALUE_MAX_BYTES: usize = 2 * DOCUMENT_MAX_BYTES;
+
+/// The time limit of an Express server's database for one statement, in milliseconds. The first one sorts the log.
+pub const EXPRESS_STATEMENT_TIME_MAX_MS: u64 = 60 * 60 * 1_000;
 
 /// The most tenants whose newest places a store reads at once.
 pub const HEADS_MAX_TENANTS: usize = 500;

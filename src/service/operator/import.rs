@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Operator;
+use super::express::BadRow;
 use super::line::{BadLine, ClientLine, Counts, DocumentLine, Line};
 use crate::core::access::View;
 use crate::core::clock::Relation;
@@ -54,6 +55,12 @@ pub enum ImportError {
     /// The lines are not a whole export.
     #[error("{0}")]
     Incomplete(String),
+    /// A row of an Express server cannot be taken over.
+    #[error("{0}")]
+    Row(BadRow),
+    /// The database of an Express server failed.
+    #[error(transparent)]
+    Source(StoreError),
     /// The tenant has something else in this place.
     #[error("{what}: {why}")]
     Other {
@@ -76,6 +83,8 @@ pub struct Import {
     operator: Operator,
     tenant: TenantId,
     is_dry_run: bool,
+    /// Whether a later state may have the revision of the state that it replaces, or an earlier one.
+    raises_revisions: bool,
     lines: u64,
     seen: Counts,
     end: Option<Counts>,
@@ -97,6 +106,7 @@ impl Operator {
             operator: self.clone(),
             tenant: tenant.clone(),
             is_dry_run,
+            raises_revisions: false,
             lines: 0,
             seen: Counts::default(),
             end: None,
@@ -124,6 +134,16 @@ impl Import {
                 format!("line {}: the first line of an export, and no other, is of the kind tenant", self.lines);
             return Err(ImportError::Incomplete(problem));
         }
+        self.take(line, text.len()).await
+    }
+
+    /// The same import for states whose revisions were not counted as this server does.
+    pub(super) fn raising_revisions(self) -> Self {
+        Self { raises_revisions: true, ..self }
+    }
+
+    /// Takes the next line of about so many bytes.
+    pub(super) async fn take(&mut self, line: Line, bytes: usize) -> Result<(), ImportError> {
         match line {
             Line::Tenant(tenant, _) => self.report.from_tenant = Some(tenant),
             Line::Document(key, document) => {
@@ -131,7 +151,7 @@ impl Import {
                 if self.waiting.contains_key(&key) {
                     self.write_documents().await?;
                 }
-                self.waiting_bytes += text.len();
+                self.waiting_bytes += bytes;
                 self.waiting.insert(key, *document);
                 let is_full = self.waiting.len() >= TRANSFER_MAX_DOCUMENTS;
                 if is_full || self.waiting_bytes >= IMPORT_WAITING_MAX_BYTES {
@@ -165,8 +185,7 @@ impl Import {
     /// # Errors
     /// If lines are missing, if the tenant has another state, or if the store fails.
     pub async fn finish(mut self) -> Result<Imported, ImportError> {
-        self.write_documents().await?;
-        self.write_clients().await?;
+        let report = self.write_rest().await?;
         let Some(end) = self.end else {
             let problem = format!("the export is cut off after line {}: it has no line of the kind end", self.lines);
             return Err(ImportError::Incomplete(problem));
@@ -174,7 +193,14 @@ impl Import {
         if end != self.seen {
             return Err(ImportError::Incomplete("the export has fewer lines than its last line says".to_owned()));
         }
-        Ok(self.report)
+        Ok(report)
+    }
+
+    /// Writes everything that waits. Returns the effect of all lines until now.
+    pub(super) async fn write_rest(&mut self) -> Result<Imported, ImportError> {
+        self.write_documents().await?;
+        self.write_clients().await?;
+        Ok(self.report.clone())
     }
 
     async fn write_documents(&mut self) -> Result<(), ImportError> {
@@ -216,7 +242,7 @@ impl Import {
             let view = service.rules.view_of_all();
             let mut batch = Batch { received_at_ms: service.now_ms(), ..Batch::default() };
             for (key, line) in part {
-                if let Some(write) = decide(key, line, &snapshot, &view)? {
+                if let Some(write) = decide((key, line), &snapshot, &view, self.raises_revisions)? {
                     add(&mut batch, write, &snapshot);
                 }
             }
@@ -272,12 +298,12 @@ impl Import {
 
 /// The write of a document of an export. `None` if the tenant has it already, in this state or a later one.
 fn decide(
-    key: &DocumentKey,
-    line: &DocumentLine,
+    (key, line): (&DocumentKey, &DocumentLine),
     snapshot: &Snapshot,
     view: &View,
+    raises_revisions: bool,
 ) -> Result<Option<DocumentWrite>, ImportError> {
-    let document = &line.document;
+    let mut document = line.document.clone();
     let other = |why| Err(ImportError::Other { what: format!("document {}/{}", key.collection, key.id), why });
     let existing = snapshot.documents.get(key);
     if let Some(existing) = existing {
@@ -287,6 +313,7 @@ fn decide(
         match document.clock.compare(&existing.clock) {
             Relation::HappensBefore => return Ok(None),
             Relation::Equal if document.rev < existing.rev => return Ok(None),
+            Relation::HappensAfter if raises_revisions => document.rev = document.rev.max(existing.rev.next()),
             Relation::HappensAfter | Relation::Equal if document.rev > existing.rev => {}
             _ => return other("it was changed in another way in this tenant"),
         }
@@ -294,7 +321,6 @@ fn decide(
     if snapshot.known.contains(&pushed(&document.operation_id)) {
         return other("its last operation is known in this tenant, but it is not there in this state");
     }
-    let mut document = document.clone();
     if let Some(existing) = existing.filter(|_| view.has_rules()) {
         // Readers of the state that is replaced may have it on their devices.
         let labels = |data: &Object| view.labels_of_data(&key.collection, data);

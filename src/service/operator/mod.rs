@@ -5,6 +5,7 @@
 mod clients;
 mod erase;
 mod export;
+mod express;
 mod history;
 mod import;
 mod line;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub use clients::Forgotten;
 pub use erase::ErasedDocument;
 pub use export::Export;
+pub use express::{BadRow, BadRows, ExpressImport, ExpressImported};
 pub use history::HistoryPage;
 pub use import::{Import, ImportError, Imported};
 pub use line::BadLine;

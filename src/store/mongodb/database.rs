@@ -260,7 +260,8 @@ impl Database {
             // Another process may have marked the database and written to it meanwhile.
             if !is_empty && collections.schema().await?.is_none() {
                 return Err(Failure::Unsuitable(format!(
-                    "database {}: its collection {name} is of another program; choose another database or collection",
+                    "database {}: its collection {name} is of another program; choose another database or collection \
+                     (import-express reads those of an Express server)",
                     self.options.database,
                 )));
             }

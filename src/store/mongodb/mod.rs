@@ -13,6 +13,7 @@
 
 mod collections;
 mod database;
+mod express;
 mod failure;
 mod operator;
 mod options;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::database::Database;
+pub use self::express::MongoExpress;
 use self::failure::{Failure, NAME};
 pub use self::options::{MongoOptions, MongoOptionsError};
 use self::two_clocks::TwoClocks;

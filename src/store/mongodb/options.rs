@@ -115,6 +115,15 @@ impl MongoOptions {
         if self.pool_size == 0 {
             return Err(MongoOptionsError::PoolSize);
         }
+        let connection = self.connection()?;
+        if connection.retry_writes == Some(false) {
+            return Err(MongoOptionsError::Uri("retryWrites must not be false".to_owned()));
+        }
+        Ok(connection)
+    }
+
+    /// Checks the URI, which may be one of a database that is only read.
+    pub(super) fn connection(&self) -> Result<ConnectionString, MongoOptionsError> {
         if ends_within_a_character(&self.uri) {
             return Err(unescaped());
         }
@@ -123,9 +132,6 @@ impl MongoOptions {
             return Err(MongoOptionsError::Uri(
                 "authMechanism=PLAIN sends the password as it is; set tls=true".to_owned(),
             ));
-        }
-        if connection.retry_writes == Some(false) {
-            return Err(MongoOptionsError::Uri("retryWrites must not be false".to_owned()));
         }
         Ok(connection)
     }

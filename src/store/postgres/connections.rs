@@ -160,7 +160,8 @@ pub(super) async fn in_time_of_step<T>(
     within(STORE_STEP_TIME_MAX_MS, answer).await
 }
 
-async fn within<T>(
+/// Waits for an answer for a time limit of the server and a little longer.
+pub(super) async fn within<T>(
     time_max_ms: u64,
     answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, Failure> {

@@ -15,6 +15,7 @@
 
 mod connections;
 mod database;
+mod express;
 mod failure;
 mod jsonb;
 mod notices;
@@ -35,6 +36,7 @@ pub use self::connections::login::{Login, LoginSource};
 use self::connections::manager::Connector;
 use self::connections::transport::MakeTransport;
 use self::database::Database;
+pub use self::express::PostgresExpress;
 use self::failure::{Failure, NAME};
 use self::notices::Notices;
 pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};

@@ -206,8 +206,8 @@ async fn tell_of_express(lease: &Lease<'_>, name: &str) -> Result<(), Failure> {
         tracing::error!(
             postgres.schema = name,
             postgres.tables = tables.join(", "),
-            "the database has tables of the Express server, and nothing is taken over from them: this server begins \
-             without documents, and clients have to push theirs again",
+            "the database has tables of the Express server, and nothing is taken over from them by itself: the command \
+             import-express reads them into a tenant (docs/from-express.md)",
         );
     }
     Ok(())

@@ -67,7 +67,8 @@ impl Connector {
         config.connect(self.transport.clone()).await.map_err(ConnectError::Driver)
     }
 
-    async fn connect(&self) -> Result<ClientWrapper, ConnectError> {
+    /// A connection that a task of its own drives.
+    pub(crate) async fn connect(&self) -> Result<ClientWrapper, ConnectError> {
         let (client, connection) = self.open().await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -1,0 +1,5 @@
+//! Imports from the database of an Express server.
+
+mod import;
+pub(crate) mod layout;
+mod program;
