@@ -5,6 +5,7 @@
 //! rejects conflicts. Planted bugs must be found.
 
 mod cursor;
+mod express;
 mod front;
 mod observer;
 mod orders;

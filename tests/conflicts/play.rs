@@ -32,6 +32,9 @@ const WRONG_MAX_MS: i64 = 90_000;
 /// How many requests of a thousand are lost, and as many answers.
 const LOST: u32 = 100;
 
+/// The most steps until the server takes over from an Express server.
+const MOVED_AFTER_STEPS_MAX: usize = 150;
+
 /// The most rounds until all is quiet, more than are needed.
 const ROUNDS_MAX: usize = 200;
 
@@ -165,19 +168,21 @@ impl Play {
     fn devices(&self) -> Devices {
         let mut devices = Devices::default();
         let is_private = self.cast == Cast::Private;
+        // The Express server has no cursors. Races of two tabs are found by places in the log of this server.
+        let is_express = self.server.is_express();
         for browser in 0..2 + self.below(2) {
             let client = format!("browser-{browser}");
             let ahead_ms = Rc::new(Cell::new(self.wrong_ms()));
             for _ in 0..if self.happens(250) && !is_private { 2 } else { 1 } {
                 let database = Rc::new(RefCell::new(Database::default()));
-                let tabs = if self.happens(300) && !is_private { 2 } else { 1 };
+                let tabs = if self.happens(300) && !is_private && !is_express { 2 } else { 1 };
                 let tabs: Vec<_> = (0..tabs).map(|_| Rc::new(Tab::new(&client, &database, &ahead_ms))).collect();
                 devices.databases.extend(tabs.first().cloned());
                 devices.tabs.extend(tabs);
             }
         }
         let with_revisions = self.cast == Cast::WithRevisions;
-        let cursors = if is_private { 0 } else { self.below(3) + usize::from(with_revisions) };
+        let cursors = if is_private || is_express { 0 } else { self.below(3) + usize::from(with_revisions) };
         let cursor = |number| CursorClient::new(&format!("cursor-{number}"), with_revisions && number < 2);
         devices.cursors = (0..cursors).map(|number| Rc::new(cursor(number))).collect();
         devices
@@ -195,7 +200,15 @@ impl Play {
     pub(crate) fn run(self: &Rc<Self>) -> Result<(), String> {
         let devices = self.devices();
         let mut tasks = vec![janitor(Rc::clone(self)).boxed_local()];
+        if self.server.is_express() {
+            tasks.push(mover(Rc::clone(self)).boxed_local());
+        }
+        let is_patient = self.cast == Cast::Private && self.server.is_express();
         for tab in &devices.tabs {
+            if is_patient {
+                tasks.push(patient_user(Rc::clone(self), Rc::clone(tab)).boxed_local());
+                continue;
+            }
             let neighbours = devices.tabs.iter().filter(|other| Rc::ptr_eq(&other.database, &tab.database)).cloned();
             tasks.push(user(Rc::clone(self), Rc::clone(tab), neighbours.collect()).boxed_local());
             tasks.push(syncer(Rc::clone(self), Rc::clone(tab)).boxed_local());
@@ -347,6 +360,20 @@ async fn user(play: Rc<Play>, tab: Rc<Tab>, neighbours: Vec<Rc<Tab>>) {
     }
 }
 
+/// The user of a tab who waits for each sync. If a client applies an entry while its user edits, one may overwrite the
+/// row of the other. Without a policy, only an edit of the document repairs this.
+async fn patient_user(play: Rc<Play>, tab: Rc<Tab>) {
+    for _ in 0..DEEDS + SYNCS {
+        play.steps(8).await;
+        if play.happens(400) {
+            tab.sync(&play).await;
+        } else {
+            let (kind, document, data) = play.change(&tab.client, |document| tab.database.borrow().shows(document));
+            tab.edit(&play, kind, &document, data).await;
+        }
+    }
+}
+
 /// A tab syncs from time to time, while its user edits.
 async fn syncer(play: Rc<Play>, tab: Rc<Tab>) {
     for _ in 0..SYNCS {
@@ -369,6 +396,13 @@ async fn cursor_user(play: Rc<Play>, cursor: Rc<CursorClient>) {
         play.steps(10).await;
         cursor.sync(&play).await;
     }
+}
+
+/// The server takes over from an Express server at some moment.
+async fn mover(play: Rc<Play>) {
+    play.steps(MOVED_AFTER_STEPS_MAX).await;
+    play.tell(|| "the server takes over".to_owned());
+    play.server.take_over(|count| play.below(count));
 }
 
 /// Late requests, compactions, and much time that passes.

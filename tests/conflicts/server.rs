@@ -1,6 +1,7 @@
 //! The server that clients talk to: the routes in process.
 //!
-//! It has the policies, or `rule.rs` is in front of a server that rejects conflicts.
+//! It has the policies, or `rule.rs` is in front of a server that rejects conflicts. It may begin as an Express server,
+//! from which it takes over at some moment.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,10 +26,12 @@ use syncflow_server::store::Query;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
+use super::express;
 use super::front::Front;
 use super::observer::{Bug, Observer};
 use super::rule::{Causality, Setting, policies};
 use super::wire::{AuditedEntry, AuditedPage, Bases, COLLECTION, Data, Op, PullAnswer, PushAnswer};
+use crate::operator::express::layout::{self, Express};
 
 /// How a server treats conflicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,9 @@ pub(crate) enum Conflicts {
     Settled(Setting),
     /// By the server itself, for clients of which some name revisions. The rule knows nothing of these.
     SettledWithRevisions(Setting),
+    /// By the server itself, or not at all, after it has taken over from an Express server. The rule knows nothing of
+    /// what was there.
+    TakenOver(layout::Kind, Option<Setting>),
 }
 
 /// The beginning of the ids of resolutions.
@@ -83,6 +89,10 @@ pub(crate) struct Server {
     pub(crate) world: World,
     runtime: Rc<Runtime>,
     routes: RefCell<Router>,
+    /// The Express server, as long as clients talk to it.
+    express: RefCell<Option<Express>>,
+    /// Whether an operation that an Express server has forgotten, and that is pushed again, is not stuck for ever.
+    may_forget: bool,
     /// The rule, with which the server is compared, or which is in front of it.
     rule: Option<RefCell<Front>>,
     is_in_front: bool,
@@ -98,21 +108,28 @@ impl Server {
             Conflicts::Rejected => (None, PREFIX),
             Conflicts::SettledInFront(setting) => (Some(setting), PREFIX_IN_FRONT),
             Conflicts::Settled(setting) | Conflicts::SettledWithRevisions(setting) => (Some(setting), PREFIX),
+            Conflicts::TakenOver(_, setting) => (setting, PREFIX),
         };
         let is_in_front = prefix == PREFIX_IN_FRONT;
         let routes = RefCell::new(routes(&world, setting.filter(|_| !is_in_front), false));
+        let express = match conflicts {
+            Conflicts::TakenOver(kind, _) => Some(runtime.block_on(Express::new(kind))),
+            _ => None,
+        };
         let with_revisions = matches!(conflicts, Conflicts::SettledWithRevisions(_));
-        let of_rule = setting.filter(|_| !with_revisions);
+        let of_rule = setting.filter(|_| !with_revisions && express.is_none());
         let rule = of_rule.map(|setting| RefCell::new(Front::new(prefix, setting, causality)));
-        let observer = setting.map(|_| RefCell::new(Observer::new(prefix)));
-        Self { world, runtime, routes, rule, is_in_front, has_quarantine: false, bug, observer }
+        let observer = setting.filter(|_| express.is_none()).map(|_| RefCell::new(Observer::new(prefix)));
+        let express = RefCell::new(express);
+        let may_forget = setting.is_some();
+        Self { world, runtime, routes, express, may_forget, rule, is_in_front, has_quarantine: false, bug, observer }
     }
 
     /// The same server, which keeps operations that cannot be decided.
     pub(crate) fn with_quarantine(self, conflicts: Conflicts) -> Self {
         let setting = match conflicts {
             Conflicts::Settled(setting) | Conflicts::SettledWithRevisions(setting) => Some(setting),
-            Conflicts::Rejected | Conflicts::SettledInFront(_) => None,
+            Conflicts::Rejected | Conflicts::SettledInFront(_) | Conflicts::TakenOver(..) => None,
         };
         let routes = RefCell::new(routes(&self.world, setting, true));
         Self { routes, has_quarantine: true, ..self }
@@ -141,7 +158,22 @@ impl Server {
         })
     }
 
+    /// Whether clients talk to an Express server.
+    pub(crate) fn is_express(&self) -> bool {
+        self.express.borrow().is_some()
+    }
+
+    /// Takes over from the Express server. Its clients notice nothing.
+    pub(crate) fn take_over(&self, choose: impl FnMut(usize) -> usize) {
+        let express = self.express.take().expect("there is an Express server");
+        self.runtime.block_on(express::take_over(&express, &self.world, choose));
+    }
+
     fn ask<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Option<T> {
+        if let Some(express) = &*self.express.borrow() {
+            let answer = self.runtime.block_on(express::answer(express, path, body));
+            return Some(serde_json::from_value(answer).expect("an answer"));
+        }
         let (status, text) = self.post(path, body);
         match status {
             StatusCode::OK => Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))),
@@ -245,6 +277,12 @@ impl Server {
 
     /// Removes the entries of the log that are so old.
     pub(crate) fn compact(&self, older_than_ms: u64) {
+        if let Some(express) = &*self.express.borrow() {
+            if self.may_forget {
+                self.runtime.block_on(express::compact(express, self.now_ms().saturating_sub(older_than_ms)));
+            }
+            return;
+        }
         self.runtime.block_on(self.world.compact(older_than_ms));
         if let Some(rule) = &self.rule {
             rule.borrow_mut().compact(self.now_ms().saturating_sub(older_than_ms));

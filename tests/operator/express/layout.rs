@@ -2,6 +2,8 @@
 //!
 //! Its faults are part of it: pulls by timestamp, deletes that vanish, and compactions after which ids are unknown.
 
+use std::collections::BTreeMap;
+
 use mongodb::bson::{Bson, Document as BsonDocument, doc};
 use serde_json::{Map, Value, json};
 use syncflow_server::store::express::ExpressSource;
@@ -203,6 +205,13 @@ impl Express {
         }
     }
 
+    /// The answer to a pull.
+    pub(crate) async fn pull(&self, since: u64, limit: usize) -> Value {
+        let rows = self.rows().await.into_iter().filter(|row| row["timestamp"].as_u64().is_some_and(|at| at > since));
+        let rows: Vec<Value> = rows.take(limit).collect();
+        json!({ "operations": rows, "conflicts": [] })
+    }
+
     /// Removes the operations whose authors' time is earlier.
     pub(crate) async fn compact(&self, before_ms: u64) {
         let before = i64::try_from(before_ms).expect("a time");
@@ -216,6 +225,34 @@ impl Express {
                 log.delete_many(doc! { "timestamp": { "$lt": before } }).await.expect("it is compacted");
             }
         }
+    }
+
+    /// The documents that are not deleted, each with its collection and id.
+    pub(crate) async fn documents(&self) -> BTreeMap<(String, String), Value> {
+        let rows: Vec<Value> = match self {
+            Self::Postgres { client, schema } => {
+                let sql = format!(
+                    "SELECT jsonb_build_object(
+                         'collection', collection, 'id', id, 'data', data, 'deleted', deleted
+                     )::text FROM {}.documents",
+                    schema.quoted()
+                );
+                let rows = client.query(&sql, &[]).await.expect("rows");
+                rows.iter().map(|row| serde_json::from_str(row.get(0)).expect("JSON")).collect()
+            }
+            Self::Mongo { collections, .. } => {
+                let documents = collections.collection::<BsonDocument>("documents");
+                let mut found = documents.find(doc! {}).await.expect("rows");
+                let mut rows = Vec::new();
+                while found.advance().await.expect("rows") {
+                    rows.push(value(&Bson::Document(found.deserialize_current().expect("a row"))));
+                }
+                rows
+            }
+        };
+        let live = rows.into_iter().filter(|row| row["deleted"] != true);
+        live.map(|row| ((text(&row, "collection").to_owned(), text(&row, "id").to_owned()), row["data"].clone()))
+            .collect()
     }
 
     async fn document(&self, operation: &Value) -> Option<Stored> {
