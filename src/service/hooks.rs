@@ -86,7 +86,7 @@ pub trait Observer: Send + Sync + 'static {
     fn committed(&self, _tenant: &TenantId, _pushes: usize, _operations: usize) {}
 
     /// The listeners of a tenant were woken, so long after this process learned of the first commit that they had not
-    /// seen.
+    /// seen. The time in which none of them waited is left out.
     fn woken(&self, _tenant: &TenantId, _after: Duration) {}
 }
 

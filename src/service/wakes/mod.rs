@@ -92,7 +92,8 @@ impl Stream for Wakes {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Position>> {
         let hub = &self.hub;
-        let place = hub.registry.poll(&self.tenant, self.number, self.seen, context);
+        let listener = (self.number, self.seen);
+        let place = hub.registry.poll(&self.tenant, listener, hub.host.now_ms(), context);
         match place {
             Poll::Ready(Some(place)) => self.seen = Some(place),
             Poll::Ready(None) => {}

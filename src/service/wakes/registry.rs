@@ -37,6 +37,10 @@ struct Slot {
     changed_at_ms: Option<UnixMs>,
     /// The listeners by their numbers. A listener that waits has left a waker.
     listeners: HashMap<u64, Option<Waker>>,
+    /// How many of them wait.
+    waiting: usize,
+    /// Whether the place may have changed while no listener waited. It is read as soon as one does.
+    is_stale: bool,
 }
 
 impl Registry {
@@ -63,9 +67,8 @@ impl Registry {
     pub(super) fn leave(&self, tenant: &TenantId, number: u64) {
         let mut state = self.lock();
         let Some(slot) = state.slots.get_mut(tenant) else { return };
-        if slot.listeners.remove(&number).is_none() {
-            return;
-        }
+        let Some(left) = slot.listeners.remove(&number) else { return };
+        slot.waiting -= usize::from(left.is_some());
         let is_unused = slot.listeners.is_empty();
         state.listeners -= 1;
         if is_unused {
@@ -82,8 +85,8 @@ impl Registry {
     pub(super) fn poll(
         &self,
         tenant: &TenantId,
-        number: u64,
-        seen: Option<Position>,
+        (number, seen): (u64, Option<Position>),
+        now_ms: UnixMs,
         context: &Context<'_>,
     ) -> Poll<Option<Position>> {
         let mut state = self.lock();
@@ -94,15 +97,26 @@ impl Registry {
         if slot.place.is_some() && slot.place != seen {
             return Poll::Ready(slot.place);
         }
-        slot.listeners.insert(number, Some(context.waker().clone()));
+        let before = slot.listeners.insert(number, Some(context.waker().clone()));
+        slot.waiting += usize::from(!matches!(before, Some(Some(_))));
+        if std::mem::take(&mut slot.is_stale) {
+            // While nobody waited, nobody was woken late.
+            slot.changed_at_ms = slot.changed_at_ms.map(|_| now_ms);
+            state.urgent.insert(tenant.clone());
+            state.wake_watcher();
+        }
         Poll::Pending
     }
 
-    /// Records that a tenant may have changed. Nothing happens if nobody listens to it.
+    /// Records that a tenant may have changed. Nothing happens if nobody listens to it. If nobody waits, its place is
+    /// read later.
     pub(super) fn changed(&self, tenant: &TenantId, now_ms: UnixMs) {
         let mut state = self.lock();
-        if let Some(slot) = state.slots.get_mut(tenant) {
-            slot.changed_at_ms.get_or_insert(now_ms);
+        let Some(slot) = state.slots.get_mut(tenant) else { return };
+        slot.changed_at_ms.get_or_insert(now_ms);
+        if slot.waiting == 0 {
+            slot.is_stale = true;
+        } else {
             state.urgent.insert(tenant.clone());
             state.wake_watcher();
         }
@@ -116,7 +130,15 @@ impl Registry {
     /// Records that every tenant may have changed.
     pub(super) fn all_changed(&self) {
         let mut state = self.lock();
-        state.others = state.slots.keys().cloned().collect();
+        let State { slots, others, .. } = &mut *state;
+        others.clear();
+        for (tenant, slot) in slots {
+            if slot.waiting == 0 {
+                slot.is_stale = true;
+            } else {
+                others.push(tenant.clone());
+            }
+        }
         state.wake_watcher();
     }
 
@@ -159,7 +181,7 @@ impl Registry {
                     // A first place is not a change.
                     changed.extend(slot.place.and(changed_at_ms).map(|at_ms| (tenant, at_ms)));
                     slot.place = Some(place);
-                    wakers.extend(slot.listeners.values_mut().filter_map(Option::take));
+                    slot.take_wakers(&mut wakers);
                 }
             }
         }
@@ -175,7 +197,7 @@ impl Registry {
             state.is_stopped = true;
             state.wake_watcher();
             for slot in state.slots.values_mut() {
-                wakers.extend(slot.listeners.values_mut().filter_map(Option::take));
+                slot.take_wakers(&mut wakers);
             }
         }
         wakers.into_iter().for_each(Waker::wake);
@@ -189,6 +211,15 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// Takes the wakers of the listeners that wait. There may be thousands of others.
+    fn take_wakers(&mut self, wakers: &mut Vec<Waker>) {
+        if std::mem::take(&mut self.waiting) > 0 {
+            wakers.extend(self.listeners.values_mut().filter_map(Option::take));
+        }
     }
 }
 

@@ -247,6 +247,59 @@ fn places_are_read_only_while_somebody_listens_and_for_all_at_once() {
 }
 
 #[test]
+fn places_are_read_again_only_when_a_listener_waits_for_them() {
+    let scene = Scene::new();
+    let mut listeners = [scene.listen("t"), scene.listen("t")];
+    for wakes in &mut listeners {
+        assert_eq!(scene.woken(wakes), Some(0));
+    }
+    for number in 1..=5 {
+        push(&scene.service, "t", &format!("op-{number}"));
+        scene.host.run();
+    }
+    scene.host.pass_time();
+    scene.host.run();
+    assert_eq!(scene.store.reads.load(Ordering::Relaxed), 1, "no listener waits");
+    for wakes in &mut listeners {
+        assert_eq!(scene.woken(wakes), Some(5));
+    }
+    assert_eq!(scene.store.reads.load(Ordering::Relaxed), 2, "the second one finds what the first one has waited for");
+    assert_eq!(scene.woken(&mut listeners[0]), None);
+    push(&scene.service, "t", "op-6");
+    scene.host.run();
+    assert_eq!(scene.store.reads.load(Ordering::Relaxed), 3, "a listener waits");
+}
+
+#[test]
+fn a_commit_of_another_process_is_found_by_a_listener_that_did_not_wait_when_all_were_looked_at() {
+    let scene = Scene::new();
+    let mut wakes = scene.listen("t");
+    assert_eq!(scene.woken(&mut wakes), Some(0));
+    push(&scene.other(), "t", "op-1");
+    scene.host.pass_time();
+    scene.host.run();
+    assert_eq!(scene.woken(&mut wakes), Some(1), "it need not wait for the next look");
+}
+
+#[test]
+fn a_listener_that_leaves_while_it_waits_holds_up_no_other() {
+    let scene = Scene::new();
+    let (mut first, mut second) = (scene.listen("t"), scene.listen("t"));
+    for wakes in [&mut first, &mut second] {
+        assert_eq!((scene.woken(wakes), scene.woken(wakes)), (Some(0), None));
+    }
+    drop(first);
+    push(&scene.service, "t", "op-1");
+    assert_eq!(scene.woken(&mut second), Some(1));
+    let mut third = scene.listen("t");
+    assert_eq!((scene.woken(&mut third), scene.woken(&mut third)), (Some(1), None));
+    drop(third);
+    push(&scene.service, "t", "op-2");
+    scene.host.run();
+    assert_eq!(scene.woken(&mut second), Some(2));
+}
+
+#[test]
 fn a_watcher_that_is_lost_is_replaced() {
     let scene = Scene::new();
     let mut wakes = scene.listen("t");
@@ -374,4 +427,9 @@ fn an_observer_hears_how_late_listeners_were_woken_by_a_commit() {
     scene.host.pass_time();
     assert_eq!(scene.woken(&mut wakes), Some(2));
     assert_eq!(heard.lock().unwrap().len(), 1, "nobody said when the other process has committed");
+    push(&scene.other(), "t", "op-3");
+    scene.host.pass_time();
+    scene.host.run();
+    assert_eq!(scene.woken(&mut wakes), Some(3));
+    assert_eq!(heard.lock().unwrap().len(), 1, "nor if no listener waited then");
 }

@@ -148,6 +148,8 @@ impl EventStream {
                         Either::Right(_) => {}
                     }
                 }
+                // It does not listen meanwhile, so commits that come quickly wake it once.
+                Due::Pause(pause_ms) => self.service.sleep(Duration::from_millis(pause_ms)).await,
             }
         }
     }

@@ -30,6 +30,8 @@ pub(super) enum Due {
     End(Reason),
     /// Wait for so long, in milliseconds, or until there is a new place.
     Wait(u64),
+    /// Wait for so long, in milliseconds. Until then a new place is not looked for, because it would not be sent.
+    Pause(u64),
 }
 
 /// Why a stream ends.
@@ -92,10 +94,11 @@ impl Schedule {
             self.comment_at_ms = comment_at_ms;
             return Due::Comment;
         }
-        let event_at_ms = self.waiting.map(|_| self.event_from_ms);
-        let times = [Some(self.comment_at_ms), Some(self.ends_at_ms), self.expires_at_ms, event_at_ms];
+        let pauses_until_ms = Some(self.event_from_ms).filter(|until_ms| *until_ms > now_ms);
+        let times = [Some(self.comment_at_ms), Some(self.ends_at_ms), self.expires_at_ms, pauses_until_ms];
         let next_ms = times.into_iter().flatten().min().unwrap_or(now_ms);
-        Due::Wait(next_ms.ms_since(now_ms).max(1))
+        let ms = next_ms.ms_since(now_ms).max(1);
+        if pauses_until_ms.is_some() { Due::Pause(ms) } else { Due::Wait(ms) }
     }
 
     /// A clock that was put back must make nothing later.
@@ -145,8 +148,9 @@ mod tests {
         let mut schedule = schedule(Some(place(0)));
         schedule.saw(place(1));
         assert_eq!(schedule.next(at(0), 0), Due::Changed(place(1)));
+        assert_eq!(schedule.next(at(0), 0), Due::Pause(STREAM_EVENT_PAUSE_MS));
         schedule.saw(place(2));
-        assert_eq!(schedule.next(at(1), 0), Due::Wait(STREAM_EVENT_PAUSE_MS - 1));
+        assert_eq!(schedule.next(at(1), 0), Due::Pause(STREAM_EVENT_PAUSE_MS - 1));
         schedule.saw(place(3));
         assert_eq!(schedule.next(at(STREAM_EVENT_PAUSE_MS), 0), Due::Changed(place(3)));
         schedule.saw(place(4));
@@ -182,6 +186,10 @@ mod tests {
         assert_eq!(schedule.next(at(0), 0), Due::Wait(5_000));
         schedule.saw(place(1));
         assert_eq!(schedule.next(at(5_000), 0), Due::End(Reason::Expired));
+        let mut schedule = Schedule::new(BEGINNING, Some(place(0)), Some(at(30)), 0);
+        schedule.saw(place(1));
+        assert_eq!(schedule.next(at(0), 0), Due::Changed(place(1)));
+        assert_eq!(schedule.next(at(0), 0), Due::Pause(30), "it ends in the middle of a pause");
     }
 
     #[test]
@@ -191,7 +199,7 @@ mod tests {
         assert_eq!(schedule.next(at(0), 0), Due::Changed(place(1)));
         schedule.saw(place(2));
         let earlier = BEGINNING.minus_ms(900_000_000);
-        assert_eq!(schedule.next(earlier, 0), Due::Wait(STREAM_EVENT_PAUSE_MS));
+        assert_eq!(schedule.next(earlier, 0), Due::Pause(STREAM_EVENT_PAUSE_MS));
         assert_eq!(schedule.next(earlier.plus_ms(STREAM_EVENT_PAUSE_MS), 0), Due::Changed(place(2)));
         assert_eq!(schedule.next(earlier.plus_ms(22_000), 0), Due::Comment);
     }
