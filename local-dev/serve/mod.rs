@@ -77,7 +77,8 @@ async fn serve(config: &Config, access: Access, open: OpenStore, log: &RunningLo
     begin_tasks(config, open.store, Arc::clone(&service), measured);
     signals.reload_on_hangup(log.filter(), access);
     let drain = Duration::from_secs(config.listen.drain_seconds.into());
-    let limits = ConnectionLimits::new(config.connections.clone(), runtime::max_connections(store_files(config)));
+    let max_connections = runtime::max_connections(config.connections.max, store_files(config));
+    let limits = ConnectionLimits::new(config.connections.clone(), max_connections);
     let limits =
         ConnectionLimits { stop: Duration::from_secs(STOP_TIME_MAX_SECONDS.into()).saturating_sub(drain), ..limits };
     let told_to_stop = async || {

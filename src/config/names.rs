@@ -3,7 +3,7 @@
 use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 64] = [
+pub const VARIABLES: [&str; 65] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -25,6 +25,7 @@ pub const VARIABLES: [&str; 64] = [
     "COMPACT_OLDER_THAN_DAYS",
     "CONFLICT_DELETES",
     "CONFLICT_POLICY",
+    "CONNECTIONS_MAX",
     "CONNECTIONS_PER_ADDRESS",
     "CONSOLE",
     "DRAIN_SECONDS",

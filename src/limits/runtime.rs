@@ -31,8 +31,11 @@ pub const STREAM_TIME_MAX_SECONDS: u32 = 12 * 60;
 /// The longest request id that is accepted from a client, in bytes. A longer one is replaced.
 pub const REQUEST_ID_MAX_BYTES: usize = 128;
 
-/// Most connections that the local server holds open, if it may open so many files.
-pub const SERVER_MAX_CONNECTIONS: usize = 4_096;
+/// Most connections that the local server holds open if no setting says otherwise, and if it may open so many files.
+pub const SERVER_DEFAULT_CONNECTIONS: u32 = 4_096;
+
+/// Most connections that the settings may allow: more than there may be streams of events.
+pub const SERVER_MAX_CONNECTIONS: u32 = 16_384;
 
 /// Files that the local server keeps for itself when it decides how many connections it takes; the store's are added.
 pub const RESERVED_FILES: usize = 150;
@@ -75,7 +78,7 @@ pub const CONNECTION_EXCHANGE_TIME_MAX_SECONDS: u32 = 120;
 /// How long a connection that has reached a limit may take to close if no request is in progress, in seconds.
 pub const CONNECTION_CLOSE_TIME_MAX_SECONDS: u32 = 1;
 
-/// The most connections beyond [`SERVER_MAX_CONNECTIONS`] that were told to close and have not done so yet.
+/// The most connections beyond those that there may be that were told to close and have not done so yet.
 pub const LEAVING_MAX_CONNECTIONS: usize = 50;
 
 /// The most simultaneous requests over one connection of HTTP/2.

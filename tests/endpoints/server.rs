@@ -10,7 +10,6 @@ use futures_util::future::BoxFuture;
 use syncflow_server::config::Config;
 use syncflow_server::core::numbers::UnixMs;
 use syncflow_server::limits::api::LAMBDA_BODY_MAX_BYTES;
-use syncflow_server::limits::runtime::SERVER_MAX_CONNECTIONS;
 use syncflow_server::runtime::{self, Access, ConnectionLimits, TokioHost};
 use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::Store;
@@ -129,7 +128,7 @@ pub(crate) fn read(settings: &[(&str, &str)]) -> Config {
 
 /// The limits that the settings say.
 fn limits(config: &Config) -> ConnectionLimits {
-    ConnectionLimits::new(config.connections.clone(), SERVER_MAX_CONNECTIONS)
+    ConnectionLimits::new(config.connections.clone(), config.connections.max)
 }
 
 /// Over the in-memory store, with these limits of its connections.

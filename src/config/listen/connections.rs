@@ -4,13 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::variables::{ConfigError, Variables, wrong};
 use crate::limits::api::{STREAMS_DEFAULT_REQUESTS, STREAMS_MAX_REQUESTS};
-use crate::limits::runtime::{ADDRESS_DEFAULT_CONNECTIONS, SERVER_MAX_CONNECTIONS};
+use crate::limits::runtime::{ADDRESS_DEFAULT_CONNECTIONS, SERVER_DEFAULT_CONNECTIONS, SERVER_MAX_CONNECTIONS};
 
 /// The accepted connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionConfig {
     /// Whether HTTP/2 is supported.
     pub http2: bool,
+    /// The most open connections, if the process may open so many files.
+    pub max: usize,
     /// The most connections from one address.
     pub per_address: usize,
     /// The most streams of events that are open at the same time.
@@ -23,7 +25,8 @@ impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
             http2: false,
-            per_address: usize::try_from(ADDRESS_DEFAULT_CONNECTIONS).unwrap_or(usize::MAX),
+            max: as_count(SERVER_DEFAULT_CONNECTIONS),
+            per_address: as_count(ADDRESS_DEFAULT_CONNECTIONS),
             max_streams: STREAMS_DEFAULT_REQUESTS,
             trusted_proxies: TrustedProxies::loopback(),
         }
@@ -32,11 +35,12 @@ impl Default for ConnectionConfig {
 
 impl ConnectionConfig {
     pub(in crate::config) fn read(variables: &Variables<'_>) -> Result<Self, ConfigError> {
-        let max = u32::try_from(SERVER_MAX_CONNECTIONS).unwrap_or(u32::MAX);
-        let per_address = variables.integer("CONNECTIONS_PER_ADDRESS", ADDRESS_DEFAULT_CONNECTIONS, max)?;
+        let connections =
+            |variable, default| variables.integer(variable, default, SERVER_MAX_CONNECTIONS).map(as_count);
         Ok(Self {
             http2: is_on(variables, "HTTP2")?,
-            per_address: usize::try_from(per_address).unwrap_or(usize::MAX),
+            max: connections("CONNECTIONS_MAX", SERVER_DEFAULT_CONNECTIONS)?,
+            per_address: connections("CONNECTIONS_PER_ADDRESS", ADDRESS_DEFAULT_CONNECTIONS)?,
             max_streams: variables.integer("STREAMS_MAX", STREAMS_DEFAULT_REQUESTS, STREAMS_MAX_REQUESTS)?,
             trusted_proxies: trusted_proxies(variables)?,
         })
@@ -104,6 +108,10 @@ fn first_bits(address: IpAddr, bits: u8) -> u128 {
     all & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or_default()
 }
 
+fn as_count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 fn is_on(variables: &Variables<'_>, variable: &'static str) -> Result<bool, ConfigError> {
     match variables.get_or(variable, "off").as_str() {
         "on" => Ok(true),
@@ -132,6 +140,8 @@ mod tests {
         let read = |set: &[(&str, &str)]| read_from(set, ConnectionConfig::read);
         for (variable, wrong) in [
             ("HTTP2", "yes"),
+            ("CONNECTIONS_MAX", "0"),
+            ("CONNECTIONS_MAX", "16385"),
             ("CONNECTIONS_PER_ADDRESS", "0"),
             ("TRUSTED_PROXIES", "localhost"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),
@@ -142,6 +152,8 @@ mod tests {
         let config = read(&[("TRUSTED_PROXIES", "none")]).unwrap();
         assert!(!config.trusted_proxies.contains("127.0.0.1".parse().unwrap()));
         assert_eq!(read(&[]), Ok(ConnectionConfig::default()));
+        let config = read(&[("CONNECTIONS_MAX", "16384"), ("CONNECTIONS_PER_ADDRESS", "5")]).unwrap();
+        assert_eq!((config.max, config.per_address), (16_384, 5));
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::config::ConnectionConfig;
 use crate::limits::runtime::{
     CONNECTION_ANSWER_TIME_MAX_SECONDS, CONNECTION_CLOSE_TIME_MAX_SECONDS, CONNECTION_EXCHANGE_TIME_MAX_SECONDS,
     CONNECTION_IDLE_TIME_MAX_SECONDS, CONNECTION_STALL_TIME_MAX_SECONDS, LEAVING_MAX_CONNECTIONS,
-    REQUEST_HEAD_TIME_MAX_SECONDS, ROOM_HELD_MIN_MS, SERVER_MAX_CONNECTIONS, STOP_QUIET_TIME_SECONDS,
-    STOP_TIME_MAX_SECONDS, STREAM_TIME_MAX_SECONDS,
+    REQUEST_HEAD_TIME_MAX_SECONDS, ROOM_HELD_MIN_MS, STOP_QUIET_TIME_SECONDS, STOP_TIME_MAX_SECONDS,
+    STREAM_TIME_MAX_SECONDS,
 };
 use crate::runtime::addresses::network_of;
 
@@ -59,15 +59,16 @@ impl ConnectionLimits {
 impl Default for ConnectionLimits {
     fn default() -> Self {
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let taken = ConnectionConfig::default();
         Self {
-            max_connections: SERVER_MAX_CONNECTIONS,
+            max_connections: taken.max,
             first_request: seconds(REQUEST_HEAD_TIME_MAX_SECONDS),
             idle: seconds(CONNECTION_IDLE_TIME_MAX_SECONDS),
             stall: seconds(CONNECTION_STALL_TIME_MAX_SECONDS),
             answer: seconds(CONNECTION_ANSWER_TIME_MAX_SECONDS),
             exchange: seconds(CONNECTION_EXCHANGE_TIME_MAX_SECONDS),
             stop: seconds(STOP_TIME_MAX_SECONDS),
-            taken: ConnectionConfig::default(),
+            taken,
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::endpoints::client::insert;
+use crate::endpoints::local::Local;
 use crate::endpoints::server::{Server, limited};
 
 const SHORT: Duration = Duration::from_secs(1);
@@ -234,6 +235,19 @@ async fn at_the_limit_with_all_at_work_a_connection_is_told_so() {
         stream.write_all(b"{}").await.expect("it is sent");
         assert!(exchange(&mut stream, b"").await.starts_with("HTTP/1.1 200"));
     }
+}
+
+#[tokio::test]
+async fn the_settings_say_how_many_connections_there_are() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Local::start(directory.path(), &[("CONNECTIONS_MAX", "1")]).await;
+    let connect = async || TcpStream::connect(server.authority()).await.expect("the server listens");
+    let half = b"POST /changes HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+    let mut busy = connect().await;
+    assert!(exchange(&mut busy, half).await.starts_with("HTTP/1.1 100"), "it is at work");
+    let answer = read_to_end(&mut connect().await).await;
+    assert!(answer.starts_with(b"HTTP/1.1 503"), "{}", String::from_utf8_lossy(&answer));
+    assert!(exchange(&mut busy, b"{}").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
