@@ -211,14 +211,28 @@ class Template(unittest.TestCase):
             self.assertEqual(variables["WAKE"], {"Ref": "Wake"})
             self.assertEqual(variables["APPSYNC_EVENTS_URL"]["Fn::If"][0], "HasWakeUps")
 
-    def test_wake_ups_need_an_issuer_and_the_claim_of_the_tenant(self):
+    def test_wake_ups_need_an_issuer_and_a_tenant_or_its_claim(self):
         right = {"DatabaseUri": "postgresql://h/d", "Wake": "appsync", "AuthJwksUrl": "https://id.example.com/jwks",
                  "AuthIssuer": "https://id.example.com", "AuthAudience": "app", "AuthTenantClaim": "sub"}
         self.assertEqual(refusals(right), [])
+        self.assertEqual(refusals(right | {"AuthTenantClaim": "", "AuthTenant": "team"}), [])
         for missing in ("AuthIssuer", "AuthTenantClaim"):
-            self.assertIn("Wake needs AuthIssuer and AuthTenantClaim.", refusals(right | {missing: ""}))
-        self.assertNotIn("Wake needs AuthIssuer and AuthTenantClaim.",
+            self.assertIn("Wake needs AuthIssuer, and AuthTenant or AuthTenantClaim.", refusals(right | {missing: ""}))
+        self.assertNotIn("Wake needs AuthIssuer, and AuthTenant or AuthTenantClaim.",
                          refusals(right | {"AuthTenantClaim": "", "Wake": ""}))
+
+    def test_no_parameter_ends_a_text_of_the_code_that_has_it(self):
+        [channels] = of_type("AWS::AppSync::ChannelNamespace").values()
+        code = channels["Properties"]["CodeHandlers"]
+        names = referenced(code)
+        self.assertEqual(names, {"AuthTenant", "AuthTenantClaim", "AuthRoleClaim"})
+        self.assertEqual(sum(code["Fn::Sub"].count("'${" + name + "}'") for name in names), code["Fn::Sub"].count("${"))
+        for name in names:
+            parameter = PLAIN["Parameters"][name]
+            self.assertRegex(parameter["Default"], parameter["AllowedPattern"])
+            self.assertRegex("https://x.example/tenant", parameter["AllowedPattern"])
+            for wrong in ("a'b", "a\\", "a\nb", "'"):
+                self.assertNotRegex(wrong, parameter["AllowedPattern"])
 
     def test_a_login_with_iam_that_is_not_possible_is_refused(self):
         self.assertEqual(refusals(WITH_IAM_AUTH), [])
