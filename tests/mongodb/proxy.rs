@@ -6,6 +6,7 @@ use mongodb::bson::{Bson, Document};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// The size of the part before a message's first section: the header and the flags, in bytes.
@@ -26,12 +27,23 @@ pub(super) enum Guise {
     WithoutChangeStreams,
 }
 
+/// A change of what the proxy does with connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// End all of them, and take new ones.
+    Cut,
+    /// End all of them, and each new one at once.
+    CutOff,
+    /// Take new ones again.
+    LetIn,
+}
+
 /// A proxy. Its connections end when it is dropped.
 pub(super) struct Proxy {
     /// The proxy's own URI.
     pub(super) uri: String,
     commands: Commands,
-    cut: UnboundedSender<()>,
+    orders: UnboundedSender<(Order, oneshot::Sender<()>)>,
     task: JoinHandle<()>,
 }
 
@@ -43,16 +55,31 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let commands = Arc::default();
-        let (cut, cuts) = unbounded_channel();
-        let task = tokio::spawn(serve(listener, server, guise, Arc::clone(&commands), cuts));
+        let (orders, ordered) = unbounded_channel();
+        let task = tokio::spawn(serve(listener, server, guise, Arc::clone(&commands), ordered));
         // Without a direct connection, the driver would connect to the addresses that the members of the replica set
         // announce.
-        Self { uri: format!("mongodb://{address}/?directConnection=true"), commands, cut, task }
+        Self { uri: format!("mongodb://{address}/?directConnection=true"), commands, orders, task }
     }
 
     /// Ends all connections; new ones are taken.
-    pub(super) fn cut(&self) {
-        self.cut.send(()).expect("the proxy lives");
+    pub(super) async fn cut(&self) {
+        self.order(Order::Cut).await;
+    }
+
+    /// Ends all connections, and takes no new ones until [`Self::let_in`].
+    pub(super) async fn cut_off(&self) {
+        self.order(Order::CutOff).await;
+    }
+
+    pub(super) async fn let_in(&self) {
+        self.order(Order::LetIn).await;
+    }
+
+    async fn order(&self, order: Order) {
+        let (done, is_done) = oneshot::channel();
+        self.orders.send((order, done)).expect("the proxy lives");
+        is_done.await.expect("the proxy lives");
     }
 
     /// The commands since the last call. The driver's commands that check connections and the writers' signs of life
@@ -93,17 +120,25 @@ async fn serve(
     server: String,
     guise: Guise,
     commands: Commands,
-    mut cuts: UnboundedReceiver<()>,
+    mut ordered: UnboundedReceiver<(Order, oneshot::Sender<()>)>,
 ) {
     let mut connections = JoinSet::new();
+    let mut is_cut_off = false;
     loop {
         let client = tokio::select! {
             accepted = listener.accept() => accepted.expect("a connection").0,
-            Some(()) = cuts.recv() => {
-                connections.abort_all();
+            Some((order, done)) = ordered.recv() => {
+                is_cut_off = order == Order::CutOff;
+                if order != Order::LetIn {
+                    connections.shutdown().await;
+                }
+                done.send(()).expect("the test waits for it");
                 continue;
             }
         };
+        if is_cut_off {
+            continue;
+        }
         let (from_server, to_server) = TcpStream::connect(&server).await.expect("the server listens").into_split();
         let (from_client, to_client) = client.into_split();
         let commands = Arc::clone(&commands);
