@@ -21,7 +21,7 @@ mod operating;
 mod routes;
 mod starting;
 mod stopping;
-mod waking;
+pub(crate) mod waking;
 
 use self::http::{bodies, browsers, transport};
 use self::routes::{compaction, documents, input, openapi, pull, push, revisions, seed};

@@ -1,11 +1,14 @@
 //! A real PgBouncer before the server, which runs each transaction on any of its few connections.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use syncflow_server::conformance::draft::insert;
 use syncflow_server::for_each_conformance_check;
 use syncflow_server::store::postgres::{Peer, PostgresOptions};
 
 use super::{terminate_connections, world};
+use crate::endpoints::waking::elsewhere::median_wake_up;
 use crate::support::postgres::{Schema, connect, server_url};
 use crate::support::postgres_server::Pooler;
 
@@ -50,6 +53,15 @@ async fn many_processes_share_the_few_connections_of_a_pooler() {
         pusher.expect("every request is answered");
     }
     assert_eq!(world(&through(&pooler, &schema)).log().await.len(), 160);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_of_another_process_wakes_a_listener_through_a_pooler() {
+    let pooler = Pooler::start(&server_url(), POOLER_CONNECTIONS).await;
+    let schema = Schema::new();
+    let median = median_wake_up([(); 2].map(|()| world(&through(&pooler, &schema)).store)).await;
+    // Ten times what is promised.
+    assert!(median <= Duration::from_secs(15), "{median:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Clients learn of changes at once: pulls that wait, and streams of events.
 
+pub(crate) mod elsewhere;
 mod ends;
 pub(super) mod events;
 mod stream;
