@@ -112,7 +112,9 @@ async fn a_pull_says_when_to_ask_again_unless_clients_are_woken() {
     let pull = |body: &str| event(&Method::POST, "/changes", body);
     for (settings, expected) in [(&woken, Value::Null), (&polled, json!(5))] {
         let mut function = Instance::start(binary_of(Endpoint::PullChanges), settings).await;
-        let (_, page) = read(function.invoke(&pull(r#"{"cursor":null,"wait":20}"#)).await);
+        let waiting = pull(r#"{"cursor":null,"wait":25}"#);
+        let answer = tokio::time::timeout(Duration::from_secs(20), function.invoke(&waiting)).await;
+        let (_, page) = read(answer.expect("it does not wait"));
         assert_eq!((&page["operations"], &page["pollAfterSeconds"]), (&json!([]), &expected), "{}", function.log());
         let (_, page) = read(function.invoke(&pull(r#"{"since":0,"clientId":"a"}"#)).await);
         assert_eq!(page.get("pollAfterSeconds"), None, "original clients see no change");

@@ -88,7 +88,7 @@ impl Listener {
     async fn live(mut self) -> Device {
         while !self.is_at_the_end {
             let Some(mut stream) = self.open().await else {
-                self.pull().await;
+                self.poll().await;
                 sleep(POLL).await;
                 continue;
             };
@@ -107,7 +107,7 @@ impl Listener {
                     Ok(Ok(None) | Err(_)) => break,
                     Err(_) => {
                         quiet_polls += 1;
-                        self.pull().await;
+                        self.poll().await;
                     }
                 }
             }
@@ -123,16 +123,26 @@ impl Listener {
         timeout(POLL, asked).await.ok()?.ok().filter(|answer| answer.status() == 200)
     }
 
-    /// Pulls until there is no more, or no answer.
-    async fn pull(&mut self) {
+    /// Pulls although nothing has woken it.
+    async fn poll(&mut self) {
+        if self.pull().await {
+            count(&self.asker.record().counts.polled_news);
+        }
+    }
+
+    /// Pulls until there is no more, or no answer. Returns whether there was something new.
+    async fn pull(&mut self) -> bool {
+        let mut is_news = false;
         loop {
-            let Some(page) = self.asker.page(self.device.pull_from(), 100).await else { return };
-            self.device.pulled(&page);
+            let Some(page) = self.asker.page(self.device.pull_from(), 100).await else { return is_news };
+            is_news |= self.device.pulled(&page);
             if !page.has_more {
                 break;
             }
         }
-        let PullFrom::Cursor(Some(cursor)) = self.device.pull_from() else { return };
-        self.is_at_the_end = *self.ended.borrow() == Some(cursor.position());
+        if let PullFrom::Cursor(Some(cursor)) = self.device.pull_from() {
+            self.is_at_the_end = *self.ended.borrow() == Some(cursor.position());
+        }
+        is_news
     }
 }

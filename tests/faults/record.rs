@@ -27,6 +27,8 @@ pub(super) struct Counts {
     pub(super) retries: AtomicU64,
     /// Wake-ups that listeners got.
     pub(super) woken: AtomicU64,
+    /// Pulls by which listeners found something of which no wake-up had told them.
+    pub(super) polled_news: AtomicU64,
     /// Servers that were killed.
     pub(super) servers_killed: AtomicU64,
     /// Servers that were frozen.

@@ -54,7 +54,7 @@ pub(super) fn survived(history: &History, record: &Record, nemesis: &Nemesis) ->
     format!(
         "survived: {} servers killed, {} servers frozen, {} databases killed, {} connections cut, {} answers dropped\n\
          clients: {} requests, {} unanswered, {} told to try later, {} pushes unanswered, {} sent again, \
-         {pushed} operations answered, {} wake-ups",
+         {pushed} operations answered, {} wake-ups, {} pulls with news without one",
         of(&counts.servers_killed),
         of(&counts.servers_frozen),
         of(&counts.databases_killed),
@@ -66,6 +66,7 @@ pub(super) fn survived(history: &History, record: &Record, nemesis: &Nemesis) ->
         lost,
         of(&counts.retries),
         of(&counts.woken),
+        of(&counts.polled_news),
     )
 }
 
@@ -81,6 +82,7 @@ pub(super) fn too_good(history: &History, record: &Record, nemesis: &Nemesis) ->
         (has_process && of(&counts.databases_killed) == 0, "the database was never killed"),
         (history.exchanges.iter().filter(answered).count() <= PUSHES_MIN, "hardly anything was pushed"),
         (of(&counts.woken) == 0, "no listener was woken"),
+        (of(&counts.polled_news) == 0, "no wake-up was lost"),
     ];
     missing.into_iter().find_map(|(is_missing, what)| is_missing.then_some(what))
 }
