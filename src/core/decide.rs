@@ -24,8 +24,8 @@ pub use self::outcome::{
 };
 use self::policy::ConflictPolicy;
 use self::resolve::hashed_resolution_id;
-pub(crate) use self::resolve::{RESERVED, are_stamps, pushed_id, resolution_of, tells_pushed_id};
-pub use self::resolve::{Survival, is_reserved, resolution_id};
+pub use self::resolve::{RESERVED_IDS, Survival, is_reserved, pushed_id, resolution_id, tells_pushed_id};
+pub(crate) use self::resolve::{are_stamps, resolution_of};
 use self::working::WorkingSet;
 use super::document::Document;
 use super::names::{ClientId, DocumentKey, OperationId};

@@ -179,7 +179,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn audit(&self, tenant: &TenantId, after: Seq, max_entries: usize) -> Result<Audit>;
 
     /// The known ids in the order of their bytes: the first `limit` of those after `after`. The ids of resolutions are
-    /// left out.
+    /// left out, see [`RESERVED_IDS`](crate::core::decide::RESERVED_IDS).
     async fn operation_ids(
         &self,
         tenant: &TenantId,

@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::read::rows::batch_of;
 use super::row::{Row, client_key, entries_after, entries_between, head_of};
 use super::write::transaction::{self, Verdict, Work};
-use crate::core::decide::RESERVED;
+use crate::core::decide::RESERVED_IDS;
 use crate::core::decide::owners::ClientOwner;
 use crate::core::names::{ClientId, FromStore as _, OperationId, Subject, TenantId};
 use crate::core::numbers::Seq;
@@ -60,7 +60,8 @@ pub(super) async fn operation_ids(
     }
     // The index of known ids is one of the log itself, which has the ids of resolutions too.
     let after = after.map_or("", OperationId::as_str).to_owned();
-    let ranges = [doc! { "$lt": RESERVED.start }, doc! { "$gte": RESERVED.end }].map(|range| doc! { "id": range });
+    let ranges =
+        [doc! { "$lt": RESERVED_IDS.start }, doc! { "$gte": RESERVED_IDS.end }].map(|range| doc! { "id": range });
     let behind = doc! { "tenant": tenant.as_str(), "id": { "$gt": after }, "$or": ranges.to_vec() };
     let find = collections.operations.find(behind).sort(doc! { "id": 1 }).projection(doc! { "_id": 0, "id": 1 });
     let find = find.limit(signed(limit as u64)).batch_size(batch_of(limit)).max_time(collections.time_limit);

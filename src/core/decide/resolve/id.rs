@@ -29,15 +29,18 @@ pub fn is_reserved(id: &OperationId) -> bool {
 
 /// The id of the operation of which this is the resolution, or the id itself if it is that of no resolution. A hash
 /// stays a hash.
-pub(crate) fn pushed_id(id: &OperationId) -> &str {
+#[must_use]
+pub fn pushed_id(id: &OperationId) -> &str {
     id.as_str().strip_prefix(RESOLVED).unwrap_or(id.as_str())
 }
 
-/// The range of the reserved ids, in the order of their bytes: the first possible one, and the first text behind them.
-pub(crate) const RESERVED: std::ops::Range<&str> = RESOLVED.."syncflow-server::resolved:;";
+/// The range of the ids that are reserved for resolutions, in the order of their bytes. It ends before the first text
+/// that comes after them.
+pub const RESERVED_IDS: std::ops::Range<&str> = RESOLVED.."syncflow-server::resolved:;";
 
 /// Whether the id of an operation follows from that of its resolution, which otherwise may have a hash.
-pub(crate) fn tells_pushed_id(resolution: &OperationId) -> bool {
+#[must_use]
+pub fn tells_pushed_id(resolution: &OperationId) -> bool {
     resolution.as_str().strip_prefix(RESOLVED).is_some_and(|rest| rest.len() != SHA256_HEX_BYTES)
 }
 
@@ -64,9 +67,9 @@ mod tests {
         assert_ne!(hashed, resolution_id(&OperationId::literal(&"y".repeat(NAME_MAX_BYTES))));
         assert!(is_reserved(&hashed) && !is_reserved(&short));
         for id in [&hashed, &resolution_id(&short)] {
-            assert!(RESERVED.contains(&id.as_str()));
+            assert!(RESERVED_IDS.contains(&id.as_str()));
         }
-        assert!(!RESERVED.contains(&short.as_str()) && !RESERVED.contains(&"syncflow-server::resolved:a"));
+        assert!(!RESERVED_IDS.contains(&short.as_str()) && !RESERVED_IDS.contains(&"syncflow-server::resolved:a"));
     }
 
     #[test]

@@ -7,8 +7,8 @@ mod merge;
 pub(super) mod stamp;
 pub(super) mod stamps;
 
-pub(crate) use self::id::{RESERVED, hashed_resolution_id, pushed_id, tells_pushed_id};
-pub use self::id::{is_reserved, resolution_id};
+pub(super) use self::id::hashed_resolution_id;
+pub use self::id::{RESERVED_IDS, is_reserved, pushed_id, resolution_id, tells_pushed_id};
 pub(crate) use self::kept::resolution_of;
 pub(crate) use self::stamps::are_stamps;
 

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::read::{byte_limit, row_limit};
 use super::row::Columns;
 use crate::core::cursor::Head;
-use crate::core::decide::RESERVED;
+use crate::core::decide::RESERVED_IDS;
 use crate::core::decide::owners::ClientOwner;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, FromStore as _, OperationId, Subject, TenantId};
@@ -37,7 +37,7 @@ pub(super) async fn audit(
         (&signed(after), Type::INT8),
         (&row_limit(max_entries), Type::INT8),
         (&byte_limit(), Type::INT8),
-        (&RESERVED.start, Type::TEXT),
+        (&RESERVED_IDS.start, Type::TEXT),
     ];
     let rows = reading.rows(AUDITED_ENTRIES, &limits).await?;
     reading.end().await?;
@@ -141,8 +141,8 @@ pub(super) async fn operation_ids(
         (&tenant.as_str(), Type::TEXT),
         (&after, Type::TEXT),
         (&row_limit(limit), Type::INT8),
-        (&RESERVED.start, Type::TEXT),
-        (&RESERVED.end, Type::TEXT),
+        (&RESERVED_IDS.start, Type::TEXT),
+        (&RESERVED_IDS.end, Type::TEXT),
     ];
     let rows = database.rows(sql, &parameters).await?;
     rows.iter().map(|row| Columns::of(row).text().map(OperationId::from_store)).collect()

@@ -8,7 +8,7 @@ use super::read::read_fingerprint;
 use super::row::{AUDIT_COLUMNS, damaged, integer, read_log_entry, read_owner, read_position, resolution};
 use super::write::{Durability, begin};
 use crate::core::cursor::Head;
-use crate::core::decide::RESERVED;
+use crate::core::decide::RESERVED_IDS;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, FromStore as _, OperationId, Subject, TenantId};
 use crate::core::numbers::Seq;
@@ -47,7 +47,8 @@ pub(super) fn audit(
              octet_length(coalesce(kept, '')) AS kept_bytes
          FROM operations WHERE tenant = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"
     ))?;
-    let parameters = params![tenant.as_str(), signed(after), limit_of(max_entries), RESERVED.start, RESERVED.end];
+    let parameters =
+        params![tenant.as_str(), signed(after), limit_of(max_entries), RESERVED_IDS.start, RESERVED_IDS.end];
     let mut rows = find.query(parameters)?;
     let (mut audit, mut pool) = (AuditBuilder::new(max_entries), TextPool::default());
     while let Some(row) = rows.next()? {
@@ -99,7 +100,7 @@ pub(super) fn operation_ids(
         .prepare_cached(
             "SELECT id FROM operation_ids WHERE tenant = ?1 AND id > ?2 AND (id < ?4 OR id >= ?5) ORDER BY id LIMIT ?3",
         )?
-        .query_map(params![tenant.as_str(), after, limit_of(limit), RESERVED.start, RESERVED.end], |row| {
+        .query_map(params![tenant.as_str(), after, limit_of(limit), RESERVED_IDS.start, RESERVED_IDS.end], |row| {
             Ok(OperationId::from_store(row.get_ref(0)?.as_str()?))
         })?
         .collect()
