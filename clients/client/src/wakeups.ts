@@ -70,11 +70,15 @@ export class Wakeups {
   }
 
   /** Says that something was pushed or pulled: it is likely that more comes, so polls become frequent again. */
-  active(pollAfterSeconds = 0): void {
-    this.#leastPollMs = pollAfterSeconds * 1000;
+  active(): void {
     // A pause that is short already goes on, or one activity after the other would put off every poll.
     if (this.#quietPolls > 1) this.#interrupt.abort();
     this.#quietPolls = 0;
+  }
+
+  /** Says what the server asked for in the answer to a pull: it is not polled more often. */
+  asked(pollAfterSeconds = 0): void {
+    this.#leastPollMs = pollAfterSeconds * 1000;
   }
 
   close(): void {

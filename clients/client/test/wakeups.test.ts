@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { until } from "@syncflow-server/test-support";
+import { pause, until } from "@syncflow-server/test-support";
 import { SyncflowClient, Wakeups, type WakeupOptions } from "../src/index.js";
 import { fast } from "./support.js";
 
@@ -98,6 +98,21 @@ test("a server without streams that cannot wait is polled", async () => {
   assert.equal(pulls, 2);
   const before = woken.times;
   await until("three polls", () => woken.times >= before + 3);
+});
+
+test("a server that asks for a pause is not polled more often, also while something happens", async () => {
+  const { wakeups, woken } = start((path) => {
+    return path === "/changes/stream" ? new Response("{}", { status: 404 }) : page();
+  });
+  await until("polling", () => wakeups.mode === "poll");
+  wakeups.asked(3_600);
+  // The poll that waits already may come.
+  const before = woken.times;
+  for (let n = 0; n < 20; n++) {
+    wakeups.active();
+    await pause(10);
+  }
+  assert.ok(woken.times <= before + 1);
 });
 
 test("a stream that broke is followed by another one, and by a wake-up", async () => {

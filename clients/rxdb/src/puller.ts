@@ -31,7 +31,7 @@ export interface PullerContext {
   /** Asks for another pull. */
   resync: () => void;
   /** Is called with what was pulled, before RxDB has stored it. */
-  pulled: (cursor: string, documents: number) => void;
+  pulled: (cursor: string, documents: number, pollAfterSeconds?: number) => void;
 }
 
 /** RxDB's pull handler. */
@@ -46,6 +46,8 @@ export class Puller {
   #moved: { from: string | null; to: string } | undefined;
   /** Documents that RxDB may not have stored yet; a tombstone that follows is completed from them. */
   readonly #onTheWay = new Map<string, State>();
+  /** The pause that the server asked for last. */
+  #pollAfterSeconds: number | undefined;
 
   constructor(readonly context: PullerContext) {}
 
@@ -70,6 +72,7 @@ export class Puller {
       for await (const page of client.pull(request)) {
         documents.push(...(await recovery.confirm(await this.states(page.operations))));
         cursor = page.cursor;
+        this.#pollAfterSeconds = page.pollAfterSeconds;
         if (documents.length >= batchSize) break;
         // A restored database may still know the cursor of a device that had not pulled its own writes.
         if (!page.hasMore) documents.push(...(await recovery.bringBackUnseen()));
@@ -137,7 +140,7 @@ export class Puller {
       // Only if RxDB has stored all that came before.
       if ((local.storedCursor() ?? null) === from) await local.storeCheckpoint({ cursor: to, log: this.#log });
     }
-    this.context.pulled(to, documents.length);
+    this.context.pulled(to, documents.length, this.#pollAfterSeconds);
     return { documents, checkpoint: { cursor: to, log: this.#log } };
   }
 }

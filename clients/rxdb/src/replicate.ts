@@ -79,10 +79,13 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
   const local = new Local(untyped, () => replication.internalReplicationState);
   const prepared = Promise.all([connection.client, connection.identity]).then(([client, identity]) => {
     const common = { client, identity, report, local, signal, resync };
-    const pulled = (cursor: string, documents: number) => {
+    const pulled = (cursor: string, documents: number, pollAfterSeconds?: number) => {
       place = cursor;
       open();
-      if (documents > 0) void connection.wakeups.then((wakeups) => wakeups.active());
+      void connection.wakeups.then((wakeups) => {
+        wakeups.asked(pollAfterSeconds);
+        if (documents > 0) wakeups.active();
+      });
     };
     const recovery = new Recovery({ ...common, collection: untyped });
     const countsProgress = connection.isFirst(end);
