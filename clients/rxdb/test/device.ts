@@ -1,5 +1,5 @@
 import { ADDRESS, Network, Random, type Server, until } from "@syncflow-server/test-support";
-import { createRxDatabase, type RxCollection, type RxConflictHandler, type RxDatabase } from "rxdb/plugins/core";
+import { createRxDatabase, overwritable, type RxCollection, type RxConflictHandler, type RxDatabase } from "rxdb/plugins/core";
 import { getRxStorageMemory } from "rxdb/plugins/storage-memory";
 import { wrappedValidateAjvStorage } from "rxdb/plugins/validate-ajv";
 import { type LostWrite, type RefusedWrite, replicateSyncflow, type SyncflowOptions, withSyncflow } from "../src/index.js";
@@ -30,6 +30,8 @@ export interface Settings {
   collection?: string;
   random?: Random;
   conflictHandler?: RxConflictHandler<Note>;
+  /** Whether the database may be open in several tabs. */
+  hasTabs?: boolean;
   options?: Partial<SyncflowOptions<any>>;
 }
 
@@ -37,7 +39,7 @@ let names = 0;
 
 /** A device with an RxDB of its own. Its storage survives that it is closed. */
 export class Device {
-  readonly name = `device-${process.pid}-${names++}`;
+  name = `device-${process.pid}-${names++}`;
   readonly network: Network;
   readonly refused: RefusedWrite[] = [];
   readonly lost: LostWrite[] = [];
@@ -65,10 +67,25 @@ export class Device {
     return device;
   }
 
+  /** Another tab with the same database. */
+  async openTab(): Promise<Device> {
+    const tab = new Device(this.server, this.settings);
+    tab.name = this.name;
+    await tab.openDatabase();
+    return tab;
+  }
+
   async openDatabase(): Promise<void> {
     const storage = wrappedValidateAjvStorage({ storage: getRxStorageMemory() });
-    this.database = await createRxDatabase({ name: this.name, storage, multiInstance: false, eventReduce: false });
-    const { collection = "notes", conflictHandler } = this.settings;
+    const { collection = "notes", conflictHandler, hasTabs: multiInstance = false } = this.settings;
+    const { isDevMode } = overwritable;
+    // Only then does RxDB open a database twice in one process.
+    if (multiInstance) overwritable.isDevMode = () => true;
+    const created = createRxDatabase({
+      name: this.name, storage, multiInstance, ignoreDuplicate: multiInstance, eventReduce: false,
+    });
+    overwritable.isDevMode = isDevMode;
+    this.database = await created;
     const settings = conflictHandler ? { schema, conflictHandler } : { schema };
     const collections = await this.database.addCollections({ [collection]: settings as any });
     this.notes = collections[collection] as unknown as RxCollection<Note>;

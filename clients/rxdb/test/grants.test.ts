@@ -23,8 +23,11 @@ afterEach(async () => {
 });
 after(() => server.close());
 
-/** Opens devices of one tenant. `before` is called before each request that is sent. */
-async function open(tenant: string, before: (user: User, path: string) => void = () => undefined): Promise<User> {
+/** Opens devices of one tenant. `before` is called before each request that is sent, and may answer it. */
+async function open(
+  tenant: string,
+  before: (user: User, path: string, signal?: AbortSignal | null) => Promise<Response> | void = () => undefined,
+): Promise<User> {
   const user: User = { device: undefined as never, lists: ["red"] };
   user.device = await Device.prepare(server, {
     tenant,
@@ -32,7 +35,8 @@ async function open(tenant: string, before: (user: User, path: string) => void =
       // The server takes a token for 30 seconds after its expiry, and the device asks for another one at once.
       token: () => server.token({ tenant, role: "writer", seconds: -5, claims: { lists: user.lists } }),
       fetch: async (url, init) => {
-        before(user, String(url));
+        const answer = before(user, String(url), init?.signal);
+        if (answer) return answer;
         const headers = new Headers(init?.headers);
         const claims = { lists: user.lists };
         headers.set("authorization", `Bearer ${server.token({ tenant, role: "writer", claims })}`);
@@ -109,11 +113,33 @@ test("a document of this device that left the view is not overwritten by a new o
     a.device.replication.reSync();
     return isGone(a, "one")();
   });
+  // A pull that is cut off would hold up the push.
+  await a.device.replication.awaitInSync();
   isCut = true;
   a.lists = ["red", "blue"];
   await a.device.notes.insert({ id: "one", title: "blue", a: "2" });
   await until("the conflict", () => a.device.conflicts.length > 0);
   isCut = false;
+  await converge(a.device);
+  assert.equal((await server.documents("notes", tenant)).get("one")?.["a"], "1");
+});
+
+test("a document that left because a write was forbidden is not overwritten by a new one under its id", async () => {
+  const tenant = newTenant();
+  // No wake-up comes, so no pull shows the first write.
+  const a = await open(tenant, (_, path, signal) => {
+    if (!path.endsWith("/changes/stream")) return undefined;
+    return new Promise<Response>((_, failed) => signal?.addEventListener("abort", () => failed(new TypeError("request lost"))));
+  });
+  await a.device.replication.awaitInSync();
+  await upsert(a, "one", "1");
+  await until("the write is there", async () => (await server.documents("notes", tenant)).size === 1);
+  a.lists = [];
+  await upsert(a, "one", "2");
+  await until("the document has left", isGone(a, "one"));
+  a.lists = ["red"];
+  await a.device.notes.insert({ id: "one", title: "red", a: "3" });
+  await until("the conflict", () => a.device.conflicts.some(({ input }) => input.newDocumentState.a === "3"));
   await converge(a.device);
   assert.equal((await server.documents("notes", tenant)).get("one")?.["a"], "1");
 });
