@@ -82,6 +82,19 @@ export class Local {
     return { ids: documents.map((document: any) => String(document[this.idField])), place: checkpoint };
   }
 
+  /** Some documents of the server that were deleted here, and whose deletes RxDB has not pushed yet. */
+  async unpushedDeletes(most: number): Promise<LocalDocument[]> {
+    const found: LocalDocument[] = [];
+    let place: unknown = this.replication()?.lastCheckpointDoc.up?.checkpointData;
+    for (let part = await this.part(place); part && found.length < most; part = await this.part(place)) {
+      place = part.place;
+      const documents = [...(await this.documents(part.ids)).values()];
+      found.push(...documents.filter(({ state, assumed, isDirty }) =>
+        isDirty && state._deleted && assumed && !assumed._deleted));
+    }
+    return found.slice(0, most);
+  }
+
   /** The document that a change leads to, completed from what is known of it if the change deletes it. */
   stateOf(change: Change, known: State | undefined, log: string): State | undefined {
     const hidden = hiddenOf({ rev: change.rev ?? 0, vectorClock: change.vectorClock }, log);

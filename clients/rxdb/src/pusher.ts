@@ -7,6 +7,8 @@ import type { Report } from "./report.js";
 
 /** An own operation, or a tombstone, is built on so often; then the conflict is left to RxDB. */
 const REBASES_MAX = 3;
+/** Deletes that go before a push for which a tenant has no room. */
+const LATER_DELETES_MAX = 100;
 
 /** A write that RxDB wants to push. */
 interface Write {
@@ -96,18 +98,36 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
   return masters;
 }
 
-/** Pushes edits. If a tenant may not keep more, the deletes go first: they make room. */
-async function pushAll({ client, signal }: PusherContext, edits: readonly Edit[]): Promise<PushResult> {
+/**
+ * Pushes edits. If a tenant may not keep more, the deletes go first: they make room. So do those that were made later,
+ * which RxDB holds back until this push has ended. It pushes them again then, and they replace what they led to.
+ */
+async function pushAll(context: PusherContext, edits: readonly Edit[]): Promise<PushResult> {
+  const { client, signal } = context;
   try {
     return await client.push(edits, { signal });
   } catch (error) {
+    if ((error as { status?: number }).status !== 507) throw error;
+    const ids = new Set(edits.map(({ docId }) => docId));
     const deletes = edits.filter(({ type }) => type === "delete");
-    const isFull = (error as { status?: number }).status === 507;
-    if (!isFull || deletes.length === 0 || deletes.length === edits.length) throw error;
-    await client.push(deletes, { signal });
+    const later = await laterDeletes(context, ids);
+    if (deletes.length === edits.length || deletes.length + later.length === 0) throw error;
+    await context.identity.sending(later);
+    const { conflicts, refused } = await client.push([...deletes, ...later], { signal });
+    const failed = new Set([...conflicts, ...refused].map(({ id }) => id));
+    context.identity.settled(later.map(({ id }) => id).filter((id) => failed.has(id)));
     // The server knows the accepted deletes by their ids.
     return client.push(edits, { signal });
   }
+}
+
+/** The deletes of other documents than these that were not pushed yet. */
+async function laterDeletes(context: PusherContext, except: ReadonlySet<string>): Promise<(Edit & { id: string })[]> {
+  const documents = (await context.local.unpushedDeletes(LATER_DELETES_MAX)).filter(({ id }) => !except.has(id));
+  return documents.map(({ id, state, assumed }) => {
+    const row = { newDocumentState: state, assumedMasterState: assumed } as RxReplicationWriteToMasterRow<any>;
+    return editOf(context, { id, row }, context.log());
+  });
 }
 
 /**

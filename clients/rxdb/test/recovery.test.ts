@@ -174,6 +174,33 @@ test("a push that is refused for good does not hold up pulls, and deletes make r
   assert.ok((await b.content()).has("four"));
 });
 
+test("a delete makes room in a full tenant, also one that is made while a push waits for room", async () => {
+  const tenant = newTenant();
+  let isFull = false;
+  const a = await open(tenant, (path, body) => {
+    if (path !== "/operations" || !isFull) return undefined;
+    const isDelete = ({ type }: any) => type === "delete";
+    if (!body.operations.every(isDelete)) return failure(507, "tenant_full");
+    // A delete has made room.
+    isFull = false;
+    return undefined;
+  });
+  await upsert(a, "one", "1");
+  await upsert(a, "two", "1");
+  await a.inSync();
+  isFull = true;
+  await upsert(a, "three", "1");
+  await upsert(a, "two", "2");
+  await until("the error", () => a.errors.length > 0);
+  await (await a.notes.findOne("one").exec(true)).remove();
+  await a.inSync();
+  assert.deepEqual([...(await server.documents("notes", tenant))].map(([id, { a }]) => [id, a]).sort(), [
+    ["three", "1"],
+    ["two", "2"],
+  ]);
+  assert.deepEqual(a.conflicts, []);
+});
+
 test("a token function that never answers does not stop the device", async () => {
   const tenant = newTenant();
   let calls = 0;
