@@ -1,6 +1,6 @@
 import { Http, type HttpOptions } from "./http.js";
-import type { Edit, Page, PushResult } from "./protocol.js";
-import { Pusher, type PushOptions } from "./push.js";
+import type { Base, Edit, Page, PushResult } from "./protocol.js";
+import { Pusher, type PushOptions, type PushRequest } from "./push.js";
 
 export interface ClientOptions extends HttpOptions, PushOptions {
   /**
@@ -71,9 +71,15 @@ export class SyncflowClient {
    * Pushes edits in their order, in batches, until the server has decided about each. Network faults are waited out,
    * and the ids stay the same meanwhile, so that nothing takes effect twice.
    *
-   * `strict: false` is for edits that may be the server's already: those that are pushed again after a reset.
+   * Edits name the revisions of their bases. Those of pulled bases need `cursor`; without it, and if a revision says
+   * nothing, clocks are sent. Throws {@link CursorGone} if the log is another one: pull before the next push.
    */
-  push(edits: readonly Edit[], options: { signal?: AbortSignal; strict?: boolean } = {}): Promise<PushResult> {
-    return this.#pusher.push(edits, options.signal, options.strict ?? true);
+  push(edits: readonly Edit[], request: PushRequest = {}): Promise<PushResult> {
+    return this.#pusher.push(edits, request);
+  }
+
+  /** Whether an edit with this base would name its revision, so that it is made on exactly this state or not at all. */
+  namesRevision(base: Base | null, cursor: string | null): boolean {
+    return this.#pusher.namesRevision(base, cursor);
   }
 }

@@ -7,7 +7,16 @@ export type VectorClock = Record<string, number>;
 export interface Base {
   rev: number;
   vectorClock: VectorClock;
+  /**
+   * Set if the state was not pulled but is known from the answer to a push: the session of the client that got it. The
+   * revision is used in this session only, because it says nothing if the database was restored since. It may be stored
+   * with the rest. A base whose revision is of another log gets {@link OTHER_LOG}.
+   */
+  session?: string;
 }
+
+/** The session of bases whose revisions say nothing. Their clocks do. */
+export const OTHER_LOG = "other";
 
 /** An edit of one document, before it is an operation with an id and a clock. */
 export interface Edit {
@@ -50,6 +59,11 @@ export interface Accepted {
   id: string;
   /** The state that the edit led to, if nobody else wrote at the same time. */
   base: Base;
+  /**
+   * The counter of this client in the clock of that state. It is left out if only the server knows it: it made the
+   * clock, and the answer in which it said so was lost. A clock that the client makes is then not sure to be newer.
+   */
+  counter?: number;
 }
 
 /** An edit that changed nothing, because its author had not seen the state that the server has. */

@@ -1,6 +1,6 @@
 import { ADDRESS, Network, type Random, type Server } from "@syncflow-server/test-support";
 import {
-  type Base, type Change, CursorGone, type Edit, join, relate, SyncflowClient, SyncflowError, type VectorClock,
+  type Base, type Change, CursorGone, type Edit, join, OTHER_LOG, relate, SyncflowClient, SyncflowError, type VectorClock,
 } from "../src/index.js";
 import { fast } from "./support.js";
 
@@ -58,7 +58,11 @@ export class Device {
     await this.#pull(signal);
     const open = this.outbox.filter(({ accepted }) => !accepted);
     if (open.length === 0) return;
-    const result = await this.client.push(open, { signal });
+    const result = await this.client.push(open, { signal, cursor: this.cursor }).catch((error) => {
+      if (!(error instanceof CursorGone)) throw error;
+    });
+    // The pull finds out what the other log has, and the next round pushes again.
+    if (!result) return this.#pull(signal);
     for (const { index, base } of result.accepted) open[index]!.accepted = base;
     if (result.refused.length > 0) throw new Error(`refused: ${result.refused[0]?.message}`);
     for (const conflict of result.conflicts) {
@@ -88,7 +92,12 @@ export class Device {
     }
     // An edit leaves the outbox when its effect was shown. If a restored database has lost it, it is pushed again.
     this.outbox = this.outbox.filter(({ accepted, docId }) => !accepted || !this.#includes(docId, accepted));
-    for (const edit of this.outbox) delete edit.accepted;
+    for (const edit of this.outbox) {
+      delete edit.accepted;
+      // Clocks hold in every log, and say which revision the base has in this one.
+      const known = this.server.get(edit.docId);
+      if (edit.base && known && relate(edit.base.vectorClock, known.vectorClock) === "equal") edit.base = known;
+    }
   }
 
   #includes(docId: string, { vectorClock }: Base): boolean {
@@ -114,7 +123,10 @@ export class Device {
     const lost = [...old].filter(([id, { vectorClock }]) =>
       ["happens-after", "concurrent"].includes(relate(vectorClock, fresh.get(id)?.vectorClock ?? {})));
     for (const [docId, ours] of lost) await this.#bringBack(docId, ours, fresh.get(docId), signal);
-    for (const edit of this.outbox) delete edit.accepted;
+    for (const edit of this.outbox) {
+      delete edit.accepted;
+      if (edit.base) edit.base = { ...edit.base, session: OTHER_LOG };
+    }
     this.server = fresh;
     this.cursor = cursor;
     await this.#pull(signal);

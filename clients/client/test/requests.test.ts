@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { pauseMs, retryAfterMs } from "../src/backoff.js";
-import { SyncflowClient, SyncflowError } from "../src/index.js";
+import { CursorGone, SyncflowClient, SyncflowError } from "../src/index.js";
 import { relate } from "../src/protocol.js";
 import { expiryMs } from "../src/tokens.js";
 import { edit, fast } from "./support.js";
@@ -98,24 +98,87 @@ test("pauses grow, stay below their limit and differ", () => {
 });
 
 test("a server that knows baseRev gets it, with the revision after each accepted edit", async () => {
-  const accepted = (id: string) => ({ body: { accepted: [{ id }], conflicts: [], refused: [] } });
-  const { requests, send } = scripted(accepted("1"), accepted("2"));
-  const client = new SyncflowClient({ url: "http://x", clientId: "a", fetch: send, batchMaxOperations: 1, useBaseRev: true });
+  const accepted = (id: string, rev: number, raised: Record<string, number>) => ({
+    body: { accepted: [{ id }], conflicts: [], refused: [], revisions: [{ id, rev, raised }], place: `place-${id}` },
+  });
+  const { requests, send } = scripted(accepted("1", 8, { a: 100 }), accepted("2", 9, { a: 101 }));
+  const client = new SyncflowClient({ url: "http://x", clientId: "a", fetch: send, batchMaxOperations: 1 });
   const base = { rev: 7, vectorClock: { b: 3 } };
   const edits = ["1", "2"].map((id) => ({ ...edit("todos", "one", {}), id, base }));
-  const { accepted: outcome } = await client.push(edits);
+  const { accepted: outcome } = await client.push(edits, { cursor: "here" });
   const operations = requests.map((request) => request.body.operations[0]);
   assert.deepEqual(operations.map((operation) => operation.baseRev), [7, 8]);
+  assert.deepEqual(requests.map(({ body }) => [body.cursor, body.place]), [["here", undefined], ["here", "place-1"]]);
   assert.deepEqual(operations.map((operation) => operation.vectorClock), [undefined, undefined]);
-  assert.deepEqual(outcome[1]?.base, { rev: 9, vectorClock: { b: 3, a: 2 } });
+  assert.equal(outcome[1]?.base.rev, 9);
+  assert.deepEqual(outcome[1]?.base.vectorClock, { b: 3, a: 101 });
+});
+
+test("edits of one document in one request name the revision that the first of them saw", async () => {
+  const ids = ["1", "2"];
+  const revisions = ids.map((id, index) => ({ id, rev: 8 + index, raised: { a: 100 + index } }));
+  const { requests, send } = scripted({
+    body: { accepted: ids.map((id) => ({ id })), conflicts: [], refused: [], revisions, place: "place" },
+  });
+  const client = new SyncflowClient({ url: "http://x", clientId: "a", fetch: send });
+  const base = { rev: 7, vectorClock: { b: 3 } };
+  const edits = ids.map((id) => ({ ...edit("todos", "one", {}), id, base: id === "1" ? base : null }));
+  const { accepted } = await client.push(edits, { cursor: "here" });
+  assert.deepEqual(requests[0]?.body.operations.map(({ baseRev }: any) => baseRev), [7, 7]);
+  assert.deepEqual(accepted.map(({ base, counter }) => [base.rev, base.vectorClock, counter]), [
+    [8, { b: 3, a: 100 }, 100],
+    [9, { b: 3, a: 101 }, 101],
+  ]);
+});
+
+test("an edit that took effect before, and that others have replaced, has no known counter and no revision", async () => {
+  const known = { body: { accepted: [{ id: "1" }], conflicts: [], refused: [], revisions: [], place: "place" } };
+  const { requests, send } = scripted(known, known);
+  const client = new SyncflowClient({ url: "http://x", clientId: "a", fetch: send });
+  const first = { ...edit("todos", "one", {}), id: "1", base: { rev: 7, vectorClock: { b: 3 } } };
+  const { accepted } = await client.push([first], { cursor: "here" });
+  assert.equal(accepted[0]?.counter, undefined);
+  await client.push([{ ...first, base: accepted[0]!.base }], { cursor: "here" });
+  assert.deepEqual(requests.map(({ body }) => "baseRev" in body.operations[0]), [true, false]);
+});
+
+test("after a 410 to a push, revisions of answers before it are not used any more", async () => {
+  const accepted = (id: string) => ({
+    body: { accepted: [{ id }], conflicts: [], refused: [], revisions: [{ id, rev: 8, raised: { a: 100 } }], place: "place" },
+  });
+  const gone = { status: 410, body: { error: "Cursor gone", message: "reset", reason: "reset" } };
+  const { requests, send } = scripted(accepted("1"), gone, accepted("2"));
+  const client = new SyncflowClient({ url: "http://x", clientId: "a", fetch: send });
+  const first = { ...edit("todos", "one", {}), id: "1", base: { rev: 7, vectorClock: { b: 3 } } };
+  const { accepted: outcome } = await client.push([first], { cursor: "here" });
+  const second = { ...first, id: "2", base: outcome[0]!.base };
+  // Both are on their way when the first of them learns of the other log.
+  const pushes = [client.push([second], { cursor: "here" }), client.push([second], { cursor: "here" })];
+  for (const push of pushes) await assert.rejects(push, CursorGone);
+  await client.push([second], { cursor: "here" });
+  const { baseRev, vectorClock } = requests[2]?.body.operations[0];
+  assert.deepEqual([requests.length, baseRev, vectorClock, requests[2]?.body.place], [3, undefined, { b: 3, a: 101 }, undefined]);
+});
+
+test("a push that waits for another one ends when it is aborted", async () => {
+  const send: typeof fetch = (_, init) =>
+    new Promise((_, failed) => init?.signal?.addEventListener("abort", () => failed(init.signal?.reason)));
+  const client = new SyncflowClient({ url: "http://x", clientId: "a", fetch: send });
+  const [first, second] = [new AbortController(), new AbortController()];
+  const pushes = [first, second].map(({ signal }) => client.push([edit("todos", "one", {})], { signal }));
+  second.abort();
+  await assert.rejects(pushes[1]!, { name: "AbortError" });
+  first.abort();
+  await assert.rejects(pushes[0]!, { name: "AbortError" });
 });
 
 test("a server that asks for a clock gets one, and is not asked about baseRev again", async () => {
   const refused = { body: { accepted: [], conflicts: [], refused: [{ index: 0, fields: ["vectorClock"], message: "" }] } };
   const accepted = { body: { accepted: [{ id: "1" }], conflicts: [], refused: [] } };
   const { requests, send } = scripted(refused, accepted, accepted);
-  const client = new SyncflowClient({ url: "http://x", clientId: "a", fetch: send, useBaseRev: true });
-  const push = () => client.push([{ ...edit("todos", "one", {}), id: "1", base: { rev: 1, vectorClock: { a: 2, b: 1 } } }]);
+  const client = new SyncflowClient({ url: "http://x", clientId: "a", fetch: send });
+  const edits = [{ ...edit("todos", "one", {}), id: "1", base: { rev: 1, vectorClock: { a: 2, b: 1 } } }];
+  const push = () => client.push(edits, { cursor: "here" });
   await push();
   await push();
   const operations = requests.map((request) => request.body.operations[0]);

@@ -4,7 +4,6 @@ import { Identity } from "./identity.js";
 
 /** How a database reaches its server. All collections of a database share the first one's. */
 export interface ConnectionOptions extends HttpOptions {
-  useBaseRev?: boolean;
   waitForLeadership?: boolean;
   wakeups?: WakeupOptions;
 }

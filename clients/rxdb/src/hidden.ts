@@ -1,4 +1,4 @@
-import { type Base, type VectorClock } from "@syncflow-server/client";
+import { type Base, OTHER_LOG, type VectorClock } from "@syncflow-server/client";
 import { deepEqual, type RxJsonSchema, type WithDeleted } from "rxdb/plugins/core";
 
 /** The field of each document in which the adapter keeps the server's revision and clock. */
@@ -10,6 +10,8 @@ export interface Hidden {
   clock: VectorClock;
   /** The log that the revision is of. A restored database counts some revisions again, for other contents. */
   log?: string;
+  /** The session of the client in which the revision is known, if it was not pulled. */
+  session?: string;
   /** The server refused this content, so it is only on this device. */
   refused?: true;
   /** The local state must give way to this one, whatever the application would decide. */
@@ -30,14 +32,17 @@ export function withSyncflow<T>(schema: RxJsonSchema<T>): RxJsonSchema<T & { [HI
   return { ...schema, properties } as unknown as RxJsonSchema<T & { [HIDDEN]?: Hidden }>;
 }
 
-/** The base of an edit whose author saw this state. */
-export function baseOf(state: State | undefined): Base | null {
+/** The base of an edit whose author saw this state. Without the name of a log, its revision says nothing. */
+export function baseOf(state: State | undefined, log?: string): Base | null {
   const hidden = state?.[HIDDEN];
-  return hidden ? { rev: hidden.rev, vectorClock: hidden.clock } : null;
+  if (!hidden) return null;
+  const session = log !== undefined && hidden.log === log ? hidden.session : OTHER_LOG;
+  return { rev: hidden.rev, vectorClock: hidden.clock, ...(session === undefined ? {} : { session }) };
 }
 
-export function hiddenOf(base: Base, log?: string): Hidden {
-  return { rev: base.rev, clock: base.vectorClock, ...(log === undefined ? {} : { log }) };
+export function hiddenOf({ rev, vectorClock, session }: Base, log?: string): Hidden {
+  const known = { ...(log === undefined ? {} : { log }), ...(session === undefined ? {} : { session }) };
+  return { rev, clock: vectorClock, ...known };
 }
 
 const OF_RXDB = new Set(["_deleted", "_rev", "_meta", "_attachments", HIDDEN]);

@@ -17,8 +17,8 @@ export interface Sent {
   id: string;
   collection: string;
   docId: string;
-  /** This device's counter in its clock. */
-  counter?: number;
+  /** This device's counter in its clock. It is left out if the server has made it and has not said which one. */
+  counter?: number | undefined;
   /** It has what others wrote too, which the local document does not have yet. */
   isMerged?: boolean;
 }
@@ -37,7 +37,7 @@ interface Kept {
 /** Who this local database is for the server. It is removed together with the database. */
 export class Identity {
   #sent = new Map<string, Sent>();
-  /** Whether operations were settled that are still stored. */
+  /** Whether more is known about the operations than what is stored. */
   #isStale = false;
 
   private constructor(readonly database: RxDatabase, private kept: Kept) {}
@@ -56,10 +56,18 @@ export class Identity {
 
   /** Notes operations before they are sent: the device may be switched off before the answer comes. */
   async sending(operations: readonly Sent[]): Promise<void> {
-    for (const { id, collection, docId, counter = 0, isMerged = false } of operations) {
-      this.#sent.set(id, { id, collection, docId, counter, isMerged });
+    for (const { id, collection, docId, counter, isMerged = false } of operations) {
+      this.#sent.set(id, { id, collection, docId, isMerged, ...(counter === undefined ? {} : { counter }) });
     }
     await this.#store();
+  }
+
+  /** Notes which counter an operation has. */
+  counted(id: string, counter: number): void {
+    const sent = this.#sent.get(id);
+    if (!sent) return;
+    this.#sent.set(id, { ...sent, counter });
+    this.#isStale = true;
   }
 
   /** Forgets operations that had no effect, or whose effect a pull has shown. */
@@ -67,7 +75,7 @@ export class Identity {
     for (const id of ids) if (this.#sent.delete(id)) this.#isStale = true;
   }
 
-  /** Stores what was settled, so that it is not taken for unsettled after a reload. */
+  /** Stores what is known, so that a settled operation is not taken for an unsettled one after a reload. */
   async persist(): Promise<void> {
     if (this.#isStale) await this.#store();
   }
@@ -81,10 +89,10 @@ export class Identity {
     return sent !== undefined && !sent.isMerged;
   }
 
-  /** The greatest counter of these operations, apart from one of them. */
-  usedCounter(operationIds: readonly string[], except: string): number {
-    const counters = operationIds.filter((id) => id !== except).map((id) => this.#sent.get(id)?.counter ?? 0);
-    return Math.max(0, ...counters);
+  /** The greatest counter of these operations, apart from one of them. It is infinite if one of them is unknown. */
+  usedCounter(operationIds: readonly string[], except?: string): number {
+    const sent = operationIds.filter((id) => id !== except).flatMap((id) => this.#sent.get(id) ?? []);
+    return Math.max(0, ...sent.map(({ counter = Infinity }) => counter));
   }
 
   /** The operations on the documents of a collection that no pull has shown yet, by their documents. */

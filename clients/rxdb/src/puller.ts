@@ -37,6 +37,7 @@ export interface PullerContext {
 /** RxDB's pull handler. */
 export class Puller {
   #log: string = crypto.randomUUID();
+  #cursor: string | null = null;
   #restart: Restart | undefined;
   /** Documents that had left this device when the restart began. It tells of them. */
   #removed: string[] = [];
@@ -50,6 +51,11 @@ export class Puller {
   #pollAfterSeconds: number | undefined;
 
   constructor(readonly context: PullerContext) {}
+
+  /** The cursor up to which everything was pulled; `null` during a restart, which brings newer states too. */
+  get cursor(): string | null {
+    return this.#restart ? null : this.#cursor;
+  }
 
   /** The name of the log that is pulled now. */
   get log(): string {
@@ -140,6 +146,7 @@ export class Puller {
       // Only if RxDB has stored all that came before.
       if ((local.storedCursor() ?? null) === from) await local.storeCheckpoint({ cursor: to, log: this.#log });
     }
+    this.#cursor = to;
     this.context.pulled(to, documents.length, this.#pollAfterSeconds);
     return { documents, checkpoint: { cursor: to, log: this.#log } };
   }

@@ -23,7 +23,7 @@ export class Recovery {
   constructor(readonly context: RecoveryContext) {}
 
   /** Returns the states to take, after what the device knows better was pushed. */
-  async compare(states: State[]): Promise<State[]> {
+  async compare(states: State[], used?: number): Promise<State[]> {
     const { local } = this.context;
     const mine = await local.documents(states.map((state) => String(state[local.idField])));
     const taken: State[] = [];
@@ -32,16 +32,21 @@ export class Recovery {
       const ours = baseOf(document?.assumed)?.vectorClock;
       const relation = ours ? relate(ours, baseOf(theirs)?.vectorClock ?? {}) : "happens-before";
       if (!document || !ours || relation === "equal" || relation === "happens-before") taken.push(theirs);
-      else taken.push(...(await this.bringBack(document, ours, theirs)));
+      else taken.push(...(await this.bringBack(document, ours, theirs, used)));
     }
     return taken;
   }
 
   /**
    * Pushes what the device holds, until the server has it or something that includes it. Returns the state to take in
-   * its place, if the server does not take it.
+   * its place, if the server does not take it. `used` is the greatest counter of operations on the document before.
    */
-  async bringBack(document: LocalDocument, clock: VectorClock, theirs: State | undefined): Promise<State[]> {
+  async bringBack(
+    document: LocalDocument,
+    clock: VectorClock,
+    theirs: State | undefined,
+    used = this.#usedCounter(document.id),
+  ): Promise<State[]> {
     const { client, identity, report, signal } = this.context;
     const { isDirty } = document;
     // Another device may have brought back a document that is not new. An equal clock is not a conflict then.
@@ -64,7 +69,8 @@ export class Recovery {
         vectorClock: push.clock,
       };
       // The local document stays as it is if it is dirty. It must not replace what was merged into this operation.
-      const counter = push.clock[client.clientId] ?? 0;
+      const greatest = Math.max(push.clock[client.clientId] ?? 0, used);
+      const counter = Number.isFinite(greatest) ? greatest : undefined;
       await identity.sending([{ ...edit, id, counter, isMerged: push.state !== document.state }]);
       const result = await client.push([edit], { signal, strict: push.isNew }).catch((error) => {
         // A user that may not write takes what the server has.
@@ -118,8 +124,9 @@ export class Recovery {
       const pushed = baseOf(document?.assumed)?.vectorClock[client.clientId] ?? 0;
       // An edit that is not accepted yet is pushed again by itself.
       const isLost = document && !document.isDirty && (state[HIDDEN]?.clock[client.clientId] ?? 0) < pushed;
+      const used = this.#usedCounter(id);
       if (document && !document.isDirty) identity.settled(sent.get(document.id) ?? []);
-      taken.push(...(isLost ? await this.compare([state]) : [state]));
+      taken.push(...(isLost ? await this.compare([state], used) : [state]));
     }
     return taken;
   }
@@ -154,6 +161,11 @@ export class Recovery {
     // A later document under this id is not made from these operations.
     identity.settled(sent);
     return taken;
+  }
+
+  #usedCounter(docId: string): number {
+    const { identity, collection } = this.context;
+    return identity.usedCounter(identity.sentOf(collection.name).get(docId) ?? []);
   }
 
   #after(clock: VectorClock): VectorClock {

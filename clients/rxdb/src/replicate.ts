@@ -30,8 +30,6 @@ export interface SyncflowOptions<T> extends Omit<HttpOptions, "url" | "token"> {
   waitForLeadership?: boolean;
   /** The pause before a request that failed for good is made again. */
   retryTime?: number;
-  /** See the option of the same name of `@syncflow-server/client`. */
-  useBaseRev?: boolean;
   wakeups?: WakeupOptions;
 }
 
@@ -93,7 +91,8 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
       ...common, recovery, collection: collection.name, pushes: options.push !== false, countsProgress, pulled,
     });
     const log = () => puller.log;
-    return { puller, pusher: { ...common, log, collection: collection.name, idField: local.idField } };
+    const cursor = () => puller.cursor;
+    return { puller, pusher: { ...common, log, cursor, collection: collection.name, idField: local.idField } };
   });
   prepared.catch(() => undefined);
 

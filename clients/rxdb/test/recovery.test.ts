@@ -131,7 +131,7 @@ test("on a device that only pulls, a document leaves that its user may not see a
       isGone = true;
       return gone("view");
     }
-    return Response.json({ operations: [], conflicts: [], cursor: "l.0.0~other", hasMore: false });
+    return Response.json({ operations: [], conflicts: [], cursor: "l.0.0~0", hasMore: false });
   }, { push: false });
   await until("a has it", async () => (await a.content()).has("one"));
   isHidden = true;
@@ -218,7 +218,7 @@ test("a token function that never answers does not stop the device", async () =>
 test("a document that its author may create and not see leaves the device", async () => {
   const forbidden = { relation: "forbidden" };
   const a = await open(newTenant(), (path, body) => {
-    if (path === "/changes") return Response.json({ operations: [], conflicts: [], cursor: "l.0.0~none", hasMore: false });
+    if (path === "/changes") return Response.json({ operations: [], conflicts: [], cursor: "l.0.0~0", hasMore: false });
     if (path !== "/operations" || body.strict) return undefined;
     // It is asked for again, because no pull has shown it.
     const conflicts = body.operations.map(({ id }: any) => ({ id, data: null, vectorClock: {}, conflict: forbidden }));

@@ -144,3 +144,83 @@ test("after a restore, an edit does not get the counter of one whose answer was 
   assert.equal((await a.content()).get("one")?.a, "2");
   assert.equal(b.conflicts.length, 1);
 });
+
+function never(signal: AbortSignal | null | undefined): Promise<Response> {
+  return new Promise((_, failed) => signal?.addEventListener("abort", () => failed(new TypeError("request lost"))));
+}
+
+/** A device that pulls when it starts, and then only when it is told to. */
+async function openQuiet(after: (path: string) => Promise<void> = async () => undefined): Promise<Device> {
+  const device: Device = await Device.prepare(server, {
+    tenant: TENANT,
+    options: {
+      compressFromBytes: Infinity,
+      fetch: async (url, init) => {
+        if (String(url).endsWith("/changes/stream")) return never(init?.signal);
+        const answer = await device.network.fetch(url, init);
+        await after(String(url).replace("http://syncflow.test", ""));
+        return answer;
+      },
+    },
+  });
+  devices.push(device);
+  device.replicate();
+  return device;
+}
+
+const pushesOf = (device: Device) => device.network.seen.filter(({ path }) => path === "/operations");
+
+test("after a restore, an edit gets a newer counter than one that only the server knew", async () => {
+  const b = await Device.open(server, { tenant: TENANT });
+  devices.push(b);
+  let isLost = false;
+  const a = await openQuiet(async (path) => {
+    if (path !== "/operations" || isLost) return;
+    isLost = true;
+    // The operation is known when it is pushed again, but no longer the last one.
+    await until("b has it", async () => (await b.content()).has("one"));
+    await write(b, "one", { a: "of b" });
+    await b.inSync();
+    throw new TypeError("answer lost");
+  });
+  await converge(a, b);
+  await server.backUp();
+  await write(a, "one", { a: "1" });
+  await until("the second push", () => pushesOf(a).length === 2);
+  await a.replication.awaitInSync();
+  assert.deepEqual(pushesOf(a)[1]?.answer.revisions, []);
+  b.network.online = false;
+  await server.restore();
+  await write(a, "one", { a: "2" });
+  await until("the write is there", async () => (await server.documents("notes", TENANT)).get("one")?.["a"] === "2");
+  await a.replication.awaitInSync();
+  // What this device holds has seen the first edit of the other one, and not the second.
+  b.network.online = true;
+  await converge(a, b);
+  assert.equal((await a.content()).get("one")?.a, "2");
+  assert.equal(b.conflicts.length, 1);
+});
+
+test("a push goes on at once when the server says that its log is another one", async () => {
+  const a = await openQuiet();
+  await write(a, "kept", { a: "1" });
+  await a.inSync();
+  await server.backUp();
+  await write(a, "one", { a: "1" });
+  await until("the write is there", async () => (await server.documents("notes", TENANT)).has("one"));
+  await a.replication.awaitInSync();
+  await server.restore();
+  const pulled = a.network.seen.filter(({ path }) => path === "/changes").length;
+  await write(a, "one", { a: "1", b: "2" });
+  await until("both writes are there", async () => {
+    const { a, b } = (await server.documents("notes", TENANT)).get("one") ?? {};
+    return a === "1" && b === "2";
+  });
+  const statuses = pushesOf(a).slice(-2).map(({ status }) => status);
+  assert.deepEqual(statuses, [410, 200]);
+  const before = a.network.seen.slice(0, a.network.seen.indexOf(pushesOf(a).at(-1)!));
+  assert.equal(before.filter(({ path }) => path === "/changes").length, pulled);
+  await converge(a);
+  assert.deepEqual([...(await a.content()).keys()].sort(), ["kept", "one"]);
+  assert.deepEqual([a.errors, a.conflicts], [[], []]);
+});
