@@ -44,7 +44,7 @@ fn write_value(json: &mut String, value: RawBsonRef<'_>, levels_left: usize) -> 
         RawBsonRef::Int64(integer) => json.push_str(&integer.to_string()),
         RawBsonRef::ObjectId(id) => json.push_str(&quoted(&id.to_hex())),
         RawBsonRef::DateTime(time) => {
-            let time = time.try_to_rfc3339_string().map_err(|_| "has a date that no text can hold")?;
+            let time = iso(time)?;
             json.push_str(&quoted(&time));
         }
         _ => return Err("has a value that no JSON can hold"),
@@ -91,6 +91,13 @@ fn number_of(number: f64) -> Result<String, &'static str> {
     }
 }
 
+/// A time as JavaScript writes it, always with milliseconds.
+fn iso(time: mongodb::bson::DateTime) -> Result<String, &'static str> {
+    let text = time.try_to_rfc3339_string().map_err(|_| "has a date that no text can hold")?;
+    let seconds = text.trim_end_matches('Z').split('.').next().unwrap_or_default();
+    Ok(format!("{seconds}.{:03}Z", time.timestamp_millis().rem_euclid(1_000)))
+}
+
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -114,10 +121,19 @@ mod tests {
             "at": DateTime::from_millis(1_500), "id": ObjectId::from_bytes([1; 12]),
         };
         let expected = concat!(
-            r#"{"i":5,"big":1700000000000,"half":0.5,"huge":1e300,"long":9007199254740993,"text":"a\"b\n\u0001é","#,
-            r#""list":[1,null,{"x":true}],"empty":{},"at":"1970-01-01T00:00:01.5Z","id":"010101010101010101010101"}"#,
+            r#"{"i":5,"big":1700000000000,"half":0.5,"huge":1e+300,"long":9007199254740993,"text":"a\"b\n\u0001é","#,
+            r#""list":[1,null,{"x":true}],"empty":{},"at":"1970-01-01T00:00:01.500Z","id":"010101010101010101010101"}"#,
         );
         assert_eq!(written(&row).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn a_time_always_has_milliseconds() {
+        for (ms, expected) in
+            [(0, "1970-01-01T00:00:00.000Z"), (-1, "1969-12-31T23:59:59.999Z"), (61_020, "1970-01-01T00:01:01.020Z")]
+        {
+            assert_eq!(iso(DateTime::from_millis(ms)).as_deref(), Ok(expected));
+        }
     }
 
     #[test]
