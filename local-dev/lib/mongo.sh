@@ -67,8 +67,8 @@ start_one_mongo() {
     setpriv --pdeathsig KILL "$TEST_MONGO_PROGRAM" --dbpath "$data" --port "$mongo_port" --bind_ip 127.0.0.1 \
       --replSet rs0 --nounixsocket --quiet --wiredTigerCacheSizeGB 0.5 >"$log" 2>&1 &
   else
-    # Its engine stops all commands while a fifth of the cache is not written to the disk and an open transaction needs
-    # a part of that. All data of the tests are less than a fifth of this one.
+    # Its engine stops all commands while a fifth of the cache is not on the disk and an open transaction needs it. All
+    # data of the tests are less than a fifth of this one.
     SECANTUS_CHECKPOINT_SECONDS=10 setpriv --pdeathsig KILL "$TEST_MONGO_PROGRAM" --storage-path "$data" \
       --host 127.0.0.1 --port "$mongo_port" --cache-size 4G --log-level ERROR >"$log" 2>&1 &
   fi
