@@ -138,7 +138,7 @@ test("after a restore, an edit does not get the counter of one whose answer was 
   a.network.faults = { lostRequest: 0, lostAnswer: 0, busy: 0 };
   a.network.online = true;
   await a.inSync();
-  // What this device holds has seen the first edit of the other one, and not the second.
+  // The state of this device has seen the first edit of the other one, and not the second.
   b.network.online = true;
   await converge(a, b);
   assert.equal((await a.content()).get("one")?.a, "2");
@@ -194,7 +194,7 @@ test("after a restore, an edit gets a newer counter than one that only the serve
   await write(a, "one", { a: "2" });
   await until("the write is there", async () => (await server.documents("notes", TENANT)).get("one")?.["a"] === "2");
   await a.replication.awaitInSync();
-  // What this device holds has seen the first edit of the other one, and not the second.
+  // The state of this device has seen the first edit of the other one, and not the second.
   b.network.online = true;
   await converge(a, b);
   assert.equal((await a.content()).get("one")?.a, "2");
