@@ -1,7 +1,9 @@
 //! Backups of an SQLite file while it is used, and how they come back.
 
-use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, thread};
 
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{insert, inserts};
@@ -43,6 +45,60 @@ async fn a_backup_has_everything_and_comes_back_and_cursors_of_the_lost_history_
     assert_eq!(world.pull(PullFrom::Cursor(Some(lost)), None, 9).await, Pulled::Reset, "of another history");
     assert_eq!(world.page(Some(kept), 9).await.entries.len(), 3, "a place before the backup is one of this history");
     assert_eq!(World::new(open_sqlite(&former)).stats().await.documents, 5, "the former file is kept whole");
+}
+
+#[tokio::test]
+async fn there_is_a_whole_file_at_every_moment_of_a_restore() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, copy) = (directory.path().join("a.db"), directory.path().join("b.db"));
+    let world = World::new(open_sqlite(&file));
+    world.apply(inserts(3)).await;
+    backup(&file, &copy).expect("a backup");
+    world.apply([insert("later", "doc-4")]).await;
+    drop(world);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let watched = (file.clone(), Arc::clone(&is_over));
+    let watch = thread::spawn(move || {
+        let (file, is_over) = watched;
+        let mut missing = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            missing += u64::from(fs::metadata(&file).map_or(0, |found| found.len()) == 0);
+        }
+        missing
+    });
+    for _ in 0..60 {
+        let former = restore(&copy, &file).expect("nobody has it open").expect("there was a file");
+        let (connection, is_whole) = (rusqlite::Connection::open(&former).expect("it opens"), "PRAGMA quick_check(1)");
+        let state: String = connection.query_row(is_whole, [], |row| row.get(0)).expect("it is checked");
+        assert_eq!(state, "ok");
+        drop(connection);
+        fs::remove_file(former).expect("it is removed");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    assert_eq!(watch.join().expect("it does not panic"), 0, "there was no file for a moment");
+    assert_eq!(names(directory.path()), ["a.db", "b.db"]);
+    assert_eq!(World::new(open_sqlite(&file)).stats().await.documents, 3);
+}
+
+#[tokio::test]
+async fn a_write_ahead_log_that_was_left_behind_is_not_put_over_the_backup() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, copy) = (directory.path().join("a.db"), directory.path().join("b.db"));
+    let world = World::new(open_sqlite(&file));
+    world.apply(inserts(3)).await;
+    backup(&file, &copy).expect("a backup");
+    world.apply([insert("later", "doc-4")]).await;
+    let left = directory.path().join("a.db-wal");
+    let log = fs::read(&left).expect("the server runs, so there is a write-ahead log");
+    assert!(!log.is_empty());
+    drop(world);
+    for contents in [&fs::read(&file).expect("the file")[..], b"this is no database", &[0x5a; 8192]] {
+        fs::write(&left, &log).expect("the server was killed");
+        fs::write(&file, contents).expect("the file may be damaged");
+        restore(&copy, &file).expect("it is replaced").expect("there was a file");
+        assert!(!left.exists());
+        assert_eq!(World::new(open_sqlite(&file)).stats().await.documents, 3);
+    }
 }
 
 #[tokio::test]

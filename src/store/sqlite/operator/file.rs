@@ -37,6 +37,8 @@ pub fn backup(path: &Path, into: &Path) -> Result<()> {
 /// Puts a backup in the place of a database. Returns the name under which the former file is kept, if there was one.
 /// This call blocks.
 ///
+/// If the process or the machine dies meanwhile, the place has the former file or the new one, each of them whole.
+///
 /// # Errors
 /// If the backup is damaged or not one of ours, or if a server has the database open. Nothing has changed then.
 pub fn restore(backup: &Path, path: &Path) -> Result<Option<PathBuf>> {
@@ -125,7 +127,10 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Renames the former file and its write-ahead log, if there are any.
+/// Gives the former file a second name, if there is one, so that it stays in its place until the new one takes it.
+///
+/// A write-ahead log must not stay there, because SQLite would put it over the new file. It only exists if the former
+/// file could not be locked because it is damaged.
 fn keep_former(path: &Path) -> std::result::Result<Option<PathBuf>, Problem> {
     if !path.exists() {
         return Ok(None);
@@ -133,12 +138,18 @@ fn keep_former(path: &Path) -> std::result::Result<Option<PathBuf>, Problem> {
     let names = (1..=RESTORE_KEPT_MAX_FILES).map(|number| beside(path, &format!(".before-restore-{number}")));
     let kept = names.into_iter().find(|name| !name.exists());
     let kept = kept.ok_or_else(|| format!("there are {RESTORE_KEPT_MAX_FILES} former files; remove some"))?;
-    for suffix in ["-wal", "-shm", ""] {
+    // Some file systems have no second names.
+    if fs::hard_link(path, &kept).is_err() {
+        fs::copy(path, &kept)?;
+        File::open(&kept)?.sync_all()?;
+    }
+    for suffix in ["-wal", "-shm"] {
         match fs::rename(beside(path, suffix), beside(&kept, suffix)) {
             Err(error) if error.kind() != IoErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
     }
+    sync_directory_of(path)?;
     Ok(Some(kept))
 }
 
