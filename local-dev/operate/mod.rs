@@ -123,7 +123,8 @@ fn do_command(asked: Asked, config: &Config) -> Done {
         store.check().await?;
         let service = SyncService::new(store, Arc::new(TokioHost)).with_rules(config.rules.clone());
         let service = service.with_writer_name(WRITER).map_err(|problem| Failure::Asked(problem.into()))?;
-        let service = Arc::new(service);
+        // A compaction by hand removes from a quarantine what a scheduled one would.
+        let service = Arc::new(service.with_quarantine());
         let operator = Operator::new(Arc::clone(&service));
         match command {
             Command::Stats(tenant) => look::stats(&operator, tenant, output).await,

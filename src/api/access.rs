@@ -128,7 +128,7 @@ impl FromRequestParts<ApiState> for Admin {
 /// The principal of a request, if it has one that is still valid and whose role permits the action.
 async fn permitted(head: &Parts, state: &ApiState, action: Action) -> Result<Principal, ApiError> {
     let principal = state.source.principal(head).await.map_err(ApiError::Denied)?;
-    if principal.tenant.is_quarantine() {
+    if principal.tenant.is_reserved() {
         return Err(ApiError::ForbiddenRole);
     }
     if principal.is_expired(state.service.now_ms()) {

@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 
 use super::error::{ApiError, Faults, excerpt};
 use crate::core::json::{self, BadJson, List, Picked};
-use crate::core::names::BadName;
+use crate::core::names::{BadName, ClientId};
 use crate::core::text::{Text, part_of};
 
 /// The path of a field in a request, such as `operations[3].data`. Its text is made only if there is a fault.
@@ -205,6 +205,11 @@ fn not_an_object(problem: &BadJson) -> ApiError {
 /// Reads a string that is a name.
 pub(super) fn name<T>(parse: fn(&str) -> Result<T, BadName>) -> impl Fn(&str) -> Result<T, String> {
     move |text| parse(&string(text)?).map_err(|problem| problem.to_string())
+}
+
+/// A client id of a request, which is not one of the server's own.
+pub(super) fn not_of_server(client_id: ClientId) -> Result<ClientId, String> {
+    if client_id.is_server() { Err("is reserved for the server".to_owned()) } else { Ok(client_id) }
 }
 
 /// Reads a string that is a name. It shares the memory of the body if it has no escapes.

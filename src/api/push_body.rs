@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::endpoints::changes::cursor;
 use super::error::{ApiError, Faults};
-use super::fields::{Fields, Path, boolean, name, name_in, string};
+use super::fields::{Fields, Path, boolean, name, name_in, not_of_server, string};
 use crate::core::clock::VectorClock;
 use crate::core::cursor::Position;
 use crate::core::decide::base::Bases;
@@ -76,7 +76,7 @@ fn read_as(body: &Text, is_lenient: bool) -> Result<ReadPush<'_>, ApiError> {
     let mut faults = Faults::default();
     let (mut fields, list) = Fields::of_body_with_list(body, &KEYS, "operations", PUSH_MAX_OPERATIONS, &mut faults)?;
     // This client need not be the author of the operations: it may push those of another of its profiles.
-    let client_id = fields.required("clientId", name_in::<ClientId>(body));
+    let client_id = fields.required("clientId", author(body));
     let is_partial = fields.optional("partial", false, boolean);
     let is_strict = fields.optional("strict", false, boolean);
     let asks_for_place = fields.raw("cursor").is_some();
@@ -351,12 +351,9 @@ fn operation_id(body: &Text) -> impl Fn(&str) -> Result<OperationId, String> {
     }
 }
 
-/// Reads the author of an operation, which is not a server.
+/// Reads the author of an operation, or the client that pushes, which is not a server.
 fn author(body: &Text) -> impl Fn(&str) -> Result<ClientId, String> {
-    move |text| {
-        let client_id: ClientId = name_in(body)(text)?;
-        if client_id.is_server() { Err("is reserved for the server".to_owned()) } else { Ok(client_id) }
-    }
+    move |text| name_in(body)(text).and_then(not_of_server)
 }
 
 fn kind(text: &str) -> Result<OperationKind, UnknownKind> {

@@ -180,7 +180,11 @@ impl JwtConfig {
                 return Err(ConfigError::new("AUTH_TENANT_CLAIM", "cannot be set beside AUTH_TENANT"));
             }
             (Some(name), None) => {
-                TenantConfig::Fixed(TenantId::parse(&name).map_err(|problem| ConfigError::new("AUTH_TENANT", problem))?)
+                let tenant = TenantId::parse(&name).map_err(|problem| ConfigError::new("AUTH_TENANT", problem))?;
+                if tenant.is_reserved() {
+                    return Err(ConfigError::new("AUTH_TENANT", "is reserved for the server"));
+                }
+                TenantConfig::Fixed(tenant)
             }
             (None, Some(path)) => TenantConfig::Claim(path),
             (None, None) => {

@@ -168,6 +168,8 @@ mod tests {
         let none = RateConfig::default();
         let secret = ("AUTH_HS256_SECRET", "a secret that is long enough for this");
         let tenant = ("AUTH_TENANT", "team");
+        let reserved = rates(&[secret, ("AUTH_TENANT", "syncflow-server:x")]).unwrap_err();
+        assert_eq!(reserved, "AUTH_TENANT: is reserved for the server");
         assert_eq!(rates(&[]), Ok(none));
         assert_eq!(rates(&[secret, tenant]), Ok(none));
         assert_eq!(rates(&[("BIND", "0.0.0.0"), ("AUTH", "off")]), Ok(none));

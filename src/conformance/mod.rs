@@ -391,6 +391,7 @@ macro_rules! for_each_conformance_check {
                 rules: [
                     a_reader_gets_exactly_the_documents_that_it_may_see,
                     a_document_that_leaves_a_list_leaves_its_devices,
+                    a_place_that_a_reader_has_made_up_is_refused,
                     a_removal_is_for_devices_that_may_have_the_document,
                     a_forbidden_operation_changes_nothing_and_holds_up_no_other,
                     a_conflict_with_a_hidden_document_shows_nothing_of_it,
@@ -428,6 +429,17 @@ macro_rules! for_each_conformance_check {
                     a_client_that_is_forgotten_is_answered_from_the_beginning,
                     it_is_known_how_much_a_compaction_would_remove,
                     a_tenant_is_erased_with_all_that_belongs_to_it,
+                ]
+                erasing: [
+                    a_full_clock_does_not_prevent_an_erasure,
+                    rules_policies_and_checks_do_not_prevent_an_erasure,
+                    an_erasure_waits_for_a_busy_store,
+                    an_erasure_beside_a_compaction_counts_each_byte_once,
+                ]
+                quarantine: [
+                    one_client_cannot_fill_the_quarantine_of_its_tenant,
+                    pushes_of_one_client_at_the_same_moment_share_its_room_in_quarantine,
+                    a_compaction_makes_room_in_the_quarantine,
                 ]
                 databases: [
                     two_tabs_of_one_client_miss_nothing,

@@ -25,7 +25,7 @@ pub use self::outcome::{
 use self::policy::ConflictPolicy;
 use self::resolve::hashed_resolution_id;
 pub use self::resolve::{RESERVED_IDS, Survival, is_reserved, pushed_id, resolution_id, tells_pushed_id};
-pub(crate) use self::resolve::{are_stamps, resolution_of};
+pub(crate) use self::resolve::{are_stamps, is_kept, may_be_stamps, resolution_of};
 use self::working::WorkingSet;
 use super::document::Document;
 use super::names::{ClientId, DocumentKey, OperationId};

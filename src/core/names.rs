@@ -160,6 +160,15 @@ name! {
     DocumentId
 }
 
+/// The client id of a server, and the tenant of what servers keep for themselves. Client ids and tenants that begin
+/// with it and a colon are the server's own too.
+const SERVER: &str = "syncflow-server";
+
+/// Whether a name is one of the server's own.
+fn is_of_server(name: &str) -> bool {
+    name.strip_prefix(SERVER).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
 /// The beginning of the names of tenants that have the quarantine of another one.
 const QUARANTINE: &str = "syncflow-server:quarantine:";
 
@@ -175,21 +184,30 @@ impl TenantId {
         Self::from_store(format!("{QUARANTINE}{}", sha256_hex(name)))
     }
 
-    /// Whether it has the quarantine of a tenant. No principal has such a tenant.
+    /// The tenant of what servers keep for themselves, such as the turn of a scheduled compaction.
+    #[must_use]
+    pub(crate) fn server() -> Self {
+        Self::literal(SERVER)
+    }
+
+    /// Whether it is one of the server's own. No principal has such a tenant.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        is_of_server(self.as_str())
+    }
+
+    /// Whether it has the quarantine of a tenant.
     #[must_use]
     pub(crate) fn is_quarantine(&self) -> bool {
         self.as_str().starts_with(QUARANTINE)
     }
 }
 
-/// The beginning of the client id of each server.
-const SERVER_CLIENT: &str = "syncflow-server";
-
 impl ClientId {
     /// The client id of a server that writes documents itself and has no name.
     #[must_use]
     pub fn server() -> Self {
-        Self::literal(SERVER_CLIENT)
+        Self::literal(SERVER)
     }
 
     /// The client id of a server of this name.
@@ -197,7 +215,7 @@ impl ClientId {
     /// # Errors
     /// When the name is too long or has control characters.
     pub fn server_named(name: &str) -> Result<Self, BadName> {
-        Self::parse(&format!("{SERVER_CLIENT}:{name}"))
+        Self::parse(&format!("{SERVER}:{name}"))
     }
 
     /// The client id whose counter the server raises in a clock that has no room for the author.
@@ -206,10 +224,10 @@ impl ClientId {
         &CLOCK
     }
 
-    /// Whether the id is that of a server; no client may make operations under it.
+    /// Whether the id is that of a server; no client may make requests or operations under it.
     #[must_use]
     pub fn is_server(&self) -> bool {
-        self.as_str().strip_prefix(SERVER_CLIENT).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        is_of_server(self.as_str())
     }
 }
 
@@ -245,6 +263,25 @@ mod tests {
             assert_eq!(ClientId::parse(bad).unwrap_err(), BadName::ControlCharacter, "{bad:?}");
         }
         assert_eq!(ClientId::parse("Zoë's 📱 / 2").unwrap().as_str(), "Zoë's 📱 / 2");
+    }
+
+    #[test]
+    fn names_of_the_server_are_reserved() {
+        for (name, is_reserved) in [
+            ("syncflow-server", true),
+            ("syncflow-server:", true),
+            ("syncflow-server::clock", true),
+            ("syncflow-server:quarantine:a", true),
+            ("syncflow-server-2", false),
+            ("syncflow", false),
+            ("a:syncflow-server", false),
+        ] {
+            assert_eq!(TenantId::literal(name).is_reserved(), is_reserved, "{name}");
+            assert_eq!(ClientId::literal(name).is_server(), is_reserved, "{name}");
+        }
+        let tenant = TenantId::literal("a");
+        assert!(tenant.quarantine().is_reserved() && tenant.quarantine().is_quarantine() && !tenant.is_reserved());
+        assert!(TenantId::server().is_reserved() && !TenantId::server().is_quarantine());
     }
 
     #[test]

@@ -97,6 +97,15 @@ pub const FORGET_MAX_ATTEMPTS: u32 = 8;
 /// The most log entries in which one step overwrites the data of a document.
 pub const SCRUB_STEP_MAX_ENTRIES: u64 = 1_000;
 
+/// How often a step of an erasure is tried while others keep the store busy.
+pub const ERASE_MAX_ATTEMPTS: u32 = 40;
+
+/// Longest pause before the second attempt of such a step, in milliseconds; it doubles with each further one.
+pub const ERASE_BACKOFF_FIRST_MS: u64 = 10;
+
+/// Longest pause between two attempts of such a step, in milliseconds.
+pub const ERASE_BACKOFF_MAX_MS: u64 = 1_000;
+
 /// The most rows that one step removes of a tenant that is erased. A push waits for at most one step.
 pub const ERASE_STEP_MAX_ENTRIES: usize = 1_000;
 
@@ -145,6 +154,16 @@ pub const QUARANTINE_MAX_DOCUMENTS: usize = 1_000;
 
 /// Most bytes that the quarantine of a tenant keeps.
 pub const QUARANTINE_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Most documents in the quarantine of a tenant that are of one client, so that there is room for others.
+pub const QUARANTINE_CLIENT_MAX_DOCUMENTS: usize = 250;
+
+/// Most bytes of operations of one client in the quarantine of a tenant, as they were sent. The quarantine keeps up to
+/// four times as many for them.
+pub const QUARANTINE_CLIENT_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Most documents that are removed from a quarantine with one commit.
+pub const QUARANTINE_RELEASE_MAX_DOCUMENTS: usize = 100;
 
 /// The part of an operation that one document of the quarantine has, in bytes. Escaped it may be twice as long.
 pub const QUARANTINE_PART_MAX_BYTES: usize = 400 * 1024;

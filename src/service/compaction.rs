@@ -4,6 +4,7 @@ pub(super) mod schedule;
 
 use super::{ServiceError, SyncService};
 use crate::core::names::TenantId;
+use crate::core::numbers::Seq;
 use crate::limits::service::{
     CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_LIST_MAX_TENANTS, COMPACT_STEP_MAX_ENTRIES,
 };
@@ -26,9 +27,41 @@ impl SyncService {
     ///
     /// The result says whether something was left when the time was over. The next compaction continues there.
     ///
+    /// With a quarantine, operations that were received as long ago leave it, and its own log is compacted too. Its
+    /// entries are not in the number of the result.
+    ///
     /// # Errors
     /// If the store fails. The steps before the failure keep their effect, and a later compaction continues after them.
     pub async fn compact(
+        &self,
+        tenant: &TenantId,
+        older_than_ms: u64,
+        time_max_ms: u64,
+    ) -> Result<Compaction, ServiceError> {
+        let began_ms = self.host.now_ms();
+        let received_until_ms = began_ms.minus_ms(older_than_ms);
+        if tenant.is_quarantine() {
+            self.expire_quarantine(tenant, received_until_ms).await?;
+        }
+        let done = self.compact_log(tenant, older_than_ms, time_max_ms).await?;
+        let home = tenant.quarantine();
+        if !self.has_quarantine || tenant.is_quarantine() || !self.has_log(&home).await? {
+            return Ok(done);
+        }
+        // Operations leave the quarantine with the entries of the log that are as old.
+        self.expire_quarantine(&home, received_until_ms).await?;
+        let left_ms = time_max_ms.saturating_sub(self.host.now_ms().ms_since(began_ms));
+        let of_quarantine = self.compact_log(&home, older_than_ms, left_ms).await?;
+        Ok(Compaction { is_finished: done.is_finished && of_quarantine.is_finished, ..done })
+    }
+
+    /// Whether a tenant ever had a commit.
+    async fn has_log(&self, tenant: &TenantId) -> Result<bool, ServiceError> {
+        let heads = self.store.heads(std::slice::from_ref(tenant)).await?;
+        Ok(heads.first().is_some_and(|head| head.seq > Seq::START))
+    }
+
+    async fn compact_log(
         &self,
         tenant: &TenantId,
         older_than_ms: u64,
@@ -52,9 +85,6 @@ impl SyncService {
             self.hooks.compacted(tenant, done.deleted_entries);
             let is_late = self.host.now_ms().ms_since(began_ms) >= time_max_ms;
             if done.is_finished || is_late {
-                if self.has_quarantine && !tenant.is_quarantine() {
-                    self.expire_quarantine(tenant, step.received_until_ms).await?;
-                }
                 return Ok(Compaction { deleted_entries, is_finished: done.is_finished });
             }
         }

@@ -51,7 +51,7 @@ pub struct PullRequest {
     pub client_id: Option<ClientId>,
     /// The greatest number of operations on the page.
     pub max_operations: usize,
-    /// The fingerprint of the view under which the cursor was given: [`PulledPage::view`] of that page.
+    /// The mark of the cursor: [`PulledPage::view`] of the page that had it.
     pub view: Option<u64>,
     /// Whether operations after a cursor are to have the subjects that pushed them.
     pub with_subjects: bool,
@@ -74,7 +74,7 @@ impl PullRequest {
         Self { client_id: Some(client_id), ..self }
     }
 
-    /// The same request with the fingerprint of the view under which the cursor was given.
+    /// The same request with the mark of its cursor.
     #[must_use]
     pub fn with_view(self, view: Option<u64>) -> Self {
         Self { view, ..self }
@@ -112,7 +112,7 @@ impl PullRequest {
             PullFrom::Since(_) if view.reads_all() => return Ok(self),
             PullFrom::Since(_) => return Err(Pulled::CursorNeeded),
         };
-        if cursor.is_some() && self.view != view.fingerprint() {
+        if cursor.is_some_and(|cursor| self.view != view.mark_of(&cursor)) {
             return Err(Pulled::OtherView);
         }
         let from = match self.from {
@@ -131,8 +131,8 @@ pub enum Pulled {
     Page(PulledPage),
     /// The cursor belongs to another log, so the client must start again without a cursor.
     Reset,
-    /// The principal may see other documents than when the cursor was given, so the client must start again without a
-    /// cursor. It removes the documents that it does not receive.
+    /// The principal may see other documents than when the cursor was given, or was not given the cursor. So the client
+    /// must start again without a cursor. It removes the documents that it does not receive.
     OtherView,
     /// The principal may not see every document, so it can only pull with a cursor.
     CursorNeeded,
@@ -153,7 +153,7 @@ pub struct PulledPage {
     pub cursor: Option<Cursor>,
     /// Whether there was more at the moment of reading.
     pub has_more: bool,
-    /// The fingerprint of the reader's view. `None` if the reader may see everything.
+    /// The mark of the cursor, which is valid for this reader's view alone. `None` if the reader may see everything.
     pub view: Option<u64>,
 }
 
@@ -219,12 +219,13 @@ impl SyncService {
         request: PullRequest,
     ) -> Result<PullRequest, ServiceError> {
         let newest = self.store.heads(std::slice::from_ref(&principal.tenant)).await?;
-        let end = Some(Cursor::Log(newest.first().copied().unwrap_or_default()));
+        let end = Cursor::Log(newest.first().copied().unwrap_or_default());
+        let (end, view) = (Some(end), self.rules.view(principal).mark_of(&end));
         let from = match request.from {
             PullFrom::Documents { collections, .. } => PullFrom::Documents { after: end, collections },
             PullFrom::Cursor(_) | PullFrom::Since(_) => PullFrom::Cursor(end),
         };
-        Ok(PullRequest { from, view: self.rules.view(principal).fingerprint(), ..request })
+        Ok(PullRequest { from, view, ..request })
     }
 
     async fn pull_by(
@@ -234,13 +235,12 @@ impl SyncService {
         view: View,
         request: PullRequest,
     ) -> Result<Pulled, ServiceError> {
-        let fingerprint = view.fingerprint();
         let mut pulled = match request.in_view(&view) {
-            Ok(request) => self.pull_from(Puller { caller, quota }, view, request).await?,
+            Ok(request) => self.pull_from(Puller { caller, quota }, view.clone(), request).await?,
             Err(refused) => return Ok(refused),
         };
         if let Pulled::Page(page) = &mut pulled {
-            page.view = fingerprint;
+            page.view = page.cursor.as_ref().and_then(|cursor| view.mark_of(cursor));
             self.hooks.pulled(caller, &page.entries);
         }
         Ok(pulled)

@@ -11,8 +11,14 @@ use crate::core::decide::write::Author;
 pub use crate::core::decide::write::{BadData, Write, Written};
 use crate::core::decide::{Outcome, Push, Refused, decide};
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
+use crate::core::numbers::UnixMs;
 use crate::limits::service::{CLOCKS_APART_MAX_MS, PUSH_BACKOFF_FIRST_MS, PUSH_BACKOFF_MAX_MS, PUSH_MAX_ATTEMPTS};
 use crate::store::{Commit, ErrorKind, LoadRequest, StoreError};
+
+/// A new id of an operation that the server makes.
+pub(super) fn operation_id(now_ms: UnixMs, random_bits: u64) -> OperationId {
+    OperationId::literal(&format!("{}-{:x}-{random_bits:016x}", ClientId::server(), now_ms.get()))
+}
 
 impl SyncService {
     /// Creates a document, or replaces its data.
@@ -89,12 +95,7 @@ impl SyncService {
         last_counter: &mut u64,
     ) -> Result<Option<Written>, ServiceError> {
         let now_ms = self.host.now_ms();
-        let id = OperationId::literal(&format!(
-            "{}-{:x}-{:016x}",
-            ClientId::server(),
-            now_ms.get(),
-            self.host.random_bits()
-        ));
+        let id = operation_id(now_ms, self.host.random_bits());
         let view = self.rules.view_of_all();
         let request = LoadRequest {
             ids: vec![id.clone()],

@@ -4,6 +4,7 @@
 
 mod compaction;
 mod detached;
+mod load;
 mod operator;
 mod survey;
 
@@ -23,8 +24,7 @@ use super::{
 };
 use crate::core::cursor::{Head, Position};
 use crate::core::decide::owners::ClientOwner;
-use crate::core::decide::quota::Usage;
-use crate::core::decide::{Batch, Snapshot, StoredStamps, resolution_of};
+use crate::core::decide::{Batch, Snapshot, resolution_of};
 use crate::core::document::{Document, LiveDocument};
 use crate::core::fingerprint::Fingerprint;
 use crate::core::json::Object;
@@ -132,8 +132,8 @@ impl Tenant {
             let (index, seq) = (write.operation_index, before.next().plus(write.operation_index as u64));
             let key = operations[index].key.clone();
             match write.stamps {
-                Some(stamps) => drop(self.stamps.insert(key.clone(), stamps)),
-                None => drop(self.stamps.remove(&key)),
+                Some(stamps) if !stamps.is_empty() => drop(self.stamps.insert(key.clone(), stamps)),
+                _ => drop(self.stamps.remove(&key)),
             }
             let document = detached_document(&write.document, &batch.operations[index], &operations[index]);
             if let Some((before, _)) = self.documents.insert(key.clone(), (seq, document)) {
@@ -259,28 +259,6 @@ impl Tenant {
         Ok(page.finish())
     }
 
-    /// The texts that are kept for resolutions with these documents.
-    fn stamps_of(&self, documents: &HashMap<DocumentKey, Document>) -> HashMap<DocumentKey, StoredStamps> {
-        let stored = |(key, document): (&DocumentKey, &Document)| {
-            let (seq, _) = self.documents.get(key)?;
-            let kept = self.log.get(seq).and_then(|logged| logged.kept.as_ref()).filter(|_| document.is_deleted());
-            let (stamps, kept) = (self.stamps.get(key).cloned(), kept.map(|kept| kept.as_str().to_owned()));
-            (stamps.is_some() || kept.is_some()).then(|| (key.clone(), StoredStamps { stamps, kept }))
-        };
-        documents.iter().filter_map(stored).collect()
-    }
-
-    fn usage(&self) -> Usage {
-        let documents = self.documents.values().map(|(_, document)| document);
-        let bytes_of_documents: usize = documents.clone().map(Document::bytes).sum();
-        let bytes_of_log: usize = self.log.values().map(Logged::bytes).sum();
-        Usage {
-            documents: documents.filter(|document| !document.is_deleted()).count() as u64,
-            bytes: (bytes_of_documents + bytes_of_log) as u64,
-            operation_ids: self.fingerprints.len() as u64,
-        }
-    }
-
     fn stats(&self, active_ms: &RangeInclusive<UnixMs>) -> Stats {
         let operations = self.log.len() as u64;
         let documents = self.documents.values().filter(|(_, document)| !document.is_deleted()).count() as u64;
@@ -338,25 +316,7 @@ impl Store for MemoryStore {
     }
 
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
-        Ok(self.with(tenant, |tenant| {
-            let known = request.ids.into_iter().filter(|id| tenant.known.contains(id)).collect();
-            let document = |key: DocumentKey| {
-                let (seq, document) = tenant.documents.get(&key)?;
-                let former_labels = document.former_labels.clone().stored_at(*seq);
-                Some((key, Document { former_labels, ..document.clone() }))
-            };
-            let documents: HashMap<_, _> = request.keys.into_iter().filter_map(document).collect();
-            let stamps = if request.with_stamps { tenant.stamps_of(&documents) } else { HashMap::new() };
-            let bytes = documents.values().map(Document::bytes).chain(stamps.values().map(StoredStamps::bytes));
-            let is_cut = bytes.sum::<usize>() > request.max_bytes;
-            let (documents, stamps) = if is_cut { Default::default() } else { (documents, stamps) };
-            let owner = |client: ClientId| tenant.owners.get(&client).map(|owner| (client, owner.clone()));
-            let owners = request.client_ids.into_iter().filter_map(owner).collect();
-            let there = |seq: Seq| tenant.position(seq).map(|there| (seq, there.fingerprint));
-            let fingerprints = request.places.into_iter().filter_map(there).collect();
-            let usage = request.with_usage.then(|| tenant.usage());
-            Snapshot { known, documents, is_cut, owners, fingerprints, usage, stamps, ..Snapshot::default() }
-        }))
+        Ok(self.with(tenant, |tenant| tenant.load(request)))
     }
 
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {

@@ -8,10 +8,11 @@ use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{delete, insert, inserts, update};
 use syncflow_server::core::decide::Snapshot;
 use syncflow_server::core::names::{OperationId, TenantId};
-use syncflow_server::core::numbers::Seq;
+use syncflow_server::core::numbers::{Seq, UnixMs};
+use syncflow_server::service::Host as _;
 use syncflow_server::service::operator::Operator;
 use syncflow_server::store::memory::MemoryStore;
-use syncflow_server::store::{Audit, Changes, ChangesRequest, LoadRequest, Result, Store, delegate_store};
+use syncflow_server::store::{Audit, Changes, ChangesRequest, CompactStep, LoadRequest, Result, Store, delegate_store};
 
 /// The most pushes, so that every verification ends.
 const PUSHES_MAX: u64 = 400;
@@ -79,6 +80,56 @@ async fn what_is_only_in_motion_is_not_reported() {
         busy.reads.store(PUSHES_MAX, Ordering::Relaxed);
         let rested = operator.verify(&watched.tenant).await.expect("the store works");
         assert!(rested.findings.is_empty() && rested.is_complete && rested.are_counters_checked, "{rested:?}");
+    }
+}
+
+/// A store in which a compaction mends times of the future between the pages of a verification.
+#[derive(Debug)]
+struct Mended {
+    world: World,
+    pages: AtomicU64,
+    /// Before this page and each later one, a step is done.
+    mends_from: u64,
+}
+
+#[async_trait]
+impl Store for Mended {
+    async fn audit(&self, tenant: &TenantId, after: Seq, max_entries: usize) -> Result<Audit> {
+        if max_entries > 1 && self.pages.fetch_add(1, Ordering::Relaxed) >= self.mends_from {
+            let now_ms = self.world.host.now_ms();
+            let step = CompactStep {
+                now_ms,
+                future_after_ms: now_ms.plus_ms(60_000),
+                received_until_ms: UnixMs::EPOCH,
+                forget_clients_before_ms: UnixMs::EPOCH,
+                max_entries: 3,
+            };
+            self.world.store.compact(tenant, step).await?;
+        }
+        self.world.store.audit(tenant, after, max_entries.min(2)).await
+    }
+
+    delegate_store!(|this| &*this.world.store; name, load, commit, note_pulled, changes_by_time, client, remember);
+    delegate_store!(|this| &*this.world.store; claim, document, query, stats, clients, count_clients, survey, heads);
+    delegate_store!(|this| &*this.world.store; operation_ids, client_rows, learn, scrub, erase_tenant, watch);
+    delegate_store!(|this| &*this.world.store; announce, check, compact, tenants, changes);
+}
+
+#[tokio::test]
+async fn an_order_that_is_just_being_mended_is_not_reported() {
+    const HOUR_MS: u64 = 3_600_000;
+    for mends_from in 0..8 {
+        let world = World::new(Arc::new(MemoryStore::new()));
+        world.apply(inserts(2)).await;
+        let now_ms = world.host.now_ms();
+        world.host.advance_ms(HOUR_MS);
+        world.apply(inserts(11).into_iter().skip(2)).await;
+        world.host.set_ms(now_ms.plus_ms(5));
+        let mended = Mended { world: world.clone(), pages: AtomicU64::new(0), mends_from };
+        let watched = world.over(Arc::new(mended));
+        let verified = Operator::new(Arc::clone(&watched.service)).verify(&watched.tenant).await;
+        let verified = verified.expect("the store works");
+        assert!(verified.findings.is_empty() && verified.is_complete, "{mends_from}: {verified:?}");
     }
 }
 

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use mongodb::bson::{Document, doc};
 use syncflow_server::conformance::World;
-use syncflow_server::conformance::draft::{delete, inserts, update};
+use syncflow_server::conformance::draft::{delete, insert, inserts, key, update};
+use syncflow_server::core::decide::{Outcome, Snapshot};
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::json::Object;
 use syncflow_server::core::names::TenantId;
@@ -19,7 +20,7 @@ use syncflow_server::service::{Host, SyncService};
 use syncflow_server::store::memory::MemoryStore;
 use syncflow_server::store::mongodb::MongoStore;
 use syncflow_server::store::postgres::PostgresStore;
-use syncflow_server::store::{Audit, Changes, ChangesRequest, Result, Store, delegate_store};
+use syncflow_server::store::{Audit, Changes, ChangesRequest, LoadRequest, Result, Store, delegate_store};
 
 use crate::support::mongo::Database;
 use crate::support::postgres::{Schema, connect, server_url};
@@ -46,7 +47,7 @@ enum Damage {
     BytesCounter,
     /// The id of `op-3` is not known.
     Id,
-    /// The id of `op-7`, which the log has as a resolution, is not known.
+    /// The id of `edit`, which the log has as a resolution, is not known.
     ResolvedId,
     /// The fingerprint at `op-3` is another one.
     Fingerprint,
@@ -54,15 +55,21 @@ enum Damage {
     HeadFingerprint,
     /// The entry of `op-3` was received before all others.
     Order,
+    /// The stamps of `doc-1` are not JSON.
+    Stamps,
+    /// The stamps of `doc-1` are about a revision that does not exist yet.
+    LaterStamps,
+    /// The text that is kept with the tombstone of `doc-3` has other data than it must.
+    Kept,
 }
 
 use Damage::{
-    BytesCounter, Data, Entry, Fingerprint as OfFingerprint, Gone, HeadFingerprint, HeadSeq, Id, LastEntry,
-    LiveCounter, Operation, Order, ResolvedId,
+    BytesCounter, Data, Entry, Fingerprint as OfFingerprint, Gone, HeadFingerprint, HeadSeq, Id, Kept, LastEntry,
+    LaterStamps, LiveCounter, Operation, Order, ResolvedId, Stamps,
 };
 
 /// Each damage, and a fault that is found.
-const DAMAGES: [(Damage, Fault); 13] = [
+const DAMAGES: [(Damage, Fault); 16] = [
     (Entry, Fault::MissingEntry),
     (LastEntry, Fault::MissingEntry),
     (Data, Fault::WrongDocument),
@@ -76,7 +83,19 @@ const DAMAGES: [(Damage, Fault); 13] = [
     (OfFingerprint, Fault::Fingerprint),
     (HeadFingerprint, Fault::Fingerprint),
     (Order, Fault::Order),
+    (Stamps, Fault::Stamps),
+    (LaterStamps, Fault::Stamps),
+    (Kept, Fault::Stamps),
 ];
+
+/// The new texts of the damages of stamps.
+fn text_of(damage: Damage) -> &'static str {
+    match damage {
+        LaterStamps => r#"{"rev":77,"stamps":[[["a",1,1,"op"]]]}"#,
+        Kept => r#"{"gone":{"data":{"secret":1}}}"#,
+        _ => r#"{"rev":2,"secret":"#,
+    }
+}
 
 /// Plants each damage in a tenant of its own, and verifies.
 async fn every_damage_is_found(
@@ -89,10 +108,11 @@ async fn every_damage_is_found(
         world.apply(inserts(1)).await;
         world.host.advance_ms(10);
         world.apply(inserts(4).into_iter().skip(1).map(|draft| draft.data(r#"{"n":1}"#))).await;
-        let service = SyncService::new(Arc::clone(&world.store), Arc::clone(&world.host) as Arc<dyn Host>);
-        let policies = Policies::for_all(ConflictPolicy::Merge, Deletes::Win);
-        let merging = World { service: Arc::new(service.with_conflict_policies(policies)), ..world.clone() };
-        merging.apply([update("op-7", "doc-1").data(r#"{"m":7}"#).clock(&[("a", 99)])]).await;
+        let merging = SyncService::new(Arc::clone(&world.store), Arc::clone(&world.host) as Arc<dyn Host>);
+        let policies = Policies::for_all(ConflictPolicy::Merge, Deletes::Lose);
+        let merging = World { service: Arc::new(merging.with_conflict_policies(policies)), ..world.clone() };
+        merging.push([update("edit", "doc-1").data(r#"{"n":3}"#).clock(&[("b", 1), ("a", 1)]).at(9)]).await;
+        merging.push([delete("gone", "doc-3").clock(&[("b", 2), ("a", 1)]).at(9)]).await;
         world.apply([update("op-5", "doc-2").data(r#"{"m":2}"#), delete("op-6", "doc-4")]).await;
         let verified =
             async || Operator::new(Arc::clone(&world.service)).verify(&world.tenant).await.expect("the store works");
@@ -104,7 +124,18 @@ async fn every_damage_is_found(
         assert!(faults.contains(&fault), "{damage:?}: {:?}", after.findings);
         assert_eq!(after.finding_count, after.findings.len() as u64);
         let text = after.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        assert!(!text.contains("{\""), "the findings have no data: {text}");
+        assert!(!text.contains("{\"") && !text.contains("secret"), "the findings have no data: {text}");
+        if fault == Fault::Stamps {
+            let document = if damage == Kept { "doc-3" } else { "doc-1" };
+            assert!(text.contains(&format!("document todos/{document}")), "{text}");
+            let edit = update("after", document).data(r#"{"m":5}"#).clock(&[("c", 1), ("a", 1)]).at(20);
+            let outcomes = merging.push([edit, insert("neighbour", "doc-9")]).await;
+            assert!(outcomes.iter().all(Outcome::is_accepted), "{damage:?}: {outcomes:?}");
+            let erased = Operator::new(Arc::clone(&world.service)).erase_document(&world.tenant, &key(document)).await;
+            assert!(erased.is_ok(), "{damage:?}: {erased:?}");
+            let later = verified().await;
+            assert!(later.findings.iter().all(|finding| finding.fault != Fault::Stamps), "{:?}", later.findings);
+        }
     }
 }
 
@@ -128,7 +159,7 @@ impl Store for Damaged {
             Some(LastEntry) => audit.entries.retain(|entry| !of("op-6")(entry)),
             Some(Id) => audit.entries.iter_mut().for_each(|entry| entry.is_id_known &= !of("op-3")(entry)),
             Some(ResolvedId) => {
-                let is_it = of("syncflow-server::resolved::op-7");
+                let is_it = of("syncflow-server::resolved::edit");
                 audit.entries.iter_mut().for_each(|entry| entry.is_id_known &= !is_it(entry));
             }
             Some(OfFingerprint) => {
@@ -150,6 +181,25 @@ impl Store for Damaged {
         Ok(audit)
     }
 
+    async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
+        let mut loaded = self.0.load(tenant, request).await?;
+        // A document that was written again is whole again.
+        let damage = self.damage().filter(|damage| matches!(damage, Stamps | LaterStamps | Kept));
+        for (key, stored) in &mut loaded.stamps {
+            let is_as_it_was = loaded.documents.get(key).is_some_and(|document| document.rev.get() == 2);
+            match damage {
+                Some(Kept) if is_as_it_was && key.id.as_str() == "doc-3" => {
+                    stored.kept = Some(text_of(Kept).to_owned());
+                }
+                Some(damage) if damage != Kept && is_as_it_was && key.id.as_str() == "doc-1" => {
+                    stored.stamps = Some(text_of(damage).to_owned());
+                }
+                _ => {}
+            }
+        }
+        Ok(loaded)
+    }
+
     async fn changes(&self, tenant: &TenantId, request: ChangesRequest) -> Result<Changes> {
         let mut changes = self.0.changes(tenant, request).await?;
         if let Changes::Page { page, .. } = &mut changes {
@@ -168,7 +218,7 @@ impl Store for Damaged {
         Ok(changes)
     }
 
-    delegate_store!(|this| &this.0; name, load, commit, note_pulled, changes_by_time, client, remember, claim);
+    delegate_store!(|this| &this.0; name, commit, note_pulled, changes_by_time, client, remember, claim);
     delegate_store!(|this| &this.0; document, query, stats, clients, count_clients, survey, compact, tenants, heads);
     delegate_store!(|this| &this.0; operation_ids, client_rows, learn, scrub, erase_tenant, watch, announce, check);
 }
@@ -198,10 +248,12 @@ fn statement(damage: Damage) -> &'static str {
         BytesCounter => "UPDATE heads SET bytes = bytes + 1 WHERE tenant = $1",
         HeadSeq => "UPDATE heads SET seq = seq - 1 WHERE tenant = $1",
         Id => "DELETE FROM operation_ids WHERE tenant = $1 AND id = 'op-3'",
-        ResolvedId => "DELETE FROM operation_ids WHERE tenant = $1 AND id = 'op-7'",
+        ResolvedId => "DELETE FROM operation_ids WHERE tenant = $1 AND id = 'edit'",
         OfFingerprint => "UPDATE operations SET fingerprint = 7 WHERE tenant = $1 AND id = 'op-3'",
         HeadFingerprint => "UPDATE heads SET fingerprint = 7 WHERE tenant = $1",
         Order => "UPDATE operations SET received_at_ms = 1 WHERE tenant = $1 AND id = 'op-3'",
+        Stamps | LaterStamps => "UPDATE documents SET stamps = $2 WHERE tenant = $1 AND id = 'doc-1'",
+        Kept => "UPDATE operations SET kept = $2 WHERE tenant = $1 AND id LIKE '%gone'",
     }
 }
 
@@ -212,7 +264,14 @@ async fn every_damage_of_sqlite_is_found() {
     let world = World::new(open_sqlite(&file));
     every_damage_is_found(world, DAMAGES, |damage, tenant| {
         let connection = rusqlite::Connection::open(&file).expect("the file opens");
-        let changed = connection.execute(statement(damage), [tenant]).expect("the statement is right");
+        // In SQLite, `$2` would be the name of a parameter and not its place.
+        let sql = &statement(damage).replace('$', "?");
+        let changed = if sql.contains("?2") {
+            connection.execute(sql, [&*tenant, text_of(damage)])
+        } else {
+            connection.execute(sql, [tenant])
+        };
+        let changed = changed.expect("the statement is right");
         assert_eq!(changed, 1, "{damage:?}");
         Box::pin(std::future::ready(()))
     })
@@ -235,8 +294,16 @@ async fn every_damage_of_postgres_is_found() {
             sql = sql.replace(" data = ", " body = ").replace(" id = ", " doc_id = ");
         }
         sql = sql.replace("documents = documents", "live_documents = live_documents");
+        if matches!(damage, Stamps | LaterStamps) {
+            sql = sql.replace("syncflow_documents", "syncflow_stamps");
+        }
         Box::pin(async move {
-            let changed = connect(&server_url()).await.execute(&sql, &[&tenant]).await;
+            let (client, text) = (connect(&server_url()).await, text_of(damage));
+            let changed = if sql.contains("$2") {
+                client.execute(&sql, &[&tenant, &text]).await
+            } else {
+                client.execute(&sql, &[&tenant]).await
+            };
             assert_eq!(changed.expect("the statement is right"), 1, "{sql}");
         })
     })
@@ -263,7 +330,7 @@ async fn every_damage_of_mongodb_is_found() {
             let set = |field: &str, value: i64| doc! { "$set": { field: value } };
             let changed = match damage {
                 Entry => operations.delete_one(entry("op-3")).await.map(|done| done.deleted_count),
-                ResolvedId => operations.delete_one(entry("op-7")).await.map(|done| done.deleted_count),
+                ResolvedId => operations.delete_one(entry("edit")).await.map(|done| done.deleted_count),
                 LastEntry => operations.delete_one(entry("op-6")).await.map(|done| done.deleted_count),
                 Gone => documents.delete_one(document).await.map(|done| done.deleted_count),
                 Data => {
@@ -290,6 +357,16 @@ async fn every_damage_of_mongodb_is_found() {
                 Order => {
                     let other = operations.update_one(entry("op-3"), set("receivedAtMs", 1)).await;
                     other.map(|done| done.modified_count)
+                }
+                Stamps | LaterStamps => {
+                    let first = doc! { "tenant": &tenant, "docId": "doc-1" };
+                    let change = doc! { "$set": { "stamps": text_of(damage) } };
+                    documents.update_one(first, change).await.map(|done| done.modified_count)
+                }
+                Kept => {
+                    let change = doc! { "$set": { "kept": text_of(damage) } };
+                    let of_tombstone = entry("syncflow-server::resolved::gone");
+                    operations.update_one(of_tombstone, change).await.map(|done| done.modified_count)
                 }
                 Id | HeadSeq => Ok(0),
             };

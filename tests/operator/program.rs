@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use syncflow_server::conformance::World;
@@ -174,6 +175,23 @@ async fn commands_work_beside_a_server_that_runs() {
     assert_eq!(code, Some(1));
     assert!(log.contains("stop it first"), "{log}");
     drop(local);
+}
+
+#[tokio::test]
+async fn erasing_waits_for_a_process_that_holds_the_file_for_long() {
+    let directory = directory();
+    let file = directory.path().join("syncflow.db");
+    shop(open_sqlite(&file)).await;
+    let busy = rusqlite::Connection::open(&file).expect("the file opens");
+    busy.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    // This is longer than SQLite itself waits for a lock.
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        busy.execute_batch("ROLLBACK").expect("the lock is given back");
+    };
+    let arguments = ["erase-document", "shop", "todos", "milk", "--yes"];
+    let ((code, said, log), ()) = futures_util::future::join(run(directory.path(), &[], &arguments), release).await;
+    assert_eq!((code, said.as_str()), (Some(0), "deleted (log entries overwritten 2)\n"), "{log}");
 }
 
 #[tokio::test]

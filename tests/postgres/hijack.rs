@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use syncflow_server::conformance::World;
 use syncflow_server::conformance::draft::{delete, insert, inserts, update};
@@ -21,12 +22,13 @@ const OPERATORS: [&str; 14] = ["=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "
 
 /// All names in our SQL before an opening parenthesis.
 fn names_called() -> BTreeSet<String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/postgres");
-    let files = [folder, &format!("{folder}/read"), &format!("{folder}/migrations")]
-        .map(|folder| std::fs::read_dir(folder).expect("a folder"));
-    let paths = files.into_iter().flatten().map(|file| file.expect("a file").path());
     let mut names = BTreeSet::new();
-    for path in paths.filter(|path| path.is_file()) {
+    let mut paths = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/postgres"))];
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+            continue;
+        }
         let source = std::fs::read_to_string(path).expect("a text");
         for (place, _) in source.match_indices('(') {
             let before = &source[..place];
@@ -116,6 +118,7 @@ async fn use_everything(world: &World) {
     assert_eq!(world.query(&[("_id", "\"doc-1\""), ("_rev", "41")]).await.len(), 1);
     assert!(world.document("doc-1").await.is_some());
     assert!(world.stats().await.documents > 20);
+    assert!(!world.service.clients(&world.tenant, None, 10).await.expect("clients are listed").is_empty());
     assert!(!world.store.tenants(None, 10).await.expect("tenants are listed").is_empty());
     assert!(world.compact(0).await > 20);
     world.since_of_nobody(0, 10).await;
@@ -200,6 +203,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
                   DROP FUNCTION syncflow.syncflow_owner, syncflow.syncflow_subject, syncflow.syncflow_claim;
                   DROP FUNCTION syncflow.syncflow_load_places;
                   DROP FUNCTION syncflow.syncflow_learn, syncflow.syncflow_scrub, syncflow.syncflow_erase;
+                  DROP FUNCTION syncflow.syncflow_clients_after;
                   DROP TABLE syncflow.syncflow_owners;
                   ALTER TABLE syncflow.syncflow_operations DROP COLUMN subject;
                   DROP INDEX syncflow.syncflow_documents_deleted_of_collection;
@@ -219,7 +223,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let sql = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
                AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)";
     let safe: i64 = admin.query_one(sql, &[]).await.expect("they are counted").get(0);
-    assert_eq!(safe, 25);
+    assert_eq!(safe, 26);
 }
 
 #[tokio::test]

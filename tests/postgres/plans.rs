@@ -6,7 +6,7 @@ use syncflow_server::conformance::world::query_of;
 use syncflow_server::core::cursor::{Cursor, Position};
 use syncflow_server::core::feed::{Collections, Feed};
 use syncflow_server::core::fingerprint::Fingerprint;
-use syncflow_server::core::names::{Collection, OperationId, TenantId};
+use syncflow_server::core::names::{ClientId, Collection, OperationId, TenantId};
 use syncflow_server::core::numbers::{Seq, UnixMs};
 use syncflow_server::limits::service::GROUP_MAX_OPERATIONS;
 use syncflow_server::service::Host as _;
@@ -66,6 +66,8 @@ impl Watched {
             assert!(is_used, "{what} does not read by {index}: {plans}");
         }
         assert!(!plans.contains("Seq Scan on"), "{what} reads a whole table: {plans}");
+        let sorts = ["a page of clients"].contains(&what) && plans.contains("Sort Key");
+        assert!(!sorts, "{what} sorts: {plans}");
         for line in plans.lines() {
             let passed_on = number_behind(line, "rows=", 2) * number_behind(line, "loops=", 1).max(1);
             let removed = number_behind(line, "Rows Removed by", 1);
@@ -165,6 +167,13 @@ async fn reads_read_by_their_indexes(watched: &Watched, horizon: u64) {
     watched
         .reads_by("statistics", &[heads, "syncflow_clients_by_pulled"], async |world| {
             world.stats().await;
+        })
+        .await;
+    watched
+        .reads_by("a page of clients", &["syncflow_clients_pkey", heads], async |world| {
+            let after = ClientId::literal("client-2");
+            let page = world.service.clients(&world.tenant, Some(&after), 1_000).await.expect("they are read");
+            assert_eq!(page.len(), 1_000);
         })
         .await;
     watched

@@ -67,7 +67,7 @@ use crate::api::access::{CLIENT_FIELD, OPERATIONS_FIELD, Reader, Seating};
 use crate::api::answer;
 use crate::api::body::BodyText;
 use crate::api::error::{ApiError, Faults};
-use crate::api::fields::{Fields, boolean, limit, name, string};
+use crate::api::fields::{Fields, boolean, limit, name, not_of_server, string};
 use crate::api::schema::{
     BadRequest, ChangesAnswer, ChangesRequest, CursorGone, LayerErrors, QuotaExceeded, RunTooLong, Unauthorized,
     Unavailable,
@@ -203,7 +203,8 @@ pub(in crate::api) fn read(text: &str) -> Result<Asked, ApiError> {
         fields.fault("wait", "needs the key cursor, which is null for a client that has nothing");
     }
     let wait = fields.optional("wait", Duration::ZERO, wait);
-    let client_id = fields.optional("clientId", None, |text| name(ClientId::parse)(text).map(Some));
+    let client_id =
+        fields.optional("clientId", None, |text| name(ClientId::parse)(text).and_then(not_of_server).map(Some));
     let [with_subjects, with_resolutions] = [SUBJECTS, RESOLUTIONS].map(|key| {
         let is_asked = fields.optional(key, false, boolean);
         if is_asked == Some(true) && !(has_cursor && form == Some(Form::Operations)) {
@@ -412,6 +413,8 @@ mod tests {
             (r#"{"cursor":null,"wait":null}"#, "wait"),
             (r#"{"clientId":null}"#, "clientId"),
             (r#"{"clientId":""}"#, "clientId"),
+            (r#"{"clientId":"syncflow-server"}"#, "clientId"),
+            (r#"{"cursor":null,"clientId":"syncflow-server::clock"}"#, "clientId"),
             (r#"{"subjects":1}"#, "subjects"),
             (r#"{"subjects":true}"#, "subjects"),
             (r#"{"cursor":null,"as":"documents","subjects":true}"#, "subjects"),

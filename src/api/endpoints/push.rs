@@ -155,8 +155,8 @@ async fn push(
 /// Pushes the operations that can be decided, and puts the others into quarantine. All are answered as accepted.
 ///
 /// `None` if the client does not pull with `since`, or if the quarantine has no room. Nothing has changed then, unless
-/// the decision has found more operations for the quarantine. The others have taken effect then, and are known when the
-/// client pushes them again.
+/// the decision has found more operations for the quarantine, or other pushes have used up its room meanwhile. The
+/// others have taken effect then, and are known when the client pushes them again.
 async fn push_leniently(
     service: &SyncService,
     principal: &Principal,
@@ -194,10 +194,10 @@ async fn push_leniently(
             outcome => outcomes[index] = outcome,
         }
     }
-    if undecidable.len() > faulty.len() && !has_room(&undecidable).await? {
+    // The decision may have found more of them, and other pushes may have used up the room.
+    if !service.quarantine(&principal.tenant, &client_id, &undecidable).await? {
         return Ok(None);
     }
-    service.quarantine(&principal.tenant, &client_id, &undecidable).await?;
     Ok(Some(answer::json(StatusCode::OK, write(&texts, &outcomes, None, None))))
 }
 

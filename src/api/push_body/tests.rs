@@ -24,6 +24,8 @@ fn an_operation_under_the_id_of_a_server_is_refused() {
         assert!(faults.contains("operations[0].clientId") && faults.contains("reserved"), "{faults}");
     }
     assert!(read(&by("syncflow-servers")).is_ok());
+    let pushed_by = |client: &str| push_of(GOOD).replacen(r#""clientId":"a""#, &format!(r#""clientId":"{client}""#), 1);
+    assert_eq!(faults_of(pushed_by("syncflow-server::clock")), "clientId: is reserved for the server");
 }
 
 #[test]

@@ -13,5 +13,5 @@ pub mod quota;
 pub mod rules;
 pub mod writes;
 
-pub use self::conflicting::{conflicts, revisions};
-pub use self::operating::{operator, schedule};
+pub use self::conflicting::{conflicts, quarantine, revisions};
+pub use self::operating::{erasing, operator, schedule};

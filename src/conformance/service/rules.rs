@@ -11,10 +11,10 @@ use super::super::draft::{Draft, delete, insert, key, update};
 use super::super::world::{World, operations, query_of};
 use crate::core::access::rules::{CollectionRules, Holder, LabelSource, Rules};
 use crate::core::access::{Claims, Principal, Role};
-use crate::core::cursor::Cursor;
+use crate::core::cursor::{Cursor, Position};
 use crate::core::decide::Outcome;
 use crate::core::names::{Collection, DocumentKey, Subject};
-use crate::core::numbers::UnixMs;
+use crate::core::numbers::{Seq, UnixMs};
 use crate::core::operation::Change;
 use crate::service::operator::Operator;
 use crate::service::{Host, PullFrom, PullRequest, Pulled, PulledPage, PushRequest, SyncService, Write, Written};
@@ -172,6 +172,31 @@ pub async fn a_document_that_leaves_a_list_leaves_its_devices(world: &World) {
     let mut began_later = Device::of(of_b.principal);
     began_later.sync(&world).await;
     assert!(!began_later.received.contains("doc"), "it never had the document: {}", began_later.received);
+}
+
+/// A reader learns of no document that it never could see, whatever place it makes up.
+pub async fn a_place_that_a_reader_has_made_up_is_refused(world: &World) {
+    let world = with_rules(world, rules());
+    let owner = principal(&world, "ann", &["a", "b"]);
+    assert_eq!(push(&world, &owner, [in_list(insert("op-1", "gone"), "a")]).await, [Outcome::Applied]);
+    assert_eq!(push(&world, &owner, [in_list(update("op-2", "gone"), "b")]).await, [Outcome::Applied]);
+    assert_eq!(push(&world, &owner, [in_list(insert("op-3", "here"), "a")]).await, [Outcome::Applied]);
+    // It has the list only since the document left it.
+    let mut late = Device::of(principal(&world, "bob", &["a"]));
+    assert_eq!(late.sync(&world).await, ["here"]);
+    let Some(Cursor::Log(place)) = late.cursor else { panic!("it has everything: {:?}", late.cursor) };
+    for made_up in [
+        Cursor::BEGINNING,
+        Cursor::State { after: Position::START, tombstones_after: Seq::START },
+        Cursor::State { after: place, tombstones_after: Seq::START },
+    ] {
+        for view in [late.view, late.view.map(|view| view ^ 1), None] {
+            let forged = Device { cursor: Some(made_up), view, ..Device::of(late.principal.clone()) };
+            assert_eq!(forged.page(&world, 9).await, Pulled::OtherView, "{made_up:?}");
+        }
+    }
+    assert_eq!(late.sync(&world).await, ["here"]);
+    assert!(!late.received.contains("gone"), "{}", late.received);
 }
 
 /// A device that was in sync after a document had left its lists learns nothing of it, whatever happens to it.

@@ -7,10 +7,12 @@ use twox_hash::XxHash64;
 use super::labels::{FormerLabels, Labels};
 use super::principal::{Principal, Role};
 use super::table::{Holder, Right, Table, is_general};
+use crate::core::cursor::Cursor;
 use crate::core::document::fields::DataOfDocument;
 use crate::core::json::Object;
 use crate::core::names::Collection;
 use crate::core::numbers::Seq;
+use crate::core::text::sha256_hex;
 
 /// The documents that a principal may see and change. Cheap to clone.
 ///
@@ -72,6 +74,17 @@ impl View {
     #[must_use]
     pub fn fingerprint(&self) -> Option<u64> {
         self.holder.as_ref().filter(|holder| !holder.reads_all).map(|holder| holder.fingerprint)
+    }
+
+    /// The mark of a cursor that this reader is given. `None` if it sees everything.
+    ///
+    /// **Law.** *A reader continues only from places that it was given.* Documents that have left its view after its
+    /// place are named as removed. From a place that it has made up, these could be documents that it never had. The
+    /// fingerprint is in no answer, so nobody else can compute the mark.
+    #[must_use]
+    pub fn mark_of(&self, cursor: &Cursor) -> Option<u64> {
+        let digest = sha256_hex(&format!("{:x} {cursor}", self.fingerprint()?));
+        u64::from_str_radix(digest.get(..16)?, 16).ok()
     }
 
     /// Whether the principal has a right to a document with this data.

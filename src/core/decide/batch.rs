@@ -23,7 +23,7 @@ pub struct DocumentWrite {
     /// Whether the write changes the former labels of the document.
     pub changes_labels: bool,
     /// The text that says who wrote the content of the document, if this does not follow from its last operation. A
-    /// store keeps it with the document, and gives it back as it is.
+    /// store keeps it with the document, and gives it back as it is. An empty text removes the one that is kept.
     pub stamps: Option<String>,
 }
 

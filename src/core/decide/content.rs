@@ -1,7 +1,6 @@
 //! The content of a document in the course of a decision, and how to take a change of it back.
 
 use super::outcome::Refused;
-use super::resolve::stamps::DamagedStamps;
 use crate::core::document::content::{OpenObject, Reverse};
 use crate::core::document::fields::DataOfDocument;
 use crate::core::document::merge;
@@ -102,12 +101,6 @@ impl<'a> Content<'a> {
             // Members are put over nothing but an open object, which later changes have given back by now.
             (UndoContent::Members(_), _) => debug_assert!(false, "there is no open object"),
         }
-    }
-}
-
-impl From<DamagedStamps> for NoDocument {
-    fn from(_: DamagedStamps) -> Self {
-        Self::Damaged
     }
 }
 

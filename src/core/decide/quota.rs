@@ -8,7 +8,7 @@ pub struct Usage {
     /// The number of documents that are not deleted.
     pub documents: u64,
     /// The bytes of all documents and of all entries that the log still has: data and clocks, as texts. Tombstones
-    /// count with their clocks, and resolutions with what is kept beside them.
+    /// count with their clocks, documents with their stamps, and resolutions with what is kept beside them.
     pub bytes: u64,
     /// The number of operations that ever took effect. Their ids are known for ever, so this only grows. Ids that came
     /// with an import are not counted.

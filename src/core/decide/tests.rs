@@ -2,6 +2,7 @@ mod based;
 mod orders;
 mod resolving;
 mod rights;
+mod stamps;
 
 use super::*;
 use crate::core::clock::VectorClock;
@@ -46,7 +47,8 @@ fn after(mut snapshot: Snapshot, batch: &Batch) -> Snapshot {
         let kept = batch.kept().find(|(index, _)| *index == write.operation_index && write.document.is_deleted());
         let kept = kept.map(|(_, kept)| kept.as_str().to_owned());
         let before = snapshot.stamps.remove(&write.key).and_then(|stored| stored.stamps);
-        let stamps = write.stamps.clone().or(before);
+        let stamps = write.stamps.clone().or(before).filter(|text| !text.is_empty());
+        snapshot.stamps_bytes.insert(write.key.clone(), stamps.as_ref().map_or(0, String::len));
         snapshot.stamps.insert(write.key.clone(), StoredStamps { stamps, kept });
     }
     snapshot.documents.extend(batch.documents.iter().map(|write| (write.key.clone(), write.document.clone())));

@@ -95,9 +95,15 @@ impl<'a> WorkingSet<'a> {
         let checked = if is_of_log { self.owners.check_pusher(push.claimant) } else { Err(Refused::OtherLog) };
         let decided = checked.and_then(|()| self.operations(push, &mut undo));
         let decision = decided.and_then(|outcomes| {
+            let stamps = self.count_stamps(&undo);
             self.check_quota(push, totals, operations)?;
             self.owners.check_quota(&push.quota, self.snapshot.owned_clients, owners)?;
             self.count_changed(&undo)?;
+            for (key, bytes) in stamps {
+                if let Some(working) = self.documents.get_mut(key) {
+                    working.counted_stamps_bytes = bytes;
+                }
+            }
             Ok(outcomes)
         });
         if decision.is_err() {
@@ -267,7 +273,8 @@ impl<'a> WorkingSet<'a> {
     ) -> Result<Outcome, NoDocument> {
         let view = push.view;
         let before = self.snapshot.documents.get(&operation.key);
-        let working = self.documents.entry(&operation.key).or_insert_with(|| Working::of(before));
+        let stamps_bytes = self.snapshot.stamps_bytes.get(&operation.key).copied().unwrap_or_default();
+        let working = self.documents.entry(&operation.key).or_insert_with(|| Working::of(before, stamps_bytes));
 
         let revives = working.now.rev > Rev::NONE && working.content.is_nothing();
         let logged = match (&step.resolution, &operation.change) {
@@ -395,6 +402,19 @@ impl<'a> WorkingSet<'a> {
         working.document()
     }
 
+    /// Adds the stamps of the documents that a push has changed to the totals. Returns the bytes of each.
+    fn count_stamps(&mut self, undo: &[Undo<'a>]) -> Vec<(&'a DocumentKey, usize)> {
+        let keys: HashSet<&'a DocumentKey> = undo.iter().map(|undo| undo.key).collect();
+        let bytes_of = |key: &'a DocumentKey| {
+            let working = self.documents.get(key)?;
+            let bytes = working.stamps().map_or(0, |text| text.len());
+            Some((key, bytes, signed(bytes) - signed(working.counted_stamps_bytes)))
+        };
+        let counted: Vec<_> = keys.into_iter().filter_map(bytes_of).collect();
+        self.totals.bytes += counted.iter().map(|(_, _, more)| more).sum::<i64>();
+        counted.into_iter().map(|(key, bytes, _)| (key, bytes)).collect()
+    }
+
     /// Counts the bytes of the documents that a push has changed; too many refuse it.
     fn count_changed(&mut self, undo: &[Undo<'a>]) -> Result<(), Refused> {
         let mut bytes = 0;
@@ -450,7 +470,7 @@ impl<'a> WorkingSet<'a> {
         for (key, mut working) in self.documents {
             let Some((_, operation_index)) = working.last() else { continue };
             let Some(document) = working.document() else { continue };
-            let stamps = working.stamps(&document);
+            let stamps = working.stamps();
             let seen_rev = working.before.map(|before| before.rev);
             let labels_before = working.before.map(|before| &before.former_labels);
             let changes_labels = match labels_before {

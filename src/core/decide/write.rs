@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::base::Bases;
 use crate::core::document::Document;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, DocumentKey, OperationId};
@@ -79,15 +80,33 @@ impl Write {
             return Err(Written::ClockFull);
         }
         let (change, key) = (self.change.clone(), self.key.clone());
-        Ok(Operation {
-            id,
-            change,
-            key,
-            timestamp: now_ms.clamp(UnixMs::new(1), UnixMs::new(INTEGER_MAX)),
-            client_id,
-            clock,
-        })
+        Ok(Operation { id, change, key, timestamp: timestamp(now_ms), client_id, clock })
     }
+}
+
+/// The delete of a document that an operator erases. `None` if there is no document that is not deleted.
+///
+/// It is that of [`Write::delete`], unless the clock of the document has no room for the server. Then the operation has
+/// this clock and names the revision of the document. The decision raises an entry for which every clock has a place.
+pub(crate) fn erasure(key: &DocumentKey, current: Option<&Document>, author: Author) -> Option<(Operation, Bases)> {
+    let current = current.filter(|document| !document.is_deleted())?;
+    let Author { client_id, id, now_ms, .. } = author.clone();
+    let made = Write::delete(key.clone()).operation(Some(current), author);
+    let bases = Bases { revisions: vec![made.is_err().then_some(current.rev)], places: Vec::new() };
+    let operation = made.unwrap_or_else(|_| Operation {
+        id,
+        change: Change::Delete,
+        key: key.clone(),
+        timestamp: timestamp(now_ms),
+        client_id,
+        clock: current.clock.clone(),
+    });
+    Some((operation, bases))
+}
+
+/// The time of an operation of the server.
+fn timestamp(now_ms: UnixMs) -> UnixMs {
+    now_ms.clamp(UnixMs::new(1), UnixMs::new(INTEGER_MAX))
 }
 
 /// The author of an operation of the server.

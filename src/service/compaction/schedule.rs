@@ -33,7 +33,7 @@ impl CompactionSchedule {
 
 /// The tenant of the mark. It has no documents and no log, so it is never listed among the tenants.
 fn tenant() -> TenantId {
-    TenantId::literal("syncflow-server")
+    TenantId::server()
 }
 
 /// The server's turn, as long as it has it.

@@ -6,13 +6,12 @@ use crate::core::access::View;
 use crate::core::cursor::Cursor;
 use crate::core::decide::are_stamps;
 use crate::core::feed::Feed;
-use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
+use crate::core::names::{ClientId, OperationId, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::LogEntry;
-use crate::limits::protocol::PUSH_LOADED_MAX_BYTES;
 use crate::limits::service::{LIST_MAX_ENTRIES, TRANSFER_MAX_DOCUMENTS};
 use crate::service::error::ServiceError;
-use crate::store::{Changes, ChangesRequest, ClientRow, ErrorKind, LoadRequest, StoreError};
+use crate::store::{Changes, ChangesRequest, ClientRow, ErrorKind, StoreError};
 
 /// An export in progress, which gives its lines in small parts.
 ///
@@ -119,31 +118,14 @@ impl Export {
     /// is given as it is now, since no later page may have it. If one has, an import passes over it there.
     async fn states(&self, entries: &[LogEntry]) -> Result<Vec<Line>, ServiceError> {
         let mut lines = Vec::with_capacity(entries.len());
-        let mut parts = vec![entries];
-        while let Some(part) = parts.pop() {
-            let keys: Vec<DocumentKey> = part.iter().map(|entry| entry.key.clone()).collect();
-            let request = LoadRequest {
-                keys,
-                max_bytes: PUSH_LOADED_MAX_BYTES,
-                with_labels: true,
-                with_stamps: true,
-                ..LoadRequest::default()
-            };
-            let mut loaded = self.operator.service.store.load(&self.tenant, request).await?;
-            if loaded.is_cut && part.len() > 1 {
-                let (first, second) = part.split_at(part.len() / 2);
-                parts.extend([second, first]);
-                continue;
-            }
-            for entry in part {
-                let stamps = loaded.stamps.remove(&entry.key).and_then(|stored| stored.stamps);
-                if let Some(document) = loaded.documents.remove(&entry.key) {
-                    // Stamps of an earlier state say nothing any more.
-                    let stamps = stamps.filter(|stamps| are_stamps(stamps, document.rev));
-                    lines.push(Line::Document(entry.key.clone(), Box::new(DocumentLine { document, stamps })));
-                }
-            }
-        }
+        self.operator
+            .load_page(&self.tenant, entries, |entry, document, stored| {
+                // Stamps of an earlier state say nothing any more.
+                let stamps = stored.stamps.clone().filter(|stamps| are_stamps(stamps, document.rev));
+                let line = DocumentLine { document: document.clone(), stamps };
+                lines.push(Line::Document(entry.key.clone(), Box::new(line)));
+            })
+            .await?;
         Ok(lines)
     }
 

@@ -228,6 +228,7 @@ impl Import {
             keys: part.keys().cloned().collect(),
             max_bytes: PUSH_LOADED_MAX_BYTES,
             with_labels: true,
+            with_stamps: true,
             ..LoadRequest::default()
         };
         for attempt in 0..IMPORT_MAX_ATTEMPTS {
@@ -333,14 +334,14 @@ fn decide(
         operation_index: 0,
         changes_labels: existing.and_then(|existing| existing.former_labels.to_stored())
             != document.former_labels.to_stored(),
-        stamps: line.stamps.clone(),
+        stamps: line.stamps.clone().or_else(|| snapshot.stamps_bytes.get(key).map(|_| String::new())),
         document,
     }))
 }
 
 /// Adds a document to a batch, with an entry of the log that results in it.
 fn add(batch: &mut Batch, write: DocumentWrite, snapshot: &Snapshot) {
-    let DocumentWrite { key, document, .. } = &write;
+    let DocumentWrite { key, document, stamps, .. } = &write;
     let operation = Operation {
         id: document.operation_id.clone(),
         change: Change::to_state(document.data.clone()),
@@ -354,6 +355,8 @@ fn add(batch: &mut Batch, write: DocumentWrite, snapshot: &Snapshot) {
     let was_live = before.is_some_and(|before| !before.is_deleted());
     batch.live_documents_delta += i64::from(!document.is_deleted()) - i64::from(was_live);
     batch.bytes_delta += bytes(operation.kept_bytes() + document.bytes()) - before.map_or(0, |it| bytes(it.bytes()));
+    let (stamps, stamps_before) = (stamps.as_ref().map_or(0, String::len), snapshot.stamps_bytes.get(key));
+    batch.bytes_delta += bytes(stamps) - stamps_before.map_or(0, |before| bytes(*before));
     let operation_index = batch.operations.len();
     if is_reserved(&operation.id) {
         batch.resolutions.push(Resolution { operation_index, pushed_id: pushed(&operation.id), kept: None });

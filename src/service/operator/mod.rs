@@ -9,6 +9,7 @@ mod express;
 mod history;
 mod import;
 mod line;
+mod states;
 mod tenants;
 mod verify;
 

@@ -40,10 +40,10 @@ fn keys_of(tenant: &TenantId) -> Document {
     doc! { "_id": { "$gt": format!("{tenant}\0"), "$lt": format!("{tenant}\u{1}") }, "tenant": tenant.as_str() }
 }
 
-/// The bytes of the data, the clock and what is kept beside a row, for a projection.
+/// The bytes of the data, the clock, and the stamps or what else is kept beside a row, for a projection.
 fn bytes_of_row() -> Document {
     let length = |field: &str| doc! { "$strLenBytes": { "$ifNull": [field, ""] } };
-    doc! { "$add": [length("$data"), length("$clock"), length("$kept")] }
+    doc! { "$add": [length("$data"), length("$clock"), length("$kept"), length("$stamps")] }
 }
 
 /// See [`crate::store::Store::operation_ids`].
@@ -238,7 +238,8 @@ impl Work for Scrubbing<'_> {
     type Outcome = bool;
 
     async fn run(&self, collections: &Collections, session: &mut ClientSession) -> Result<Verdict<bool>, Failure> {
-        let fewer = doc! { "$inc": { "bytes": -self.bytes } };
+        // A step of a compaction that has summed up the entries before must not count these bytes again.
+        let fewer = doc! { "$inc": { "bytes": -self.bytes, "scrubs": 1_i64 } };
         let head = collections.heads.update_one(head_of(self.tenant), fewer).session(&mut *session);
         collections.in_time(head).await?;
         let mut modified = 0;

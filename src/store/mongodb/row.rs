@@ -147,7 +147,7 @@ pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: P
     if let Some(labels) = document.former_labels.to_stored() {
         row.insert("formerLabels", labels);
     }
-    if let Some(stamps) = &write.stamps {
+    if let Some(stamps) = write.stamps.as_ref().filter(|text| !text.is_empty()) {
         row.insert("stamps", stamps.as_str());
     }
     row
@@ -189,6 +189,11 @@ impl<'a> Row<'a> {
             None => Ok(None),
             Some(_) => Err(damaged(name, "not a text")),
         }
+    }
+
+    /// The bytes of a text that may be missing or damaged.
+    pub(super) fn length(self, name: &str) -> Result<usize, Failure> {
+        Ok(if let Some(RawBsonRef::String(text)) = self.field(name)? { text.len() } else { 0 })
     }
 
     pub(super) fn text(self, name: &str) -> Result<&'a str, Failure> {

@@ -7,7 +7,7 @@ pub(super) mod writers;
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
-use mongodb::bson::{Document as Bson, doc};
+use mongodb::bson::{Bson as Value, Document as Bson, doc};
 use mongodb::options::WriteConcern;
 
 use self::transaction::{Verdict, Work};
@@ -251,11 +251,13 @@ struct Part {
     new_horizon: Seq,
     /// The bytes of their data and clocks.
     bytes: u64,
+    /// How often entries of the log were overwritten before.
+    scrubs: Option<u64>,
     is_last: bool,
 }
 
-/// Finds the entries that a step may remove. Entries do not change before they are removed, so this needs no
-/// transaction.
+/// Finds the entries that a step may remove. Entries change before they are removed only if a document is erased, which
+/// the head counts. So this needs no transaction.
 async fn find_old_entries(
     collections: &Collections,
     tenant: &TenantId,
@@ -264,6 +266,7 @@ async fn find_old_entries(
     let filter = doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() };
     let Some(head) = collections.in_time(collections.heads.find_one(filter)).await? else { return Ok(None) };
     let horizon: Seq = Row(&head).integer("horizon")?;
+    let scrubs = Row(&head).optional_integer("scrubs")?;
     let find = collections.operations.find(entries_after(tenant, horizon)).sort(doc! { "_id": 1 });
     let length = |field: &str| doc! { "$strLenBytes": { "$ifNull": [field, ""] } };
     let bytes = doc! { "$add": [length("$data"), length("$clock"), length("$kept")] };
@@ -271,7 +274,7 @@ async fn find_old_entries(
     let find = find.projection(fields).limit(signed(step.max_entries as u64 + 1));
     let mut found = collections.in_time(find).await?;
     // The time of reception never runs backwards in the log, so the old entries are those up to a certain number.
-    let mut part = Part { horizon, new_horizon: horizon, bytes: 0, is_last: true };
+    let mut part = Part { horizon, new_horizon: horizon, bytes: 0, scrubs, is_last: true };
     let mut entries = 0;
     while collections.in_time(found.advance()).await? {
         let row = Row(found.current());
@@ -298,12 +301,14 @@ struct Compacting<'a> {
 
 #[async_trait]
 impl Work for Compacting<'_> {
-    /// Whether the horizon was still where the step begins.
+    /// Whether the horizon was still where the step begins, and no entry was overwritten meanwhile.
     type Outcome = bool;
 
     async fn run(&self, collections: &Collections, session: &mut ClientSession) -> Result<Verdict<bool>, Failure> {
-        let Part { horizon, new_horizon, bytes, .. } = self.part;
-        let guard = doc! { "_id": self.tenant.as_str(), "tenant": self.tenant.as_str(), "horizon": signed(horizon) };
+        let Part { horizon, new_horizon, bytes, scrubs, .. } = self.part;
+        let scrubs: Value = scrubs.map_or_else(|| doc! { "$exists": false }.into(), |scrubs| signed(scrubs).into());
+        let tenant = self.tenant.as_str();
+        let guard = doc! { "_id": tenant, "tenant": tenant, "horizon": signed(horizon), "scrubs": scrubs };
         let move_on = doc! { "$set": { "horizon": signed(new_horizon) }, "$inc": { "bytes": -signed(bytes) } };
         let moved = collections.in_time(collections.heads.update_one(guard, move_on).session(&mut *session)).await?;
         if moved.matched_count == 0 {

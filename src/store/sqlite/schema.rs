@@ -11,7 +11,7 @@ use super::file::{self, PathError};
 use crate::limits::store::sqlite::{WAL_KEPT_MAX_BYTES, WAL_MAX_ATTEMPTS};
 
 /// The steps from an empty file to the current schema. The file's `user_version` is the number of completed steps.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0001_schema.sql"),
     include_str!("migrations/0002_live_documents.sql"),
     include_str!("migrations/0003_usage.sql"),
@@ -19,6 +19,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0005_owners.sql"),
     include_str!("migrations/0006_rules.sql"),
     include_str!("migrations/0007_resolutions.sql"),
+    include_str!("migrations/0008_stamps.sql"),
 ];
 
 /// The mark of our files among all SQLite databases ("sync" in ASCII).
@@ -155,24 +156,25 @@ pub(super) fn enter_wal_mode(connection: &Connection) -> Result<(), OpenError> {
 /// Refuses a database that is not one of ours, or that a later version has written.
 pub(super) fn refuse_others(connection: &mut Connection) -> Result<(), OpenError> {
     refuse_foreign(connection)?;
+    steps_taken(connection).map(drop)
+}
+
+/// How many steps a file has seen, which are not more than there are.
+fn steps_taken(connection: &Connection) -> Result<usize, OpenError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = MIGRATIONS.len();
-    if usize::try_from(found).is_ok_and(|found| found <= known) {
-        Ok(())
-    } else {
-        Err(OpenError::TooNew { found, known })
-    }
+    let taken = usize::try_from(found).ok().filter(|taken| *taken <= known);
+    taken.ok_or(OpenError::TooNew { found, known })
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = MIGRATIONS.len();
-    let taken = usize::try_from(found).ok().filter(|taken| *taken <= known);
-    let Some(taken) = taken else { return Err(OpenError::TooNew { found, known }) };
-    if taken == known {
+    // A command beside a busy server does not wait for its locks if there is nothing to do.
+    if steps_taken(connection)? == known {
         return Ok(());
     }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let taken = steps_taken(&transaction)?;
     for migration in &MIGRATIONS[taken..] {
         transaction.execute_batch(migration)?;
     }

@@ -162,7 +162,7 @@ fn write_documents(
             document.data.as_ref().map(Object::as_str),
             document.former_labels.to_stored(),
             seen_rev.map(signed),
-            stamps.as_deref(),
+            stamps.as_deref().filter(|text| !text.is_empty()),
         ])?;
         if written == 0 {
             return Ok(false);

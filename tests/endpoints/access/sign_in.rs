@@ -55,6 +55,22 @@ fn error_of(answer: &Answer) -> (u16, String) {
 }
 
 #[tokio::test]
+async fn no_token_reaches_a_tenant_of_the_server() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Local::start(directory.path(), &[&[("ADAPTER", "memory")], &WITH_SECRET[..]].concat()).await;
+    for tenant in ["syncflow-server", "syncflow-server:quarantine:shop", "syncflow-server:more"] {
+        let authorization = bearer(&token_for(60, &json!(tenant), Some("admin")));
+        let answer = stats(&server.api, &[("authorization", &authorization)]).await;
+        assert_eq!(error_of(&answer).0, 403, "{tenant}");
+        let pull = json!({"since": 0, "clientId": "syncflow-server"}).to_string();
+        let answer = server.api.send(Method::POST, "/changes", &[("authorization", &authorization)], pull).await;
+        assert_eq!(error_of(&answer).0, 403, "{tenant}");
+    }
+    let authorization = bearer(&token_for(60, &json!("syncflow-servers"), Some("admin")));
+    assert_eq!(stats(&server.api, &[("authorization", &authorization)]).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_server_with_a_secret_takes_its_tokens_and_nothing_else() {
     let mut settings = vec![("ADAPTER", "memory")];
     settings.extend(WITH_SECRET);

@@ -13,7 +13,7 @@ use crate::core::access::rules::{CollectionRules, Holder, LabelSource, Rules};
 use crate::core::access::{Claims, Principal, Role};
 use crate::core::clock::{Relation, VectorClock};
 use crate::core::cursor::Cursor;
-use crate::core::decide::{Outcome, Refused};
+use crate::core::decide::{Outcome, Refused, StoredStamps};
 use crate::core::document::Document;
 use crate::core::json::Object;
 use crate::core::names::{ClientId, OperationId, Subject, TenantId};
@@ -208,10 +208,11 @@ pub async fn what_was_lost_is_kept_with_the_resolution_until_compaction(world: &
     assert!(log_bytes > 2 * operation.to_string().len() as u64, "it counts among the bytes of the tenant");
     world.compact(0).await;
     assert!(resolutions(&world).await.is_empty());
-    let request = LoadRequest { keys: vec![key("doc")], ..LoadRequest::default() };
+    let request = LoadRequest { keys: vec![key("doc")], with_stamps: true, ..LoadRequest::default() };
     let snapshot = world.store.load(&world.tenant, request).await.expect("the store loads");
     let of_documents: usize = snapshot.documents.values().map(Document::bytes).sum();
-    assert_eq!(world.usage().await.bytes, of_documents as u64, "the log has nothing left");
+    let of_stamps: usize = snapshot.stamps.values().map(StoredStamps::bytes).sum();
+    assert_eq!(world.usage().await.bytes, (of_documents + of_stamps) as u64, "the log has nothing left");
 }
 
 /// Law 11: a principal that may not see every document is never told of losers.
@@ -335,7 +336,7 @@ pub async fn a_load_counts_the_stamps_of_documents(world: &World) {
     };
     let snapshot = load(true, usize::MAX >> 1).await;
     let documents: usize = snapshot.documents.values().map(Document::bytes).sum();
-    let stamps: usize = snapshot.stamps.values().map(crate::core::decide::StoredStamps::bytes).sum();
+    let stamps: usize = snapshot.stamps.values().map(StoredStamps::bytes).sum();
     assert!(stamps > 0 && load(false, documents).await.stamps.is_empty());
     assert!(load(true, documents + stamps - 1).await.is_cut);
     assert!(!load(true, documents + stamps).await.is_cut && !load(false, documents).await.is_cut);

@@ -52,6 +52,11 @@ pub(crate) fn gone_of(text: &str) -> Result<Option<Gone>, DamagedStamps> {
     Ok(Some(Gone { data, stamps }))
 }
 
+/// Whether a text is not damaged that was kept beside the last operation of a tombstone.
+pub(crate) fn is_kept(text: &str) -> bool {
+    gone_of(text).is_ok() && resolution_of(text).is_ok()
+}
+
 /// The record of the resolution of an operation with this id. It has the outcome, the relation of the clocks, and the
 /// id and author of the winner. If a part of the operation is lost, it has the operation too.
 pub(crate) fn written_record(

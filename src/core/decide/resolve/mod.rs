@@ -9,8 +9,8 @@ pub(super) mod stamps;
 
 pub(super) use self::id::hashed_resolution_id;
 pub use self::id::{RESERVED_IDS, is_reserved, pushed_id, resolution_id, tells_pushed_id};
-pub(crate) use self::kept::resolution_of;
-pub(crate) use self::stamps::are_stamps;
+pub(crate) use self::kept::{is_kept, resolution_of};
+pub(crate) use self::stamps::{are_stamps, may_be_stamps};
 
 use self::kept::Gone;
 use self::merge::Merged;

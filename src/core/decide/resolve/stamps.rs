@@ -172,6 +172,12 @@ pub(crate) fn are_stamps(text: &str, rev: Rev) -> bool {
     stamps.is_ok_and(|stamps| stamps.is_some_and(are_few))
 }
 
+/// Whether a text is not damaged: it has the stamps of a document with this revision, or of an earlier one.
+pub(crate) fn may_be_stamps(text: &str, rev: Rev) -> bool {
+    let is_earlier = |stored: Stored| stored.rev < rev.get();
+    are_stamps(text, rev) || serde_json::from_str(text).is_ok_and(is_earlier)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +202,9 @@ mod tests {
             assert_eq!(Stamps::from_stored(damaged, Rev::new(7)), Err(DamagedStamps), "{damaged}");
         }
         assert_eq!(stamps.latest(), &stamp("c", 3));
+        assert!(may_be_stamps(&text, Rev::new(7)) && may_be_stamps(&text, Rev::new(8)), "of an earlier revision");
+        assert!(!may_be_stamps(&text, Rev::new(6)), "of a later revision");
+        assert!(!may_be_stamps(r#"{"rev":7,"stamps":[]}"#, Rev::new(7)) && !may_be_stamps("", Rev::new(7)));
     }
 
     #[test]

@@ -15,18 +15,25 @@ use crate::limits::protocol::{CLOCK_MAX_ENTRIES, NAME_MAX_BYTES, STAMP_AHEAD_MAX
 /// A document that operations change one after the other.
 #[derive(Clone)]
 pub(super) struct History {
-    policies: Policies,
+    pub(super) policies: Policies,
     pub(super) snapshot: Snapshot,
     /// The log.
     pub(super) log: Vec<Operation>,
+    /// The bytes that are kept beside the log.
+    pub(super) kept_bytes: usize,
 }
 
 impl History {
     pub(super) fn new(policy: ConflictPolicy, deletes: Deletes) -> Self {
-        Self { policies: Policies::for_all(policy, deletes), snapshot: Snapshot::default(), log: Vec::new() }
+        Self {
+            policies: Policies::for_all(policy, deletes),
+            snapshot: Snapshot::default(),
+            log: Vec::new(),
+            kept_bytes: 0,
+        }
     }
 
-    fn batch(&self, operations: &[Operation]) -> (Decision, Batch) {
+    pub(super) fn batch(&self, operations: &[Operation]) -> (Decision, Batch) {
         let push = Push { policies: &self.policies, ..Push::from(operations) };
         let (mut decisions, batch) = decide(&[push], &self.snapshot, UnixMs::new(1_000));
         (decisions.remove(0), batch)
@@ -35,6 +42,7 @@ impl History {
     pub(super) fn push(&mut self, operations: &[Operation]) -> Vec<Outcome> {
         let (decision, batch) = self.batch(operations);
         self.log.extend(batch.operations.iter().cloned());
+        self.kept_bytes += batch.kept().map(|(_, kept)| kept.as_str().len()).sum::<usize>();
         self.snapshot = after(std::mem::take(&mut self.snapshot), &batch);
         decision.expect("the push is decided")
     }
@@ -43,12 +51,12 @@ impl History {
         &self.snapshot.documents[&key("d")]
     }
 
-    fn data(&self) -> Option<&str> {
+    pub(super) fn data(&self) -> Option<&str> {
         self.document().data.as_ref().map(Object::as_str)
     }
 }
 
-fn made(id: &str, kind: OperationKind, data: &str, at: u64, entries: &[(&str, u64)]) -> Operation {
+pub(super) fn made(id: &str, kind: OperationKind, data: &str, at: u64, entries: &[(&str, u64)]) -> Operation {
     Operation { timestamp: UnixMs::new(at), ..operation(id, kind, "d", data, entries) }
 }
 
@@ -57,9 +65,9 @@ fn resolved(outcome: &Outcome) -> (&str, &str, Option<&str>) {
     (resolved.operation_id.as_str(), resolved.survival.as_str(), resolved.lost.as_ref().map(Object::as_str))
 }
 
-const INSERT: OperationKind = OperationKind::Insert;
-const UPDATE: OperationKind = OperationKind::Update;
-const DELETE: OperationKind = OperationKind::Delete;
+pub(super) const INSERT: OperationKind = OperationKind::Insert;
+pub(super) const UPDATE: OperationKind = OperationKind::Update;
+pub(super) const DELETE: OperationKind = OperationKind::Delete;
 
 /// The outcome of an operation on a document, for each policy, kind of the last write and of the operation, and
 /// relation of both.
@@ -367,7 +375,8 @@ fn a_loser_is_kept_with_its_resolution() {
     assert_eq!((index, found.as_str()), (0, expected));
     let (of_log, of_kept) = (batch.operations[0].kept_bytes(), kept.as_str().len());
     let clock_bytes = r#"{"a":1,"b":1}"#.len() - r#"{"a":1}"#.len();
-    assert_eq!(batch.bytes_delta, i64::try_from(of_log + of_kept + clock_bytes).unwrap());
+    let of_stamps = batch.documents[0].stamps.as_ref().unwrap().len();
+    assert_eq!(batch.bytes_delta, i64::try_from(of_log + of_kept + clock_bytes + of_stamps).unwrap());
 }
 
 #[test]

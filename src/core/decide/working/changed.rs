@@ -36,6 +36,10 @@ pub(super) struct Working<'a> {
     pub(super) content: Content<'a>,
     /// The last push that changed it for good, and how many bytes it had then.
     pub(super) counted: Option<(usize, usize)>,
+    /// The bytes of the stamps that the store keeps with it.
+    stored_stamps_bytes: usize,
+    /// The bytes of its stamps that are in the totals.
+    pub(super) counted_stamps_bytes: usize,
 }
 
 /// The part of a document that an operation replaces as a whole.
@@ -122,7 +126,8 @@ pub(super) struct Undo<'a> {
 }
 
 impl<'a> Working<'a> {
-    pub(super) fn of(before: Option<&'a Document>) -> Self {
+    /// A document as the store has it, with the bytes of the stamps that are kept with it.
+    pub(super) fn of(before: Option<&'a Document>, stored_stamps_bytes: usize) -> Self {
         let data = before.and_then(|document| document.data.as_ref());
         Self {
             before,
@@ -135,6 +140,8 @@ impl<'a> Working<'a> {
             },
             content: data.map_or(Content::Nothing, Content::Text),
             counted: None,
+            stored_stamps_bytes,
+            counted_stamps_bytes: stored_stamps_bytes,
         }
     }
 
@@ -188,13 +195,15 @@ impl<'a> Working<'a> {
         })
     }
 
-    /// The text of the stamps, if they do not follow from the document.
-    pub(super) fn stamps(&self, document: &Document) -> Option<String> {
-        let stamps = &self.now.memory.as_ref()?.stamps;
-        let Document { client_id, clock, timestamp, operation_id, .. } = document;
-        let mark = mark_of((client_id, clock, *timestamp, operation_id));
-        let follows = Stamps::of_last(mark, document.is_deleted(), document.rev);
-        (*stamps != follows).then(|| stamps.to_stored(document.rev))
+    /// The text of the stamps, if they do not follow from the last operation. It is empty if they do, and the store has
+    /// others.
+    pub(super) fn stamps(&self) -> Option<String> {
+        let (last, _) = self.last()?;
+        let mark = mark_of((&last.client_id, &self.now.clock, last.timestamp, &last.id));
+        let follows = Stamps::of_last(mark, self.content.is_nothing(), self.now.rev);
+        let stamps = self.now.memory.as_ref().map(|memory| &memory.stamps).filter(|stamps| **stamps != follows);
+        let text = stamps.map(|stamps| stamps.to_stored(self.now.rev));
+        text.or_else(|| (self.stored_stamps_bytes > 0).then(String::new))
     }
 }
 

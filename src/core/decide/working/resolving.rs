@@ -42,7 +42,7 @@ impl<'a> WorkingSet<'a> {
         push: Push<'a>,
         policy: (ConflictPolicy, Deletes),
     ) -> Result<Option<Step>, NoDocument> {
-        let Some(found) = self.found(&operation.key)? else {
+        let Some(found) = self.found(&operation.key) else {
             return Ok(Some(self.first(operation, based, policy.0)?));
         };
         let writer = self.writer(operation, based, (&found.clock, found.rev), push.is_strict);
@@ -114,7 +114,7 @@ impl<'a> WorkingSet<'a> {
         base: Option<Rev>,
         is_strict: bool,
     ) -> bool {
-        let Ok(Some(found)) = self.found(&operation.key) else { return false };
+        let Some(found) = self.found(&operation.key) else { return false };
         match base {
             Some(base) => base != found.rev,
             None => {
@@ -146,7 +146,11 @@ impl<'a> WorkingSet<'a> {
     }
 
     /// The document as it is now, or `None` if it was never written.
-    fn found(&mut self, key: &DocumentKey) -> Result<Option<Found>, NoDocument> {
+    ///
+    /// **Law.** *Stored texts that are damaged say nothing.* Without stamps, the document is as after a write under the
+    /// policy [`Reject`](ConflictPolicy::Reject). Without the text of its deleted data, a tombstone is as after a
+    /// compaction. The policies are made for both states, so clients converge. A verification reports the damage.
+    fn found(&mut self, key: &DocumentKey) -> Option<Found> {
         let latest_ms = self.now_ms.plus_ms(STAMP_AHEAD_MAX_MS);
         let implied = |client_id: &ClientId, clock: &VectorClock, timestamp: UnixMs, id, is_deleted, rev| {
             Stamps::of_last(mark_of((client_id, clock, timestamp.min(latest_ms), id)), is_deleted, rev)
@@ -155,7 +159,7 @@ impl<'a> WorkingSet<'a> {
             && working.now.last.is_some()
         {
             let data = working.content.text();
-            let Some((last, _)) = working.last() else { return Ok(None) };
+            let (last, _) = working.last()?;
             let Operation { client_id, timestamp, id, .. } = last;
             let clock = &working.now.clock;
             let (memory, is_deleted) = (working.now.memory.as_ref(), data.is_none());
@@ -168,11 +172,11 @@ impl<'a> WorkingSet<'a> {
                 gone: memory.and_then(|memory| memory.gone.clone()),
             };
             let (clock, client_id) = (clock.clone(), client_id.clone());
-            return Ok(Some(Found { present, rev: working.now.rev, clock, timestamp: *timestamp, client_id }));
+            return Some(Found { present, rev: working.now.rev, clock, timestamp: *timestamp, client_id });
         }
-        let Some(document) = self.snapshot.documents.get(key) else { return Ok(None) };
+        let document = self.snapshot.documents.get(key)?;
         let StoredStamps { stamps, kept } = self.snapshot.stamps.get(key).cloned().unwrap_or_default();
-        let stamps = stamps.map(|text| Stamps::from_stored(&text, document.rev)).transpose()?.flatten();
+        let stamps = stamps.and_then(|text| Stamps::from_stored(&text, document.rev).ok().flatten());
         let kept = kept.filter(|_| document.is_deleted());
         let present = Present {
             data: document.data.clone(),
@@ -180,10 +184,10 @@ impl<'a> WorkingSet<'a> {
                 let Document { client_id, clock, timestamp, operation_id, rev, .. } = document;
                 implied(client_id, clock, *timestamp, operation_id, document.is_deleted(), *rev)
             }),
-            gone: kept.map(|text| gone_of(&text)).transpose()?.flatten(),
+            gone: kept.and_then(|text| gone_of(&text).ok().flatten()),
         };
         let (clock, client_id) = (document.clock.clone(), document.client_id.clone());
-        Ok(Some(Found { present, rev: document.rev, clock, timestamp: document.timestamp, client_id }))
+        Some(Found { present, rev: document.rev, clock, timestamp: document.timestamp, client_id })
     }
 }
 

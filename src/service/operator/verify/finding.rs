@@ -20,6 +20,8 @@ pub enum Fault {
     MissingDocument,
     /// A document is not what the log says.
     WrongDocument,
+    /// The texts are damaged that are kept with a document for resolutions.
+    Stamps,
     /// A counter of the head is wrong.
     Counter,
 }
@@ -35,6 +37,7 @@ impl Fault {
             Self::Order => "order",
             Self::MissingDocument => "missing-document",
             Self::WrongDocument => "wrong-document",
+            Self::Stamps => "stamps",
             Self::Counter => "counter",
         }
     }

@@ -10,6 +10,8 @@ mod scan;
 use super::Operator;
 use crate::core::access::View;
 use crate::core::cursor::{Cursor, Head};
+use crate::core::decide::{StoredStamps, is_kept, may_be_stamps};
+use crate::core::document::Document;
 use crate::core::feed::Feed;
 use crate::core::names::TenantId;
 use crate::core::numbers::Seq;
@@ -151,6 +153,9 @@ impl Operator {
             let Changes::Page { page, .. } = store.changes(tenant, request).await? else {
                 return Ok(PartPass::Moved);
             };
+            if scan.lists_faults {
+                sums.bytes += self.check_stamps(tenant, &page.entries, findings).await?;
+            }
             for document in &page.entries {
                 let data_bytes = document.data().map_or(0, |data| data.as_str().len());
                 sums.documents += 1;
@@ -180,6 +185,34 @@ impl Operator {
         }
         Ok(PartPass::Done(sums))
     }
+}
+
+impl Operator {
+    /// Checks what is kept for resolutions with the documents of a page. Returns the bytes of their stamps.
+    async fn check_stamps(
+        &self,
+        tenant: &TenantId,
+        entries: &[LogEntry],
+        findings: &mut Findings,
+    ) -> Result<u64, ServiceError> {
+        let mut bytes = 0;
+        self.load_page(tenant, entries, |entry, document, stored| {
+            bytes += stored.stamps.as_ref().map_or(0, String::len) as u64;
+            for damage in damages(document, stored) {
+                findings.add(Fault::Stamps, format!("{}: {damage}", named(entry)));
+            }
+        })
+        .await?;
+        Ok(bytes)
+    }
+}
+
+/// The damages of what is kept for resolutions with a document.
+fn damages(document: &Document, StoredStamps { stamps, kept }: &StoredStamps) -> impl Iterator<Item = &'static str> {
+    let are_damaged = stamps.as_ref().is_some_and(|stamps| !may_be_stamps(stamps, document.rev));
+    let is_damaged = document.is_deleted() && kept.as_ref().is_some_and(|kept| !is_kept(kept));
+    let stamps = are_damaged.then_some("the text about the writers of its parts is damaged");
+    stamps.into_iter().chain(is_damaged.then_some("the text with its deleted data is damaged"))
 }
 
 /// The result of one pass over all documents.

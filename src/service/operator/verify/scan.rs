@@ -23,9 +23,10 @@ pub(super) struct Scan {
     pub(super) fold: Fold,
     /// The fingerprint there. `None` if it is unknown because of a fault.
     fingerprint: Option<Fingerprint>,
+    /// When that entry was received.
     received_at_ms: UnixMs,
-    /// Whether faults of the log are listed. One pass of several lists them.
-    lists_faults: bool,
+    /// Whether faults of the log and of stamps are listed. One pass of several lists them.
+    pub(super) lists_faults: bool,
 }
 
 /// The result of an advance of a scan.
@@ -77,6 +78,9 @@ impl Scan {
             let what = format!("sequence number {}: the head says that the log ends before", entry.entry.seq);
             self.found(findings, Fault::Counter, what);
         }
+        if entries.first().is_some_and(|first| first.received_at_ms < self.received_at_ms) {
+            self.read_time_again(store, tenant).await?;
+        }
         for entry in &entries {
             self.check(entry, findings);
             self.fold_entry(entry, findings);
@@ -90,10 +94,25 @@ impl Scan {
         if self.fingerprint.is_some_and(|fingerprint| fingerprint != head.fingerprint) {
             self.found(findings, Fault::Fingerprint, "the head has another than the last entry".to_owned());
         }
+        if entries.is_empty() && self.received_at_ms > audit.counters.received_at_ms {
+            self.read_time_again(store, tenant).await?;
+        }
         if self.received_at_ms > audit.counters.received_at_ms {
             self.found(findings, Fault::Order, "the head has an earlier time of reception than an entry".to_owned());
         }
         Ok(Advanced::AtHead)
+    }
+
+    /// Reads the time of the last entry again, which was read at another moment than the entry behind it.
+    ///
+    /// A compaction may have mended both since, because they were received by a clock that ran ahead. It makes times
+    /// smaller, the oldest first. So the time as it is now is at most that of the entry behind it, unless one of them
+    /// is damaged. If a compaction has removed the entry, nothing can be said about its time.
+    async fn read_time_again(&mut self, store: &dyn Store, tenant: &TenantId) -> Result<()> {
+        let audit = store.audit(tenant, self.after.previous(), 1).await?;
+        let last = audit.entries.first().filter(|last| last.entry.seq == self.after);
+        self.received_at_ms = last.map_or(UnixMs::EPOCH, |last| last.received_at_ms);
+        Ok(())
     }
 
     fn found(&self, findings: &mut Findings, fault: Fault, what: String) {
@@ -128,7 +147,7 @@ impl Scan {
         }
         self.after = entry.entry.seq;
         self.fingerprint = Some(entry.fingerprint);
-        self.received_at_ms = self.received_at_ms.max(entry.received_at_ms);
+        self.received_at_ms = entry.received_at_ms;
         self.entries += 1;
         let data_bytes = entry.entry.data().map_or(0, |data| data.as_str().len());
         self.bytes += (data_bytes + entry.entry.clock.as_str().len()) as u64 + entry.kept_bytes;

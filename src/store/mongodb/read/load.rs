@@ -33,7 +33,7 @@ pub(crate) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
         try_join(owners(collections, tenant, request), fingerprints(collections, tenant, &request.places)),
     )
     .await?;
-    let Some((documents, stamps)) = documents else {
+    let Some(Loaded { documents, stamps, stamps_bytes }) = documents else {
         return Ok(Snapshot { is_cut: true, owners, fingerprints, usage, ..Snapshot::default() });
     };
     let mut known = HashSet::new();
@@ -46,10 +46,16 @@ pub(crate) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
             known.insert(OperationId::from_store(Row(found.current()).text("id")?));
         }
     }
-    Ok(Snapshot { known, documents, owners, fingerprints, usage, stamps, ..Snapshot::default() })
+    Ok(Snapshot { known, documents, owners, fingerprints, usage, stamps, stamps_bytes, ..Snapshot::default() })
 }
 
-type Documents = (HashMap<DocumentKey, Document>, HashMap<DocumentKey, StoredStamps>);
+/// The documents of a decision, with what is kept with them.
+#[derive(Default)]
+struct Loaded {
+    documents: HashMap<DocumentKey, Document>,
+    stamps: HashMap<DocumentKey, StoredStamps>,
+    stamps_bytes: HashMap<DocumentKey, usize>,
+}
 
 /// The documents of a decision, and what is kept with them if this was asked for. `None` if they have more bytes than
 /// were asked for.
@@ -57,8 +63,9 @@ async fn documents(
     collections: &Collections,
     tenant: &TenantId,
     request: &LoadRequest,
-) -> Result<Option<Documents>, Failure> {
-    let (mut documents, mut stamps, mut bytes) = (HashMap::new(), HashMap::new(), 0);
+) -> Result<Option<Loaded>, Failure> {
+    let (mut loaded, mut bytes) = (Loaded::default(), 0);
+    let Loaded { documents, stamps, stamps_bytes } = &mut loaded;
     let mut tombstones = Vec::new();
     for keys in request.keys.chunks(LIST_MAX_VALUES) {
         let keys: Vec<String> = keys.iter().map(|key| document_key(tenant, key)).collect();
@@ -70,6 +77,10 @@ async fn documents(
             let document = row.document()?;
             bytes += document.bytes();
             let key = row.key()?;
+            let length = row.length("stamps")?;
+            if length > 0 {
+                stamps_bytes.insert(key.clone(), length);
+            }
             if request.with_stamps {
                 if let Some(text) = row.optional_text("stamps")? {
                     bytes += text.len();
@@ -104,7 +115,7 @@ async fn documents(
             }
         }
     }
-    Ok(Some((documents, stamps)))
+    Ok(Some(loaded))
 }
 
 /// The owners of client ids of a decision.

@@ -181,9 +181,8 @@ const OWNERS: &str = "
     ORDER BY o.client_id LIMIT $3";
 
 const CLIENTS: &str = "
-    SELECT c.client_id, c.places, c.pulled_seq, c.seen_at_ms FROM {schema}.syncflow_clients AS c
-    WHERE c.tenant OPERATOR(pg_catalog.=) $1 AND c.client_id OPERATOR(pg_catalog.>) $2
-    ORDER BY c.client_id LIMIT $3";
+    SELECT c.client_id, c.places, c.pulled_seq, c.seen_at_ms
+    FROM {schema}.syncflow_clients_after($1, $2, $3) AS c";
 
 /// See [`crate::store::Store::learn`].
 pub(super) async fn learn(database: &Database, tenant: &TenantId, lesson: &Lesson) -> Result<(), Failure> {

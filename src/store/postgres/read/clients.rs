@@ -17,9 +17,7 @@ pub(in crate::store::postgres) async fn clients(
     after: Option<&ClientId>,
     limit: usize,
 ) -> Result<Vec<ClientProgress>, Failure> {
-    let sql = "SELECT c.client_id, c.pulled_seq, c.seen_at_ms FROM {schema}.syncflow_clients AS c
-               WHERE c.tenant OPERATOR(pg_catalog.=) $1 AND c.client_id OPERATOR(pg_catalog.>) $2
-               ORDER BY c.client_id LIMIT $3";
+    let sql = "SELECT c.client_id, c.pulled_seq, c.seen_at_ms FROM {schema}.syncflow_clients_after($1, $2, $3) AS c";
     // No name is empty, so all names come after the empty text.
     let after = after.map_or("", ClientId::as_str);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

@@ -70,7 +70,12 @@ pub(in crate::store::postgres) async fn load(
             bytes += document.bytes();
             if request.with_stamps {
                 bytes += usize::try_from(columns.integer::<u64>()?).unwrap_or(usize::MAX);
-                let stored = StoredStamps { stamps: columns.take()?, kept: columns.take()? };
+                // A commit removes stamps by an empty text.
+                let stamps = columns.take::<Option<String>>()?.filter(|stamps| !stamps.is_empty());
+                let stored = StoredStamps { stamps, kept: columns.take()? };
+                if let Some(stamps) = &stored.stamps {
+                    snapshot.stamps_bytes.insert(key.clone(), stamps.len());
+                }
                 if stored != StoredStamps::default() {
                     snapshot.stamps.insert(key.clone(), stored);
                 }

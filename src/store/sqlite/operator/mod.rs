@@ -225,8 +225,9 @@ fn erase_documents(transaction: &Transaction<'_>, tenant: &TenantId, max_rows: i
     let (documents, live, bytes): (u64, u64, u64) = transaction
         .prepare_cached(
             "SELECT count(*), coalesce(sum(is_deleted = 0), 0), coalesce(sum(bytes), 0) FROM (
-                 SELECT is_deleted, octet_length(coalesce(data, '')) + octet_length(clock) AS bytes FROM documents
-                 WHERE tenant = ?1 ORDER BY collection, id LIMIT ?2
+                 SELECT is_deleted, octet_length(coalesce(data, '')) + octet_length(clock)
+                     + octet_length(coalesce(stamps, '')) AS bytes
+                 FROM documents WHERE tenant = ?1 ORDER BY collection, id LIMIT ?2
              )",
         )?
         .query_row(params![tenant.as_str(), max_rows], |row| {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::{find_owner, read_fingerprint, read_head};
@@ -53,15 +54,19 @@ pub(in crate::store::sqlite) fn load(
         let read = |row: &Row<'_>| {
             let document = read_document(row)?;
             let stored = if request.with_stamps { read_stamps(&transaction, tenant, row)? } else { None };
-            Ok((document, stored))
+            let stamps_bytes = if let ValueRef::Text(stamps) = row.get_ref(8)? { stamps.len() } else { 0 };
+            Ok((document, stored, stamps_bytes))
         };
-        if let Some((document, stored)) = find_document.query_row(parameters, read).optional()? {
+        if let Some((document, stored, stamps_bytes)) = find_document.query_row(parameters, read).optional()? {
             bytes += document.bytes() + stored.as_ref().map_or(0, StoredStamps::bytes);
             if bytes > request.max_bytes {
                 return Ok(Snapshot { is_cut: true, ..snapshot });
             }
             if let Some(stored) = stored {
                 snapshot.stamps.insert(key.clone(), stored);
+            }
+            if stamps_bytes > 0 {
+                snapshot.stamps_bytes.insert(key.clone(), stamps_bytes);
             }
             snapshot.documents.insert(key, document);
         }
