@@ -294,9 +294,6 @@ async fn every_damage_of_postgres_is_found() {
             sql = sql.replace(" data = ", " body = ").replace(" id = ", " doc_id = ");
         }
         sql = sql.replace("documents = documents", "live_documents = live_documents");
-        if matches!(damage, Stamps | LaterStamps) {
-            sql = sql.replace("syncflow_documents", "syncflow_stamps");
-        }
         Box::pin(async move {
             let (client, text) = (connect(&server_url()).await, text_of(damage));
             let changed = if sql.contains("$2") {

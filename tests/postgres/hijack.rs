@@ -196,19 +196,20 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let before = "DO $$ DECLARE f regprocedure; BEGIN
                       FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
                           AND (proname IN ('syncflow_commit_resolved', 'syncflow_commit_known')
-                              OR proname = 'syncflow_commit' AND pronargs IN (24, 30))
+                              OR proname = 'syncflow_commit' AND pronargs IN (24, 30, 36))
                       LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP;
                   END $$;
                   DROP FUNCTION syncflow.syncflow_usage, syncflow.syncflow_feed, syncflow.syncflow_load_owners;
                   DROP FUNCTION syncflow.syncflow_owner, syncflow.syncflow_subject, syncflow.syncflow_claim;
                   DROP FUNCTION syncflow.syncflow_load_places;
                   DROP FUNCTION syncflow.syncflow_learn, syncflow.syncflow_scrub, syncflow.syncflow_erase;
-                  DROP FUNCTION syncflow.syncflow_clients_after;
+                  DROP FUNCTION syncflow.syncflow_clients_after, syncflow.syncflow_load_all;
                   DROP TABLE syncflow.syncflow_owners;
                   ALTER TABLE syncflow.syncflow_operations DROP COLUMN subject;
                   DROP INDEX syncflow.syncflow_documents_deleted_of_collection;
                   DROP TABLE syncflow.syncflow_former_labels;
                   DROP TABLE syncflow.syncflow_stamps;
+                  ALTER TABLE syncflow.syncflow_documents DROP COLUMN stamps;
                   ALTER TABLE syncflow.syncflow_operations DROP COLUMN kept;
                   ALTER TABLE syncflow.syncflow_heads DROP COLUMN bytes;
                   DROP FUNCTION syncflow.syncflow_load(text, text[], text[], text[], bigint);
@@ -223,7 +224,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let sql = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
                AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)";
     let safe: i64 = admin.query_one(sql, &[]).await.expect("they are counted").get(0);
-    assert_eq!(safe, 26);
+    assert_eq!(safe, 28);
 }
 
 #[tokio::test]

@@ -81,7 +81,9 @@ impl SettledBug {
                 }
                 Self::StampWithoutCausality => {
                     if let Some(write) = write {
-                        write.stamps = write.stamps.as_deref().map(without_causality);
+                        // An empty text removes the stamps.
+                        let stamps = write.stamps.take();
+                        write.stamps = stamps.map(|text| if text.is_empty() { text } else { without_causality(&text) });
                     }
                     continue;
                 }

@@ -36,8 +36,7 @@ pub struct Snapshot {
     pub owned_clients: Option<u64>,
     /// The texts that the store keeps for resolutions with the requested documents, if these were asked for.
     pub stamps: HashMap<DocumentKey, StoredStamps>,
-    /// The bytes of the stamps that a write of each requested document replaces or removes. A store whose write without
-    /// stamps leaves them as they are only has them here if the stamps were asked for.
+    /// The bytes of the stamps that a write of each requested document replaces or removes.
     pub stamps_bytes: HashMap<DocumentKey, usize>,
     /// The answers of the application about operations, under the policy [`ConflictPolicy::Custom`].
     pub answers: HashMap<OperationId, CustomAnswer>,

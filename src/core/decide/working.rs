@@ -99,9 +99,9 @@ impl<'a> WorkingSet<'a> {
             self.check_quota(push, totals, operations)?;
             self.owners.check_quota(&push.quota, self.snapshot.owned_clients, owners)?;
             self.count_changed(&undo)?;
-            for (key, bytes) in stamps {
+            for (key, text) in stamps {
                 if let Some(working) = self.documents.get_mut(key) {
-                    working.counted_stamps_bytes = bytes;
+                    working.counted_stamps = text;
                 }
             }
             Ok(outcomes)
@@ -402,17 +402,20 @@ impl<'a> WorkingSet<'a> {
         working.document()
     }
 
-    /// Adds the stamps of the documents that a push has changed to the totals. Returns the bytes of each.
-    fn count_stamps(&mut self, undo: &[Undo<'a>]) -> Vec<(&'a DocumentKey, usize)> {
-        let keys: HashSet<&'a DocumentKey> = undo.iter().map(|undo| undo.key).collect();
-        let bytes_of = |key: &'a DocumentKey| {
-            let working = self.documents.get(key)?;
-            let bytes = working.stamps().map_or(0, |text| text.len());
-            Some((key, bytes, signed(bytes) - signed(working.counted_stamps_bytes)))
-        };
-        let counted: Vec<_> = keys.into_iter().filter_map(bytes_of).collect();
-        self.totals.bytes += counted.iter().map(|(_, _, more)| more).sum::<i64>();
-        counted.into_iter().map(|(key, bytes, _)| (key, bytes)).collect()
+    /// Adds the stamps of the documents that a push has changed to the totals. Returns the texts of all with stamps.
+    fn count_stamps(&mut self, undo: &[Undo<'a>]) -> Vec<(&'a DocumentKey, Option<String>)> {
+        let mut texts = Vec::new();
+        for key in undo.iter().map(|undo| undo.key).collect::<HashSet<_>>() {
+            let Some(working) = self.documents.get(key) else { continue };
+            if !working.has_or_had_stamps() {
+                continue;
+            }
+            let text = working.stamps();
+            let bytes = text.as_ref().map_or(0, String::len);
+            self.totals.bytes += signed(bytes) - signed(working.counted_stamps_bytes());
+            texts.push((key, text));
+        }
+        texts
     }
 
     /// Counts the bytes of the documents that a push has changed; too many refuse it.
@@ -470,7 +473,7 @@ impl<'a> WorkingSet<'a> {
         for (key, mut working) in self.documents {
             let Some((_, operation_index)) = working.last() else { continue };
             let Some(document) = working.document() else { continue };
-            let stamps = working.stamps();
+            let stamps = working.counted_stamps.take();
             let seen_rev = working.before.map(|before| before.rev);
             let labels_before = working.before.map(|before| &before.former_labels);
             let changes_labels = match labels_before {

@@ -33,19 +33,12 @@ pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch
         (&batch.bytes_delta, Type::INT8),
         (&received_at_ms, Type::INT8),
     ];
-    let subjects: [Parameter<'_>; 1] = [(&subjects, Type::TEXT_ARRAY)];
+    let (labels, resolutions) = (Labels::of(batch), Resolutions::of(batch));
     let parameters = first.into_iter().chain(operations.parameters()).chain(documents.parameters());
-    let parameters: Vec<Parameter<'_>> = parameters.chain(subjects).chain(owners.parameters()).collect();
-    let (labels, resolutions, stamps) = (Labels::of(batch), Resolutions::of(batch), Stamps::of(batch));
-    let (sql, parameters) = if !(batch.resolutions.is_empty() && stamps.ids.is_empty()) {
-        let more = resolutions.parameters().into_iter().chain(stamps.parameters()).chain(labels.parameters());
-        (COMMIT_RESOLVED, parameters.into_iter().chain(more).collect())
-    } else if labels.ids.is_empty() {
-        (COMMIT, parameters)
-    } else {
-        (COMMIT_WITH_LABELS, parameters.into_iter().chain(labels.parameters()).collect())
-    };
-    match database.rows(sql, &parameters).await {
+    let parameters = parameters.chain([(&subjects as _, Type::TEXT_ARRAY)]).chain(owners.parameters());
+    let parameters = parameters.chain(resolutions.parameters()).chain(labels.parameters());
+    let parameters: Vec<Parameter<'_>> = parameters.collect();
+    match database.rows(COMMIT, &parameters).await {
         Ok(_) => Ok(Commit::Done),
         Err(failure) if failure.is_contended() => Ok(Commit::Contended),
         Err(failure) => Err(failure),
@@ -54,74 +47,38 @@ pub(super) async fn commit(database: &Database, tenant: &TenantId, batch: &Batch
 
 const COMMIT: &str = "
     SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)";
+        $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)";
 
-/// The same, and the former labels of some documents. The commit fails if one of these has changed since the decision.
-const COMMIT_WITH_LABELS: &str = "
-    WITH written AS MATERIALIZED (
-        SELECT {schema}.syncflow_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-            $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
-    )
-    INSERT INTO {schema}.syncflow_former_labels (tenant, collection, doc_id, labels)
-    SELECT $1, w.collection, w.doc_id, w.labels
-    FROM written CROSS JOIN ROWS FROM (
-        pg_catalog.unnest($31), pg_catalog.unnest($32), pg_catalog.unnest($33)
-    ) AS w (collection, doc_id, labels)
-    ON CONFLICT (tenant, collection, doc_id) DO UPDATE SET labels = excluded.labels";
-
-/// The same with everything else that a batch with resolutions has.
-const COMMIT_RESOLVED: &str = "
-    SELECT {schema}.syncflow_commit_known($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-        $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38)";
-
-/// The rest of a batch with resolutions, column by column.
+/// The rest of a batch with resolutions or stamps, column by column. Most batches have none of it.
 struct Resolutions<'a> {
     /// For each operation.
-    kept: Vec<Option<&'a str>>,
-    known_ids: Vec<&'a str>,
+    kept: Option<Vec<Option<&'a str>>>,
+    /// Nothing if these are the ids of the operations.
+    known_ids: Option<Vec<&'a str>>,
+    /// For each document.
+    stamps: Option<Vec<Option<&'a str>>>,
 }
 
 impl<'a> Resolutions<'a> {
     fn of(batch: &'a Batch) -> Self {
-        let mut kept = vec![None; batch.operations.len()];
+        let mut kept = None;
         for (index, object) in batch.kept() {
-            kept[index] = Some(object.as_str());
+            kept.get_or_insert_with(|| vec![None; batch.operations.len()])[index] = Some(object.as_str());
         }
-        Self { kept, known_ids: batch.known_ids().map(OperationId::as_str).collect() }
-    }
-
-    fn parameters(&self) -> [Parameter<'_>; 2] {
-        [(&self.kept, Type::TEXT_ARRAY), (&self.known_ids, Type::TEXT_ARRAY)]
-    }
-}
-
-/// The stamps that a batch writes, column by column.
-#[derive(Default)]
-struct Stamps<'a> {
-    collections: Vec<&'a str>,
-    ids: Vec<&'a str>,
-    texts: Vec<&'a str>,
-}
-
-impl<'a> Stamps<'a> {
-    fn of(batch: &'a Batch) -> Self {
-        let mut columns = Self::default();
-        for DocumentWrite { key, stamps, .. } in &batch.documents {
-            if let Some(stamps) = stamps {
-                columns.collections.push(key.collection.as_str());
-                columns.ids.push(key.id.as_str());
-                columns.texts.push(stamps);
-            }
-        }
-        columns
+        let known_ids = (!batch.resolutions.is_empty()).then(|| batch.known_ids().map(OperationId::as_str).collect());
+        // An empty text removes the stamps, as every write without stamps does.
+        let stamps = batch.documents.iter().map(|write| write.stamps.as_deref().filter(|text| !text.is_empty()));
+        let stamps = stamps.clone().any(|text| text.is_some()).then(|| stamps.collect());
+        Self { kept, known_ids, stamps }
     }
 
     fn parameters(&self) -> [Parameter<'_>; 3] {
-        [(&self.collections, Type::TEXT_ARRAY), (&self.ids, Type::TEXT_ARRAY), (&self.texts, Type::TEXT_ARRAY)]
+        [(&self.kept, Type::TEXT_ARRAY), (&self.known_ids, Type::TEXT_ARRAY), (&self.stamps, Type::TEXT_ARRAY)]
     }
 }
 
-/// The former labels that a batch writes, column by column.
+/// The former labels that a batch writes, column by column. The commit fails if one of these has changed since the
+/// decision.
 #[derive(Default)]
 struct Labels<'a> {
     collections: Vec<&'a str>,

@@ -38,7 +38,7 @@ fn stamps_are_counted_as_long_as_they_are_kept() {
         let kept: usize = history.kept_bytes;
         assert_eq!(counted, i64::try_from(of_log + kept + history.document().bytes() + of_stamps).unwrap());
     }
-    assert!(most > 100);
+    assert!(most > 80, "there are stamps for each key: {most}");
 }
 
 #[test]

@@ -38,8 +38,8 @@ pub(super) struct Working<'a> {
     pub(super) counted: Option<(usize, usize)>,
     /// The bytes of the stamps that the store keeps with it.
     stored_stamps_bytes: usize,
-    /// The bytes of its stamps that are in the totals.
-    pub(super) counted_stamps_bytes: usize,
+    /// The text of its stamps after the last push that changed it for good, see [`Working::stamps`].
+    pub(super) counted_stamps: Option<String>,
 }
 
 /// The part of a document that an operation replaces as a whole.
@@ -141,7 +141,7 @@ impl<'a> Working<'a> {
             content: data.map_or(Content::Nothing, Content::Text),
             counted: None,
             stored_stamps_bytes,
-            counted_stamps_bytes: stored_stamps_bytes,
+            counted_stamps: None,
         }
     }
 
@@ -193,6 +193,16 @@ impl<'a> Working<'a> {
             timestamp: last.timestamp,
             former_labels: self.now.former_labels.clone(),
         })
+    }
+
+    /// The bytes of its stamps that are in the totals.
+    pub(super) fn counted_stamps_bytes(&self) -> usize {
+        self.counted_stamps.as_ref().map_or(self.stored_stamps_bytes, String::len)
+    }
+
+    /// Whether it may have stamps that do not follow from its last operation, or had some.
+    pub(super) fn has_or_had_stamps(&self) -> bool {
+        self.now.memory.is_some() || self.counted_stamps_bytes() > 0
     }
 
     /// The text of the stamps, if they do not follow from the last operation. It is empty if they do, and the store has
