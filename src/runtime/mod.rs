@@ -3,6 +3,8 @@
 mod access;
 mod addresses;
 mod app;
+#[cfg(feature = "sign-in")]
+mod client;
 mod layers;
 mod log_queue;
 pub mod logging;
