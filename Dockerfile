@@ -12,7 +12,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-de
 WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \
-    cargo build --locked --release --bin syncflow-server && \
+    cargo build --locked --release --bin syncflow-server --features traces && \
     install -D target/release/syncflow-server /image/usr/local/bin/syncflow-server && \
     install -d -o 65532 -g 65532 -m 0700 /image/var/lib/syncflow
 

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use syncflow_server::config::{Adapter, StoreConfig};
-use syncflow_server::runtime::{self, Access, TokioHost, logging};
+use syncflow_server::runtime::{self, Access, TokioHost, Traces, logging};
 
 use super::settings;
 
@@ -27,6 +27,7 @@ pub(crate) fn check() -> Result<ExitCode, Box<dyn Error>> {
     logging::start(&settings.config.log)?;
     runtime::warn_of_near_misses(&settings.names);
     Access::open(&settings.config.auth, Arc::new(TokioHost))?;
+    Traces::open(&settings.config.traces)?;
     let config = &settings.config.store;
     let name = config.adapter.name();
     let (text, code) = match &config.adapter {

@@ -13,6 +13,7 @@ fn the_tests_are_built_with_all_features() {
         feature = "lambda",
         feature = "aws",
         feature = "mongodb-iam",
+        feature = "traces",
     ));
     assert!(has_all, "most tests need more features and database servers; this command runs them all: local-dev/test");
 }

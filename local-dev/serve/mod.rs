@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use syncflow_server::config::{Config, ConfigError};
 use syncflow_server::limits::protocol::DAY_MS;
-use syncflow_server::limits::runtime::{LOG_END_TIME_MAX_MS, STOP_END_MAX_SECONDS, STOP_TIME_MAX_SECONDS};
+use syncflow_server::limits::runtime::{
+    LOG_END_TIME_MAX_MS, STOP_END_MAX_SECONDS, STOP_TIME_MAX_SECONDS, THREADS_END_TIME_MAX_MS,
+};
 use syncflow_server::limits::store::sqlite::LOOKUP_MAX_CONNECTIONS;
 use syncflow_server::runtime::logging::{self, RunningLog};
 use syncflow_server::runtime::metrics::{CountWork, MeasuredStore, Metrics, serve_metrics, survey_store};
-use syncflow_server::runtime::{self, Access, ConnectionLimits, OpenStore, TokioHost};
+use syncflow_server::runtime::{self, Access, ConnectionLimits, OpenStore, TokioHost, Traces};
 use syncflow_server::service::{CompactionSchedule, SyncService};
 use syncflow_server::store::Store;
 use tokio::net::TcpListener;
@@ -36,25 +38,34 @@ struct Measured {
 pub(super) fn run() -> Result<(), Box<dyn Error>> {
     let settings = settings::read()?;
     let config = &settings.config;
-    let log = logging::start_in_background(&config.log)?;
+    let traces = Traces::open(&config.traces)?;
+    let log = logging::start_in_background(&config.log, traces.as_ref())?;
     runtime::warn_of_near_misses(&settings.names);
     let tokio = tokio::runtime::Runtime::new()?;
     runtime::announce_wait(&config.store);
     let access = Access::open(&config.auth, Arc::new(TokioHost))?.at_rate(config.http.rates.per_principal);
     let open = tokio.block_on(runtime::open_store_with_pools(&config.store))?;
     let store = Arc::clone(&open.store);
-    tokio.block_on(serve(config, access, open, &log))?;
-    // This ends the remaining tasks. Then only this function holds the store, which closes at its end.
-    drop(tokio);
+    tokio.block_on(serve(config, access, open, &log, traces))?;
+    // This ends the remaining tasks. Then only this function holds the store, which closes at its end. A thread that
+    // still looks up the address of a host is left alone.
+    tokio.shutdown_timeout(Duration::from_millis(THREADS_END_TIME_MAX_MS));
     drop(store);
     drop(log);
     Ok(())
 }
 
-async fn serve(config: &Config, access: Access, open: OpenStore, log: &RunningLog) -> Result<(), Box<dyn Error>> {
+async fn serve(
+    config: &Config,
+    access: Access,
+    open: OpenStore,
+    log: &RunningLog,
+    mut traces: Option<Traces>,
+) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let measured = measured(config, &open, log).await?;
-    let service = service(config, &open.store, measured.as_ref());
+    let exports = traces.as_mut().map(Traces::export);
+    let service = service(config, &open.store, measured.as_ref(), traces.as_ref());
     let mut routes = access.routes(Arc::clone(&service)).max_streams(config.connections.max_streams).build();
     if config.listen.console {
         routes = routes.merge(console::routes());
@@ -63,6 +74,7 @@ async fn serve(config: &Config, access: Access, open: OpenStore, log: &RunningLo
         Some(Measured { metrics, .. }) => runtime::measured_app(routes, &config.http, metrics),
         None => runtime::app(routes, &config.http),
     };
+    let app = app.traced(traces.as_ref());
     let listener = listen(SocketAddr::new(config.listen.bind, config.listen.port), ["BIND", "PORT"]).await?;
     let address = listener.local_addr()?;
     let metrics_address = measured.as_ref().map(|measured| measured.listener.local_addr()).transpose()?;
@@ -98,6 +110,9 @@ async fn serve(config: &Config, access: Access, open: OpenStore, log: &RunningLo
         service.stop_wakes();
     };
     runtime::serve(listener, app, limits, told_to_stop).await;
+    if let Some(exports) = exports {
+        exports.finish().await;
+    }
     Ok(())
 }
 
@@ -113,14 +128,23 @@ async fn measured(config: &Config, open: &OpenStore, log: &RunningLog) -> Result
     Ok(Some(Measured { metrics, listener }))
 }
 
-fn service(config: &Config, store: &Arc<dyn Store>, measured: Option<&Measured>) -> Arc<SyncService> {
+fn service(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    measured: Option<&Measured>,
+    traces: Option<&Traces>,
+) -> Arc<SyncService> {
     let host = Arc::new(TokioHost);
+    let store = match traces {
+        Some(traces) => traces.store(Arc::clone(store)),
+        None => Arc::clone(store),
+    };
     let service = match measured {
         Some(Measured { metrics, .. }) => {
-            let store = MeasuredStore::new(Arc::clone(store), Arc::clone(metrics) as _);
+            let store = MeasuredStore::new(store, Arc::clone(metrics) as _);
             SyncService::new(Arc::new(store), host).with_observer(CountWork(Arc::clone(metrics) as _))
         }
-        None => SyncService::new(Arc::clone(store), host),
+        None => SyncService::new(store, host),
     };
     let service = service.with_quota(config.quota).with_rules(config.rules.clone());
     let service = service.with_conflict_policies(config.policies.clone());

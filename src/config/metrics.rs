@@ -1,5 +1,7 @@
 //! The destinations of metrics: a namespace for a Lambda, a listener of its own for a server.
 
+pub(super) mod traces;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::variables::{ConfigError, Variables, wrong};

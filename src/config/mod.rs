@@ -34,6 +34,7 @@ pub use self::listen::Listen;
 pub use self::listen::connections::{ConnectionConfig, TrustedProxies};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::metrics::MetricsConfig;
+pub use self::metrics::traces::TracesConfig;
 pub use self::names::{NearMiss, VARIABLES, near_misses};
 pub use self::secret::Secret;
 pub use self::store::express::ExpressConfig;
@@ -72,6 +73,8 @@ pub struct Config {
     pub quota: Quota,
     /// The destinations of metrics.
     pub metrics: MetricsConfig,
+    /// The destination of the traces of the local server.
+    pub traces: TracesConfig,
     /// How the clients of a Lambda learn of changes.
     pub wake: WakeConfig,
     /// The settings of the log.
@@ -114,6 +117,7 @@ impl Config {
             compaction: CompactionConfig::read(&variables)?,
             quota: growth::quota(&variables)?,
             metrics: MetricsConfig::read(&variables)?,
+            traces: TracesConfig::read(&variables)?,
             wake: WakeConfig::read(&variables)?,
             log: LogConfig::read(&variables, defaults.log_format)?,
         })

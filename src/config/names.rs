@@ -3,7 +3,7 @@
 use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 65] = [
+pub const VARIABLES: [&str; 70] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -45,6 +45,11 @@ pub const VARIABLES: [&str; 65] = [
     "MONGO_SECRET_ARN",
     "MONGO_URI",
     "MONGO_URI_FILE",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_HEADERS_FILE",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER_ARG",
     "POISON",
     "POOL_SIZE",
     "PORT",
@@ -72,7 +77,7 @@ pub const VARIABLES: [&str; 65] = [
 ];
 
 /// Names that other programs use for the same settings.
-const ALIASES: [(&str, &str); 24] = [
+const ALIASES: [(&str, &str); 27] = [
     ("ALLOWED_ORIGIN", "ALLOWED_ORIGINS"),
     ("CORS_ORIGIN", "ALLOWED_ORIGINS"),
     ("CORS_ORIGINS", "ALLOWED_ORIGINS"),
@@ -86,6 +91,9 @@ const ALIASES: [(&str, &str); 24] = [
     ("MONGO_URL", "MONGO_URI"),
     ("MONGODB_DATABASE", "MONGO_DB_NAME"),
     ("MONGODB_DB_NAME", "MONGO_DB_NAME"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
+    ("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
     ("PGHOST", "POSTGRES_CONNECTION_STRING"),
     ("PG_URL", "POSTGRES_CONNECTION_STRING"),
     ("POSTGRESQL_URL", "POSTGRES_CONNECTION_STRING"),

@@ -93,6 +93,10 @@ pub const STOP_TIME_MAX_SECONDS: u32 = REQUEST_TIME_MAX_SECONDS + 1;
 /// How long after it was told to stop the local server ends, whatever still runs, in seconds.
 pub const STOP_END_MAX_SECONDS: u32 = REQUEST_TIME_MAX_SECONDS + 4;
 
+/// How long the local server waits at its end for threads that are blocked, such as by the look-up of a host's address,
+/// in milliseconds.
+pub const THREADS_END_TIME_MAX_MS: u64 = 1_000;
+
 /// How long a connection may be inactive while the local server stops, in seconds.
 pub const STOP_QUIET_TIME_SECONDS: u32 = 5;
 
@@ -250,3 +254,34 @@ pub const LOG_PATH_MAX_CHARACTERS: usize = 256;
 
 /// The most long calculations that a host does at the same time.
 pub const WORK_MAX_THREADS: usize = 2;
+
+/// The longest name of the service in traces, in bytes.
+pub const SERVICE_NAME_MAX_BYTES: usize = 256;
+
+/// The most spans of traces that wait to be sent; more are lost and counted. The spans of one request to the collector
+/// are as many again at most.
+pub const TRACE_QUEUE_MAX_ENTRIES: usize = 2_048;
+
+/// The most links of a span to other spans, which bound its size.
+pub const TRACE_LINKS_MAX_ENTRIES: u32 = 32;
+
+/// The most attributes of a span.
+pub const TRACE_ATTRIBUTES_MAX_ENTRIES: u32 = 16;
+
+/// How long spans are collected before they are sent, and the first pause before they are sent again, in milliseconds.
+pub const TRACE_PAUSE_MS: u64 = 1_000;
+
+/// How often the same spans are sent if the collector cannot take them.
+pub const TRACE_EXPORT_MAX_ATTEMPTS: u32 = 3;
+
+/// The time limit for a request to the collector, in milliseconds.
+pub const TRACE_EXPORT_TIME_MAX_MS: u64 = 10_000;
+
+/// The longest answer of the collector that is read, in bytes.
+pub const TRACE_ANSWER_MAX_BYTES: usize = 64 * 1024;
+
+/// The least time between two lines of the log about spans that could not be sent, in milliseconds.
+pub const TRACE_WARNING_PAUSE_MS: u64 = 60_000;
+
+/// How long spans are still sent after the server has ended, in milliseconds.
+pub const TRACE_END_TIME_MAX_MS: u64 = 1_000;

@@ -17,6 +17,7 @@ use tower::Service;
 
 #[cfg(feature = "local")]
 use super::metrics::Metrics;
+use super::traces::Traces;
 
 /// The routes with all their layers: one service for every transport.
 ///
@@ -43,6 +44,15 @@ impl App {
     #[cfg(feature = "local")]
     pub(super) fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics: Some(metrics), ..self }
+    }
+
+    /// The same service, whose requests are traced if there are traces.
+    #[must_use]
+    pub fn traced(mut self, traces: Option<&Traces>) -> Self {
+        if let Some(traces) = traces {
+            self.router = traces.requests(self.router);
+        }
+        self
     }
 
     /// The metrics, if there are some.

@@ -43,6 +43,7 @@ use super::memory::{Memory, note_size, within_memory};
 use super::metrics::CountRequests;
 #[cfg(feature = "local")]
 use super::metrics::Metrics;
+use super::traces::{REQUEST_TARGET, TraceName};
 use crate::api;
 use crate::config::{AllowedOrigins, HttpConfig};
 use crate::limits::runtime::{
@@ -191,10 +192,12 @@ fn span_of(request: &Request) -> Span {
     }
     let addresses = request.extensions().get::<Addresses>();
     tracing::error_span!(
+        target: REQUEST_TARGET,
         "request",
         http.method = %method,
         http.path = %path,
         request.id = request_id,
+        trace.id = request.extensions().get::<TraceName>().map(|trace| field::display(&trace.0)),
         peer.address = addresses.map(|addresses| field::display(addresses.peer)),
         client.address = addresses.map(|addresses| field::display(addresses.client)),
         access.subject = field::Empty,

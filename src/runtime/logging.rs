@@ -3,14 +3,16 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, reload};
 
 use super::log_queue::{Queue, QueueEnd};
+use super::traces::Traces;
 use crate::config::{ConfigError, LogConfig, LogFormat};
+use crate::service::TRACE_TARGET;
 
 /// Starts logging for the whole process. A line is written when it is logged, so a function that is frozen after its
 /// answer loses none.
@@ -18,7 +20,7 @@ use crate::config::{ConfigError, LogConfig, LogFormat};
 /// # Errors
 /// If the filter cannot be read, or logging was started before.
 pub fn start(config: &LogConfig) -> Result<(), ConfigError> {
-    start_with(config, io::stderr).map(drop)
+    start_with(config, io::stderr, None).map(drop)
 }
 
 /// The log of a process while it runs. The rest of the lines is written when this is dropped.
@@ -58,18 +60,20 @@ impl LogFilter {
     }
 }
 
+/// The filter of the log. A line shows only the innermost span, so those for traces must not hide that of the request.
 fn targets(config: &LogConfig) -> Result<Targets, ConfigError> {
-    config.filter.parse().map_err(|problem| ConfigError::new("LOG_LEVEL", problem))
+    let targets: Targets = config.filter.parse().map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
+    Ok(targets.with_target(TRACE_TARGET, LevelFilter::OFF))
 }
 
 /// Starts logging for the whole process through a bounded queue, so that no request waits for the reader of the log.
-/// The rest is written when the result is dropped.
+/// The rest is written when the result is dropped. The spans of traces begin and end here too.
 ///
 /// # Errors
 /// As for [`start`].
-pub fn start_in_background(config: &LogConfig) -> Result<RunningLog, ConfigError> {
+pub fn start_in_background(config: &LogConfig, traces: Option<&Traces>) -> Result<RunningLog, ConfigError> {
     let queue = Queue::default();
-    let filter = start_with(config, queue.clone())?;
+    let filter = start_with(config, queue.clone(), traces)?;
     let end = queue.start(io::stderr()).map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
     // The default hook writes to the standard error itself, and waits for it.
     std::panic::set_hook(Box::new(|panic| {
@@ -80,7 +84,7 @@ pub fn start_in_background(config: &LogConfig) -> Result<RunningLog, ConfigError
     Ok(RunningLog { queue, filter, _end: end })
 }
 
-fn start_with<W>(config: &LogConfig, writer: W) -> Result<LogFilter, ConfigError>
+fn start_with<W>(config: &LogConfig, writer: W, traces: Option<&Traces>) -> Result<LogFilter, ConfigError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -92,7 +96,11 @@ where
         LogFormat::Pretty => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
     };
-    let started = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+    let log = tracing_subscriber::registry().with(lines.with_filter(filter));
+    let started = match traces {
+        Some(traces) => log.with(traces.spans()).try_init(),
+        None => log.try_init(),
+    };
     started.map_err(|problem| ConfigError::new("LOG_LEVEL", problem))?;
     Ok(LogFilter(handle))
 }

@@ -13,6 +13,7 @@ pub mod metrics;
 #[cfg(feature = "local")]
 mod serve;
 mod store;
+mod traces;
 mod trouble;
 
 pub use crate::tokio_host::TokioHost;
@@ -27,4 +28,5 @@ pub use log_queue::QueueEnd;
 #[cfg(feature = "local")]
 pub use serve::{ConnectionLimits, max_connections, serve};
 pub use store::{OpenStore, open_express, open_store, open_store_with_pools};
+pub use traces::{Exports, Traces};
 pub use trouble::{advice, advice_about_express, announce_wait, wait_for_store, warn_of_near_misses};

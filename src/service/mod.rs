@@ -47,6 +47,11 @@ use crate::core::policy::Policies;
 use crate::limits::service::{CLIENT_ACTIVE_MS, CLOCKS_APART_MAX_MS};
 use crate::store::{ClientProgress, LoadRequest, Query, QueryPage, Result, Stats, Store};
 
+/// The target of the spans that a service opens for traces, such as one for each group of pushes that share a commit.
+///
+/// Their level is `DEBUG`. The span of a group follows from the spans of its requests.
+pub const TRACE_TARGET: &str = "syncflow_server::traces";
+
 /// The operations of the protocol over a store. All requests of a process share one service.
 #[derive(Debug)]
 pub struct SyncService {

@@ -6,12 +6,14 @@ mod quarantine;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use tracing::{Instrument as _, Span};
+
 pub use self::quarantine::{QUARANTINE, Undecidable};
-use super::SyncService;
 use super::error::ServiceError;
 use super::group_commit::GroupCommit;
 use super::hooks::{Caller, InvalidOperation, tell};
 use super::push_lane::{PendingPush, Pushed, commit_group};
+use super::{SyncService, TRACE_TARGET};
 #[cfg(doc)]
 use crate::core::access::Role;
 use crate::core::access::{Principal, View};
@@ -192,14 +194,16 @@ impl SyncService {
             is_strict,
             view,
             policies: self.policies.clone(),
+            span: Span::current().id(),
         };
         let resolver = self.resolver.clone();
         let (store, host, tenant) = (Arc::clone(&self.store), Arc::clone(&self.host), caller.tenant.clone());
         let hub = Arc::clone(&self.hub);
         let observers = self.hooks.observers();
         let commit = async move |pushes: Vec<PendingPush>| {
-            let results = commit_group(&*store, &*host, resolver.as_deref(), &tenant, &pushes).await;
-            let operations = pushes.iter().map(|push| push.operations.len()).sum();
+            let operations = pushes.iter().map(|push| push.operations.len()).sum::<usize>();
+            let span = span_of_group(&pushes, operations);
+            let results = commit_group(&*store, &*host, resolver.as_deref(), &tenant, &pushes).instrument(span).await;
             tell(&observers, |observer| observer.committed(&tenant, pushes.len(), operations));
             hub.committed(&tenant);
             results
@@ -207,6 +211,21 @@ impl SyncService {
         let _in_progress = self.pushes.enter();
         Ok((operations, lane.submit(push, commit).await?))
     }
+}
+
+/// A span for traces around the work of a group, which belongs to no request alone.
+fn span_of_group(pushes: &[PendingPush], operations: usize) -> Span {
+    let span = tracing::debug_span!(
+        target: TRACE_TARGET,
+        parent: None,
+        "group of pushes",
+        pushes.count = pushes.len(),
+        operations.count = operations,
+    );
+    for push in pushes {
+        span.follows_from(push.span.clone());
+    }
+    span
 }
 
 /// The refusals of the operations that the application does not allow, and of those that may build on them.

@@ -5,6 +5,7 @@ mod resolver;
 use std::sync::Arc;
 
 use futures_channel::oneshot;
+use tracing::span::Id;
 
 use self::resolver::ask;
 pub use self::resolver::{Resolution, Resolver};
@@ -81,6 +82,8 @@ pub(super) struct PendingPush {
     pub(super) is_strict: bool,
     pub(super) view: View,
     pub(super) policies: Policies,
+    /// The span of the request in the log.
+    pub(super) span: Option<Id>,
 }
 
 impl From<decide::Push<'_>> for PendingPush {
@@ -100,6 +103,7 @@ impl From<decide::Push<'_>> for PendingPush {
             is_strict,
             view: push.view.clone(),
             policies: push.policies.clone(),
+            span: None,
         }
     }
 }

@@ -1,10 +1,11 @@
-//! The server as its operator sees it: probes, metrics, logs, signals, and the schedule of compactions.
+//! The server as its operator sees it: probes, metrics, logs, traces, signals, and the schedule of compactions.
 
 mod exposition;
 mod logs;
 mod metrics;
 mod probes;
 mod schedule;
+mod traces;
 
 use std::time::Duration;
 
