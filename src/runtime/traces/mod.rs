@@ -18,6 +18,8 @@ mod requests;
 mod spans;
 #[cfg(feature = "traces")]
 mod store;
+#[cfg(feature = "traces")]
+mod traceparent;
 
 #[cfg(feature = "traces")]
 pub use self::enabled::Traces;

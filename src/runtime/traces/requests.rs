@@ -6,15 +6,14 @@ use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Version};
-use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use http::Version;
 use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracer;
 use tower::{Layer, Service};
 
 use super::TraceName;
+use super::traceparent::caller;
 use crate::api::waiting::holdings::MayWait;
 
 /// Gives each request a span.
@@ -75,7 +74,10 @@ where
 
 /// The span of a request, named after its method and the pattern of its route. Its path may have the id of a document.
 fn span_of(tracer: &SdkTracer, request: &Request) -> Context {
-    let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &Caller(request.headers()));
+    let parent = match caller(request.headers()) {
+        Some(caller) => Context::new().with_remote_span_context(caller),
+        None => Context::new(),
+    };
     let method = method_of(request);
     let mut attributes = vec![KeyValue::new("http.request.method", method.unwrap_or("_OTHER"))];
     attributes.extend(version_of(request).map(|version| KeyValue::new("network.protocol.version", version)));
@@ -102,19 +104,6 @@ fn version_of(request: &Request) -> Option<&'static str> {
         Version::HTTP_11 => Some("1.1"),
         Version::HTTP_2 => Some("2"),
         _ => None,
-    }
-}
-
-/// The headers of a caller. Its `tracestate` is not read: a stranger could fill the memory with it.
-struct Caller<'a>(&'a HeaderMap);
-
-impl Extractor for Caller<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).filter(|_| key == "traceparent")?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        vec!["traceparent"]
     }
 }
 
