@@ -63,7 +63,7 @@ async fn serve(
     mut traces: Option<Traces>,
 ) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
-    let measured = measured(config, &open, log).await?;
+    let measured = measured(config, &open, log, traces.as_ref()).await?;
     let exports = traces.as_mut().map(Traces::export);
     let service = service(config, &open.store, measured.as_ref(), traces.as_ref());
     let mut routes = access.routes(Arc::clone(&service)).max_streams(config.connections.max_streams).build();
@@ -117,11 +117,20 @@ async fn serve(
 }
 
 /// The metrics, if the settings name a listener for them.
-async fn measured(config: &Config, open: &OpenStore, log: &RunningLog) -> Result<Option<Measured>, ConfigError> {
+async fn measured(
+    config: &Config,
+    open: &OpenStore,
+    log: &RunningLog,
+    traces: Option<&Traces>,
+) -> Result<Option<Measured>, ConfigError> {
     let Some(bind) = config.metrics.bind else { return Ok(None) };
     let listener = listen(bind, ["METRICS_BIND"; 2]).await?;
     let metrics = Metrics::new(open.store.name());
     metrics.watch("log_queue_bytes", "Lines of the log that wait to be written", log.waiting_bytes());
+    // Without traces, the counter stays at zero.
+    let lost_spans = traces.map(Traces::lost_spans).unwrap_or_default();
+    let help = "Spans of traces that were lost, because they found no room or the collector did not take them";
+    metrics.watch_total("trace_spans_lost", help, move || lost_spans.load(Ordering::Relaxed));
     if let Some(pools) = open.pools.clone() {
         metrics.watch_pools(move || pools.upgrade().map(|store| store.pools()).unwrap_or_default());
     }

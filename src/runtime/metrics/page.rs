@@ -68,6 +68,9 @@ type Histograms<L> = Family<L, Histogram>;
 /// Reads the present value of a gauge.
 type Source = Box<dyn Fn() -> usize + Send + Sync>;
 
+/// Reads the present total of a counter.
+type TotalSource = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// Reads the present states of a store's pools, each with its name.
 type PoolSource = Box<dyn Fn() -> Vec<(&'static str, PoolState)> + Send + Sync>;
 
@@ -75,6 +78,7 @@ type PoolSource = Box<dyn Fn() -> Vec<(&'static str, PoolState)> + Send + Sync>;
 pub struct Metrics {
     registry: Mutex<Registry>,
     sources: Mutex<Vec<(Gauge, Source)>>,
+    totals: Mutex<Vec<(Counter, TotalSource)>>,
     pools: Mutex<Option<PoolSource>>,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Histograms<RouteLabels>,
@@ -131,6 +135,7 @@ impl Metrics {
         let metrics = Self {
             registry: Mutex::new(Registry::with_prefix("syncflow")),
             sources: Mutex::default(),
+            totals: Mutex::default(),
             pools: Mutex::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
@@ -214,6 +219,13 @@ impl Metrics {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).push((gauge, Box::new(source)));
     }
 
+    /// Adds a counter whose total is read whenever the page is. The total must not become less.
+    pub fn watch_total(&self, name: &str, help: &str, source: impl Fn() -> u64 + Send + Sync + 'static) {
+        let counter = Counter::default();
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register(name, help, counter.clone());
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).push((counter, Box::new(source)));
+    }
+
     /// Reads the states of the store's pools whenever the page is read.
     pub fn watch_pools(&self, source: impl Fn() -> Vec<(&'static str, PoolState)> + Send + Sync + 'static) {
         *self.pools.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(source));
@@ -224,6 +236,9 @@ impl Metrics {
     pub fn page(&self) -> String {
         for (gauge, source) in &*self.sources.lock().unwrap_or_else(PoisonError::into_inner) {
             gauge.set(signed(source()));
+        }
+        for (counter, source) in &*self.totals.lock().unwrap_or_else(PoisonError::into_inner) {
+            counter.inc_by(source().saturating_sub(counter.get()));
         }
         if let Some(pools) = &*self.pools.lock().unwrap_or_else(PoisonError::into_inner) {
             for (pool, state) in pools() {

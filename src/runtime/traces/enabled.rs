@@ -1,6 +1,7 @@
 //! The traces of a process: their spans, and where they are put in.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use axum::Router;
 use opentelemetry::trace::TracerProvider as _;
@@ -25,6 +26,7 @@ pub struct Traces {
     tracer: SdkTracer,
     /// It waits here until it may begin.
     exporter: Option<Exporter>,
+    lost_spans: Arc<AtomicU64>,
 }
 
 impl Traces {
@@ -49,12 +51,19 @@ impl Traces {
             .with_resource(resource)
             .build();
         let scope = InstrumentationScope::builder("syncflow-server").with_version(env!("CARGO_PKG_VERSION")).build();
-        Ok(Some(Self { tracer: provider.tracer_with_scope(scope), exporter: Some(exporter) }))
+        let lost_spans = exporter.lost();
+        Ok(Some(Self { tracer: provider.tracer_with_scope(scope), exporter: Some(exporter), lost_spans }))
     }
 
     /// Begins to send spans. This must be called within Tokio.
     pub fn export(&mut self) -> Exports {
         Exports::begin(self.exporter.take())
+    }
+
+    /// How many spans were lost, because they found no room or the collector did not take them.
+    #[must_use]
+    pub fn lost_spans(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost_spans)
     }
 
     /// A store whose calls are traced.

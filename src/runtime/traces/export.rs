@@ -37,6 +37,7 @@ const PATH: &str = "/v1/traces";
 #[derive(Debug)]
 pub(super) struct Queue {
     spans: mpsc::Sender<SpanData>,
+    /// How many spans were lost, here or on their way to the collector.
     lost: Arc<AtomicU64>,
 }
 
@@ -47,7 +48,7 @@ impl Queue {
         let lost = Arc::new(AtomicU64::new(0));
         let queue = Self { spans: sender, lost: Arc::clone(&lost) };
         let resource = ResourceAttributesWithSchema::from(resource);
-        (queue, Exporter { spans, lost, collector, resource, warned_at: None })
+        (queue, Exporter { spans, lost, told: 0, collector, resource, warned_at: None })
     }
 }
 
@@ -150,6 +151,8 @@ struct Failure {
 pub(super) struct Exporter {
     spans: mpsc::Receiver<SpanData>,
     lost: Arc<AtomicU64>,
+    /// How many lost spans the log has told of.
+    told: u64,
     collector: Collector,
     resource: ResourceAttributesWithSchema,
     /// When the log last said that spans could not be sent.
@@ -157,6 +160,11 @@ pub(super) struct Exporter {
 }
 
 impl Exporter {
+    /// How many spans were lost. It grows as long as the process runs.
+    pub(super) fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
+    }
+
     /// Sends spans until it is told to stop, and then those that wait.
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut spans = Vec::new();
@@ -171,7 +179,7 @@ impl Exporter {
         while self.spans.recv_many(&mut spans, TRACE_QUEUE_MAX_ENTRIES).await > 0 {
             self.send(mem::take(&mut spans), &mut stop).await;
         }
-        if self.lost.load(Ordering::Relaxed) > 0 {
+        if self.lost.load(Ordering::Relaxed) > self.told {
             self.warned_at = None;
             self.warn("the server ended");
         }
@@ -205,7 +213,7 @@ impl Exporter {
         let body = Bytes::from(ExportTraceServiceRequest { resource_spans }.encode_to_vec());
         for attempt in 1..=TRACE_EXPORT_MAX_ATTEMPTS {
             let failure = match self.collector.send(body.clone()).await {
-                Ok(0) if self.lost.load(Ordering::Relaxed) == 0 => return,
+                Ok(0) if self.lost.load(Ordering::Relaxed) == self.told => return,
                 Ok(refused) => {
                     self.lost.fetch_add(refused, Ordering::Relaxed);
                     let cause =
@@ -237,8 +245,9 @@ impl Exporter {
             return;
         }
         self.warned_at = Some(Instant::now());
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        tracing::warn!(error.cause = cause, traces.lost_spans = lost, "spans of traces could not be sent");
+        let lost = self.lost.load(Ordering::Relaxed);
+        let untold = lost - mem::replace(&mut self.told, lost);
+        tracing::warn!(error.cause = cause, traces.lost_spans = untold, "spans of traces could not be sent");
     }
 }
 

@@ -1,104 +1,20 @@
-//! Traces: which spans a collector receives, and that a collector holds up nothing.
+//! Traces: which spans a collector receives.
+
+mod collector;
+mod faults;
+mod kinds;
 
 use std::fs;
-use std::sync::{Arc, Mutex};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::response::Redirect;
-use axum::routing::post;
-use http::HeaderMap;
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use prost::Message as _;
 use reqwest::Method;
 use serde_json::json;
-use tokio::net::TcpListener;
 
-use super::{PATIENCE, PAUSE};
+use self::collector::{CALLER, Collector, TRACE, attribute, hex, traceparent, value};
 use crate::endpoints::client::{insert, with};
 use crate::endpoints::local::{Local, command, run_to_end};
 use crate::endpoints::raw::Connection;
-use crate::lambda::http::Listening;
-
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const CALLER: &str = "00f067aa0ba902b7";
-
-/// The header of a caller that traces the request.
-fn traceparent() -> String {
-    format!("00-{TRACE}-{CALLER}-01")
-}
-
-type Received = Arc<Mutex<Vec<(HeaderMap, ExportTraceServiceRequest)>>>;
-
-/// A collector that keeps what it receives.
-struct Collector {
-    listening: Listening,
-    received: Received,
-}
-
-impl Collector {
-    async fn start() -> Self {
-        let received = Received::default();
-        let kept = Arc::clone(&received);
-        let take = async move |headers: HeaderMap, body: Bytes| {
-            let request = ExportTraceServiceRequest::decode(body).expect("spans in the form of the protocol");
-            kept.lock().unwrap().push((headers, request));
-            ExportTraceServiceResponse::default().encode_to_vec()
-        };
-        let listening = Listening::start(Router::new().route("/otlp/v1/traces", post(take))).await;
-        Self { listening, received }
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}/otlp", self.listening.authority())
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        let received = self.received.lock().unwrap();
-        let resources = received.iter().flat_map(|(_, request)| &request.resource_spans);
-        resources.flat_map(|spans| &spans.scope_spans).flat_map(|spans| spans.spans.clone()).collect()
-    }
-
-    /// Waits for a span with this name.
-    async fn span(&self, name: &str) -> Span {
-        let waiting = async {
-            loop {
-                match self.spans().into_iter().find(|span| span.name == name) {
-                    Some(span) => return span,
-                    None => tokio::time::sleep(PAUSE).await,
-                }
-            }
-        };
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
-        waited.unwrap_or_else(|_| panic!("no span {name} among {:?}", self.spans()))
-    }
-}
-
-fn value(attributes: &[KeyValue], name: &str) -> Option<String> {
-    let found = attributes.iter().find(|attribute| attribute.key == name)?;
-    Some(match found.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => text.clone(),
-        Value::IntValue(number) => number.to_string(),
-        Value::BoolValue(flag) => flag.to_string(),
-        other => panic!("{name} is {other:?}"),
-    })
-}
-
-fn attribute(span: &Span, name: &str) -> Option<String> {
-    value(&span.attributes, name)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
-}
 
 #[tokio::test]
 async fn a_push_has_a_span_of_its_callers_trace_and_one_for_each_call_of_the_store() {
@@ -187,6 +103,52 @@ async fn a_push_has_a_span_of_its_callers_trace_and_one_for_each_call_of_the_sto
 }
 
 #[tokio::test]
+async fn without_a_collector_no_request_has_a_trace() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hunter2"),
+        ("OTEL_SERVICE_NAME", "sync of a test"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1"),
+        ("ADAPTER", "memory"),
+        ("LOG_FORMAT", "json"),
+        ("LOG_LEVEL", "trace"),
+    ];
+    let local = Local::start(directory.path(), &settings).await;
+    let (body, traceparent) = (r#"{"cursor":null}"#, traceparent());
+    assert_eq!(local.api.send(Method::POST, "/changes", &[("traceparent", &traceparent)], body).await.status, 200);
+    local.signal("TERM").await;
+    let (code, log) = local.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("/changes") && !log.contains("trace.id") && !log.contains(TRACE), "{log}");
+}
+
+#[tokio::test]
+async fn a_request_begins_a_trace_of_its_own_if_the_headers_of_its_caller_are_not_as_they_should_be() {
+    let collector = Collector::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let endpoint = collector.endpoint();
+    let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint), ("ADAPTER", "memory")];
+    let local = Local::start(directory.path(), &settings).await;
+    let (good, long) = (traceparent(), format!("{}-{}", traceparent(), "0".repeat(4_000)));
+    // Neither the second of two headers nor a long one is a reason to refuse a request.
+    let mut connection = Connection::to(local.authority()).await;
+    connection.head("GET /openapi.json", &[("traceparent", &good), ("traceparent", &good)]).await;
+    assert_eq!(connection.answer().await.status, 200);
+    assert_eq!(local.api.send(Method::GET, "/stats", &[("traceparent", &long)], "").await.status, 200);
+    let state: Vec<String> = (0..300).map(|number| format!("vendor{number}=hunter2")).collect();
+    let headers = [("traceparent", &*good), ("tracestate", &*state.join(","))];
+    assert_eq!(local.api.send(Method::GET, "/health", &headers, "").await.status, 200);
+    local.signal("TERM").await;
+    assert_eq!(local.end().await.0, Some(0));
+    for (name, is_of_caller) in [("GET /openapi.json", false), ("GET /stats", false), ("GET /health", true)] {
+        let span = collector.span(name).await;
+        let parent = if is_of_caller { CALLER } else { "" };
+        assert_eq!((hex(&span.parent_span_id), hex(&span.trace_id) == TRACE), (parent.to_owned(), is_of_caller));
+        assert_eq!(span.trace_state, "", "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_ratio_decides_about_requests_whose_callers_have_not() {
     let collector = Collector::start().await;
     let directory = tempfile::tempdir().unwrap();
@@ -232,53 +194,6 @@ async fn the_span_of_a_stream_ends_when_the_stream_begins_and_one_of_a_pull_says
     let roots = spans.iter().filter(|span| span.parent_span_id.is_empty());
     assert!(roots.clone().all(|span| of_requests.contains(&&*span.name)), "{:?}", roots.collect::<Vec<_>>());
     drop(stream);
-}
-
-#[tokio::test]
-async fn a_collector_that_never_answers_holds_up_neither_requests_nor_the_end() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", silent.local_addr().unwrap());
-    let directory = tempfile::tempdir().unwrap();
-    let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint), ("ADAPTER", "memory")];
-    let local = Local::start(directory.path(), &settings).await;
-    assert_eq!(local.api.get("/stats").await.status, 200);
-    let (_first, _) = tokio::time::timeout(PATIENCE, silent.accept()).await.expect("spans are sent").unwrap();
-    // The server waits for the collector now.
-    for number in 1..=50 {
-        local.api.accept(&[insert(&format!("op-{number}"), &format!("doc-{number}"), "a", number, number)]).await;
-    }
-    local.signal("TERM").await;
-    let (code, log) = local.end().await;
-    assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("that waited at the end are lost"), "{log}");
-    assert!(!log.contains("what still runs is cut off"), "{log}");
-}
-
-#[tokio::test]
-async fn a_failure_is_logged_without_the_headers_and_a_redirect_is_not_followed() {
-    let followed = Arc::new(Mutex::new(0));
-    let count = Arc::clone(&followed);
-    let elsewhere = post(async move || *count.lock().unwrap() += 1);
-    let redirect = post(async || Redirect::temporary("/elsewhere"));
-    let router = Router::new().route("/v1/traces", redirect).route("/elsewhere", elsewhere);
-    let listening = Listening::start(router).await;
-    let endpoint = format!("http://{}", listening.authority());
-    let directory = tempfile::tempdir().unwrap();
-    let settings = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hunter2"),
-        ("ADAPTER", "memory"),
-        ("LOG_LEVEL", "trace"),
-    ];
-    let mut local = Local::start(directory.path(), &settings).await;
-    assert_eq!(local.api.get("/stats").await.status, 200);
-    local.log_until("the answer has the status 307").await;
-    assert_eq!(local.api.get("/stats").await.status, 200);
-    local.signal("TERM").await;
-    let (code, log) = local.end().await;
-    assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("traces.lost_spans") && !log.contains("hunter2"), "{log}");
-    assert_eq!(*followed.lock().unwrap(), 0);
 }
 
 #[tokio::test]
