@@ -91,6 +91,10 @@ pub const IMPORT_MAX_ATTEMPTS: u32 = 12;
 /// writes some of them again, which changes nothing.
 pub const EXPRESS_CLIENTS_MAX_ENTRIES: usize = 100_000;
 
+/// The most rows of an Express server that cannot be taken over, before an import reports them. A part that is read may
+/// add its own.
+pub const EXPRESS_BAD_ROWS_MAX_ENTRIES: usize = 1_000;
+
 /// How often the memory of a client is replaced while the client pulls.
 pub const FORGET_MAX_ATTEMPTS: u32 = 8;
 

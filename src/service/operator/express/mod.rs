@@ -19,7 +19,7 @@ use super::line::{ClientLine, Line};
 use crate::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::limits::protocol::SINCE_FOREIGN_MAX;
-use crate::limits::service::{EXPRESS_CLIENTS_MAX_ENTRIES, LIST_MAX_ENTRIES};
+use crate::limits::service::{EXPRESS_BAD_ROWS_MAX_ENTRIES, EXPRESS_CLIENTS_MAX_ENTRIES, LIST_MAX_ENTRIES};
 use crate::store::express::ExpressSource;
 use crate::store::{ErrorKind, StoreError};
 
@@ -66,6 +66,8 @@ pub struct ExpressImport {
     operations: Waiting<ListedOperation>,
     /// The document that was read last.
     last_key: Option<DocumentKey>,
+    /// The same document, as long as its operations are taken.
+    taken: Option<Taken>,
     /// Ids that become known with the next documents.
     ids: Vec<OperationId>,
     /// The clients whose numbers are known.
@@ -118,6 +120,7 @@ impl Operator {
             documents: Waiting::default(),
             operations: Waiting::default(),
             last_key: None,
+            taken: None,
             ids: Vec::new(),
             clients: HashSet::new(),
             given_since: None,
@@ -130,10 +133,12 @@ impl Operator {
 impl ExpressImport {
     /// Takes the next document with its operations. Returns the bad rows that were met, or `None` if nothing is left.
     ///
+    /// If there are many bad rows, it returns them before the document is complete. So they do not fill the memory.
+    ///
     /// # Errors
     /// If a row cannot be taken over, if the tenant has another state, or if one of the databases fails.
     pub async fn next(&mut self) -> Result<Option<Vec<BadRow>>, ImportError> {
-        let has_more = self.document().await?;
+        let has_more = self.take_document().await?;
         let bad = std::mem::take(&mut self.bad);
         Ok((has_more || !bad.is_empty()).then_some(bad))
     }
@@ -155,9 +160,9 @@ impl ExpressImport {
         })
     }
 
-    /// Reads more rows if none of a kind are waiting.
-    async fn read(&mut self) -> Result<(), ImportError> {
-        while self.documents.rows.is_empty() && !self.documents.is_ended {
+    /// Reads some rows of a kind of which none are waiting. Returns whether there was such a kind.
+    async fn read(&mut self) -> Result<bool, ImportError> {
+        if self.documents.rows.is_empty() && !self.documents.is_ended {
             let part = self.source.documents().await.map_err(ImportError::Source)?;
             self.documents.is_ended = part.is_empty();
             for found in part {
@@ -166,8 +171,9 @@ impl ExpressImport {
                     Err(bad) => self.note_bad(bad)?,
                 }
             }
+            return Ok(true);
         }
-        while self.operations.rows.is_empty() && !self.operations.is_ended {
+        if self.operations.rows.is_empty() && !self.operations.is_ended {
             let part = self.source.operations().await.map_err(ImportError::Source)?;
             self.operations.is_ended = part.is_empty();
             for found in part {
@@ -176,8 +182,9 @@ impl ExpressImport {
                     Err(bad) => self.note_bad(bad)?,
                 }
             }
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     fn note_bad(&mut self, bad: BadRow) -> Result<(), ImportError> {
@@ -196,9 +203,35 @@ impl ExpressImport {
         document.into_iter().chain(operation).min().cloned()
     }
 
-    /// Takes a document with its operations. Returns whether there was one.
-    async fn document(&mut self) -> Result<bool, ImportError> {
-        self.read().await?;
+    /// Takes a document with its operations, or a part of it if many rows are bad. Returns whether there may be more.
+    async fn take_document(&mut self) -> Result<bool, ImportError> {
+        while self.bad.len() < EXPRESS_BAD_ROWS_MAX_ENTRIES {
+            if self.read().await? {
+                continue;
+            }
+            let Some(mut taken) = self.taken.take() else {
+                if self.begin_document()? {
+                    continue;
+                }
+                return Ok(false);
+            };
+            let Some(operation) = self.operations.take_if(|operation| operation.key == taken.key) else {
+                self.report.completed_documents += u64::from(taken.is_completed);
+                self.write_state(&mut taken).await?;
+                return Ok(true);
+            };
+            if taken.is_left_out {
+                self.report.left_out_operations += 1;
+            } else {
+                self.operation(&mut taken, operation).await?;
+            }
+            self.taken = Some(taken);
+        }
+        Ok(true)
+    }
+
+    /// Takes the row of the next document. Returns whether there is one.
+    fn begin_document(&mut self) -> Result<bool, ImportError> {
         let Some(key) = self.next_key() else { return Ok(false) };
         if self.last_key.as_ref().is_some_and(|last| *last > key) {
             let why = "the rows do not come in the order of the bytes of their keys";
@@ -216,18 +249,7 @@ impl ExpressImport {
                 }
             }
         }
-        let mut taken = Taken { key, state, is_changed: true, is_completed: false };
-        loop {
-            self.read().await?;
-            let Some(operation) = self.operations.take_if(|operation| operation.key == taken.key) else { break };
-            if is_left_out {
-                self.report.left_out_operations += 1;
-            } else {
-                self.operation(&mut taken, operation).await?;
-            }
-        }
-        self.report.completed_documents += u64::from(taken.is_completed);
-        self.write_state(&mut taken).await?;
+        self.taken = Some(Taken { key, state, is_left_out, is_changed: true, is_completed: false });
         Ok(true)
     }
 
@@ -326,6 +348,8 @@ struct Taken {
     key: DocumentKey,
     /// `None` if it has no row, and no operation until now.
     state: Option<DocumentState>,
+    /// Whether its row cannot be taken over.
+    is_left_out: bool,
     /// Whether the state was not written yet.
     is_changed: bool,
     /// Whether an operation was applied that the row had missed.
