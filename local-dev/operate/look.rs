@@ -12,11 +12,11 @@ use syncflow_server::core::names::{DocumentKey, TenantId};
 use syncflow_server::core::numbers::{Seq, UnixMs};
 use syncflow_server::limits::protocol::{DAY_MS, PAGE_MAX_OPERATIONS};
 use syncflow_server::limits::service::CLIENT_ACTIVE_MS;
-use syncflow_server::service::operator::{Operator, Verified};
+use syncflow_server::service::operator::{Operator, Verified, VerifyProgress};
 use syncflow_server::store::{AuditEntry, ClientRow};
 
 use super::Done;
-use super::output::Output;
+use super::output::{Output, Progress};
 
 fn now_ms() -> UnixMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -242,7 +242,12 @@ fn print(row: &impl Serialize, output: Output) -> Done {
 
 pub(super) async fn verify(operator: &Operator, tenant: Option<TenantId>, output: Output) -> Done {
     for_each(operator, tenant, async |tenant| {
-        let verified = operator.verify(&tenant).await?;
+        let mut progress = Progress::of_steps();
+        let mut watch = |at: VerifyProgress| {
+            progress.show_steps(at.done, at.total, || format!("{tenant}, log entries {}", at.entries));
+        };
+        let verified = operator.verify_watched(&tenant, &mut watch).await?;
+        progress.end();
         let findings: Vec<Value> = verified
             .findings
             .iter()

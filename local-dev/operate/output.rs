@@ -55,6 +55,11 @@ impl Progress {
         Self(ProgressBar::new(total).with_style(style(template)))
     }
 
+    /// A bar over so many steps as are said later.
+    pub(crate) fn of_steps() -> Self {
+        Self(ProgressBar::new(0).with_style(style("[{bar:40}] {percent} %, {msg} ({elapsed}, {eta} left)")))
+    }
+
     /// Shows how far the work is, but not too often.
     pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
         if !self.0.is_hidden() {
@@ -66,6 +71,12 @@ impl Progress {
     pub(crate) fn show_bytes(&mut self, done: u64, text: impl FnOnce() -> String) {
         self.0.set_position(done);
         self.show(text);
+    }
+
+    /// The same with the steps that are done, and with all that there are.
+    pub(crate) fn show_steps(&mut self, done: u64, total: u64, text: impl FnOnce() -> String) {
+        self.0.set_length(total);
+        self.show_bytes(done, text);
     }
 
     /// Removes it.

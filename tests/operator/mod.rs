@@ -5,4 +5,5 @@ mod busy;
 mod damage;
 pub(crate) mod express;
 mod program;
+mod terminal;
 mod transfer;

@@ -23,7 +23,7 @@ pub use history::HistoryPage;
 pub use import::{Import, ImportError, Imported};
 pub use line::BadLine;
 pub use tenants::TenantReport;
-pub use verify::{Fault, Finding, Verified};
+pub use verify::{Fault, Finding, Verified, VerifyProgress};
 
 use super::SyncService;
 

@@ -5,6 +5,7 @@
 
 mod finding;
 mod fold;
+mod progress;
 mod scan;
 
 use super::Operator;
@@ -23,6 +24,7 @@ use crate::service::error::ServiceError;
 use crate::store::{Changes, ChangesRequest, Counters};
 
 pub use finding::{Fault, Finding};
+pub use progress::VerifyProgress;
 
 use finding::Findings;
 use fold::{Data, Fold, Part};
@@ -60,11 +62,23 @@ impl Operator {
     /// # Errors
     /// If the store fails, also if a row is so damaged that it cannot be read.
     pub async fn verify(&self, tenant: &TenantId) -> Result<Verified, ServiceError> {
+        self.verify_watched(tenant, &mut |_| {}).await
+    }
+
+    /// The same, and tells how far it is after each read.
+    ///
+    /// # Errors
+    /// As for [`Operator::verify`].
+    pub async fn verify_watched(
+        &self,
+        tenant: &TenantId,
+        watch: &mut (dyn FnMut(VerifyProgress) + Send),
+    ) -> Result<Verified, ServiceError> {
         let mut best: Option<Verified> = None;
         let mut parts = 1;
         let mut attempts_left = VERIFY_MAX_ATTEMPTS;
         while attempts_left > 0 {
-            match self.verify_once(tenant, parts).await? {
+            match self.verify_once(tenant, parts, watch).await? {
                 Pass::Done(verified) => {
                     let is_final = verified.are_counters_checked || verified.finding_count > 0;
                     best = Some(verified);
@@ -89,7 +103,12 @@ impl Operator {
     }
 
     /// Reads the log and the documents once for each part of the documents.
-    async fn verify_once(&self, tenant: &TenantId, least_parts: u64) -> Result<Pass, ServiceError> {
+    async fn verify_once(
+        &self,
+        tenant: &TenantId,
+        least_parts: u64,
+        watch: &mut (dyn FnMut(VerifyProgress) + Send),
+    ) -> Result<Pass, ServiceError> {
         let store = &*self.service.store;
         let before = store.audit(tenant, Seq::AFTER_ALL, 1).await?;
         let parts = (before.counters.bytes / VERIFY_PART_MAX_BYTES + 1).max(least_parts).min(VERIFY_PARTS_MAX_ENTRIES);
@@ -99,7 +118,10 @@ impl Operator {
             let head = self.head(tenant).await?;
             let fold = Fold::new(Part { number, of: parts }, head.horizon == Seq::START);
             let mut scan = Scan::new(head, fold, number == 0);
-            let sums = match self.verify_part(tenant, &mut scan, &mut findings).await? {
+            let mut tell = |scan: &Scan, documents_end| {
+                watch(VerifyProgress::of(scan, head.position.seq, documents_end));
+            };
+            let sums = match self.verify_part(tenant, &mut scan, &mut findings, &mut tell).await? {
                 PartPass::Done(sums) => sums,
                 PartPass::TooLarge if parts < VERIFY_PARTS_MAX_ENTRIES => return Ok(Pass::TooLarge { parts }),
                 PartPass::Moved | PartPass::TooLarge => return Ok(Pass::Moved),
@@ -129,6 +151,7 @@ impl Operator {
         tenant: &TenantId,
         scan: &mut Scan,
         findings: &mut Findings,
+        tell: &mut (dyn FnMut(&Scan, Seq) + Send),
     ) -> Result<PartPass, ServiceError> {
         let store = &*self.service.store;
         loop {
@@ -137,6 +160,7 @@ impl Operator {
                 Advanced::AtHead => break,
                 Advanced::On => {}
             }
+            tell(scan, Seq::START);
             if scan.fold.bytes() > 2 * VERIFY_PART_MAX_BYTES {
                 return Ok(PartPass::TooLarge);
             }
@@ -174,6 +198,7 @@ impl Operator {
                 compare_document(document, scan, scanned, findings);
             }
             cursor = page.next;
+            tell(scan, cursor.position().seq);
             if !page.has_more {
                 break cursor.position().seq;
             }
