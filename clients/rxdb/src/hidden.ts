@@ -6,6 +6,8 @@ export const HIDDEN = "syncflow";
 
 /** What the field has. It is left out of documents that the server has never had. */
 export interface Hidden {
+  /** The document that this is about: an application may copy a document together with this field. */
+  id?: string;
   rev: number;
   clock: VectorClock;
   /** The log that the revision is of. A restored database counts some revisions again, for other contents. */
@@ -40,9 +42,17 @@ export function baseOf(state: State | undefined, log?: string): Base | null {
   return { rev: hidden.rev, vectorClock: hidden.clock, ...(session === undefined ? {} : { session }) };
 }
 
-export function hiddenOf({ rev, vectorClock, session }: Base, log?: string): Hidden {
+export function hiddenOf(id: string, { rev, vectorClock, session }: Base, log?: string): Hidden {
   const known = { ...(log === undefined ? {} : { log }), ...(session === undefined ? {} : { session }) };
-  return { rev, clock: vectorClock, ...known };
+  return { id, rev, clock: vectorClock, ...known };
+}
+
+/** Returns the state without the field if that is about another document. */
+export function withoutForeign(id: string, state: State): State {
+  const about = state[HIDDEN]?.id;
+  if (about === undefined || about === id) return state;
+  const { [HIDDEN]: _, ...own } = state;
+  return own as State;
 }
 
 const OF_RXDB = new Set(["_deleted", "_rev", "_meta", "_attachments", HIDDEN]);

@@ -23,13 +23,19 @@ export interface Sent {
   isMerged?: boolean;
 }
 
+interface Noted {
+  collection: string;
+  docId: string;
+}
+
 /** What a local database keeps about itself. */
 interface Kept {
   clientId: string;
   /** The operations that were sent, and that no pull has shown yet. */
   sent: Sent[];
-  /** Documents that were removed because a write was forbidden. See {@link Identity.removed}. */
-  removed?: { collection: string; docId: string }[];
+  /** See {@link Identity.note}. */
+  removed?: Noted[];
+  skipped?: Noted[];
   /** The subject whose data this is. */
   subject?: string;
 }
@@ -105,27 +111,29 @@ export class Identity {
   }
 
   /**
-   * Notes documents that left this device because the server forbade a write. The user may see them again before a pull
-   * has noticed that this was not so for a while, and no pull would bring them then.
+   * Notes documents whose newest state no pull may bring.
+   *
+   * - `removed`: they left this device because the server forbade a write. The user may see them again before a pull has
+   *   noticed that this was not so for a while.
+   * - `skipped`: a state was pulled that RxDB has left out, because the document has an edit that was not pushed.
    */
-  async removed(collection: string, docIds: readonly string[]): Promise<void> {
-    if (docIds.length === 0) return;
-    const known = new Set(this.removedOf(collection));
+  async note(list: "removed" | "skipped", collection: string, docIds: readonly string[]): Promise<void> {
+    const known = new Set(this.noted(list, collection));
     const more = docIds.filter((docId) => !known.has(docId)).map((docId) => ({ collection, docId }));
-    await this.#update((kept) => ({ ...kept, removed: [...(kept.removed ?? []), ...more] }));
+    if (more.length > 0) await this.#update((kept) => ({ ...kept, [list]: [...(kept[list] ?? []), ...more] }));
   }
 
-  /** The noted documents of a collection of which no pull has told since. */
-  removedOf(collection: string): string[] {
-    return (this.kept.removed ?? []).filter((one) => one.collection === collection).map(({ docId }) => docId);
+  /** The noted documents of a collection that were not forgotten since. */
+  noted(list: "removed" | "skipped", collection: string): string[] {
+    return (this.kept[list] ?? []).filter((one) => one.collection === collection).map(({ docId }) => docId);
   }
 
-  /** Forgets noted documents: a pull has told of them, whether they are there or not. */
-  async toldOf(collection: string, docIds: readonly string[]): Promise<void> {
+  /** Forgets noted documents: the device has been told of them, whether they are there or not. */
+  async forget(list: "removed" | "skipped", collection: string, docIds: Iterable<string>): Promise<void> {
     const told = new Set(docIds);
-    const isTold = (one: { collection: string; docId: string }) => one.collection === collection && told.has(one.docId);
-    if (!this.kept.removed?.some(isTold)) return;
-    await this.#update((kept) => ({ ...kept, removed: (kept.removed ?? []).filter((one) => !isTold(one)) }));
+    const isTold = (one: Noted) => one.collection === collection && told.has(one.docId);
+    if (!this.kept[list]?.some(isTold)) return;
+    await this.#update((kept) => ({ ...kept, [list]: (kept[list] ?? []).filter((one) => !isTold(one)) }));
   }
 
   /** Notes whose data this is. Returns false if it is somebody else's. */

@@ -1,14 +1,16 @@
 import type { Change } from "@syncflow-server/client";
 import {
+  deepEqual,
   getAssumedMasterState,
   getChangedDocumentsSince,
   getHeightOfRevision,
+  getMetaWriteRow,
   setCheckpoint,
   type RxCollection,
   type RxStorageInstanceReplicationState,
   writeDocToDocState,
 } from "rxdb/plugins/core";
-import { HIDDEN, hiddenOf, isSame, type State } from "./hidden.js";
+import { HIDDEN, hiddenOf, isSame, type State, withoutForeign } from "./hidden.js";
 
 const SCAN_DOCUMENTS = 200;
 
@@ -19,6 +21,15 @@ export interface LocalDocument {
   assumed: State | undefined;
   /** Whether it has an edit that the server has not accepted. */
   isDirty: boolean;
+}
+
+/** How far a collection was pulled. It is empty while the first restart is not complete. */
+export interface Checkpoint {
+  cursor?: string;
+  /** A name of this device for the log that the cursor is of. */
+  log?: string;
+  /** Counts the batches of restarts, which have no cursor of their own. So it shows what RxDB has stored of them. */
+  batch?: number;
 }
 
 /** A part of the documents of a collection. */
@@ -32,7 +43,8 @@ export interface Part {
 export class Local {
   /**
    * States that were pulled for documents with an edit that was not pushed. RxDB does not store them, because the server
-   * answers that push with the newest state. It has pulled a newer one if it stores such an answer late.
+   * answers that push with the newest state. But RxDB may store an answer from before late, or the server may refuse
+   * the edit without a look at the document.
    */
   readonly skipped = new Map<string, State>();
   #identifierHash: Promise<string> | undefined;
@@ -48,7 +60,8 @@ export class Local {
   }
 
   async find(ids: string[]): Promise<Map<string, State>> {
-    return new Map((await this.#find(ids)).map((document) => [String(document[this.idField]), plain(document)]));
+    const found = await this.#find(ids);
+    return new Map(found.map((document) => [String(document[this.idField]), this.#plain(document)]));
   }
 
   /** A document that is written meanwhile may have a newer state than the assumed one, never an older one. */
@@ -59,14 +72,46 @@ export class Local {
     const assumed = await getAssumedMasterState(replication, ids);
     return new Map((await this.#find(ids)).map((document) => {
       const id = String(document[this.idField]);
-      const state = plain(document);
-      // RxDB stores what it assumes after a pulled document, and not at all if it only pulls.
+      const state = this.#plain(document);
+      const height = getHeightOfRevision(document._rev);
+      // RxDB stores what it assumes after a pulled document, and not at all if it only pulls. It marks what it has
+      // pulled, but the mark of a new document does not reach the storage. The hidden field shows that it was pulled.
       const { o: origin } = document._meta;
-      const isPulled = origin?.hash === hash && origin._rev === getHeightOfRevision(document._rev);
-      const isKnown = isPulled || (replication.skipStoringPullMeta && state[HIDDEN] !== undefined);
+      const isMarked = origin?.hash === hash && origin._rev === height;
+      const isNew = !assumed[id] && height === 1 && state[HIDDEN]?.id === id;
+      const isKnown = isMarked || isNew || (replication.skipStoringPullMeta && state[HIDDEN] !== undefined);
       const master = isKnown ? state : (assumed[id]?.docData as State | undefined);
       return [id, { id, state, assumed: master, isDirty: !master || !isSame(master, state) }];
     }));
+  }
+
+  /**
+   * Notes the server's state of documents for which RxDB has not done so, because the device was switched off after it
+   * had stored them. RxDB takes such a document for an edit and never stores a newer state of it.
+   */
+  async noteAssumed(ids: string[]): Promise<void> {
+    const replication = this.#state();
+    if (replication.skipStoringPullMeta || ids.length === 0) return;
+    const noted = await getAssumedMasterState(replication, ids);
+    const others = await this.documents(ids.filter((id) => !noted[id]));
+    const pulled = [...others.values()].filter(({ isDirty }) => !isDirty);
+    if (pulled.length === 0) return;
+    const rows = await Promise.all(pulled.map(({ state }) => getMetaWriteRow(replication, state as any)));
+    await replication.input.metaInstance.bulkWrite(rows, "syncflow-note-assumed");
+  }
+
+  /** The skipped states of documents that have no edit any more: RxDB takes them now. */
+  async missed(): Promise<State[]> {
+    const skipped = [...this.skipped];
+    if (skipped.length === 0) return [];
+    const documents = await this.documents(skipped.map(([id]) => id));
+    return skipped.flatMap(([id, state]) => {
+      const document = documents.get(id);
+      if (document?.isDirty || this.skipped.get(id) !== state) return [];
+      if (!document || !deepEqual(document.assumed?.[HIDDEN], state[HIDDEN])) return [state];
+      this.skipped.delete(id);
+      return [];
+    });
   }
 
   async isEmpty(): Promise<boolean> {
@@ -97,20 +142,21 @@ export class Local {
 
   /** The document that a change leads to, completed from what is known of it if the change deletes it. */
   stateOf(change: Change, known: State | undefined, log: string): State | undefined {
-    const hidden = hiddenOf({ rev: change.rev ?? 0, vectorClock: change.vectorClock }, log);
+    const hidden = hiddenOf(change.docId, { rev: change.rev ?? 0, vectorClock: change.vectorClock }, log);
     const id = { [this.idField]: change.docId };
     if (change.type !== "delete") return { ...change.data, ...id, _deleted: false, [HIDDEN]: hidden };
     // The schema may require fields that a tombstone does not have. A document that was never here need not go.
     return known ? { ...known, ...id, _deleted: true, [HIDDEN]: hidden } : undefined;
   }
 
-  /** The cursor up to which everything is stored. */
-  storedCursor(): string | undefined {
-    return (this.replication()?.lastCheckpointDoc.down?.checkpointData as { cursor?: string } | undefined)?.cursor;
+  /** Whether RxDB has stored all that came up to a checkpoint. */
+  hasStored(checkpoint: Checkpoint | undefined): boolean {
+    const stored = this.replication()?.lastCheckpointDoc.down?.checkpointData as Checkpoint | undefined;
+    return stored?.cursor === checkpoint?.cursor && stored?.batch === checkpoint?.batch;
   }
 
   /** Stores a checkpoint that came without documents, which RxDB does not. */
-  async storeCheckpoint(checkpoint: { cursor: string; log: string }): Promise<void> {
+  async storeCheckpoint(checkpoint: Checkpoint): Promise<void> {
     await setCheckpoint(this.#state(), "down", checkpoint);
   }
 
@@ -118,13 +164,13 @@ export class Local {
     return this.collection.storageInstance.findDocumentsById(ids, true);
   }
 
+  #plain(document: any): State {
+    return withoutForeign(String(document[this.idField]), writeDocToDocState(document, false, false) as any);
+  }
+
   #state(): RxStorageInstanceReplicationState<any> {
     const state = this.replication();
     if (!state) throw new Error("the replication has not started");
     return state;
   }
-}
-
-function plain(document: unknown): State {
-  return writeDocToDocState(document as any, false, false) as unknown as State;
 }

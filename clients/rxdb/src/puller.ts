@@ -1,16 +1,9 @@
 import { type Change, CursorGone, type SyncflowClient } from "@syncflow-server/client";
 import type { State } from "./hidden.js";
 import type { Identity } from "./identity.js";
-import type { Local } from "./local.js";
+import type { Checkpoint, Local } from "./local.js";
 import type { Recovery } from "./recovery.js";
 import { Restart } from "./restart.js";
-
-/** How far a collection was pulled. It is empty while a restart is not complete. */
-export interface Checkpoint {
-  cursor?: string;
-  /** A name of this device for the log that the cursor is of. */
-  log?: string;
-}
 
 export interface Pulled {
   documents: State[];
@@ -39,8 +32,10 @@ export class Puller {
   #log: string = crypto.randomUUID();
   #cursor: string | null = null;
   #restart: Restart | undefined;
-  /** Documents that had left this device when the restart began. It tells of them. */
-  #removed: string[] = [];
+  /** Documents that no other pull may bring. A restart tells of them; they are forgotten when RxDB has stored its end. */
+  #told: { ids: Set<string>; batch: number } | undefined;
+  /** The last batch of a restart. */
+  #batch = 0;
   /** What a restart had found when a request of it failed. */
   #found: State[] = [];
   /** A cursor that came without documents, and the one before it. */
@@ -64,26 +59,26 @@ export class Puller {
 
   /** Returns at least `batchSize` documents, unless there are no more: RxDB takes a shorter batch for the last one. */
   async pull(checkpoint: Checkpoint | undefined, batchSize: number): Promise<Pulled> {
-    const { client, identity, local, recovery, collection, countsProgress, signal } = this.context;
+    const { client, local, recovery, collection, countsProgress, signal } = this.context;
     const from = checkpoint?.cursor ?? null;
     if (checkpoint?.log !== undefined && !this.#restart) this.#log = checkpoint.log;
-    if ((local.storedCursor() ?? null) === from) this.#onTheWay.clear();
+    if (local.hasStored(checkpoint)) await this.#stored(checkpoint);
     if (!this.#restart && from === null && !(await local.isEmpty())) this.#begin("start");
     if (this.#restart) return this.#continue(this.#restart, checkpoint, batchSize);
 
-    const documents: State[] = [];
+    const documents = await local.missed();
     let cursor = this.#moved && this.#moved.from === from ? this.#moved.to : from;
     try {
       const request = { cursor, collections: [collection], limit: batchSize, countsProgress, signal };
       for await (const page of client.pull(request)) {
-        documents.push(...(await recovery.confirm(await this.states(page.operations))));
+        documents.push(...(await recovery.confirm(await this.states(page.operations), true)));
         cursor = page.cursor;
         this.#pollAfterSeconds = page.pollAfterSeconds;
         if (documents.length >= batchSize) break;
         // A restored database may still know the cursor of a device that had not pulled its own writes.
         if (!page.hasMore) documents.push(...(await recovery.bringBackUnseen()));
         // The documents of this call are dropped; the restart brings them again.
-        if (!page.hasMore && identity.removedOf(collection).length > 0) {
+        if (!page.hasMore && (await this.#isMissing())) {
           return this.#continue(this.#begin("view"), checkpoint, batchSize);
         }
       }
@@ -91,11 +86,13 @@ export class Puller {
       if (!(error instanceof CursorGone)) throw error;
       return this.#continue(this.#begin(error.reason), checkpoint, batchSize);
     }
-    return this.#end(from, cursor ?? "", documents);
+    return this.#end(checkpoint, { ...checkpoint, cursor: cursor ?? "", log: this.#log }, documents);
   }
 
   /** The documents that changes lead to. */
   async states(changes: readonly Change[]): Promise<State[]> {
+    // RxDB will note what it stores now.
+    await this.context.local.noteAssumed(changes.map(({ docId }) => docId).filter((id) => !this.#onTheWay.has(id)));
     const deleted = changes.filter(({ type }) => type === "delete").map(({ docId }) => docId);
     const known = deleted.length > 0 ? await this.context.local.find(deleted) : new Map<string, State>();
     return changes.flatMap((change) => {
@@ -108,13 +105,40 @@ export class Puller {
   }
 
   #begin(reason: "start" | "reset" | "view"): Restart {
-    if (reason === "reset") this.#log = crypto.randomUUID();
+    const { pushes, recovery, local, resync } = this.context;
+    if (reason === "reset") {
+      this.#log = crypto.randomUUID();
+      // The server may have lost them.
+      local.skipped.clear();
+    }
     this.#found = [];
     this.#moved = undefined;
-    const { pushes, recovery, resync } = this.context;
-    this.#removed = this.context.identity.removedOf(this.context.collection);
+    this.#told = undefined;
     this.#restart = new Restart(recovery, pushes || reason === "view" ? reason : "start", (changes) => this.states(changes), resync);
     return this.#restart;
+  }
+
+  /** Goes on after RxDB has stored all that came up to a checkpoint. */
+  async #stored(checkpoint: Checkpoint | undefined): Promise<void> {
+    this.#onTheWay.clear();
+    if (!this.#told || this.#told.batch !== checkpoint?.batch) return;
+    const { identity, local, collection } = this.context;
+    const told = [...this.#told.ids];
+    this.#told = undefined;
+    await identity.forget("removed", collection, told);
+    await identity.forget("skipped", collection, told.filter((id) => !local.skipped.has(id)));
+  }
+
+  /** Whether there are documents whose newest state only a restart brings. */
+  async #isMissing(): Promise<boolean> {
+    const { identity, local, collection } = this.context;
+    const isOpen = (id: string) => !this.#told?.ids.has(id);
+    if (identity.noted("removed", collection).some(isOpen)) return true;
+    // States that this device has left out since it started are at hand.
+    const skipped = identity.noted("skipped", collection).filter((id) => isOpen(id) && !local.skipped.has(id));
+    const documents = await local.documents(skipped);
+    // The answer to the push of an edit has the newest state.
+    return skipped.some((id) => !documents.get(id)?.isDirty);
   }
 
   async #continue(started: Restart, checkpoint: Checkpoint | undefined, batchSize: number): Promise<Pulled> {
@@ -132,22 +156,26 @@ export class Puller {
     }
     const documents = this.#found;
     this.#found = [];
-    if (!restart.isDone) return { documents, checkpoint: checkpoint ?? {} };
+    const batch = Math.max(this.#batch, checkpoint?.batch ?? 0) + 1;
+    this.#batch = batch;
+    if (!restart.isDone) return { documents, checkpoint: { ...checkpoint, batch } };
     this.#restart = undefined;
-    await this.context.identity.toldOf(this.context.collection, this.#removed);
-    return this.#end(checkpoint?.cursor ?? null, restart.cursor ?? "", documents);
+    const { identity, collection } = this.context;
+    const ids = new Set([...identity.noted("removed", collection), ...identity.noted("skipped", collection)]);
+    this.#told = { ids, batch };
+    return this.#end(checkpoint, { cursor: restart.cursor ?? "", log: this.#log, batch }, documents);
   }
 
-  async #end(from: string | null, to: string, documents: State[]): Promise<Pulled> {
+  async #end(from: Checkpoint | undefined, to: Checkpoint & { cursor: string }, documents: State[]): Promise<Pulled> {
     const { identity, local } = this.context;
     await identity.persist();
-    if (documents.length === 0 && to !== from) {
-      this.#moved = { from, to };
+    if (documents.length === 0 && (to.cursor !== from?.cursor || to.batch !== from.batch)) {
+      this.#moved = { from: from?.cursor ?? null, to: to.cursor };
       // Only if RxDB has stored all that came before.
-      if ((local.storedCursor() ?? null) === from) await local.storeCheckpoint({ cursor: to, log: this.#log });
+      if (local.hasStored(from)) await local.storeCheckpoint(to);
     }
-    this.#cursor = to;
-    this.context.pulled(to, documents.length, this.#pollAfterSeconds);
-    return { documents, checkpoint: { cursor: to, log: this.#log } };
+    this.#cursor = to.cursor;
+    this.context.pulled(to.cursor, documents.length, this.#pollAfterSeconds);
+    return { documents, checkpoint: to };
   }
 }

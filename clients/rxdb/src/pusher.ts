@@ -1,5 +1,5 @@
 import {
-  type Base, type Conflict, CursorGone, type Edit, type PushResult, relate, successor, type SyncflowClient,
+  type Base, type Conflict, CursorGone, type Edit, type PushResult, successor, type SyncflowClient,
 } from "@syncflow-server/client";
 import { deepEqual, type RxReplicationWriteToMasterRow } from "rxdb/plugins/core";
 import { baseOf, changedKeys, contentOf, HIDDEN, hiddenOf, isSame, type State } from "./hidden.js";
@@ -46,7 +46,6 @@ interface Known {
 /** RxDB's push handler: returns the server's state of each document that is in conflict. */
 export async function push(context: PusherContext, rows: RxReplicationWriteToMasterRow<any>[]): Promise<State[]> {
   await refresh(context, rows);
-  const newer = skippedBy(context, rows);
   // A conflict that was resolved for the server's state needs no write.
   const changed = rows.filter(({ assumedMasterState: assumed, newDocumentState: fork }) =>
     !assumed || assumed[HIDDEN]?.refused || !isSame(assumed, fork));
@@ -54,7 +53,7 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
   let open: Write[] = changed
     .map((row) => ({ row, id: String(row.newDocumentState[context.idField]) }))
     .sort((a, b) => Number(!!b.row.newDocumentState._deleted) - Number(!!a.row.newDocumentState._deleted));
-  const masters: State[] = [...newer];
+  const masters: State[] = [];
   const known: Known = { cursor: context.cursor(), log: context.log() };
   for (let round = 0; open.length > 0; round++) {
     const again: Write[] = [];
@@ -65,26 +64,29 @@ export async function push(context: PusherContext, rows: RxReplicationWriteToMas
     for (const { index, id, base, counter } of result.accepted) {
       const write = open[index];
       if (!write) continue;
-      context.local.skipped.delete(write.id);
       if (counter !== undefined) context.identity.counted(id, counter);
       const used = context.identity.usedCounter(sent.get(write.id) ?? [], id);
       const isByClock = edits[index]?.vectorClock !== undefined;
       if (isByClock && used >= (counter ?? 0) && !resolved.has(id) && round < REBASES_MAX) {
         again.push({ ...write, rebased: above(context, base, used) });
       }
-      note(write, { [HIDDEN]: hiddenOf(base, known.log) });
+      note(write, { [HIDDEN]: hiddenOf(write.id, base, known.log) });
     }
     for (const { index, fields, message } of result.refused) {
       const write = open[index];
       if (!write) continue;
       const base = write.rebased ?? baseOf(write.row.assumedMasterState, known.log) ?? { rev: 0, vectorClock: {} };
-      note(write, { [HIDDEN]: { ...hiddenOf(base, known.log), refused: true } });
+      note(write, { [HIDDEN]: { ...hiddenOf(write.id, base, known.log), refused: true } });
       context.report.refused.next({ document: write.row.newDocumentState, fields, message });
     }
     const removed = result.conflicts.filter(({ current }) => !current).map(({ index }) => open[index]?.id ?? "");
     // A later document under this id is not made from earlier operations.
     for (const id of removed) context.identity.settled(sent.get(id) ?? []);
-    await context.identity.removed(context.collection, removed);
+    await context.identity.note("removed", context.collection, removed);
+    // The server has looked at these documents, and no pull has come since.
+    const answered = [...result.accepted, ...result.conflicts].flatMap(({ index }) => open[index]?.id ?? []);
+    for (const id of answered) context.local.skipped.delete(id);
+    await context.identity.forget("skipped", context.collection, answered);
     for (const conflict of result.conflicts) {
       const write = open[conflict.index];
       if (!write) continue;
@@ -176,22 +178,6 @@ async function laterDeletes(context: PusherContext, except: ReadonlySet<string>,
 }
 
 /**
- * Newer states that RxDB left out, of documents that it takes for resolved. The device has no edit of these, so its
- * conflict handler has nothing to decide.
- */
-function skippedBy({ idField, local }: PusherContext, rows: RxReplicationWriteToMasterRow<any>[]): State[] {
-  return rows.flatMap(({ assumedMasterState: assumed, newDocumentState: fork }) => {
-    const id = String(fork[idField]);
-    const skipped = local.skipped.get(id);
-    if (!skipped || !assumed || assumed[HIDDEN]?.refused || !isSame(assumed, fork)) return [];
-    local.skipped.delete(id);
-    const isNewer = relate(assumed[HIDDEN]?.clock ?? {}, skipped[HIDDEN]?.clock ?? {}) === "happens-before";
-    const { rev = 0, clock = {}, ...rest } = skipped[HIDDEN] ?? {};
-    return isNewer ? [{ ...skipped, [HIDDEN]: { ...rest, rev, clock, settled: true as const } }] : [];
-  });
-}
-
-/**
  * Replaces states that are not the newest any more. RxDB collects what it pushes while another push is under way. A
  * document that is pulled meanwhile would be put back to what it was: RxDB hands over its old state as an edit of the
  * new one.
@@ -255,7 +241,7 @@ function masterOf(context: PusherContext, { row, id }: Write, { current, relatio
   if (!current) {
     return { ...known, _deleted: true, [HIDDEN]: { rev: 0, clock: {}, ...settled } };
   }
-  const hidden = { ...hiddenOf(current, log), ...settled };
+  const hidden = { ...hiddenOf(id, current, log), ...settled };
   if (current.deleted || current.data === null) return { ...known, _deleted: true, [HIDDEN]: hidden };
   return { ...current.data, [context.idField]: id, _deleted: false, [HIDDEN]: hidden };
 }

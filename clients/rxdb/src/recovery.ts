@@ -27,6 +27,7 @@ export class Recovery {
     const { local } = this.context;
     const mine = await local.documents(states.map((state) => String(state[local.idField])));
     const taken: State[] = [];
+    await this.#skip(states, mine);
     for (const theirs of states) {
       const document = mine.get(String(theirs[local.idField]));
       const ours = baseOf(document?.assumed)?.vectorClock;
@@ -104,19 +105,21 @@ export class Recovery {
     return output;
   }
 
-  /** Takes pulled states, except those that lack an own operation which was accepted: the server has lost that. */
-  async confirm(states: State[]): Promise<State[]> {
+  /**
+   * Takes pulled states, except those that lack an own operation which was accepted: the server has lost that. `isNext`
+   * says that the cursor moves with these states, so that they come again if the device is switched off before RxDB has
+   * stored them.
+   */
+  async confirm(states: State[], isNext = false): Promise<State[]> {
     const { identity, local, client, collection } = this.context;
     const sent = identity.sentOf(collection.name);
-    const ids = states.map((state) => String(state[local.idField]));
-    const mine = await local.documents(ids);
-    await identity.toldOf(collection.name, ids.filter((id) => !mine.get(id)?.isDirty));
+    const mine = await local.documents(states.map((state) => String(state[local.idField])));
+    const stored = await this.#skip(states, mine);
+    if (isNext) for (const list of ["removed", "skipped"] as const) await identity.forget(list, collection.name, stored);
     const taken: State[] = [];
     for (const state of states) {
       const id = String(state[local.idField]);
       const document = mine.get(id);
-      if (document?.isDirty) local.skipped.set(id, state);
-      else local.skipped.delete(id);
       if (!sent.has(id)) {
         taken.push(state);
         continue;
@@ -145,8 +148,25 @@ export class Recovery {
       taken.push(...states);
     }
     // The user may write these and not see them, or could not see them for a moment: a restart finds out.
-    await identity.removed(collection.name, taken.filter(isRemoved).map((state) => String(state[local.idField])));
+    const gone = taken.filter(isRemoved).map((state) => String(state[local.idField]));
+    await identity.note("removed", collection.name, gone);
     return taken;
+  }
+
+  /** Keeps the states that RxDB will leave out. Returns the ids of the others. */
+  async #skip(states: State[], mine: Map<string, LocalDocument>): Promise<string[]> {
+    const { identity, local, collection } = this.context;
+    const dirty: string[] = [];
+    const stored: string[] = [];
+    for (const state of states) {
+      const id = String(state[local.idField]);
+      const isDirty = mine.get(id)?.isDirty ?? false;
+      (isDirty ? dirty : stored).push(id);
+      if (isDirty) local.skipped.set(id, state);
+      else local.skipped.delete(id);
+    }
+    await identity.note("skipped", collection.name, dirty);
+    return stored;
   }
 
   /**
@@ -174,7 +194,7 @@ export class Recovery {
 
   #stateOf({ current }: Conflict, document: LocalDocument): State {
     if (!current) return gone(document);
-    const rest = { [this.context.local.idField]: document.id, [HIDDEN]: hiddenOf(current) };
+    const rest = { [this.context.local.idField]: document.id, [HIDDEN]: hiddenOf(document.id, current) };
     if (current.deleted || current.data === null) return { ...document.state, ...rest, _deleted: true };
     return { ...current.data, ...rest, _deleted: false };
   }

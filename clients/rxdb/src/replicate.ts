@@ -5,10 +5,11 @@ import { RxReplicationState, startReplicationOnLeaderShip } from "rxdb/plugins/r
 import { type Observable, Subject } from "rxjs";
 import { prepareConflictHandler } from "./conflicts.js";
 import { Connection } from "./connection.js";
-import { HIDDEN } from "./hidden.js";
+import { guardHidden } from "./guard.js";
+import { HIDDEN, type State } from "./hidden.js";
 import { SENT_MAX } from "./identity.js";
-import { Local } from "./local.js";
-import { type Checkpoint, Puller } from "./puller.js";
+import { type Checkpoint, Local } from "./local.js";
+import { Puller } from "./puller.js";
 import { push } from "./pusher.js";
 import { Recovery } from "./recovery.js";
 import { type LostWrite, type RefusedWrite, Report } from "./report.js";
@@ -20,7 +21,7 @@ export interface SyncflowOptions<T> extends Omit<HttpOptions, "url" | "token"> {
   url: string;
   /** A token, or a function that gets one. It is called before the old one expires, and if the server refuses it. */
   token?: Token;
-  /** Off for users that may not write. */
+  /** Off for users that may not write. An edit that is made all the same stays on the device, also when it is on later. */
   push?: boolean;
   /** Off to sync once. */
   live?: boolean;
@@ -61,6 +62,7 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
   check(untyped);
   addRxPlugin(RxDBLeaderElectionPlugin);
   prepareConflictHandler(untyped);
+  guardHidden(untyped);
 
   const end = new AbortController();
   const { signal } = end;
@@ -75,6 +77,7 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
   const report = new Report((input, output) => replication.subjects.conflict.next({ input, output: output as any }));
   const resync = () => wake.next("RESYNC");
   const local = new Local(untyped, () => replication.internalReplicationState);
+  const again = retaking(local, resync);
   const prepared = Promise.all([connection.client, connection.identity]).then(([client, identity]) => {
     const common = { client, identity, report, local, signal, resync };
     const pulled = (cursor: string, documents: number, pollAfterSeconds?: number) => {
@@ -102,6 +105,7 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
     handler: async (checkpoint: Checkpoint | undefined, most: number) => {
       const { puller } = await prepared;
       const result = await turns.pull(() => puller.pull(checkpoint, most));
+      again();
       return result as { documents: WithDeleted<T>[]; checkpoint: Checkpoint };
     },
   };
@@ -115,6 +119,7 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
         replication.internalReplicationState?.events.active.up.next(false);
         throw error;
       });
+      again();
       void connection.wakeups.then((wakeups) => {
         wakeups.active();
         // A stream tells of own commits too.
@@ -141,6 +146,29 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
   }
   void startReplicationOnLeaderShip(waitForLeadership, replication);
   return replication;
+}
+
+/**
+ * Returns a function that asks for a pull when RxDB has stored the answers to all pushes, if it then takes states that it
+ * left out before.
+ */
+function retaking(local: Local, resync: () => void): () => void {
+  const asked = new WeakSet<State>();
+  let isWaiting = false;
+  return () => {
+    const pushes = local.replication()?.streamQueue.up;
+    if (isWaiting || !pushes || local.skipped.size === 0) return;
+    isWaiting = true;
+    const look = async () => {
+      isWaiting = false;
+      // If RxDB cannot store one, another pull would not help.
+      const missed = (await local.missed()).filter((state) => !asked.has(state));
+      for (const state of missed) asked.add(state);
+      if (missed.length > 0) resync();
+    };
+    // A replication that ends closes its storage.
+    pushes.then(look).catch(() => undefined);
+  };
 }
 
 /** Removes all that a database has stored on this device, and ends its replications. What was not pushed is lost. */

@@ -118,6 +118,12 @@ export class Device {
     this.replicate();
   }
 
+  /** Loses what RxDB notes about pulled and pushed documents until the device starts again, but not the documents. */
+  loseNotes(): void {
+    const meta = this.replication.metaInstance as any;
+    if (meta) meta.bulkWrite = async () => ({ error: [] });
+  }
+
   /** What the application sees. */
   async content(): Promise<Map<string, Omit<Note, never>>> {
     const found = await this.notes.find().exec();

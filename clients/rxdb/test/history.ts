@@ -1,5 +1,5 @@
 import type { Random, Server } from "@syncflow-server/test-support";
-import type { RxConflictHandler } from "rxdb/plugins/core";
+import { defaultConflictHandler, type RxConflictHandler } from "rxdb/plugins/core";
 import { converge, Device, type Note } from "./device.js";
 
 const IDS = ["one", "two", "three"];
@@ -58,6 +58,17 @@ export const merging: RxConflictHandler<Note> = {
   },
 };
 
+/** Lets a conflict handler take its time. */
+function slow(handler: RxConflictHandler<Note>, random: Random): RxConflictHandler<Note> {
+  return {
+    ...handler,
+    async resolve(input, context) {
+      if (random.chance(0.3)) await pauseUpTo(random, 30);
+      return handler.resolve(input, context);
+    },
+  };
+}
+
 export interface HistoryOptions {
   /** Whether the database of the server is put back to a copy in the middle. */
   restores: boolean;
@@ -69,7 +80,8 @@ export interface HistoryOptions {
 export async function play(server: Server, random: Random, options: HistoryOptions): Promise<void> {
   const values = new Values();
   const tenant = `history-${random.seed}-${options.restores}-${options.grants ?? false}`;
-  const settings = { tenant, random, ...(random.chance(0.5) ? { conflictHandler: merging } : {}) };
+  const conflictHandler = slow(random.chance(0.5) ? merging : defaultConflictHandler, random);
+  const settings = { tenant, random, conflictHandler };
   let expires = 0;
   // The server takes a token for 30 seconds after its expiry. The device asks for another one at once, with new grants.
   const seconds = options.grants ? -5 : 3600;
@@ -99,7 +111,7 @@ export async function play(server: Server, random: Random, options: HistoryOptio
       const action = random.below(20);
       if (action < 12) await edit(device, random, values, titles);
       else if (action < 14) device.network.online = !device.network.online;
-      else if (action < 15) await reload(device, values);
+      else if (action < 15) await reload(device, values, random);
       else if (action < 16) await server.compact(tenant);
       else if (action < 17) expires = random.next() / 2;
       else if (action < 18) device.network.faults = faults(random);
@@ -155,7 +167,11 @@ async function edit(device: Device, random: Random, values: Values, titles: read
   }
 }
 
-async function reload(device: Device, values: Values): Promise<void> {
+async function reload(device: Device, values: Values, random: Random): Promise<void> {
+  if (random.chance(0.3)) {
+    device.loseNotes();
+    await pauseUpTo(random, 20);
+  }
   note(device, values);
   await device.reload();
 }

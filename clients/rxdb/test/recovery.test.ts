@@ -118,6 +118,70 @@ test("a device that only pulled may write later, and builds on what it has pulle
   assert.deepEqual(a.conflicts, []);
 });
 
+test("a device that only pulled writes nothing back when it may write", async () => {
+  const tenant = newTenant();
+  const b = await open(tenant, () => undefined);
+  await upsert(b, "one", "1");
+  await b.inSync();
+  const a = await open(tenant, () => undefined, { push: false });
+  await until("a has it", async () => (await a.content()).has("one"));
+  await a.close();
+  await a.openDatabase();
+  a.settings.options = { ...a.settings.options, push: true };
+  a.replicate();
+  await upsert(a, "two", "1");
+  await a.inSync();
+  assert.deepEqual(pushedBy(a).map(({ docId }) => docId), ["two"]);
+});
+
+test("an upsert on a device that only pulled builds on what it has pulled", async () => {
+  const tenant = newTenant();
+  const b = await open(tenant, () => undefined);
+  await upsert(b, "one", "1");
+  await b.inSync();
+  const a = await open(tenant, () => undefined, { push: false });
+  await until("a has it", async () => (await a.content()).has("one"));
+  await a.close();
+  await a.openDatabase();
+  a.settings.options = { ...a.settings.options, push: true };
+  a.replicate();
+  await upsert(a, "one", "2");
+  await converge(a, b);
+  assert.equal((await b.content()).get("one")?.a, "2");
+  assert.deepEqual(a.conflicts, []);
+});
+
+test("a copy of a document that has the hidden field of the original is a new document", async () => {
+  const tenant = newTenant();
+  const a = await open(tenant, () => undefined);
+  await upsert(a, "one", "1");
+  await a.inSync();
+  await until("the pull has shown it", async () => (await original(a))["syncflow"] !== undefined);
+  await a.notes.insert({ ...(await original(a)), id: "copy" });
+  await a.inSync();
+  // This one is made while no replication is there to notice.
+  await a.close();
+  await a.openDatabase();
+  await a.notes.insert({ ...(await original(a)), id: "early" });
+  await a.notes.insert({ ...(await original(a)), id: "edited" });
+  await (await a.notes.findOne("edited").exec(true)).incrementalPatch({ a: "2" });
+  a.replicate();
+  await a.inSync();
+  const documents = await server.documents("notes", tenant);
+  assert.deepEqual([...documents].map(([id, { a }]) => [id, a]).sort(), [
+    ["copy", "1"],
+    ["early", "1"],
+    ["edited", "2"],
+    ["one", "1"],
+  ]);
+  assert.deepEqual([a.conflicts, a.refused], [[], []]);
+});
+
+/** The document as an application gets it, with all of its fields. */
+async function original(device: Device): Promise<any> {
+  return (await device.notes.findOne("one").exec(true)).toJSON();
+}
+
 test("on a device that only pulls, a document leaves that its user may not see any more", async () => {
   const tenant = newTenant();
   const b = await open(tenant, () => undefined);
@@ -230,4 +294,73 @@ test("a document that its author may create and not see leaves the device", asyn
     a.replication.reSync();
     return (await a.content()).size === 0;
   });
+});
+
+const page = (cursor: string, operations: object[], hasMore = false) =>
+  Response.json({ operations, conflicts: [], cursor, hasMore });
+const change = (type: "insert" | "delete", docId: string, rev: number) => ({
+  id: `${docId}-${rev}`, type, collection: "notes", docId, timestamp: 1, clientId: "other", synced: true, rev,
+  data: type === "insert" ? { id: docId, title: "note", a: `${rev}` } : null, vectorClock: { other: rev },
+});
+
+/** Holds back what RxDB stores of pulled documents, or of what it has noted of them. */
+function holdBack(device: Device): { release: () => void; held: () => number } {
+  const storage = device.notes.storageInstance as any;
+  const write = storage.bulkWrite.bind(storage);
+  let release: () => void = () => undefined;
+  let held = 0;
+  const gate = new Promise<void>((open) => (release = open));
+  storage.bulkWrite = async (rows: any[], context: string) => {
+    if (!context.startsWith("replication-downstream")) return write(rows, context);
+    held++;
+    await gate;
+    return write(rows, context);
+  };
+  return { release, held: () => held };
+}
+
+test("a document that is deleted while a restart goes on does not stay on the device", async () => {
+  const tenant = newTenant();
+  let pages: Response[] = [];
+  const a = await open(tenant, (path, body) => {
+    if (path !== "/changes" || body.wait) return undefined;
+    return pages.shift() ?? page("l.9.0~0", []);
+  }, { batchSize: 1 });
+  await a.replication.awaitInSync();
+  const { release, held } = holdBack(a);
+  pages = [
+    gone("view"),
+    page("s.1.0~0", [change("insert", "one", 1)], true),
+    page("s.2.0~0", [change("delete", "one", 2), change("insert", "two", 1)], true),
+    page("l.9.0~0", []),
+  ];
+  a.replication.reSync();
+  await until("all pages are pulled", () => pages.length === 0 && held() > 0);
+  release();
+  await until("the other one is here", async () => (await a.content()).has("two"));
+  await a.replication.awaitInSync();
+  assert.deepEqual([...(await a.content()).keys()], ["two"]);
+});
+
+test("a document that comes back in a restart comes again if the device is switched off before it is stored", async () => {
+  const tenant = newTenant();
+  let isForbidden = false;
+  const a = await open(tenant, (path, body) => {
+    if (path === "/changes/stream") return failure(501);
+    if (path !== "/operations" || !isForbidden) return undefined;
+    isForbidden = false;
+    const conflicts = body.operations.map(({ id }: any) => ({ id, conflict: { relation: "forbidden" } }));
+    return Response.json({ accepted: [], conflicts, refused: [] });
+  });
+  await upsert(a, "one", "1");
+  await a.inSync();
+  await until("the pull has shown it", async () => (await original(a))["syncflow"] !== undefined);
+  isForbidden = true;
+  const { held } = holdBack(a);
+  await upsert(a, "one", "2");
+  await until("the document left, and the restart has brought it back", async () =>
+    held() > 0 && (await a.content()).size === 0);
+  await a.reload();
+  await a.inSync();
+  assert.equal((await a.content()).get("one")?.a, "1");
 });

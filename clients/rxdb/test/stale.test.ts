@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { Server, until } from "@syncflow-server/test-support";
-import { Device, type Settings } from "./device.js";
+import type { RxConflictHandler } from "rxdb/plugins/core";
+import { Device, type Note, type Settings } from "./device.js";
+import { merging } from "./history.js";
 
 let server: Server;
 let devices: Device[] = [];
@@ -114,6 +116,169 @@ test("a document that is pulled while its old state waits to be pushed is not pu
   await a.inSync();
   assert.equal((await a.content()).get("one")?.a, "2");
   assert.deepEqual([...new Set(pushedBy(a).map(({ docId }) => docId))], ["two"]);
+});
+
+test("a pulled document is not pushed as an edit before RxDB has stored that it is the server's", async () => {
+  const tenant = newTenant();
+  const a = await openQuiet({ tenant });
+  const b = await open({ tenant });
+  await a.replication.awaitInSync();
+  await upsert(b, "one", "1");
+  await b.inSync();
+  const gate = new Gate();
+  gate.close();
+  const meta = a.replication.metaInstance as any;
+  const write = meta.bulkWrite.bind(meta);
+  meta.bulkWrite = async (rows: any[], context: string) => {
+    if (context === "replication-down-write-meta") await gate.pass();
+    // RxDB collects the documents behind its checkpoint.
+    if (context === "replication-set-checkpoint" && rows[0].document.itemId === "up") return { error: [] };
+    return write(rows, context);
+  };
+  a.replication.reSync();
+  await until("the document is here", async () => gate.waiting > 0 && (await a.content()).has("one"));
+  const { stats, streamQueue } = a.replication.internalReplicationState!;
+  const collected = stats.up.persistToMaster;
+  a.replication.reSync();
+  await until("the document is collected", () => stats.up.persistToMaster > collected);
+  await streamQueue.up;
+  gate.open();
+  meta.bulkWrite = write;
+  await a.inSync();
+  assert.deepEqual(pushedBy(a), []);
+});
+
+/**
+ * A device that has pulled a newer state of a document while its conflict handler decides about an older one. It takes
+ * the server's state.
+ */
+async function inTheMiddleOfAConflict(tenant: string) {
+  const pulls = new Gate();
+  const decision = new Gate();
+  const asked: string[] = [];
+  const conflictHandler: RxConflictHandler<Note> = {
+    ...merging,
+    async resolve({ realMasterState }) {
+      asked.push(realMasterState.a ?? "");
+      await decision.pass();
+      return realMasterState;
+    },
+  };
+  const a = await openQuiet({ tenant, conflictHandler, options: { batchSize: 1 } }, async (path) => {
+    if (path === "/changes") await pulls.pass();
+    return undefined;
+  });
+  const b = await open({ tenant });
+  await a.replication.awaitInSync();
+  await upsert(b, "other", "1");
+  await b.inSync();
+  await upsert(b, "one", "1");
+  await b.inSync();
+  pulls.close();
+  decision.close();
+  a.replication.reSync();
+  await until("a pull waits", () => pulls.waiting > 0);
+  const push = a.replication.push!;
+  const { handler } = push;
+  let isCalled = false;
+  push.handler = async (rows) => {
+    const result = handler(rows);
+    isCalled = true;
+    return result;
+  };
+  await upsert(a, "one", "of a");
+  await until("a push waits for the pull", () => isCalled);
+  // The pull brings the other document. The push comes before the next pull, which RxDB makes without a pause.
+  pulls.open();
+  pulls.close();
+  await until("the conflict", () => decision.waiting > 0);
+  await upsert(b, "one", "2");
+  await b.inSync();
+  pulls.open();
+  await until("the next pull", () => {
+    const { down } = a.replication.internalReplicationState!.lastCheckpointDoc;
+    return a.network.seen.some(({ path, answer }) =>
+      path === "/changes" && answer.operations.some(({ data }: any) => data.a === "2") &&
+      (down?.checkpointData as any)?.cursor === answer.cursor);
+  });
+  return { a, b, pulls, decision, asked };
+}
+
+test("a state that is pulled while a conflict is resolved is taken after that", async () => {
+  const { a, decision, asked } = await inTheMiddleOfAConflict(newTenant());
+  decision.open();
+  await until("the newest state is here", async () => (await a.content()).get("one")?.a === "2");
+  await a.inSync();
+  assert.deepEqual(asked, ["1"]);
+});
+
+test("a new document of which RxDB has not noted that it is the server's does not hide the newer states", async () => {
+  const tenant = newTenant();
+  const a = await openQuiet({ tenant, conflictHandler: merging });
+  const b = await open({ tenant });
+  await a.replication.awaitInSync();
+  await upsert(b, "one", "1");
+  await b.inSync();
+  const meta = a.replication.metaInstance as any;
+  const write = meta.bulkWrite.bind(meta);
+  let isCollected = false;
+  // The device is switched off before these are stored, and after RxDB has stored that it need not look at the document.
+  meta.bulkWrite = async (rows: any[], context: string) => {
+    const { itemId } = rows[0].document;
+    if (context === "replication-down-write-meta" || itemId === "down") return { error: [] };
+    const result = await write(rows, context);
+    isCollected ||= itemId === "up";
+    return result;
+  };
+  a.replication.reSync();
+  await until("the document is here", async () => isCollected && (await a.content()).has("one"));
+  await a.reload();
+  await a.replication.awaitInSync();
+  await upsert(b, "one", "2");
+  await b.inSync();
+  a.replication.reSync();
+  await until("the newest state is here", async () => (await a.content()).get("one")?.a === "2");
+  await a.inSync();
+  assert.deepEqual([pushedBy(a), a.conflicts, a.errors], [[], [], []]);
+});
+
+test("a state that was left out before the device was switched off is taken when it starts again", async () => {
+  const { a, b, pulls, decision } = await inTheMiddleOfAConflict(newTenant());
+  // The older state is stored, and the newer one is not taken before the device is switched off.
+  pulls.close();
+  decision.open();
+  await until("the older state is here", async () => (await a.content()).get("one")?.a === "1");
+  await a.replication.internalReplicationState!.streamQueue.up;
+  await a.reload();
+  pulls.open();
+  await until("the newest state is here", async () => (await a.content()).get("one")?.a === "2");
+  await a.inSync();
+  await upsert(a, "one", "3");
+  await b.inSync();
+  await a.inSync();
+  assert.equal((await b.content()).get("one")?.a, "3");
+});
+
+test("a state that is pulled before the server refuses an edit of the old one is taken after that", async () => {
+  const tenant = newTenant();
+  const pulls = new Gate();
+  const a = await openQuiet({ tenant }, async (path) => {
+    if (path === "/changes") await pulls.pass();
+    return undefined;
+  });
+  const b = await open({ tenant });
+  await upsert(b, "one", "1");
+  await b.inSync();
+  await a.inSync();
+  pulls.close();
+  a.replication.reSync();
+  await until("a pull waits", () => pulls.waiting > 0);
+  await upsert(a, "one", "x".repeat(1_100_000));
+  await upsert(b, "one", "2");
+  await b.inSync();
+  pulls.open();
+  await until("the report", () => a.refused.length === 1);
+  await until("the newest state is here", async () => (await a.content()).get("one")?.a === "2");
 });
 
 test("a tab that takes over knows what the one before it has sent", async () => {
