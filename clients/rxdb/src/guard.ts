@@ -4,8 +4,8 @@ import { HIDDEN } from "./hidden.js";
 const guarded = new WeakSet<RxCollection>();
 
 /**
- * Keeps an application from writing the hidden field: a document that it inserts is a new one, also if it is a copy of
- * another one or comes from an export, and an upsert without the field changes the document that is there.
+ * Keeps an application from writing the hidden field. A document that it inserts is a new one, also if it is a copy of
+ * another one or comes from an export. An upsert without the field changes the document that is there.
  */
 export function guardHidden(collection: RxCollection): void {
   if (guarded.has(collection)) return;

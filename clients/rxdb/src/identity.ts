@@ -113,8 +113,8 @@ export class Identity {
   /**
    * Notes documents whose newest state no pull may bring.
    *
-   * - `removed`: they left this device because the server forbade a write. The user may see them again before a pull has
-   *   noticed that this was not so for a while.
+   * - `removed`: they left this device because the server forbade a write. The user may see them again before a pull
+   *   has noticed that this was not so for a while.
    * - `skipped`: a state was pulled that RxDB has left out, because the document has an edit that was not pushed.
    */
   async note(list: "removed" | "skipped", collection: string, docIds: readonly string[]): Promise<void> {

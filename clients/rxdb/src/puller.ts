@@ -32,7 +32,7 @@ export class Puller {
   #log: string = crypto.randomUUID();
   #cursor: string | null = null;
   #restart: Restart | undefined;
-  /** Documents that no other pull may bring. A restart tells of them; they are forgotten when RxDB has stored its end. */
+  /** Documents of which a restart has told, and no other pull may. They are forgotten when RxDB has stored its end. */
   #told: { ids: Set<string>; batch: number } | undefined;
   /** The last batch of a restart. */
   #batch = 0;

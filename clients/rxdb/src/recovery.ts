@@ -115,7 +115,10 @@ export class Recovery {
     const sent = identity.sentOf(collection.name);
     const mine = await local.documents(states.map((state) => String(state[local.idField])));
     const stored = await this.#skip(states, mine);
-    if (isNext) for (const list of ["removed", "skipped"] as const) await identity.forget(list, collection.name, stored);
+    if (isNext) {
+      await identity.forget("removed", collection.name, stored);
+      await identity.forget("skipped", collection.name, stored);
+    }
     const taken: State[] = [];
     for (const state of states) {
       const id = String(state[local.idField]);

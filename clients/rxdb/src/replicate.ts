@@ -21,7 +21,7 @@ export interface SyncflowOptions<T> extends Omit<HttpOptions, "url" | "token"> {
   url: string;
   /** A token, or a function that gets one. It is called before the old one expires, and if the server refuses it. */
   token?: Token;
-  /** Off for users that may not write. An edit that is made all the same stays on the device, also when it is on later. */
+  /** Off for users that may not write. What they edit all the same stays on the device, also when it is on later. */
   push?: boolean;
   /** Off to sync once. */
   live?: boolean;
@@ -149,8 +149,8 @@ export function replicateSyncflow<T>(options: SyncflowOptions<T>): SyncflowRepli
 }
 
 /**
- * Returns a function that asks for a pull when RxDB has stored the answers to all pushes, if it then takes states that it
- * left out before.
+ * Returns a function that waits until RxDB has stored the answers to all pushes. If RxDB then takes states that it left
+ * out before, it asks for a pull.
  */
 function retaking(local: Local, resync: () => void): () => void {
   const asked = new WeakSet<State>();
