@@ -118,22 +118,6 @@ test("a device that only pulled may write later, and builds on what it has pulle
   assert.deepEqual(a.conflicts, []);
 });
 
-test("a device that only pulled writes nothing back when it may write", async () => {
-  const tenant = newTenant();
-  const b = await open(tenant, () => undefined);
-  await upsert(b, "one", "1");
-  await b.inSync();
-  const a = await open(tenant, () => undefined, { push: false });
-  await until("a has it", async () => (await a.content()).has("one"));
-  await a.close();
-  await a.openDatabase();
-  a.settings.options = { ...a.settings.options, push: true };
-  a.replicate();
-  await upsert(a, "two", "1");
-  await a.inSync();
-  assert.deepEqual(pushedBy(a).map(({ docId }) => docId), ["two"]);
-});
-
 test("an upsert on a device that only pulled builds on what it has pulled", async () => {
   const tenant = newTenant();
   const b = await open(tenant, () => undefined);
