@@ -122,6 +122,7 @@ fn do_command(asked: Asked, config: &Config) -> Done {
         let store = runtime::open_store(&config.store).await.map_err(|problem| Failure::Asked(problem.into()))?;
         store.check().await?;
         let service = SyncService::new(store, Arc::new(TokioHost)).with_rules(config.rules.clone());
+        let service = service.with_retention(config.retention);
         let service = service.with_writer_name(WRITER).map_err(|problem| Failure::Asked(problem.into()))?;
         // A compaction by hand removes from a quarantine what a scheduled one would.
         let service = Arc::new(service.with_quarantine());

@@ -1,5 +1,6 @@
 //! The commands that remove something.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -7,7 +8,7 @@ use syncflow_server::SyncService;
 use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
 use syncflow_server::limits::api::COMPACT_TIME_MAX_MS;
 use syncflow_server::service::operator::{Forgotten, Operator};
-use syncflow_server::store::Erased;
+use syncflow_server::store::{Erased, Expired};
 
 use super::Done;
 use super::look::for_each;
@@ -21,14 +22,16 @@ pub(super) async fn compact(
     output: Output,
 ) -> Done {
     for_each(operator, tenant, async |tenant| {
-        let mut removed = 0;
+        let (mut removed, mut expired) = (0, Expired::default());
         if is_dry_run {
             removed = operator.would_compact(&tenant, older_than_ms).await?;
+            expired = operator.would_expire(&tenant, older_than_ms).await?;
         } else {
             let mut progress = Progress::new();
             loop {
-                let done = service.compact(&tenant, older_than_ms, COMPACT_TIME_MAX_MS).await?;
-                removed += done.deleted_entries;
+                let done = service.remove_old(&tenant, older_than_ms, COMPACT_TIME_MAX_MS).await?;
+                removed += done.entries;
+                expired = expired.plus(done.expired);
                 if done.is_finished {
                     break;
                 }
@@ -36,9 +39,21 @@ pub(super) async fn compact(
             }
             progress.end();
         }
-        let row = json!({ "tenant": tenant.as_str(), "removedEntries": removed, "isDryRun": is_dry_run });
+        let Expired { tombstones, remains } = expired;
+        let row = json!({
+            "tenant": tenant.as_str(),
+            "removedEntries": removed,
+            "removedTombstones": tombstones,
+            "removedRemains": remains,
+            "isDryRun": is_dry_run,
+        });
         let of = if is_dry_run { "to remove" } else { "removed" };
-        output.row(&row, &format!("{tenant}: log entries {of} {removed}"))?;
+        let mut text = format!("{tenant}: log entries {of} {removed}");
+        if expired.rows() > 0 {
+            // Writing to a string cannot fail.
+            let _ = write!(text, ", tombstones {tombstones}, remains of earlier entries {remains}");
+        }
+        output.row(&row, &text)?;
         Ok(true)
     })
     .await

@@ -155,7 +155,8 @@ fn service(
         }
         None => SyncService::new(store, host),
     };
-    let service = service.with_quota(config.quota).with_rules(config.rules.clone());
+    let service = service.with_quota(config.quota).with_retention(config.retention);
+    let service = service.with_rules(config.rules.clone());
     let service = service.with_conflict_policies(config.policies.clone());
     Arc::new(if config.has_quarantine { service.with_quarantine() } else { service })
 }

@@ -1,10 +1,11 @@
-//! The settings that bound how much tenants keep: quotas, and the scheduled compaction.
+//! The settings that bound how much tenants keep: quotas, the scheduled compaction, and retention.
 
 use super::variables::{ConfigError, Variables, wrong};
 use crate::core::decide::quota::Quota;
+use crate::core::retention::Retention;
 use crate::limits::api::COMPACT_DEFAULT_DAYS;
 use crate::limits::protocol::{DAY_MS, INTEGER_MAX};
-use crate::limits::runtime::SCHEDULE_MAX_HOURS;
+use crate::limits::runtime::{RETENTION_MAX_DAYS, SCHEDULE_MAX_HOURS};
 
 /// The settings of the scheduled compaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,6 +53,27 @@ fn every_hours(variables: &Variables<'_>) -> Result<Option<u32>, ConfigError> {
     hours.map(Some).ok_or_else(rule)
 }
 
+/// Reads the retention of every tenant. A variable that is not set keeps its kind for ever.
+pub(super) fn retention(variables: &Variables<'_>) -> Result<Retention, ConfigError> {
+    let ms = |variable: &'static str| {
+        let Some(value) = variables.get(variable) else { return Ok(None) };
+        let days = value.parse().ok().filter(|days| (1..=RETENTION_MAX_DAYS).contains(days));
+        let rule = || wrong(variable, &format!("must be an integer from 1 to {RETENTION_MAX_DAYS}"), &value);
+        days.map(|days| Some(days * DAY_MS)).ok_or_else(rule)
+    };
+    let retention = Retention {
+        tombstones_ms: ms("TOMBSTONE_DAYS")?,
+        ids_ms: ms("ID_DAYS")?,
+        fingerprints_ms: ms("FINGERPRINT_DAYS")?,
+        clients_ms: ms("CLIENT_DAYS")?.unwrap_or(Retention::default().clients_ms),
+    };
+    match (retention.ids_ms, retention.fingerprints_ms) {
+        (Some(_), None) => Err(ConfigError::new("ID_DAYS", "has no effect without FINGERPRINT_DAYS")),
+        (None, Some(_)) => Err(ConfigError::new("FINGERPRINT_DAYS", "has no effect without ID_DAYS")),
+        _ => Ok(retention),
+    }
+}
+
 /// Reads the quota of every tenant. A variable that is not set sets no limit.
 pub(super) fn quota(variables: &Variables<'_>) -> Result<Quota, ConfigError> {
     let max = |variable: &'static str| {
@@ -81,6 +103,29 @@ mod tests {
         assert_eq!((every(""), every("off"), every("24")), (Ok(None), Ok(None), Ok(Some(24))));
         for wrong in ["0", "-1", "1.5", "8785", "daily"] {
             assert!(every(wrong).unwrap_err().starts_with("COMPACT_EVERY_HOURS: must be off or an integer"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn retention_is_a_number_of_days_and_for_ever_if_it_is_not_set() {
+        assert_eq!(read_from(&[], retention), Ok(Retention::of_clients(90 * DAY_MS)));
+        let set = [("TOMBSTONE_DAYS", "30"), ("ID_DAYS", "1"), ("FINGERPRINT_DAYS", "36500"), ("CLIENT_DAYS", "60")];
+        let expected = Retention {
+            tombstones_ms: Some(30 * DAY_MS),
+            ids_ms: Some(DAY_MS),
+            fingerprints_ms: Some(36_500 * DAY_MS),
+            clients_ms: 60 * DAY_MS,
+        };
+        assert_eq!(read_from(&set, retention), Ok(expected));
+        for variable in ["TOMBSTONE_DAYS", "ID_DAYS", "FINGERPRINT_DAYS", "CLIENT_DAYS"] {
+            for value in ["0", "-1", "0.5", "36501", "a month"] {
+                let problem = read_from(&[(variable, value)], retention).unwrap_err();
+                assert!(problem.starts_with(&format!("{variable}: must be an integer from 1 to 36500")), "{problem}");
+            }
+        }
+        for variable in ["ID_DAYS", "FINGERPRINT_DAYS"] {
+            let problem = read_from(&[(variable, "30")], retention).unwrap_err();
+            assert!(problem.starts_with(&format!("{variable}: has no effect without")), "{problem}");
         }
     }
 

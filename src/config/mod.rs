@@ -44,6 +44,7 @@ pub use self::variables::ConfigError;
 use crate::core::access::rules::Rules;
 use crate::core::decide::quota::Quota;
 use crate::core::policy::Policies;
+use crate::core::retention::Retention;
 
 /// The settings of a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +72,8 @@ pub struct Config {
     pub compaction: CompactionConfig,
     /// How much each tenant may keep.
     pub quota: Quota,
+    /// How long each tenant keeps what only clients need that were away.
+    pub retention: Retention,
     /// The destinations of metrics.
     pub metrics: MetricsConfig,
     /// The destination of the traces of the local server.
@@ -116,6 +119,7 @@ impl Config {
             connections: ConnectionConfig::read(&variables)?,
             compaction: CompactionConfig::read(&variables)?,
             quota: growth::quota(&variables)?,
+            retention: growth::retention(&variables)?,
             metrics: MetricsConfig::read(&variables)?,
             traces: TracesConfig::read(&variables)?,
             wake: WakeConfig::read(&variables)?,

@@ -3,7 +3,7 @@
 use crate::limits::config::{SLIP_MAX_LETTERS, VARIABLE_NAME_MAX_BYTES};
 
 /// Every variable that is read.
-pub const VARIABLES: [&str; 70] = [
+pub const VARIABLES: [&str; 74] = [
     "ADAPTER",
     "ALLOWED_HOSTS",
     "ALLOWED_ORIGINS",
@@ -21,6 +21,7 @@ pub const VARIABLES: [&str; 70] = [
     "AUTH_TENANT_CLAIM",
     "AUTH_TOKENS_FILE",
     "BIND",
+    "CLIENT_DAYS",
     "COMPACT_EVERY_HOURS",
     "COMPACT_OLDER_THAN_DAYS",
     "CONFLICT_DELETES",
@@ -32,7 +33,9 @@ pub const VARIABLES: [&str; 70] = [
     "EXPRESS_CA_FILE",
     "EXPRESS_URL",
     "EXPRESS_URL_FILE",
+    "FINGERPRINT_DAYS",
     "HTTP2",
+    "ID_DAYS",
     "LOG_FORMAT",
     "LOG_LEVEL",
     "MEMORY_MAX_BYTES",
@@ -72,6 +75,7 @@ pub const VARIABLES: [&str; 70] = [
     "TENANT_MAX_CLIENTS",
     "TENANT_MAX_DOCUMENTS",
     "TENANT_MAX_OPERATION_IDS",
+    "TOMBSTONE_DAYS",
     "TRUSTED_PROXIES",
     "WAKE",
 ];

@@ -167,4 +167,5 @@ impl Store for FaultyStore {
     delegate_store!(|this| &*this.inner; name, load, changes, changes_by_time, client, document, query);
     delegate_store!(|this| &*this.inner; stats, survey, clients, count_clients, tenants, heads, watch, announce);
     delegate_store!(|this| &*this.inner; audit, operation_ids, client_rows, learn, scrub, erase_tenant, check);
+    delegate_store!(|this| &*this.inner; aged_place, expire, count_expired);
 }

@@ -329,6 +329,21 @@ macro_rules! for_each_conformance_check {
                     a_server_that_drains_leaves_the_rest_to_another,
                     the_schedule_leaves_no_trace_among_tenants_and_clients,
                 ]
+                retention: [
+                    what_is_old_goes_and_is_counted,
+                    by_default_nothing_goes,
+                    a_client_that_was_seen_lately_misses_nothing_and_another_starts_again,
+                    a_walk_over_old_documents_is_not_interrupted,
+                    original_clients_lose_nothing_in_silence,
+                    without_an_end_for_tombstones_original_clients_begin_again,
+                    an_operation_whose_id_is_gone_is_covered_by_the_clock,
+                    an_edit_of_a_document_whose_tombstone_is_gone_begins_it_again,
+                    a_push_that_knows_revisions_from_before_the_floor_is_refused,
+                    a_push_beside_a_step_of_retention_is_decided_again_or_comes_first,
+                    the_bytes_of_tombstones_and_their_stamps_are_given_back,
+                    steps_are_bounded_and_foretold,
+                    other_tenants_keep_theirs,
+                ]
                 follow: [
                     a_follower_of_an_empty_log_gets_the_first_operation,
                     a_follower_gets_every_operation_in_order_and_continues_behind_its_cursor,

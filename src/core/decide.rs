@@ -110,7 +110,7 @@ pub(crate) fn undecided<'a>(
     let mut keys = HashSet::new();
     let mut undecided = Vec::new();
     for push in pushes.iter().filter(|push| push.policies.include(ConflictPolicy::Custom)) {
-        let new = |operation: &Operation| !snapshot.knows(&operation.id);
+        let new = |operation: &Operation| !snapshot.knows(operation);
         for (index, operation) in push.operations.iter().enumerate().filter(|(_, operation)| new(operation)) {
             if push.policies.of(&operation.key.collection).0 == ConflictPolicy::Custom
                 && !keys.contains(&operation.key)

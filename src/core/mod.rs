@@ -17,4 +17,4 @@ pub mod text;
 pub(crate) mod wire;
 
 pub use self::decide::policy;
-pub use self::pull::{cursor, feed, fingerprint, page, places, progress};
+pub use self::pull::{cursor, feed, fingerprint, page, places, progress, retention};

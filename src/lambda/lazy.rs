@@ -19,6 +19,7 @@ use crate::config::{Config, ConfigError, StoreConfig, WakeConfig};
 use crate::core::access::rules::Rules;
 use crate::core::decide::quota::Quota;
 use crate::core::policy::Policies;
+use crate::core::retention::Retention;
 use crate::limits::lambda::LAMBDA_ANSWER_MARGIN_MS;
 use crate::runtime::metrics::{CountWork, MeasuredStore, Recorder};
 use crate::runtime::{Access, TokioHost, open_store};
@@ -28,6 +29,7 @@ use crate::service::SyncService;
 pub(super) struct LazyService {
     config: StoreConfig,
     quota: Quota,
+    retention: Retention,
     rules: Rules,
     policies: Policies,
     has_quarantine: bool,
@@ -43,6 +45,7 @@ impl LazyService {
         Self {
             config: config.store.clone(),
             quota: config.quota,
+            retention: config.retention,
             rules: config.rules.clone(),
             policies: config.policies.clone(),
             has_quarantine: config.has_quarantine,
@@ -71,7 +74,7 @@ impl LazyService {
                 Some(wake_ups) => service.with_observer(wake_ups.observer()),
                 None => service,
             };
-            let service = service.with_quota(self.quota).with_rules(self.rules.clone());
+            let service = service.with_quota(self.quota).with_retention(self.retention).with_rules(self.rules.clone());
             let service = service.with_conflict_policies(self.policies.clone());
             Ok(Arc::new(if self.has_quarantine { service.with_quarantine() } else { service }))
         };

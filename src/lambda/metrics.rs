@@ -35,6 +35,8 @@ const OPERATIONS_MERGED: (&str, &str) = ("OperationsMerged", "Count");
 const OPERATIONS_FORBIDDEN: (&str, &str) = ("OperationsForbidden", "Count");
 const OPERATIONS_PULLED: (&str, &str) = ("OperationsPulled", "Count");
 const ENTRIES_COMPACTED: (&str, &str) = ("EntriesCompacted", "Count");
+const TOMBSTONES_EXPIRED: (&str, &str) = ("TombstonesExpired", "Count");
+const REMAINS_EXPIRED: (&str, &str) = ("RemainsExpired", "Count");
 #[cfg(feature = "aws")]
 const WAKE_UPS: (&str, &str) = ("WakeUps", "Count");
 #[cfg(feature = "aws")]
@@ -56,6 +58,8 @@ struct Counted {
     resolved: BTreeMap<(&'static str, &'static str), usize>,
     pulled_operations: Option<u64>,
     compacted_entries: Option<u64>,
+    /// The tombstones and remains that retention has removed.
+    expired: Option<(u64, u64)>,
     #[cfg(feature = "aws")]
     wake_ups: Option<CountedWakeUps>,
     store_latencies_ms: Vec<f64>,
@@ -168,6 +172,10 @@ impl Counted {
         }
         values.extend(self.pulled_operations.map(|pulled| (OPERATIONS_PULLED, json!(pulled))));
         values.extend(self.compacted_entries.map(|compacted| (ENTRIES_COMPACTED, json!(compacted))));
+        if let Some((tombstones, remains)) = self.expired {
+            values.push((TOMBSTONES_EXPIRED, json!(tombstones)));
+            values.push((REMAINS_EXPIRED, json!(remains)));
+        }
         #[cfg(feature = "aws")]
         if let Some(CountedWakeUps { published, errors }) = self.wake_ups {
             values.push((WAKE_UPS, json!(published)));
@@ -212,6 +220,10 @@ impl Recorder for EmbeddedMetrics {
             Event::Resolved { policy, outcome } => *counted.resolved.entry((policy, outcome)).or_default() += 1,
             Event::Page { operations } => *counted.pulled_operations.get_or_insert_default() += operations,
             Event::Compacted { entries } => *counted.compacted_entries.get_or_insert_default() += entries,
+            Event::Expired { tombstones, remains } => {
+                let expired = counted.expired.get_or_insert_default();
+                *expired = (expired.0 + tombstones, expired.1 + remains);
+            }
             Event::StoreCall { took, is_answered, .. } => {
                 // Microseconds are precise enough.
                 let latency_ms = (took.as_secs_f64() * 1e6).round() / 1e3;

@@ -159,3 +159,9 @@ pub const LABEL_MAX_VALUES: usize = 100;
 /// Most labels that the server remembers after a document has lost them. A write after which there would be more is
 /// forbidden.
 pub const FORMER_LABELS_MAX_ENTRIES: usize = 1_000;
+
+/// How long the server remembers the progress of a silent client if nothing else is set, in milliseconds (90 days).
+///
+/// The places of an original client's `since` are kept for ever. A server that forgot which numbers it gave could give
+/// one again for another place.
+pub const CLIENT_FORGOTTEN_AFTER_MS: u64 = 90 * DAY_MS;

@@ -233,6 +233,9 @@ pub const DRAIN_MAX_SECONDS: u32 = 20;
 /// The longest time between two scheduled compactions that a setting may give, in hours: a year.
 pub const SCHEDULE_MAX_HOURS: u32 = 24 * 366;
 
+/// The longest time that a setting of retention may give, in days: a hundred years.
+pub const RETENTION_MAX_DAYS: u64 = 36_500;
+
 /// How many lines of the log may wait to be written, in bytes; more are lost and counted. Lines that are being written
 /// are as many again at most.
 pub const LOG_QUEUE_MAX_BYTES: usize = 4 * 1024 * 1024;

@@ -54,11 +54,6 @@ pub const PUSH_BACKOFF_MAX_MS: u64 = 250;
 /// How often a pull of an original client is made while its memory changes in between, before it fails with 503.
 pub const PULL_MAX_ATTEMPTS: u32 = 8;
 
-/// How long the server remembers the progress of a silent client, in milliseconds (90 days). The places of an original
-/// client's `since` are kept for ever. A server that forgot which numbers it gave could give one again for another
-/// place.
-pub const CLIENT_FORGOTTEN_AFTER_MS: u64 = 90 * DAY_MS;
-
 /// How long a silent client is included in the statistics, in milliseconds (30 days).
 pub const CLIENT_ACTIVE_MS: u64 = 30 * DAY_MS;
 
@@ -68,6 +63,9 @@ pub const NOTE_TIME_MAX_MS: u64 = 500;
 
 /// The most log entries that one step of a compaction removes. A push waits for at most one step.
 pub const COMPACT_STEP_MAX_ENTRIES: usize = 1_000;
+
+/// The most tombstones and remains of entries that one step of retention removes. A push waits for at most one step.
+pub const EXPIRE_STEP_MAX_ENTRIES: usize = 1_000;
 
 /// The most log entries that an operator's request reads at a time.
 pub const AUDIT_MAX_ENTRIES: usize = 1_000;

@@ -1,14 +1,25 @@
 //! Compaction in small steps, so that no push waits for more than one.
 
+mod retention;
 pub(super) mod schedule;
 
 use super::{ServiceError, SyncService};
 use crate::core::names::TenantId;
 use crate::core::numbers::Seq;
-use crate::limits::service::{
-    CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_LIST_MAX_TENANTS, COMPACT_STEP_MAX_ENTRIES,
-};
-use crate::store::{CompactStep, Compaction};
+use crate::limits::service::{CLOCKS_APART_MAX_MS, COMPACT_LIST_MAX_TENANTS, COMPACT_STEP_MAX_ENTRIES};
+use crate::store::{CompactStep, Compaction, Expired};
+
+/// The result of a compaction of one tenant, with that of retention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Removed {
+    /// The number of entries that were removed from the log.
+    pub entries: u64,
+    /// The rows that retention has removed.
+    pub expired: Expired,
+    /// Whether nothing was left to remove.
+    pub is_finished: bool,
+}
 
 /// The result of a compaction of all tenants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +27,8 @@ use crate::store::{CompactStep, Compaction};
 pub struct CompactionOfAll {
     /// The number of removed entries.
     pub deleted_entries: u64,
+    /// The rows that retention has removed.
+    pub expired: Expired,
     /// The number of tenants with nothing left to remove.
     pub finished_tenants: u64,
     /// The tenant with which the next compaction continues, if the time was over before the last tenant.
@@ -23,12 +36,13 @@ pub struct CompactionOfAll {
 }
 
 impl SyncService {
-    /// Removes the log entries that were received `older_than_ms` ago or before, for at most `time_max_ms`.
+    /// Removes the log entries that were received `older_than_ms` ago or before, for at most `time_max_ms`. Afterwards
+    /// it removes what [retention](SyncService::with_retention) allows.
     ///
     /// The result says whether something was left when the time was over. The next compaction continues there.
     ///
     /// With a quarantine, operations that were received as long ago leave it, and its own log is compacted too. Its
-    /// entries are not in the number of the result.
+    /// entries and rows are not in the numbers of the result.
     ///
     /// # Errors
     /// If the store fails. The steps before the failure keep their effect, and a later compaction continues after them.
@@ -38,21 +52,53 @@ impl SyncService {
         older_than_ms: u64,
         time_max_ms: u64,
     ) -> Result<Compaction, ServiceError> {
+        let Removed { entries, is_finished, .. } = self.remove_old(tenant, older_than_ms, time_max_ms).await?;
+        Ok(Compaction { deleted_entries: entries, is_finished })
+    }
+
+    /// The same as [`SyncService::compact`], whose result also has what retention has removed.
+    ///
+    /// # Errors
+    /// The errors of [`SyncService::compact`].
+    pub async fn remove_old(
+        &self,
+        tenant: &TenantId,
+        older_than_ms: u64,
+        time_max_ms: u64,
+    ) -> Result<Removed, ServiceError> {
         let began_ms = self.host.now_ms();
         let received_until_ms = began_ms.minus_ms(older_than_ms);
         if tenant.is_quarantine() {
             self.expire_quarantine(tenant, received_until_ms).await?;
         }
-        let done = self.compact_log(tenant, older_than_ms, time_max_ms).await?;
+        let removed = self.remove_from_log(tenant, older_than_ms, time_max_ms).await?;
         let home = tenant.quarantine();
         if !self.has_quarantine || tenant.is_quarantine() || !self.has_log(&home).await? {
-            return Ok(done);
+            return Ok(removed);
         }
         // Operations leave the quarantine with the entries of the log that are as old.
         self.expire_quarantine(&home, received_until_ms).await?;
         let left_ms = time_max_ms.saturating_sub(self.host.now_ms().ms_since(began_ms));
-        let of_quarantine = self.compact_log(&home, older_than_ms, left_ms).await?;
-        Ok(Compaction { is_finished: done.is_finished && of_quarantine.is_finished, ..done })
+        let of_quarantine = self.remove_from_log(&home, older_than_ms, left_ms).await?;
+        Ok(Removed { is_finished: removed.is_finished && of_quarantine.is_finished, ..removed })
+    }
+
+    /// Compacts the log of one tenant, and then removes what retention allows.
+    async fn remove_from_log(
+        &self,
+        tenant: &TenantId,
+        older_than_ms: u64,
+        time_max_ms: u64,
+    ) -> Result<Removed, ServiceError> {
+        let began_ms = self.host.now_ms();
+        let Compaction { deleted_entries: entries, is_finished } =
+            self.compact_log(tenant, older_than_ms, time_max_ms).await?;
+        if !is_finished {
+            return Ok(Removed { entries, expired: Expired::default(), is_finished });
+        }
+        let left_ms = time_max_ms.saturating_sub(self.host.now_ms().ms_since(began_ms));
+        let (expired, is_finished) = self.expire(tenant, left_ms).await?;
+        Ok(Removed { entries, expired, is_finished })
     }
 
     /// Whether a tenant ever had a commit.
@@ -72,7 +118,7 @@ impl SyncService {
             now_ms: began_ms,
             future_after_ms: began_ms.plus_ms(CLOCKS_APART_MAX_MS),
             received_until_ms: began_ms.minus_ms(older_than_ms),
-            forget_clients_before_ms: began_ms.minus_ms(CLIENT_FORGOTTEN_AFTER_MS),
+            forget_clients_before_ms: began_ms.minus_ms(self.retention.clients_ms),
             max_entries: COMPACT_STEP_MAX_ENTRIES,
         };
         let mut deleted_entries = 0;
@@ -103,7 +149,8 @@ impl SyncService {
     ) -> Result<CompactionOfAll, ServiceError> {
         let began_ms = self.host.now_ms();
         let time_left_ms = || time_max_ms.saturating_sub(self.host.now_ms().ms_since(began_ms));
-        let mut done = CompactionOfAll { deleted_entries: 0, finished_tenants: 0, next: None };
+        let mut done =
+            CompactionOfAll { deleted_entries: 0, expired: Expired::default(), finished_tenants: 0, next: None };
         let mut last = None;
         let mut tenants: Vec<TenantId> = from.into_iter().collect();
         let mut is_late = false;
@@ -113,9 +160,10 @@ impl SyncService {
                     done.next = Some(tenant);
                     return Ok(done);
                 }
-                let compacted = self.compact(&tenant, older_than_ms, time_left_ms()).await?;
-                done.deleted_entries += compacted.deleted_entries;
-                if !compacted.is_finished {
+                let removed = self.remove_old(&tenant, older_than_ms, time_left_ms()).await?;
+                done.deleted_entries += removed.entries;
+                done.expired = done.expired.plus(removed.expired);
+                if !removed.is_finished {
                     done.next = Some(tenant);
                     return Ok(done);
                 }

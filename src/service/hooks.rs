@@ -9,6 +9,7 @@ use crate::core::access::Principal;
 use crate::core::decide::{Conflict, Outcome, Resolved};
 use crate::core::names::{Subject, TenantId};
 use crate::core::operation::{LogEntry, Operation};
+use crate::store::Expired;
 
 /// The origin of a request: its tenant, and its principal if there is one.
 ///
@@ -81,6 +82,9 @@ pub trait Observer: Send + Sync + 'static {
 
     /// A step of a compaction has removed so many entries of the log; it may be none.
     fn compacted(&self, _tenant: &TenantId, _removed_entries: u64) {}
+
+    /// A step of retention has removed rows; it may be none.
+    fn expired(&self, _tenant: &TenantId, _expired: Expired) {}
 
     /// So many pushes, with so many operations together, were decided and committed together. It may have failed.
     fn committed(&self, _tenant: &TenantId, _pushes: usize, _operations: usize) {}
@@ -192,6 +196,10 @@ impl Hooks {
 
     pub(super) fn compacted(&self, tenant: &TenantId, removed_entries: u64) {
         self.tell(|observer| observer.compacted(tenant, removed_entries));
+    }
+
+    pub(super) fn expired(&self, tenant: &TenantId, expired: Expired) {
+        self.tell(|observer| observer.expired(tenant, expired));
     }
 
     fn tell(&self, call: impl Fn(&dyn Observer)) {

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-pub use compaction::CompactionOfAll;
 pub use compaction::schedule::CompactionSchedule;
+pub use compaction::{CompactionOfAll, Removed};
 pub use error::ServiceError;
 pub use follow::{Followed, FollowedBatch, Follower};
 pub use hooks::{Caller, InvalidOperation, Observer};
@@ -44,6 +44,7 @@ use crate::core::names::{BadName, ClientId, DocumentKey, TenantId};
 use crate::core::numbers::UnixMs;
 use crate::core::operation::Operation;
 use crate::core::policy::Policies;
+use crate::core::retention::Retention;
 use crate::limits::service::{CLIENT_ACTIVE_MS, CLOCKS_APART_MAX_MS};
 use crate::store::{ClientProgress, LoadRequest, Query, QueryPage, Result, Stats, Store};
 
@@ -62,6 +63,7 @@ pub struct SyncService {
     writers: lanes::Lanes<lanes::WriteTurn>,
     writer_id: ClientId,
     quota: Quota,
+    retention: Retention,
     rules: Rules,
     policies: Policies,
     resolver: Option<Arc<dyn Resolver>>,
@@ -86,6 +88,7 @@ impl SyncService {
             writers: lanes::Lanes::new(),
             writer_id: ClientId::server(),
             quota: Quota::default(),
+            retention: Retention::default(),
             rules: Rules::default(),
             policies: Policies::default(),
             resolver: None,
@@ -136,6 +139,15 @@ impl SyncService {
     #[must_use]
     pub fn with_quota(self, quota: Quota) -> Self {
         Self { quota, ..self }
+    }
+
+    /// Limits how long tombstones and the remains of compacted entries are kept. Compactions remove them.
+    ///
+    /// All services over one database need the same retention. Nothing goes that a client may need that was seen
+    /// lately. By default all is kept for ever, and silent clients are remembered for 90 days.
+    #[must_use]
+    pub fn with_retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// Limits which documents each principal may see and change.

@@ -129,7 +129,8 @@ impl PullRequest {
 pub enum Pulled {
     /// A page.
     Page(PulledPage),
-    /// The cursor belongs to another log, so the client must start again without a cursor.
+    /// The cursor belongs to another log, or retention has removed what the client lacks. So the client must start
+    /// again without a cursor. A client of the original protocol must begin again with a `since` of 0.
     Reset,
     /// The principal may see other documents than when the cursor was given, or was not given the cursor. So the client
     /// must start again without a cursor. It removes the documents that it does not receive.
@@ -288,6 +289,9 @@ impl SyncService {
         if puller.is_foreign_to(owner.as_ref()) {
             return Ok(Pulled::ForeignClient);
         }
+        if page.lacks_deletes {
+            return Ok(Pulled::Reset);
+        }
         if let Some(client_id) = client_id {
             self.claim(puller, &client_id, owner.as_ref()).await;
             let progress = Progress { pulled_seq: page.next.position().seq, seen_at_ms: now_ms };
@@ -315,6 +319,10 @@ impl SyncService {
             let (page, owner) = self.page_from(tenant, client_id, known.start(since), max_operations).await?;
             if puller.is_foreign_to(owner.as_ref()) {
                 return Ok(Pulled::ForeignClient);
+            }
+            // Law 6: a client that has documents would keep those whose deletes it is not told.
+            if page.lacks_deletes && since > UnixMs::EPOCH {
+                return Ok(Pulled::Reset);
             }
             self.claim(puller, client_id, owner.as_ref()).await;
             let Settled { repeat_with, places } = known.clone().settle(since, &page);

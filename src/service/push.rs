@@ -195,6 +195,7 @@ impl SyncService {
             view,
             policies: self.policies.clone(),
             span: Span::current().id(),
+            tombstones: self.retention.tombstones(),
         };
         let resolver = self.resolver.clone();
         let (store, host, tenant) = (Arc::clone(&self.store), Arc::clone(&self.host), caller.tenant.clone());

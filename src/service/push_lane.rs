@@ -23,6 +23,7 @@ use crate::core::decide::{
 use crate::core::names::{ClientId, DocumentKey, Subject, TenantId};
 use crate::core::operation::Operation;
 use crate::core::policy::Policies;
+use crate::core::retention::Tombstones;
 use crate::limits::protocol::PUSH_LOADED_MAX_BYTES;
 use crate::limits::service::{
     DECISION_INLINE_MAX_BYTES, GROUP_GATHERING_MAX_OPERATIONS, GROUP_MAX_BYTES, GROUP_MAX_OPERATIONS,
@@ -84,6 +85,7 @@ pub(super) struct PendingPush {
     pub(super) policies: Policies,
     /// The span of the request in the log.
     pub(super) span: Option<Id>,
+    pub(super) tombstones: Tombstones,
 }
 
 impl From<decide::Push<'_>> for PendingPush {
@@ -104,6 +106,7 @@ impl From<decide::Push<'_>> for PendingPush {
             view: push.view.clone(),
             policies: push.policies.clone(),
             span: None,
+            tombstones: push.tombstones,
         }
     }
 }
@@ -151,6 +154,7 @@ impl PendingPush {
             is_strict: *is_strict,
             view: &self.view,
             policies: &self.policies,
+            tombstones: self.tombstones,
         }
     }
 }

@@ -121,7 +121,8 @@ impl SyncService {
         if let Some(invalid) = self.hooks.invalid(caller, &operations).pop() {
             return Ok(Some(Written::Invalid(invalid.message)));
         }
-        let push = Push { view: &view, policies: &self.policies, ..Push::from(&operations[..]) };
+        let tombstones = self.retention.tombstones();
+        let push = Push { view: &view, policies: &self.policies, tombstones, ..Push::from(&operations[..]) };
         let (decisions, batch) = decide(&[push], &snapshot, now_ms);
         let revision = batch.documents.first().map(|write| write.document.rev);
         match (decisions.first(), revision) {

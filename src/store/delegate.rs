@@ -32,6 +32,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a
 ///     delegate_store!(|this| &*this.0; name, load, changes, note_pulled, changes_by_time, client, remember);
 ///     delegate_store!(|this| &*this.0; claim, document, query, stats, survey, clients, count_clients, compact);
 ///     delegate_store!(|this| &*this.0; audit, operation_ids, client_rows, learn, scrub, erase_tenant);
+///     delegate_store!(|this| &*this.0; aged_place, expire, count_expired);
 ///     delegate_store!(|this| &*this.0; tenants, heads, watch, announce, check);
 /// }
 /// ```
@@ -61,8 +62,8 @@ macro_rules! delegate_store {
         $crate::store::delegate_store!(
             |$this| $inner $(, around $hook)?;
             name, load, commit, changes, note_pulled, changes_by_time, client, remember, claim, document, query,
-            stats, survey, clients, count_clients, compact, tenants, heads, audit, operation_ids, client_rows, learn,
-            scrub, erase_tenant, watch, announce, check
+            stats, survey, clients, count_clients, compact, aged_place, expire, count_expired, tenants, heads, audit,
+            operation_ids, client_rows, learn, scrub, erase_tenant, watch, announce, check
         );
     };
     (|$this:ident| $inner:expr; $($method:ident),+ $(,)?) => {
@@ -157,6 +158,22 @@ macro_rules! delegate_store {
         $crate::store::delegate_store!(@method $($wrapper)*, compact['a](
             tenant: &'a $crate::core::names::TenantId, step: $crate::store::CompactStep
         ) -> $crate::store::Compaction);
+    };
+    (@aged_place $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, aged_place['a](
+            tenant: &'a $crate::core::names::TenantId, received_until_ms: $crate::core::numbers::UnixMs,
+            up_to: $crate::core::numbers::Seq
+        ) -> ::std::option::Option<$crate::core::cursor::Position>);
+    };
+    (@expire $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, expire['a](
+            tenant: &'a $crate::core::names::TenantId, step: $crate::store::ExpireStep
+        ) -> $crate::store::Expired);
+    };
+    (@count_expired $($wrapper:tt)*) => {
+        $crate::store::delegate_store!(@method $($wrapper)*, count_expired['a](
+            tenant: &'a $crate::core::names::TenantId, expiry: $crate::core::retention::Expiry
+        ) -> $crate::store::Expired);
     };
     (@tenants $($wrapper:tt)*) => {
         $crate::store::delegate_store!(@method $($wrapper)*, tenants['a](

@@ -6,6 +6,7 @@ mod compaction;
 mod detached;
 mod load;
 mod operator;
+mod retention;
 mod survey;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,8 +20,8 @@ use futures_util::stream::pending;
 use self::detached::{detached, detached_document, detached_operation};
 use super::{
     Audit, Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, ClientRow, Commit, CompactStep,
-    Compaction, Erased, ErrorKind, Lesson, LoadRequest, NewMemory, Query, QueryPage, Remember, Result, ScrubStep,
-    Stats, Store, StoreError, Survey, SurveyRequest, TimeRequest, Watch,
+    Compaction, Erased, ErrorKind, ExpireStep, Expired, Lesson, LoadRequest, NewMemory, Query, QueryPage, Remember,
+    Result, ScrubStep, Stats, Store, StoreError, Survey, SurveyRequest, TimeRequest, Watch,
 };
 use crate::core::cursor::{Head, Position};
 use crate::core::decide::owners::ClientOwner;
@@ -34,6 +35,7 @@ use crate::core::operation::{Change, LogEntry, Operation};
 use crate::core::page::{LogPageBuilder, QueryPageBuilder, Scan, TimePage, TimePageBuilder, TimePlace};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
+use crate::core::retention::Expiry;
 
 /// The name of the adapter.
 const NAME: &str = "memory";
@@ -68,8 +70,13 @@ struct Tenant {
     /// The stamps of documents, as they were written last.
     stamps: BTreeMap<DocumentKey, String>,
     log: BTreeMap<Seq, Logged>,
-    /// The fingerprints at all sequence numbers that were ever given, beginning with number 1.
-    fingerprints: Vec<Fingerprint>,
+    /// The fingerprints at all sequence numbers that were ever given, but for those that retention has removed.
+    fingerprints: BTreeMap<Seq, Fingerprint>,
+    /// The ids and times of reception of the entries that compaction has removed.
+    remains: BTreeMap<Seq, (OperationId, UnixMs)>,
+    newest: Position,
+    floor: Position,
+    tombstones_gone: Seq,
     documents: BTreeMap<DocumentKey, (Seq, Document)>,
     /// The keys of all documents, in the order of their last changes.
     keys_by_seq: BTreeMap<Seq, DocumentKey>,
@@ -96,16 +103,15 @@ impl Logged {
 
 impl Tenant {
     fn head(&self) -> Head {
-        let seq = Seq::START.plus(self.fingerprints.len() as u64);
-        Head { position: self.position(seq).unwrap_or_default(), horizon: self.horizon }
+        let Self { newest: position, horizon, floor, tombstones_gone, .. } = *self;
+        Head { position, horizon, floor, tombstones_gone }
     }
 
     fn position(&self, seq: Seq) -> Option<Position> {
         if seq == Seq::START {
             return Some(Position::START);
         }
-        let index = usize::try_from(seq.previous().get()).ok()?;
-        self.fingerprints.get(index).map(|fingerprint| Position { seq, fingerprint: *fingerprint })
+        self.fingerprints.get(&seq).map(|fingerprint| Position { seq, fingerprint: *fingerprint })
     }
 
     fn commit(&mut self, batch: Batch) -> Commit {
@@ -119,9 +125,12 @@ impl Tenant {
         }
         self.known.extend(batch.known_ids().map(detached));
         let kept: HashMap<usize, Object> = batch.kept().map(|(index, kept)| (index, kept.detached())).collect();
-        let Position { seq: before, fingerprint } = self.head().position;
+        let Position { seq: before, fingerprint } = self.newest;
         self.received_at_ms = self.received_at_ms.max(batch.received_at_ms);
-        self.fingerprints.extend(batch.fingerprints(fingerprint));
+        for (seq, fingerprint) in before.following().zip(batch.fingerprints(fingerprint)) {
+            self.fingerprints.insert(seq, fingerprint);
+            self.newest = Position { seq, fingerprint };
+        }
         let operations: Vec<Operation> = batch.operations.iter().map(detached_operation).collect();
         let subjects: Vec<_> = (0..operations.len()).map(|index| batch.subject(index).map(detached)).collect();
         for write in batch.owners {
@@ -169,7 +178,7 @@ impl Tenant {
     }
 
     fn changes(&self, request: ChangesRequest) -> Result<Changes> {
-        let there = request.cursor.and_then(|cursor| self.position(cursor.position().seq));
+        let there = request.cursor.and_then(|cursor| self.position(self.head().verified_at(&cursor)));
         let there = there.map(|there| there.fingerprint);
         let ChangesRequest { cursor, feed, max_operations, client_id, view, with_subjects, with_resolutions } = request;
         let with_resolutions = with_resolutions && view.reads_all();
@@ -257,17 +266,6 @@ impl Tenant {
             }
         }
         Ok(page.finish())
-    }
-
-    fn stats(&self, active_ms: &RangeInclusive<UnixMs>) -> Stats {
-        let operations = self.log.len() as u64;
-        let documents = self.documents.values().filter(|(_, document)| !document.is_deleted()).count() as u64;
-        let active = self.clients.values().filter(|memory| active_ms.contains(&memory.seen_at_ms));
-        let unsynced_operations = active
-            .map(|memory| memory.pulled_seq)
-            .min()
-            .map_or(0, |pulled| self.log.range(pulled.next()..).count() as u64);
-        Stats { operations, documents, unsynced_operations }
     }
 }
 
@@ -384,9 +382,21 @@ impl Store for MemoryStore {
         Ok(self.with(tenant, |tenant| tenant.compact(step)))
     }
 
+    async fn aged_place(&self, tenant: &TenantId, received_until_ms: UnixMs, up_to: Seq) -> Result<Option<Position>> {
+        Ok(self.with(tenant, |tenant| tenant.aged_place(received_until_ms, up_to)))
+    }
+
+    async fn expire(&self, tenant: &TenantId, step: ExpireStep) -> Result<Expired> {
+        Ok(self.with(tenant, |tenant| tenant.expire(step)))
+    }
+
+    async fn count_expired(&self, tenant: &TenantId, expiry: Expiry) -> Result<Expired> {
+        Ok(self.with(tenant, |tenant| tenant.count_expired(expiry)))
+    }
+
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {
         let tenants = self.tenants();
-        let written = tenants.iter().filter(|(_, tenant)| !tenant.fingerprints.is_empty()).map(|(name, _)| name);
+        let written = tenants.iter().filter(|(_, tenant)| tenant.newest.seq > Seq::START).map(|(name, _)| name);
         let mut behind: Vec<TenantId> =
             written.filter(|name| after.is_none_or(|after| *name > after)).cloned().collect();
         behind.sort_unstable();

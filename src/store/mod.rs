@@ -6,7 +6,7 @@
 //! - the *known ids*: the ids of all operations that ever took effect, compacted or not, and those that it learned;
 //! - the *fingerprint* of the log at every sequence number, compacted or not;
 //! - the *documents*, including tombstones, each with the sequence number of its last operation;
-//! - the *head*: the newest position, the horizon, and the counters of the statistics and of the usage;
+//! - the *head*: the newest position, the horizon, the floor, and the counters of the statistics and of the usage;
 //! - the *owners* of client ids: the subject to which each belongs, and the greatest counter that the server has given
 //!   it; they are never forgotten;
 //! - the *clients* that pull: what the `since` of an original client stands for, and how far each client has pulled.
@@ -31,6 +31,7 @@ mod pace;
 mod pools;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod retention;
 mod shared;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -54,12 +55,14 @@ use crate::core::page::{LogPage, TimePage, TimePlace};
 pub use crate::core::page::{QueryPage, SortedEnd};
 use crate::core::places::Places;
 use crate::core::progress::Progress;
+use crate::core::retention::Expiry;
 use crate::limits::protocol::{INTEGER_MAX, PUSH_LOADED_MAX_BYTES};
 
 pub use delegate::{StoreFuture, delegate_store};
 pub use error::{ErrorKind, Obstacle, StoreError};
-pub use operator::{Audit, AuditEntry, ClientRow, Counters, Erased, Lesson, ScrubStep};
+pub use operator::{Audit, AuditEntry, ClientRow, Counters, Erased, Lesson, ScrubStep, Survey, SurveyRequest};
 pub use pools::{PoolState, Pooled};
+pub use retention::{ExpireStep, Expired};
 
 /// The result of every method of the port.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -148,14 +151,32 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// One small step of a compaction: moves the horizon and removes the log entries up to it, both or neither.
     ///
-    /// Entries that were received at the cut or before are removed. Their ids stay known, and fingerprints and
-    /// documents stay.
+    /// Entries that were received at the cut or before are removed. Their remains stay: number, fingerprint, id and
+    /// time of reception. So do documents, and the ids stay known.
     ///
     /// Times in the future come from a clock that ran ahead, and would keep entries from being removed until then. So
     /// they are first set to now: those of clients, and those of the newest entries. The oldest of these entries are
     /// set first, so that the times of reception never run backwards in the log. A step that sets times of entries
     /// removes none and is not the last one.
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction>;
+
+    /// The last place up to `up_to` whose entry was received at the cut or before, compacted or not. `None` if there is
+    /// none, or if its remains are gone.
+    ///
+    /// Entries whose time of reception an earlier version has not kept are old.
+    async fn aged_place(&self, tenant: &TenantId, received_until_ms: UnixMs, up_to: Seq) -> Result<Option<Position>>;
+
+    /// One small step of retention: moves the [floor](crate::core::cursor::Head::floor), and removes tombstones and
+    /// remains of entries, all or nothing. Less than `max_rows` rows say that nothing is left.
+    ///
+    /// The oldest tombstones go first, and then the oldest remains. They must not be after the horizon. The id of an
+    /// entry goes with its remains, and so does the id of the operation of which it is the resolution. An id that an
+    /// earlier version has compacted or that was learned stays known. It is as durable as a commit.
+    async fn expire(&self, tenant: &TenantId, step: ExpireStep) -> Result<Expired>;
+
+    /// How many rows the steps of retention would remove, in a time that grows with them. Entries are counted that
+    /// compaction has to remove before.
+    async fn count_expired(&self, tenant: &TenantId, expiry: Expiry) -> Result<Expired>;
 
     /// The tenants that ever had a commit, in the order of the bytes of their names: the first `limit` of those after
     /// `after`.
@@ -331,7 +352,8 @@ pub enum Changes {
         /// The subject to which the client in the request belongs, if it belongs to one.
         owner: Option<Subject>,
     },
-    /// The cursor belongs to another log, so the client must start again without a cursor.
+    /// The cursor belongs to another log, or retention has removed what follows. So the client must start again
+    /// without a cursor.
     Reset,
 }
 
@@ -442,28 +464,6 @@ pub struct Stats {
     pub documents: u64,
     /// The number of entries in the log that at least one active client has not pulled yet. 0 if no client is active.
     pub unsynced_operations: u64,
-}
-
-/// The request of [`Store::survey`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SurveyRequest {
-    /// Only clients that were last seen in this range are surveyed.
-    pub active_ms: RangeInclusive<UnixMs>,
-    /// The greatest number of clients to read. The clients that have pulled least come first.
-    pub max_clients: usize,
-}
-
-/// The state of a tenant's log and of its clients.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Survey {
-    /// The newest sequence number.
-    pub head: Seq,
-    /// The sequence number up to which history was removed.
-    pub horizon: Seq,
-    /// When the server received the oldest entry of the log, in milliseconds since 1970.
-    pub oldest_received_ms: Option<UnixMs>,
-    /// How far each active client has pulled, the smallest number first.
-    pub pulled: Vec<Seq>,
 }
 
 /// One step of a compaction.

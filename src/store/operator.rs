@@ -1,6 +1,7 @@
 //! The values of the methods of the port that serve an operator: the whole log, transfers, and erasing.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::core::cursor::Head;
 use crate::core::decide::owners::ClientOwner;
@@ -81,6 +82,28 @@ impl AuditBuilder {
     pub(crate) fn finish(self, head: Head, counters: Counters, fingerprint_before: Option<Fingerprint>) -> Audit {
         Audit { head, counters, fingerprint_before, entries: self.entries }
     }
+}
+
+/// The request of [`Store::survey`](super::Store::survey).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SurveyRequest {
+    /// Only clients that were last seen in this range are surveyed.
+    pub active_ms: RangeInclusive<UnixMs>,
+    /// The greatest number of clients to read. The clients that have pulled least come first.
+    pub max_clients: usize,
+}
+
+/// The state of a tenant's log and of its clients.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Survey {
+    /// The newest sequence number.
+    pub head: Seq,
+    /// The sequence number up to which history was removed.
+    pub horizon: Seq,
+    /// When the server received the oldest entry of the log, in milliseconds since 1970.
+    pub oldest_received_ms: Option<UnixMs>,
+    /// How far each active client has pulled, the smallest number first.
+    pub pulled: Vec<Seq>,
 }
 
 /// All that a store keeps about a client id.

@@ -7,8 +7,7 @@ use fastrand::Rng;
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
-use syncflow_server::limits::protocol::INTEGER_MAX;
-use syncflow_server::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
+use syncflow_server::limits::protocol::{CLIENT_FORGOTTEN_AFTER_MS, INTEGER_MAX};
 
 use super::cursor::CursorClient;
 use super::original::{Database, Tab};

@@ -11,8 +11,9 @@ use syncflow_server::conformance::draft::{delete, insert, update};
 use syncflow_server::core::cursor::Cursor;
 use syncflow_server::core::feed::{Collections, Feed};
 use syncflow_server::core::names::{ClientId, Collection};
-use syncflow_server::core::numbers::UnixMs;
-use syncflow_server::store::{ChangesRequest, CompactStep};
+use syncflow_server::core::numbers::{Seq, UnixMs};
+use syncflow_server::core::retention::Expiry;
+use syncflow_server::store::{ChangesRequest, CompactStep, ExpireStep, Expired};
 
 use super::proxy::{Proxy, name_of, target_of};
 use super::watched;
@@ -223,6 +224,16 @@ async fn every_command_is_served_by_an_index() {
     proxy.take_commands();
     world.changes(Some(cursor), 1).await;
     served("a page of documents that goes on");
+    let place = world.store.aged_place(&world.tenant, far_future, Seq::new(2)).await.expect("a place");
+    served("the search for an old place");
+    let floor = place.expect("the log has it");
+    let expiry = Expiry { floor, tombstones_up_to: Seq::new(9), remains_before: floor.seq };
+    let counted = world.store.count_expired(&world.tenant, expiry).await.expect("a count");
+    served("a count of what is old");
+    let step = ExpireStep { expiry, max_rows: 5 };
+    let expired = world.store.expire(&world.tenant, step).await.expect("a step");
+    served("a step of retention");
+    assert_eq!((expired, counted), (Expired { tombstones: 1, remains: 1 }, expired));
 }
 
 #[test]

@@ -64,6 +64,7 @@ impl Store for Busy {
     delegate_store!(|this| &*this.world.store; claim, document, query, stats, clients, count_clients, survey, heads);
     delegate_store!(|this| &*this.world.store; operation_ids, client_rows, learn, scrub, erase_tenant, watch);
     delegate_store!(|this| &*this.world.store; announce, check, compact, tenants);
+    delegate_store!(|this| &*this.world.store; aged_place, expire, count_expired);
 }
 
 #[tokio::test]
@@ -113,6 +114,7 @@ impl Store for Mended {
     delegate_store!(|this| &*this.world.store; claim, document, query, stats, clients, count_clients, survey, heads);
     delegate_store!(|this| &*this.world.store; operation_ids, client_rows, learn, scrub, erase_tenant, watch);
     delegate_store!(|this| &*this.world.store; announce, check, compact, tenants, changes);
+    delegate_store!(|this| &*this.world.store; aged_place, expire, count_expired);
 }
 
 #[tokio::test]
@@ -167,6 +169,7 @@ impl Store for Overtaken {
     delegate_store!(|this| &*this.world.store; claim, document, query, stats, clients, count_clients, survey, heads);
     delegate_store!(|this| &*this.world.store; client_rows, learn, scrub, erase_tenant, watch, audit);
     delegate_store!(|this| &*this.world.store; announce, check, compact, tenants);
+    delegate_store!(|this| &*this.world.store; aged_place, expire, count_expired);
 }
 
 #[tokio::test]

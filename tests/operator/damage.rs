@@ -221,6 +221,7 @@ impl Store for Damaged {
     delegate_store!(|this| &this.0; name, commit, note_pulled, changes_by_time, client, remember, claim);
     delegate_store!(|this| &this.0; document, query, stats, clients, count_clients, survey, compact, tenants, heads);
     delegate_store!(|this| &this.0; operation_ids, client_rows, learn, scrub, erase_tenant, watch, announce, check);
+    delegate_store!(|this| &this.0; aged_place, expire, count_expired);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The work of an operator: moves between stores, damage that a verification finds, backups, and the program itself.
+//! The work of an operator: moves between stores, damage that a verification finds, backups, a year with retention, and
+//! the program itself.
 
 mod backup;
 mod busy;
@@ -7,3 +8,4 @@ pub(crate) mod express;
 mod program;
 mod terminal;
 mod transfer;
+mod year;

@@ -297,3 +297,29 @@ async fn check_is_a_command_too() {
     let (code, said, _) = run(directory.path(), &[], &["check"]).await;
     assert_eq!((code, said.as_str()), (Some(0), "sqlite: well\n"));
 }
+
+#[tokio::test]
+async fn compact_says_what_retention_would_remove_and_then_removes_it() {
+    let directory = directory();
+    // The clock of this world is years behind that of the program.
+    let world = World::new(open_sqlite(&directory.path().join("syncflow.db"))).as_tenant("shop");
+    world.apply([insert("op-1", "milk"), insert("op-2", "bread"), delete("op-3", "bread")]).await;
+    drop(world);
+    let settings = [("TOMBSTONE_DAYS", "30"), ("ID_DAYS", "60"), ("FINGERPRINT_DAYS", "60")];
+    let compact = async |arguments: &[&str]| {
+        let (code, said, log) = run(directory.path(), &settings, &[&["compact", "shop"], arguments].concat()).await;
+        assert_eq!(code, Some(0), "{log}");
+        said
+    };
+    let removed = |of| format!("shop: log entries {of} 3, tombstones 1, remains of earlier entries 2\n");
+    assert_eq!(compact(&["--dry-run"]).await, removed("to remove"));
+    assert_eq!(compact(&["--dry-run"]).await, removed("to remove"), "nothing was removed");
+    assert_eq!(compact(&[]).await, removed("removed"));
+    let row: Value = serde_json::from_str(&compact(&["--json"]).await).expect("a line of JSON");
+    let expected = serde_json::json!({
+        "tenant": "shop", "removedEntries": 0, "removedTombstones": 0, "removedRemains": 0, "isDryRun": false,
+    });
+    assert_eq!(row, expected);
+    let (code, said, log) = run(directory.path(), &[], &["verify", "shop"]).await;
+    assert_eq!(code, Some(0), "{said} {log}");
+}

@@ -204,6 +204,11 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
                   DROP FUNCTION syncflow.syncflow_load_places;
                   DROP FUNCTION syncflow.syncflow_learn, syncflow.syncflow_scrub, syncflow.syncflow_erase;
                   DROP FUNCTION syncflow.syncflow_clients_after, syncflow.syncflow_load_all;
+                  DROP FUNCTION syncflow.syncflow_aged_place, syncflow.syncflow_expire;
+                  DROP FUNCTION syncflow.syncflow_count_expired;
+                  ALTER TABLE syncflow.syncflow_fingerprints DROP COLUMN id, DROP COLUMN received_at_ms;
+                  ALTER TABLE syncflow.syncflow_heads DROP COLUMN floor, DROP COLUMN floor_fingerprint;
+                  ALTER TABLE syncflow.syncflow_heads DROP COLUMN tombstones_gone;
                   DROP TABLE syncflow.syncflow_owners;
                   ALTER TABLE syncflow.syncflow_operations DROP COLUMN subject;
                   DROP INDEX syncflow.syncflow_documents_deleted_of_collection;
@@ -224,7 +229,7 @@ async fn functions_of_an_earlier_version_get_a_safe_search_path() {
     let sql = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'syncflow'::regnamespace
                AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)";
     let safe: i64 = admin.query_one(sql, &[]).await.expect("they are counted").get(0);
-    assert_eq!(safe, 28);
+    assert_eq!(safe, 31);
 }
 
 #[tokio::test]

@@ -8,8 +8,11 @@ use syncflow_server::core::feed::{Collections, Feed};
 use syncflow_server::core::fingerprint::Fingerprint;
 use syncflow_server::core::names::{ClientId, Collection, OperationId, TenantId};
 use syncflow_server::core::numbers::{Seq, UnixMs};
+use syncflow_server::core::retention::Expiry;
+use syncflow_server::limits::protocol::INTEGER_MAX;
 use syncflow_server::limits::service::GROUP_MAX_OPERATIONS;
 use syncflow_server::service::Host as _;
+use syncflow_server::store::{ExpireStep, Expired};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{Schema, connect, key_values, server_url};
@@ -119,6 +122,28 @@ async fn writes_read_by_their_indexes(watched: &Watched, prefix: &str) {
             };
             let done = world.store.compact(&world.tenant, step).await.expect("the store compacts");
             assert_eq!(done.deleted_entries, 1_000);
+        })
+        .await;
+}
+
+async fn retention_reads_by_its_indexes(watched: &Watched) {
+    let steps = ["syncflow_operations_pkey", "syncflow_fingerprints_pkey"];
+    watched
+        .reads_by("the search for an old place", &steps, async |world| {
+            let found = world.store.aged_place(&world.tenant, UnixMs::new(INTEGER_MAX), Seq::new(INTEGER_MAX)).await;
+            assert!(found.expect("the store works").is_some_and(|place| place.seq > Seq::new(OPERATIONS)));
+        })
+        .await;
+    let removed = ["syncflow_documents_deleted_by_seq", "syncflow_fingerprints_pkey", "syncflow_operation_ids_pkey"];
+    watched
+        .reads_by("a step of retention", &removed, async |world| {
+            let everything = Seq::new(INTEGER_MAX);
+            let expiry = Expiry { floor: at(1), tombstones_up_to: everything, remains_before: Seq::new(500) };
+            let step = ExpireStep { expiry, max_rows: 1_000 };
+            let expired = world.store.expire(&world.tenant, step).await.expect("the store works");
+            assert_eq!(expired, Expired { tombstones: 1_000, remains: 0 });
+            let expired = world.store.expire(&world.tenant, step).await.expect("the store works");
+            assert_eq!(expired, Expired { tombstones: 0, remains: 499 });
         })
         .await;
 }
@@ -260,4 +285,5 @@ async fn every_request_reads_by_its_index_whatever_the_statistics_say() {
     reads_read_by_their_indexes(&watched, 1_000).await;
     queries_read_by_their_indexes(&watched).await;
     writes_read_by_their_indexes(&watched, "after").await;
+    retention_reads_by_its_indexes(&watched).await;
 }

@@ -30,7 +30,7 @@ async fn of_many_cold_starts_at_once_one_makes_the_schema_and_all_can_use_it() {
         start.expect("a start succeeds");
     }
     assert_eq!(world(&schema.options()).stats().await.operations, 24);
-    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 16);
+    assert_eq!(steps_taken(&connect(&server_url()).await, &schema).await, 17);
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_schema_of_a_later_version_is_used_as_it_is() {
     let later = format!("INSERT INTO {}.syncflow_migrations DEFAULT VALUES", schema.quoted());
     admin.batch_execute(&later).await.expect("a later version takes a step");
     world(&schema.options()).apply([insert("op-2", "doc-2")]).await;
-    assert_eq!(steps_taken(&admin, &schema).await, 17);
+    assert_eq!(steps_taken(&admin, &schema).await, 18);
 }
 
 #[tokio::test]
@@ -198,7 +198,8 @@ async fn the_bytes_of_a_tenant_are_counted_by_the_step_and_for_servers_of_the_ve
                  AND (proname IN ('syncflow_usage', 'syncflow_feed', 'syncflow_load_owners', 'syncflow_owner',
                          'syncflow_subject', 'syncflow_claim', 'syncflow_load_places', 'syncflow_learn',
                          'syncflow_scrub', 'syncflow_erase', 'syncflow_commit_resolved',
-                         'syncflow_commit_known', 'syncflow_clients_after', 'syncflow_load_all')
+                         'syncflow_commit_known', 'syncflow_clients_after', 'syncflow_load_all', 'syncflow_aged_place',
+                         'syncflow_expire', 'syncflow_count_expired')
                      OR proname = 'syncflow_commit' AND pronargs IN (24, 30, 36))
              LOOP EXECUTE 'DROP FUNCTION ' || f; END LOOP;
          END $$;
@@ -210,6 +211,8 @@ async fn the_bytes_of_a_tenant_are_counted_by_the_step_and_for_servers_of_the_ve
          DROP TABLE {0}.syncflow_owners;
          ALTER TABLE {0}.syncflow_operations DROP COLUMN subject;
          ALTER TABLE {0}.syncflow_heads DROP COLUMN bytes;
+         ALTER TABLE {0}.syncflow_heads DROP COLUMN floor, DROP COLUMN floor_fingerprint, DROP COLUMN tombstones_gone;
+         ALTER TABLE {0}.syncflow_fingerprints DROP COLUMN id, DROP COLUMN received_at_ms;
          DELETE FROM {0}.syncflow_migrations WHERE step >= 7",
         schema.quoted(),
     );
@@ -264,7 +267,7 @@ async fn a_schema_of_the_first_version_with_data_is_brought_up_to_date() {
     admin.batch_execute(&commit).await.expect("the first version commits");
     let world = world(&schema.options());
     assert_eq!((world.stats().await.operations, world.stats().await.documents), (2, 1));
-    assert_eq!(steps_taken(&admin, &schema).await, 16);
+    assert_eq!(steps_taken(&admin, &schema).await, 17);
     let page = world.page(None, 10).await;
     let document = page.entries.iter().find(|entry| entry.key.id.as_str() == "doc-1").expect("it is still there");
     assert_eq!(document.id.as_str(), "op-1");

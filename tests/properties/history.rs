@@ -7,8 +7,8 @@ use proptest::sample::{Index, select};
 use syncflow_server::core::filter::{Condition, Expression, Operator};
 use syncflow_server::core::operation::OperationKind;
 use syncflow_server::core::policy::{ConflictPolicy, Deletes};
-use syncflow_server::limits::protocol::{CLIENT_SEEN_PRECISION_MS, INTEGER_MAX};
-use syncflow_server::limits::service::{CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS};
+use syncflow_server::limits::protocol::{CLIENT_FORGOTTEN_AFTER_MS, CLIENT_SEEN_PRECISION_MS, INTEGER_MAX};
+use syncflow_server::limits::service::CLIENT_ACTIVE_MS;
 
 /// The clients, which both push and pull.
 pub(crate) const CLIENTS: [&str; 3] = ["a", "b", "c"];
@@ -53,12 +53,24 @@ pub(crate) enum Step {
     Compact { older_than_ms: u64 },
     /// One step of a compaction.
     CompactPartly { older_than_ms: u64, max_entries: usize },
+    /// A compaction of everything, and retention of what was received so long ago. Clients are waited for that were
+    /// seen so long ago or later.
+    Retain { kept: Kept, clients_ms: u64 },
+    /// One step of retention that waits for no client.
+    ExpirePartly { kept: Kept, max_rows: usize },
     /// The policies of the service change.
     Policies { policy: ConflictPolicy, deletes: Deletes },
     /// The clock advances.
     Forward(u64),
     /// The clock is set back.
     Back(u64),
+}
+
+/// How long tombstones, and ids with fingerprints, are kept in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    pub(crate) tombstones_ms: Option<u64>,
+    pub(crate) remains_ms: Option<u64>,
 }
 
 /// An operation; its clock is completed when it is pushed.
@@ -110,6 +122,16 @@ pub(crate) fn histories(max_steps: usize) -> impl Strategy<Value = Vec<Step>> {
     vec(step(), 1..=max_steps)
 }
 
+/// The same with retention, after which a client may be told to start again.
+pub(crate) fn histories_with_retention(max_steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        20 => step(),
+        1 => (kept(), 0..30_u64).prop_map(|(kept, clients_ms)| Step::Retain { kept, clients_ms }),
+        1 => (kept(), 1..6_usize).prop_map(|(kept, max_rows)| Step::ExpirePartly { kept, max_rows }),
+    ];
+    vec(step, 1..=max_steps)
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let client = || option::weighted(0.8, 0..CLIENTS.len());
     let collection = || 0..COLLECTIONS.len();
@@ -145,6 +167,11 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(Step::Forward),
         1 => (1..30_u64).prop_map(Step::Back),
     ]
+}
+
+fn kept() -> impl Strategy<Value = Kept> {
+    (option::of(0..30_u64), option::of(0..30_u64))
+        .prop_map(|(tombstones_ms, remains_ms)| Kept { tombstones_ms, remains_ms })
 }
 
 fn expression() -> impl Strategy<Value = Expression> {

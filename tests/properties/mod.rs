@@ -11,7 +11,7 @@ use syncflow_server::conformance::World;
 use crate::support::random::for_random;
 use crate::support::runtime;
 use crate::support::stores::{self, TestStore, for_each_store};
-use history::{Step, histories};
+use history::{Step, histories_with_retention};
 use subject::Subject;
 
 const MAX_STEPS: usize = 40;
@@ -31,7 +31,7 @@ fn a_random_history_is_answered_as_by_the_model_store(cases: u32, open: impl Asy
     // There is one runtime for all histories, because a store's driver may have tasks in it.
     let runtime = runtime();
     let home = runtime.block_on(open());
-    for_random(cases, &histories(MAX_STEPS), |history| {
+    for_random(cases, &histories_with_retention(MAX_STEPS), |history| {
         runtime.block_on(async {
             let model = stores::memory().await;
             // Each history has its own tenant in one store, because opening a store takes long and tenants share

@@ -13,15 +13,19 @@ use syncflow_server::core::decide::quota::Usage;
 use syncflow_server::core::document::LiveDocument;
 use syncflow_server::core::feed::Collections;
 use syncflow_server::core::filter::{Condition, Filter, Sort};
-use syncflow_server::core::names::{self, Collection};
+use syncflow_server::core::names::{self, Collection, OperationId};
 use syncflow_server::core::numbers::{Rev, Seq, UnixMs};
 use syncflow_server::core::operation::{LogEntry, OperationKind};
 use syncflow_server::core::policy::Policies;
+use syncflow_server::core::retention::{Expiry, Retention};
 use syncflow_server::limits::protocol::{INTEGER_MAX, PAGE_MAX_OPERATIONS};
-use syncflow_server::service::{Host, PullFrom, PullRequest, Pulled, PulledPage, PushRequest, Pushed, SyncService};
-use syncflow_server::store::{Commit, CompactStep, Compaction, Query, QueryPage, SortedEnd, Stats};
+use syncflow_server::service::{Host, PullFrom, Pulled, PushRequest, Pushed, Removed, SyncService};
+use syncflow_server::store::{
+    Changes, ChangesRequest, Commit, CompactStep, Compaction, ExpireStep, Expired, Query, QueryPage, SortedEnd, Stats,
+    SurveyRequest,
+};
 
-use super::history::{CLIENTS, COLLECTIONS, ClockChoice, CursorChoice, DOCUMENTS, Draft, SinceChoice, Step};
+use super::history::{CLIENTS, COLLECTIONS, ClockChoice, CursorChoice, DOCUMENTS, Draft, Kept, SinceChoice, Step};
 
 /// The answer to a step.
 #[derive(Debug, PartialEq)]
@@ -34,8 +38,10 @@ pub(crate) enum Answer {
     Selected(Vec<QueryPage>),
     Stats(Stats, Usage),
     Compacted(Compaction),
+    Removed(Removed),
+    Expired(Option<(Expiry, Expired, Expired)>),
     /// The whole content of the store after the last step.
-    Everything(Vec<LogEntry>, Vec<QueryPage>, Stats, Usage, Cursor),
+    Everything(Vec<LogEntry>, Vec<OperationId>, Vec<QueryPage>, Stats, Usage, Cursor),
     Nothing,
 }
 
@@ -104,6 +110,8 @@ impl Subject {
                 Answer::Compacted(service.compact(tenant, *older_than_ms, INTEGER_MAX).await.expect("it compacts"))
             }
             Step::CompactPartly { older_than_ms, max_entries } => self.compact_step(*older_than_ms, *max_entries).await,
+            Step::Retain { kept, clients_ms } => self.retain(*kept, *clients_ms).await,
+            Step::ExpirePartly { kept, max_rows } => self.expire_partly(*kept, *max_rows).await,
             Step::Policies { policy, deletes } => {
                 let (store, host) = (Arc::clone(&self.world.store), Arc::clone(&self.world.host) as Arc<dyn Host>);
                 let policies = Policies::for_all(*policy, *deletes);
@@ -129,12 +137,13 @@ impl Subject {
             let query = query_of(collection, &[]);
             pages.push(self.world.service.query(&self.world.tenant, query).await.expect("the query is answered"));
         }
-        let request = PullRequest::new(PullFrom::Cursor(Some(Cursor::BEGINNING))).with_resolutions();
-        let request = request.with_max_operations(PAGE_MAX_OPERATIONS);
-        let log = self.world.service.pull(&self.world.tenant, request).await.expect("the log is read");
-        let Pulled::Page(PulledPage { entries: log, .. }) = log else { panic!("no page but {log:?}") };
+        let World { store, tenant, .. } = &self.world;
+        let request = ChangesRequest::operations(Some(Cursor::BEGINNING), PAGE_MAX_OPERATIONS);
+        let log = store.changes(tenant, ChangesRequest { with_resolutions: true, ..request }).await;
+        let Ok(Changes::Page { page: log, .. }) = log else { panic!("no page but {log:?}") };
+        let ids = store.operation_ids(tenant, None, 1_000).await.expect("the ids are read");
         let head = self.world.head().await;
-        Answer::Everything(log, pages, self.world.stats().await, self.world.usage().await, head)
+        Answer::Everything(log.entries, ids, pages, self.world.stats().await, self.world.usage().await, head)
     }
 
     async fn push(&mut self, drafts: &[Draft]) -> Answer {
@@ -237,6 +246,33 @@ impl Subject {
                 return pages;
             }
         }
+    }
+
+    async fn retain(&self, kept: Kept, clients_ms: u64) -> Answer {
+        let World { store, host, tenant, .. } = &self.world;
+        let service = SyncService::new(Arc::clone(store), Arc::clone(host) as Arc<dyn Host>);
+        let Kept { tombstones_ms, remains_ms } = kept;
+        let retention = Retention { tombstones_ms, ids_ms: remains_ms, fingerprints_ms: remains_ms, clients_ms };
+        let removed = service.with_retention(retention).remove_old(tenant, 0, INTEGER_MAX).await;
+        Answer::Removed(removed.expect("it compacts"))
+    }
+
+    async fn expire_partly(&self, kept: Kept, max_rows: usize) -> Answer {
+        let World { store, host, tenant, .. } = &self.world;
+        let nobody = SurveyRequest { active_ms: UnixMs::EPOCH..=UnixMs::EPOCH, max_clients: 1 };
+        let horizon = store.survey(tenant, nobody).await.expect("it is surveyed").horizon;
+        let mut places = [None; 2];
+        for (place, kept_ms) in places.iter_mut().zip([kept.tombstones_ms, kept.remains_ms]) {
+            if let Some(kept_ms) = kept_ms {
+                let cut_ms = Host::now_ms(&**host).minus_ms(kept_ms);
+                *place = store.aged_place(tenant, cut_ms, horizon).await.expect("the place is found");
+            }
+        }
+        let [tombstones, remains] = places;
+        let Some(expiry) = Expiry::up_to(tombstones, remains) else { return Answer::Expired(None) };
+        let counted = store.count_expired(tenant, expiry).await.expect("they are counted");
+        let expired = store.expire(tenant, ExpireStep { expiry, max_rows }).await.expect("it removes");
+        Answer::Expired(Some((expiry, counted, expired)))
     }
 
     async fn compact_step(&self, older_than_ms: u64, max_entries: usize) -> Answer {

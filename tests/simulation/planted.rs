@@ -1,13 +1,12 @@
 //! The model store with a planted bug, which the simulation must find.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use syncflow_server::core::cursor::Cursor;
-use syncflow_server::core::decide::{Batch, Snapshot};
-use syncflow_server::core::document::LiveDocument;
+use syncflow_server::core::decide::{Batch, Snapshot, pushed_id};
+use syncflow_server::core::document::{Document, LiveDocument};
 use syncflow_server::core::names::{ClientId, DocumentKey, OperationId, TenantId};
 use syncflow_server::core::operation::OperationKind;
 use syncflow_server::core::page::{LogPage, TimePage};
@@ -165,11 +164,18 @@ impl Store for PlantedStore {
 
     async fn load(&self, tenant: &TenantId, request: LoadRequest) -> Result<Snapshot> {
         self.catch_up().await;
-        let snapshot = self.inner.load(tenant, request).await?;
-        match self.bug {
-            Bug::IdsForgotten => Ok(Snapshot { known: HashSet::new(), ..snapshot }),
-            _ => Ok(snapshot),
+        let ids = request.ids.clone();
+        let mut snapshot = self.inner.load(tenant, request).await?;
+        if self.bug == Bug::IdsForgotten {
+            snapshot.known.clear();
+            // A decision also knows an operation by the document that it wrote last.
+            let is_asked =
+                |document: &&mut Document| ids.iter().any(|id| id.as_str() == pushed_id(&document.operation_id));
+            for document in snapshot.documents.values_mut().filter(is_asked) {
+                document.operation_id = OperationId::literal(&format!("{}{AGAIN}", document.operation_id));
+            }
         }
+        Ok(snapshot)
     }
 
     async fn commit(&self, tenant: &TenantId, batch: Batch) -> Result<Commit> {
@@ -226,5 +232,5 @@ impl Store for PlantedStore {
 
     delegate_store!(|this| &*this.inner; note_pulled, client, claim, stats, clients, count_clients, compact, tenants);
     delegate_store!(|this| &*this.inner; audit, operation_ids, client_rows, learn, scrub, erase_tenant);
-    delegate_store!(|this| &*this.inner; heads, survey, watch, announce, check);
+    delegate_store!(|this| &*this.inner; heads, survey, watch, announce, check, aged_place, expire, count_expired);
 }

@@ -11,10 +11,8 @@ use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::OperationKind;
 use crate::core::places::Places;
 use crate::core::progress::Progress;
-use crate::limits::protocol::{DAY_MS, INTEGER_MAX};
-use crate::limits::service::{
-    CLIENT_ACTIVE_MS, CLIENT_FORGOTTEN_AFTER_MS, CLOCKS_APART_MAX_MS, COMPACT_STEP_MAX_ENTRIES,
-};
+use crate::limits::protocol::{CLIENT_FORGOTTEN_AFTER_MS, DAY_MS, INTEGER_MAX};
+use crate::limits::service::{CLIENT_ACTIVE_MS, CLOCKS_APART_MAX_MS, COMPACT_STEP_MAX_ENTRIES};
 use crate::service::{Host as _, PullFrom};
 use crate::store::{ClientMemory, CompactStep, Compaction, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 

@@ -210,7 +210,7 @@ pub async fn every_page_is_in_the_mode_that_the_core_chooses(world: &World) {
     }
 
     for horizon in 0..=log.len() as u64 {
-        let head = Head { position: places[log.len()], horizon: Seq::new(horizon) };
+        let head = Head { position: places[log.len()], horizon: Seq::new(horizon), ..Head::default() };
         let sizes = cursors.iter().flat_map(|cursor| [(*cursor, 2), (*cursor, 200)]);
         for ((cursor, max_operations), feed) in sizes.flat_map(|size| feeds.iter().map(move |feed| (size, feed))) {
             // A page takes long through a pooler, so the other feeds are read at some horizons alone.

@@ -6,7 +6,7 @@ use crate::core::cursor::{Cursor, Position};
 use crate::core::decide::Outcome;
 use crate::core::names::{OperationId, TenantId};
 use crate::core::numbers::{Rev, Seq, UnixMs};
-use crate::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
+use crate::limits::protocol::CLIENT_FORGOTTEN_AFTER_MS;
 use crate::limits::store::HEADS_MAX_TENANTS;
 use crate::service::PullFrom;
 use crate::store::{LoadRequest, Stats};

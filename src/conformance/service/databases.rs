@@ -7,8 +7,7 @@ use std::collections::HashSet;
 use super::super::draft::insert;
 use super::super::world::World;
 use crate::core::numbers::UnixMs;
-use crate::limits::protocol::{CLIENT_MAX_PLACES, INTEGER_MAX};
-use crate::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
+use crate::limits::protocol::{CLIENT_FORGOTTEN_AFTER_MS, CLIENT_MAX_PLACES, INTEGER_MAX};
 
 async fn push_at(world: &World, id: &str, timestamp: u64) {
     world.apply([insert(id, id).at(timestamp)]).await;

@@ -14,4 +14,4 @@ pub mod rules;
 pub mod writes;
 
 pub use self::conflicting::{conflicts, quarantine, revisions};
-pub use self::operating::{erasing, operator, schedule};
+pub use self::operating::{erasing, operator, retention, schedule};

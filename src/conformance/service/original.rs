@@ -15,9 +15,9 @@ use crate::core::numbers::{Rev, Seq, UnixMs};
 use crate::core::operation::OperationKind;
 use crate::core::places::Places;
 use crate::limits::protocol::{
-    CLIENT_MAX_PLACES, DAY_MS, INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS, SINCE_FOREIGN_MAX, SINCE_MAX,
+    CLIENT_FORGOTTEN_AFTER_MS, CLIENT_MAX_PLACES, DAY_MS, INTEGER_MAX, PAGE_MAX_BYTES, PAGE_MAX_OPERATIONS,
+    SINCE_FOREIGN_MAX, SINCE_MAX,
 };
-use crate::limits::service::CLIENT_FORGOTTEN_AFTER_MS;
 use crate::service::PulledPage;
 use crate::store::{NewMemory, Remember};
 

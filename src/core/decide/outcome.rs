@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::policy::{ConflictPolicy, Policies, REJECTING};
-use super::resolve::{Survival, resolution_id};
+use super::resolve::{Survival, is_reserved, resolution_id};
 use crate::core::access::{EVERYTHING, View};
 use crate::core::clock::VectorClock;
 use crate::core::decide::base::{Bases, NO_BASES};
@@ -15,6 +15,7 @@ use crate::core::json::Object;
 use crate::core::names::{ClientId, DocumentKey, OperationId, Subject};
 use crate::core::numbers::{Rev, Seq};
 use crate::core::operation::Operation;
+use crate::core::retention::Tombstones;
 use crate::limits::protocol::PUSH_CONFLICTS_MAX_BYTES;
 
 /// The basis of a decision: what the store knew at one moment about some operation ids and documents.
@@ -44,9 +45,19 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Whether an operation took effect before, by itself or as a resolution.
-    pub(super) fn knows(&self, id: &OperationId) -> bool {
+    ///
+    /// Its id may be gone by retention, but a document has the id of its last operation. The clock of the document
+    /// happens after those of the operations before.
+    pub(super) fn knows(&self, operation: &Operation) -> bool {
+        let Operation { id, key, .. } = operation;
+        let is_last = |document: &Document| {
+            let last = &document.operation_id;
+            last == id || is_reserved(last) && *last == resolution_id(id)
+        };
         // Most pushes are new as a whole.
-        !self.known.is_empty() && (self.known.contains(id) || self.known.contains(&resolution_id(id)))
+        let is_id_known =
+            !self.known.is_empty() && (self.known.contains(id) || self.known.contains(&resolution_id(id)));
+        is_id_known || self.documents.get(key).is_some_and(is_last)
     }
 }
 
@@ -104,6 +115,8 @@ pub struct Push<'a> {
     pub view: &'a View,
     /// The policies for its conflicts. All pushes that are decided together have the same policies.
     pub policies: &'a Policies,
+    /// Whether tombstones are removed after some time. If so, an update that begins a document is logged as an insert.
+    pub tombstones: Tombstones,
 }
 
 impl<'a> From<&'a [Operation]> for Push<'a> {
@@ -124,6 +137,7 @@ impl<'a> From<&'a [Operation]> for Push<'a> {
             is_strict: false,
             view,
             policies: &REJECTING,
+            tombstones: Tombstones::Kept,
         }
     }
 }

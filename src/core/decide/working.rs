@@ -277,11 +277,12 @@ impl<'a> WorkingSet<'a> {
         let working = self.documents.entry(&operation.key).or_insert_with(|| Working::of(before, stamps_bytes));
 
         let revives = working.now.rev > Rev::NONE && working.content.is_nothing();
+        let may_revive = revives || push.tombstones.may_be_gone() && working.content.is_nothing();
         let logged = match (&step.resolution, &operation.change) {
             (Some(settled), _) => settled.operation.clone(),
             // A client may keep the data of a document that it deleted, and would merge an update into them. An insert
             // replaces them.
-            (None, Change::Update(data)) if revives => Operation { change: Change::Insert(data.clone()), ..made },
+            (None, Change::Update(data)) if may_revive => Operation { change: Change::Insert(data.clone()), ..made },
             (None, _) => made,
         };
         let (totals, keys_before, kept_before) = (self.totals, working.content.open_keys(), working.kept());
@@ -353,7 +354,7 @@ impl<'a> WorkingSet<'a> {
 
     /// Whether an operation has taken effect.
     fn is_known(&self, operation: &Operation) -> bool {
-        self.applied.contains(&operation.id) || self.snapshot.knows(&operation.id)
+        self.applied.contains(&operation.id) || self.snapshot.knows(operation)
     }
 
     /// The rights of the author of a push to a document as it is now. They are found once for each state, because it

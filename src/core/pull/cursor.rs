@@ -28,6 +28,11 @@ pub struct Head {
     /// The sequence number up to which compaction has removed history, [`Seq::START`] if it has removed
     /// nothing.
     pub horizon: Seq,
+    /// The place before which cursors are refused, because retention may have removed what they need. It is
+    /// [`Position::START`] if retention has removed nothing.
+    pub floor: Position,
+    /// Tombstones up to this sequence number may have been removed. It is not after the floor.
+    pub tombstones_gone: Seq,
 }
 
 impl Head {
@@ -37,6 +42,31 @@ impl Head {
     #[must_use]
     pub fn has_log_behind(&self, seq: Seq) -> bool {
         seq >= self.horizon
+    }
+
+    /// The place whose fingerprint shows whether a cursor is of this log.
+    ///
+    /// Before the floor there may be no fingerprints, and a client that receives the documents walks over such places.
+    /// Its cursor there has the fingerprint of the place where it began, or of the floor if that is later.
+    #[must_use]
+    pub fn verified_at(&self, cursor: &Cursor) -> Seq {
+        match cursor {
+            Cursor::State { after, tombstones_after } if after.seq < self.floor.seq => {
+                self.floor.seq.max(*tombstones_after)
+            }
+            cursor => cursor.position().seq,
+        }
+    }
+
+    /// Whether everything is still there that a client with this cursor may lack, the beginning excepted.
+    ///
+    /// A client at the beginning is told of documents and of the tombstones that are left. Its page
+    /// [says](super::page::LogPage::lacks_deletes) that others are gone.
+    pub(super) fn has_kept_what_follows(&self, cursor: &Cursor) -> bool {
+        match cursor {
+            Cursor::Log(place) => place.seq == Seq::START || place.seq >= self.floor.seq,
+            Cursor::State { after, tombstones_after } => after.seq.max(*tombstones_after) >= self.tombstones_gone,
+        }
     }
 }
 

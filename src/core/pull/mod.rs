@@ -6,3 +6,4 @@ pub mod fingerprint;
 pub mod page;
 pub mod places;
 pub mod progress;
+pub mod retention;

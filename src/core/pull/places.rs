@@ -16,7 +16,7 @@
 
 use super::cursor::Cursor;
 use super::page::LogPage;
-use crate::core::numbers::UnixMs;
+use crate::core::numbers::{Seq, UnixMs};
 use crate::limits::protocol::{CLIENT_MAX_PLACES, SINCE_FOREIGN_MAX};
 
 /// The places of one client.
@@ -117,6 +117,12 @@ impl Places {
         self.forgotten_up_to = self.forgotten_up_to.max(since);
     }
 
+    /// The first place of the log at which one of the client's databases may continue, if any place is known.
+    #[must_use]
+    pub(crate) fn first(&self) -> Option<Seq> {
+        self.known.iter().map(|(_, place)| place.position().seq).min()
+    }
+
     /// The greatest number that the server may have given the client, [`UnixMs::EPOCH`] if it has given none.
     #[must_use]
     pub fn greatest_given(&self) -> UnixMs {
@@ -209,7 +215,6 @@ mod tests {
     use crate::core::fingerprint::Fingerprint;
     use crate::core::json::Object;
     use crate::core::names::{ClientId, Collection, DocumentId, DocumentKey, OperationId};
-    use crate::core::numbers::Seq;
     use crate::core::operation::{Change, LogEntry};
     use crate::limits::protocol::{INTEGER_MAX, SINCE_MAX};
 
@@ -242,7 +247,7 @@ mod tests {
     }
 
     fn page(timestamps: &[u64], next: Cursor) -> LogPage {
-        LogPage { entries: entries(timestamps), next, has_more: false }
+        LogPage { entries: entries(timestamps), next, has_more: false, lacks_deletes: false }
     }
 
     fn is_a_double(number: u64) -> bool {

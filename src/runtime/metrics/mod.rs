@@ -30,6 +30,7 @@ use crate::core::decide::{Conflict, Resolved};
 use crate::core::names::TenantId;
 use crate::core::operation::{LogEntry, Operation};
 use crate::service::{Caller, Observer};
+use crate::store::Expired;
 
 /// An event that is counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,6 +72,13 @@ pub enum Counted<'a> {
     Compacted {
         /// The number of entries.
         entries: u64,
+    },
+    /// A step of retention removed rows.
+    Expired {
+        /// The number of tombstones.
+        tombstones: u64,
+        /// The number of entries of which nothing is left.
+        remains: u64,
     },
     /// Pushes were decided and committed together.
     Group {
@@ -156,6 +164,11 @@ impl Observer for CountWork {
 
     fn compacted(&self, _: &TenantId, removed_entries: u64) {
         self.0.record(Counted::Compacted { entries: removed_entries });
+    }
+
+    fn expired(&self, _: &TenantId, expired: Expired) {
+        let Expired { tombstones, remains } = expired;
+        self.0.record(Counted::Expired { tombstones, remains });
     }
 
     fn committed(&self, _: &TenantId, pushes: usize, operations: usize) {

@@ -87,6 +87,8 @@ pub struct Metrics {
     pages: Counter,
     pulled: Counter,
     compacted: Counter,
+    expired_tombstones: Counter,
+    expired_remains: Counter,
     group_pushes: Histogram,
     group_operations: Histogram,
     wake_seconds: Histogram,
@@ -144,6 +146,8 @@ impl Metrics {
             pages: Counter::default(),
             pulled: Counter::default(),
             compacted: Counter::default(),
+            expired_tombstones: Counter::default(),
+            expired_remains: Counter::default(),
             group_pushes: numbers(),
             group_operations: numbers(),
             wake_seconds: seconds(),
@@ -184,6 +188,9 @@ impl Metrics {
         registry.register("pages_pulled", "Pages that pulls have read", self.pages.clone());
         registry.register("operations_pulled", "Operations on the pages of pulls", self.pulled.clone());
         registry.register("compacted_entries", "Entries that compactions removed from logs", self.compacted.clone());
+        let (tombstones, remains) = (self.expired_tombstones.clone(), self.expired_remains.clone());
+        registry.register("expired_tombstones", "Tombstones that retention removed", tombstones);
+        registry.register("expired_remains", "Compacted entries whose remains retention removed", remains);
         registry.register("group_pushes", "Pushes that shared a commit", self.group_pushes.clone());
         registry.register("group_operations", "Operations that shared a commit", self.group_operations.clone());
         let help = "Time from a commit, or from news of it, until its listeners were woken";
@@ -312,6 +319,10 @@ impl Recorder for Metrics {
             }
             Counted::Compacted { entries } => {
                 self.compacted.inc_by(entries);
+            }
+            Counted::Expired { tombstones, remains } => {
+                self.expired_tombstones.inc_by(tombstones);
+                self.expired_remains.inc_by(remains);
             }
             Counted::Group { pushes, operations } => {
                 self.group_pushes.observe(float(pushes));

@@ -14,7 +14,7 @@ use crate::limits::service::{
     SCHEDULE_SLICE_MS,
 };
 use crate::service::{ServiceError, SyncService};
-use crate::store::{FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
+use crate::store::{Expired, FORGOTTEN_PULLED_SEQ, NewMemory, Remember};
 
 /// When servers compact on a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,7 @@ struct Held {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Run {
     deleted_entries: u64,
+    expired: Expired,
     finished_tenants: u64,
     /// Whether all tenants are finished.
     is_finished: bool,
@@ -99,9 +100,11 @@ impl SyncService {
         if !is_lost {
             self.hold(&mut held, next_ms).await?;
         }
-        let Run { deleted_entries, finished_tenants, .. } = ran?;
+        let Run { deleted_entries, expired, finished_tenants, .. } = ran?;
         tracing::info!(
             compaction.deleted_entries = deleted_entries,
+            compaction.expired_tombstones = expired.tombstones,
+            compaction.expired_remains = expired.remains,
             compaction.finished_tenants = finished_tenants,
             compaction.is_finished = is_finished,
             "the scheduled compaction has run"
@@ -123,9 +126,10 @@ impl SyncService {
                     if !self.still_holds(held, schedule.turns()).await? {
                         return Ok(Run { is_lost: true, ..run });
                     }
-                    match self.compact(&tenant, schedule.older_than_ms, SCHEDULE_SLICE_MS).await {
+                    match self.remove_old(&tenant, schedule.older_than_ms, SCHEDULE_SLICE_MS).await {
                         Ok(done) => {
-                            run.deleted_entries += done.deleted_entries;
+                            run.deleted_entries += done.entries;
+                            run.expired = run.expired.plus(done.expired);
                             if done.is_finished {
                                 run.finished_tenants += 1;
                                 break;

@@ -7,7 +7,8 @@ use crate::core::numbers::{Seq, UnixMs};
 use crate::limits::protocol::INTEGER_MAX;
 use crate::limits::service::LIST_MAX_ENTRIES;
 use crate::limits::store::HEADS_MAX_TENANTS;
-use crate::store::{ClientCounts, Counters, Result};
+use crate::service::error::ServiceError;
+use crate::store::{ClientCounts, Counters, Expired, Result};
 
 /// How much a tenant keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,28 @@ impl Operator {
     /// # Errors
     /// If the store fails.
     pub async fn would_compact(&self, tenant: &TenantId, older_than_ms: u64) -> Result<u64> {
+        let (head, horizon) = self.horizon_after(tenant, older_than_ms).await?;
+        Ok(horizon.entries_since(head.horizon))
+    }
+
+    /// The rows that retention would remove after such a compaction.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn would_expire(
+        &self,
+        tenant: &TenantId,
+        older_than_ms: u64,
+    ) -> std::result::Result<Expired, ServiceError> {
+        let (_, horizon) = self.horizon_after(tenant, older_than_ms).await?;
+        match self.service.expiry(tenant, horizon).await? {
+            Some(expiry) => Ok(self.service.store.count_expired(tenant, expiry).await?),
+            None => Ok(Expired::default()),
+        }
+    }
+
+    /// The head, and the horizon after a compaction.
+    async fn horizon_after(&self, tenant: &TenantId, older_than_ms: u64) -> Result<(Head, Seq)> {
         let cut_ms = self.service.now_ms().minus_ms(older_than_ms);
         let store = &self.service.store;
         let head = store.audit(tenant, Seq::AFTER_ALL, 1).await?.head;
@@ -83,7 +106,7 @@ impl Operator {
                 _ => old = middle,
             }
         }
-        Ok(old.entries_since(head.horizon))
+        Ok((head, old))
     }
 
     /// The newest place of a tenant and its horizon.

@@ -99,7 +99,7 @@ impl Store for Counting {
     delegate_store!(|this| &this.inner; claim, name, load, commit, changes, note_pulled, changes_by_time, client);
     delegate_store!(|this| &this.inner; remember, audit, operation_ids, client_rows, learn, scrub, erase_tenant);
     delegate_store!(|this| &this.inner; document, query, stats, survey, clients, count_clients, compact, tenants);
-    delegate_store!(|this| &this.inner; check);
+    delegate_store!(|this| &this.inner; check, aged_place, expire, count_expired);
 
     fn watch(&self) -> Watch<'_> {
         match self.hints.lock().unwrap().take() {

@@ -25,7 +25,9 @@ impl Tenant {
             .take(step.max_entries)
             .collect();
         for seq in &old {
-            self.log.remove(seq);
+            if let Some(logged) = self.log.remove(seq) {
+                self.remains.insert(*seq, (logged.operation.id, logged.received_at_ms));
+            }
             self.horizon = *seq;
         }
         let is_finished = !clients_are_left && self.log.values().next().is_none_or(|logged| !is_old(logged));

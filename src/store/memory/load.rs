@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Logged, Tenant};
+use crate::core::cursor::Position;
 use crate::core::decide::quota::Usage;
 use crate::core::decide::{Snapshot, StoredStamps};
 use crate::core::document::Document;
@@ -28,7 +29,8 @@ impl Tenant {
         let stamps_bytes = documents.keys().filter_map(bytes_of).collect();
         let owner = |client: ClientId| self.owners.get(&client).map(|owner| (client, owner.clone()));
         let owners = request.client_ids.into_iter().filter_map(owner).collect();
-        let there = |seq: Seq| self.position(seq).map(|there| (seq, there.fingerprint));
+        let is_kept = |place: &Position| place.seq >= self.floor.seq;
+        let there = |seq: Seq| self.position(seq).filter(is_kept).map(|there| (seq, there.fingerprint));
         let fingerprints = request.places.into_iter().filter_map(there).collect();
         let usage = request.with_usage.then(|| self.usage());
         Snapshot { known, documents, is_cut, owners, fingerprints, usage, stamps, stamps_bytes, ..Snapshot::default() }
@@ -53,7 +55,7 @@ impl Tenant {
         Usage {
             documents: documents.filter(|document| !document.is_deleted()).count() as u64,
             bytes: (bytes_of_documents + bytes_of_stamps + bytes_of_log) as u64,
-            operation_ids: self.fingerprints.len() as u64,
+            operation_ids: self.newest.seq.get(),
         }
     }
 }

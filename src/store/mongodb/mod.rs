@@ -38,8 +38,8 @@ use self::two_clocks::TwoClocks;
 pub use self::uri_source::UriSource;
 use super::{
     Audit, Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, ClientRow, Commit, CompactStep,
-    Compaction, Erased, Lesson, LoadRequest, NewMemory, PoolState, Pooled, Query, QueryPage, Remember, Result,
-    ScrubStep, Stats, Store, Survey, SurveyRequest, TimeRequest, Watch,
+    Compaction, Erased, ExpireStep, Expired, Lesson, LoadRequest, NewMemory, PoolState, Pooled, Query, QueryPage,
+    Remember, Result, ScrubStep, Stats, Store, Survey, SurveyRequest, TimeRequest, Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
@@ -48,6 +48,7 @@ use crate::core::names::{ClientId, DocumentKey, OperationId, Subject, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
+use crate::core::retention::Expiry;
 use crate::limits::store::STORE_IDLE_TRUSTED_MS;
 
 /// A store in one MongoDB database.
@@ -236,6 +237,24 @@ impl Store for MongoStore {
 
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
         self.with("compact", |database| async move { write::compact(&database, tenant, step).await }).await
+    }
+
+    async fn aged_place(&self, tenant: &TenantId, received_until_ms: UnixMs, up_to: Seq) -> Result<Option<Position>> {
+        self.with("aged_place", |database| async move {
+            write::retention::aged_place(&database, tenant, received_until_ms, up_to).await
+        })
+        .await
+    }
+
+    async fn expire(&self, tenant: &TenantId, step: ExpireStep) -> Result<Expired> {
+        self.with("expire", |database| async move { write::retention::expire(&database, tenant, step).await }).await
+    }
+
+    async fn count_expired(&self, tenant: &TenantId, expiry: Expiry) -> Result<Expired> {
+        self.with("count_expired", |database| async move {
+            write::retention::count_expired(&database, tenant, expiry).await
+        })
+        .await
     }
 
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {

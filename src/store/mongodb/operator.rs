@@ -12,7 +12,7 @@ use super::collections::Collections;
 use super::database::Database;
 use super::failure::Failure;
 use super::read::rows::batch_of;
-use super::row::{Row, client_key, entries_after, entries_between, head_of};
+use super::row::{Row, client_key, entries_after, entries_between, head_of, learned_key};
 use super::write::transaction::{self, Verdict, Work};
 use crate::core::decide::RESERVED_IDS;
 use crate::core::decide::owners::ClientOwner;
@@ -24,11 +24,6 @@ use crate::limits::store::mongodb::{LEARN_MAX_ATTEMPTS, LIST_MAX_VALUES, SCRUB_M
 use crate::store::integers::signed;
 use crate::store::operator::merge_client_rows;
 use crate::store::{ClientRow, Erased, Lesson, ScrubStep};
-
-/// The `_id` of an id that a tenant has learned without a log entry. It comes after those of all entries.
-fn learned_key(tenant: &TenantId, id: &str) -> String {
-    format!("{tenant}\u{1}{id}")
-}
 
 /// The range of the ids that a tenant has learned. Names have no control characters.
 fn learned_ids(tenant: &TenantId) -> Document {

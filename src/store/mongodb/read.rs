@@ -20,7 +20,7 @@ use super::collections::Collections;
 use super::database::Database;
 use super::failure::Failure;
 use super::row::{Row, client_key, document_key, entries_after, entry_key};
-use crate::core::cursor::{Head, Position};
+use crate::core::cursor::{Cursor, Head, Position};
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, Collection, DocumentKey, FromStore as _, Subject, TenantId};
@@ -146,10 +146,19 @@ async fn read_changes(
     let max_operations = request.max_operations;
     let mut small = Vec::new();
     if let Some(cursor) = request.cursor {
-        let place = entry_key(tenant, cursor.position().seq);
-        small.push(doc! { "$set": { "place": { "$literal": place } } });
         let from = collections.operations.name();
-        small.push(doc! { "$lookup": { "from": from, "localField": "place", "foreignField": "_id", "as": "there" } });
+        let mut place = |seq, field: &str| {
+            let key = entry_key(tenant, seq);
+            small.push(doc! { "$set": { "place": { "$literal": key } } });
+            small.push(doc! { "$lookup": { "from": from, "localField": "place", "foreignField": "_id", "as": field } });
+        };
+        place(cursor.position().seq, "there");
+        // Before the floor, the cursor is verified at the place where its client began.
+        if let Cursor::State { after, tombstones_after } = cursor
+            && tombstones_after > after.seq
+        {
+            place(tombstones_after, "thereBegan");
+        }
     }
     if let Some(client) = &request.client_id {
         let client = match_key(client_key(tenant, client), tenant);
@@ -175,7 +184,9 @@ async fn read_changes(
         let find = collections.owners.find_one(filter).max_time(collections.time_limit);
         begun.owner = collections.in_time(find).await?.map(|owner| Row(&owner).subject()).transpose()?.flatten();
     }
-    let Begun { head, there, noted, owner } = begun;
+    let Begun { head, there, there_began, noted, owner } = begun;
+    let is_there = request.cursor.is_none_or(|cursor| head.verified_at(&cursor) == cursor.position().seq);
+    let there = if is_there { there } else { there_began };
     let page = LogPageBuilder::begin(request.cursor, &request.feed, max_operations, head, there);
     let Some(mut page) = page.map(|page| page.seen_by(&request.view)) else {
         return Ok(Reading::Done(Changes::Reset));
@@ -214,6 +225,7 @@ async fn read_changes(
 struct Begun {
     head: Head,
     there: Option<Fingerprint>,
+    there_began: Option<Fingerprint>,
     noted: Option<Progress>,
     owner: Option<Subject>,
 }
@@ -221,6 +233,7 @@ struct Begun {
 impl Begun {
     fn read(row: Row<'_>) -> Result<Self, Failure> {
         let there = row.looked_up("there")?.map(Row::fingerprint).transpose()?;
+        let there_began = row.looked_up("thereBegan")?.map(Row::fingerprint).transpose()?;
         let noted = match row.looked_up("client")? {
             Some(client) => {
                 Some(Progress { pulled_seq: client.integer("pulledSeq")?, seen_at_ms: client.integer("seenAtMs")? })
@@ -228,7 +241,7 @@ impl Begun {
             None => None,
         };
         let owner = row.looked_up("owner")?.map(Row::subject).transpose()?.flatten();
-        Ok(Self { head: row.head()?, there, noted, owner })
+        Ok(Self { head: row.head()?, there, there_began, noted, owner })
     }
 }
 
@@ -374,7 +387,7 @@ pub(super) async fn stats(
     let pipeline = vec![head, lookup(collections.clients.name(), least, "client")];
     let mut rows = Rows::of(collections, &collections.heads, pipeline, 1, Isolation::Snapshot).await?;
     let Some(row) = rows.next(collections).await? else { return Ok(Stats::default()) };
-    let Head { position, horizon } = row.head()?;
+    let Head { position, horizon, .. } = row.head()?;
     let operations = position.seq.entries_since(horizon);
     let unsynced_operations = match row.looked_up("client")? {
         Some(client) => position.seq.entries_since(client.integer("pulledSeq")?).min(operations),

@@ -81,10 +81,15 @@ pub(super) fn entry_row(
     row
 }
 
+/// The `_id` of an id that a tenant knows without a log entry. It comes after those of all entries.
+pub(super) fn learned_key(tenant: &TenantId, id: &str) -> String {
+    format!("{tenant}\u{1}{id}")
+}
+
 /// The id of an operation that was resolved, as it is stored among the log entries. It is behind all of them, and the
 /// unique index of ids has it.
 pub(super) fn pushed_id_row(tenant: &TenantId, pushed: &OperationId) -> Bson {
-    doc! { "_id": format!("{tenant}\u{1}{pushed}"), "tenant": tenant.as_str(), "id": pushed.as_str() }
+    doc! { "_id": learned_key(tenant, pushed.as_str()), "tenant": tenant.as_str(), "id": pushed.as_str() }
 }
 
 /// The head of a tenant, as a filter.
@@ -120,9 +125,9 @@ fn owner_fields(tenant: &TenantId, client_id: &ClientId, owner: &ClientOwner) ->
     fields
 }
 
-/// The fields that compaction removes from a log entry. Its number, fingerprint and id stay.
-pub(super) const COMPACTED_FIELDS: [&str; 10] =
-    ["kind", "collection", "docId", "timestamp", "clientId", "clock", "receivedAtMs", "data", "subject", "kept"];
+/// The fields that compaction removes from a log entry. Its number, fingerprint, id and time of reception stay.
+pub(super) const COMPACTED_FIELDS: [&str; 9] =
+    ["kind", "collection", "docId", "timestamp", "clientId", "clock", "data", "subject", "kept"];
 
 /// A document as it is stored. `position` is that of its last operation.
 pub(super) fn document_row(tenant: &TenantId, write: &DocumentWrite, position: Position) -> Bson {
@@ -246,7 +251,13 @@ impl<'a> Row<'a> {
     }
 
     pub(super) fn head(self) -> Result<Head, Failure> {
-        Ok(Head { position: self.position()?, horizon: self.integer("horizon")? })
+        // Retention has written the fields of the floor, if it ever removed anything.
+        let floor = Position {
+            seq: self.optional_integer("floor")?.unwrap_or_default(),
+            fingerprint: Fingerprint::from_number(self.optional_integer("floorFingerprint")?.unwrap_or_default()),
+        };
+        let tombstones_gone = self.optional_integer("tombstonesGone")?.unwrap_or_default();
+        Ok(Head { position: self.position()?, horizon: self.integer("horizon")?, floor, tombstones_gone })
     }
 
     pub(super) fn key(self) -> Result<DocumentKey, Failure> {

@@ -1,6 +1,7 @@
 //! All writes except commits: the memory of clients, and compaction.
 
 pub(super) mod commit;
+pub(super) mod retention;
 pub(super) mod tails;
 pub(super) mod transaction;
 pub(super) mod writers;

@@ -42,8 +42,8 @@ use self::notices::Notices;
 pub use self::options::{Parts, Peer, PostgresOptions, PostgresOptionsError};
 use super::{
     Audit, Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, ClientRow, Commit, CompactStep,
-    Compaction, Erased, Lesson, LoadRequest, NewMemory, PoolState, Pooled, Query, QueryPage, Remember, Result,
-    ScrubStep, Stats, Store, Survey, SurveyRequest, TimeRequest, Watch,
+    Compaction, Erased, ExpireStep, Expired, Lesson, LoadRequest, NewMemory, PoolState, Pooled, Query, QueryPage,
+    Remember, Result, ScrubStep, Stats, Store, Survey, SurveyRequest, TimeRequest, Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
@@ -52,6 +52,7 @@ use crate::core::names::{ClientId, DocumentKey, OperationId, Subject, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
+use crate::core::retention::Expiry;
 
 /// A store in one schema of a PostgreSQL database.
 #[derive(Debug)]
@@ -168,6 +169,19 @@ impl Store for PostgresStore {
 
     async fn compact(&self, tenant: &TenantId, step: CompactStep) -> Result<Compaction> {
         write::compact(&self.database, tenant, step).await.map_err(during("compact"))
+    }
+
+    async fn aged_place(&self, tenant: &TenantId, received_until_ms: UnixMs, up_to: Seq) -> Result<Option<Position>> {
+        let found = operator::retention::aged_place(&self.database, tenant, received_until_ms, up_to).await;
+        found.map_err(during("aged_place"))
+    }
+
+    async fn expire(&self, tenant: &TenantId, step: ExpireStep) -> Result<Expired> {
+        operator::retention::expire(&self.database, tenant, step).await.map_err(during("expire"))
+    }
+
+    async fn count_expired(&self, tenant: &TenantId, expiry: Expiry) -> Result<Expired> {
+        operator::retention::count_expired(&self.database, tenant, expiry).await.map_err(during("count_expired"))
     }
 
     async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantId>> {

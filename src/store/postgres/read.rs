@@ -14,7 +14,7 @@ use super::connections::Parameter;
 use super::database::Database;
 use super::failure::Failure;
 use super::row::Columns;
-use crate::core::cursor::Position;
+use crate::core::cursor::{Cursor, Head, Position};
 use crate::core::document::LiveDocument;
 use crate::core::fingerprint::Fingerprint;
 use crate::core::names::{ClientId, Collection, DocumentKey, FromStore as _, TenantId};
@@ -142,7 +142,8 @@ const LARGE_LOG_PAGE: &str = r#"
     WITH asked AS MATERIALIZED (
         SELECT $1 AS tenant, $3 AS after, $3 OPERATOR(pg_catalog.+) $5 OPERATOR(pg_catalog.+) 1 AS last
     ), head AS MATERIALIZED (
-        SELECT h.seq, h.fingerprint, h.horizon FROM {schema}.syncflow_heads AS h
+        SELECT h.seq, h.fingerprint, h.horizon, h.floor, h.floor_fingerprint, h.tombstones_gone
+        FROM {schema}.syncflow_heads AS h
         WHERE h.tenant OPERATOR(pg_catalog.=) (SELECT a.tenant FROM asked AS a)
     ), page AS MATERIALIZED (
         SELECT
@@ -174,7 +175,8 @@ const LARGE_LOG_PAGE: &str = r#"
             )
         ) END,
         c.pulled_seq, c.seen_at_ms,
-        NULL::bigint, NULL::bigint, NULL, 'log', NULL, NULL, NULL, NULL::bigint, NULL, NULL, NULL::bigint,
+        coalesce(h.floor, 0), coalesce(h.floor_fingerprint, 0), NULL, 'log', NULL, NULL, NULL,
+        coalesce(h.tombstones_gone, 0), NULL, NULL, NULL::bigint,
         {schema}.syncflow_owner(a.tenant, $7)
     FROM asked AS a
     LEFT JOIN head AS h ON true
@@ -204,10 +206,18 @@ const LARGE_LOG_PAGE: &str = r#"
     FROM {schema}.syncflow_feed($1, $2, $3, $4, $5, $6, $7, $8) AS f
     WHERE NOT (SELECT p.is_whole FROM page AS p)"#;
 
-/// The number of columns that only the first row of a function's result uses.
+/// The number of columns that only the first row of a function's result uses. Of the others, it has the floor in those
+/// of the sequence number and its fingerprint. The timestamp is the number up to which tombstones may be gone. The
+/// revision is the fingerprint where the client began, if the cursor is before the floor.
 const PULL_HEAD_COLUMNS: usize = 6;
 
 const TIME_HEAD_COLUMNS: usize = 3;
+
+/// The number of the columns before that of the timestamp.
+const TIMESTAMP_COLUMN: usize = PULL_HEAD_COLUMNS + 7;
+
+/// The number of the columns before that of the revision.
+const REV_COLUMN: usize = PULL_HEAD_COLUMNS + 10;
 
 /// The number of the columns before that of the subject.
 const SUBJECT_COLUMN: usize = PULL_HEAD_COLUMNS + 11;
@@ -229,6 +239,14 @@ fn read_page(rows: &[Row], request: &ChangesRequest) -> Result<Changes, Failure>
     let mut columns = Columns::of(first);
     let head = columns.head()?;
     let there = columns.optional_fingerprint()?;
+    let floor = Columns::behind(first, PULL_HEAD_COLUMNS).position()?;
+    let tombstones_gone = Columns::behind(first, TIMESTAMP_COLUMN).integer()?;
+    let head = Head { floor, tombstones_gone, ..head };
+    let is_there = |cursor: Cursor| head.verified_at(&cursor) == cursor.position().seq;
+    let there = match request.cursor {
+        Some(cursor) if !is_there(cursor) => Columns::behind(first, REV_COLUMN).optional_fingerprint()?,
+        _ => there,
+    };
     let noted = columns.optional_integer()?.zip(columns.optional_integer()?);
     let noted = noted.map(|(pulled_seq, seen_at_ms)| Progress { pulled_seq, seen_at_ms });
     let owner = Columns::behind(first, SUBJECT_COLUMN).subject()?;

@@ -103,7 +103,7 @@ impl<'a> Columns<'a> {
 
     /// `head_seq, head_fingerprint, horizon`.
     pub(super) fn head(&mut self) -> Result<Head, Failure> {
-        Ok(Head { position: self.position()?, horizon: self.integer()? })
+        Ok(Head { position: self.position()?, horizon: self.integer()?, ..Head::default() })
     }
 
     /// `seq, fingerprint`.

@@ -30,7 +30,7 @@ enum Step {
 /// A step must keep the functions that the previous version calls, because both versions run side by side during an
 /// update. The functions of the second step once had the schema itself in their search path, which is why there is the
 /// third step.
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step::Create(include_str!("migrations/0001_schema.sql")),
     Step::Create(include_str!("migrations/0002_functions.sql")),
     Step::Replace(include_str!("migrations/0002_functions.sql")),
@@ -47,6 +47,7 @@ const STEPS: [Step; 16] = [
     Step::Create(include_str!("migrations/conflicts/0013_known_ids.sql")),
     Step::Create(include_str!("migrations/counting/0014_stamps.sql")),
     Step::Create(include_str!("migrations/counting/0015_erasing.sql")),
+    Step::Create(include_str!("migrations/counting/0016_retention.sql")),
 ];
 
 /// A schema that may be ours.

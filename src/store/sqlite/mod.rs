@@ -32,8 +32,8 @@ use self::schema::{OpenError, open_for_lookups, open_for_reading, open_for_writi
 use self::threads::{Abandoned, NAME, Threads};
 use super::{
     Audit, Changes, ChangesRequest, ClientCounts, ClientMemory, ClientProgress, ClientRow, Commit, CompactStep,
-    Compaction, Erased, ErrorKind, Lesson, LoadRequest, NewMemory, PoolState, Pooled, Query, QueryPage, Remember,
-    Result, ScrubStep, Stats, Store, StoreError, Survey, SurveyRequest, TimeRequest, Watch,
+    Compaction, Erased, ErrorKind, ExpireStep, Expired, Lesson, LoadRequest, NewMemory, PoolState, Pooled, Query,
+    QueryPage, Remember, Result, ScrubStep, Stats, Store, StoreError, Survey, SurveyRequest, TimeRequest, Watch,
 };
 use crate::core::cursor::Position;
 use crate::core::decide::{Batch, Snapshot};
@@ -42,6 +42,7 @@ use crate::core::names::{ClientId, DocumentKey, OperationId, Subject, TenantId};
 use crate::core::numbers::{Seq, UnixMs};
 use crate::core::page::TimePage;
 use crate::core::progress::Progress;
+use crate::core::retention::Expiry;
 use crate::limits::store::sqlite::LOOKUP_MAX_CONNECTIONS;
 use crate::store::turns::FairTurns;
 
@@ -240,6 +241,33 @@ impl Store for SqliteStore {
                 eraser.compacted(connection, compaction)?;
                 Ok(compaction)
             })
+            .await
+    }
+
+    async fn aged_place(&self, tenant: &TenantId, received_until_ms: UnixMs, up_to: Seq) -> Result<Option<Position>> {
+        let tenant = tenant.clone();
+        self.readers
+            .run("aged_place", move |connection, _| {
+                write::retention::aged_place(connection, &tenant, received_until_ms, up_to)
+            })
+            .await
+    }
+
+    async fn expire(&self, tenant: &TenantId, step: ExpireStep) -> Result<Expired> {
+        let (tenant, eraser) = (tenant.clone(), Arc::clone(&self.eraser));
+        self.writer
+            .run("expire", move |connection, _| {
+                let expired = write::retention::expire(connection, &tenant, step)?;
+                eraser.removed(expired.rows());
+                Ok(expired)
+            })
+            .await
+    }
+
+    async fn count_expired(&self, tenant: &TenantId, expiry: Expiry) -> Result<Expired> {
+        let tenant = tenant.clone();
+        self.readers
+            .run("count_expired", move |connection, _| write::retention::count_expired(connection, &tenant, expiry))
             .await
     }
 

@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::row::{
-    AUDIT_COLUMNS, LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, damaged_labels, former_labels,
-    integer, read_live_document, read_log_entry, read_owner, read_position, resolution,
+    AUDIT_COLUMNS, HEAD_COLUMNS, LIVE_DOCUMENT_COLUMNS, LOG_ENTRY_COLUMNS, STATE_COLUMNS, damaged, damaged_labels,
+    former_labels, integer, read_head_row, read_live_document, read_log_entry, read_owner, resolution,
 };
 use super::threads::Caller;
 use crate::core::cursor::{Cursor, Head, Position};
@@ -49,7 +49,7 @@ pub(super) fn changes(
     let transaction = connection.transaction()?;
     let head = read_head(&transaction, tenant)?;
     let there = match request.cursor {
-        Some(cursor) => read_fingerprint(&transaction, tenant, head, cursor.position().seq)?,
+        Some(cursor) => read_fingerprint(&transaction, tenant, head, head.verified_at(&cursor))?,
         None => None,
     };
     let page = LogPageBuilder::begin(request.cursor, &request.feed, request.max_operations, head, there);
@@ -83,10 +83,10 @@ pub(super) fn nothing_new(
     Ok(Some(Changes::Page { page, noted, owner }))
 }
 
-fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Head> {
+pub(super) fn read_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<Head> {
     let head = transaction
-        .prepare_cached("SELECT seq, fingerprint, horizon FROM heads WHERE tenant = ?1")?
-        .query_row([tenant.as_str()], |row| Ok(Head { position: read_position(row, 0)?, horizon: integer(row, 2)? }))
+        .prepare_cached(&format!("SELECT {HEAD_COLUMNS} FROM heads WHERE tenant = ?1"))?
+        .query_row([tenant.as_str()], read_head_row)
         .optional()?;
     Ok(head.unwrap_or_default())
 }

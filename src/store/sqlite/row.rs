@@ -7,7 +7,7 @@ use rusqlite::types::{Type, ValueRef};
 
 use crate::core::access::labels::{DamagedLabels, FormerLabels};
 use crate::core::clock::VectorClock;
-use crate::core::cursor::Position;
+use crate::core::cursor::{Head, Position};
 use crate::core::decide::owners::ClientOwner;
 use crate::core::decide::resolution_of;
 use crate::core::document::{Document, LiveDocument};
@@ -39,6 +39,15 @@ pub(super) fn read_position(row: &Row<'_>, first_column: usize) -> rusqlite::Res
         seq: integer(row, first_column)?,
         fingerprint: Fingerprint::from_number(integer(row, first_column + 1)?),
     })
+}
+
+/// The columns of a head that [`read_head_row`] reads.
+pub(super) const HEAD_COLUMNS: &str = "seq, fingerprint, horizon, floor, floor_fingerprint, tombstones_gone";
+
+/// A head, from the first columns.
+pub(super) fn read_head_row(row: &Row<'_>) -> rusqlite::Result<Head> {
+    let (horizon, tombstones_gone) = (integer(row, 2)?, integer(row, 5)?);
+    Ok(Head { position: read_position(row, 0)?, horizon, floor: read_position(row, 3)?, tombstones_gone })
 }
 
 /// A number that is never negative.

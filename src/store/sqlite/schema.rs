@@ -11,7 +11,7 @@ use super::file::{self, PathError};
 use crate::limits::store::sqlite::{WAL_KEPT_MAX_BYTES, WAL_MAX_ATTEMPTS};
 
 /// The steps from an empty file to the current schema. The file's `user_version` is the number of completed steps.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0001_schema.sql"),
     include_str!("migrations/0002_live_documents.sql"),
     include_str!("migrations/0003_usage.sql"),
@@ -20,6 +20,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0006_rules.sql"),
     include_str!("migrations/0007_resolutions.sql"),
     include_str!("migrations/0008_stamps.sql"),
+    include_str!("migrations/0009_retention.sql"),
 ];
 
 /// The mark of our files among all SQLite databases ("sync" in ASCII).

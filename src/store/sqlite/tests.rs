@@ -37,7 +37,7 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
     prepare(&path).unwrap();
     let connection = open_for_writing(&path).unwrap();
     let position = Position::START;
-    let head = |horizon| Head { position, horizon };
+    let head = |horizon| Head { position, horizon, ..Head::default() };
     for (query, index) in [
         (read::scan_query(Scan::Log { after: position }, None, false), "operations USING PRIMARY KEY"),
         (read::scan_query(Scan::Log { after: position }, None, true), "operations USING PRIMARY KEY"),
@@ -46,6 +46,10 @@ fn every_query_is_one_search_of_an_index_without_a_sort() {
         (read::collection_query(false), "documents USING INDEX documents_by_collection"),
         (read::LEAST_PULLED_QUERY.to_owned(), "clients USING COVERING INDEX clients_by_pulled_seq"),
         (read::CLIENTS_QUERY.to_owned(), "clients USING PRIMARY KEY"),
+        (write::retention::OLD_TOMBSTONES_QUERY.to_owned(), "documents USING INDEX documents_deleted_by_seq"),
+        (write::retention::REMOVE_TOMBSTONES.to_owned(), "documents USING INDEX documents_deleted_by_seq"),
+        (write::retention::OLD_REMAINS_QUERY.to_owned(), "fingerprints USING PRIMARY KEY"),
+        (write::retention::REMOVE_REMAINS.to_owned(), "fingerprints USING PRIMARY KEY"),
     ] {
         let plan = plan(&connection, &query);
         assert_eq!(plan.len(), 1, "{query}: {plan:?}");

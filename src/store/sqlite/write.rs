@@ -1,5 +1,6 @@
 //! The jobs of the writing thread. Each is one transaction.
 
+pub(super) mod retention;
 pub(super) mod together;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -411,8 +412,9 @@ fn move_horizon(
     let range = params![tenant.as_str(), signed(horizon), signed(new_horizon)];
     transaction
         .prepare_cached(
-            "INSERT INTO fingerprints (tenant, seq, fingerprint)
-             SELECT tenant, seq, fingerprint FROM operations WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3",
+            "INSERT INTO fingerprints (tenant, seq, fingerprint, id, received_at_ms)
+             SELECT tenant, seq, fingerprint, id, received_at_ms FROM operations
+             WHERE tenant = ?1 AND seq > ?2 AND seq <= ?3",
         )?
         .execute(range)?;
     transaction

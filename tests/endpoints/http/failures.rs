@@ -50,6 +50,7 @@ impl Store for Faulty {
     delegate_store!(|this| &*UNASKED, around meet; remember, document, query, stats, clients, count_clients, compact);
     delegate_store!(|this| &*UNASKED, around meet; tenants, claim, survey, heads, watch, announce, check, audit);
     delegate_store!(|this| &*UNASKED, around meet; operation_ids, client_rows, learn, scrub, erase_tenant);
+    delegate_store!(|this| &*UNASKED, around meet; aged_place, expire, count_expired);
 }
 
 /// A clock that advances by a quarter of a minute whenever it is read. Waits end at once.

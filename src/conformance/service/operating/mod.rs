@@ -1,5 +1,6 @@
-//! Checks of the work for an operator: the commands, and the schedule of compactions.
+//! Checks of the work for an operator: the commands, the schedule of compactions, and retention.
 
 pub mod erasing;
 pub mod operator;
+pub mod retention;
 pub mod schedule;

@@ -93,7 +93,7 @@ impl Store for OneFails {
     delegate_store!(|this| &*this.0; name, load, commit, changes, note_pulled, changes_by_time, client, remember);
     delegate_store!(|this| &*this.0; claim, document, query, stats, survey, clients, count_clients, tenants, heads);
     delegate_store!(|this| &*this.0; audit, operation_ids, client_rows, learn, scrub, erase_tenant, watch, announce);
-    delegate_store!(|this| &*this.0; check);
+    delegate_store!(|this| &*this.0; check, aged_place, expire, count_expired);
 }
 
 /// Law 9: a tenant that cannot be compacted holds up no other one.

@@ -58,18 +58,21 @@ impl Scan {
         }
     }
 
-    /// Chooses the rows to read. `fingerprint_there` is the log's fingerprint at the cursor's place, or `None` if the
-    /// place is beyond the head. The result is `None` if the cursor belongs to another log; then the client must start
-    /// again.
+    /// Chooses the rows to read. `fingerprint_there` is the log's fingerprint at [`Head::verified_at`], or `None` if
+    /// the log has none there. The result is `None` if the cursor belongs to another log, or if what follows is not all
+    /// there; then the client must start again.
     ///
     /// A client that has no documents, or whose place is before the horizon, is put in state mode.
     fn choose(cursor: Option<Cursor>, feed: &Feed, head: Head, fingerprint_there: Option<Fingerprint>) -> Option<Self> {
         if let Some(cursor) = cursor {
-            let Position { seq, fingerprint } = cursor.position();
-            let there = if seq == Seq::START { Some(Fingerprint::START) } else { fingerprint_there };
+            let there = match head.verified_at(&cursor) {
+                Seq::START => Some(Fingerprint::START),
+                seq if seq == head.floor.seq => Some(head.floor.fingerprint),
+                _ => fingerprint_there,
+            };
             let began_later =
                 matches!(cursor, Cursor::State { tombstones_after, .. } if tombstones_after > head.position.seq);
-            if there != Some(fingerprint) || began_later {
+            if there != Some(cursor.position().fingerprint) || began_later || !head.has_kept_what_follows(&cursor) {
                 return None;
             }
         }
@@ -97,9 +100,20 @@ impl Scan {
             Self::Log { after } => Cursor::Log(last.unwrap_or(after)),
             Self::State { after, tombstones_after } if has_more => Cursor::State {
                 after: last.unwrap_or(after),
-                tombstones_after: tombstones_after.unwrap_or(head.position.seq),
+                tombstones_after: tombstones_after.unwrap_or(head.position.seq).max(head.tombstones_gone),
             },
             Self::State { .. } => Cursor::Log(head.position),
+        }
+    }
+
+    /// The fingerprint for the cursor after a row before the floor: that of the place at which it will be
+    /// [verified](Head::verified_at).
+    fn fingerprint_before_floor(self, head: Head) -> Fingerprint {
+        match self {
+            Self::State { tombstones_after: None, .. } => head.position.fingerprint,
+            // The fingerprint of the cursor is that of the same place.
+            Self::State { after, tombstones_after: Some(began) } if began > head.floor.seq => after.fingerprint,
+            Self::State { .. } | Self::Log { .. } => head.floor.fingerprint,
         }
     }
 }
@@ -113,6 +127,9 @@ pub struct LogPage {
     pub next: Cursor,
     /// Whether there were more rows at the moment of reading.
     pub has_more: bool,
+    /// Whether the page begins at the beginning, and deletes may be missing because their tombstones are gone. A client
+    /// that may have documents must not continue with it.
+    pub lacks_deletes: bool,
 }
 
 /// Makes a [`LogPage`] from the rows of [`LogPageBuilder::scan`], in their order.
@@ -125,6 +142,7 @@ pub struct LogPageBuilder {
     /// The last row that was read, whether or not the page shows it.
     last: Option<Seq>,
     has_more: bool,
+    lacks_deletes: bool,
     shows_revisions: bool,
     view: View,
 }
@@ -133,8 +151,9 @@ impl LogPageBuilder {
     /// An empty page of at most `max_operations` after a cursor, or for a client that has no documents.
     ///
     /// `head` is the head of the log at the moment when the rows are read. `fingerprint_there` is the log's fingerprint
-    /// at the cursor's place, or `None` if the place is beyond the head; it is not needed at [`Seq::START`]. The
-    /// result is `None` if the cursor belongs to another log; then the client must start again.
+    /// at the place that [`Head::verified_at`] names, or `None` if there is none; it is not needed at [`Seq::START`].
+    /// The result is `None` if the cursor belongs to another log, or if retention has removed what the client may lack.
+    /// Then the client must start again.
     #[must_use]
     pub fn begin(
         cursor: Option<Cursor>,
@@ -148,7 +167,9 @@ impl LogPageBuilder {
         let budget = PageBudget::new(max_operations);
         let shows_revisions = matches!(feed, Feed::Documents { .. });
         let view = View::default();
-        Some(Self { scan, head, budget, entries, last: None, has_more: false, shows_revisions, view })
+        let is_at_beginning = cursor.is_some_and(|cursor| cursor.position().seq == Seq::START);
+        let lacks_deletes = is_at_beginning && head.tombstones_gone > Seq::START;
+        Some(Self { scan, head, budget, entries, last: None, has_more: false, lacks_deletes, shows_revisions, view })
     }
 
     /// The page for a reader who may not see everything. Its rows must be documents, see [`Feed`].
@@ -228,17 +249,20 @@ impl LogPageBuilder {
     }
 
     /// The page. It is complete if no row is left or `push` returned false. `fingerprint_at` reads the log's
-    /// fingerprint at its last row.
+    /// fingerprint at its last row, unless that is before the floor.
     ///
     /// # Errors
     /// If `fingerprint_at` fails.
     pub fn finish<E>(self, fingerprint_at: impl FnOnce(Seq) -> Result<Fingerprint, E>) -> Result<LogPage, E> {
-        let Self { scan, head, entries, last, has_more, .. } = self;
+        let Self { scan, head, entries, last, has_more, lacks_deletes, .. } = self;
         let last = match last {
+            Some(seq) if seq < head.floor.seq => {
+                Some(Position { seq, fingerprint: scan.fingerprint_before_floor(head) })
+            }
             Some(seq) => Some(Position { seq, fingerprint: fingerprint_at(seq)? }),
             None => None,
         };
-        Ok(LogPage { next: scan.next(last, has_more, head), entries, has_more })
+        Ok(LogPage { next: scan.next(last, has_more, head), entries, has_more, lacks_deletes })
     }
 }
 
@@ -258,7 +282,7 @@ mod tests {
     }
 
     fn head(seq: u64, horizon: u64) -> Head {
-        Head { position: at(seq), horizon: Seq::new(horizon) }
+        Head { position: at(seq), horizon: Seq::new(horizon), ..Head::default() }
     }
 
     fn entry(seq: u64) -> LogEntry {
@@ -355,6 +379,53 @@ mod tests {
         let last = page(cursor, head(4, 0), &[3, 4], 2);
         assert_eq!((last.next, last.has_more), (Cursor::Log(at(4)), false));
         assert_eq!(page(cursor, head(2, 0), &[], 2).next, Cursor::Log(at(2)));
+    }
+
+    /// A head whose floor and removed tombstones are at these places.
+    fn retained(seq: u64, floor: u64, tombstones_gone: u64) -> Head {
+        Head { floor: at(floor), tombstones_gone: Seq::new(tombstones_gone), ..head(seq, floor) }
+    }
+
+    #[test]
+    fn a_cursor_before_the_floor_is_refused_and_one_at_it_is_not() {
+        let begin = |cursor: Cursor, head: Head| {
+            let there = Some(at(head.verified_at(&cursor).get()).fingerprint);
+            LogPageBuilder::begin(Some(cursor), &Feed::Operations, 9, head, there).is_some()
+        };
+        let is_served = |seq| begin(Cursor::Log(at(seq)), retained(9, 4, 4));
+        assert_eq!([3, 4, 5].map(is_served), [false, true, true]);
+        let walk = |after: u64, began: u64, fingerprint_of: u64| {
+            let after = Position { seq: Seq::new(after), ..at(fingerprint_of) };
+            Cursor::State { after, tombstones_after: Seq::new(began) }
+        };
+        assert!(begin(walk(2, 7, 7), retained(9, 4, 4)), "the client has begun after the floor");
+        assert!(!begin(walk(2, 7, 2), retained(9, 4, 4)), "the fingerprint must be that of the place where it began");
+        assert!(begin(walk(2, 3, 4), retained(9, 4, 3)), "all tombstones after 3 are there");
+        assert!(!begin(walk(2, 3, 4), retained(9, 4, 4)));
+        assert!(begin(walk(5, 3, 5), retained(9, 4, 4)), "the client has all up to 5");
+    }
+
+    #[test]
+    fn a_walk_over_documents_from_before_the_floor_continues_with_the_cursors_that_it_is_given() {
+        for (cursor, began) in [(None, 9), (Some(Cursor::BEGINNING), 4)] {
+            let head = retained(9, 5, 4);
+            let page = |cursor: Option<Cursor>, rows: &[u64], head: Head| {
+                let there = cursor.map(|cursor| at(head.verified_at(&cursor).get()).fingerprint);
+                let mut page = LogPageBuilder::begin(cursor, &Feed::Operations, 1, head, there).expect("it continues");
+                let _ = rows.iter().all(|seq| page.push(entry(*seq)));
+                page.finish(|seq| Ok::<_, ()>(at(seq.get()).fingerprint)).expect("the fingerprints are there")
+            };
+            let first = page(cursor, &[1, 2], head);
+            assert_eq!(first.lacks_deletes, cursor.is_some());
+            let second = page(Some(first.next), &[2, 6], head);
+            assert!(!second.lacks_deletes);
+            let verified = Position { seq: Seq::new(2), ..at(began.max(5)) };
+            assert_eq!(second.next, Cursor::State { after: verified, tombstones_after: Seq::new(began) });
+            let later = Head { position: at(12), ..head };
+            let third = page(Some(second.next), &[6, 8], later);
+            assert_eq!(third.next, Cursor::State { after: at(6), tombstones_after: Seq::new(began) });
+            assert_eq!(page(Some(third.next), &[8], later).next, Cursor::Log(at(12)));
+        }
     }
 
     proptest! {

@@ -35,7 +35,7 @@ pub struct TimePage {
     pub entries: Vec<LogEntry>,
     /// Whether there were more rows at the moment of reading.
     pub has_more: bool,
-    /// The head of the tenant's log at the moment of reading.
+    /// The head of the tenant's log at the moment of reading, without the floor.
     pub head: Head,
 }
 
@@ -81,6 +81,7 @@ impl TimePageBuilder {
             let last_of_another = self.entries.iter().rposition(|entry| entry.timestamp != follows);
             self.entries.truncate(last_of_another.map_or(0, |index| index + 1));
         }
+        let head = Head { position: head.position, horizon: head.horizon, ..Head::default() };
         TimePage { entries: self.entries, has_more: self.follows.is_some(), head }
     }
 }

@@ -36,8 +36,22 @@ pub(crate) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
     let Some(Loaded { documents, stamps, stamps_bytes }) = documents else {
         return Ok(Snapshot { is_cut: true, owners, fingerprints, usage, ..Snapshot::default() });
     };
+    let (known, fingerprints) = try_join(
+        known_ids(collections, tenant, &request.ids),
+        fingerprints_after_floor(collections, tenant, fingerprints),
+    )
+    .await?;
+    Ok(Snapshot { known, documents, owners, fingerprints, usage, stamps, stamps_bytes, ..Snapshot::default() })
+}
+
+/// The ids that are known.
+async fn known_ids(
+    collections: &Collections,
+    tenant: &TenantId,
+    ids: &[OperationId],
+) -> Result<HashSet<OperationId>, Failure> {
     let mut known = HashSet::new();
-    for ids in request.ids.chunks(LIST_MAX_VALUES) {
+    for ids in ids.chunks(LIST_MAX_VALUES) {
         let ids: Vec<&str> = ids.iter().map(OperationId::as_str).collect();
         let find = collections.operations.find(doc! { "tenant": tenant.as_str(), "id": { "$in": ids } });
         let find = find.projection(doc! { "_id": 0, "id": 1 }).batch_size(batch_of(LIST_MAX_VALUES));
@@ -46,7 +60,25 @@ pub(crate) async fn load(database: &Database, tenant: &TenantId, request: &LoadR
             known.insert(OperationId::from_store(Row(found.current()).text("id")?));
         }
     }
-    Ok(Snapshot { known, documents, owners, fingerprints, usage, stamps, stamps_bytes, ..Snapshot::default() })
+    Ok(known)
+}
+
+/// Leaves out the fingerprints at places before the floor. The floor is read after the documents, so each tombstone
+/// that was gone by then is before it.
+async fn fingerprints_after_floor(
+    collections: &Collections,
+    tenant: &TenantId,
+    fingerprints: HashMap<Seq, Fingerprint>,
+) -> Result<HashMap<Seq, Fingerprint>, Failure> {
+    if fingerprints.is_empty() {
+        return Ok(fingerprints);
+    }
+    let head = collections.heads.find_one(doc! { "_id": tenant.as_str(), "tenant": tenant.as_str() });
+    let head = head.projection(doc! { "floor": 1 }).max_time(collections.time_limit);
+    let head = collections.in_time(head).await?;
+    let floor: Option<Seq> = head.map(|head| Row(&head).optional_integer("floor")).transpose()?.flatten();
+    let floor = floor.unwrap_or_default();
+    Ok(fingerprints.into_iter().filter(|(seq, _)| *seq >= floor).collect())
 }
 
 /// The documents of a decision, with what is kept with them.

@@ -1,5 +1,7 @@
 //! The requests of an operator: the whole log, transfers, and erasing.
 
+pub(super) mod retention;
+
 use tokio_postgres::types::Type;
 
 use super::connections::Parameter;
@@ -50,6 +52,7 @@ pub(super) async fn audit(
         let operations = head.position.seq.entries_since(head.horizon);
         counters = Counters { operations, documents, bytes, received_at_ms: columns.integer()? };
         there = columns.optional_fingerprint()?;
+        head = Head { floor: columns.position()?, tombstones_gone: columns.integer()?, ..head };
     }
     if after == Seq::START {
         there = Some(Fingerprint::START);
@@ -85,7 +88,8 @@ const AUDITED_HEAD: &str = "
                 SELECT f.fingerprint FROM {schema}.syncflow_fingerprints AS f
                 WHERE f.tenant OPERATOR(pg_catalog.=) $1 AND f.seq OPERATOR(pg_catalog.=) $2
             )
-        )
+        ),
+        h.floor, h.floor_fingerprint, h.tombstones_gone
     FROM {schema}.syncflow_heads AS h WHERE h.tenant OPERATOR(pg_catalog.=) $1";
 
 /// The entries after a place. The lengths are summed up without the texts, so that the server sends only those that

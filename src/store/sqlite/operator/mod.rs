@@ -5,7 +5,9 @@ pub(super) mod file;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::read::read_fingerprint;
-use super::row::{AUDIT_COLUMNS, damaged, integer, read_log_entry, read_owner, read_position, resolution};
+use super::row::{
+    AUDIT_COLUMNS, HEAD_COLUMNS, damaged, integer, read_head_row, read_log_entry, read_owner, resolution,
+};
 use super::write::{Durability, begin};
 use crate::core::cursor::Head;
 use crate::core::decide::RESERVED_IDS;
@@ -68,20 +70,18 @@ pub(super) fn audit(
 
 fn read_counted_head(transaction: &Transaction<'_>, tenant: &TenantId) -> rusqlite::Result<(Head, Counters)> {
     let read = |row: &Row<'_>| {
-        let head = Head { position: read_position(row, 0)?, horizon: integer(row, 2)? };
         let counters = Counters {
-            operations: integer(row, 3)?,
-            documents: integer(row, 4)?,
-            bytes: integer(row, 5)?,
-            received_at_ms: integer(row, 6)?,
+            operations: integer(row, 6)?,
+            documents: integer(row, 7)?,
+            bytes: integer(row, 8)?,
+            received_at_ms: integer(row, 9)?,
         };
-        Ok((head, counters))
+        Ok((read_head_row(row)?, counters))
     };
     let head = transaction
-        .prepare_cached(
-            "SELECT seq, fingerprint, horizon, operations, documents, bytes, received_at_ms FROM heads
-             WHERE tenant = ?1",
-        )?
+        .prepare_cached(&format!(
+            "SELECT {HEAD_COLUMNS}, operations, documents, bytes, received_at_ms FROM heads WHERE tenant = ?1"
+        ))?
         .query_row([tenant.as_str()], read)
         .optional()?;
     Ok(head.unwrap_or_default())

@@ -41,7 +41,7 @@ pub(in crate::store::sqlite) fn load(
     let mut fingerprints = HashMap::new();
     if !request.places.is_empty() {
         let head = read_head(&transaction, tenant)?;
-        for seq in request.places {
+        for seq in request.places.into_iter().filter(|seq| *seq >= head.floor.seq) {
             if let Some(fingerprint) = read_fingerprint(&transaction, tenant, head, seq)? {
                 fingerprints.insert(seq, fingerprint);
             }
