@@ -1,6 +1,7 @@
 //! Races: OS threads that send the same requests at the same moment. They run over every store, and over two servers on
 //! one database.
 
+mod retention;
 mod site;
 
 use std::collections::{BTreeSet, HashSet};
@@ -21,6 +22,7 @@ use syncflow_server::core::operation::{Change, Operation};
 use syncflow_server::service::{PullFrom, PulledPage};
 
 use crate::support::stores::{self, for_each_store};
+use retention::pushers_and_pullers_lose_nothing_while_tombstones_and_ids_go;
 use site::{Client, Site};
 
 /// One test for each race. `$servers` names their module, and the function of [`Site`] that starts the servers.
@@ -34,6 +36,7 @@ macro_rules! races {
             every_puller_sees_a_dense_log_while_others_push,
             pullers_reach_the_documents_while_others_push_and_compact,
             pulls_of_one_original_client_at_once_lose_nothing,
+            pushers_and_pullers_lose_nothing_while_tombstones_and_ids_go,
             pushes_of_clients_that_hang_up_take_effect_once,
         }
     };

@@ -14,8 +14,11 @@ use syncflow_server::core::document::Document;
 use syncflow_server::core::names::{ClientId, DocumentKey, TenantId};
 use syncflow_server::core::numbers::Rev;
 use syncflow_server::core::operation::Operation;
+use syncflow_server::core::retention::Retention;
 use syncflow_server::runtime::TokioHost;
-use syncflow_server::service::{PullFrom, PullRequest, Pulled, PulledPage, ServiceError, SyncService, Write, Written};
+use syncflow_server::service::{
+    PullFrom, PullRequest, Pulled, PulledPage, Removed, ServiceError, SyncService, Write, Written,
+};
 use syncflow_server::store::{LoadRequest, Store};
 use tokio::runtime::{Builder, Runtime};
 
@@ -28,6 +31,8 @@ const ATTEMPTS_MAX: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Site {
     services: Vec<SyncService>,
+    /// The same servers with retention that keeps only what a client may need.
+    retaining: Vec<SyncService>,
     runtime: Runtime,
     tenant: TenantId,
     store: Arc<dyn Store>,
@@ -53,9 +58,13 @@ impl Site {
 
     fn over(home: TestStore, stores: Vec<Arc<dyn Store>>) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
-        let services = stores.into_iter().map(|store| SyncService::new(store, Arc::new(TokioHost))).collect();
+        let service = |store| SyncService::new(store, Arc::new(TokioHost));
+        let kept =
+            Retention { tombstones_ms: Some(0), ids_ms: Some(0), fingerprints_ms: Some(0), ..Retention::default() };
+        let retaining = stores.iter().map(|store| service(Arc::clone(store)).with_retention(kept)).collect();
         Self {
-            services,
+            services: stores.into_iter().map(service).collect(),
+            retaining,
             runtime,
             tenant: TenantId::literal("default"),
             store: home.store(),
@@ -67,11 +76,29 @@ impl Site {
     /// Runs `clients` clients at the same time, each on its own thread, and collects their results. If one fails, all
     /// others fail at their next request, because some would wait for it for ever.
     pub(crate) fn at_once<T: Send>(&self, clients: usize, run: impl Fn(Client<'_>) -> T + Sync) -> Vec<T> {
+        self.at_once_on(&self.services, clients, run)
+    }
+
+    /// The same on servers with retention.
+    pub(crate) fn at_once_with_retention<T: Send>(
+        &self,
+        clients: usize,
+        run: impl Fn(Client<'_>) -> T + Sync,
+    ) -> Vec<T> {
+        self.at_once_on(&self.retaining, clients, run)
+    }
+
+    fn at_once_on<T: Send>(
+        &self,
+        services: &[SyncService],
+        clients: usize,
+        run: impl Fn(Client<'_>) -> T + Sync,
+    ) -> Vec<T> {
         let barrier = Barrier::new(clients);
         thread::scope(|scope| {
             let start = |number| {
                 let (barrier, run) = (&barrier, &run);
-                let client = Client { number, service: &self.services[number % self.services.len()], site: self };
+                let client = Client { number, service: &services[number % services.len()], site: self };
                 scope.spawn(move || {
                     let _alarm = Alarm(&self.has_failed);
                     barrier.wait();
@@ -180,7 +207,12 @@ impl Client<'_> {
 
     /// Removes all entries from the log that may be removed.
     pub(crate) fn compact(&self) {
-        self.until_it_works(async || self.service.compact(&self.site.tenant, 0, 0).await);
+        self.remove_old();
+    }
+
+    /// The same. Returns what was removed.
+    pub(crate) fn remove_old(&self) -> Removed {
+        self.until_it_works(async || self.service.remove_old(&self.site.tenant, 0, 0).await)
     }
 
     /// The current state of a document.
