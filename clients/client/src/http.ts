@@ -1,5 +1,5 @@
 import { type Backoff, pauseMs, retryAfterMs, sleep } from "./backoff.js";
-import { errorOf, SyncflowError } from "./errors.js";
+import { CursorGone, errorOf, SyncflowError } from "./errors.js";
 import { type Token, Tokens } from "./tokens.js";
 
 /** How requests are made. */
@@ -52,6 +52,7 @@ export class Http {
         const error = errorOf(answer.status, await answer.json().catch(() => undefined));
         // The token of an answer to the first attempt may have been withdrawn; a second one is not tried for ever.
         if (answer.status === 401 && attempt === 0 && this.#tokens.refuse(token)) continue;
+        if (error instanceof CursorGone) error.mayHaveTakenEffect = attempt > 0;
         if (!TRY_AGAIN.has(answer.status)) throw error;
         failure = error;
         askedMs = retryAfterMs(answer.headers.get("retry-after"));

@@ -122,7 +122,7 @@ function above({ client }: PusherContext, base: Base, used: number): Base {
 
 /** Pushes with revisions, or with clocks if the log is another one than that of the revisions. */
 async function pushOnce(context: PusherContext, writes: readonly Write[], known: Known) {
-  const ids = writes.map(() => crypto.randomUUID());
+  let ids = writes.map(() => crypto.randomUUID());
   const attempt = async () => {
     const edits = writes.map((write, index) => editOf(context, write, ids[index]!, known));
     await context.identity.sending(edits.map((edit) => sentOf(context, edit)));
@@ -135,6 +135,8 @@ async function pushOnce(context: PusherContext, writes: readonly Write[], known:
     // RxDB pulls nothing before a push has ended. The next pull finds out what became of the log.
     context.resync();
     known.cursor = null;
+    // They may have got counters in the log that is gone. These stay noted as unknown, under the ids from before.
+    if (error.mayHaveTakenEffect) ids = writes.map(() => crypto.randomUUID());
     return attempt();
   }
 }

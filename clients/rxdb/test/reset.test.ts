@@ -201,6 +201,45 @@ test("after a restore, an edit gets a newer counter than one that only the serve
   assert.equal(b.conflicts.length, 1);
 });
 
+test("after a restore, a push whose answer was lost gets a newer counter than the lost one", async () => {
+  const b = await Device.open(server, { tenant: TENANT });
+  devices.push(b);
+  let isArmed = false;
+  let isRestored = false;
+  const a = await openQuiet(async (path) => {
+    if (path !== "/operations" || !isArmed) return;
+    isArmed = false;
+    await until("b has it", async () => (await b.content()).get("one")?.a === "2");
+    b.network.online = false;
+    // It waits for the end of this push, and builds on what that notes.
+    await write(a, "one", { a: "3" });
+    await server.restore();
+    isRestored = true;
+    throw new TypeError("answer lost");
+  });
+  await write(a, "one", { a: "1" });
+  await converge(a, b);
+  await server.backUp();
+  // The device has been told of a place that the restored log does not have.
+  await write(a, "two", { a: "1" });
+  await until("two is there", async () => (await server.documents("notes", TENANT)).has("two"));
+  await a.replication.awaitInSync();
+  isArmed = true;
+  await write(a, "one", { a: "2" });
+  await until("the restore", () => isRestored);
+  await until("the write is there", async () => (await server.documents("notes", TENANT)).get("one")?.["a"] === "3");
+  await a.replication.awaitInSync();
+  const [lost, gone, again] = pushesOf(a).slice(2);
+  assert.deepEqual([lost?.status, gone?.status, again?.status], [200, 410, 200]);
+  assert.ok(again?.body.operations[0].vectorClock);
+  // This edit has seen the write of the lost log, and not the one that was built on it.
+  await write(b, "one", { a: "of b" });
+  b.network.online = true;
+  await converge(a, b);
+  assert.equal((await a.content()).get("one")?.a, "3");
+  assert.equal(b.conflicts.length, 1);
+});
+
 test("a push goes on at once when the server says that its log is another one", async () => {
   const a = await openQuiet();
   await write(a, "kept", { a: "1" });
