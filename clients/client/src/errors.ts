@@ -17,7 +17,7 @@ export class SyncflowError extends Error {
 /** A cursor that the server no longer knows. The client starts from nothing. */
 export class CursorGone extends SyncflowError {
   override readonly name = "CursorGone";
-  /** Whether operations of the push may have taken effect in the log that is gone, with counters that nobody has told. */
+  /** Whether operations of the push may have taken effect in the log that is gone, with counters that are unknown. */
   mayHaveTakenEffect = false;
 
   constructor(

@@ -90,7 +90,10 @@ export class Pusher {
         if (typeof answer !== "string") this.#sort(batch, answer, result, reached);
         return answer;
       };
-      const answer = await this.#inTurn(work, request.signal);
+      const answer = await this.#inTurn(work, request.signal).catch((error) => {
+        if (error instanceof CursorGone && result.accepted.length > 0) error.mayHaveTakenEffect = true;
+        throw error;
+      });
       if (answer === "too large") {
         if (batch.length === 1) result.refused.push(tooLarge(batch[0] as Ready));
         else most = Math.ceil(batch.length / 2);

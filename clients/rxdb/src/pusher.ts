@@ -162,12 +162,18 @@ async function pushAll(context: PusherContext, edits: readonly Edit[], known: Kn
     const later = await laterDeletes(context, ids, known);
     if (deletes.length === edits.length || deletes.length + later.length === 0) throw error;
     await context.identity.sending(later.map((edit) => sentOf(context, edit)));
-    const { conflicts, refused } = await client.push([...deletes, ...later], request);
+    const { conflicts, refused } = await client.push([...deletes, ...later], request).catch(unsure);
     const failed = new Set([...conflicts, ...refused].map(({ id }) => id));
     context.identity.settled(later.map(({ id }) => id).filter((id) => failed.has(id)));
     // The server knows the accepted deletes by their ids.
-    return client.push(edits, request);
+    return client.push(edits, request).catch(unsure);
   }
+}
+
+/** Passes an error on of a push after another one, which may have taken effect. */
+function unsure(error: unknown): never {
+  if (error instanceof CursorGone) error.mayHaveTakenEffect = true;
+  throw error;
 }
 
 /** The deletes of other documents than these that were not pushed yet. */

@@ -149,16 +149,24 @@ function never(signal: AbortSignal | null | undefined): Promise<Response> {
   return new Promise((_, failed) => signal?.addEventListener("abort", () => failed(new TypeError("request lost"))));
 }
 
-/** A device that pulls when it starts, and then only when it is told to. */
-async function openQuiet(after: (path: string) => Promise<void> = async () => undefined): Promise<Device> {
+/** A device that pulls when it starts, and then only when it is told to. `before` may answer in place of the server. */
+async function openQuiet(
+  after: (path: string) => Promise<void> = async () => undefined,
+  before: (path: string, body: any) => Response | undefined = () => undefined,
+  options: object = {},
+): Promise<Device> {
   const device: Device = await Device.prepare(server, {
     tenant: TENANT,
     options: {
+      ...options,
       compressFromBytes: Infinity,
       fetch: async (url, init) => {
         if (String(url).endsWith("/changes/stream")) return never(init?.signal);
+        const path = String(url).replace("http://syncflow.test", "");
+        const early = before(path, JSON.parse(String(init?.body)));
+        if (early) return early;
         const answer = await device.network.fetch(url, init);
-        await after(String(url).replace("http://syncflow.test", ""));
+        await after(path);
         return answer;
       },
     },
@@ -201,44 +209,65 @@ test("after a restore, an edit gets a newer counter than one that only the serve
   assert.equal(b.conflicts.length, 1);
 });
 
-test("after a restore, a push whose answer was lost gets a newer counter than the lost one", async () => {
-  const b = await Device.open(server, { tenant: TENANT });
-  devices.push(b);
-  let isArmed = false;
-  let isRestored = false;
-  const a = await openQuiet(async (path) => {
-    if (path !== "/operations" || !isArmed) return;
-    isArmed = false;
-    await until("b has it", async () => (await b.content()).get("one")?.a === "2");
-    b.network.online = false;
-    // It waits for the end of this push, and builds on what that notes.
-    await write(a, "one", { a: "3" });
-    await server.restore();
-    isRestored = true;
-    throw new TypeError("answer lost");
+/** Ways in which a device does not learn which counter an edit got, before the server is restored. */
+const cuts: Record<string, { isLost?: boolean; isFull?: boolean; batchMaxOperations: number }> = {
+  "a push whose answer was lost": { isLost: true, batchMaxOperations: 2 },
+  "the first batch of a push": { batchMaxOperations: 1 },
+  "a delete that made room for a push": { isFull: true, batchMaxOperations: 2 },
+};
+
+for (const [name, { isLost, isFull, batchMaxOperations }] of Object.entries(cuts)) {
+  test(`after a restore, ${name} gets a newer counter than the lost one`, async () => {
+    const b = await Device.open(server, { tenant: TENANT });
+    devices.push(b);
+    let isArmed = false;
+    let isRestored = false;
+    const after = async (path: string) => {
+      if (path !== "/operations" || !isArmed) return;
+      isArmed = false;
+      await until("b has it", async () => (await b.content()).get("one")?.a === (isFull ? undefined : "2"));
+      b.network.online = false;
+      // It waits for the end of this push, and builds on what that notes.
+      await write(a, "one", { a: "3" });
+      await server.restore();
+      isRestored = true;
+      if (isLost) throw new TypeError("answer lost");
+    };
+    const before = (path: string, body: any) => {
+      if (!isFull || !isArmed || path !== "/operations") return undefined;
+      if (body.operations.every(({ type }: any) => type === "delete")) return undefined;
+      return Response.json({ error: "tenant_full", message: "full" }, { status: 507 });
+    };
+    const a = await openQuiet(after, before, { batchMaxOperations });
+    await write(a, "one", { a: "1" });
+    await converge(a, b);
+    await server.backUp();
+    // The restored log does not have the place of this one.
+    await write(a, "two", { a: "1" });
+    await a.inSync();
+    // Both edits are in one push.
+    await a.close();
+    await a.openDatabase();
+    if (isFull) await (await a.notes.findOne("one").exec(true)).remove();
+    else await write(a, "one", { a: "2" });
+    await write(a, "three", { a: "1" });
+    isArmed = true;
+    a.replicate();
+    await until("the restore", () => isRestored);
+    await until("the edit is there", async () => (await server.documents("notes", TENANT)).get("one")?.["a"] === "3");
+    await a.replication.awaitInSync();
+    const gone = pushesOf(a).findIndex(({ status }) => status === 410);
+    const { docId, vectorClock } = pushesOf(a)[gone + 1]?.body.operations[0];
+    assert.equal(docId, "one");
+    assert.ok(vectorClock);
+    // This edit has seen what the server has lost, and not the edit that was built on it.
+    await write(b, "one", { a: "of b" });
+    b.network.online = true;
+    await converge(a, b);
+    assert.equal((await a.content()).get("one")?.a, "3");
+    assert.equal(b.conflicts.length, 1);
   });
-  await write(a, "one", { a: "1" });
-  await converge(a, b);
-  await server.backUp();
-  // The device has been told of a place that the restored log does not have.
-  await write(a, "two", { a: "1" });
-  await until("two is there", async () => (await server.documents("notes", TENANT)).has("two"));
-  await a.replication.awaitInSync();
-  isArmed = true;
-  await write(a, "one", { a: "2" });
-  await until("the restore", () => isRestored);
-  await until("the write is there", async () => (await server.documents("notes", TENANT)).get("one")?.["a"] === "3");
-  await a.replication.awaitInSync();
-  const [lost, gone, again] = pushesOf(a).slice(2);
-  assert.deepEqual([lost?.status, gone?.status, again?.status], [200, 410, 200]);
-  assert.ok(again?.body.operations[0].vectorClock);
-  // This edit has seen the write of the lost log, and not the one that was built on it.
-  await write(b, "one", { a: "of b" });
-  b.network.online = true;
-  await converge(a, b);
-  assert.equal((await a.content()).get("one")?.a, "3");
-  assert.equal(b.conflicts.length, 1);
-});
+}
 
 test("a push goes on at once when the server says that its log is another one", async () => {
   const a = await openQuiet();
