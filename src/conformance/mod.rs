@@ -332,6 +332,7 @@ macro_rules! for_each_conformance_check {
                 retention: [
                     what_is_old_goes_and_is_counted,
                     by_default_nothing_goes,
+                    a_step_for_another_log_changes_nothing,
                     a_client_that_was_seen_lately_misses_nothing_and_another_starts_again,
                     a_walk_over_old_documents_is_not_interrupted,
                     original_clients_lose_nothing_in_silence,

@@ -169,9 +169,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// One small step of retention: moves the [floor](crate::core::cursor::Head::floor), and removes tombstones and
     /// remains of entries, all or nothing. Less than `max_rows` rows say that nothing is left.
     ///
-    /// The oldest tombstones go first, and then the oldest remains. They must not be after the horizon. The id of an
-    /// entry goes with its remains, and so does the id of the operation of which it is the resolution. An id that an
-    /// earlier version has compacted or that was learned stays known. It is as durable as a commit.
+    /// The oldest tombstones go first, and then the oldest remains. They must not be after the horizon. A step whose
+    /// floor is after it is one for another log, such as that of a tenant that began again, and changes nothing.
+    ///
+    /// The id of an entry goes with its remains, and so does the id of the operation of which it is the resolution. An
+    /// id that an earlier version has compacted or that was learned stays known. It is as durable as a commit.
     async fn expire(&self, tenant: &TenantId, step: ExpireStep) -> Result<Expired>;
 
     /// How many rows the steps of retention would remove, in a time that grows with them. Entries are counted that

@@ -12,7 +12,7 @@
 //! - A cursor is verified at its place, or at a later one. So fingerprints before that place are not needed either.
 //! - A client that continues at a place has pushed what it had before, and was answered. If it pushes an operation
 //!   again whose id is gone, the clock of the document covers the operation, also that of a tombstone. If this is gone
-//!   too, the operation begins the document again.
+//!   too, the operation begins the document again. Only under the policy `reject` does a covered operation never win.
 
 use super::cursor::Position;
 use crate::core::numbers::{Seq, UnixMs};

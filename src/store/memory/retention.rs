@@ -19,7 +19,8 @@ impl Tenant {
 
     pub(super) fn expire(&mut self, step: ExpireStep) -> Expired {
         let Expiry { floor, tombstones_up_to, remains_before } = step.expiry;
-        if self.newest == Position::START {
+        // The log may be another one by now, which is empty or shorter.
+        if self.newest == Position::START || floor.seq > self.horizon {
             return Expired::default();
         }
         if floor.seq > self.floor.seq {

@@ -106,6 +106,23 @@ pub async fn by_default_nothing_goes(world: &World) {
     assert_eq!(world.store.operation_ids(&world.tenant, None, 9).await.expect("the store works").len(), 5);
 }
 
+/// A step that was planned for a log changes nothing in another one that has begun meanwhile.
+pub async fn a_step_for_another_log_changes_nothing(world: &World) {
+    let world = &retaining(world, TEN_DAYS);
+    world.apply(inserts(9)).await;
+    world.host.advance_ms(LONG_MS);
+    let expiry = world.service.expiry(&world.tenant, Seq::new(9)).await.expect("the store works").expect("all is old");
+    let erased = Operator::new(Arc::clone(&world.service)).erase_tenant(&world.tenant, INTEGER_MAX).await;
+    assert!(erased.expect("the store works").is_finished);
+    world.apply([insert("op-1", "doc-1"), delete("op-2", "doc-1").clock(&[("a", 2)])]).await;
+    let (head, place) = (world.head().await, world.page(None, 9).await.cursor);
+    let step = ExpireStep { expiry, max_rows: 9 };
+    let expired = world.store.expire(&world.tenant, step).await.expect("the store works");
+    assert_eq!((expired, world.head().await), (Expired::default(), head));
+    assert_eq!(world.page(place, 9).await.entries, []);
+    assert_sound(world).await;
+}
+
 /// A client is seen, and has come to this place.
 async fn see(world: &World, client: &str, pulled_seq: u64) {
     let progress = Progress { pulled_seq: Seq::new(pulled_seq), seen_at_ms: world.host.now_ms() };

@@ -85,8 +85,12 @@ impl Work for Expiring<'_> {
         let Some(head) = collections.in_time(lock.session(&mut *session).into_future()).await? else {
             return Ok(Verdict::Undo(Expired::default()));
         };
-        let floor_before = Row(&head).head()?.floor;
-        let floor = if floor.seq > floor_before.seq { floor } else { floor_before };
+        let head = Row(&head).head()?;
+        // The log may be another one by now, which is shorter.
+        if floor.seq > head.horizon {
+            return Ok(Verdict::Undo(Expired::default()));
+        }
+        let floor = if floor.seq > head.floor.seq { floor } else { head.floor };
 
         let (tombstones, bytes) =
             remove_tombstones(collections, session, self.tenant, (tombstones_up_to, max_rows)).await?;

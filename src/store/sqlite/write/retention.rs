@@ -52,12 +52,13 @@ pub(in crate::store::sqlite) fn expire(
 ) -> rusqlite::Result<Expired> {
     let transaction = begin(connection, Durability::Machine)?;
     let Expiry { floor, tombstones_up_to, remains_before } = step.expiry;
-    transaction
+    // A step for a floor after the horizon is one for another log.
+    let heads = transaction
         .prepare_cached(
             "UPDATE heads SET
                  floor_fingerprint = CASE WHEN floor < ?2 THEN ?3 ELSE floor_fingerprint END,
                  floor = max(floor, ?2), tombstones_gone = max(tombstones_gone, ?4)
-             WHERE tenant = ?1",
+             WHERE tenant = ?1 AND horizon >= ?2",
         )?
         .execute(params![
             tenant.as_str(),
@@ -65,6 +66,9 @@ pub(in crate::store::sqlite) fn expire(
             signed(floor.fingerprint.to_number()),
             signed(tombstones_up_to),
         ])?;
+    if heads == 0 {
+        return Ok(Expired::default());
+    }
     let max_rows = step.max_rows as u64;
     let tombstones = remove_tombstones(&transaction, tenant, tombstones_up_to, max_rows)?;
     let remains = remove_remains(&transaction, tenant, remains_before, max_rows - tombstones)?;

@@ -5,6 +5,9 @@
 --
 -- There is one function for every load and one for every commit.
 
+-- Servers of previous versions lock the head first, so this does too.
+LOCK TABLE {schema}.syncflow_heads, {schema}.syncflow_documents IN ACCESS EXCLUSIVE MODE;
+
 ALTER TABLE {schema}.syncflow_documents ADD COLUMN stamps text COLLATE "C";
 
 UPDATE {schema}.syncflow_documents AS d SET stamps = s.stamps

@@ -57,7 +57,7 @@ $$;
 --
 -- The ids of the operations that were resolved follow from those of their resolutions, which begin with this text.
 -- Steps of one tenant exclude each other, and those of compactions. The head is locked first, as in a commit, so that no
--- tombstone is revived meanwhile.
+-- tombstone is revived meanwhile. A step for a floor after the horizon is one for another log, and changes nothing.
 CREATE FUNCTION {schema}.syncflow_expire(
     of_tenant text,
     floor_seq bigint,
@@ -85,7 +85,8 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('syncflow compaction ' || of_tenant, 0));
-    PERFORM 1 FROM {schema}.syncflow_heads AS h WHERE h.tenant = of_tenant FOR UPDATE;
+    PERFORM 1 FROM {schema}.syncflow_heads AS h WHERE h.tenant = of_tenant AND h.horizon >= floor_seq FOR UPDATE;
+    max_rows := CASE WHEN FOUND THEN max_rows ELSE 0 END;
 
     SELECT max(f.seq) INTO last_seq
     FROM (
@@ -140,7 +141,7 @@ BEGIN
         floor = greatest(h.floor, floor_seq),
         tombstones_gone = greatest(h.tombstones_gone, tombstones_up_to),
         bytes = h.bytes - bytes_gone
-    WHERE h.tenant = of_tenant;
+    WHERE h.tenant = of_tenant AND h.horizon >= floor_seq;
 END
 $$;
 
